@@ -1,0 +1,223 @@
+"""The contract between minihire and its numerical kernels.
+
+**Arrays are opaque.** The layers above pass them from kernel to kernel and look at nothing but `.shape`, the logical
+shape; a backend may store spikes as bytes, bit masks or event lists, and choose dense or event-driven kernels by
+measured density. Only `to_numpy` opens an array. A *weight gradient* may be a handle (the factors of an outer product,
+say): nothing but `add`, the optimiser steps, and `to_numpy` ever receives one.
+
+**Layout.** T time steps, B images, H×W pixels, C channels, F features. Activations are [T, B, H, W, C] or [T, B, F]:
+time-major, channels last, T = 1 for an ANN or a static input. Convolution weights are [k, k, C_in, C_out], linear
+weights [F_in, F_out]; threshold and leak are arrays of shape [1], so that no kernel waits for the host. Floating point
+arrays have the backend's `dtype`.
+
+**Values, not views.** A kernel returns new arrays and leaves its arguments alone, except `sgd_step`, `adam_step` and
+`write_rows`, which update in place the arrays that their docstrings name.
+
+**Numbers do not depend on the number of threads**, and every random draw equals `backends.randomness` to the bit.
+"""
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from backends.randomness import Draw
+from backends.surrogates import Surrogate
+
+Array = Any
+
+
+class NeuronState(NamedTuple):
+    """What a layer of neurons hands from one time chunk to the next; also the gradients with respect to it.
+
+    membrane [B, …] is u of the last step (reset "delayed": m, the membrane before its reset, and then spikes [B, …]
+    are the last step's own, before dropout; None otherwise). As a gradient, either may be None for zero.
+    """
+
+    membrane: Array
+    spikes: Array | None = None
+
+
+class Backend(ABC):
+    """Every kernel of minihire. `name`, `device`, `dtype` ("float32" or "float64") and `threads` describe it."""
+
+    name: str
+    device: str
+    dtype: str
+    threads: int
+
+    # ---------------------------------------------------------------- arrays
+
+    @abstractmethod
+    def asarray(self, values) -> Array:
+        """A NumPy array (or nested numbers) as a backend array. uint8 and int64 keep their type, the rest is `dtype`."""
+
+    @abstractmethod
+    def to_numpy(self, array):
+        """The array's values, or a weight gradient handle's, as a NumPy array."""
+
+    @abstractmethod
+    def zeros(self, shape) -> Array:
+        """Zeros of `dtype`."""
+
+    @abstractmethod
+    def reshape(self, array, shape) -> Array:
+        """The same values in row-major order under another shape."""
+
+    @abstractmethod
+    def rows(self, array, start, stop) -> Array:
+        """array[start:stop] along the first axis."""
+
+    @abstractmethod
+    def write_rows(self, array, start, values) -> None:
+        """array[start:start + len(values)] = values, in place."""
+
+    @abstractmethod
+    def total(self, array) -> float:
+        """The sum of all entries."""
+
+    @abstractmethod
+    def events(self, array) -> int:
+        """The number of entries that are not zero."""
+
+    # ---------------------------------------------------------------- randomness
+
+    @abstractmethod
+    def uniform(self, draw: Draw, shape, first: int = 0) -> Array:
+        """Numbers in [0, 1): entry i is number first + i of the draw (a data-parallel rank asks for its own share)."""
+
+    @abstractmethod
+    def normal(self, draw: Draw, shape, first: int = 0) -> Array:
+        """Numbers from N(0, 1); indices as in `uniform`."""
+
+    @abstractmethod
+    def dropout_mask(self, draw: Draw, shape, rate: float, first: int = 0) -> Array:
+        """0 where uniform < rate, else 1/(1 − rate). Only `lif_forward` and `relu` receive it."""
+
+    @abstractmethod
+    def rate_code(self, draw: Draw, images, first_step: int, steps: int, first: int = 0) -> Array:
+        """Bernoulli spikes [steps, B, …]: 1 where uniform < pixel; step t is the draw with layer = first_step + t."""
+
+    # ---------------------------------------------------------------- images
+
+    @abstractmethod
+    def image_batch(self, store, index, shift, flip, padding: int) -> Array:
+        """Images store[index] (uint8 [N, H, W, C]) scaled to [0, 1]: [B, H, W, C].
+
+        index int64 [B], shift int64 [B, 2] in 0 … 2·padding (crop corner in the image padded by reflection; `padding`
+        is no shift), flip int64 [B] (1 mirrors left and right, after the crop). All three are NumPy arrays.
+        """
+
+    @abstractmethod
+    def scale_shift(self, x, scale, shift) -> Array:
+        """x·scale + shift along the last axis; scale and shift are tuples of C numbers. Normalisation and its gradient."""
+
+    @abstractmethod
+    def clip(self, x, low: float, high: float) -> Array:
+        """min(max(x, low), high)."""
+
+    @abstractmethod
+    def clip_gradient(self, grad, x, low: float, high: float) -> Array:
+        """grad where low ≤ x ≤ high, else 0."""
+
+    @abstractmethod
+    def sign_step(self, x, grad, step: float, low: float, high: float, center=None, bound: float = 0.0) -> Array:
+        """clip(x + step·sign(grad), low, high), first projected on center ± bound if there is a center.
+
+        Equation 6 (κ: low = −ε_t, high = ε_t) and equation 4 (PGD: center = the clean image, bound = ε); sign(0) = 0.
+        """
+
+    # ---------------------------------------------------------------- dense algebra
+
+    @abstractmethod
+    def add(self, a, b) -> Array:
+        """a + b for arrays of one shape, or the sum of two gradients of one weight (handles included)."""
+
+    @abstractmethod
+    def conv2d(self, x, weight, stride: int, padding: int) -> Array:
+        """Cross-correlation of x [T, B, H, W, C_in] with weight [k, k, C_in, C_out]: [T, B, H_out, W_out, C_out]."""
+
+    @abstractmethod
+    def conv2d_input_gradient(self, grad, weight, shape, stride: int, padding: int) -> Array:
+        """∂L/∂x of `shape` [T, B, H, W, C_in] from ∂L/∂out."""
+
+    @abstractmethod
+    def conv2d_weight_gradient(self, grad, x, size: int, stride: int, padding: int) -> Array:
+        """∂L/∂weight [k, k, C_in, C_out], k = size, summed over T and B; an array or a handle."""
+
+    @abstractmethod
+    def linear(self, x, weight) -> Array:
+        """x [T, B, F_in] · weight [F_in, F_out]: [T, B, F_out]."""
+
+    @abstractmethod
+    def linear_input_gradient(self, grad, weight) -> Array:
+        """∂L/∂x [T, B, F_in]."""
+
+    @abstractmethod
+    def linear_weight_gradient(self, grad, x) -> Array:
+        """∂L/∂weight [F_in, F_out], summed over T and B; an array or a handle."""
+
+    @abstractmethod
+    def avg_pool(self, x) -> Array:
+        """Mean over 2×2 windows of [T, B, H, W, C], stride 2; an odd last row or column is left out."""
+
+    @abstractmethod
+    def avg_pool_gradient(self, grad, shape) -> Array:
+        """∂L/∂x of `shape`: a quarter of the window's gradient in each of its four pixels."""
+
+    @abstractmethod
+    def sum_time(self, x) -> Array:
+        """[T, …] → [1, …]."""
+
+    @abstractmethod
+    def repeat_time(self, x, steps: int) -> Array:
+        """[1, …] → [steps, …], the gradient of `sum_time`."""
+
+    # ---------------------------------------------------------------- neurons
+
+    @abstractmethod
+    def lif_forward(self, current, state, leak, threshold, steps: int, *, reset: str = "immediate", mask=None,
+                    soft: Surrogate | None = None) -> tuple[Array, NeuronState, Any]:
+        """A layer of LIF neurons over `steps` time steps (equations 1 and 2): the equations are in backends/lif.py.
+
+        current [T or 1, B, …] (1: the same at every step), state from the chunk before or None (membrane 0),
+        mask [B, …] from `dropout_mask` or None, soft: emit F(z) in place of a step (for gradient checks).
+        A neuron fires where m > v, exactly. Returns (spikes [T, B, …] times the mask, state, saved); `saved` goes to
+        `lif_backward` and nowhere else.
+        """
+
+    @abstractmethod
+    def lif_backward(self, saved, grad_spikes, grad_state: NeuronState | None, surrogate: Surrogate,
+                     reset_grad: bool = False) -> tuple[Array, NeuronState, Array, Array]:
+        """Back-propagation through time of `lif_forward`, by hand.
+
+        grad_spikes [T, B, …]; grad_state: ∂L/∂(the state that was handed on), or None. Returns ∂L/∂current (of the
+        current's shape: summed over time where it was static), ∂L/∂(initial state), ∂L/∂leak [1], ∂L/∂threshold [1].
+        """
+
+    @abstractmethod
+    def lif_rate_backward(self, saved, grad_spikes) -> Array:
+        """∂L/∂current under the rate gradient (derived in backends/lif.py): an attacker's, with no parameter gradients."""
+
+    @abstractmethod
+    def relu(self, x, mask=None) -> Array:
+        """max(x, 0), times the dropout mask."""
+
+    @abstractmethod
+    def relu_gradient(self, grad, x, mask=None) -> Array:
+        """grad times the mask where x > 0, else 0."""
+
+    # ---------------------------------------------------------------- loss and optimisers
+
+    @abstractmethod
+    def cross_entropy(self, logits, labels, weight: float) -> tuple[Array, Array]:
+        """Per-image loss −log softmax(logits)[label] [B], and weight · its gradient [B, C]. labels: int64 [B]."""
+
+    @abstractmethod
+    def sgd_step(self, parameter, grad, velocity, rate: float, momentum: float, decay: float, low: float, high: float):
+        """In place: velocity ← momentum·velocity + grad + decay·parameter; parameter ← clip(parameter − rate·velocity, low, high)."""
+
+    @abstractmethod
+    def adam_step(self, parameter, grad, mean, square, largest, rate: float, decays: tuple[float, float], epsilon: float,
+                  step: int, low: float, high: float):
+        """Adam (Kingma & Ba, 2015), step counted from 1, in place on parameter, mean and square; then clipped.
+
+        largest: None, or the running maximum of AMSGrad (Reddi et al., 2018), updated too.
+        """

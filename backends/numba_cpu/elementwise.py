@@ -1,0 +1,96 @@
+"""Random draws, image batches, ReLU and pooling, in parallel."""
+import numpy as np
+from numba import njit, prange
+
+from backends.randomness import MULTIPLIERS, ROUNDS, WEYL
+
+M0, M1 = (np.uint64(m) for m in MULTIPLIERS)
+W0, W1 = (np.uint64(w) for w in WEYL)
+LOW, HALF, BYTE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(8)
+UNIT = np.float32(2.0**-24)
+BLOCK = 4096
+
+
+@njit(cache=True)
+def _philox(block, step, stream, layer, k0, k1):
+    c0, c1, c2, c3 = np.uint64(block), step, stream, layer
+    for _ in range(ROUNDS):
+        p0, p1 = c0 * M0, c2 * M1
+        c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW
+        k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    return c0, c1, c2, c3
+
+
+@njit(parallel=True, cache=True)
+def uniform(step, stream, layer, k0, k1, first, out):
+    """out[i] = number first + i of the draw, in [0, 1); see backends.randomness."""
+    count = len(out)
+    for task in prange((count + BLOCK - 1) // BLOCK):
+        i = np.int64(task) * BLOCK
+        last = min(i + BLOCK, count)
+        while i < last:
+            words = _philox((first + i) // 4, step, stream, layer, k0, k1)
+            lane = (first + i) % 4
+            for word in words[:]:
+                if lane <= 0 and i < last:
+                    out[i] = np.float32(word >> BYTE) * UNIT
+                    i += 1
+                lane -= 1
+
+
+@njit(parallel=True, cache=True)
+def image_batch(store, index, shift, flip, padding, scale, out):
+    """Gather, crop from reflect padding, mirror, scale to [0, 1]; see Backend.image_batch."""
+    _, height, width, channels = store.shape
+    for b in prange(len(index)):
+        for y in range(height):
+            row = abs(y + shift[b, 0] - padding)
+            row = row if row < height else 2 * (height - 1) - row
+            for x in range(width):
+                column = abs((width - 1 - x if flip[b] == 1 else x) + shift[b, 1] - padding)
+                column = column if column < width else 2 * (width - 1) - column
+                for c in range(channels):
+                    out[b, y, x, c] = out.dtype.type(store[index[b], row, column, c]) * scale
+
+
+@njit(parallel=True, cache=True)
+def relu(x, mask, out):
+    """x [N, M], mask [M] or empty."""
+    for n in prange(len(x)):
+        for i in range(x.shape[1]):
+            out[n, i] = max(x[n, i], x.dtype.type(0))
+            if len(mask):
+                out[n, i] *= mask[i]
+
+
+@njit(parallel=True, cache=True)
+def relu_gradient(grad, x, mask, out):
+    """grad, x [N, M], mask [M] or empty."""
+    for n in prange(len(x)):
+        for i in range(x.shape[1]):
+            out[n, i] = grad[n, i] if x[n, i] > 0 else x.dtype.type(0)
+            if len(mask):
+                out[n, i] *= mask[i]
+
+
+@njit(parallel=True, cache=True)
+def avg_pool(x, out):
+    """x [N, H, W, C], out [N, H/2, W/2, C]."""
+    quarter = x.dtype.type(0.25)
+    for n in prange(len(x)):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                for c in range(out.shape[3]):
+                    top = x[n, 2 * i, 2 * j, c] + x[n, 2 * i, 2 * j + 1, c]
+                    out[n, i, j, c] = (top + x[n, 2 * i + 1, 2 * j, c] + x[n, 2 * i + 1, 2 * j + 1, c]) * quarter
+
+
+@njit(parallel=True, cache=True)
+def avg_pool_gradient(grad, out):
+    """grad [N, H/2, W/2, C], out [N, H, W, C], zeros on entry."""
+    quarter = grad.dtype.type(0.25)
+    for n in prange(len(grad)):
+        for y in range(grad.shape[1] * 2):
+            for x in range(grad.shape[2] * 2):
+                for c in range(grad.shape[3]):
+                    out[n, y, x, c] = grad[n, y // 2, x // 2, c] * quarter

@@ -1,0 +1,46 @@
+"""Where compiled kernels are kept between runs.
+
+Numba notices when the file of a compiled function changes, but not when a helper in another file does. So the folder's
+name carries a hash of all kernel sources and versions: an edit or an upgrade compiles afresh and never runs stale code.
+"""
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of every source in the folder and of the versions of all that takes part in compiling it."""
+    digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)).encode())
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """MINIHIRE_CACHE_DIR or the user's cache folder; a fresh temporary one where neither can be written."""
+    base = os.environ.get("MINIHIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "minihire" / f"kernels-{fingerprint(Path(__file__).parent)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
+
+
+@contextlib.contextmanager
+def kernel_cache():
+    """Functions jitted with cache=True inside this block keep their machine code in `cache_folder()`."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(cache_folder())
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before

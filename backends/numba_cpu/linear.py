@@ -1,0 +1,30 @@
+"""Linear layers: blocks of rows, each one single-threaded BLAS call, so that results do not depend on the threads."""
+import numpy as np
+from numba import njit, prange
+
+ROWS = 32
+FEATURES = 256
+
+
+@njit(parallel=True, cache=True)
+def forward(x, weight, out):
+    """x [N, F_in], weight [F_in, F_out], out [N, F_out]."""
+    for block in prange((len(x) + ROWS - 1) // ROWS):
+        i = np.int64(block) * ROWS
+        np.dot(x[i : i + ROWS], weight, out[i : i + ROWS])
+
+
+@njit(parallel=True, cache=True)
+def input_gradient(grad, weight, out):
+    """grad [N, F_out], weight [F_in, F_out], out [N, F_in]."""
+    for block in prange((len(grad) + ROWS - 1) // ROWS):
+        i = np.int64(block) * ROWS
+        np.dot(grad[i : i + ROWS], weight.T, out[i : i + ROWS])
+
+
+@njit(parallel=True, cache=True)
+def weight_gradient(grad, x, out):
+    """grad [N, F_out], x [N, F_in], out [F_in, F_out]."""
+    for block in prange((x.shape[1] + FEATURES - 1) // FEATURES):
+        i = np.int64(block) * FEATURES
+        np.dot(np.ascontiguousarray(x[:, i : i + FEATURES].T), grad, out[i : i + FEATURES])

@@ -1,0 +1,89 @@
+"""Surrogate gradients: what the backward pass puts in place of the derivative of a step.
+
+All are functions of the normalised membrane z = m/v − 1, so ds/dz = f(z) and ds/dm = f(z)/v. Each row of the table
+has the derivative f and its antiderivative F; F in place of the step makes "soft" spikes, whose finite differences
+equal the surrogate's gradients exactly (see tests/backends/test_lif.py).
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Surrogate(NamedTuple):
+    """A member of the family: its kind, its height f(0), and its width (or sharpness) in units of z."""
+
+    kind: str
+    height: float
+    width: float
+
+    @property
+    def code(self) -> int:
+        """The kind as a number, for compiled kernels."""
+        return KINDS.index(self.kind)
+
+
+def triangle(gamma: float = 0.3, width: float = 1.0) -> Surrogate:
+    """γ·max(0, 1 − |z|/w). Equation 5 with γ = 0.3, w = 1, the default of training."""
+    return Surrogate("triangle", gamma, width)
+
+
+def unit_triangle(width: float) -> Surrogate:
+    """max(0, w − |z|)/w²: a triangle of area 1, for attackers that sweep w."""
+    return Surrogate("triangle", 1 / width, width)
+
+
+def exponential(sharpness: float = 1.0) -> Surrogate:
+    """e^(−b|z|), b the sharpness."""
+    return Surrogate("exponential", 1.0, sharpness)
+
+
+def rectangle(width: float = 1.0) -> Surrogate:
+    """1[|z| < w/2]/w: a box of area 1."""
+    return Surrogate("rectangle", 1 / width, width)
+
+
+def arctan(sharpness: float = 2.0) -> Surrogate:
+    """(a/2) / (1 + (π·a·z/2)²), a the sharpness."""
+    return Surrogate("arctan", sharpness / 2, sharpness)
+
+
+def straight_through() -> Surrogate:
+    """1 everywhere: the spike's gradient passes as if there were no threshold."""
+    return Surrogate("straight_through", 1.0, 1.0)
+
+
+def rate() -> Surrogate:
+    """The whole spike train as one activation, mean current → firing rate (see Backend.lif_rate_backward)."""
+    return Surrogate("rate", 1.0, 1.0)
+
+
+def _triangle_integral(z, h, w):
+    left = 0.5 * h / w * np.maximum(0, z + w) ** 2
+    right = h * w - 0.5 * h / w * np.maximum(0, w - z) ** 2
+    return np.where(z < 0, left, right)
+
+
+def _exponential_integral(z, h, b):
+    tail = np.exp(-b * np.abs(z)) / b
+    return h * np.where(z < 0, tail, 2 / b - tail)
+
+
+#                     f(z; height, width)                                     F(z), with F(−∞) = 0 where that is finite
+TABLE = {
+    "triangle": (lambda z, h, w: h * np.maximum(0, 1 - np.abs(z) / w), _triangle_integral),
+    "exponential": (lambda z, h, b: h * np.exp(-b * np.abs(z)), _exponential_integral),
+    "rectangle": (lambda z, h, w: h * (np.abs(z) < w / 2), lambda z, h, w: h * w * np.clip(z / w + 0.5, 0, 1)),
+    "arctan": (lambda z, h, a: h / (1 + (np.pi * a * z / 2) ** 2), lambda z, h, a: np.arctan(np.pi * a * z / 2) / np.pi + 0.5),
+    "straight_through": (lambda z, h, w: np.ones_like(z), lambda z, h, w: z),
+}
+KINDS = (*TABLE, "rate")
+
+
+def derivative(surrogate: Surrogate, z):
+    """f(z), elementwise, in z's dtype. Raises KeyError for the rate gradient, which is no function of z alone."""
+    return TABLE[surrogate.kind][0](z, surrogate.height, surrogate.width).astype(z.dtype, copy=False)
+
+
+def antiderivative(surrogate: Surrogate, z):
+    """F(z), elementwise, in z's dtype: the soft spike whose true derivative is f(z)."""
+    return TABLE[surrogate.kind][1](z, surrogate.height, surrogate.width).astype(z.dtype, copy=False)

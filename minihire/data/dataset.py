@@ -1,0 +1,114 @@
+"""What a data set is here: images, labels, class names and the normalisation that the network applies first."""
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from backends.randomness import Draw, Stream, permutation
+from minihire.errors import MinihireError
+
+
+class DataError(MinihireError):
+    """Bad or missing data: one sentence with what was given, what was expected and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images uint8 [N, H, W, C] in C order, labels int64 [N] in 0 … len(classes) − 1, and normalisation per channel.
+
+    `mean` and `std` are in pixel units of [0, 1]. Raises DataError where shapes, types or labels do not fit.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self):
+        images, labels = self.images, self.labels
+        if images.ndim != 4 or images.dtype != np.uint8 or not images.flags.c_contiguous:
+            raise DataError(
+                f"the images of {self.name} are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C] in C order"
+            )
+        if labels.shape != images.shape[:1] or labels.dtype != np.int64:
+            raise DataError(
+                f"the labels of {self.name} are {labels.dtype} {list(labels.shape)}; give int64 [{len(images)}]"
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise DataError(
+                f"the labels of {self.name} run from {labels.min()} to {labels.max()}; "
+                f"give 0 to {len(self.classes) - 1}, an index into its {len(self.classes)} classes"
+            )
+        if not len(self.mean) == len(self.std) == images.shape[3] or not all(s > 0 for s in self.std):
+            raise DataError(
+                f"{self.name} has mean {self.mean} and std {self.std}; give a mean and a positive std "
+                f"for each of its {images.shape[3]} channels"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        return self.images.shape[1:]
+
+    def take(self, index) -> Dataset:
+        """The images at `index` (whole numbers or a mask [N]), in that order, as a copy; DataError outside the set."""
+        index = np.asarray(index)
+        if index.dtype != bool:
+            index = index.astype(np.int64).reshape(-1)
+        try:
+            return replace(self, images=self.images[index], labels=self.labels[index])
+        except IndexError as error:
+            raise DataError(f"cannot take these images of {self.name}, which has {len(self)}: {error}") from None
+
+    def limit(self, count: int) -> Dataset:
+        """The first `count` images; DataError unless 1 ≤ count ≤ N."""
+        if not 1 <= operator.index(count) <= len(self):
+            raise DataError(f"{count} images of {self.name} were asked for; give 1 to {len(self)}, all that there are")
+        return self if count == len(self) else self.take(np.arange(count))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The three parts of a data set: `train`, `heldout` (cut from the training images, to choose by) and `test`."""
+
+    train: Dataset
+    heldout: Dataset
+    test: Dataset
+
+
+def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, Dataset]:
+    """Cut `heldout` images off the training images: (train, held-out), both in an order fixed by the seed.
+
+    So the held-out images depend on the seed alone, and `train.limit(n)` is a random subset that grows with n.
+    Raises DataError unless 0 ≤ heldout < N.
+    """
+    if not 0 <= heldout < len(dataset):
+        raise DataError(
+            f"{heldout} held-out images were asked for; {dataset.name} has {len(dataset)} training images, "
+            f"so give 0 to {len(dataset) - 1}"
+        )
+    order = permutation(Draw(seed, Stream.SPLIT, 0), len(dataset))
+    return dataset.take(order[heldout:]), dataset.take(order[:heldout])
+
+
+def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of uint8 images [N, H, W, C], in pixel units of [0, 1], to 4 digits.
+
+    Summed in whole numbers, so that they're the same on every machine; std is at least 1/255 (a channel may be constant).
+    """
+    level = np.arange(256)
+    mean, std = [], []
+    for channel in range(images.shape[3]):
+        count = np.bincount(images[..., channel].reshape(-1), minlength=256)
+        total, first, second = (int((count * level**power).sum()) for power in (0, 1, 2))
+        variance = (second * total - first * first) / total**2
+        mean.append(round(first / total / 255, 4))
+        std.append(round(max(variance**0.5, 1.0) / 255, 4))
+    return tuple(mean), tuple(std)

@@ -1,0 +1,84 @@
+"""The operations: each computes its value and records how a gradient goes back through it.
+
+x, w, … are Variables; k is the backend. A pullback computes only what is needed: an attack pays for no weight gradient,
+training for no gradient of the image.
+"""
+from minihire.engine.tape import Tape, Variable
+
+
+def _op(tape: Tape, value, inputs: list[Variable], pullback) -> Variable:
+    output = Variable(value)
+    tape.record([output], inputs, pullback)
+    return output
+
+
+def _if_needed(variable: Variable, gradient):
+    return gradient() if variable.needs_grad else None
+
+
+def conv2d(tape, x, w, stride=1, padding=1):
+    """Convolution [T, B, H, W, C_in] * [k, k, C_in, C_out]."""
+    k = tape.backend
+    return _op(tape, k.conv2d(x.value, w.value, stride, padding), [x, w], lambda g: (
+        _if_needed(x, lambda: k.conv2d_input_gradient(g, w.value, x.shape, stride, padding)),
+        _if_needed(w, lambda: k.conv2d_weight_gradient(g, x.value, w.shape[0], stride, padding))))
+
+
+def linear(tape, x, w):
+    """Matrix product [T, B, F_in] · [F_in, F_out]."""
+    k = tape.backend
+    return _op(tape, k.linear(x.value, w.value), [x, w], lambda g: (
+        _if_needed(x, lambda: k.linear_input_gradient(g, w.value)),
+        _if_needed(w, lambda: k.linear_weight_gradient(g, x.value))))
+
+
+def avg_pool(tape, x):
+    """2×2 average pooling."""
+    k, shape = tape.backend, x.shape
+    return _op(tape, k.avg_pool(x.value), [x], lambda g: (k.avg_pool_gradient(g, shape),))
+
+
+def relu(tape, x, mask=None):
+    """max(x, 0), times a dropout mask."""
+    k = tape.backend
+    return _op(tape, k.relu(x.value, mask), [x], lambda g: (k.relu_gradient(g, x.value, mask),))
+
+
+def add(tape, a, b):
+    """a + b, of one shape."""
+    k = tape.backend
+    if a.shape != b.shape:
+        raise ValueError(f"add needs two arrays of one shape, not {a.shape} and {b.shape}")
+    return _op(tape, k.add(a.value, b.value), [a, b], lambda g: (g, g))
+
+
+def clip(tape, x, low, high):
+    """min(max(x, low), high); the gradient passes where low ≤ x ≤ high."""
+    k = tape.backend
+    return _op(tape, k.clip(x.value, low, high), [x], lambda g: (k.clip_gradient(g, x.value, low, high),))
+
+
+def normalise(tape, x, mean, std):
+    """(x − mean)/std per channel: part of the network, so that attacks live in pixel space."""
+    k = tape.backend
+    scale, shift = tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True))
+    return _op(tape, k.scale_shift(x.value, scale, shift), [x], lambda g: (k.scale_shift(g, scale, (0.0,) * len(std)),))
+
+
+def reshape(tape, x, shape):
+    """The same values under another shape."""
+    k, before = tape.backend, x.shape
+    return _op(tape, k.reshape(x.value, shape), [x], lambda g: (k.reshape(g, before),))
+
+
+def sum_time(tape, x):
+    """[T, …] → [1, …]."""
+    k, steps = tape.backend, x.shape[0]
+    return _op(tape, k.sum_time(x.value), [x], lambda g: (k.repeat_time(g, steps),))
+
+
+def rate_code(tape, x, draw, first_step, steps, first=0):
+    """Bernoulli spikes [steps, B, …] with the pixels [1, B, …] as probabilities; the gradient is straight-through."""
+    k, shape = tape.backend, x.shape
+    spikes = k.rate_code(draw, k.reshape(x.value, shape[1:]), first_step, steps, first)
+    return _op(tape, spikes, [x], lambda g: (k.sum_time(g),))

@@ -1,0 +1,251 @@
+"""The layers: small, frozen descriptions. Weights live in a dictionary by name, state goes in and comes out.
+
+Shapes of layers are per image and per time step: (H, W, C), or (F,) after `Flatten`. One description serves ANN and SNN:
+a `Neuron` is a ReLU in the one and a layer of LIF neurons in the other.
+"""
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from backends.interface import NeuronState
+from backends.randomness import Draw, Stream
+from minihire.engine import Tape, Variable, ops
+from minihire.engine.lif import NeuronOptions, lif
+
+
+class Draws(NamedTuple):
+    """Where a forward pass stands in the stream of random draws; `first` is the index of its first image in the batch."""
+
+    seed: int = 0
+    step: int = 0
+    first: int = 0
+
+
+@dataclass
+class Pass:
+    """One forward pass through a network, over one chunk of time."""
+
+    tape: Tape
+    weights: dict[str, Variable]
+    spiking: bool
+    steps: int
+    neuron: NeuronOptions = NeuronOptions()
+    readout: str = "membrane"
+    state: dict[str, NeuronState] = field(default_factory=dict)  # in: of the chunk before
+    end: dict[str, NeuronState] = field(default_factory=dict)  # out: for the next chunk
+    dropout: Draws | None = None  # None: evaluation
+    observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
+
+    def see(self, event: str, name: str, x: Variable) -> None:
+        """Show an array to the observer, if there is one."""
+        if self.observe:
+            self.observe(event, name, x.value)
+
+
+class Parameter(NamedTuple):
+    """A weight's shape, the standard deviation of its normal initialisation, or its constant start, and its bounds."""
+
+    shape: tuple[int, ...]
+    std: float = 0.0
+    start: float = 0.0
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+THRESHOLD_FLOOR = 1e-3
+THRESHOLD = Parameter((1,), start=1.0, low=THRESHOLD_FLOOR)
+LEAK = Parameter((1,), start=1.0, low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """k×k convolution without bias, zero padding k//2. Initialised N(0, √(2/(k²·C_out)))."""
+
+    name: str
+    features: int
+    size: int = 3
+    stride: int = 1
+
+    def output_shape(self, shape):
+        """(H, W, C_in) → (H_out, W_out, C_out)."""
+        return tuple((n + 2 * (self.size // 2) - self.size) // self.stride + 1 for n in shape[:2]) + (self.features,)
+
+    def parameters(self, shape, spiking):
+        """The kernel [k, k, C_in, C_out]."""
+        std = (2 / (self.size**2 * self.features)) ** 0.5
+        return {f"{self.name}.weight": Parameter((self.size, self.size, shape[2], self.features), std)}
+
+    def operations(self, shape):
+        """k²·H_out·W_out·C_out·C_in (table 6)."""
+        rows, columns, features = self.output_shape(shape)
+        return self.size**2 * rows * columns * features * shape[2]
+
+    def __call__(self, run: Pass, x):
+        run.see("input", self.name, x)
+        return ops.conv2d(run.tape, x, run.weights[f"{self.name}.weight"], self.stride, self.size // 2)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Matrix product without bias. Initialised N(0, √(2/F_in))."""
+
+    name: str
+    features: int
+
+    def output_shape(self, shape):
+        """(F_in,) → (F_out,)."""
+        return (self.features,)
+
+    def parameters(self, shape, spiking):
+        """The matrix [F_in, F_out]."""
+        return {f"{self.name}.weight": Parameter((shape[0], self.features), (2 / shape[0]) ** 0.5)}
+
+    def operations(self, shape):
+        """F_in·F_out."""
+        return shape[0] * self.features
+
+    def __call__(self, run: Pass, x):
+        run.see("input", self.name, x)
+        return ops.linear(run.tape, x, run.weights[f"{self.name}.weight"])
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """The nonlinearity: ReLU (ANN) or LIF with one trainable threshold and leak (SNN), then dropout.
+
+    Dropout belongs to the neuron: its mask is drawn once per forward pass and shared by all time steps.
+    """
+
+    name: str
+    dropout: float = 0.0
+    index: int = 0  # the neuron's own stream of dropout masks
+
+    def output_shape(self, shape):
+        """Unchanged."""
+        return shape
+
+    def parameters(self, shape, spiking):
+        """Threshold v and leak λ, [1] each, if it spikes."""
+        return {f"{self.name}.threshold": THRESHOLD, f"{self.name}.leak": LEAK} if spiking else {}
+
+    def __call__(self, run: Pass, x):
+        run.see("current", self.name, x)
+        mask = None
+        if run.dropout and self.dropout:
+            shape, (seed, step, first) = x.shape[1:], run.dropout
+            draw = Draw(seed, Stream.DROPOUT, step, self.index)
+            mask = run.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
+        if not run.spiking:
+            out = ops.relu(run.tape, x, mask)
+        else:
+            v, leak = run.weights[f"{self.name}.threshold"], run.weights[f"{self.name}.leak"]
+            out, run.end[self.name] = lif(run.tape, x, leak, v, run.steps, run.neuron, run.state.get(self.name), mask)
+        run.see("spikes", self.name, out)
+        return out
+
+
+@dataclass(frozen=True)
+class AvgPool:
+    """2×2 average pooling."""
+
+    def output_shape(self, shape):
+        """(H, W, C) → (H/2, W/2, C)."""
+        return (shape[0] // 2, shape[1] // 2, shape[2])
+
+    def parameters(self, shape, spiking):
+        """None."""
+        return {}
+
+    def __call__(self, run: Pass, x):
+        return ops.avg_pool(run.tape, x)
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(H, W, C) → (H·W·C,), row-major."""
+
+    def output_shape(self, shape):
+        """(H, W, C) → (H·W·C,)."""
+        return (shape[0] * shape[1] * shape[2],)
+
+    def parameters(self, shape, spiking):
+        """None."""
+        return {}
+
+    def __call__(self, run: Pass, x):
+        return ops.reshape(run.tape, x, (*x.shape[:2], *self.output_shape(x.shape[2:])))
+
+
+@dataclass(frozen=True)
+class Residual:
+    """conv(stride) → neuron → conv, plus the shortcut, → neuron. The shortcut does not spike.
+
+    The shortcut is the identity, or a 1×1 convolution where the shape changes.
+    """
+
+    name: str
+    features: int
+    stride: int
+    dropout: float
+    index: int
+
+    def _parts(self, shape):
+        first = Conv2d(f"{self.name}.conv1", self.features, stride=self.stride)
+        inner = Neuron(f"{self.name}.neuron1", self.dropout, self.index)
+        second = Conv2d(f"{self.name}.conv2", self.features)
+        changes = self.stride != 1 or shape[2] != self.features
+        shortcut = Conv2d(f"{self.name}.shortcut", self.features, 1, self.stride) if changes else None
+        return first, inner, second, shortcut, Neuron(f"{self.name}.neuron2")
+
+    def output_shape(self, shape):
+        """As of the first convolution."""
+        return self._parts(shape)[0].output_shape(shape)
+
+    def children(self, shape):
+        """(layer, its input shape) of every part, in the order of the signal."""
+        first, inner, second, shortcut, outer = self._parts(shape)
+        out = first.output_shape(shape)
+        return [(first, shape), (inner, out), (second, out), *([(shortcut, shape)] if shortcut else []), (outer, out)]
+
+    def parameters(self, shape, spiking):
+        """Those of all parts."""
+        return {k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()}
+
+    def __call__(self, run: Pass, x):
+        first, inner, second, shortcut, outer = self._parts(x.shape[2:])
+        main = second(run, inner(run, first(run, x)))
+        return outer(run, ops.add(run.tape, main, shortcut(run, x) if shortcut else x))
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The last linear layer: logits [B, C] = Σ_t W·s[t], without leak; it does not fire.
+
+    The sum over time is taken first, so the product is computed once. With readout = "spikes" (the paper's sentence)
+    the output neurons do fire, and their spikes are counted.
+    """
+
+    name: str
+    features: int
+
+    def output_shape(self, shape):
+        """(F,) → (classes,)."""
+        return (self.features,)
+
+    def parameters(self, shape, spiking):
+        """The matrix [F, classes]; the output neurons' threshold and leak where they are asked for by the network."""
+        return Linear(self.name, self.features).parameters(shape, spiking)
+
+    def operations(self, shape):
+        """F·classes."""
+        return shape[0] * self.features
+
+    def __call__(self, run: Pass, x):
+        run.see("input", self.name, x)
+        weight = run.weights[f"{self.name}.weight"]
+        if run.spiking and run.readout == "spikes":
+            logits = ops.sum_time(run.tape, Neuron(self.name)(run, ops.linear(run.tape, x, weight)))
+        else:
+            logits = ops.linear(run.tape, ops.sum_time(run.tape, x), weight)
+        return ops.reshape(run.tape, logits, logits.shape[1:])

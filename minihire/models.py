@@ -1,0 +1,150 @@
+"""The networks of the paper and their relatives: one table; a new network is one line.
+
+VGG rows: convolution widths with "A" for 2×2 average pooling, hidden linear sizes, default T.
+ResNet rows: the stem's convolutions, (features, stride) of each block, default T.
+"""
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from minihire.errors import MinihireError
+from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Parameter, Readout, Residual
+
+
+class VGG(NamedTuple):
+    """A row of the table: convolutions and pools, then hidden linear layers."""
+
+    features: tuple
+    hidden: tuple[int, ...] = (4096, 4096)
+    steps: int = 8
+
+
+class ResNet(NamedTuple):
+    """A row of the table: stem convolutions, a pool, residual blocks, the readout."""
+
+    stem: tuple[int, ...]
+    blocks: tuple[tuple[int, int], ...]
+    steps: int = 10
+
+
+A = "A"
+MODELS = {
+    "vgg5": VGG((64, A, 128, 128, A), steps=6),
+    "vgg9": VGG((64, A, 128, 256, A, 256, 512, A, 512, A, 512)),
+    "vgg11": VGG((64, A, 128, 256, A, 512, 512, 512, A, 512, 512)),
+    "vgg13": VGG((64, 64, A, 128, 128, A, 256, 256, A, 512, 512, 512, A, 512)),
+    "vgg16": VGG((64, 64, A, 128, 128, A, 256, 256, 256, A, 512, 512, 512, A, 512, 512, 512)),
+    "resnet12": ResNet((64, 64, 64), ((64, 1), (128, 2), (256, 2), (512, 2))),
+    "resnet20": ResNet((64, 64, 64), ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1))),
+}
+
+
+class Row(NamedTuple):
+    """One line of `Model.table`: a layer that has weights or spikes."""
+
+    name: str
+    kind: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    weights: int
+    operations: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network's description: everything but its weights. ANN and SNN are built from the same one."""
+
+    name: str
+    layers: tuple
+    image_shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    steps: int
+    width: float
+    hidden: int | None
+    dropout: float
+
+    def walk(self):
+        """(layer, input shape) of every simple layer, in the order of the signal; residual blocks are opened."""
+        shape = self.image_shape
+        for layer in self.layers:
+            yield from layer.children(shape) if hasattr(layer, "children") else [(layer, shape)]
+            shape = layer.output_shape(shape)
+
+    def parameters(self, spiking: bool, readout: str = "membrane") -> dict[str, Parameter]:
+        """Every trainable array's shape, initialisation and bounds, by name."""
+        found = {k: p for layer, shape in self.walk() for k, p in layer.parameters(shape, spiking).items()}
+        if spiking and readout == "spikes":
+            found |= Neuron(self.layers[-1].name).parameters((self.classes,), True)
+        return found
+
+    def table(self) -> list[Row]:
+        """The layers with shapes, numbers of weights and operations (one time step, every input active)."""
+        rows = []
+        for layer, shape in self.walk():
+            if isinstance(layer, AvgPool | Flatten):
+                continue
+            sizes = [math.prod(p.shape) for p in layer.parameters(shape, False).values()]
+            count = layer.operations(shape) if hasattr(layer, "operations") else 0
+            rows.append(Row(layer.name, type(layer).__name__, shape, layer.output_shape(shape), sum(sizes), count))
+        return rows
+
+    def describe(self) -> dict:
+        """What a checkpoint keeps so that `build` makes the same model again."""
+        return {"name": self.name, "image_shape": list(self.image_shape), "classes": self.classes, "mean": list(self.mean),
+                "std": list(self.std), "width": self.width, "hidden": self.hidden, "dropout": self.dropout}
+
+
+def build(name: str, classes: int = 10, image_shape=(32, 32, 3), *, mean=None, std=None, width: float = 1.0,
+          hidden: int | None = None, dropout: float = 0.2) -> Model:
+    """A model by name. width multiplies the channels, hidden replaces the hidden linear sizes (VGG).
+
+    Raises MinihireError for an unknown name and for images too small for the pools and strides.
+    """
+    if name not in MODELS:
+        raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
+    row = MODELS[name]
+    if not width > 0 or (hidden is not None and hidden < 1) or not 0 <= dropout < 1 or classes < 2:
+        raise MinihireError(f"a model needs width > 0, hidden ≥ 1, 0 ≤ dropout < 1 and at least 2 classes, not width {width}, "
+                            f"hidden {hidden}, dropout {dropout}, {classes} classes")
+    layers = _vgg(row, width, hidden, dropout) if isinstance(row, VGG) else _resnet(row, width, dropout)
+    layers = (*layers, Readout("readout", classes))
+    shape = tuple(image_shape)
+    for layer in layers:
+        shape = layer.output_shape(shape)
+        if min(shape) < 1:
+            raise MinihireError(f"{name} halves the image too often for {image_shape[0]}×{image_shape[1]} pixels: use larger images or a smaller model")
+    channels = image_shape[2]
+    mean, std = tuple(mean or (0.5,) * channels), tuple(std or (0.25,) * channels)
+    return Model(name, layers, tuple(image_shape), classes, mean, std, row.steps, width, hidden, dropout)
+
+
+def _scaled(features, width):
+    return max(1, round(features * width))
+
+
+def _vgg(row, width, hidden, dropout):
+    layers, n = [], 0
+    for here, after in zip(row.features, (*row.features[1:], None), strict=True):
+        if here == A:
+            layers.append(AvgPool())
+            continue
+        n += 1  # no dropout where a pool follows
+        layers += [Conv2d(f"conv{n}", _scaled(here, width)), Neuron(f"neuron{n}", 0.0 if after == A else dropout, n)]
+    layers.append(Flatten())
+    for i, features in enumerate(row.hidden, 1):
+        n += 1
+        layers += [Linear(f"linear{i}", hidden or features), Neuron(f"neuron{n}", dropout, n)]
+    return layers
+
+
+def _resnet(row, width, dropout):
+    layers = []
+    for n, features in enumerate(row.stem, 1):
+        last = n == len(row.stem)  # a pool follows, so no dropout
+        layers += [Conv2d(f"conv{n}", _scaled(features, width)), Neuron(f"neuron{n}", 0.0 if last else dropout, n)]
+    layers.append(AvgPool())
+    for n, (features, stride) in enumerate(row.blocks, 1):
+        layers.append(Residual(f"block{n}", _scaled(features, width), stride, dropout, len(row.stem) + n))
+    return [*layers, Flatten()]

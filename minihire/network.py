@@ -1,0 +1,156 @@
+"""A network: a description, its weights on a backend, and the two things one does with it, `forward` and `gradients`."""
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from backends.interface import Backend, NeuronState
+from backends.randomness import Draw, Stream
+from backends.surrogates import Surrogate
+from minihire.encoding import CODINGS, encode
+from minihire.engine import Tape, Variable, ops
+from minihire.engine.lif import NeuronOptions
+from minihire.errors import MinihireError
+from minihire.layers import Draws, Pass
+from minihire.models import Model
+
+
+class Gradients(NamedTuple):
+    """Result of `Network.gradients`: losses [B], logits [B, C], weight gradients by name, ∂L/∂image (or ∂L/∂noise), last state."""
+
+    losses: Any
+    logits: Any
+    weights: dict[str, Any]
+    image: Any
+    state: dict[str, NeuronState]
+
+
+@dataclass
+class Network:
+    """An ANN (`spiking` False, one step of ReLU) or an SNN (LIF neurons over `steps` time steps) of one model.
+
+    parameters: backend arrays by name, updated in place by the optimisers. coding: "direct" or "rate"; readout:
+    "membrane" (logits = Σ_t W·s[t]) or "spikes"; time_chunk: steps held in memory at a time (exact, at the price of
+    a second forward pass), None for all.
+    """
+
+    model: Model
+    backend: Backend
+    parameters: dict[str, Any]
+    spiking: bool = False
+    steps: int = 1
+    coding: str = "direct"
+    readout: str = "membrane"
+    neuron: NeuronOptions = field(default_factory=NeuronOptions)
+    time_chunk: int | None = None
+
+    def __post_init__(self):
+        if self.coding not in CODINGS or self.readout not in ("membrane", "spikes"):
+            raise MinihireError(f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}")
+        if self.steps < 1 or (self.time_chunk is not None and self.time_chunk < 1):
+            raise MinihireError(f"a network needs at least 1 time step (and time chunk), not {self.steps} (and {self.time_chunk})")
+        self.specification = self.model.parameters(self.spiking, self.readout)
+        expected = {name: p.shape for name, p in self.specification.items()}
+        given = {name: tuple(array.shape) for name, array in self.parameters.items()}
+        if given != expected:
+            odd = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
+            raise MinihireError(f"these weights do not fit {self.model.name}: {odd[0]} is {given.get(odd[0])}, expected {expected.get(odd[0])}")
+
+    def forward(self, images, *, steps: int | None = None, draws: Draws = Draws(), observe=None):
+        """Logits [B, classes] of images [B, H, W, C] in [0, 1], in evaluation mode.
+
+        observe(event, layer, array) sees what each layer receives ("input"), each neuron layer's "current" and "spikes",
+        chunk by chunk. Raises MinihireError for images of another shape.
+        """
+        weights = {name: Variable(array) for name, array in self.parameters.items()}
+        logits, state = None, {}
+        for first, count in self._chunks(steps or self.steps):
+            run = Pass(Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, observe=observe)
+            part = self._logits(run, Variable(images), None, draws, first)
+            logits = part.value if logits is None else self.backend.add(logits, part.value)
+            state = run.end
+        return logits
+
+    def gradients(self, images, labels, *, weights: bool = True, image: bool = False, noise=None, clip_noise: bool = True,
+                  steps: int | None = None, draws: Draws = Draws(), training: bool = True, scale: float | None = None,
+                  surrogate: Surrogate | None = None, state: dict[str, NeuronState] | None = None) -> Gradients:
+        """Cross-entropy of images [B, H, W, C] with labels int64 [B] and its gradients, in one forward and one backward pass.
+
+        weights, image: which gradients are wanted. noise: κ, added to the images (then clipped to [0, 1] if clip_noise);
+        the image gradient is then ∂L/∂κ. training: dropout on. scale: what each image's loss counts (default: 1/B).
+        surrogate: an attacker's own, in place of the network's. state: membranes to start from, detached.
+        """
+        k, total = self.backend, steps or self.steps
+        neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
+        chunks = self._chunks(total)
+        if neuron.surrogate.kind == "rate" and len(chunks) > 1:
+            raise MinihireError("the rate gradient needs all time steps at once: leave out the time chunk")
+        frozen = {name: Variable(array) for name, array in self.parameters.items()}
+        leaves = {name: Variable(array, needs_grad=weights) for name, array in self.parameters.items()}
+        pixels = Variable(images, needs_grad=image and noise is None)
+        kappa = None if noise is None else Variable(noise, needs_grad=image)
+        dropout = draws if training else None
+
+        def chunk(position, start, grads):
+            first, count = chunks[position]
+            run = Pass(Tape(k), leaves if grads else frozen, self.spiking, count, neuron, self.readout, start, dropout=dropout)
+            sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
+            return run, self._logits(run, *sources, draws, first, clip_noise)
+
+        starts, logits = [state or {}], None
+        for i in range(len(chunks) - 1):  # forward without a tape, keeping each chunk's last state
+            run, part = chunk(i, _variables(starts[-1], False), grads=False)
+            starts.append(_values(run.end))
+            logits = part.value if logits is None else k.add(logits, part.value)
+        grad_logits = grad_state = last_state = losses = None
+        for i in reversed(range(len(chunks))):  # the last chunk runs once; the others again, now with a tape
+            start = _variables(starts[i], needs_grad=i > 0)
+            run, part = chunk(i, start, grads=True)
+            if last_state is None:
+                last_state = _values(run.end)
+                logits = part.value if logits is None else k.add(logits, part.value)
+                losses, grad_logits = k.cross_entropy(logits, labels, 1 / len(labels) if scale is None else scale)
+            seeds = [(part, grad_logits)]
+            for name, grads in (grad_state or {}).items():
+                seeds += [(variable, grad) for variable, grad in zip(run.end[name], grads, strict=True) if variable is not None]
+            run.tape.backward(seeds)
+            grad_state = {name: NeuronState(*(x and x.grad for x in pair)) for name, pair in start.items()}
+        found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+        return Gradients(losses, logits, found, (pixels if noise is None else kappa).grad, last_state)
+
+    def _chunks(self, total):
+        size = min(self.time_chunk or total, total)
+        return [(first, min(size, total - first)) for first in range(0, total, size)]
+
+    def _logits(self, run, pixels, noise, draws, first_step, clip_noise=True):
+        if tuple(pixels.shape[1:]) != self.model.image_shape:
+            raise MinihireError(f"{self.model.name} was built for images of {self.model.image_shape}, not {tuple(pixels.shape[1:])}")
+        x = pixels
+        if noise is not None:
+            x = ops.add(run.tape, x, noise)
+            x = ops.clip(run.tape, x, 0.0, 1.0) if clip_noise else x
+        x = ops.reshape(run.tape, x, (1, *x.shape))
+        coding = self.coding if self.spiking else "direct"
+        x = encode(run.tape, x, coding, self.model.mean, self.model.std, draws, first_step, run.steps)
+        for layer in self.model.layers:
+            x = layer(run, x)
+        return x
+
+
+def initialise(model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane", gain: float = 1.0) -> dict:
+    """Fresh weights, by name: normal with the layer's own standard deviation (layers.py), thresholds and leaks 1."""
+    arrays = {}
+    for index, (name, p) in enumerate(model.parameters(spiking, readout).items()):
+        if p.std:
+            values = backend.to_numpy(backend.normal(Draw(seed, Stream.INIT, 0, index), (math.prod(p.shape),)))
+            arrays[name] = backend.asarray((values * (gain * p.std)).reshape(p.shape))
+        else:
+            arrays[name] = backend.asarray([p.start])
+    return arrays
+
+
+def _values(state):
+    return {name: NeuronState(*(x and x.value for x in pair)) for name, pair in state.items()}
+
+
+def _variables(state, needs_grad):
+    return {name: NeuronState(*(None if x is None else Variable(x, needs_grad) for x in pair)) for name, pair in state.items()}
