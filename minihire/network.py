@@ -63,7 +63,7 @@ class Network:
         """
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         logits, state = None, {}
-        for first, count in self._chunks(steps or self.steps):
+        for first, count in self._chunks(steps):
             run = Pass(Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, observe=observe)
             part = self._logits(run, Variable(images), None, draws, first)
             logits = part.value if logits is None else self.backend.add(logits, part.value)
@@ -79,9 +79,9 @@ class Network:
         the image gradient is then ∂L/∂κ. training: dropout on. scale: what each image's loss counts (default: 1/B).
         surrogate: an attacker's own, in place of the network's. state: membranes to start from, detached.
         """
-        k, total = self.backend, steps or self.steps
+        k = self.backend
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
-        chunks = self._chunks(total)
+        chunks = self._chunks(steps)
         if neuron.surrogate.kind == "rate" and len(chunks) > 1:
             raise MinihireError("the rate gradient needs all time steps at once: leave out the time chunk")
         frozen = {name: Variable(array) for name, array in self.parameters.items()}
@@ -117,7 +117,12 @@ class Network:
         found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         return Gradients(losses, logits, found, (pixels if noise is None else kappa).grad, last_state)
 
-    def _chunks(self, total):
+    def _chunks(self, steps):
+        """(first step, number of steps) of each time chunk; an ANN has one step."""
+        total = self.steps if steps is None else steps
+        if total < 1:
+            raise MinihireError(f"a network runs for at least 1 time step, not {total}")
+        total = total if self.spiking else 1
         size = min(self.time_chunk or total, total)
         return [(first, min(size, total - first)) for first in range(0, total, size)]
 

@@ -1,0 +1,5 @@
+"""Data sets: CIFAR, MNIST, a folder of images, and the embedded "shapes"."""
+from minihire.data.dataset import DataError, Dataset, Splits
+from minihire.data.loading import NAMES, load
+
+__all__ = ["NAMES", "DataError", "Dataset", "Splits", "load"]

@@ -101,7 +101,7 @@ def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of uint8 images [N, H, W, C], in pixel units of [0, 1], to 4 digits.
 
-    Summed in whole numbers, so that they're the same on every machine; std is at least 1/255 (a channel may be constant).
+    Summed in whole numbers, so that they are the same on every machine; std is at least 1/255 (a channel may be constant).
     """
     level = np.arange(256)
     mean, std = [], []

@@ -17,10 +17,7 @@ from minihire.data.dataset import DataError
 
 # Protocols 2 to 4, less all that builds objects of classes (but GLOBAL, REDUCE and BUILD, which reach only stand-ins).
 OPCODES = frozenset(
-    "PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT "
-    "SHORT_BINSTRING BINSTRING SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 "
-    "EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 TUPLE APPEND APPENDS SETITEM SETITEMS "
-    "BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD".split()
+    ["PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"]
 )
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")  # no "O": objects could be anything
 
@@ -128,7 +125,9 @@ class ArrayUnpickler(pickle.Unpickler):
 
 def text(value) -> str:
     """A str from what Python 2 or Python 3 pickled as one."""
-    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+    if not isinstance(value, (str, bytes)):
+        raise Refused(f"a name that is a {type(value).__name__}")
+    return value if isinstance(value, str) else value.decode("latin1")
 
 
 def check_opcodes(data: bytes) -> None:

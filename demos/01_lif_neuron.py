@@ -1,0 +1,118 @@
+# %% [markdown]
+# # 1 · One neuron: how does a current become spikes?
+#
+# A leaky integrate-and-fire neuron adds up its input current I, forgets a part of the sum at every step, and fires when
+# the membrane m exceeds the threshold v (equations 1 and 2 of HIRE-SNN; leak λ, time step t = 0 … T−1):
+#
+#     m[t] = λ·u[t−1] + I[t]        s[t] = 1 if m[t] > v else 0        u[t] = m[t] − v·s[t]
+#
+# This is the "immediate" reset. With the "delayed" one the spike is paid for one step later, without a leak:
+#
+#     m[t] = λ·m[t−1] + I[t] − v·s[t−1]
+#
+# **What to expect.** Without a leak (λ = 1) the two resets give the same spikes, and the firing rate is the current in
+# units of the threshold, cut at one spike a step: min(max(I/v, 0), 1), to within 1/T. So a spiking neuron is a rounded
+# and clipped ReLU, which is why a trained ANN can be converted. A leak adds a dead zone: the membrane never gets beyond
+# I/(1−λ), so currents below v·(1−λ) are never answered; and the delayed reset fires less.
+
+# %%
+import numpy as np
+from lesson import arguments, pyplot, save
+
+from backends import get_backend
+from backends.surrogates import arctan, derivative, triangle, unit_triangle
+from minihire.report.tables import table
+
+options = arguments("One neuron: how does a current become spikes?")
+k = get_backend("reference", dtype="float64")
+
+
+def fire(current, leak, threshold, steps, reset="immediate", state=None):
+    """Spikes [T, B] and the last state of B neurons; current [T, B], or [1, B] for the same at every step."""
+    spikes, state, _ = k.lif_forward(current, state, np.array([leak]), np.array([threshold]), steps, reset=reset)
+    return spikes, state
+
+
+# %% [markdown]
+# ## A constant and a noisy current, step by step
+#
+# The state goes in and comes out, nothing is hidden in the neuron: one call for 40 steps or 40 calls for one are the same.
+
+# %%
+STEPS, LEAK, THRESHOLD = 40, 0.9, 1.0
+constant = np.full((STEPS, 1), 0.35)
+noisy = constant + 0.35 * np.random.default_rng(4).standard_normal((STEPS, 1))
+traces = {}
+for title, current in (("constant current", constant), ("noisy current, same mean", noisy)):
+    for reset in ("immediate", "delayed"):
+        state, membrane, train = None, [], []
+        for t in range(STEPS):
+            spikes, state = fire(current[t : t + 1], LEAK, THRESHOLD, 1, reset, state)
+            membrane.append(state.membrane.item() + (THRESHOLD * spikes.item() if reset == "immediate" else 0))  # m = u + v·s
+            train.append(spikes.item())
+        assert np.array_equal(train, fire(current, LEAK, THRESHOLD, STEPS, reset)[0][:, 0])
+        traces[title, reset] = np.array(membrane), np.array(train)
+
+# %% [markdown]
+# ## Firing rate against current, leak and threshold swept
+#
+# One call runs all currents at once. "First answered" is the smallest current of the sweep that fires at all.
+
+# %%
+T = 200 if options.quick else 1000
+currents = np.linspace(-0.2, 1.6, 361)
+shown = np.argmin(abs(currents - 0.5))
+rows, rates = [], {}
+for leak, threshold in ((1.0, 1.0), (1.0, 0.5), (1.0, 1.5), (0.9, 1.0), (0.7, 1.0), (0.7, 0.5)):
+    for reset in ("immediate", "delayed"):
+        rates[leak, threshold, reset] = fire(currents[None], leak, threshold, T, reset)[0].mean(axis=0)
+    now, late = (rates[leak, threshold, reset] for reset in ("immediate", "delayed"))
+    ramp = np.clip(currents / threshold, 0, 1)
+    rows.append([f"λ = {leak}, v = {threshold}", f"{currents[now > 0][0]:.3f}", f"{threshold * (1 - leak):.3f}",
+                 f"{now[shown]:.3f}", f"{late[shown]:.3f}", f"{ramp[shown]:.3f}", f"{abs(now - ramp).max():.3f}"])
+print(table(["neuron", "first answered", "v·(1−λ)", "rate at I = 0.5", "delayed reset", "ramp", "largest distance from ramp"], rows))
+
+# %% [markdown]
+# ## The figure
+#
+# The last panel is what learning sees. The step from silence to spike has no useful derivative, so the backward pass puts
+# a surrogate f(z) in its place, z = m/v − 1: the triangle γ·max(0, 1 − |z|), γ = 0.3 (equation 5). An attacker is not bound to the
+# defender's choice: a narrow triangle and an arctan let other gradients through.
+
+# %%
+plt = pyplot()
+figure, axes = plt.subplots(2, 2, figsize=(11, 6.2))
+for axis, title in zip(axes[0], ("constant current", "noisy current, same mean"), strict=True):
+    for row, (reset, colour) in enumerate((("immediate", "#0072B2"), ("delayed", "#D55E00"))):
+        membrane, train = traces[title, reset]
+        axis.plot(membrane, color=colour, marker=".", lw=1.5, label=f"{reset} reset, {train.sum():.0f} spikes")
+        axis.eventplot(np.flatnonzero(train), lineoffsets=2.0 + 0.22 * row, linelengths=0.18, color=colour, lw=2)
+    axis.axhline(THRESHOLD, color="black", ls="--", lw=1)
+    axis.text(STEPS, THRESHOLD, " v", va="center")
+    axis.set(title=f"{title}, λ = {LEAK}", xlabel="time step t", ylabel="membrane m[t]  |  spikes", ylim=(-0.6, 2.4))
+    axis.legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, -0.02))
+axis = axes[1, 0]
+axis.plot(currents, np.clip(currents, 0, 1), color="#bbbbbb", lw=6, label="ramp min(max(I/v, 0), 1)")
+for leak, colour in ((1.0, "#000000"), (0.9, "#0072B2"), (0.7, "#D55E00")):
+    axis.plot(currents, rates[leak, 1.0, "immediate"], color=colour, lw=1.5, label=f"λ = {leak}")
+    axis.plot(currents, rates[leak, 1.0, "delayed"], color=colour, lw=1.5, ls=":", label="delayed reset" if leak == 0.7 else None)
+axis.set(title=f"firing rate, measured over {T} steps", xlabel="current I, in units of v", ylabel="spikes per step")
+axis.legend(loc="upper left")
+z = np.linspace(-2, 2, 801)
+for label, surrogate, colour, style in (("training: triangle, γ = 0.3 (eq. 5)", triangle(), "#000000", "-"),
+                                 ("attacker: narrow triangle, w = 0.5", unit_triangle(0.5), "#D55E00", "--"),
+                                 ("attacker: arctan, a = 2", arctan(2.0), "#0072B2", ":")):
+    axes[1, 1].plot(z, derivative(surrogate, z), color=colour, ls=style, lw=2, label=label)
+axes[1, 1].set(title="what replaces the spike's derivative", xlabel="z = m/v − 1 (fires where z > 0)", ylabel="f(z)", ylim=(0, 3.2))
+axes[1, 1].legend(loc="upper right")
+save(figure, options.out, "01_lif_neuron")
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. The rate staircase has steps. How high and how wide are they for T = 4, the number of steps of a fast SNN? Which currents
+#    does such a neuron confuse that a ReLU tells apart?
+# 2. With λ = 0.7, plot clip(I/v − (1 − λ)/2, 0, 1), the ramp that backends/lif.py derives for leaky neurons, beside
+#    the measured rate. Where is it good, and why does it miss the dead zone?
+# 3. Let the noise grow at a constant mean of half the smallest current that is answered. The neuron starts to fire: does its rate now grow
+#    with the current again, and what would that mean for a gradient that is measured instead of computed?

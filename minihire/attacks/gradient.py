@@ -1,0 +1,62 @@
+"""Gradient attacks in the L∞ ball (equations 3 and 4): value and gradient → step → project → clip, K times.
+
+    x̂ ← clip(Proj_ε(x)[x̂ + α·sign(∂L/∂x̂)], 0, 1)
+
+FGSM is the one-step case with α = ε and no random start.
+"""
+from dataclasses import dataclass
+
+from backends.randomness import Draw, Stream
+from backends.surrogates import Surrogate
+from minihire.errors import MinihireError
+from minihire.layers import Draws
+from minihire.network import Network
+
+
+@dataclass(frozen=True)
+class Attack:
+    """name, epsilon (ε) and alpha (α) in pixels of [0, 1], iterations (K), random_start: uniform in the ε ball.
+
+    surrogate: the attacker's own f(z), in place of the one the network was trained with.
+    """
+
+    name: str
+    epsilon: float
+    alpha: float
+    iterations: int
+    random_start: bool = False
+    surrogate: Surrogate | None = None
+
+    def __post_init__(self):
+        if not self.epsilon >= 0 or not self.alpha >= 0 or self.iterations < 1:
+            raise MinihireError(f"an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration, not {self.epsilon}, {self.alpha} and {self.iterations}")
+
+
+def fgsm(epsilon: float = 8 / 255, surrogate: Surrogate | None = None) -> Attack:
+    """The fast gradient sign method (equation 3)."""
+    return Attack("fgsm", epsilon, epsilon, 1, surrogate=surrogate)
+
+
+def pgd(epsilon: float = 8 / 255, alpha: float = 0.01, iterations: int = 7, random_start: bool = True,
+        surrogate: Surrogate | None = None) -> Attack:
+    """Projected gradient descent (equation 4; random_start=False is its x̂¹ = x, the default is the released code's)."""
+    return Attack("pgd", epsilon, alpha, iterations, random_start, surrogate)
+
+
+def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Draws()):
+    """Adversarial images [B, H, W, C] in [0, 1], crafted on a network in evaluation mode with the true labels int64 [B].
+
+    Images and labels are the network's backend's arrays. draws names the random start, and a rate-coded network's
+    spikes, fresh at every iteration.
+    """
+    k, current = network.backend, images
+    if attack.random_start:
+        channels = images.shape[-1]
+        start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape)
+        offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
+        current = k.clip(k.add(images, offset), 0.0, 1.0)
+    for iteration in range(attack.iterations):
+        fresh = draws._replace(step=draws.step * attack.iterations + iteration)
+        found = network.gradients(current, labels, weights=False, image=True, training=False, scale=1.0, draws=fresh, surrogate=attack.surrogate)
+        current = k.sign_step(current, found.image, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
+    return current

@@ -1,0 +1,48 @@
+"""Batches of images on a backend: shuffled, cropped and mirrored by draws that depend on (seed, epoch, batch) alone."""
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backends.interface import Backend
+from backends.randomness import Draw, Stream, integers, permutation
+from minihire.data.dataset import Dataset
+
+PADDING = 4
+
+
+@dataclass
+class Batches:
+    """A data set's images as backend arrays. augment: horizontal flip and random crop from reflect padding 4."""
+
+    dataset: Dataset
+    backend: Backend
+    size: int
+    seed: int = 0
+    shuffle: bool = False
+    augment: bool = False
+    store: Any = field(init=False)
+    order: tuple[int, np.ndarray] = field(init=False)
+
+    def __post_init__(self):
+        self.store = self.backend.asarray(self.dataset.images)
+        self.order = (-1, np.arange(len(self.dataset)))
+
+    def __len__(self):
+        return -(-len(self.dataset) // self.size)
+
+    def load(self, epoch: int, batch: int):
+        """(images [n, H, W, C] in [0, 1], labels int64 [n]) of one batch, both backend arrays; the last may be smaller."""
+        if self.shuffle and self.order[0] != epoch:
+            self.order = (epoch, permutation(Draw(self.seed, Stream.SHUFFLE, epoch), len(self.dataset)))
+        index = self.order[1][batch * self.size : (batch + 1) * self.size]
+        shift, flip = np.full((len(index), 2), PADDING), np.zeros(len(index), np.int64)
+        if self.augment:
+            step = epoch * len(self) + batch
+            shift = integers(Draw(self.seed, Stream.CROP, step), (len(index), 2), 2 * PADDING + 1)
+            flip = integers(Draw(self.seed, Stream.FLIP, step), len(index), 2)
+        images = self.backend.image_batch(self.store, index, shift, flip, PADDING)
+        return images, self.backend.asarray(self.dataset.labels[index])
+
+    def __iter__(self):
+        return (self.load(0, batch) for batch in range(len(self)))

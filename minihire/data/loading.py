@@ -1,0 +1,88 @@
+"""One function for all data sets: read (or make, or fetch), cut off held-out images, limit."""
+from __future__ import annotations
+
+import os
+
+from backends.randomness import Draw, Stream, permutation
+from minihire.data import cifar, folder, mnist, shapes
+from minihire.data.dataset import DataError, Dataset, Splits, split_training
+from minihire.data.download import download as fetch
+from minihire.data.sources import SOURCES, MissingData, find
+
+NAMES = ("shapes", "cifar10", "cifar100", "mnist", "folder")
+
+
+def load(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    seed: int = 0,
+    heldout: int | None = None,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+    download: bool = False,
+    size: int | None = None,
+) -> Splits:
+    """The training, held-out and test images of the data set `name` (one of NAMES), the files in or below `data_dir`.
+
+    The seed chooses the held-out images (a tenth, at most 5,000, unless given) and the order of the training images; the
+    test images are the same for every seed. Limits take random subsets, nested as they grow; beyond its default size
+    "shapes" makes more. `size` is the side in pixels to bring a folder's images to. Raises DataError.
+    """
+    _check(name, data_dir, download, size)
+    if name == "shapes":
+        return _load_shapes(seed, heldout, train_limit, test_limit)
+    if download:
+        _fetch_if_missing(name, data_dir)
+    if name == "folder":
+        training, test = folder.read(data_dir, size)
+    elif name == "mnist":
+        training, test = mnist.read(data_dir)
+    else:
+        training, test = cifar.read(name, data_dir)
+    train, kept = split_training(training, _heldout_size(training, heldout), seed)
+    if test_limit is not None and test_limit < len(test):
+        # Not simply the first: a folder's images are sorted by class, and MNIST's first half is the easier one.
+        test = test.take(permutation(Draw(0, Stream.SUBSET), len(test)))
+    return Splits(_limited(train, train_limit, "training"), kept, _limited(test, test_limit, "test"))
+
+
+def _check(name, data_dir, download, size) -> None:
+    if name not in NAMES:
+        raise DataError(f"there is no data set '{name}'; choose one of {', '.join(NAMES)}")
+    if name != "shapes" and data_dir is None:
+        raise DataError(f"'{name}' needs a folder to read from and none was given; give its folder with --data-dir")
+    if download and name not in SOURCES:
+        raise DataError(f"there is nothing to download for '{name}'; leave --download out")
+    if size is not None and name != "folder":
+        raise DataError(f"an image size was given for '{name}', whose size is fixed; leave --image-size out")
+
+
+def _fetch_if_missing(name: str, data_dir) -> None:
+    try:
+        find(name, data_dir)
+    except MissingData:
+        fetch(name, data_dir)
+
+
+def _heldout_size(training: Dataset, heldout: int | None) -> int:
+    return max(1, min(5000, len(training) // 10)) if heldout is None else heldout
+
+
+def _limited(dataset: Dataset, limit: int | None, part: str) -> Dataset:
+    if limit is None:
+        return dataset
+    if not 1 <= limit <= len(dataset):
+        held = " besides the held-out ones" if part == "training" else ""
+        raise DataError(
+            f"{limit} {part} images of {dataset.name} were asked for; it has {len(dataset)}{held}, so give 1 to {len(dataset)}"
+        )
+    return dataset.limit(limit)
+
+
+def _load_shapes(seed, heldout, train_limit, test_limit) -> Splits:
+    """The held-out images are cut from the first 5,000 whatever the limit; further training images follow in order."""
+    base = shapes.make("train", shapes.TRAIN)
+    train, kept = split_training(base, _heldout_size(base, heldout), seed)
+    if train_limit is not None and train_limit > len(train):
+        ...

@@ -1,0 +1,74 @@
+"""Command-line flags made from the settings: one flag for each field of `Config`."""
+import argparse
+import types
+import typing
+from dataclasses import fields
+from fractions import Fraction
+
+from minihire.errors import MinihireError
+from minihire.experiments import PRESETS, Config
+
+CONFIG_FIELDS = [f for f in fields(Config) if f.metadata]
+_TYPES = typing.get_type_hints(Config)
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong flags end in one sentence, not in a page of usage."""
+
+    def error(self, message):
+        """Raise MinihireError."""
+        raise MinihireError(f"{message}; see {self.prog} --help")
+
+
+def number(text: str) -> float:
+    """0.03 or 8/255."""
+    try:
+        return float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number (0.03 and 8/255 are)") from error
+
+
+def names(text: str) -> tuple[str, ...]:
+    """traditional,hire."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def add_settings(parser: argparse.ArgumentParser, groups: set[str] | None = None) -> None:
+    """--preset and a flag for every setting (of the named groups); only those given appear in the parsed arguments."""
+    parser.add_argument("--preset", choices=None, default=argparse.SUPPRESS, metavar="NAME", help=f"{', '.join(PRESETS)} (default: mini)")
+    sections = {}
+    for f in CONFIG_FIELDS:
+        group = f.metadata["group"]
+        if groups is not None and group not in groups:
+            continue
+        section = sections.setdefault(group, None) or parser.add_argument_group(group)
+        sections[group] = section
+        _add(section, f)
+
+
+def _add(section, f):
+    flag, text = f"--{f.name.replace('_', '-')}", f.metadata["help"]
+    kind = _TYPES[f.name]
+    if kind is bool:
+        section.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        return
+    if isinstance(kind, types.UnionType):
+        kind = next(t for t in typing.get_args(kind) if t is not type(None))
+    choices = f.metadata["choices"]
+    convert = {float: number, int: int, str: str}.get(kind, names)
+    metavar = "{" + ",".join(choices) + "}" if choices else {float: "X", int: "N"}.get(kind, "DIR")
+    section.add_argument(flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text + ("" if not choices else ""))
+
+
+def given_settings(arguments: argparse.Namespace) -> dict:
+    """The settings that were given as flags."""
+    return {f.name: getattr(arguments, f.name) for f in CONFIG_FIELDS if hasattr(arguments, f.name)}
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """--backend, --device, --threads, --quiet."""
+    section = parser.add_argument_group("execution")
+    section.add_argument("--backend", metavar="NAME", help="numba (default) or reference; also MINIHIRE_BACKEND")
+    section.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu")
+    section.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    section.add_argument("--quiet", action="store_true", help="no progress")

@@ -1,0 +1,197 @@
+"""`minihire run`: ANN → conversion → SNN training → attacks → activity and energy, in one folder, resumable anywhere."""
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from backends.interface import Backend
+from minihire import data as datasets
+from minihire.analysis import Score, measure_activity, measure_energy, perturbation_distance, spike_distance
+from minihire.attacks import attack_accuracy, perturb
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset, Splits
+from minihire.errors import MinihireError
+from minihire.evaluation import BATCH, accuracy, predict
+from minihire.experiments import Config
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.progress import say
+from minihire.report.images import as_png
+from minihire.results import Results
+from minihire.training import checkpoint, convert, train
+
+EXAMPLES = 6
+DISTANCE_IMAGES = 100
+DATA_SEED = 0  # the split into training and held-out images is the same for every seed
+
+
+def load_data(config: Config, download: bool = False) -> Splits:
+    """The data set that a configuration names."""
+    return datasets.load(config.data, config.data_dir, seed=DATA_SEED, heldout=config.heldout, train_limit=config.train_limit,
+                         test_limit=config.test_limit, download=download, size=config.image_size)
+
+
+def build_model(config: Config, data: Dataset):
+    """The model that a configuration names, for the images of a data set."""
+    return build(config.model, len(data.classes), data.shape, mean=data.mean, std=data.std, width=config.width,
+                 hidden=config.hidden, dropout=config.dropout)
+
+
+class Run:
+    """One run in its folder: OUT/results.json, OUT/models/*.npz (the second seed's in OUT/models/second/), OUT/figures/*.png."""
+
+    def __init__(self, config: Config, backend: Backend, out: Path, splits: Splits, resume: bool = False):
+        self.config, self.backend, self.out, self.splits = config, backend, Path(out), splits
+        path = self.out / "results.json"
+        if resume and path.exists():
+            self.results = Results.load(path)
+            refuse_other_settings(self.results["config"], config)
+        else:
+            self.results = Results.new(path, config.describe(), backend)
+            self.results.save()
+        train_set = splits.train
+        self.results["data"] = {"name": train_set.name, "classes": list(train_set.classes), "image_shape": list(train_set.shape),
+                                "train": len(train_set), "heldout": len(splits.heldout) if splits.heldout else 0, "test": len(splits.test)}
+
+    def run(self) -> Results:
+        """Everything that is not done yet."""
+        models = self.train_all(self.config.seed, "")
+        black_box = self.train_all(self.config.seed + 1, "second") if self.config.black_box else {}
+        self.evaluate(models, black_box)
+        self.analyse(models)
+        self.results["finished"] = True
+        self.results.save()
+        return self.results
+
+    # ---------------------------------------------------------------- training
+
+    def train_all(self, seed: int, folder: str) -> dict[str, Network]:
+        """The ANN, its conversion and every method's SNN, trained or read from their checkpoints."""
+        config = self.config
+        model = build_model(config, self.splits.train)
+        ann = Network(model, self.backend, initialise(model, self.backend, seed))
+        networks = {"ann": self._trained("ann", ann, seed, folder)}
+        networks["converted"] = self._converted(networks["ann"], seed, folder)
+        for method in config.methods:
+            start = networks["converted"]
+            copies = {name: self.backend.asarray(np.array(self.backend.to_numpy(a))) for name, a in start.parameters.items()}
+            networks[method] = self._trained(method, replace(start, parameters=copies), seed, folder)
+        return networks
+
+    def _trained(self, method, network, seed, folder) -> Network:
+        path = self.out / "models" / folder / f"{method}.npz"
+        label = f"{folder} {method}".strip()
+        kept = self._finished(path)
+        if kept:
+            return kept
+        with self._phase(f"train {label}"):
+            done = train(network, self.config.recipe(method), self.splits.train, seed=seed, heldout=self.splits.heldout, path=path,
+                         resume=True, label=label, about=self.config.describe())
+        self.results["models"][label] = {"checkpoint": str(path.relative_to(self.out)), "seed": seed, "history": done.history,
+                                         "thresholds": _scalars(network, ".threshold"), "leaks": _scalars(network, ".leak")}
+        for sentence in done.warnings:
+            self.results.warn(sentence)
+        self.results.save()
+        return network
+
+    def _converted(self, ann, seed, folder) -> Network:
+        config, path = self.config, self.out / "models" / folder / "converted.npz"
+        label = f"{folder} converted".strip()
+        if path.exists() and label in self.results["models"]:
+            return checkpoint.load(path).network(self.backend)
+        with self._phase(f"convert {label.replace('converted', 'ann')}"):
+            snn = convert(ann, self.splits.train, steps=config.steps, calibration=config.calibration, seed=seed, coding=config.coding,
+                          readout=config.readout, neuron=config.neuron, time_chunk=config.time_chunk)
+            checkpoint.save(path, snn, extra={"about": config.describe()})
+        self.results["models"][label] = {"checkpoint": str(path.relative_to(self.out)), "seed": seed, "history": [],
+                                         "thresholds": _scalars(snn, ".threshold"), "leaks": _scalars(snn, ".leak")}
+        self.results.save()
+        return snn
+
+    def _finished(self, path) -> Network | None:
+        """The network of a training that reached its end, if this run has one."""
+        label = f"{path.parent.name if path.parent.name == 'second' else ''} {path.stem}".strip()
+        if label not in self.results["models"] or not path.exists():
+            return None
+        return checkpoint.load(path).network(self.backend)
+
+    @contextlib.contextmanager
+    def _phase(self, name, detail=""):
+        say(f"── {name}{detail and ': '}{detail}")
+        with self.results.phase(name):
+            yield
+
+    # ---------------------------------------------------------------- attacks
+
+    def evaluate(self, models: dict[str, Network], black_box: dict[str, Network]) -> None:
+        """Clean accuracy, then every attack: white box, and black box from the same method's second seed."""
+        test = self.splits.test
+        for name, network in models.items():
+            if self._missing(name, "clean", "none"):
+                with self._phase("clean test images", name):
+                    self._record(name, "clean", "none", None, accuracy(network, test, seed=self.config.seed))
+        for attack in self.config.attacks:
+            for name, network in models.items():
+                if self._missing(name, "white_box", attack.name):
+                    with self._phase(f"attack {attack.name}", f"{name}, white box"):
+                        right = attack_accuracy([network], network, test, attack, seed=self.config.seed)
+                        self._record(name, "white_box", attack.name, name, right[0])
+                if name in black_box and name != "converted" and self._missing(name, "black_box", attack.name):
+                    with self._phase(f"attack {attack.name}", f"{name}, black box"):
+                        right = attack_accuracy([network], black_box[name], test, attack, seed=self.config.seed)
+                        self._record(name, "black_box", attack.name, f"second {name}", right[0])
+
+    def _missing(self, model, access, attack):
+        return not any((r["model"], r["access"], r["attack"]) == (model, access, attack) for r in self.results["accuracy"])
+
+    def _record(self, model, access, attack, source, right):
+        score = Score(int(right.sum()), len(right))
+        self.results["accuracy"].append({"model": model, "access": access, "attack": attack, "source": source, **score.as_dict()})
+
+    # ---------------------------------------------------------------- analysis
+
+    def analyse(self, models: dict[str, Network]) -> None:
+        """Activity, energy and perturbation distances of every network; a few attacked images to look at."""
+        config, test = self.config, self.splits.test
+        images, labels = Batches(test, self.backend, min(DISTANCE_IMAGES, len(test))).load(0, 0)
+        attack = config.attacks[-1]
+        self.results["examples"] = []
+        for name, network in models.items():
+            with self._phase("analysis", name):
+                batches = (batch for batch, _ in Batches(test, self.backend, BATCH))
+                activity = measure_activity(network, batches, seed=config.seed)
+                self.results["activity"][name] = [layer.as_dict() for layer in activity]
+                self.results["energy"][name] = {
+                    "first_layer_once": measure_energy(network, activity).as_dict(),
+                    "first_layer_every_step": measure_energy(network, activity, first_layer_every_step=True).as_dict()}
+                crafted = perturb(network, images, labels, attack)
+                clean, attacked = self.backend.to_numpy(images), self.backend.to_numpy(crafted)
+                distance = {"attack": attack.name, "images": len(clean), "pixels": float(perturbation_distance(clean, attacked).mean())}
+                if network.spiking:
+                    layers = spike_distance(network, images, crafted, seed=config.seed)
+                    distance["spikes"] = {layer: float(values.mean()) for layer, values in layers.items()}
+                self.results["distance"][name] = distance
+                self._examples(name, network, images, crafted, attack.name)
+
+    def _examples(self, name, network, images, crafted, attack):
+        k, labels, few = self.backend, self.splits.test.labels, min(EXAMPLES, images.shape[0])
+        before, after = (predict(network, batch) for batch in (images, crafted))
+        clean, attacked = k.to_numpy(images), k.to_numpy(crafted)
+        for i in range(few):
+            self.results["examples"].append({
+                "model": name, "attack": attack, "label": int(labels[i]), "clean_prediction": int(before[i]),
+                "attacked_prediction": int(after[i]), "clean_png": as_png(clean[i]), "attacked_png": as_png(attacked[i])})
+
+
+def refuse_other_settings(theirs: dict, config: Config) -> None:
+    """Raise MinihireError if a run in progress was started with other settings (where the data lie may change)."""
+    mine = config.describe()
+    for name in mine:
+        if name != "data_dir" and theirs.get(name) != mine[name]:
+            raise MinihireError(f"this run was started with {name} = {theirs.get(name)}, not {mine[name]}: resume with the same settings, or choose another --out")
+
+
+def _scalars(network, ending):
+    k = network.backend
+    return {name.removesuffix(ending): float(k.to_numpy(a)[0]) for name, a in network.parameters.items() if name.endswith(ending)}

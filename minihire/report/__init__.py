@@ -1,0 +1,1 @@
+"""What people see: tables on the terminal and figures, made from results alone."""

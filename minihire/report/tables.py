@@ -1,0 +1,80 @@
+"""Tables in plain text, from the content of results.json."""
+from collections.abc import Sequence
+
+from minihire.progress import duration
+
+TITLES = {"ann": "ANN", "converted": "converted SNN", "traditional": "traditional SNN", "control": "N periods, κ = 0",
+          "gaussian": "Gaussian noise SNN", "hire": "HIRE-SNN"}
+COLUMNS = (("clean", "none", "clean"), ("white_box", "fgsm", "FGSM wb"), ("white_box", "pgd", "PGD wb"),
+           ("black_box", "fgsm", "FGSM bb"), ("black_box", "pgd", "PGD bb"))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns: the first to the left, the others to the right."""
+    cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("─" * w for w in widths), *lines[1:]])
+
+
+def accuracy_table(results) -> str:
+    """Accuracy in percent with its 95 % Wilson interval, a row for each network."""
+    found = {(r["model"], r["access"], r["attack"]): r for r in results["accuracy"]}
+    columns = [column for column in COLUMNS if any(key[1:] == column[:2] for key in found)]
+    rows = []
+    for model in dict.fromkeys(key[0] for key in found):
+        cells = [found.get((model, access, attack)) for access, attack, _ in columns]
+        rows.append([TITLES.get(model, model), *["–" if c is None else interval(c) for c in cells]])
+    return table(["accuracy, %", *[title for *_, title in columns]], rows)
+
+
+def interval(score: dict) -> str:
+    """61.2 [58.1, 64.2]."""
+    return f"{100 * score['accuracy']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def activity_table(rows: list[dict]) -> str:
+    """Spiking activity (definition 1) and received events ζ of one network's layers."""
+    return table(["layer", "neurons", "SA", "TASA", "ζ received"], [
+        [r["name"], f"{r['neurons']:,}", *(number(r[key], digits) for key, digits in (("sa", 3), ("tasa", 4), ("received", 3)))] for r in rows])
+
+
+def activity_summary(results) -> str:
+    """TASA of every neuron layer, a row for each network that spikes."""
+    found = {model: {r["name"]: r["tasa"] for r in rows if r["tasa"] is not None} for model, rows in results["activity"].items()}
+    found = {model: layers for model, layers in found.items() if layers}
+    names = list(dict.fromkeys(name for layers in found.values() for name in layers))
+    return table(["TASA", *names], [[TITLES.get(m, m), *(number(layers.get(n), 3) for n in names)] for m, layers in found.items()])
+
+
+def energy_table(results) -> str:
+    """Compute energy per image (equations 7 and 8, table 7) and how many times less than the ANN's."""
+    rows = []
+    for model, both in results["energy"].items():
+        once = both["first_layer_once"]
+        cells = [f"{once[f]['total_pj'] / 1e6:.3f}" for f in ("fp32", "int32")]
+        cells += ["–" if once[f]["ratio"] is None else f"{once[f]['ratio']:.1f}×" for f in ("fp32", "int32")]
+        every = both["first_layer_every_step"]["fp32"]["ratio"]
+        rows.append([TITLES.get(model, model), *cells, "–" if every is None else f"{every:.1f}×"])
+    header = ["energy per image", "FP32 µJ", "INT32 µJ", "FP32 gain", "INT32 gain", "FP32 gain, conv1 every step"]
+    return table(header, rows)
+
+
+def operations_table(energy: dict) -> str:
+    """Operations and energy per image, layer by layer (table 6; first layer once)."""
+    rows = [[r["name"], r["kind"], f"{r['dense']:,}", number(r["received"], 3), f"{r['operations']:,.0f}", f"{r['fp32_pj'] / 1e6:.4f}", f"{r['int32_pj'] / 1e6:.4f}"]
+            for r in energy["layers"]]
+    return table(["layer", "kind", "dense operations", "ζ", "operations", "FP32 µJ", "INT32 µJ"], rows)
+
+
+def phase_table(results) -> str:
+    """Time and peak memory of every phase."""
+    rows = [[name, duration(p["seconds"]), f"{p['peak_memory_bytes'] / 2**20:,.0f} MiB"] for name, p in results["phases"].items()]
+    rows.append(["total", duration(sum(p["seconds"] for p in results["phases"].values())),
+                 f"{max(p['peak_memory_bytes'] for p in results['phases'].values()) / 2**20:,.0f} MiB"])
+    return table(["phase", "time", "peak memory"], rows)
+
+
+def number(value, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,113 @@
+"""Checkpoints: one NumPy archive, no pickle, written atomically.
+
+Entries: "parameter/NAME", "optimiser/SLOT/NAME", "kappa", and "meta", JSON in bytes: format, versions, the model's
+description, the network's options, and, in a training checkpoint, the recipe, the position and the history.
+"""
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backends.interface import Backend
+from backends.surrogates import Surrogate
+from minihire import __version__
+from minihire.engine.lif import NeuronOptions
+from minihire.errors import MinihireError
+from minihire.models import build
+from minihire.network import Network
+
+FORMAT = 1
+
+
+class CheckpointError(MinihireError):
+    """A checkpoint that cannot be written, read, or used here."""
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint's content: the network's arrays are NumPy's until `network` puts them on a backend."""
+
+    path: Path
+    meta: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def network(self, backend: Backend) -> Network:
+        """The network, on a backend. Raises CheckpointError for weights that do not fit the model they name."""
+        try:
+            options = dict(self.meta["network"])
+            neuron = options.pop("neuron")
+            surrogate = Surrogate(*neuron.pop("surrogate"))
+            model = build(**self.meta["model"])
+            parameters = {k.split("/", 1)[1]: backend.asarray(v) for k, v in self.arrays.items() if k.startswith("parameter/")}
+            order = model.parameters(options["spiking"], options["readout"])
+            if parameters.keys() != order.keys():
+                raise MinihireError(f"its weights are not those of {model.name}: {sorted(parameters.keys() ^ order.keys())[0]}")
+            parameters = {name: parameters[name] for name in order}
+            return Network(model, backend, parameters, neuron=NeuronOptions(surrogate=surrogate, **neuron), **options)
+        except (KeyError, TypeError, ValueError, MinihireError) as error:
+            raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
+
+
+def save(path: Path, network: Network, *, extra: dict[str, Any] | None = None, arrays: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint; `extra` joins the meta data, `arrays` (backend arrays by entry name) the entries.
+
+    The file appears whole or not at all. Raises CheckpointError where it cannot be written.
+    """
+    k = network.backend
+    options = {f.name: getattr(network, f.name) for f in fields(network) if f.name in ("spiking", "steps", "coding", "readout", "time_chunk")}
+    meta = {"format": FORMAT, "minihire": __version__, "numpy": np.__version__, "backend": k.name, "dtype": k.dtype,
+            "model": network.model.describe(), "network": {**options, "neuron": asdict(network.neuron)}, **(extra or {})}
+    meta["network"]["neuron"]["surrogate"] = list(network.neuron.surrogate)
+    entries = {f"parameter/{name}": k.to_numpy(array) for name, array in network.parameters.items()}
+    entries |= {name: k.to_numpy(array) for name, array in (arrays or {}).items()}
+    entries["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    write_atomically(path, lambda file: np.savez(file, **entries))
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call write(file) on a temporary file beside `path`, then rename it: a reader sees the old file or the new one."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}; choose another --out or free some space") from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint (never a pickle). Raises CheckpointError: missing, not a checkpoint, damaged, or of a newer format."""
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(bytes(arrays.pop("meta")).decode())
+        newer = meta["format"] > FORMAT
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or 'it is not a NumPy archive'}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is not a minihire checkpoint, or it is damaged: give a file that `minihire train` or `run` wrote") from error
+    if newer:
+        raise CheckpointError(f"{path} has checkpoint format {meta['format']}, this version reads up to {FORMAT}: update minihire")
+    return Checkpoint(path, meta, arrays)
+
+
+def _umask():
+    value = os.umask(0)
+    os.umask(value)
+    return value

@@ -1,0 +1,126 @@
+"""ANN → SNN by threshold balancing (Sengupta et al. 2019; hybrid training of Rathi and Roy, DIET-SNN).
+
+Layers in order, each with all layers before it already firing at their own unscaled thresholds: a layer's threshold is
+the largest, over the calibration's time steps, of the 99.7th percentile (nearest rank) of its input current at that
+step. At the end all thresholds are multiplied by the scaling factor, and every leak is 1.
+
+Memory stays bounded: images pass in chunks, their time steps in chunks too, and of each step's currents only the
+largest 0.3 % are kept, which is all that the percentile needs.
+"""
+import contextlib
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from backends.randomness import Draw, Stream, permutation
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset
+from minihire.errors import MinihireError
+from minihire.interrupt import StopSignal
+from minihire.layers import Draws
+from minihire.network import Network
+from minihire.progress import Progress
+
+IMAGES_AT_ONCE = 32
+STEPS_AT_ONCE = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """images, steps: the calibration batch and T_cal; percentile; scaling: the factor on all thresholds at the end."""
+
+    images: int = 512
+    steps: int = 100
+    percentile: float = 99.7
+    scaling: float = 0.3
+
+    def __post_init__(self):
+        if self.images < 1 or self.steps < 1 or not 0 < self.percentile <= 100 or not self.scaling > 0:
+            raise MinihireError(f"calibration needs images ≥ 1, steps ≥ 1, 0 < percentile ≤ 100 and scaling > 0, not {self}")
+
+
+class _Reached(Exception):
+    """Ends a pass at the layer that is being balanced: what lies behind it is not needed."""
+
+
+class LargestValues:
+    """The `keep` largest values of each of `steps` streams, fed piece by piece."""
+
+    def __init__(self, steps: int, keep: int):
+        self.keep, self.pools = keep, [np.empty(0, np.float32) for _ in range(steps)]
+
+    def add(self, step: int, values: np.ndarray) -> None:
+        """Feed more values of one stream."""
+        if len(values) > self.keep:
+            values = np.partition(values, len(values) - self.keep)[-self.keep :]
+        pool = np.concatenate([self.pools[step], values])
+        if len(pool) > self.keep:
+            pool = np.partition(pool, len(pool) - self.keep)[-self.keep :]
+        self.pools[step] = pool
+
+    def smallest_kept(self) -> float:
+        """The largest, over the streams, of the smallest value kept: with keep = N − rank + 1, the rank-th smallest."""
+        return float(max(pool.min() for pool in self.pools if len(pool)))
+
+
+def keep_for(count: int, percentile: float) -> int:
+    """How many of `count` values are at least as large as their nearest-rank percentile."""
+    return count - math.ceil(percentile / 100 * count) + 1
+
+
+def convert(ann: Network, data: Dataset, *, steps: int, calibration: Calibration = Calibration(), seed: int = 0, **options) -> Network:
+    """An SNN of `steps` time steps with a copy of the ANN's weights and balanced thresholds.
+
+    data: training images; `calibration.images` of them, drawn by the seed, are used in evaluation mode. options go to
+    the Network (coding, readout, neuron, time_chunk). Raises MinihireError where a layer receives no positive current.
+    """
+    k = ann.backend
+    snn = replace(ann, parameters=_with_neurons(ann, options.get("readout", "membrane")), spiking=True, steps=steps, **options)
+    index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
+    batches = Batches(data.take(index), k, IMAGES_AT_ONCE)
+    balanced = replace(snn, time_chunk=min(STEPS_AT_ONCE, calibration.steps))
+    names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
+    with StopSignal() as stop, Progress("conversion", len(names) * len(index)) as progress:
+        for name in names:
+            current = _percentile_current(balanced, name, batches, calibration, seed, stop, progress)
+            if not current > 0:
+                raise MinihireError(f"{name} receives no positive current from the converted layers before it: train the ANN for longer before converting")
+            snn.parameters[f"{name}.threshold"] = k.asarray([current])
+    for name in names:
+        threshold = float(k.to_numpy(snn.parameters[f"{name}.threshold"])[0])
+        snn.parameters[f"{name}.threshold"] = k.asarray([threshold * calibration.scaling])
+    return snn
+
+
+def _with_neurons(ann, readout):
+    k = ann.backend
+    weights = {name: k.asarray(k.to_numpy(array).copy()) for name, array in ann.parameters.items()}
+    specification = ann.model.parameters(True, readout)
+    return {name: weights[name] if name in weights else k.asarray([p.start]) for name, p in specification.items()}
+
+
+def _percentile_current(network, layer, batches, calibration, seed, stop, progress) -> float:
+    k, largest = network.backend, None
+    for number, (images, _) in enumerate(batches):
+        stop.check("converting; nothing of the conversion was kept, start it again")
+        position = 0
+
+        def observe(event, name, array, images=images):
+            nonlocal position, largest
+            if (event, name) != ("current", layer):
+                return
+            currents = k.to_numpy(array)
+            if largest is None:
+                keep = keep_for(currents[0, 0].size * len(batches.dataset), calibration.percentile)
+                largest = LargestValues(calibration.steps, keep)
+            for current in currents:
+                largest.add(position, current.reshape(-1))
+                position += 1
+            if len(currents) < network.time_chunk or position == calibration.steps:
+                raise _Reached  # a static current needs one step, a changing one all
+
+        with contextlib.suppress(_Reached):
+            network.forward(images, steps=calibration.steps, draws=Draws(seed, number), observe=observe)
+        progress.add(images.shape[0], layer)
+    return largest.smallest_kept()

@@ -1,0 +1,218 @@
+"""The training loop: one for ANN, traditional, Gaussian and HIRE (algorithm 1); only noise rule and periods differ.
+
+For every batch, κ as the batch before left it, then N periods of ⌊T/N⌋ steps:
+
+    logits = net(clip(x + κ, 0, 1), steps = ⌊T/N⌋); one backward pass gives ∂W, ∂v, ∂λ and ∂x together
+    κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
+"""
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset
+from minihire.errors import MinihireError
+from minihire.evaluation import accuracy
+from minihire.interrupt import Interrupted, StopSignal
+from minihire.layers import Draws
+from minihire.network import Network
+from minihire.progress import Progress, duration, say
+from minihire.training import checkpoint as checkpoints
+from minihire.training.health import describe_failure, silent_layers
+from minihire.training.noise import NoNoise
+from minihire.training.optimisers import OPTIMISERS, Schedule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Defaults: the SNN's of the paper, traditionally.
+
+    carry_membranes: start a period from the (detached) membranes of the one before; clip_noise: clip x + κ to [0, 1];
+    craft_after_update: craft κ with the updated weights (caption of figure 6) in a second pass; freeze: thresholds and
+    leaks keep their values (table 5). Raises MinihireError for settings that cannot work.
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    optimiser: str = "adam"
+    learning_rate: float = 1e-4
+    schedule: Schedule = Schedule()
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    augment: bool = True
+    periods: int = 1
+    noise: NoNoise = NoNoise()
+    carry_membranes: bool = False
+    clip_noise: bool = True
+    craft_after_update: bool = False
+    freeze: bool = False
+
+    def __post_init__(self):
+        if self.optimiser not in OPTIMISERS:
+            raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
+        if self.epochs < 1 or self.batch_size < 1 or self.periods < 1 or not self.learning_rate > 0:
+            raise MinihireError(f"training needs at least 1 epoch, batch size 1, 1 period and a learning rate above 0, not {self.epochs}, "
+                                f"{self.batch_size}, {self.periods} and {self.learning_rate}")
+
+    def describe(self) -> dict:
+        """The recipe as plain data, for checkpoints and results."""
+        return {**asdict(self), "noise": {"rule": type(self.noise).__name__, **asdict(self.noise)}, "schedule": self.schedule._asdict()}
+
+
+@dataclass
+class Training:
+    """A training in progress; everything that a checkpoint must hold to go on from it to the bit."""
+
+    network: Network
+    recipe: Recipe
+    data: Dataset
+    seed: int
+    heldout: Dataset | None = None
+    path: Path | None = None
+    label: str = "training"
+    about: dict = field(default_factory=dict)  # joins the checkpoint's meta data
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "correct": 0, "images": 0})
+    history: list[dict] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        network, recipe, k = self.network, self.recipe, self.network.backend
+        if recipe.periods > network.steps:
+            raise MinihireError(f"{recipe.periods} periods do not fit into {network.steps} time steps: choose periods N ≤ steps T")
+        names = [n for n in network.parameters if n.endswith(".weight") or not recipe.freeze]
+        settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
+        self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
+        self.batches = Batches(self.data, k, recipe.batch_size, self.seed, shuffle=True, augment=recipe.augment)
+        self.kappa = recipe.noise.start(k, (min(recipe.batch_size, len(self.data)), *self.data.shape))
+
+    def run(self) -> list[dict]:
+        """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy, rate, seconds)."""
+        total, done = self.recipe.epochs * len(self.data), self.epoch * len(self.data) + self.batch * self.recipe.batch_size
+        with StopSignal() as stop, Progress(self.label, total, done=done) as progress:
+            while self.epoch < self.recipe.epochs:
+                self._epoch(stop, progress)
+        return self.history
+
+    def _epoch(self, stop, progress):
+        while self.batch < len(self.batches):
+            count = self._train_batch()
+            self.batch += 1
+            loss, accuracy_now = self._averages()
+            progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}, loss {loss:.3f}, accuracy {accuracy_now:.1%}")
+            if stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
+                self._save()
+                saved = f"saved in {self.path}; --resume goes on from there" if self.path else "nothing was saved: no checkpoint path was given"
+                raise Interrupted(f"stopped {self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
+        loss, accuracy_now = self._averages()
+        row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
+        if self.heldout:
+            correct = accuracy(self.network, self.heldout, seed=self.seed)
+            row["heldout_accuracy"] = float(np.mean(correct))
+        self._check_finite()
+        self.history.append(row)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
+        for warning in silent_layers(self.network, self.batches.load(0, 0)[0], self.seed):
+            self.warnings.append(f"{self.label}, epoch {self.epoch}: {warning}")
+            say(f"warning: {self.warnings[-1]}")
+        self._save()
+        heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
+        say(f"{self.label:<14} epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}, "
+            f"{progress.rate:,.0f} images/s, {duration(progress.left)} left")
+
+    def _train_batch(self) -> int:
+        recipe, network, k = self.recipe, self.network, self.network.backend
+        images, labels = self.batches.load(self.epoch, self.batch)
+        count, state = images.shape[0], None
+        kappa = None if self.kappa is None else k.rows(self.kappa, 0, count)
+        learning_rate = recipe.schedule.rate(recipe.learning_rate, self.epoch, recipe.epochs, self.batch / len(self.batches))
+        for period in range(recipe.periods):
+            draws = Draws(self.seed, (self.epoch * len(self.batches) + self.batch) * recipe.periods + period)
+            kappa = recipe.noise.before(k, kappa, draws)
+            inputs = dict(noise=kappa, clip_noise=recipe.clip_noise, steps=network.steps // recipe.periods, draws=draws, state=state)
+            crafting = recipe.noise.crafted
+            result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
+            self._count(result, labels)
+            self.optimiser.step(result.weights, learning_rate)
+            if crafting and recipe.craft_after_update:
+                result = network.gradients(images, labels, weights=False, image=True, **inputs)
+            kappa = recipe.noise.after(k, kappa, result.image)
+            state = result.state if recipe.carry_membranes else None
+        if kappa is not None:
+            k.write_rows(self.kappa, 0, kappa)
+        return count
+
+    def _count(self, result, labels):
+        k = self.network.backend
+        loss, labels = k.total(result.losses), k.to_numpy(labels)
+        if not math.isfinite(loss):
+            self._fail()
+        self.sums["loss"] += loss
+        self.sums["correct"] += int(np.sum(k.to_numpy(result.logits).argmax(axis=1) == labels))
+        self.sums["images"] += len(labels)
+
+    def _averages(self):
+        images = max(self.sums["images"], 1)
+        return self.sums["loss"] / images, self.sums["correct"] / images
+
+    def _check_finite(self):
+        k = self.network.backend
+        if not all(math.isfinite(k.total(array)) for array in self.network.parameters.values()):
+            self._fail()
+
+    def _fail(self):
+        where = describe_failure(self.network, self.batches.load(self.epoch, self.batch)[0], self.seed)
+        kept = f"; the last good checkpoint is {self.path}" if self.path and self.path.exists() else ""
+        raise MinihireError(f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {self.batch + 1}: {where}; "
+                            f"lower the learning rate{kept}")
+
+    def _save(self):
+        if self.path is None:
+            return
+        arrays = {f"optimiser/{slot}/{name}": a for slot, group in self.optimiser.slots.items() for name, a in group.items()}
+        arrays |= {} if self.kappa is None else {"kappa": self.kappa}
+        position = {"epoch": self.epoch, "batch": self.batch, "sums": self.sums, "optimiser_steps": self.optimiser.steps,
+                    "seed": self.seed, "images": len(self.data), "finished": self.epoch == self.recipe.epochs}
+        extra = {"about": self.about, "training": {"label": self.label, "recipe": self.recipe.describe(), "position": position, "history": self.history,
+                              "warnings": self.warnings}}
+        checkpoints.save(self.path, self.network, extra=extra, arrays=arrays)
+
+    def restore(self, saved: checkpoints.Checkpoint) -> None:
+        """Go on from a training checkpoint, to the bit. Raises CheckpointError where it is of another training."""
+        k, training = self.network.backend, saved.meta.get("training")
+        if not training:
+            raise checkpoints.CheckpointError(f"{saved.path} holds a network but no training to resume")
+        position = training["position"]
+        mine = (self.recipe.describe(), self.seed, len(self.data), self.network.model.describe())
+        theirs = (training["recipe"], position["seed"], position["images"], saved.meta["model"])
+        if _plain(mine) != _plain(theirs):
+            raise checkpoints.CheckpointError(f"{saved.path} was trained with other settings: resume with the same flags, or choose another --out")
+        restored = saved.network(k)
+        self.network.parameters.update(restored.parameters)
+        for slot, group in self.optimiser.slots.items():
+            group.update({name: k.asarray(saved.arrays[f"optimiser/{slot}/{name}"]) for name in group})
+        if self.kappa is not None:
+            self.kappa = k.asarray(saved.arrays["kappa"])
+        self.optimiser.steps = position["optimiser_steps"]
+        self.epoch, self.batch, self.sums = position["epoch"], position["batch"], position["sums"]
+        self.history, self.warnings = training["history"], training["warnings"]
+
+
+def train(network: Network, recipe: Recipe, data: Dataset, *, seed: int = 0, heldout: Dataset | None = None,
+          path: Path | None = None, resume: bool = False, label: str = "training", about: dict | None = None) -> Training:
+    """Train a network in place. With a path, a checkpoint after every epoch and on Ctrl-C; resume goes on from it."""
+    training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
+    if resume and training.path and training.path.exists():
+        training.restore(checkpoints.load(training.path))
+    training.run()
+    return training
+
+
+def _plain(value):
+    """As it comes back from JSON: tuples are lists."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,88 @@
+"""SGD with momentum, Adam, and learning-rate schedules. The arithmetic is the backend's; state is arrays by name."""
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minihire.network import Network
+
+ADAM_EPSILON = 1e-8
+
+
+class Schedule(NamedTuple):
+    """Learning rate over training: "step" (×factor at each milestone, in fractions of all epochs) or "one-cycle".
+
+    one-cycle: linear from 1/25 of the rate to the rate over the first 30 %, then a cosine to 1/1000 of it.
+    """
+
+    kind: str = "step"
+    milestones: tuple[float, ...] = (0.6, 0.8, 0.9)
+    factor: float = 0.2
+
+    def rate(self, base: float, epoch: int, epochs: int, within: float) -> float:
+        """The rate at epoch + within (0 ≤ within < 1) of `epochs`."""
+        if self.kind == "one-cycle":
+            at = (epoch + within) / epochs
+            if at < 0.3:
+                return base * (0.04 + 0.96 * at / 0.3)
+            return base * (0.001 + 0.999 * 0.5 * (1 + np.cos(np.pi * (at - 0.3) / 0.7)))
+        return base * self.factor ** sum(epoch >= milestone * epochs - 1e-9 for milestone in self.milestones)
+
+
+@dataclass
+class Optimiser:
+    """State for the given parameters of a network. slots: {slot: {parameter: array}}; steps taken so far."""
+
+    network: Network
+    names: list[str]
+    slots: dict[str, dict[str, Any]] = field(init=False)
+    steps: int = field(default=0, init=False)
+    slot_names = ()
+
+    def __post_init__(self):
+        zeros, arrays = self.network.backend.zeros, self.network.parameters
+        self.slots = {slot: {name: zeros(arrays[name].shape) for name in self.names} for slot in self.slot_names}
+
+    def step(self, grads: dict[str, Any], rate: float) -> None:
+        """Update the network's parameters in place; a parameter without a gradient keeps its value."""
+        self.steps += 1
+        for name in self.names:
+            if name in grads:
+                bounds = self.network.specification[name]
+                self._update(name, self.network.parameters[name], grads[name], rate, bounds.low, bounds.high)
+
+
+@dataclass
+class SGD(Optimiser):
+    """velocity ← momentum·velocity + grad + decay·w; w ← w − rate·velocity. Thresholds and leaks do not decay."""
+
+    momentum: float = 0.9
+    decay: float = 5e-4
+    slot_names = ("velocity",)
+
+    def _update(self, name, parameter, grad, rate, low, high):
+        decay = self.decay if name.endswith(".weight") else 0.0
+        self.network.backend.sgd_step(parameter, grad, self.slots["velocity"][name], rate, self.momentum, decay, low, high)
+
+
+@dataclass
+class Adam(Optimiser):
+    """Adam (β .9, .999, ε 1e-8), without weight decay."""
+
+    decays: tuple[float, float] = (0.9, 0.999)
+    slot_names = ("mean", "square")
+
+    def _update(self, name, parameter, grad, rate, low, high):
+        mean, square = self.slots["mean"][name], self.slots["square"][name]
+        largest = self.slots["largest"][name] if "largest" in self.slots else None
+        self.network.backend.adam_step(parameter, grad, mean, square, largest, rate, self.decays, ADAM_EPSILON, self.steps, low, high)
+
+
+@dataclass
+class AMSGrad(Adam):
+    """Adam with the running maximum of the second moment."""
+
+    slot_names = ("mean", "square", "largest")
+
+
+OPTIMISERS = {"sgd": SGD, "adam": Adam, "amsgrad": AMSGrad}

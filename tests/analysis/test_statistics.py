@@ -1,0 +1,65 @@
+"""Intervals and tests against printed values and against SciPy's own."""
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from minihire.analysis import Score, mcnemar, wilson
+from minihire.errors import MinihireError
+
+
+@pytest.mark.parametrize(("correct", "count", "low", "high"), [
+    (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1.0)])
+def test_wilson_by_hand(correct, count, low, high):
+    assert wilson(correct, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_ends_are_exact():
+    assert all(wilson(0, n)[0] == 0.0 and wilson(n, n)[1] == 1.0 for n in range(1, 300))
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.99])
+def test_wilson_agrees_with_scipy(confidence):
+    for correct in range(21):
+        assert wilson(correct, 20, confidence) == pytest.approx(binomtest(correct, 20).proportion_ci(confidence, "wilson"), abs=1e-12)
+
+
+@pytest.mark.parametrize("arguments", [(0, 0), (-1, 10), (11, 10), (5, 10, 0.0), (5, 10, 95)])
+def test_wilson_refuses(arguments):
+    with pytest.raises(MinihireError):
+        wilson(*arguments)
+
+
+def test_score_is_in_fractions():
+    score = Score(50, 100)
+    assert score.accuracy == 0.5 and score.interval == wilson(50, 100)
+    assert score.as_dict() == pytest.approx({"correct": 50, "count": 100, "accuracy": 0.5, "low": 0.4038, "high": 0.5962}, abs=5e-5)
+    with pytest.raises(MinihireError, match="not 3 among 2"):
+        Score(3, 2)
+
+
+def _answers(both, only_first, only_second, neither):
+    groups = [(True, True)] * both + [(True, False)] * only_first + [(False, True)] * only_second + [(False, False)] * neither
+    return np.array(groups).T
+
+
+def test_mcnemar_by_hand():
+    # 1 against 9: 2·(C(10,0) + C(10,1))/2¹⁰ = 22/1024; the images on which both agree do not count
+    assert mcnemar(*_answers(40, 1, 9, 7)) == pytest.approx(22 / 1024)
+    assert mcnemar(*_answers(3, 9, 1, 0)) == pytest.approx(22 / 1024)
+    assert mcnemar(*_answers(0, 5, 0, 2)) == pytest.approx(2 / 32)
+    assert mcnemar(*_answers(4, 3, 3, 4)) == 1.0
+    assert mcnemar(*_answers(5, 0, 0, 5)) == 1.0
+
+
+def test_mcnemar_agrees_with_scipy():
+    for only_first, only_second in [(2, 7), (12, 30), (150, 101), (400, 700)]:
+        expected = binomtest(only_first, only_first + only_second).pvalue
+        assert mcnemar(*_answers(11, only_first, only_second, 5)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_mcnemar_refuses():
+    right = np.array([True, False, True])
+    with pytest.raises(MinihireError, match="same images"):
+        mcnemar(right, right[:2])
+    with pytest.raises(MinihireError, match="booleans"):
+        mcnemar(np.array([3, 5, 1]), right)

@@ -1,0 +1,79 @@
+"""What every test shares: the backends that can be built here, the exact one, and the numerical derivative."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # a plain clone needs no installation, and tests/backends must not be taken for backends
+
+settings.register_profile("minihire", max_examples=25, deadline=None, derandomize=True, database=None,
+                          suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.load_profile("minihire")
+
+
+def _names():
+    from backends import BACKENDS
+
+    return sorted(BACKENDS, reverse=True)  # reference first
+
+
+@pytest.fixture(scope="session", params=[(name, dtype) for name in _names() for dtype in ("float64", "float32")], ids="-".join)
+def backend(request):
+    """Every registered backend in both precisions; skipped where what it needs is not installed."""
+    from backends import BackendError, get_backend
+
+    name, dtype = request.param
+    try:
+        return get_backend(name, dtype=dtype)
+    except BackendError as error:
+        if "not installed" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def exact():
+    """The reference in float64: the backend whose derivatives are checked and to which the others are compared."""
+    from backends import get_backend
+
+    return get_backend("reference", dtype="float64")
+
+
+@pytest.fixture(scope="session")
+def agrees(backend):
+    """agrees(got, expected): relative error in the norm below 1e-5 in float32, 1e-11 in float64, and equal shapes."""
+
+    def check(got, expected, tolerance=1e-5 if backend.dtype == "float32" else 1e-11):
+        got, expected = np.asarray(backend.to_numpy(got), np.float64), np.asarray(expected, np.float64)
+        assert got.shape == expected.shape
+        assert np.linalg.norm(got - expected) <= tolerance * np.linalg.norm(expected)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def check_gradient():
+    """check_gradient(function, arrays, grads): float64 central differences of a scalar function of several arrays.
+
+    Along random directions u, ⟨grad, u⟩ must equal (f(x + h·u) − f(x − h·u)) / 2h within 1e-6 of ‖grad‖, which is the
+    spread of ⟨grad, u⟩ over directions. None in place of a gradient is not compared.
+    """
+
+    def check(function, arrays, grads, seed=0, step=1e-5, directions=3, tolerance=1e-6):
+        rng = np.random.default_rng(seed)
+        for which, grad in enumerate(grads):
+            if grad is None:
+                continue
+            x = arrays[which]
+            assert grad.shape == x.shape
+            for _ in range(directions):
+                u = rng.standard_normal(x.shape)
+                ends = [function(*arrays[:which], x + sign * step * u, *arrays[which + 1 :]) for sign in (1, -1)]
+                numerical = (ends[0] - ends[1]) / (2 * step)
+                error = abs(np.vdot(grad, u) - numerical)
+                assert error <= tolerance * np.linalg.norm(grad) + 1e-9, f"argument {which}: {np.vdot(grad, u)} ≠ {numerical}"
+
+    return check
