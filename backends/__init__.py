@@ -35,6 +35,8 @@ def get_backend(name: str | None = None, device: str = "cpu", *, dtype: str = "f
         raise BackendError(f"no dtype {dtype!r}: choose float32 or float64")
     if threads is not None and not 1 <= threads <= 1024:
         raise BackendError(f"threads must be 1 … 1024, not {threads}")
+    if threads and threads > (os.cpu_count() or 1):  # Numba reads its limit once, when it is first imported
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
     module, cls, remedy = BACKENDS[name]
     try:
         return getattr(importlib.import_module(module), cls)(dtype=dtype, threads=threads)

@@ -12,8 +12,9 @@
 #
 # **What to expect.** Without a leak (λ = 1) the two resets give the same spikes, and the firing rate is the current in
 # units of the threshold, cut at one spike a step: min(max(I/v, 0), 1), to within 1/T. So a spiking neuron is a rounded
-# and clipped ReLU, which is why a trained ANN can be converted. A leak adds a dead zone: the membrane never gets beyond
-# I/(1−λ), so currents below v·(1−λ) are never answered; and the delayed reset fires less.
+# and clipped ReLU, which is why a trained ANN can be converted. A leak adds a dead zone: a constant current brings the
+# membrane to I/(1−λ) at most, so below v·(1−λ) it is never answered. The leaky rates climb in stairs (the spikes lock to
+# every second, third … step, an old friend of physicists), and with a leak the delayed reset fires less.
 
 # %%
 import numpy as np
@@ -81,27 +82,27 @@ print(table(["neuron", "first answered", "v·(1−λ)", "rate at I = 0.5", "dela
 
 # %%
 plt = pyplot()
-figure, axes = plt.subplots(2, 2, figsize=(11, 6.2))
+figure, axes = plt.subplots(2, 2, figsize=(10.5, 6.2))
 for axis, title in zip(axes[0], ("constant current", "noisy current, same mean"), strict=True):
     for row, (reset, colour) in enumerate((("immediate", "#0072B2"), ("delayed", "#D55E00"))):
         membrane, train = traces[title, reset]
-        axis.plot(membrane, color=colour, marker=".", lw=1.5, label=f"{reset} reset, {train.sum():.0f} spikes")
+        axis.plot(membrane, color=colour, marker=".s"[row], ms=(8, 3.5)[row], lw=1.5, label=f"{reset} reset, {train.sum():.0f} spikes")
         axis.eventplot(np.flatnonzero(train), lineoffsets=2.0 + 0.22 * row, linelengths=0.18, color=colour, lw=2)
     axis.axhline(THRESHOLD, color="black", ls="--", lw=1)
-    axis.text(STEPS, THRESHOLD, " v", va="center")
-    axis.set(title=f"{title}, λ = {LEAK}", xlabel="time step t", ylabel="membrane m[t]  |  spikes", ylim=(-0.6, 2.4))
-    axis.legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, -0.02))
+    axis.set(title=f"{title}, λ = {LEAK}", xlabel="time step t", ylabel="membrane m[t]", ylim=(-1.1, 2.4))
+    axis.set_yticks([0, THRESHOLD, 2.11], ["0", "v = 1", "spikes"])
+    axis.legend(loc="lower center", ncols=2, handlelength=1.2, handletextpad=0.4, columnspacing=1)
 axis = axes[1, 0]
 axis.plot(currents, np.clip(currents, 0, 1), color="#bbbbbb", lw=6, label="ramp min(max(I/v, 0), 1)")
 for leak, colour in ((1.0, "#000000"), (0.9, "#0072B2"), (0.7, "#D55E00")):
     axis.plot(currents, rates[leak, 1.0, "immediate"], color=colour, lw=1.5, label=f"λ = {leak}")
-    axis.plot(currents, rates[leak, 1.0, "delayed"], color=colour, lw=1.5, ls=":", label="delayed reset" if leak == 0.7 else None)
+    axis.plot(currents, rates[leak, 1.0, "delayed"], color=colour, lw=1.5, ls=":", label="dotted: delayed reset" if leak == 0.7 else None)
 axis.set(title=f"firing rate, measured over {T} steps", xlabel="current I, in units of v", ylabel="spikes per step")
 axis.legend(loc="upper left")
 z = np.linspace(-2, 2, 801)
 for label, surrogate, colour, style in (("training: triangle, γ = 0.3 (eq. 5)", triangle(), "#000000", "-"),
-                                 ("attacker: narrow triangle, w = 0.5", unit_triangle(0.5), "#D55E00", "--"),
-                                 ("attacker: arctan, a = 2", arctan(2.0), "#0072B2", ":")):
+                                        ("attacker: narrow triangle, w = 0.5", unit_triangle(0.5), "#D55E00", "--"),
+                                        ("attacker: arctan, a = 2", arctan(2.0), "#0072B2", ":")):
     axes[1, 1].plot(z, derivative(surrogate, z), color=colour, ls=style, lw=2, label=label)
 axes[1, 1].set(title="what replaces the spike's derivative", xlabel="z = m/v − 1 (fires where z > 0)", ylabel="f(z)", ylim=(0, 3.2))
 axes[1, 1].legend(loc="upper right")

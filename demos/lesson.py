@@ -11,7 +11,7 @@ NOTEBOOK = "ipykernel" in sys.modules
 def arguments(about: str):
     """--quick and --out of the command line; in a notebook, the defaults."""
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--quick", action="store_true", help="smaller numbers, a few seconds")
+    parser.add_argument("--quick", action="store_true", help="less of everything, to see that it runs")
     parser.add_argument("--out", type=Path, default=HERE / "figures", metavar="DIR", help="folder of the figure (default: %(default)s)")
     return parser.parse_args([] if NOTEBOOK else None)
 

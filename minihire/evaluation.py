@@ -15,8 +15,8 @@ def predict(network: Network, images, draws: Draws = Draws()) -> np.ndarray:
 
 
 def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH) -> np.ndarray:
-    """Which images are classified correctly: bool [N]; batch i of a rate-coded network uses step i of the seed's draws."""
+    """Which images are classified correctly: bool [N]. An image's draws go by its place in the data, not by its batch."""
     found = []
-    for step, (images, labels) in enumerate(Batches(data, network.backend, batch_size)):
-        found.append(predict(network, images, Draws(seed, step)) == network.backend.to_numpy(labels))
+    for number, (images, labels) in enumerate(Batches(data, network.backend, batch_size)):
+        found.append(predict(network, images, Draws(seed, 0, number * batch_size)) == network.backend.to_numpy(labels))
     return np.concatenate(found)

@@ -141,13 +141,13 @@ class Network:
         return x
 
 
-def initialise(model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane", gain: float = 1.0) -> dict:
+def initialise(model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane") -> dict:
     """Fresh weights, by name: normal with the layer's own standard deviation (layers.py), thresholds and leaks 1."""
     arrays = {}
     for index, (name, p) in enumerate(model.parameters(spiking, readout).items()):
         if p.std:
             values = backend.to_numpy(backend.normal(Draw(seed, Stream.INIT, 0, index), (math.prod(p.shape),)))
-            arrays[name] = backend.asarray((values * (gain * p.std)).reshape(p.shape))
+            arrays[name] = backend.asarray((values * p.std).reshape(p.shape))
         else:
             arrays[name] = backend.asarray([p.start])
     return arrays

@@ -26,10 +26,11 @@ def attack_accuracy(targets: list[Network], source: Network, data: Dataset, atta
     right = [[] for _ in targets]
     k = source.backend
     with StopSignal() as stop, Progress(attack.name, len(data)) as progress:
-        for step, (images, labels) in enumerate(Batches(data, k, batch_size)):
+        for number, (images, labels) in enumerate(Batches(data, k, batch_size)):
             stop.check(f"during {attack.name}; finished results were kept")
-            crafted = perturb(source, images, labels, attack, Draws(seed, step))
+            draws = Draws(seed, 0, number * batch_size)
+            crafted = perturb(source, images, labels, attack, draws)
             for found, target in zip(right, targets, strict=True):
-                found.append(predict(target, crafted, Draws(seed, step)) == k.to_numpy(labels))
+                found.append(predict(target, crafted, draws) == k.to_numpy(labels))
             progress.add(images.shape[0])
     return [np.concatenate(found) for found in right]

@@ -4,6 +4,7 @@
 
 FGSM is the one-step case with α = ε and no random start.
 """
+import math
 from dataclasses import dataclass
 
 from backends.randomness import Draw, Stream
@@ -47,12 +48,12 @@ def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Dra
     """Adversarial images [B, H, W, C] in [0, 1], crafted on a network in evaluation mode with the true labels int64 [B].
 
     Images and labels are the network's backend's arrays. draws names the random start, and a rate-coded network's
-    spikes, fresh at every iteration.
+    spikes, fresh at every iteration; draws.first is the place of the first image, so that batches do not matter.
     """
     k, current = network.backend, images
     if attack.random_start:
-        channels = images.shape[-1]
-        start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape)
+        channels, first = images.shape[-1], draws.first * math.prod(images.shape[1:])
+        start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
         offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
         current = k.clip(k.add(images, offset), 0.0, 1.0)
     for iteration in range(attack.iterations):

@@ -1,4 +1,4 @@
-"""Data sets: CIFAR, MNIST, a folder of images, and the embedded "shapes"."""
+"""Data sets: CIFAR-10 and CIFAR-100, MNIST, folders of images, and the embedded "shapes"."""
 from minihire.data.dataset import DataError, Dataset, Splits
 from minihire.data.loading import NAMES, load
 

@@ -16,7 +16,7 @@ class DataError(MinihireError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images uint8 [N, H, W, C] in C order, labels int64 [N] in 0 … len(classes) − 1, and normalisation per channel.
+    """Images uint8 [N, H, W, C] in C order, labels int64 [N] below len(classes), and normalisation per channel.
 
     `mean` and `std` are in pixel units of [0, 1]. Raises DataError where shapes, types or labels do not fit.
     """
@@ -32,7 +32,8 @@ class Dataset:
         images, labels = self.images, self.labels
         if images.ndim != 4 or images.dtype != np.uint8 or not images.flags.c_contiguous:
             raise DataError(
-                f"the images of {self.name} are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C] in C order"
+                f"the images of {self.name} are {images.dtype} {list(images.shape)}; "
+                "give uint8 [N, H, W, C] in C order"
             )
         if labels.shape != images.shape[:1] or labels.dtype != np.int64:
             raise DataError(
@@ -58,7 +59,7 @@ class Dataset:
         return self.images.shape[1:]
 
     def take(self, index) -> Dataset:
-        """The images at `index` (whole numbers or a mask [N]), in that order, as a copy; DataError outside the set."""
+        """A copy of the images at `index` (whole numbers or a mask [N]), in that order; DataError outside the set."""
         index = np.asarray(index)
         if index.dtype != bool:
             index = index.astype(np.int64).reshape(-1)
@@ -70,7 +71,10 @@ class Dataset:
     def limit(self, count: int) -> Dataset:
         """The first `count` images; DataError unless 1 ≤ count ≤ N."""
         if not 1 <= operator.index(count) <= len(self):
-            raise DataError(f"{count} images of {self.name} were asked for; give 1 to {len(self)}, all that there are")
+            raise DataError(
+                f"{count} images of {self.name} were asked for; "
+                f"this part of it has {len(self)}, so give 1 to {len(self)}"
+            )
         return self if count == len(self) else self.take(np.arange(count))
 
 
@@ -101,7 +105,7 @@ def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of uint8 images [N, H, W, C], in pixel units of [0, 1], to 4 digits.
 
-    Summed in whole numbers, so that they are the same on every machine; std is at least 1/255 (a channel may be constant).
+    Summed in whole numbers, so the same on every machine; std is at least 1/255, since a channel may be constant.
     """
     level = np.arange(256)
     mean, std = [], []

@@ -1,4 +1,4 @@
-"""Fetching the public data sets: checked against their published checksums, unpacked by name, moved into place last."""
+"""Fetching the public data sets: checksums compared, archives unpacked by name, files moved into place last."""
 from __future__ import annotations
 
 import hashlib
@@ -69,7 +69,7 @@ def fetch(remote: Remote, folder: Path, other_way: str, progress: Progress) -> P
             digest.update(block)
             done += len(block)
             if done > LARGEST:
-                raise DataError(f"{remote.url} sends more than {LARGEST >> 20} MiB, too much to be the data; {other_way}")
+                raise DataError(f"{remote.url} sends more than {LARGEST >> 20} MiB, expected less; {other_way}")
             progress(done, total)
     if total is not None and done != total:
         raise DataError(f"{remote.url} broke off after {done} of {total} bytes; try again, or {other_way}")

@@ -9,12 +9,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from backends.randomness import Draw, Stream, permutation
 from minihire.data.dataset import DataError, Dataset, channel_statistics
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
-MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # of 8 bits a channel
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # of 8 bits
 LARGEST_SIDE = 1024
 LARGEST_TOTAL = 4 * 2**30
 
@@ -50,10 +51,6 @@ def read_image(path: Path, size: int | None = None) -> np.ndarray:
     Raises DataError naming the file where it is no image, damaged, of more than 8 bits a channel or absurdly large.
     """
     try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise DataError("reading image folders needs Pillow, which is not installed; pip install pillow") from None
-    try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
@@ -80,9 +77,11 @@ def _list_images(root: Path):
                 "to have a fifth of its images set aside as test images"
             )
         classes = _class_names(root / "train")
-        foreign = sorted(set(folder.name for folder in _folders(root / "test")) - set(classes))
+        foreign = sorted({folder.name for folder in _folders(root / "test")} - set(classes))
         if foreign:
-            raise DataError(f"{root / 'test'} has a class {foreign[0]} that {root / 'train'} lacks; rename or remove it")
+            raise DataError(
+                f"{root / 'test'} has a class {foreign[0]} that {root / 'train'} lacks; rename or remove it"
+            )
         train = [(path, k) for k, name in enumerate(classes) for path in _images(root / "train" / name)]
         test = [(path, k) for k, name in enumerate(classes) for path in _images(root / "test" / name)]
     else:
@@ -90,11 +89,12 @@ def _list_images(root: Path):
         for label, name in enumerate(classes):
             paths = _images(root / name)
             if len(paths) < 2:
-                raise DataError(f"{root / name} holds only one image; give two or more, of which a fifth becomes test images")
-            chosen = set(permutation(Draw(0, Stream.SPLIT, 1, label), len(paths))[: max(1, len(paths) // 5)].tolist())
+                raise DataError(f"{root / name} holds one image; give two or more, some to train and some to test with")
+            order = permutation(Draw(0, Stream.SPLIT, 1, label), len(paths))
+            chosen = set(order[: max(1, len(paths) // 5)].tolist())
             train += [(path, label) for i, path in enumerate(paths) if i not in chosen]
             test += [(path, label) for i, path in enumerate(paths) if i in chosen]
-    return classes, tuple(zip(*train)), tuple(zip(*test))
+    return classes, tuple(zip(*train, strict=True)), tuple(zip(*test, strict=True))
 
 
 def _folders(root: Path) -> list[Path]:
@@ -104,7 +104,7 @@ def _folders(root: Path) -> list[Path]:
 def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(folder.name for folder in _folders(root))
     if len(names) < 2:
-        raise DataError(f"{root} holds {len(names)} folders; expected a folder of images for each of two or more classes")
+        raise DataError(f"{root} holds {len(names)} folders; expected a folder of images for each class, two or more")
     return names
 
 
@@ -133,8 +133,8 @@ def _read_all(paths, size: int | None) -> np.ndarray:
         image = read_image(path, size)
         if image.shape != first.shape:
             raise DataError(
-                f"{path} has {image.shape[1]}x{image.shape[0]} pixels but {paths[0]} {first.shape[1]}x{first.shape[0]}; "
-                "give --image-size to bring all to one size"
+                f"{path} has {image.shape[1]}x{image.shape[0]} pixels but {paths[0]} "
+                f"{first.shape[1]}x{first.shape[0]}; give --image-size to bring all to one size"
             )
         images[i] = image
     return images

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+
+import numpy as np
 
 from backends.randomness import Draw, Stream, permutation
 from minihire.data import cifar, folder, mnist, shapes
@@ -23,11 +26,11 @@ def load(
     download: bool = False,
     size: int | None = None,
 ) -> Splits:
-    """The training, held-out and test images of the data set `name` (one of NAMES), the files in or below `data_dir`.
+    """The training, held-out and test images of the data set `name` (one of NAMES), its files in `data_dir`.
 
-    The seed chooses the held-out images (a tenth, at most 5,000, unless given) and the order of the training images; the
-    test images are the same for every seed. Limits take random subsets, nested as they grow; beyond its default size
-    "shapes" makes more. `size` is the side in pixels to bring a folder's images to. Raises DataError.
+    The seed chooses the held-out images (unless given a tenth; 5,000 at most of a public set) and the order of the
+    training images; the test images are the same for every seed. Limits take random subsets, nested as they grow;
+    beyond its default size "shapes" makes more. `size`: side in pixels for a folder's images. Raises DataError.
     """
     _check(name, data_dir, download, size)
     if name == "shapes":
@@ -44,7 +47,7 @@ def load(
     if test_limit is not None and test_limit < len(test):
         # Not simply the first: a folder's images are sorted by class, and MNIST's first half is the easier one.
         test = test.take(permutation(Draw(0, Stream.SUBSET), len(test)))
-    return Splits(_limited(train, train_limit, "training"), kept, _limited(test, test_limit, "test"))
+    return Splits(_limited(train, train_limit), kept, _limited(test, test_limit))
 
 
 def _check(name, data_dir, download, size) -> None:
@@ -66,23 +69,27 @@ def _fetch_if_missing(name: str, data_dir) -> None:
 
 
 def _heldout_size(training: Dataset, heldout: int | None) -> int:
-    return max(1, min(5000, len(training) // 10)) if heldout is None else heldout
+    if heldout is not None:
+        return heldout
+    tenth = max(1, len(training) // 10)
+    return min(tenth, 5000) if training.name in SOURCES else tenth
 
 
-def _limited(dataset: Dataset, limit: int | None, part: str) -> Dataset:
-    if limit is None:
-        return dataset
-    if not 1 <= limit <= len(dataset):
-        held = " besides the held-out ones" if part == "training" else ""
-        raise DataError(
-            f"{limit} {part} images of {dataset.name} were asked for; it has {len(dataset)}{held}, so give 1 to {len(dataset)}"
-        )
-    return dataset.limit(limit)
+def _limited(dataset: Dataset, limit: int | None) -> Dataset:
+    return dataset if limit is None else dataset.limit(limit)
 
 
 def _load_shapes(seed, heldout, train_limit, test_limit) -> Splits:
-    """The held-out images are cut from the first 5,000 whatever the limit; further training images follow in order."""
+    """The held-out images come from the first 5,000 whatever the limit; further training images follow in order."""
     base = shapes.make("train", shapes.TRAIN)
     train, kept = split_training(base, _heldout_size(base, heldout), seed)
-    if train_limit is not None and train_limit > len(train):
-        ...
+    lacking = (train_limit or 0) - len(train)
+    if lacking > 0:
+        more = shapes.make("train", shapes.TRAIN + lacking).take(np.arange(shapes.TRAIN, shapes.TRAIN + lacking))
+        train = replace(
+            train,
+            images=np.concatenate([train.images, more.images]),
+            labels=np.concatenate([train.labels, more.labels]),
+        )
+    test = shapes.make("test", shapes.TEST if test_limit is None else test_limit)
+    return Splits(_limited(train, train_limit), kept, test)

@@ -15,9 +15,16 @@ import numpy as np
 
 from minihire.data.dataset import DataError
 
-# Protocols 2 to 4, less all that builds objects of classes (but GLOBAL, REDUCE and BUILD, which reach only stand-ins).
+# Protocols 2 to 4, less all that makes objects of classes but GLOBAL, REDUCE and BUILD, which reach only stand-ins.
 OPCODES = frozenset(
-    ["PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"]
+    (
+        "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2",
+        "LONG1", "BINFLOAT", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "BINUNICODE",
+        "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "EMPTY_DICT", "EMPTY_LIST",
+        "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "APPEND", "APPENDS", "SETITEM", "SETITEMS",
+        "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE",
+        "BUILD",
+    )
 )
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")  # no "O": objects could be anything
 
@@ -145,7 +152,7 @@ def read_pickle(path: Path, largest: int) -> dict[str, object]:
     try:
         size = path.stat().st_size
         if size > largest:
-            raise DataError(f"{path} has {size} bytes, more than the {largest} expected at most; get the official file")
+            raise DataError(f"{path} has {size} bytes; expected at most {largest}: get the official file")
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the file and its permissions") from None
@@ -155,7 +162,8 @@ def read_pickle(path: Path, largest: int) -> dict[str, object]:
         items = {text(key): value.value if isinstance(value, Array) else value for key, value in content.items()}
     except Refused as error:
         raise DataError(
-            f"{path} asks for {error}, which a pickle of plain arrays has no need of; it was not run: get the official file"
+            f"{path} asks for {error}, which a pickle of plain arrays has no need of; "
+            "it was not run: get the official file"
         ) from None
     except Exception as error:  # a damaged pickle can fail in any way
         raise DataError(

@@ -1,9 +1,9 @@
 """The embedded data set "shapes": ten kinds of figure, told apart by their form alone, drawn from random numbers.
 
 Position, size, angle, colours, background and a distractor vary independently of the class, and figure and ground
-differ little, so that a small network learns the set in minutes and small perturbations still mislead it. The images are
-the same on every machine: all randomness is PCG64's uniform numbers, and drawing needs only + − × ÷ √ and comparisons,
-which IEEE 754 rounds in one way (cosines come from a coarse table).
+differ little, so that a small network learns the set in minutes and small perturbations still mislead it. The
+images are the same on every machine: all randomness is PCG64's uniform numbers, and drawing needs only + − × ÷ √
+and comparisons, which IEEE 754 rounds in one way (cosines come from a coarse table).
 """
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ MOST = 200_000
 SEED = 2021
 CHUNK = 500  # images drawn from one generator, so that image i does not depend on how many there are
 PARTS = {"train": 0, "test": 1}
-MEAN, STD = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+MEAN, STD = (0.4991, 0.498, 0.4974), (0.1247, 0.1261, 0.127)  # of the training images by default
 
 RADIUS = (8.0, 11.0)  # of the circle around a figure, in pixels
-SHIFT = 4.0  # largest distance of its centre from the image's, in x and in y
-TURN = 60  # largest angle, in 1024ths of a turn
-GROUND = (0.38, 0.62)
-CONTRAST = (0.14, 0.32)  # between figure and ground, in pixel units of [0, 1]
-TEXTURE = 0.05
-NOISE = 0.06
+SHIFT = 3.0  # largest distance of its centre from the image's, in x and in y
+TURN = 50  # largest angle, in 1024ths of a turn
+GROUND = (0.38, 0.62)  # each channel of its colour
+CONTRAST = (0.24, 0.44)  # between figure and ground, in pixel units of [0, 1]
+TEXTURE = 0.05  # largest amplitude of the stripes
+NOISE = 0.05  # largest sum of two uniform numbers, in the same units
 
 _ANGLES = np.arange(1024) * (2 * np.pi / 1024)
-COSINE = (np.round(np.cos(_ANGLES) * 65536) / 65536).astype(np.float32)  # rounded: maths libraries differ in last bits
+COSINE = (np.round(np.cos(_ANGLES) * 65536) / 65536).astype(np.float32)  # rounded: last bits differ by library
 TAU = len(COSINE)
 
 
@@ -181,7 +181,7 @@ def _ground(random, x, y) -> np.ndarray:
 
 
 def _contrast(random) -> np.ndarray:
-    """A colour difference with at least one strong channel: float32 [n, 1, 1, 3]."""
+    """A colour difference, lighter or darker in all channels alike: float32 [n, 1, 1, 3]."""
     strength = _between(random, *CONTRAST, 1, 1, 1)
     sign = np.where(random.random((CHUNK, 1, 1, 1)) < 0.5, -1, 1).astype(np.float32)
     return sign * strength * _between(random, 0.4, 1, 1, 1, 3)

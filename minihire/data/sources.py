@@ -75,7 +75,7 @@ SOURCES = {
         ),
         folders=("mnist", "MNIST/raw", "raw"),
         page=OSSCI,
-        remotes=tuple(Remote(f"{OSSCI}{name}.gz", md5) for name, md5 in zip(MNIST_FILES, MNIST_MD5)),
+        remotes=tuple(Remote(f"{OSSCI}{name}.gz", md5) for name, md5 in zip(MNIST_FILES, MNIST_MD5, strict=True)),
     ),
 }
 

@@ -1,0 +1,242 @@
+"""Choosing a backend, the contract that every backend keeps, and the cache of compiled kernels."""
+import importlib
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backends
+from backends import BackendError, get_backend
+from backends.interface import Backend
+
+ROOT = Path(__file__).parent.parent.parent
+ABSTRACT = sorted(Backend.__abstractmethods__)
+
+
+@pytest.fixture
+def numba():
+    """The threads that Numba uses are the process's own: put them back for the tests to come."""
+    library = pytest.importorskip("numba")
+    before = library.get_num_threads()
+    yield library
+    library.set_num_threads(before)
+
+
+def fresh_process(code, **environment):
+    """Run code in a new interpreter under other environment variables: its output."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    return done.stdout.strip() + done.stderr.strip()
+
+
+# ---------------------------------------------------------------- selection
+
+
+@pytest.mark.parametrize("arguments, says", [
+    ({"name": "numpy"}, "there is no backend 'numpy': choose "),
+    ({"name": "reference", "device": "cuda:7"}, "not on 'cuda:7'"),
+    ({"name": "numba", "device": "tpu"}, "not on 'tpu'"),
+    ({"name": "reference", "dtype": "float16"}, "no dtype 'float16': choose float32 or float64"),
+    ({"name": "reference", "threads": 0}, "threads must be"),
+    ({"name": "numba", "threads": -2}, "threads must be"),
+    ({"name": "numba", "threads": 1025}, "threads must be"),
+])
+def test_what_cannot_be_had_is_refused_in_one_sentence(arguments, says):
+    with pytest.raises(BackendError) as error:
+        get_backend(**arguments)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value) and ". " not in str(error.value)
+
+
+def test_more_threads_than_numba_was_started_for_are_refused_and_leave_it_working():
+    """The same kind of error, and Numba, which reads its environment again before it compiles, still compiles."""
+    pytest.importorskip("numba")
+    said = fresh_process("""
+import numba
+from backends import BackendError, get_backend
+get_backend("numba", threads=1).relu(get_backend("numba").zeros((1, 2, 3)))
+try:
+    get_backend("numba", threads=3)
+except BackendError as error:
+    print(error)
+print(numba.njit(parallel=True)(lambda n: n + 1)(1))
+""", NUMBA_NUM_THREADS="2")
+    assert said.splitlines() == ["Numba was started for at most 2 threads, not 3: set NUMBA_NUM_THREADS=3 before starting", "2"]
+
+
+def test_threads_beyond_the_machine_s_are_refused_in_the_same_way_or_given():
+    """Without NUMBA_NUM_THREADS: more threads than cores can be had by a process that has not yet loaded Numba."""
+    pytest.importorskip("numba")
+    import_first = """
+import os
+os.environ.pop("NUMBA_NUM_THREADS", None)
+{first}
+from backends import BackendError, get_backend
+many = (os.cpu_count() or 1) + 1
+try:
+    print(get_backend("numba", threads=many).threads == many)
+except BackendError as error:
+    print("at most" in str(error))
+import numba
+print(numba.njit(parallel=True)(lambda n: n + 1)(1))
+"""
+    for first in ("", "import numba; numba.njit(parallel=True)(lambda n: n + 1)(1); numba.set_num_threads(1)"):
+        assert fresh_process(import_first.format(first=first)).splitlines() == ["True", "2"], first
+
+
+def test_a_backend_whose_library_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(backends.BACKENDS, "abacus", ("abacus_of_no_such_name", "Abacus", "pip install abacus"))
+    with pytest.raises(BackendError, match="abacus backend needs abacus_of_no_such_name, which is not installed: pip install abacus"):
+        get_backend("abacus")
+
+
+def test_the_environment_chooses_unless_a_name_is_given(monkeypatch):
+    monkeypatch.setenv("MINIHIRE_BACKEND", "reference")
+    assert get_backend().name == "reference"
+    assert get_backend("numba").name == "numba"
+    monkeypatch.setenv("MINIHIRE_BACKEND", "slide rule")
+    with pytest.raises(BackendError, match="no backend 'slide rule'"):
+        get_backend()
+    monkeypatch.delenv("MINIHIRE_BACKEND")
+    assert get_backend().name == backends.DEFAULT == "numba"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_backend_describes_itself(numba, dtype):
+    for name, threads in (("reference", 3), ("numba", 1)):
+        b = get_backend(name, dtype=dtype, threads=threads)
+        assert (b.name, b.device, b.dtype, b.threads) == (name, "cpu", dtype, threads)
+        assert b.to_numpy(b.zeros((2,))).dtype == np.dtype(dtype)
+    assert numba.get_num_threads() == 1
+    assert get_backend("numba").threads >= 1
+
+
+def test_the_default_is_as_many_threads_as_numba_was_started_for():
+    """Not as many as the machine has: a job may have been given fewer cores, or NUMBA_NUM_THREADS."""
+    said = fresh_process("from backends import get_backend; print(get_backend('numba').threads)", NUMBA_NUM_THREADS="1")
+    assert said.splitlines()[-1] == "1"
+
+
+def test_the_reference_needs_no_numba():
+    """Nor does `import backends` load a compiler."""
+    said = fresh_process("import sys, backends; backends.get_backend('reference'); print('numba' in sys.modules)")
+    assert said == "False"
+
+
+# ---------------------------------------------------------------- the contract
+
+
+def concrete():
+    """The class of every backend that can be imported here."""
+    found = []
+    for module, cls, _ in backends.BACKENDS.values():
+        try:
+            found.append(getattr(importlib.import_module(module), cls))
+        except ImportError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("cls", concrete(), ids=lambda cls: cls.__name__)
+def test_every_backend_has_the_contract_s_kernels_with_its_signatures(cls):
+    assert not cls.__abstractmethods__
+    for kernel in ABSTRACT:
+        declared, own = inspect.signature(getattr(Backend, kernel)), inspect.signature(getattr(cls, kernel))
+        strip = lambda signature: [(p.name, p.kind, p.default) for p in signature.parameters.values()]
+        assert strip(own) == strip(declared), kernel
+    public = {name for name, value in inspect.getmembers(cls, callable) if not name.startswith("_")}
+    assert public == set(ABSTRACT), "a kernel that the contract does not name"
+
+
+def test_every_kernel_of_the_contract_says_what_it_does():
+    assert len(ABSTRACT) > 35
+    for kernel in ABSTRACT:
+        assert len(inspect.getdoc(getattr(Backend, kernel))) > 10, kernel
+
+
+# ---------------------------------------------------------------- the cache of compiled kernels
+
+
+@pytest.fixture
+def kernel_cache():
+    pytest.importorskip("numba")
+    return importlib.import_module("backends.numba_cpu.kernel_cache")
+
+
+def test_the_fingerprint_follows_every_source(kernel_cache, tmp_path):
+    """Also that of a helper, which Numba's own check does not see; renaming counts, copying does not."""
+    sources = Path(kernel_cache.__file__).parent
+    shutil.copytree(sources, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    copy = tmp_path / "kernels"
+    seen = {kernel_cache.fingerprint(copy)}
+    assert seen == {kernel_cache.fingerprint(sources)}
+    for source in sorted(copy.glob("*.py")):
+        source.write_text(source.read_text() + "\n# changed\n")
+        assert kernel_cache.fingerprint(copy) not in seen, source.name
+        seen.add(kernel_cache.fingerprint(copy))
+    (copy / "lif.py").rename(copy / "neuron.py")
+    assert kernel_cache.fingerprint(copy) not in seen
+
+
+def test_the_fingerprint_follows_the_versions(kernel_cache, monkeypatch):
+    before = kernel_cache.fingerprint(Path(kernel_cache.__file__).parent)
+    monkeypatch.setattr(kernel_cache.numba, "__version__", "0.0")
+    assert kernel_cache.fingerprint(Path(kernel_cache.__file__).parent) != before
+
+
+def test_the_cache_lies_where_the_environment_says(kernel_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIHIRE_CACHE_DIR", str(tmp_path / "here"))
+    folder = kernel_cache.cache_folder()
+    assert folder.is_dir() and (tmp_path / "here") in folder.parents
+    monkeypatch.delenv("MINIHIRE_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
+    assert (tmp_path / "there") in kernel_cache.cache_folder().parents
+
+
+def test_an_unusable_folder_gives_a_temporary_one(kernel_cache, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MINIHIRE_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = kernel_cache.cache_folder()
+    assert folder.parent == tmp_path
+    (folder / "writable").write_text("yes")
+
+
+def test_a_read_only_folder_gives_a_temporary_one(kernel_cache, monkeypatch, tmp_path):
+    """A folder that exists and cannot be written, whoever runs the test."""
+    monkeypatch.setenv("MINIHIRE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(kernel_cache.tempfile, "TemporaryFile", refuse)
+    folder = kernel_cache.cache_folder()
+    assert folder.parent == tmp_path and folder.is_dir()
+
+
+def test_a_user_without_a_home_gives_a_temporary_folder(kernel_cache, monkeypatch, tmp_path):
+    """A container may run under a user that has none: Path.home() raises RuntimeError."""
+    for name in ("MINIHIRE_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(kernel_cache.Path, "home", staticmethod(homeless))
+    assert kernel_cache.cache_folder().parent == tmp_path
+
+
+def test_numba_s_own_setting_is_put_back(kernel_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIHIRE_CACHE_DIR", str(tmp_path))
+    before = kernel_cache.numba.config.CACHE_DIR
+    with pytest.raises(KeyError), kernel_cache.kernel_cache():
+        assert kernel_cache.numba.config.CACHE_DIR == str(kernel_cache.cache_folder())
+        raise KeyError
+    assert before == kernel_cache.numba.config.CACHE_DIR

@@ -1,0 +1,111 @@
+"""The tape: gradients add up where a variable is used twice, nothing needless is computed, memory goes as it is walked."""
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from minihire.engine import Tape, Variable, ops
+from minihire.engine.lif import NeuronOptions, lif
+
+
+class Spy:
+    """A backend that notes the name of every kernel that is called."""
+
+    def __init__(self, backend):
+        self.backend, self.calls = backend, []
+
+    def __getattr__(self, name):
+        attribute = getattr(self.backend, name)
+        if callable(attribute):
+            self.calls.append(name)
+        return attribute
+
+
+def variable(backend, *shape, needs_grad=True, seed=0):
+    return Variable(backend.asarray(np.random.default_rng(seed).integers(-8, 9, shape) / 8), needs_grad)
+
+
+def ones(backend, x):
+    return backend.asarray(np.ones(x.shape))
+
+
+def test_gradients_of_a_variable_used_twice_add_up(backend):
+    """x + x, and a diamond: relu(x) + 2x."""
+    tape, x = Tape(backend), variable(backend, 1, 2, 3)
+    y = ops.add(tape, ops.relu(tape, x), ops.add(tape, x, x))
+    tape.backward([(y, ones(backend, y))])
+    np.testing.assert_array_equal(backend.to_numpy(x.grad), 2 + (backend.to_numpy(x.value) > 0))
+
+
+def test_seeds_of_several_outputs_and_of_a_leaf_add_up(backend):
+    tape, x = Tape(backend), variable(backend, 1, 2, 3)
+    a, b = ops.clip(tape, x, -9.0, 9.0), ops.add(tape, x, x)
+    one = ones(backend, x)
+    tape.backward([(a, one), (b, one), (x, one), (a, one)])
+    np.testing.assert_array_equal(backend.to_numpy(x.grad), np.full((1, 2, 3), 5))
+
+
+def test_two_backward_passes_accumulate_in_the_leaves(backend):
+    """As chunks of time do, each with a tape of its own."""
+    x = variable(backend, 1, 2, 3)
+    for _ in range(3):
+        tape = Tape(backend)
+        y = ops.add(tape, x, x)
+        tape.backward([(y, ones(backend, y))])
+    np.testing.assert_array_equal(backend.to_numpy(x.grad), np.full((1, 2, 3), 6))
+
+
+def test_an_operation_that_no_seed_reaches_is_skipped(exact):
+    spy = Spy(exact)
+    tape, x = Tape(spy), variable(exact, 1, 2, 3)
+    used, _unused = ops.relu(tape, x), ops.clip(tape, x, 0.0, 1.0)
+    tape.backward([(used, ones(exact, used))])
+    assert "relu_gradient" in spy.calls and "clip_gradient" not in spy.calls
+    assert x.grad is not None
+
+
+def test_a_missing_gradient_of_an_input_is_an_error(exact):
+    """A pullback must answer for each of its inputs."""
+    tape, x, y = Tape(exact), variable(exact, 2), variable(exact, 2)
+    out = Variable(x.value + y.value)
+    tape.record([out], [x, y], lambda g: (g,))
+    with pytest.raises(ValueError, match="zip"):
+        tape.backward([(out, np.ones(2))])
+
+
+def test_nothing_is_recorded_where_nothing_needs_a_gradient(exact):
+    tape, x, w = Tape(exact), variable(exact, 1, 1, 4, 4, 2, needs_grad=False), variable(exact, 3, 3, 2, 2, needs_grad=False)
+    y = ops.relu(tape, ops.conv2d(tape, x, w))
+    assert not y.needs_grad and not tape.entries
+
+
+@pytest.mark.parametrize("op, x_shape, w_shape", [(ops.conv2d, (1, 2, 4, 4, 2), (3, 3, 2, 3)), (ops.linear, (1, 2, 5), (5, 3))])
+@pytest.mark.parametrize("image, weights", [(True, False), (False, True), (True, True)])
+def test_only_the_gradients_that_are_needed_are_computed(exact, op, x_shape, w_shape, image, weights):
+    """An attack pays for no weight gradient, training for no gradient of the image."""
+    spy = Spy(exact)
+    tape, x, w = Tape(spy), variable(exact, *x_shape, needs_grad=image), variable(exact, *w_shape, needs_grad=weights)
+    y = op(tape, x, w)
+    tape.backward([(y, ones(exact, y))])
+    assert (f"{op.__name__}_input_gradient" in spy.calls) == image == (x.grad is not None)
+    assert (f"{op.__name__}_weight_gradient" in spy.calls) == weights == (w.grad is not None)
+
+
+def test_memory_is_freed_while_the_tape_is_walked(backend):
+    """Every intermediate value and gradient, and what the neurons saved; leaves and their gradients stay."""
+    tape, x, w = Tape(backend), variable(backend, 2, 1, 6), variable(backend, 6, 5)
+    leak, threshold = (Variable(backend.asarray([value]), True) for value in (0.5, 1.0))
+    current = ops.linear(tape, x, w)
+    spikes, state = lif(tape, current, leak, threshold, 2, NeuronOptions())
+    y = ops.sum_time(tape, spikes)
+    alive = [weakref.ref(v.value) for v in (current, spikes, state.membrane, y)]
+    saved = weakref.ref(tape.entries[1][2])  # the neurons' pullback, with all that it holds
+    tape.backward([(y, ones(backend, y))])
+    assert tape.entries == []
+    for middle in (current, spikes, state.membrane, y):
+        assert middle.value is None and middle.grad is None
+    gc.collect()
+    assert saved() is None and [ref() for ref in alive] == [None] * 4
+    for leaf in (x, w, leak, threshold):
+        assert leaf.value is not None and leaf.grad.shape == leaf.value.shape

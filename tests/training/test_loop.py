@@ -1,0 +1,202 @@
+"""Algorithm 1 and its relatives, batch by batch, against the same steps written out by hand."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from minihire.errors import MinihireError
+from minihire.layers import Draws
+from minihire.network import Network
+from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe, train
+from minihire.training.loop import Training
+
+HIRE = Recipe(epochs=1, batch_size=16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.03))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Every call of Network.gradients from here on: (its keyword arguments, its result)."""
+    found, gradients = [], Network.gradients
+
+    def spy(self, images, labels, **options):
+        noise = options.get("noise")
+        options["noise"] = None if noise is None else np.array(noise)
+        result = gradients(self, images, labels, **options)
+        found.append((options, result))
+        return result
+
+    monkeypatch.setattr(Network, "gradients", spy)
+    return found
+
+
+def batches_of(training):
+    """Train batch by batch, yielding κ after each."""
+    for training.batch in range(len(training.batches)):
+        training._train_batch()
+        yield np.array(training.kappa)
+
+
+def test_kappa_stays_within_its_bound_and_reaches_it(k, network, data):
+    kappas = list(batches_of(Training(network(k), HIRE, data, 0)))
+    assert max(abs(kappa).max() for kappa in kappas) == np.float32(0.03)
+
+
+def test_kappa_moves_by_epsilon_s(k, network, data):
+    first, second = next(batches_of(Training(network(k), replace(HIRE, periods=1), data, 0))), np.float32(0.02)
+    assert set(np.unique(abs(first))) <= {0, second} and second in abs(first)
+
+
+def test_kappa_is_carried_from_period_to_period_and_from_batch_to_batch(k, network, data, calls):
+    after = list(batches_of(Training(network(k), HIRE, data, 0)))
+    seen = [options["noise"] for options, _ in calls]
+    assert not seen[0].any() and seen[1].any()
+    assert np.array_equal(seen[2], after[0]) and np.array_equal(seen[4], after[1][:8])
+    np.testing.assert_array_equal(seen[3], np.clip(seen[2] + np.float32(0.02) * np.sign(calls[2][1].image), -np.float32(0.03), np.float32(0.03)))
+
+
+def test_a_small_last_batch_uses_the_first_rows_of_kappa_and_leaves_the_rest(k, network, data, calls):
+    after = list(batches_of(Training(network(k), HIRE, data, 0)))
+    assert calls[-1][0]["noise"].shape == (8, 8, 8, 3)
+    assert np.array_equal(after[2][8:], after[1][8:]) and not np.array_equal(after[2][:8], after[1][:8])
+
+
+def test_kappa_is_never_larger_than_the_data(network, make_data):
+    training = Training(network(get_backend("reference")), HIRE, make_data(5), 0)
+    assert training.kappa.shape == (5, 8, 8, 3)
+
+
+@pytest.mark.parametrize(("steps", "periods", "expected"), [(4, 2, 2), (7, 3, 2), (5, 2, 2), (3, 3, 1), (6, 1, 6)])
+def test_periods_have_t_over_n_steps(network, data, calls, steps, periods, expected):
+    list(batches_of(Training(network(get_backend("reference"), steps=steps), replace(HIRE, periods=periods), data, 0)))
+    assert [options["steps"] for options, _ in calls] == [expected] * 3 * periods
+
+
+def by_hand(net, data, recipe, count=1):
+    """The first batches of a training, as algorithm 1 says, with the noise added and clipped in NumPy."""
+    k, training = net.backend, Training(net, recipe, data, 0)
+    kappa, half = np.zeros((recipe.batch_size, *data.shape), np.float32), net.steps // recipe.periods
+    for batch in range(count):
+        images, labels = training.batches.load(0, batch)
+        state = None
+        for period in range(recipe.periods):
+            draws = Draws(0, batch * recipe.periods + period)
+
+            def passed(kappa=kappa, images=images, labels=labels, draws=draws, state=state):
+                noisy = np.asarray(images) + kappa
+                inside = (noisy >= 0) & (noisy <= 1) if recipe.clip_noise else np.ones_like(noisy, bool)
+                noisy = np.clip(noisy, 0, 1) if recipe.clip_noise else noisy
+                result = net.gradients(k.asarray(noisy), labels, image=True, steps=half, draws=draws, state=state)
+                return result, np.where(inside, result.image, 0)
+
+            result, grad = passed()
+            training.optimiser.step(result.weights, recipe.learning_rate)
+            if recipe.craft_after_update:
+                result, grad = passed()
+            kappa = np.clip(kappa + np.float32(recipe.noise.step) * np.sign(grad), -np.float32(recipe.noise.bound), np.float32(recipe.noise.bound))
+            state = result.state if recipe.carry_membranes else None
+    return kappa
+
+
+@pytest.mark.parametrize("changes", [{}, dict(clip_noise=False), dict(carry_membranes=True), dict(craft_after_update=True), dict(periods=1)],
+                         ids=["default", "clip_noise", "carry_membranes", "craft_after_update", "one period"])
+def test_two_batches_equal_algorithm_1_by_hand(k, network, data, digest, changes):
+    recipe = replace(HIRE, learning_rate=1e-3, noise=CraftedNoise(0.1, 0.15), **changes)  # loud enough to leave [0, 1]
+    trained, expected = network(k), network(k)
+    kappa = [kappa for _, kappa in zip(range(2), batches_of(Training(trained, recipe, data, 0)), strict=False)][-1]
+    assert np.array_equal(kappa, by_hand(expected, data, recipe, 2))
+    assert digest(trained.parameters) == digest(expected.parameters)
+
+
+@pytest.mark.parametrize("option", ["clip_noise", "carry_membranes", "craft_after_update"])
+def test_each_option_changes_the_training(network, data, digest, option):
+    nets = [network(get_backend("reference")) for _ in range(2)]
+    recipe = replace(HIRE, noise=CraftedNoise(0.1, 0.15))
+    for net, changed in zip(nets, (recipe, replace(recipe, **{option: not getattr(recipe, option)})), strict=True):
+        train(net, changed, data)
+    assert digest(nets[0].parameters) != digest(nets[1].parameters)
+
+
+def trained(net, data, digest, **changes):
+    train(net, replace(HIRE, **changes), data)
+    return digest(net.parameters)
+
+
+def test_hire_without_noise_in_one_period_is_traditional_training_to_the_bit(k, network, data, digest):
+    hire = trained(network(k), data, digest, periods=1, noise=CraftedNoise(0.0, 0.0))
+    assert hire == trained(network(k), data, digest, periods=1, noise=NoNoise())
+
+
+def test_hire_without_noise_is_the_control_to_the_bit(k, network, data, digest):
+    assert trained(network(k), data, digest, noise=CraftedNoise(0.0, 0.0)) == trained(network(k), data, digest, noise=NoNoise())
+
+
+def test_the_control_is_neither_traditional_nor_hire(k, network, data, digest):
+    found = {trained(network(k), data, digest, **changes) for changes in (dict(noise=NoNoise()), dict(noise=NoNoise(), periods=1), {})}
+    assert len(found) == 3
+
+
+def test_gaussian_noise_is_fresh_in_every_period(k, network, data, calls):
+    list(batches_of(Training(network(k), replace(HIRE, noise=GaussianNoise(0.05)), data, 0)))
+    seen = [options["noise"][:8] for options, _ in calls]
+    assert len({noise.tobytes() for noise in seen}) == 6 == len(seen)
+
+
+def test_gaussian_noise_has_the_standard_deviation_asked_for(k):
+    noise = np.concatenate([GaussianNoise(0.05).before(k, k.zeros((32, 8, 8, 3)), Draws(0, step)) for step in range(4)])
+    assert np.std(noise) == pytest.approx(0.05, rel=0.02) and abs(np.mean(noise)) < 0.001
+
+
+def test_gaussian_noise_is_not_crafted(k, network, data, calls):
+    list(batches_of(Training(network(k), replace(HIRE, noise=GaussianNoise(0.05)), data, 0)))
+    assert all(not options["image"] and result.image is None for options, result in calls)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "amsgrad"])
+def test_freeze_keeps_thresholds_and_leaks_to_the_bit(k, network, data, digest, optimiser):
+    net = network(k)
+    neurons = {name for name in net.parameters if not name.endswith(".weight")}
+    kept, weights = (digest({n: net.parameters[n] for n in names}) for names in (neurons, net.parameters.keys() - neurons))
+    train(net, replace(HIRE, optimiser=optimiser, freeze=True), data)
+    assert digest({n: net.parameters[n] for n in neurons}) == kept
+    assert digest({n: net.parameters[n] for n in net.parameters.keys() - neurons}) != weights
+
+
+def test_without_freeze_every_threshold_and_leak_is_trained(k, network, data):
+    net = network(k)
+    train(net, HIRE, data)
+    moved = [name for name, a in net.parameters.items() if name.endswith(".threshold") and a[0] != np.float32(0.5) or name.endswith(".leak") and a[0] != 1]
+    assert {name.split(".")[0] for name in moved} == {f"neuron{i}" for i in range(1, 6)}
+
+
+def test_an_epoch_reports_mean_loss_and_accuracy_over_all_images(network, data, calls):
+    history = train(network(get_backend("reference")), HIRE, data).history
+    losses = np.concatenate([result.losses for _, result in calls])
+    assert len(losses) == 80 and history[0]["loss"] == pytest.approx(losses.mean(dtype=np.float64))
+
+
+def test_heldout_accuracy_joins_the_history(network, data, make_data):
+    history = train(network(get_backend("reference")), replace(HIRE, epochs=2), data, heldout=make_data(8, seed=5)).history
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert all(row["heldout_accuracy"] * 8 % 1 == 0 for row in history)
+
+
+def test_an_ann_learns_what_it_has_not_seen(k, network, data, make_data):
+    history = train(network(k, spiking=False, width=1 / 8, hidden=32), Recipe(15, 8, "sgd", 0.02), data, heldout=make_data(60, seed=5)).history
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["heldout_accuracy"] > 0.7
+
+
+def test_more_periods_than_steps_are_refused(network, data):
+    with pytest.raises(MinihireError, match="3 periods do not fit into 2 time steps"):
+        train(network(get_backend("reference"), steps=2), replace(HIRE, periods=3), data)
+
+
+@pytest.mark.parametrize("wrong", [dict(epochs=0), dict(batch_size=0), dict(periods=0), dict(learning_rate=0.0), dict(learning_rate=float("nan"))])
+def test_recipes_that_cannot_work_are_refused(wrong):
+    with pytest.raises(MinihireError, match="training needs at least 1 epoch"):
+        Recipe(**wrong)
+
+
+def test_unknown_optimisers_are_refused():
+    with pytest.raises(MinihireError, match="no optimiser 'lion': choose sgd, adam, amsgrad"):
+        Recipe(optimiser="lion")

@@ -1,0 +1,182 @@
+"""Stop anywhere and go on: to the bit what an unbroken training gives, on any number of threads."""
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from minihire.interrupt import Interrupted, StopSignal
+from minihire.training import CraftedNoise, GaussianNoise, Recipe, train
+from minihire.training.checkpoint import CheckpointError, load
+from minihire.training.loop import Training
+from minihire.training.optimisers import Schedule
+
+ROOT = Path(__file__).parents[2]
+ONE_CYCLE = Schedule("one-cycle")
+RECIPES = {
+    "ann": Recipe(3, 16, "sgd", 0.02, ONE_CYCLE, weight_decay=5e-4),
+    "traditional": Recipe(3, 16, "adam", 0.01),
+    "hire": Recipe(3, 16, "amsgrad", 0.01, ONE_CYCLE, periods=2, noise=CraftedNoise(0.02, 0.03)),
+    "gaussian": Recipe(3, 16, "adam", 0.01, periods=2, noise=GaussianNoise(0.05)),
+    "rate": Recipe(3, 16, "adam", 0.01, periods=2, noise=CraftedNoise(0.02, 0.03), carry_membranes=True),
+}
+
+
+@pytest.fixture
+def start(network, data, make_data):
+    """start(kind, k, path) trains, or goes on from the checkpoint; 3 epochs of batches of 16, 16 and 8 images."""
+
+    def make(kind, k, path):
+        net = network(k, spiking=kind != "ann", coding="rate" if kind == "rate" else "direct")
+        return train(net, RECIPES[kind], data, heldout=make_data(8, seed=5), path=path, resume=True)
+
+    return make
+
+
+@pytest.fixture
+def everything(digest):
+    """All that a training leaves behind."""
+
+    def collect(training):
+        slots = {f"{slot}/{name}": a for slot, group in training.optimiser.slots.items() for name, a in group.items()}
+        kappa = {} if training.kappa is None else {"kappa": training.kappa}
+        return digest({**training.network.parameters, **slots, **kappa}), training.optimiser.steps, training.history, training.warnings
+
+    return collect
+
+
+@pytest.mark.parametrize("stops", [[1], [3], [5, 1], [8]], ids=str)
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_stopped_training_goes_on_to_the_bit(k, start, everything, press_ctrl_c, tmp_path, kind, stops):
+    unbroken = everything(start(kind, k, tmp_path / "unbroken.npz"))
+    for stop in stops:
+        press_ctrl_c(stop)
+        with pytest.raises(Interrupted, match="--resume goes on from there"):
+            start(kind, k, tmp_path / "stopped.npz")
+    assert everything(start(kind, k, tmp_path / "stopped.npz")) == unbroken
+    saved = [{n: a.tobytes() for n, a in load(tmp_path / f"{name}.npz").arrays.items()} for name in ("unbroken", "stopped")]
+    assert saved[0] == saved[1]
+
+
+def test_the_sentence_says_where_it_stopped(start, press_ctrl_c, tmp_path):
+    press_ctrl_c(5)
+    with pytest.raises(Interrupted, match=r"stopped training in epoch 2 after batch 2; saved in .*stopped.npz"):
+        start("hire", get_backend("reference"), tmp_path / "stopped.npz")
+
+
+def test_without_a_path_the_sentence_says_that_nothing_was_saved(network, data, press_ctrl_c):
+    press_ctrl_c(1)
+    with pytest.raises(Interrupted, match="nothing was saved"):
+        train(network(get_backend("reference")), RECIPES["hire"], data)
+
+
+@pytest.mark.parametrize("kind", ["ann", "hire"])
+def test_a_killed_training_goes_on_from_its_last_epoch(k, start, everything, monkeypatch, tmp_path, kind):
+    unbroken = everything(start(kind, k, tmp_path / "unbroken.npz"))
+    calls, train_batch = [], Training._train_batch
+
+    def killed(self):
+        calls.append(1)
+        if len(calls) == 6:  # the third batch of the second epoch
+            raise SystemExit
+        return train_batch(self)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Training, "_train_batch", killed)
+        start(kind, k, tmp_path / "killed.npz")
+    assert load(tmp_path / "killed.npz").meta["training"]["position"]["epoch"] == 1
+    assert everything(start(kind, k, tmp_path / "killed.npz")) == unbroken
+
+
+def test_a_finished_training_is_left_as_it_is(start, everything, monkeypatch, tmp_path):
+    k, path = get_backend("reference"), tmp_path / "hire.npz"
+    done = everything(start("hire", k, path))
+    before = path.read_bytes()
+    monkeypatch.setattr(Training, "_train_batch", None)
+    assert everything(start("hire", k, path)) == done and path.read_bytes() == before
+
+
+OTHERS = {
+    "recipe": dict(recipe=replace(RECIPES["hire"], learning_rate=0.02)),
+    "noise": dict(recipe=replace(RECIPES["hire"], noise=CraftedNoise(0.02, 0.04))),
+    "seed": dict(seed=1),
+    "images": dict(count=32),
+    "model": dict(width=1 / 16),
+    "time steps": dict(steps=6),
+    "coding": dict(coding="rate"),
+    "reset": dict(reset="delayed"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_training_is_refused(network, make_data, tmp_path, other):
+    def start(recipe=RECIPES["hire"], seed=0, count=40, reset="immediate", **options):
+        net = network(get_backend("reference"), **options)
+        net.neuron = replace(net.neuron, reset=reset)
+        return train(net, recipe, make_data(count), seed=seed, path=tmp_path / "x.npz", resume=True)
+
+    start()
+    before = (tmp_path / "x.npz").read_bytes()
+    with pytest.raises(CheckpointError, match="trained with other settings: resume with the same flags"):
+        start(**OTHERS[other])
+    assert (tmp_path / "x.npz").read_bytes() == before
+
+
+def test_a_checkpoint_without_a_training_is_refused(network, data, tmp_path):
+    from minihire.training import checkpoint
+
+    net = network(get_backend("reference"))
+    checkpoint.save(tmp_path / "x.npz", net)
+    with pytest.raises(CheckpointError, match="holds a network but no training to resume"):
+        train(net, RECIPES["hire"], data, path=tmp_path / "x.npz", resume=True)
+
+
+def test_a_second_ctrl_c_stops_at_once(capsys):
+    with StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert "Ctrl-C again" in capsys.readouterr().out
+
+
+def test_sigterm_is_a_request_too_and_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in StopSignal.SIGNALS]
+    with StopSignal() as stop:
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.requested and [signal.getsignal(number) for number in StopSignal.SIGNALS] == before
+
+
+THREADS = """
+import hashlib, sys
+import numpy as np
+sys.path.insert(0, "tests/training")
+from backends import get_backend
+from minihire.interrupt import Interrupted
+from minihire.data.dataset import Dataset
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.training import CraftedNoise, Recipe, train
+
+rng = np.random.default_rng(0)
+data = Dataset("tiny", rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 4, tuple("abcd"), (0.5,) * 3, (0.25,) * 3)
+model = build("vgg5", 4, (16, 16, 3), width=1 / 8, hidden=16)
+for threads in (1, 2, 4):
+    k = get_backend("numba", threads=threads)
+    net = Network(model, k, {n: a * 0.5 if n.endswith("threshold") else a for n, a in initialise(model, k, 1, True).items()}, spiking=True, steps=4)
+    train(net, Recipe(2, 16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.02)), data, path=sys.argv[1] + str(threads))
+    print(hashlib.sha256(b"".join(net.parameters[n].tobytes() for n in sorted(net.parameters))).hexdigest())
+"""
+
+
+def test_training_does_not_depend_on_the_number_of_threads(tmp_path):
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", THREADS, str(tmp_path / "x")], cwd=ROOT, env=environment, capture_output=True, text=True)
+    found = [line for line in done.stdout.splitlines() if len(line) == 64]
+    assert done.returncode == 0, done.stderr
+    assert len(found) == 3 and len(set(found)) == 1
