@@ -93,12 +93,12 @@ for axis, title in zip(axes[0], ("constant current", "noisy current, same mean")
     axis.set_yticks([0, THRESHOLD, 2.11], ["0", "v = 1", "spikes"])
     axis.legend(loc="lower center", ncols=2, handlelength=1.2, handletextpad=0.4, columnspacing=1)
 axis = axes[1, 0]
-axis.plot(currents, np.clip(currents, 0, 1), color="#bbbbbb", lw=6, label="ramp min(max(I/v, 0), 1)")
+axis.plot(currents, np.clip(currents, 0, 1), color="#bbbbbb", lw=6, label="clipped ramp of I/v")
 for leak, colour in ((1.0, "#000000"), (0.9, "#0072B2"), (0.7, "#D55E00")):
     axis.plot(currents, rates[leak, 1.0, "immediate"], color=colour, lw=1.5, label=f"λ = {leak}")
     axis.plot(currents, rates[leak, 1.0, "delayed"], color=colour, lw=1.5, ls=":", label="dotted: delayed reset" if leak == 0.7 else None)
 axis.set(title=f"firing rate, measured over {T} steps", xlabel="current I, in units of v", ylabel="spikes per step")
-axis.legend(loc="upper left")
+axis.legend(loc="lower right")
 z = np.linspace(-2, 2, 801)
 for label, surrogate, colour, style in (("training: triangle, γ = 0.3 (eq. 5)", triangle(), "#000000", "-"),
                                         ("attacker: narrow triangle, w = 0.5", unit_triangle(0.5), "#D55E00", "--"),

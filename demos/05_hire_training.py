@@ -12,8 +12,8 @@
 #
 # **What to expect.** The conversion costs accuracy, training brings it back. FGSM (one step of ε = 8/255) costs every
 # network a lot and PGD (seven small steps) much more: none of them is safe. Whether HIRE stands above its control is
-# for the last line to say: p is how often luck alone would part two equal networks as far or further on these images. One
-# seed, four kinds of figure, 16×16 pixels: enough to see how one would find out, not enough to claim anything.
+# for the last line to say: p is how often luck alone would part two equal networks as far or further on these images. It
+# speaks of two networks, not of two ways to train: that takes more seeds (exercise 1), and larger images than 16×16.
 
 # %%
 from dataclasses import replace
@@ -114,7 +114,7 @@ save(figure, options.out, "05_hire_training")
 # ## Exercises
 #
 # 1. Repeat with five seeds (initialise, convert and train each take one). Is HIRE ahead of its control in all of them, and
-#    how does the spread between seeds compare with the intervals?
+#    how does the spread between seeds compare with the intervals, and with what p promised?
 # 2. Random noise is cheaper: give the control GaussianNoise(0.013). Does κ have to be crafted?
 # 3. An attacker may choose the surrogate: from backends.surrogates try pgd(surrogate=unit_triangle(2.0)) and rate() on HIRE
 #    and its control. If one of them beats the default, which numbers of the table were too optimistic?

@@ -35,4 +35,4 @@ def save(figure, out: Path, name: str) -> None:
     if NOTEBOOK:
         from IPython.display import Image, display
 
-        display(Image(path))
+        display(Image(filename=str(path)))

@@ -1,19 +1,15 @@
 """The command line: minihire run | train | convert | attack | analyze | info."""
 import argparse
-import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import backends
-from backends.surrogates import triangle
-from minihire import __version__, folders
+from minihire import __version__, commands
 from minihire.errors import MinihireError
-from minihire.experiments import METHODS, Config, preset
-from minihire.flags import Parser, add_execution, add_settings, given_settings
+from minihire.experiments import METHODS
+from minihire.flags import Parser, add_execution, add_settings
 from minihire.interrupt import Interrupted
-from minihire.progress import Progress, say
-from minihire.report import tables
+from minihire.progress import Progress
 
 EXAMPLES = """examples:
   minihire run                                   everything, small, on the embedded data set
@@ -47,42 +43,42 @@ def _parser():
     parser = Parser("minihire", description="Robust deep spiking neural networks (HIRE-SNN, ICCV 2021) from first principles.",
                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"minihire {__version__}")
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=Parser)
+    subparsers = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name, function, text):
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(command=function)
         return sub
 
-    run = command("run", _run, "train an ANN, convert it, train the SNN on, attack it, count its energy")
+    run = command("run", commands.run, "train an ANN, convert it, train the SNN on, attack it, count its energy")
     run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PRESET, numbered if taken)")
     run.add_argument("--resume", action="store_true", help="go on with the run in --out, or with the latest one of this preset")
     _finish(run)
 
-    train = command("train", _train, "train one network: an ANN, or an SNN from a converted one")
+    train = command("train", commands.train, "train one network: an ANN, or an SNN from a converted one")
     train.add_argument("method", metavar="METHOD", help=", ".join(("ann", *METHODS)))
     train.add_argument("--from", dest="start", type=Path, metavar="FILE", help="the converted SNN to start from (not for ann)")
     train.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write, .npz")
     train.add_argument("--resume", action="store_true", help="go on from --out where it exists")
     _finish(train)
 
-    convert = command("convert", _convert, "convert a trained ANN into an SNN by threshold balancing")
+    convert = command("convert", commands.convert, "convert a trained ANN into an SNN by threshold balancing")
     convert.add_argument("ann", type=Path, metavar="ANN", help="the ANN's checkpoint")
     convert.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write, .npz")
     _finish(convert)
 
-    attack = command("attack", _attack, "accuracy of a checkpoint on clean and attacked test images")
+    attack = command("attack", commands.attack, "accuracy of a checkpoint on clean and attacked test images")
     attack.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     attack.add_argument("--source", type=Path, metavar="FILE", help="craft the images on this checkpoint (black box)")
     attack.add_argument("--json", type=Path, metavar="FILE", help="write the scores there too")
     _finish(attack)
 
-    analyze = command("analyze", _analyze, "spiking activity, operations and energy of a checkpoint")
+    analyze = command("analyze", commands.analyze, "spiking activity, operations and energy of a checkpoint")
     analyze.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     analyze.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     _finish(analyze)
 
-    info = command("info", _info, "layer table of a model: shapes, weights, operations")
+    info = command("info", commands.info, "layer table of a model: shapes, weights, operations")
     info.add_argument("model_name", metavar="MODEL", help="a model's name, or a checkpoint")
     info.add_argument("--classes", type=int, default=10, metavar="N")
     info.add_argument("--image-shape", type=int, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"))
@@ -95,186 +91,3 @@ def _finish(parser):
     add_settings(parser)
     parser.add_argument("--download", action="store_true", help="fetch the data set into --data-dir first, if it is not there")
     add_execution(parser)
-
-
-# ---------------------------------------------------------------- commands
-
-
-def _run(options):
-    from minihire.pipeline import Run, load_data
-
-    name = getattr(options, "preset", "mini")
-    out = folders.choose(options.out, name, options.resume)
-    saved = folders.saved_config(out) if options.resume else None
-    config = _config(options, saved)
-    with folders.lock(out):
-        backend, splits = _backend(options), load_data(config, options.download)
-        run = Run(config, backend, out, splits, options.resume)
-        say(f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
-            f"{len(splits.train):,} training, {len(splits.heldout):,} held-out and {len(splits.test):,} test images of {splits.train.name}; into {out}/")
-        results = run.run()
-        _show(results, out)
-
-
-def _show(results, out):
-    from minihire.report.figures import NoMatplotlib, draw_all
-
-    parts = [tables.accuracy_table(results), tables.activity_summary(results), tables.energy_table(results), tables.phase_table(results)]
-    print("\n" + "\n\n".join(parts))
-    try:
-        figures = draw_all(results, out / "figures")
-        print(f"\n{out}/results.json and {len(figures)} figures in {out}/figures/")
-    except NoMatplotlib as missing:
-        print(f"\n{out}/results.json; {missing}")
-    for sentence in results["warnings"]:
-        print(f"warning: {sentence}")
-
-
-def _train(options):
-    from minihire.network import Network, initialise
-    from minihire.pipeline import build_model, load_data
-    from minihire.training import checkpoint, train
-
-    if options.method not in ("ann", *METHODS):
-        raise MinihireError(f"there is no method {options.method!r}: choose {', '.join(('ann', *METHODS))}")
-    if (options.method == "ann") != (options.start is None):
-        raise MinihireError("an ANN starts from fresh weights: leave out --from" if options.start else f"{options.method} training starts from a converted SNN: give --from FILE")
-    if options.out.exists() and not options.resume:
-        raise MinihireError(f"{options.out} exists: --resume goes on from it, another --out starts afresh")
-    start = checkpoint.load(options.start) if options.start else None
-    config = _config(options, start and start.meta.get("about"))
-    backend = _backend(options)
-    if start:
-        network = _spiking(start.network(backend), config, options)
-    data = load_data(config, options.download)
-    if not start:
-        model = build_model(config, data.train)
-        network = Network(model, backend, initialise(model, backend, config.seed))
-    _fits(network, data.train)
-    done = train(network, config.recipe(options.method), data.train, seed=config.seed, heldout=data.heldout, path=options.out,
-                 resume=options.resume, label=options.method, about=config.describe())
-    last = done.history[-1]
-    print(f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"
-          + (f", held-out accuracy {last['heldout_accuracy']:.1%}" if "heldout_accuracy" in last else ""))
-
-
-def _convert(options):
-    from minihire.pipeline import load_data
-    from minihire.training import checkpoint, convert
-
-    saved = checkpoint.load(options.ann)
-    config, backend = _config(options, saved.meta.get("about")), _backend(options)
-    ann = saved.network(backend)
-    if ann.spiking:
-        raise MinihireError(f"{options.ann} is a spiking network already: give an ANN's checkpoint")
-    data = load_data(config, options.download).train
-    _fits(ann, data)
-    snn = convert(ann, data, steps=config.steps, calibration=config.calibration, seed=config.seed, coding=config.coding,
-                  readout=config.readout, neuron=config.neuron, time_chunk=config.time_chunk)
-    checkpoint.save(options.out, snn, extra={"about": config.describe()})
-    values = {name: float(backend.to_numpy(a)[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}
-    print(tables.table(["layer", "threshold"], [[name.removesuffix(".threshold"), f"{value:.4f}"] for name, value in values.items()]))
-    print(f"\n{options.out}: an SNN of {snn.steps} time steps")
-
-
-def _attack(options):
-    from minihire.analysis import Score
-    from minihire.attacks import attack_accuracy
-    from minihire.evaluation import accuracy
-    from minihire.pipeline import load_data
-    from minihire.training import checkpoint
-
-    saved = checkpoint.load(options.checkpoint)
-    config, backend = _config(options, saved.meta.get("about")), _backend(options)
-    target = _spiking(saved.network(backend), config, options)
-    source = checkpoint.load(options.source).network(backend) if options.source else target
-    test = load_data(config, options.download).test
-    _fits(target, test)
-    scores = {"clean": accuracy(target, test, seed=config.seed)}
-    for attack in config.attacks:
-        scores[attack.name] = attack_accuracy([target], source, test, attack, seed=config.seed)[0]
-    found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
-    access = f"black box, crafted on {options.source}" if options.source else "white box"
-    print(f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, PGD: α = {config.alpha:.4g}, K = {config.iterations}")
-    print(tables.table(["attack", "images", "accuracy, %"], [[name, str(s["count"]), tables.interval(s)] for name, s in found.items()]))
-    _write_json(options.json, {"checkpoint": str(options.checkpoint), "source": options.source and str(options.source), "config": config.describe(), "accuracy": found})
-
-
-def _analyze(options):
-    from minihire.analysis import measure_activity, measure_energy
-    from minihire.data.batches import Batches
-    from minihire.evaluation import BATCH
-    from minihire.pipeline import load_data
-    from minihire.training import checkpoint
-
-    saved = checkpoint.load(options.checkpoint)
-    config, backend = _config(options, saved.meta.get("about")), _backend(options)
-    network = _spiking(saved.network(backend), config, options)
-    test = load_data(config, options.download).test
-    _fits(network, test)
-    activity = measure_activity(network, (images for images, _ in Batches(test, backend, BATCH)), seed=config.seed)
-    once, every = (measure_energy(network, activity, first_layer_every_step=again) for again in (False, True))
-    print(tables.activity_table([layer.as_dict() for layer in activity]))
-    content = {"activity": {"": [layer.as_dict() for layer in activity]},
-               "energy": {options.checkpoint.stem: {"first_layer_once": once.as_dict(), "first_layer_every_step": every.as_dict()}}}
-    print("\n" + tables.operations_table(once.as_dict()) + "\n\n" + tables.energy_table(content))
-    _write_json(options.json, {"checkpoint": str(options.checkpoint), "images": len(test), "activity": content["activity"][""], "energy": content["energy"][options.checkpoint.stem]})
-
-
-def _info(options):
-    from minihire.models import MODELS, build
-
-    if options.model_name not in MODELS and Path(options.model_name).is_file():
-        from minihire.training import checkpoint
-
-        saved = checkpoint.load(Path(options.model_name))
-        model = saved.network(backends.get_backend("reference")).model
-    else:
-        model = build(options.model_name, options.classes, tuple(options.image_shape), width=options.width, hidden=options.hidden)
-    shape = lambda s: "×".join(map(str, s))
-    rows = [[r.name, r.kind, shape(r.input_shape), shape(r.output_shape), f"{r.weights:,}", f"{r.operations:,}"] for r in model.table()]
-    rows.append(["total", "", "", "", f"{sum(r.weights for r in model.table()):,}", f"{sum(r.operations for r in model.table()):,}"])
-    print(tables.table(["layer", "kind", "input", "output", "weights", "operations"], rows))
-    print(f"\n{model.name}: T = {model.steps} time steps in the paper; operations are per image and time step with every input active")
-
-
-# ---------------------------------------------------------------- helpers
-
-
-def _config(options, saved: dict | None) -> Config:
-    """The preset's (or the checkpoint's own) settings, with the flags that were given on top."""
-    given = given_settings(options)
-    if saved and not hasattr(options, "preset"):
-        known = {name: value for name, value in saved.items() if name in Config.__dataclass_fields__}
-        known["methods"] = tuple(known.get("methods", ()))
-        try:
-            return replace(Config(**known), **given)
-        except TypeError as error:
-            raise MinihireError(f"the saved settings are not readable: {error}") from error
-    return preset(getattr(options, "preset", "mini"), **given)
-
-
-def _backend(options):
-    return backends.get_backend(options.backend, options.device, threads=options.threads)
-
-
-def _spiking(network, config, options):
-    """The checkpoint's network with the flags that may change after training: steps, γ, the reset's gradient, time chunk."""
-    given = given_settings(options)
-    changes = {name: given[name] for name in ("steps", "time_chunk") if name in given and network.spiking}
-    if {"gamma", "reset_grad"} & given.keys():
-        changes["neuron"] = replace(network.neuron, surrogate=triangle(config.gamma), reset_grad=config.reset_grad)
-    return replace(network, **changes) if changes else network
-
-
-def _fits(network, data):
-    ours, theirs = (network.model.image_shape, network.model.classes), (data.shape, len(data.classes))
-    if ours != theirs:
-        raise MinihireError(f"this checkpoint is for images of {ours[0]} and {ours[1]} classes, {data.name} has {theirs[0]} and {theirs[1]}: give its own --data")
-
-
-def _write_json(path, content):
-    from minihire.training.checkpoint import write_atomically
-
-    if path:
-        write_atomically(path, lambda file: file.write(json.dumps(content, indent=1, ensure_ascii=False).encode()))

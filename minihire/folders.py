@@ -20,6 +20,8 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
             number, out = number + 1, following
     holds_run = (out / "results.json").exists()
     if holds_run and not resume:
+        with lock(out):  # in use is the better answer, where it is true
+            pass
         raise MinihireError(f"{out} holds a run already: --resume goes on with it, another --out starts a new one")
     if resume and not holds_run:
         raise MinihireError(f"there is no run to resume in {out}: leave out --resume, or give the run's folder with --out")

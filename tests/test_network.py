@@ -418,8 +418,6 @@ def test_fresh_weights_follow_the_seed_and_the_layer(backend):
             assert (values != backend.to_numpy(other[name])).mean() > 0.99
         else:
             assert values.tolist() == [1.0]
-    doubled = initialise(model, backend, 1, spiking=True, gain=2.0)["conv2.weight"]
-    np.testing.assert_allclose(backend.to_numpy(doubled), 2 * backend.to_numpy(one["conv2.weight"]), rtol=1e-6)
 
 
 THREADS = """
@@ -435,7 +433,9 @@ for threads in (1, 2, 4):
     assert backend.threads == threads
     for seed in (1, 2, 3):
         model = build("resnet12" if seed == 2 else "vgg5", width=0.125, hidden=48)
-        network = Network(model, backend, initialise(model, backend, seed, spiking=True, gain=2.0), True, 3)
+        parameters = initialise(model, backend, seed, spiking=True)
+        parameters |= {name: backend.add(w, w) for name, w in parameters.items() if name.endswith("weight")}  # so that all layers fire
+        network = Network(model, backend, parameters, True, 3)
         images = backend.asarray(np.random.default_rng(seed).uniform(size=(7, 32, 32, 3)))
         found = network.gradients(images, np.arange(7), image=True, draws=Draws(seed))
         digest = hashlib.sha256()

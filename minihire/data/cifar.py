@@ -62,7 +62,7 @@ def read(name: str, data_dir: str | os.PathLike) -> tuple[Dataset, Dataset]:
 
 
 def read_binary(path: Path, name: str, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [n, 3072] and labels uint8 [n] of a file of at most `most` binary records; DataError if damaged."""
+    """Pixels uint8 [n, 3072] and labels uint8 [n] of a file of 1 to `most` binary records; DataError if damaged."""
     kinds = 1 if name == "cifar10" else 2
     record = kinds + PIXELS
     try:

@@ -120,7 +120,7 @@ def make(part: str, count: int, seed: int = SEED) -> Dataset:
     return Dataset("shapes", images, labels, CLASSES, MEAN, STD)
 
 
-@lru_cache(maxsize=(TRAIN + TEST) // CHUNK)
+@lru_cache(maxsize=2 * (TRAIN + TEST) // CHUNK)
 def _chunk(seed: int, part: int, index: int):
     """Images and labels of one chunk, as many of each class."""
     random = np.random.Generator(np.random.PCG64([seed, part, index]))

@@ -22,7 +22,7 @@ def pyplot():
     try:
         import matplotlib
     except ImportError as error:
-        raise NoMatplotlib("figures were left out: they need matplotlib, pip install 'minihire[plots]'") from error
+        raise NoMatplotlib("figures were left out: they need matplotlib (pip install matplotlib, or minihire[plots])") from error
     import logging
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)

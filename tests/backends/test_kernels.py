@@ -353,7 +353,7 @@ def calls(backend):
     leak, threshold = backend.asarray([0.5]), backend.asarray([1.0])
     for reset in ("immediate", "delayed"):
         _, state, _ = backend.lif_forward(x, None, leak, threshold, 2, reset=reset)
-        forward = lambda x, m, s, l, v, mask, reset=reset, state=state: backend.lif_forward(x, type(state)(m, s), l, v, 2, reset=reset, mask=mask)
+        forward = lambda x, m, s, leak, v, mask, reset=reset, state=state: backend.lif_forward(x, type(state)(m, s), leak, v, 2, reset=reset, mask=mask)
         yield "lif_forward " + reset, forward, [x, *state, leak, threshold, mask], ()
         _, _, saved = backend.lif_forward(x, state, leak, threshold, 2, reset=reset, mask=mask)
         backward = lambda g, m, s, saved=saved, state=state: backend.lif_backward(saved, g, type(state)(m, s), triangle(), s is not None)

@@ -322,3 +322,15 @@ def test_a_spikeless_gradient_leaves_only_the_state_s(backend):
     grads = backend.lif_backward(saved, backend.zeros((3, 2, 5)), None, surrogates.triangle())
     for grad in (grads[0], grads[1].membrane, grads[2], grads[3]):
         assert not backend.to_numpy(grad).any()
+
+
+def test_a_delayed_start_without_spikes_is_one_that_has_not_fired(backend, agrees):
+    """The forward pass takes a NeuronState of a membrane alone; so does the backward pass."""
+    rng, results = np.random.default_rng(2), []
+    current, grad, membrane = (backend.asarray(rng.integers(-8, 24, shape) / 16) for shape in ((3, 2, 5), (3, 2, 5), (2, 5)))
+    for spikes in (None, backend.zeros((2, 5))):
+        out, _, saved = backend.lif_forward(current, NeuronState(membrane, spikes), scalar(backend, 0.5), scalar(backend, 1), 3, reset="delayed")
+        into, start, leak, threshold = backend.lif_backward(saved, grad, None, surrogates.triangle())
+        results.append([out, into, start.membrane, leak, threshold, backend.lif_rate_backward(saved, grad)])
+    for one, other in zip(*results, strict=True):
+        agrees(one, backend.to_numpy(other))

@@ -126,6 +126,6 @@ def test_permutation_is_one_and_differs_from_draw_to_draw(count):
 
 def test_streams_keep_their_numbers():
     """Checkpoints hold them: a renumbered stream would change every resumed run."""
-    names = "INIT SPLIT SHUFFLE CROP FLIP DROPOUT NOISE RATE_CODE RANDOM_START CALIBRATION SUBSET".split()
+    names = ["INIT", "SPLIT", "SHUFFLE", "CROP", "FLIP", "DROPOUT", "NOISE", "RATE_CODE", "RANDOM_START", "CALIBRATION", "SUBSET"]
     assert [stream.name for stream in Stream][: len(names)] == names
     assert [int(stream) for stream in Stream][: len(names)] == list(range(len(names)))

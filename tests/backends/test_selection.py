@@ -237,6 +237,7 @@ def test_numba_s_own_setting_is_put_back(kernel_cache, monkeypatch, tmp_path):
     monkeypatch.setenv("MINIHIRE_CACHE_DIR", str(tmp_path))
     before = kernel_cache.numba.config.CACHE_DIR
     with pytest.raises(KeyError), kernel_cache.kernel_cache():
-        assert kernel_cache.numba.config.CACHE_DIR == str(kernel_cache.cache_folder())
+        inside = kernel_cache.numba.config.CACHE_DIR
+        assert inside == str(kernel_cache.cache_folder())
         raise KeyError
     assert before == kernel_cache.numba.config.CACHE_DIR

@@ -32,8 +32,9 @@ def calls(monkeypatch):
 
 def batches_of(training):
     """Train batch by batch, yielding κ after each."""
-    for training.batch in range(len(training.batches)):
+    while training.batch < len(training.batches):
         training._train_batch()
+        training.batch += 1
         yield np.array(training.kappa)
 
 

@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from backends import get_backend
@@ -155,9 +154,7 @@ def test_sigterm_is_a_request_too_and_handlers_are_put_back():
 THREADS = """
 import hashlib, sys
 import numpy as np
-sys.path.insert(0, "tests/training")
 from backends import get_backend
-from minihire.interrupt import Interrupted
 from minihire.data.dataset import Dataset
 from minihire.models import build
 from minihire.network import Network, initialise

@@ -1,0 +1,61 @@
+"""White box and black box: what is crafted where, and who is asked."""
+import signal
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from minihire.attacks import attack_accuracy, fgsm, perturb, pgd
+from minihire.errors import MinihireError
+from minihire.evaluation import accuracy, predict
+from minihire.interrupt import Interrupted
+from minihire.layers import Draws
+from minihire.progress import Progress
+
+
+@pytest.mark.parametrize("attack", [fgsm(0.1), pgd(0.1, 0.03, 3)], ids=lambda a: a.name)
+@pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
+def test_black_box_images_are_crafted_on_the_source_and_shown_to_the_target(k, network, data, images, kind, attack):
+    source, target = network(k, kind), network(k, kind, seed=2)
+    found = attack_accuracy([target], source, data, attack, seed=3)
+    crafted = perturb(source, images, data.labels, attack, Draws(3, 0))
+    assert found[0].tolist() == (predict(target, crafted, Draws(3, 0)) == data.labels).tolist()
+
+
+def test_white_box_is_stronger_than_black_box(k, network, data):
+    source, target = network(k, "ann"), network(k, "ann", seed=2)
+    data = data.take(np.flatnonzero(accuracy(target, data)))
+    white, black = (attack_accuracy([target], crafter, data, fgsm(0.1))[0].mean() for crafter in (target, source))
+    assert white < black
+
+
+def test_every_target_sees_the_same_images(k, network, data):
+    source, targets = network(k), [network(k, seed=seed) for seed in (1, 2, 3)]
+    alone = [attack_accuracy([target], source, data, pgd(iterations=2))[0].tolist() for target in targets]
+    assert [found.tolist() for found in attack_accuracy(targets, source, data, pgd(iterations=2))] == alone
+
+
+def test_without_epsilon_it_is_the_clean_accuracy(k, network, data):
+    net = network(k)
+    assert np.array_equal(attack_accuracy([net], net, data, pgd(0.0))[0], accuracy(net, data))
+
+
+@pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
+def test_an_attack_does_not_depend_on_the_batch_size(k, network, data, kind):
+    net = network(k, kind)
+    found = [attack_accuracy([net], net, data, pgd(0.05, iterations=3), seed=5, batch_size=size)[0].tolist() for size in (12, 5, 1)]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("other", [dict(classes=5), dict(shape=(12, 12, 3)), dict(shape=(8, 8, 1))])
+def test_networks_that_do_not_fit_are_refused(network, data, other):
+    k = get_backend("reference")
+    with pytest.raises(MinihireError, match="cannot craft images for one of"):
+        attack_accuracy([network(k)], network(k, **other), data, fgsm())
+
+
+def test_ctrl_c_stops_between_batches(network, data, monkeypatch):
+    net = network(get_backend("reference"))
+    monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted, match="stopped during fgsm"):
+        attack_accuracy([net], net, data, fgsm(), batch_size=5)

@@ -1,0 +1,174 @@
+"""Folders of images: both layouts, order, sizes, and images that are none."""
+import numpy as np
+import pytest
+from PIL import Image
+
+from minihire.data import DataError, folder, load
+
+
+def picture(path, level=0, size=(4, 4), mode="RGB", **options):
+    """An image file all of one level."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, (level,) * len(mode) if mode == "RGB" else level).save(path, **options)
+
+
+def classes(root, counts, first=0):
+    """Numbered images of several classes; their levels go on from class to class."""
+    level = first
+    for name, count in counts.items():
+        for i in range(count):
+            picture(root / name / f"{i:03}.png", level)
+            level += 1
+
+
+def levels(data):
+    return data.images[:, 0, 0, 0].tolist()
+
+
+@pytest.fixture
+def parted(tmp_path):
+    """A folder with train and test, two classes."""
+    classes(tmp_path / "train", {"b": 2, "a": 3})
+    classes(tmp_path / "test", {"a": 1, "b": 2}, first=100)
+    return tmp_path
+
+
+def refusal(*arguments):
+    with pytest.raises(DataError) as caught:
+        folder.read(*arguments)
+    return str(caught.value)
+
+
+def test_train_and_test_folders_in_sorted_order(parted):
+    train, test = folder.read(parted)
+    assert train.classes == test.classes == ("a", "b")
+    assert levels(train) == [2, 3, 4, 0, 1] and train.labels.tolist() == [0, 0, 0, 1, 1]
+    assert levels(test) == [100, 101, 102] and test.labels.tolist() == [0, 1, 1]
+    assert train.shape == (4, 4, 3)
+
+
+def test_the_normalisation_is_that_of_the_training_images(parted):
+    train, test = folder.read(parted)
+    assert train.mean == test.mean == (round(2 / 255, 4),) * 3
+
+
+def test_a_fifth_of_each_class_becomes_the_test_images(tmp_path):
+    classes(tmp_path, {"a": 10, "b": 20, "c": 2})
+    train, test = folder.read(tmp_path)
+    assert np.bincount(test.labels).tolist() == [2, 4, 1]
+    assert np.bincount(train.labels).tolist() == [8, 16, 1]
+    assert sorted(levels(train) + levels(test)) == list(range(32))
+    assert levels(test) == levels(folder.read(tmp_path)[1])
+
+
+def test_no_seed_moves_an_image_from_test_to_training(tmp_path):
+    classes(tmp_path, {"a": 10, "b": 10})
+    one, two = load("folder", tmp_path, seed=1), load("folder", tmp_path, seed=2)
+    assert levels(one.test) == levels(two.test)
+    assert sorted(levels(one.heldout) + levels(one.train)) == sorted(levels(two.heldout) + levels(two.train))
+    assert levels(one.train) != levels(two.train)
+
+
+def test_a_limited_test_set_has_all_classes(tmp_path):
+    """The files are sorted by class, so the first few alone would be of one."""
+    classes(tmp_path, {"a": 60, "b": 60, "c": 60})
+    test = load("folder", tmp_path, test_limit=18).test
+    assert np.bincount(test.labels, minlength=3).min() >= 2
+
+
+def test_other_files_are_passed_over(parted):
+    (parted / "train" / "a" / "notes.txt").write_text("not an image")
+    (parted / "train" / "a" / ".hidden.png").write_text("not an image")
+    (parted / "train" / ".cache").mkdir()
+    assert len(folder.read(parted)[0]) == 5
+
+
+def test_kinds_of_images_become_rgb(tmp_path):
+    for name, mode in (("grey.png", "L"), ("palette.gif", "P"), ("alpha.png", "LA"), ("mask.BMP", "1")):
+        picture(tmp_path / name, 1 if mode == "1" else (7, 9) if mode == "LA" else 7, mode=mode)
+        assert folder.read_image(tmp_path / name).shape == (4, 4, 3)
+    assert folder.read_image(tmp_path / "grey.png").max() == 7
+    assert folder.read_image(tmp_path / "mask.BMP").max() == 255
+
+
+def test_a_photograph_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "turned.jpg", 50, (8, 4), exif=exif)
+    assert folder.read_image(tmp_path / "turned.jpg").shape == (8, 4, 3)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match="deep.png has pixels of mode I;?1?6?B?; give images of 8 bits"):
+        folder.read_image(tmp_path / "deep.png")
+
+
+def test_sizes_that_differ_are_refused_or_made_equal(parted):
+    picture(parted / "train" / "b" / "000.png", 0, (5, 4))
+    said = refusal(parted)
+    assert f"{parted / 'train' / 'b' / '000.png'} has 5x4 pixels but {parted / 'train' / 'a' / '000.png'} 4x4" in said
+    assert "--image-size" in said
+    train, test = folder.read(parted, 6)
+    assert train.shape == test.shape == (6, 6, 3)
+    assert levels(train) == [2, 3, 4, 0, 1]
+
+
+@pytest.mark.parametrize("size", [0, -3, 1025])
+def test_a_size_out_of_range_is_refused(parted, size):
+    assert f"image size given is {size}; give --image-size 1 to 1024" in refusal(parted, size)
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", None])
+def test_an_unreadable_image_is_named(parted, data):
+    path = parted / "test" / "a" / "000.png"
+    path.write_bytes(path.read_bytes()[:45] if data is None else data)
+    assert f"cannot read the image {path}" in refusal(parted)
+
+
+@pytest.mark.parametrize("limit", [50, 200])
+def test_a_decompression_bomb_is_refused(parted, monkeypatch, limit):
+    """Pillow warns of images beyond its limit and refuses those twice as large; here both are refused."""
+    picture(parted / "train" / "a" / "001.png", 0, (20, 19))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert "001.png: Image size (380 pixels) exceeds limit" in refusal(parted)
+
+
+def test_images_that_would_fill_the_memory_are_refused(parted, monkeypatch):
+    monkeypatch.setattr(folder, "LARGEST_TOTAL", 8 * 48 - 1)
+    said = refusal(parted)
+    assert "8 images of 4x4 pixels" in said and "--image-size" in said
+
+
+def test_folders_that_lack_something_are_refused(tmp_path):
+    assert f"there is no folder {tmp_path / 'x'}" in refusal(tmp_path / "x")
+    assert "holds 0 folders" in refusal(tmp_path)
+    classes(tmp_path / "one", {"a": 2})
+    assert "holds 1 folders" in refusal(tmp_path / "one")
+    classes(tmp_path / "single", {"a": 2, "b": 1})
+    assert f"{tmp_path / 'single' / 'b'} holds one image" in refusal(tmp_path / "single")
+    (tmp_path / "one" / "b").mkdir()
+    assert f"{tmp_path / 'one' / 'b'} holds no images" in refusal(tmp_path / "one")
+
+
+def test_train_without_test_is_refused(tmp_path):
+    classes(tmp_path / "train", {"a": 2, "b": 2})
+    said = refusal(tmp_path)
+    assert "no folder test" in said and str(tmp_path / "train") in said
+    assert len(folder.read(tmp_path / "train")[0]) == 2
+
+
+def test_train_and_test_must_have_the_same_classes(parted):
+    classes(parted / "test", {"c": 1})
+    assert "has a class c that" in refusal(parted)
+
+
+def test_a_class_missing_from_test_is_refused(parted):
+    (parted / "test" / "a" / "000.png").unlink()
+    (parted / "test" / "a").rmdir()
+    assert f"there is no folder {parted / 'test' / 'a'}" in refusal(parted)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    classes(tmp_path, {"car": 5, "train": 5})
+    assert folder.read(tmp_path)[0].classes == ("car", "train")

@@ -1,0 +1,119 @@
+"""load(): names, defaults, limits, and the promise that held-out and test images stay what they are."""
+import inspect
+
+import numpy as np
+import pytest
+
+from minihire.data import NAMES, DataError, Splits, load, shapes
+
+
+def keys(data):
+    return [image.tobytes() for image in data.images]
+
+
+def write_cifar(folder, count):
+    """A CIFAR-10 with `count` training images, all different."""
+    rng = np.random.default_rng(0)
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        data = rng.integers(0, 256, (count // 5, 3073), dtype=np.uint8)
+        data[:, 0] %= 10
+        data.tofile(folder / name)
+    return folder
+
+
+def test_shapes_by_default():
+    parts = load("shapes")
+    assert isinstance(parts, Splits)
+    assert [len(part) for part in (parts.train, parts.heldout, parts.test)] == [4500, 500, 1000]
+    assert {part.name for part in (parts.train, parts.heldout, parts.test)} == {"shapes"}
+
+
+def test_parts_share_no_image():
+    parts = load("shapes")
+    assert len(set(keys(parts.train)) | set(keys(parts.heldout)) | set(keys(parts.test))) == 6000
+
+
+@pytest.mark.parametrize("limit", [1, 100, 4500, 4501, 6000])
+def test_the_held_out_images_do_not_depend_on_the_limit(limit):
+    whole, some = load("shapes"), load("shapes", train_limit=limit)
+    assert len(some.train) == limit
+    assert keys(some.heldout) == keys(whole.heldout)
+    shared = min(limit, 4500)
+    assert keys(some.train)[:shared] == keys(whole.train)[:shared]
+    assert not set(keys(some.train)) & set(keys(whole.heldout))
+    assert len(set(keys(some.train))) == limit
+
+
+@pytest.mark.parametrize("limit", [10, 1000, 1300])
+def test_test_images_are_nested(limit):
+    more = load("shapes", test_limit=1300).test
+    assert keys(load("shapes", test_limit=limit).test) == keys(more)[:limit]
+
+
+def test_the_seed_chooses_the_held_out_images_and_leaves_the_test_images():
+    one, two = load("shapes", seed=1), load("shapes", seed=2)
+    assert keys(one.test) == keys(two.test)
+    assert keys(one.heldout) != keys(two.heldout)
+    assert set(keys(one.heldout)) | set(keys(one.train)) == set(keys(two.heldout)) | set(keys(two.train))
+
+
+def test_files_are_split_and_limited_alike(tmp_path):
+    write_cifar(tmp_path, 100)
+    whole = load("cifar10", tmp_path)
+    assert [len(part) for part in (whole.train, whole.heldout, whole.test)] == [90, 10, 20]
+    some = load("cifar10", tmp_path, train_limit=30, test_limit=8)
+    assert keys(some.heldout) == keys(whole.heldout)
+    assert keys(some.train) == keys(whole.train)[:30]
+    assert set(keys(some.test)) < set(keys(whole.test))
+    assert keys(load("cifar10", tmp_path, test_limit=5, seed=9).test) == keys(some.test)[:5]
+    assert [len(part) for part in vars(load("cifar10", tmp_path, heldout=0)).values()] == [100, 0, 20]
+
+
+@pytest.mark.parametrize(
+    "name, options, said",
+    [
+        ("svhn", {}, "no data set 'svhn'; choose one of shapes, cifar10, cifar100, mnist, folder"),
+        ("cifar10", {}, "'cifar10' needs a folder to read from and none was given; .* --data-dir"),
+        ("folder", {"size": 32}, "'folder' needs a folder"),
+        ("shapes", {"download": True}, "nothing to download for 'shapes'"),
+        ("shapes", {"size": 16}, "an image size was given for 'shapes'"),
+        ("shapes", {"train_limit": 0}, "^0 images of shapes were asked for"),
+        ("shapes", {"train_limit": shapes.MOST + 1}, "images of shapes were asked for"),
+        ("shapes", {"test_limit": 0}, "^0 test images of shapes were asked for"),
+        ("shapes", {"heldout": 5000}, "^5000 held-out images"),
+        ("shapes", {"heldout": -1}, "^-1 held-out images"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(name, options, said):
+    with pytest.raises(DataError, match=said):
+        load(name, **options)
+
+
+@pytest.mark.parametrize("option, count", [("train_limit", 91), ("train_limit", 0), ("test_limit", 21), ("test_limit", -1)])
+def test_limits_beyond_the_files_are_refused(tmp_path, option, count):
+    most = 90 if option == "train_limit" else 20
+    with pytest.raises(DataError, match=f"^{count} images of cifar10 .* give 1 to {most}$"):
+        load("cifar10", write_cifar(tmp_path, 100), **{option: count})
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist"])
+def test_a_missing_folder_is_named(tmp_path, name):
+    with pytest.raises(DataError) as caught:
+        load(name, tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in str(caught.value)
+    assert "--download" in str(caught.value) and "https://" in str(caught.value)
+
+
+def test_every_error_is_one_sentence_on_one_line(tmp_path):
+    for name in NAMES[1:]:
+        with pytest.raises(DataError) as caught:
+            load(name, tmp_path)
+        said = str(caught.value)
+        assert "\n" not in said and not said.endswith(".") and ". " not in said
+
+
+def test_the_signature_that_others_rely_on():
+    assert str(inspect.signature(load)).replace("'", "").startswith(
+        "(name: str, data_dir: str | os.PathLike | None = None, *, seed: int = 0, heldout: int | None = None, "
+        "train_limit: int | None = None, test_limit: int | None = None, download: bool = False, size: int | None = None)"
+    )

@@ -1,0 +1,59 @@
+"""The lessons: each runs from anywhere, prints its table, draws its figure, and keeps the form that the others have."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DEMOS = Path(__file__).parent.parent.parent / "demos"
+LESSONS = sorted(DEMOS.glob("[0-9][0-9]_*.py"))
+RULE = re.compile(r"^─+(?:  ─+)+$", re.MULTILINE)  # below a table's header
+
+
+def run(lesson, out, **environment):
+    """Standard output of a lesson in quick mode, from another folder and without an installed path to help it."""
+    environment = {**os.environ, "PYTHONPATH": "", "MPLBACKEND": "Agg", "PYTHONUTF8": "1", **environment}
+    command = [sys.executable, "-W", "error::RuntimeWarning", lesson, "--quick", "--out", out / "figures"]
+    done = subprocess.run(command, cwd=out, env=environment, capture_output=True, encoding="utf-8", timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_there_are_lessons():
+    assert len(LESSONS) >= 3
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_prints_one_table_and_draws_one_figure(lesson, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert len(RULE.findall(run(lesson, tmp_path))) == 1
+    [figure] = (tmp_path / "figures").iterdir()
+    assert figure.name == f"{lesson.stem}.png"
+    with Image.open(figure) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert pixels.shape[1] >= 1000  # legible when projected
+    assert 0.01 < np.mean(pixels < 250) < 0.9
+
+
+def test_without_matplotlib_the_table_still_prints(tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')\n")
+    printed = run(LESSONS[0], tmp_path, PYTHONPATH=str(tmp_path))
+    assert len(RULE.findall(printed)) == 1
+    assert "matplotlib" in printed.splitlines()[-1]
+    assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_asks_shows_and_ends_with_three_exercises(lesson):
+    text = lesson.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    cells = re.split(r"^# %%", text, flags=re.MULTILINE)[1:]
+    assert text.startswith("# %% [markdown]\n")
+    assert "?" in cells[0] and "**What to expect.**" in cells[0]
+    assert sum(not cell.startswith(" [markdown]") for cell in cells) >= 3
+    assert cells[-1].startswith(" [markdown]\n# ## Exercises\n")
+    assert re.findall(r"^# (\d)\. ", cells[-1], re.MULTILINE) == ["1", "2", "3"]

@@ -1,0 +1,109 @@
+"""results.json: written whole, read with care, and its clock adds up."""
+import json
+import os
+import time
+
+import pytest
+
+from backends import get_backend
+from minihire.errors import MinihireError
+from minihire.experiments import Config
+from minihire.results import SCHEMA, Results, peak_memory
+from minihire.training.checkpoint import CheckpointError
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A new file's content."""
+    return Results.new(tmp_path / "results.json", Config().describe(), get_backend("reference"))
+
+
+def test_what_is_saved_is_loaded(results):
+    results["examples"] = [{"model": "κ"}]
+    results.save()
+    assert Results.load(results.path).content == results.content
+
+
+def test_the_machine_and_the_settings_are_kept(results):
+    assert results["machine"]["backend"] == "reference" and results["machine"]["dtype"] == "float32"
+    assert results["config"] == Config().describe() and results["schema"] == SCHEMA and not results["finished"]
+
+
+def test_the_file_is_utf8_whatever_the_locale(results, monkeypatch):
+    results["warnings"].append("λ")
+    results.save()
+    assert "λ" in results.path.read_bytes().decode("utf-8")
+    monkeypatch.setattr("locale.getencoding", lambda: "ascii", raising=False)
+    assert Results.load(results.path)["warnings"] == ["λ"]
+
+
+def test_a_save_that_fails_leaves_the_old_file(results, monkeypatch):
+    results.save()
+    before = results.path.read_bytes()
+    results["finished"] = True
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        results.save()
+    assert results.path.read_bytes() == before and os.listdir(results.path.parent) == ["results.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "{}", '{"schema": "one"}', '{"schema": 1}', '{"schema": 1, "config": []}', "\xff", "{" * 2000])
+def test_damaged_files_are_refused(results, text):
+    results.path.write_text(text, encoding="latin-1")
+    with pytest.raises(MinihireError, match="is not a results file of minihire, or it is damaged") as caught:
+        Results.load(results.path)
+    assert str(results.path) in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["config", "models", "accuracy", "phases", "warnings"])
+def test_a_file_that_lacks_something_is_refused(results, missing):
+    results.path.write_text(json.dumps({key: value for key, value in results.content.items() if key != missing}))
+    with pytest.raises(MinihireError, match="damaged"):
+        Results.load(results.path)
+
+
+def test_a_truncated_file_is_refused(results):
+    results.save()
+    content = results.path.read_bytes()
+    for tenth in range(10):
+        results.path.write_bytes(content[: len(content) * tenth // 10])
+        with pytest.raises(MinihireError, match="damaged"):
+            Results.load(results.path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(MinihireError, match=r"cannot read .*results.json: No such file"):
+        Results.load(tmp_path / "results.json")
+
+
+def test_a_newer_schema_is_refused(results):
+    results["schema"] = SCHEMA + 1
+    results.save()
+    with pytest.raises(MinihireError, match=f"has schema {SCHEMA + 1}, this version reads up to {SCHEMA}: update minihire"):
+        Results.load(results.path)
+
+
+def test_warnings_are_kept_once(results):
+    for _ in range(2):
+        results.warn("neuron1 never fires")
+    assert results["warnings"] == ["neuron1 never fires"]
+
+
+def test_a_phase_is_timed_and_saved_and_its_parts_add_up(results):
+    for _ in range(2):
+        with results.phase("train ann"):
+            time.sleep(0.02)
+    saved = Results.load(results.path)["phases"]["train ann"]
+    assert 0.04 <= saved["seconds"] < 2 and saved["peak_memory_bytes"] > 10**6
+
+
+def test_a_phase_that_is_broken_off_is_saved_too(results):
+    with pytest.raises(KeyboardInterrupt), results.phase("train ann"):
+        raise KeyboardInterrupt
+    assert "train ann" in Results.load(results.path)["phases"]
+
+
+def test_peak_memory_grows_with_what_is_held():
+    before = peak_memory()
+    block = bytearray(300 << 20)
+    assert peak_memory() >= max(before, 300 << 20) and len(block)

@@ -1,0 +1,236 @@
+"""Checkpoints: what goes in comes out, nothing is ever half written, and every other file is refused in one sentence."""
+import io
+import json
+import os
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from backends.surrogates import arctan
+from minihire.engine.lif import NeuronOptions
+from minihire.errors import MinihireError
+from minihire.layers import Draws
+from minihire.network import Network
+from minihire.training import CraftedNoise, Recipe, train
+from minihire.training.checkpoint import FORMAT, CheckpointError, load, save, write_atomically
+
+NETWORKS = {
+    "ann": dict(spiking=False),
+    "snn": dict(time_chunk=2, steps=5),
+    "resnet": dict(name="resnet12", coding="rate"),
+    "spikes": dict(readout="spikes", neuron=NeuronOptions("delayed", arctan(3.0), True)),
+}
+
+
+@pytest.fixture
+def written(network, tmp_path):
+    """The path of an SNN's checkpoint."""
+    path = tmp_path / "snn.npz"
+    save(path, network(get_backend("reference")), extra={"about": {"note": "κ"}})
+    return path
+
+
+def edit(path, arrays=None, **meta):
+    """Write a checkpoint again with some entries of its meta data or some arrays changed (None: left out)."""
+    with np.load(path) as archive:
+        entries = {**{name: archive[name] for name in archive.files}, **(arrays or {})}
+    entries["meta"] = np.frombuffer(json.dumps({**json.loads(bytes(entries["meta"])), **meta}).encode(), np.uint8)
+    np.savez(path, **{name: a for name, a in entries.items() if a is not None})
+
+
+def refused(path, match=None):
+    """Loading and building must fail with one sentence that names the file."""
+    with pytest.raises(CheckpointError, match=match) as caught:
+        load(path).network(get_backend("reference"))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_a_network_comes_back_as_it_was(k, network, digest, tmp_path, options):
+    net = network(k, **options)
+    save(tmp_path / "x.npz", net)
+    again = load(tmp_path / "x.npz").network(k)
+    for name in ("model", "spiking", "steps", "coding", "readout", "time_chunk", "neuron"):
+        assert getattr(again, name) == getattr(net, name), name
+    assert list(again.parameters) == list(net.parameters) and digest(again.parameters) == digest(net.parameters)
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_a_network_answers_as_before(network, tmp_path, options):
+    k = get_backend("reference")
+    net, images = network(k, **options), np.random.default_rng(0).random((3, 8, 8, 3)).astype(np.float32)
+    save(tmp_path / "x.npz", net)
+    assert np.array_equal(load(tmp_path / "x.npz").network(k).forward(images, draws=Draws(4)), net.forward(images, draws=Draws(4)))
+
+
+def test_a_checkpoint_of_one_backend_is_read_by_another(network, digest, tmp_path):
+    net = network(get_backend("numba", threads=1))
+    save(tmp_path / "x.npz", net)
+    assert digest(load(tmp_path / "x.npz").network(get_backend("reference")).parameters) == digest(net.parameters)
+
+
+def test_the_meta_data_name_versions_and_settings(written):
+    meta = load(written).meta
+    assert (meta["format"], meta["backend"], meta["dtype"], meta["about"]) == (FORMAT, "reference", "float32", {"note": "κ"})
+    assert meta["minihire"] and meta["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(1)], ids=lambda e: type(e).__name__)
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(written, error):
+    before = written.read_bytes()
+
+    def fail(file):
+        file.write(b"half")
+        raise error
+
+    with pytest.raises(CheckpointError if isinstance(error, OSError) else type(error)):
+        write_atomically(written, fail)
+    assert written.read_bytes() == before and os.listdir(written.parent) == [written.name]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CheckpointError, match=r"cannot write .*x\.npz: No space left on device; choose another --out"):
+        save(tmp_path / "x.npz", network(get_backend("reference")))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_path_below_a_file_is_refused(tmp_path, network):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        save(tmp_path / "file" / "x.npz", network(get_backend("reference")))
+
+
+def test_missing_folders_are_made(tmp_path, network):
+    save(tmp_path / "a" / "b" / "x.npz", network(get_backend("reference")))
+    assert load(tmp_path / "a" / "b" / "x.npz")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_checkpoint_has_the_usual_permissions(written):
+    (plain := written.parent / "plain").touch()
+    assert written.stat().st_mode == plain.stat().st_mode
+
+
+class Bomb:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (self.mark, "w")
+
+
+def test_a_pickle_is_refused_and_not_run(written, tmp_path):
+    mark = tmp_path / "mark"
+    edit(written, {"parameter/readout.weight": np.array([Bomb(str(mark))], object)})
+    refused(written, "not a minihire checkpoint")
+    written.write_bytes(pickle.dumps(Bomb(str(mark))))
+    refused(written, "not a minihire checkpoint")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_truncated_checkpoint_is_refused(written, tenth):
+    content = written.read_bytes()
+    written.write_bytes(content[: len(content) * tenth // 10])
+    refused(written)
+
+
+def test_any_flipped_byte_is_harmless_or_refused(written, digest):
+    content = written.read_bytes()
+    expected = load(written)
+    for position in np.random.default_rng(0).integers(0, len(content), 400):
+        written.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        try:
+            found = load(written)
+        except CheckpointError:
+            continue
+        assert digest(found.arrays) == digest(expected.arrays) and found.meta == expected.meta
+
+
+def foreign(kind):
+    """Bytes of a file that is no checkpoint."""
+    file = io.BytesIO()
+    if kind == "npz":
+        np.savez(file, x=np.arange(3))
+    elif kind == "npy":
+        np.save(file, np.arange(3))
+    elif kind == "compressed":
+        np.savez_compressed(file, meta=np.arange(9000) % 251)
+        file.getbuffer()[100:130] = bytes([255]) * 30
+    elif kind == "meta is a list":
+        np.savez(file, meta=np.frombuffer(b"[1, 2]", np.uint8))
+    elif kind == "meta is not JSON":
+        np.savez(file, meta=np.frombuffer(b"{", np.uint8))
+    elif kind == "nothing in meta":
+        np.savez(file, meta=np.frombuffer(b'{"format": 1}', np.uint8))
+    return {"text": b"hello", "empty": b"", "zeros": bytes(1000)}.get(kind, file.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "compressed", "meta is a list", "meta is not JSON", "nothing in meta", "text", "empty", "zeros"])
+def test_foreign_files_are_refused(tmp_path, kind):
+    (tmp_path / "x.npz").write_bytes(foreign(kind))
+    refused(tmp_path / "x.npz")
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    refused(tmp_path / "none.npz", "there is no checkpoint")
+    refused(tmp_path, "cannot read")
+
+
+def test_a_newer_format_is_refused(written):
+    edit(written, format=FORMAT + 1)
+    refused(written, f"has checkpoint format {FORMAT + 1}, this version reads up to {FORMAT}: update minihire")
+
+
+WRONG = {
+    "another width": lambda meta: dict(model={**meta["model"], "width": 1 / 8}),
+    "another name": lambda meta: dict(model={**meta["model"], "name": "resnet12"}),
+    "an unknown name": lambda meta: dict(model={**meta["model"], "name": "vgg6"}),
+    "other classes": lambda meta: dict(model={**meta["model"], "classes": 5}),
+    "no model": lambda meta: dict(model=None),
+    "an unknown coding": lambda meta: dict(network={**meta["network"], "coding": "morse"}),
+    "an unknown reset": lambda meta: dict(network={**meta["network"], "neuron": {**meta["network"]["neuron"], "reset": "never"}}),
+    "no time steps": lambda meta: dict(network={**meta["network"], "steps": 0}),
+    "text for time steps": lambda meta: dict(network={**meta["network"], "steps": "six"}),
+    "no neuron": lambda meta: dict(network={k: v for k, v in meta["network"].items() if k != "neuron"}),
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_weights_and_description_must_fit(written, change):
+    edit(written, **change(load(written).meta))
+    refused(written, "does not describe a network of this version")
+
+
+def test_a_missing_or_extra_weight_is_named(written):
+    edit(written, {"parameter/conv2.weight": None})
+    refused(written, "conv2.weight")
+    edit(written, {"parameter/conv2.weight": np.zeros((3, 3, 2, 4), np.float32), "parameter/conv9.weight": np.zeros(1, np.float32)})
+    refused(written, "conv9.weight")
+
+
+@pytest.mark.parametrize("missing", ["kappa", "optimiser/mean/conv1.weight"])
+def test_a_training_with_something_missing_is_refused(network, data, tmp_path, missing):
+    recipe, path = Recipe(1, 16, periods=2, noise=CraftedNoise(0.02, 0.02)), tmp_path / "x.npz"
+    train(network(get_backend("reference")), recipe, data, path=path)
+    edit(path, {missing: None})
+    with pytest.raises(MinihireError, match="x.npz"):
+        train(network(get_backend("reference")), recipe, data, path=path, resume=True)
+
+
+def test_networks_on_loaded_weights_do_not_share_them(written):
+    saved, k = load(written), get_backend("reference")
+    first, second = saved.network(k), saved.network(k)
+    first.parameters["readout.weight"][...] = 0
+    assert second.parameters["readout.weight"].any()
+
+
+def test_replacing_steps_keeps_the_weights(written, digest):
+    net = load(written).network(get_backend("reference"))
+    assert isinstance(replace(net, steps=9), Network) and digest(replace(net, steps=9).parameters) == digest(net.parameters)
