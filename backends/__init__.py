@@ -1,9 +1,10 @@
 """Numerical kernels: one contract (interface.py), several implementations, chosen by name.
 
-    get_backend()                            the default: MINIHIRE_BACKEND, or numba
-    get_backend("reference", dtype="float64")
-    get_backend("numba", threads=2)
+get_backend()                            the default: MINIHIRE_BACKEND, or numba
+get_backend("reference", dtype="float64")
+get_backend("numba", threads=2)
 """
+
 import importlib
 import os
 
@@ -21,7 +22,9 @@ class BackendError(ValueError):
     """A backend that is unknown, cannot be imported, or does not have what was asked for."""
 
 
-def get_backend(name: str | None = None, device: str = "cpu", *, dtype: str = "float32", threads: int | None = None) -> Backend:
+def get_backend(
+    name: str | None = None, device: str = "cpu", *, dtype: str = "float32", threads: int | None = None
+) -> Backend:
     """A backend by name (default: the environment's MINIHIRE_BACKEND, else "numba").
 
     threads: how many CPU threads it uses (default: all cores). Raises BackendError, one sentence saying what to do.
@@ -41,4 +44,6 @@ def get_backend(name: str | None = None, device: str = "cpu", *, dtype: str = "f
     try:
         return getattr(importlib.import_module(module), cls)(dtype=dtype, threads=threads)
     except ImportError as error:
-        raise BackendError(f"the {name} backend needs {error.name or error}, which is not installed: {remedy}") from error
+        raise BackendError(
+            f"the {name} backend needs {error.name or error}, which is not installed: {remedy}"
+        ) from error

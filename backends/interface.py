@@ -15,6 +15,7 @@ arrays have the backend's `dtype`.
 
 **Numbers do not depend on the number of threads**, and every random draw equals `backends.randomness` to the bit.
 """
+
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -173,8 +174,18 @@ class Backend(ABC):
     # ---------------------------------------------------------------- neurons
 
     @abstractmethod
-    def lif_forward(self, current, state, leak, threshold, steps: int, *, reset: str = "immediate", mask=None,
-                    soft: Surrogate | None = None) -> tuple[Array, NeuronState, Any]:
+    def lif_forward(
+        self,
+        current,
+        state,
+        leak,
+        threshold,
+        steps: int,
+        *,
+        reset: str = "immediate",
+        mask=None,
+        soft: Surrogate | None = None,
+    ) -> tuple[Array, NeuronState, Any]:
         """A layer of LIF neurons over `steps` time steps (equations 1 and 2): the equations are in backends/lif.py.
 
         current [T or 1, B, …] (1: the same at every step), state from the chunk before or None (membrane 0),
@@ -184,8 +195,9 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def lif_backward(self, saved, grad_spikes, grad_state: NeuronState | None, surrogate: Surrogate,
-                     reset_grad: bool = False) -> tuple[Array, NeuronState, Array, Array]:
+    def lif_backward(
+        self, saved, grad_spikes, grad_state: NeuronState | None, surrogate: Surrogate, reset_grad: bool = False
+    ) -> tuple[Array, NeuronState, Array, Array]:
         """Back-propagation through time of `lif_forward`, by hand.
 
         grad_spikes [T, B, …]; grad_state: ∂L/∂(the state that was handed on), or None. Returns ∂L/∂current (of the
@@ -212,11 +224,23 @@ class Backend(ABC):
 
     @abstractmethod
     def sgd_step(self, parameter, grad, velocity, rate: float, momentum: float, decay: float, low: float, high: float):
-        """In place: velocity ← momentum·velocity + grad + decay·parameter; parameter ← clip(parameter − rate·velocity, low, high)."""
+        """In place: velocity ← momentum·velocity + grad + decay·w; w ← clip(w − rate·velocity, low, high); w the parameter."""
 
     @abstractmethod
-    def adam_step(self, parameter, grad, mean, square, largest, rate: float, decays: tuple[float, float], epsilon: float,
-                  step: int, low: float, high: float):
+    def adam_step(
+        self,
+        parameter,
+        grad,
+        mean,
+        square,
+        largest,
+        rate: float,
+        decays: tuple[float, float],
+        epsilon: float,
+        step: int,
+        low: float,
+        high: float,
+    ):
         """Adam (Kingma & Ba, 2015), step counted from 1, in place on parameter, mean and square; then clipped.
 
         largest: None, or the running maximum of AMSGrad (Reddi et al., 2018), updated too.

@@ -22,6 +22,7 @@ Let g[t] = ∂L/∂s[t] come from the layer above. Then, from the last step to t
 Time may be cut into chunks: a chunk starts from the state that the one before handed on, and hands back the gradient
 with respect to it, which takes the place of the terms in d[t+1] of its last step.
 """
+
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ def lif_backward(saved: Saved, grad_spikes, grad_state, surrogate: Surrogate, re
 def lif_rate_backward(saved: Saved, grad_spikes):
     """∂L/∂I under the rate gradient: the whole train as one activation, mean current Ī → firing rate r.
 
-    Sum u[t] = λ·u[t−1] + I[t] − v·s[t] over t and divide by T: v·r = Ī − (1 − λ)·ū, up to (u[−1] − λ·u[T−1])/T terms
+    Sum u[t] = λ·u[t−1] + I[t] − v·s[t] over t and divide by T: v·r = Ī − (1 − λ)·ū, up to λ·(u[−1] − u[T−1])/T, terms
     that fade with T. After its reset a firing neuron's membrane lies between 0 and v, v/2 on the average, hence
 
         r = clip(Ī/v − (1 − λ)/2, 0, 1),   ∂r/∂I[t] = 1/(v·T) inside the ramp and 0 outside,   s[t] ≈ r.

@@ -5,6 +5,7 @@ so the same numbers come out on every backend, for any thread count and order of
 Element i of a draw is lane i mod 4 of the block whose counter is (i // 4, step, stream, layer) and whose key is
 the seed.
 """
+
 from enum import IntEnum
 from typing import NamedTuple
 

@@ -1,4 +1,5 @@
 """Every kernel in plain NumPy: the specification in code. float32 or float64; clear before fast."""
+
 import math
 
 import numpy as np

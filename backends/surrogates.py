@@ -4,6 +4,7 @@ All are functions of the normalised membrane z = m/v − 1, so ds/dz = f(z) and 
 has the derivative f and its antiderivative F; F in place of the step makes "soft" spikes, whose finite differences
 equal the surrogate's gradients exactly (see tests/backends/test_lif.py).
 """
+
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +74,10 @@ TABLE = {
     "triangle": (lambda z, h, w: h * np.maximum(0, 1 - np.abs(z) / w), _triangle_integral),
     "exponential": (lambda z, h, b: h * np.exp(-b * np.abs(z)), _exponential_integral),
     "rectangle": (lambda z, h, w: h * (np.abs(z) < w / 2), lambda z, h, w: h * w * np.clip(z / w + 0.5, 0, 1)),
-    "arctan": (lambda z, h, a: h / (1 + (np.pi * a * z / 2) ** 2), lambda z, h, a: np.arctan(np.pi * a * z / 2) / np.pi + 0.5),
+    "arctan": (
+        lambda z, h, a: h / (1 + (np.pi * a * z / 2) ** 2),
+        lambda z, h, a: np.arctan(np.pi * a * z / 2) / np.pi + 0.5,
+    ),
     "straight_through": (lambda z, h, w: np.ones_like(z), lambda z, h, w: z),
 }
 KINDS = (*TABLE, "rate")

@@ -1,4 +1,5 @@
 """python -m minihire"""
+
 import sys
 
 from minihire.cli import main

@@ -1,4 +1,5 @@
 """The command line: minihire run | train | convert | attack | analyze | info."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -40,8 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser():
-    parser = Parser("minihire", description="Robust deep spiking neural networks (HIRE-SNN, ICCV 2021) from first principles.",
-                    epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        "minihire",
+        description="Robust deep spiking neural networks (HIRE-SNN, ICCV 2021) from first principles.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"minihire {__version__}")
     subparsers = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=Parser)
 
@@ -51,13 +56,19 @@ def _parser():
         return sub
 
     run = command("run", commands.run, "train an ANN, convert it, train the SNN on, attack it, count its energy")
-    run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PRESET, numbered if taken)")
-    run.add_argument("--resume", action="store_true", help="go on with the run in --out, or with the latest one of this preset")
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PRESET, numbered if taken)"
+    )
+    run.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out, or with the latest one of this preset"
+    )
     _finish(run)
 
     train = command("train", commands.train, "train one network: an ANN, or an SNN from a converted one")
     train.add_argument("method", metavar="METHOD", help=", ".join(("ann", *METHODS)))
-    train.add_argument("--from", dest="start", type=Path, metavar="FILE", help="the converted SNN to start from (not for ann)")
+    train.add_argument(
+        "--from", dest="start", type=Path, metavar="FILE", help="the converted SNN to start from (not for ann)"
+    )
     train.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write, .npz")
     train.add_argument("--resume", action="store_true", help="go on from --out where it exists")
     _finish(train)
@@ -89,5 +100,7 @@ def _parser():
 
 def _finish(parser):
     add_settings(parser)
-    parser.add_argument("--download", action="store_true", help="fetch the data set into --data-dir first, if it is not there")
+    parser.add_argument(
+        "--download", action="store_true", help="fetch the data set into --data-dir first, if it is not there"
+    )
     add_execution(parser)

@@ -1,4 +1,5 @@
 """What each command does, given its parsed flags."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -33,14 +34,22 @@ def run(options) -> None:
     with folders.lock(out):
         backend, splits = _backend(options), load_data(config, options.download)
         run = Run(config, backend, out, splits, options.resume)
-        say(f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
-            f"{len(splits.train):,} training, {len(splits.heldout):,} held-out and {len(splits.test):,} test images of {splits.train.name}; into {out}/")
+        say(
+            f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
+            f"{len(splits.train):,} training, {len(splits.heldout):,} held-out and "
+            f"{len(splits.test):,} test images of {splits.train.name}; into {out}/"
+        )
         results = run.run()
         _show(results, out)
 
 
 def _show(results, out):
-    parts = [tables.accuracy_table(results), tables.activity_summary(results), tables.energy_table(results), tables.phase_table(results)]
+    parts = [
+        tables.accuracy_table(results),
+        tables.activity_summary(results),
+        tables.energy_table(results),
+        tables.phase_table(results),
+    ]
     print("\n" + "\n\n".join(parts))
     try:
         figures = draw_all(results, out / "figures")
@@ -56,7 +65,11 @@ def train(options) -> None:
     if options.method not in ("ann", *METHODS):
         raise MinihireError(f"there is no method {options.method!r}: choose {', '.join(('ann', *METHODS))}")
     if (options.method == "ann") != (options.start is None):
-        raise MinihireError("an ANN starts from fresh weights: leave out --from" if options.start else f"{options.method} training starts from a converted SNN: give --from FILE")
+        raise MinihireError(
+            "an ANN starts from fresh weights: leave out --from"
+            if options.start
+            else f"{options.method} training starts from a converted SNN: give --from FILE"
+        )
     if options.out.exists() and not options.resume:
         raise MinihireError(f"{options.out} exists: --resume goes on from it, another --out starts afresh")
     start = checkpoint.load(options.start) if options.start else None
@@ -65,17 +78,30 @@ def train(options) -> None:
     if start:
         network = _spiking(start.network(backend), config, options)
         if not network.spiking:
-            raise MinihireError(f"{options.start} is an ANN: convert it first (minihire convert) and give the SNN with --from")
+            raise MinihireError(
+                f"{options.start} is an ANN: convert it first (minihire convert) and give the SNN with --from"
+            )
     data = load_data(config, options.download)
     if not start:
         model = build_model(config, data.train)
         network = Network(model, backend, initialise(model, backend, config.seed))
     _fits(network, data.train)
-    done = train_network(network, config.recipe(options.method), data.train, seed=config.seed, heldout=data.heldout, path=options.out,
-                 resume=options.resume, label=options.method, about=config.describe())
+    done = train_network(
+        network,
+        config.recipe(options.method),
+        data.train,
+        seed=config.seed,
+        heldout=data.heldout,
+        path=options.out,
+        resume=options.resume,
+        label=options.method,
+        about=config.describe(),
+    )
     last = done.history[-1]
-    print(f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"
-          + (f", held-out accuracy {last['heldout_accuracy']:.1%}" if "heldout_accuracy" in last else ""))
+    print(
+        f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"
+        + (f", held-out accuracy {last['heldout_accuracy']:.1%}" if "heldout_accuracy" in last else "")
+    )
 
 
 def convert(options) -> None:
@@ -87,11 +113,25 @@ def convert(options) -> None:
         raise MinihireError(f"{options.ann} is a spiking network already: give an ANN's checkpoint")
     data = load_data(config, options.download).train
     _fits(ann, data)
-    snn = convert_network(ann, data, steps=config.steps, calibration=config.calibration, seed=config.seed, coding=config.coding,
-                  readout=config.readout, neuron=config.neuron, time_chunk=config.time_chunk)
+    snn = convert_network(
+        ann,
+        data,
+        steps=config.steps,
+        calibration=config.calibration,
+        seed=config.seed,
+        coding=config.coding,
+        readout=config.readout,
+        neuron=config.neuron,
+        time_chunk=config.time_chunk,
+    )
     checkpoint.save(options.out, snn, extra={"about": config.describe()})
     values = {name: float(backend.to_numpy(a)[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}
-    print(tables.table(["layer", "threshold"], [[name.removesuffix(".threshold"), f"{value:.4f}"] for name, value in values.items()]))
+    print(
+        tables.table(
+            ["layer", "threshold"],
+            [[name.removesuffix(".threshold"), f"{value:.4f}"] for name, value in values.items()],
+        )
+    )
     print(f"\n{options.out}: an SNN of {snn.steps} time steps")
 
 
@@ -108,9 +148,25 @@ def attack(options) -> None:
         scores[attack.name] = attack_accuracy([target], source, test, attack, seed=config.seed)[0]
     found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"
-    print(f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, PGD: α = {config.alpha:.4g}, K = {config.iterations}")
-    print(tables.table(["attack", "images", "accuracy, %"], [[name, str(s["count"]), tables.interval(s)] for name, s in found.items()]))
-    _write_json(options.json, {"checkpoint": str(options.checkpoint), "source": options.source and str(options.source), "config": config.describe(), "accuracy": found})
+    print(
+        f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, "
+        f"PGD: α = {config.alpha:.4g}, K = {config.iterations}"
+    )
+    print(
+        tables.table(
+            ["attack", "images", "accuracy, %"],
+            [[name, str(s["count"]), tables.interval(s)] for name, s in found.items()],
+        )
+    )
+    _write_json(
+        options.json,
+        {
+            "checkpoint": str(options.checkpoint),
+            "source": options.source and str(options.source),
+            "config": config.describe(),
+            "accuracy": found,
+        },
+    )
 
 
 def analyze(options) -> None:
@@ -123,10 +179,22 @@ def analyze(options) -> None:
     activity = measure_activity(network, (images for images, _ in Batches(test, backend, BATCH)), seed=config.seed)
     once, every = (measure_energy(network, activity, first_layer_every_step=again) for again in (False, True))
     print(tables.activity_table([layer.as_dict() for layer in activity]))
-    content = {"activity": {"": [layer.as_dict() for layer in activity]},
-               "energy": {options.checkpoint.stem: {"first_layer_once": once.as_dict(), "first_layer_every_step": every.as_dict()}}}
+    content = {
+        "activity": {"": [layer.as_dict() for layer in activity]},
+        "energy": {
+            options.checkpoint.stem: {"first_layer_once": once.as_dict(), "first_layer_every_step": every.as_dict()}
+        },
+    }
     print("\n" + tables.operations_table(once.as_dict()) + "\n\n" + tables.energy_table(content))
-    _write_json(options.json, {"checkpoint": str(options.checkpoint), "images": len(test), "activity": content["activity"][""], "energy": content["energy"][options.checkpoint.stem]})
+    _write_json(
+        options.json,
+        {
+            "checkpoint": str(options.checkpoint),
+            "images": len(test),
+            "activity": content["activity"][""],
+            "energy": content["energy"][options.checkpoint.stem],
+        },
+    )
 
 
 def info(options) -> None:
@@ -135,12 +203,29 @@ def info(options) -> None:
         saved = checkpoint.load(Path(options.model_name))
         model = saved.network(backends.get_backend("reference")).model
     else:
-        model = build(options.model_name, options.classes, tuple(options.image_shape), width=options.width, hidden=options.hidden)
+        model = build(
+            options.model_name, options.classes, tuple(options.image_shape), width=options.width, hidden=options.hidden
+        )
     shape = lambda s: "×".join(map(str, s))
-    rows = [[r.name, r.kind, shape(r.input_shape), shape(r.output_shape), f"{r.weights:,}", f"{r.operations:,}"] for r in model.table()]
-    rows.append(["total", "", "", "", f"{sum(r.weights for r in model.table()):,}", f"{sum(r.operations for r in model.table()):,}"])
+    rows = [
+        [r.name, r.kind, shape(r.input_shape), shape(r.output_shape), f"{r.weights:,}", f"{r.operations:,}"]
+        for r in model.table()
+    ]
+    rows.append(
+        [
+            "total",
+            "",
+            "",
+            "",
+            f"{sum(r.weights for r in model.table()):,}",
+            f"{sum(r.operations for r in model.table()):,}",
+        ]
+    )
     print(tables.table(["layer", "kind", "input", "output", "weights", "operations"], rows))
-    print(f"\n{model.name}: T = {model.steps} time steps in the paper; operations are per image and time step with every input active")
+    print(
+        f"\n{model.name}: T = {model.steps} time steps in the paper; "
+        f"operations are per image and time step with every input active"
+    )
 
 
 def _config(options, saved: dict | None) -> Config:
@@ -172,9 +257,14 @@ def _spiking(network, config, options):
 def _fits(network, data):
     ours, theirs = (network.model.image_shape, network.model.classes), (data.shape, len(data.classes))
     if ours != theirs:
-        raise MinihireError(f"this checkpoint is for images of {ours[0]} and {ours[1]} classes, {data.name} has {theirs[0]} and {theirs[1]}: give its own --data")
+        raise MinihireError(
+            f"this checkpoint is for images of {ours[0]} and {ours[1]} classes, "
+            f"{data.name} has {theirs[0]} and {theirs[1]}: give its own --data"
+        )
 
 
 def _write_json(path, content):
     if path:
-        checkpoint.write_atomically(path, lambda file: file.write(json.dumps(content, indent=1, ensure_ascii=False).encode()))
+        checkpoint.write_atomically(
+            path, lambda file: file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+        )

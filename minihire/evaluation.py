@@ -1,4 +1,5 @@
 """Which images a network gets right."""
+
 import numpy as np
 
 from minihire.data.batches import Batches

@@ -1,4 +1,5 @@
 """Every setting of an experiment, with its range, and the presets: the paper's and the small ones, as plain data."""
+
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -17,7 +18,10 @@ DATA = ("shapes", "cifar10", "cifar100", "mnist", "folder")
 
 
 def _setting(group: str, default: Any, text: str, low=None, high=None, above=None, choices=None):
-    return field(default=default, metadata={"group": group, "help": text, "low": low, "high": high, "above": above, "choices": choices})
+    return field(
+        default=default,
+        metadata={"group": group, "help": text, "low": low, "high": high, "above": above, "choices": choices},
+    )
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,9 @@ class Config:
     preset: str = "mini"
     data: str = _setting("data", "shapes", "data set", choices=DATA)
     data_dir: str | None = _setting("data", None, "folder that holds the data set's files (not needed for shapes)")
-    image_size: int | None = _setting("data", None, "resize the images of --data folder to this many pixels", low=8, high=512)
+    image_size: int | None = _setting(
+        "data", None, "resize the images of --data folder to this many pixels", low=8, high=512
+    )
     train_limit: int | None = _setting("data", None, "use this many training images", low=1)
     test_limit: int | None = _setting("data", None, "use this many test images", low=1)
     heldout: int | None = _setting("data", None, "training images set aside for choosing settings", low=0)
@@ -39,28 +45,40 @@ class Config:
     dropout: float = _setting("network", 0.2, "dropout rate", low=0, high=0.95)
     steps: int = _setting("network", 6, "time steps T of the SNN", low=1, high=10_000)
     coding: str = _setting("network", "direct", "input coding of the SNN", choices=CODINGS)
-    readout: str = _setting("network", "membrane", "logits: accumulated membrane, or counted output spikes", choices=("membrane", "spikes"))
+    readout: str = _setting(
+        "network", "membrane", "logits: accumulated membrane, or counted output spikes", choices=("membrane", "spikes")
+    )
     reset: str = _setting("network", "immediate", "the neuron's reset", choices=("immediate", "delayed"))
     reset_grad: bool = _setting("network", False, "let the reset carry the surrogate gradient too")
-    gamma: float = _setting("network", 0.3, "height γ of the triangular surrogate gradient (equation 5)", above=0, high=10)
+    gamma: float = _setting(
+        "network", 0.3, "height γ of the triangular surrogate gradient (equation 5)", above=0, high=10
+    )
     time_chunk: int | None = _setting("network", None, "time steps held in memory at once", low=1)
 
     ann_epochs: int = _setting("ANN training", 240, "epochs", low=1)
     ann_batch_size: int = _setting("ANN training", 128, "batch size", low=1)
-    ann_learning_rate: float = _setting("ANN training", 0.01, "learning rate of SGD with momentum 0.9", above=0, high=10)
-    ann_schedule: str = _setting("ANN training", "step", "×0.1 after 150, 180, 210 of 240 epochs, or one cycle", choices=("step", "one-cycle"))
+    ann_learning_rate: float = _setting(
+        "ANN training", 0.01, "learning rate of SGD with momentum 0.9", above=0, high=10
+    )
+    ann_schedule: str = _setting(
+        "ANN training", "step", "×0.1 after 150, 180, 210 of 240 epochs, or one cycle", choices=("step", "one-cycle")
+    )
     weight_decay: float = _setting("ANN training", 5e-4, "weight decay", low=0, high=1)
 
     scaling_factor: float = _setting("conversion", 0.3, "factor on the balanced thresholds", above=0, high=10)
     calibration_images: int = _setting("conversion", 512, "calibration images", low=1)
     calibration_steps: int = _setting("conversion", 100, "calibration time steps T_cal", low=1)
 
-    methods: tuple[str, ...] = _setting("SNN training", ("traditional", "hire"), "ways of training the SNN on, in order", choices=METHODS)
+    methods: tuple[str, ...] = _setting(
+        "SNN training", ("traditional", "hire"), "ways of training the SNN on, in order", choices=METHODS
+    )
     snn_epochs: int = _setting("SNN training", 30, "epochs", low=1)
     batch_size: int = _setting("SNN training", 32, "batch size", low=1)
     learning_rate: float = _setting("SNN training", 1e-4, "learning rate", above=0, high=10)
     optimiser: str = _setting("SNN training", "adam", "optimiser", choices=("adam", "amsgrad", "sgd"))
-    snn_schedule: str = _setting("SNN training", "step", "×0.2 after 60, 80, 90 %% of the epochs, or one cycle", choices=("step", "one-cycle"))
+    snn_schedule: str = _setting(
+        "SNN training", "step", "×0.2 after 60, 80, 90 %% of the epochs, or one cycle", choices=("step", "one-cycle")
+    )
     periods: int = _setting("SNN training", 2, "periods N of HIRE, the control and Gaussian training; at most T", low=1)
     noise_step: float = _setting("SNN training", 0.013, "noise step ε_s, in pixels of [0, 1]", low=0, high=1)
     noise_bound: float | None = _setting("SNN training", None, "noise bound ε_t (default: ε_s)", low=0, high=1)
@@ -82,7 +100,9 @@ class Config:
             if f.metadata:
                 self._check(f, getattr(self, f.name))
         if self.periods > self.steps:
-            raise MinihireError(f"--periods N must be at most --steps T: {self.periods} periods do not fit into {self.steps} time steps")
+            raise MinihireError(
+                f"--periods N must be at most --steps T: {self.periods} periods do not fit into {self.steps} time steps"
+            )
 
     @staticmethod
     def _check(f, value):
@@ -98,7 +118,13 @@ class Config:
                 raise MinihireError(f"{flag} needs at least one of {', '.join(choices)}")
             return
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = numeric and math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)
+        fits = (
+            numeric
+            and math.isfinite(value)
+            and (low is None or value >= low)
+            and (high is None or value <= high)
+            and (above is None or value > above)
+        )
         if numeric and not fits:
             span = f"above {above}" if above is not None else f"{low} or more"
             span = span if high is None else f"{span}, at most {high}" if above is not None else f"in {low} … {high}"
@@ -127,19 +153,66 @@ class Config:
         """How "ann" or one of METHODS is trained."""
         if method == "ann":
             schedule = Schedule(self.ann_schedule, (150 / 240, 180 / 240, 210 / 240), 0.1)
-            return Recipe(self.ann_epochs, self.ann_batch_size, "sgd", self.ann_learning_rate, schedule, self.weight_decay, augment=self.augment)
+            return Recipe(
+                self.ann_epochs,
+                self.ann_batch_size,
+                "sgd",
+                self.ann_learning_rate,
+                schedule,
+                self.weight_decay,
+                augment=self.augment,
+            )
         bound = self.noise_step if self.noise_bound is None else self.noise_bound
-        noise = {"gaussian": GaussianNoise(self.noise_step), "hire": CraftedNoise(self.noise_step, bound)}.get(method, NoNoise())
-        return Recipe(self.snn_epochs, self.batch_size, self.optimiser, self.learning_rate, Schedule(self.snn_schedule), augment=self.augment,
-                      periods=1 if method == "traditional" else self.periods, noise=noise, carry_membranes=self.carry_membranes,
-                      clip_noise=self.clip_noise, craft_after_update=self.craft_after_update, freeze=self.freeze)
+        noise = {"gaussian": GaussianNoise(self.noise_step), "hire": CraftedNoise(self.noise_step, bound)}.get(
+            method, NoNoise()
+        )
+        return Recipe(
+            self.snn_epochs,
+            self.batch_size,
+            self.optimiser,
+            self.learning_rate,
+            Schedule(self.snn_schedule),
+            augment=self.augment,
+            periods=1 if method == "traditional" else self.periods,
+            noise=noise,
+            carry_membranes=self.carry_membranes,
+            clip_noise=self.clip_noise,
+            craft_after_update=self.craft_after_update,
+            freeze=self.freeze,
+        )
 
 
 PRESETS = {
-    "mini": dict(data="shapes", train_limit=4000, test_limit=500, width=0.125, hidden=128, steps=4, ann_epochs=12, ann_batch_size=64, ann_learning_rate=0.05,
-                 ann_schedule="one-cycle", snn_epochs=4, learning_rate=1e-3, calibration_images=128, calibration_steps=20),
-    "cifar10-small": dict(data="cifar10", train_limit=10_000, test_limit=1000, heldout=1000, width=0.25, hidden=256, ann_epochs=40, ann_learning_rate=0.05,
-                          ann_schedule="one-cycle", snn_epochs=10, learning_rate=1e-3, calibration_steps=30),
+    "mini": dict(
+        data="shapes",
+        train_limit=4000,
+        test_limit=500,
+        width=0.125,
+        hidden=128,
+        steps=4,
+        ann_epochs=12,
+        ann_batch_size=64,
+        ann_learning_rate=0.05,
+        ann_schedule="one-cycle",
+        snn_epochs=4,
+        learning_rate=1e-3,
+        calibration_images=128,
+        calibration_steps=20,
+    ),
+    "cifar10-small": dict(
+        data="cifar10",
+        train_limit=10_000,
+        test_limit=1000,
+        heldout=1000,
+        width=0.25,
+        hidden=256,
+        ann_epochs=40,
+        ann_learning_rate=0.05,
+        ann_schedule="one-cycle",
+        snn_epochs=10,
+        learning_rate=1e-3,
+        calibration_steps=30,
+    ),
     "vgg5-cifar10": dict(data="cifar10", heldout=0, model="vgg5", steps=6, noise_step=0.013),
     "vgg11-cifar100": dict(data="cifar100", heldout=0, model="vgg11", steps=8, noise_step=0.025),
     "resnet12-cifar10": dict(data="cifar10", heldout=0, model="resnet12", steps=10, noise_step=0.008),

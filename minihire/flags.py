@@ -1,4 +1,5 @@
 """Command-line flags made from the settings: one flag for each field of `Config`."""
+
 import argparse
 import types
 import typing
@@ -35,7 +36,13 @@ def names(text: str) -> tuple[str, ...]:
 
 def add_settings(parser: argparse.ArgumentParser, groups: set[str] | None = None) -> None:
     """--preset and a flag for every setting (of the named groups); only those given appear in the parsed arguments."""
-    parser.add_argument("--preset", choices=None, default=argparse.SUPPRESS, metavar="NAME", help=f"{', '.join(PRESETS)} (default: mini)")
+    parser.add_argument(
+        "--preset",
+        choices=None,
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help=f"{', '.join(PRESETS)} (default: mini)",
+    )
     sections = {}
     for f in CONFIG_FIELDS:
         group = f.metadata["group"]
@@ -57,7 +64,9 @@ def _add(section, f):
     choices = f.metadata["choices"]
     convert = {float: number, int: int, str: str}.get(kind, names)
     metavar = "{" + ",".join(choices) + "}" if choices else {float: "X", int: "N"}.get(kind, "DIR")
-    section.add_argument(flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text + ("" if not choices else ""))
+    section.add_argument(
+        flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text + ("" if not choices else "")
+    )
 
 
 def given_settings(arguments: argparse.Namespace) -> dict:

@@ -1,4 +1,5 @@
 """A run's folder: which one, whose, and in use by whom."""
+
 import contextlib
 import os
 from pathlib import Path
@@ -16,7 +17,9 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
     """
     if out is None:
         number, out = 1, BASE / preset
-        while (following := BASE / f"{preset}-{number + 1}") and ((following if resume else out) / "results.json").exists():
+        while (following := BASE / f"{preset}-{number + 1}") and (
+            (following if resume else out) / "results.json"
+        ).exists():
             number, out = number + 1, following
     holds_run = (out / "results.json").exists()
     if holds_run and not resume:
@@ -24,7 +27,9 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
             pass
         raise MinihireError(f"{out} holds a run already: --resume goes on with it, another --out starts a new one")
     if resume and not holds_run:
-        raise MinihireError(f"there is no run to resume in {out}: leave out --resume, or give the run's folder with --out")
+        raise MinihireError(
+            f"there is no run to resume in {out}: leave out --resume, or give the run's folder with --out"
+        )
     return out
 
 

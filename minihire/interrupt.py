@@ -1,4 +1,5 @@
 """Ctrl-C (and SIGTERM) as a request: long work finishes its batch, saves, and says how to go on."""
+
 import signal
 import threading
 

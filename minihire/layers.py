@@ -3,6 +3,7 @@
 Shapes of layers are per image and per time step: (H, W, C), or (F,) after `Flatten`. One description serves ANN and SNN:
 a `Neuron` is a ReLU in the one and a layer of LIF neurons in the other.
 """
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -210,7 +211,9 @@ class Residual:
 
     def parameters(self, shape, spiking):
         """Those of all parts."""
-        return {k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()}
+        return {
+            k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()
+        }
 
     def __call__(self, run: Pass, x):
         first, inner, second, shortcut, outer = self._parts(x.shape[2:])

@@ -3,6 +3,7 @@
 VGG rows: convolution widths with "A" for 2×2 average pooling, hidden linear sizes, default T.
 ResNet rows: the stem's convolutions, (features, stride) of each block, default T.
 """
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -92,12 +93,29 @@ class Model:
 
     def describe(self) -> dict:
         """What a checkpoint keeps so that `build` makes the same model again."""
-        return {"name": self.name, "image_shape": list(self.image_shape), "classes": self.classes, "mean": list(self.mean),
-                "std": list(self.std), "width": self.width, "hidden": self.hidden, "dropout": self.dropout}
+        return {
+            "name": self.name,
+            "image_shape": list(self.image_shape),
+            "classes": self.classes,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "width": self.width,
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+        }
 
 
-def build(name: str, classes: int = 10, image_shape=(32, 32, 3), *, mean=None, std=None, width: float = 1.0,
-          hidden: int | None = None, dropout: float = 0.2) -> Model:
+def build(
+    name: str,
+    classes: int = 10,
+    image_shape=(32, 32, 3),
+    *,
+    mean=None,
+    std=None,
+    width: float = 1.0,
+    hidden: int | None = None,
+    dropout: float = 0.2,
+) -> Model:
     """A model by name. width multiplies the channels, hidden replaces the hidden linear sizes (VGG).
 
     Raises MinihireError for an unknown name and for images too small for the pools and strides.
@@ -106,15 +124,20 @@ def build(name: str, classes: int = 10, image_shape=(32, 32, 3), *, mean=None, s
         raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
     row = MODELS[name]
     if not width > 0 or (hidden is not None and hidden < 1) or not 0 <= dropout < 1 or classes < 2:
-        raise MinihireError(f"a model needs width > 0, hidden ≥ 1, 0 ≤ dropout < 1 and at least 2 classes, not width {width}, "
-                            f"hidden {hidden}, dropout {dropout}, {classes} classes")
+        raise MinihireError(
+            f"a model needs width > 0, hidden ≥ 1, 0 ≤ dropout < 1 and at least 2 classes, not width {width}, "
+            f"hidden {hidden}, dropout {dropout}, {classes} classes"
+        )
     layers = _vgg(row, width, hidden, dropout) if isinstance(row, VGG) else _resnet(row, width, dropout)
     layers = (*layers, Readout("readout", classes))
     shape = tuple(image_shape)
     for layer in layers:
         shape = layer.output_shape(shape)
         if min(shape) < 1:
-            raise MinihireError(f"{name} halves the image too often for {image_shape[0]}×{image_shape[1]} pixels: use larger images or a smaller model")
+            raise MinihireError(
+                f"{name} halves the image too often for {image_shape[0]}×{image_shape[1]} pixels: "
+                f"use larger images or a smaller model"
+            )
     channels = image_shape[2]
     mean, std = tuple(mean or (0.5,) * channels), tuple(std or (0.25,) * channels)
     return Model(name, layers, tuple(image_shape), classes, mean, std, row.steps, width, hidden, dropout)

@@ -1,4 +1,5 @@
 """A network: a description, its weights on a backend, and the two things one does with it, `forward` and `gradients`."""
+
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -45,15 +46,21 @@ class Network:
 
     def __post_init__(self):
         if self.coding not in CODINGS or self.readout not in ("membrane", "spikes"):
-            raise MinihireError(f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}")
+            raise MinihireError(
+                f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}"
+            )
         if self.steps < 1 or (self.time_chunk is not None and self.time_chunk < 1):
-            raise MinihireError(f"a network needs at least 1 time step (and time chunk), not {self.steps} (and {self.time_chunk})")
+            raise MinihireError(
+                f"a network needs at least 1 time step (and time chunk), not {self.steps} (and {self.time_chunk})"
+            )
         self.specification = self.model.parameters(self.spiking, self.readout)
         expected = {name: p.shape for name, p in self.specification.items()}
         given = {name: tuple(array.shape) for name, array in self.parameters.items()}
         if given != expected:
             odd = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
-            raise MinihireError(f"these weights do not fit {self.model.name}: {odd[0]} is {given.get(odd[0])}, expected {expected.get(odd[0])}")
+            raise MinihireError(
+                f"these weights do not fit {self.model.name}: {odd[0]} is {given.get(odd[0])}, expected {expected.get(odd[0])}"
+            )
 
     def forward(self, images, *, steps: int | None = None, draws: Draws = Draws(), observe=None):
         """Logits [B, classes] of images [B, H, W, C] in [0, 1], in evaluation mode.
@@ -64,15 +71,30 @@ class Network:
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         logits, state = None, {}
         for first, count in self._chunks(steps):
-            run = Pass(Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, observe=observe)
+            run = Pass(
+                Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, observe=observe
+            )
             part = self._logits(run, Variable(images), None, draws, first)
             logits = part.value if logits is None else self.backend.add(logits, part.value)
             state = run.end
         return logits
 
-    def gradients(self, images, labels, *, weights: bool = True, image: bool = False, noise=None, clip_noise: bool = True,
-                  steps: int | None = None, draws: Draws = Draws(), training: bool = True, scale: float | None = None,
-                  surrogate: Surrogate | None = None, state: dict[str, NeuronState] | None = None) -> Gradients:
+    def gradients(
+        self,
+        images,
+        labels,
+        *,
+        weights: bool = True,
+        image: bool = False,
+        noise=None,
+        clip_noise: bool = True,
+        steps: int | None = None,
+        draws: Draws = Draws(),
+        training: bool = True,
+        scale: float | None = None,
+        surrogate: Surrogate | None = None,
+        state: dict[str, NeuronState] | None = None,
+    ) -> Gradients:
         """Cross-entropy of images [B, H, W, C] with labels int64 [B] and its gradients, in one forward and one backward pass.
 
         weights, image: which gradients are wanted. noise: κ, added to the images (then clipped to [0, 1] if clip_noise);
@@ -92,7 +114,9 @@ class Network:
 
         def chunk(position, start, grads):
             first, count = chunks[position]
-            run = Pass(Tape(k), leaves if grads else frozen, self.spiking, count, neuron, self.readout, start, dropout=dropout)
+            run = Pass(
+                Tape(k), leaves if grads else frozen, self.spiking, count, neuron, self.readout, start, dropout=dropout
+            )
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
             return run, self._logits(run, *sources, draws, first, clip_noise)
 
@@ -111,7 +135,11 @@ class Network:
                 losses, grad_logits = k.cross_entropy(logits, labels, 1 / len(labels) if scale is None else scale)
             seeds = [(part, grad_logits)]
             for name, grads in (grad_state or {}).items():
-                seeds += [(variable, grad) for variable, grad in zip(run.end[name], grads, strict=True) if variable is not None]
+                seeds += [
+                    (variable, grad)
+                    for variable, grad in zip(run.end[name], grads, strict=True)
+                    if variable is not None
+                ]
             run.tape.backward(seeds)
             grad_state = {name: NeuronState(*(x and x.grad for x in pair)) for name, pair in start.items()}
         found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
@@ -128,7 +156,9 @@ class Network:
 
     def _logits(self, run, pixels, noise, draws, first_step, clip_noise=True):
         if tuple(pixels.shape[1:]) != self.model.image_shape:
-            raise MinihireError(f"{self.model.name} was built for images of {self.model.image_shape}, not {tuple(pixels.shape[1:])}")
+            raise MinihireError(
+                f"{self.model.name} was built for images of {self.model.image_shape}, not {tuple(pixels.shape[1:])}"
+            )
         x = pixels
         if noise is not None:
             x = ops.add(run.tape, x, noise)
@@ -158,4 +188,7 @@ def _values(state):
 
 
 def _variables(state, needs_grad):
-    return {name: NeuronState(*(None if x is None else Variable(x, needs_grad) for x in pair)) for name, pair in state.items()}
+    return {
+        name: NeuronState(*(None if x is None else Variable(x, needs_grad) for x in pair))
+        for name, pair in state.items()
+    }

@@ -1,4 +1,5 @@
 """`minihire run`: ANN → conversion → SNN training → attacks → activity and energy, in one folder, resumable anywhere."""
+
 import contextlib
 from dataclasses import replace
 from pathlib import Path
@@ -28,14 +29,30 @@ DATA_SEED = 0  # the split into training and held-out images is the same for eve
 
 def load_data(config: Config, download: bool = False) -> Splits:
     """The data set that a configuration names."""
-    return datasets.load(config.data, config.data_dir, seed=DATA_SEED, heldout=config.heldout, train_limit=config.train_limit,
-                         test_limit=config.test_limit, download=download, size=config.image_size)
+    return datasets.load(
+        config.data,
+        config.data_dir,
+        seed=DATA_SEED,
+        heldout=config.heldout,
+        train_limit=config.train_limit,
+        test_limit=config.test_limit,
+        download=download,
+        size=config.image_size,
+    )
 
 
 def build_model(config: Config, data: Dataset):
     """The model that a configuration names, for the images of a data set."""
-    return build(config.model, len(data.classes), data.shape, mean=data.mean, std=data.std, width=config.width,
-                 hidden=config.hidden, dropout=config.dropout)
+    return build(
+        config.model,
+        len(data.classes),
+        data.shape,
+        mean=data.mean,
+        std=data.std,
+        width=config.width,
+        hidden=config.hidden,
+        dropout=config.dropout,
+    )
 
 
 class Run:
@@ -51,8 +68,14 @@ class Run:
             self.results = Results.new(path, config.describe(), backend)
             self.results.save()
         train_set = splits.train
-        self.results["data"] = {"name": train_set.name, "classes": list(train_set.classes), "image_shape": list(train_set.shape),
-                                "train": len(train_set), "heldout": len(splits.heldout) if splits.heldout else 0, "test": len(splits.test)}
+        self.results["data"] = {
+            "name": train_set.name,
+            "classes": list(train_set.classes),
+            "image_shape": list(train_set.shape),
+            "train": len(train_set),
+            "heldout": len(splits.heldout) if splits.heldout else 0,
+            "test": len(splits.test),
+        }
 
     def run(self) -> Results:
         """Everything that is not done yet."""
@@ -75,7 +98,9 @@ class Run:
         networks["converted"] = self._converted(networks["ann"], seed, folder)
         for method in config.methods:
             start = networks["converted"]
-            copies = {name: self.backend.asarray(np.array(self.backend.to_numpy(a))) for name, a in start.parameters.items()}
+            copies = {
+                name: self.backend.asarray(np.array(self.backend.to_numpy(a))) for name, a in start.parameters.items()
+            }
             networks[method] = self._trained(method, replace(start, parameters=copies), seed, folder)
         return networks
 
@@ -86,10 +111,24 @@ class Run:
         if kept:
             return kept
         with self._phase(f"train {label}"):
-            done = train(network, self.config.recipe(method), self.splits.train, seed=seed, heldout=self.splits.heldout, path=path,
-                         resume=True, label=label, about=self.config.describe())
-        self.results["models"][label] = {"checkpoint": str(path.relative_to(self.out)), "seed": seed, "history": done.history,
-                                         "thresholds": _scalars(network, ".threshold"), "leaks": _scalars(network, ".leak")}
+            done = train(
+                network,
+                self.config.recipe(method),
+                self.splits.train,
+                seed=seed,
+                heldout=self.splits.heldout,
+                path=path,
+                resume=True,
+                label=label,
+                about=self.config.describe(),
+            )
+        self.results["models"][label] = {
+            "checkpoint": str(path.relative_to(self.out)),
+            "seed": seed,
+            "history": done.history,
+            "thresholds": _scalars(network, ".threshold"),
+            "leaks": _scalars(network, ".leak"),
+        }
         for sentence in done.warnings:
             self.results.warn(sentence)
         self.results.save()
@@ -101,11 +140,25 @@ class Run:
         if path.exists() and label in self.results["models"]:
             return checkpoint.load(path).network(self.backend)
         with self._phase(f"convert {label.replace('converted', 'ann')}"):
-            snn = convert(ann, self.splits.train, steps=config.steps, calibration=config.calibration, seed=seed, coding=config.coding,
-                          readout=config.readout, neuron=config.neuron, time_chunk=config.time_chunk)
+            snn = convert(
+                ann,
+                self.splits.train,
+                steps=config.steps,
+                calibration=config.calibration,
+                seed=seed,
+                coding=config.coding,
+                readout=config.readout,
+                neuron=config.neuron,
+                time_chunk=config.time_chunk,
+            )
             checkpoint.save(path, snn, extra={"about": config.describe()})
-        self.results["models"][label] = {"checkpoint": str(path.relative_to(self.out)), "seed": seed, "history": [],
-                                         "thresholds": _scalars(snn, ".threshold"), "leaks": _scalars(snn, ".leak")}
+        self.results["models"][label] = {
+            "checkpoint": str(path.relative_to(self.out)),
+            "seed": seed,
+            "history": [],
+            "thresholds": _scalars(snn, ".threshold"),
+            "leaks": _scalars(snn, ".leak"),
+        }
         self.results.save()
         return snn
 
@@ -143,11 +196,15 @@ class Run:
                         self._record(name, "black_box", attack.name, f"second {name}", right[0])
 
     def _missing(self, model, access, attack):
-        return not any((r["model"], r["access"], r["attack"]) == (model, access, attack) for r in self.results["accuracy"])
+        return not any(
+            (r["model"], r["access"], r["attack"]) == (model, access, attack) for r in self.results["accuracy"]
+        )
 
     def _record(self, model, access, attack, source, right):
         score = Score(int(right.sum()), len(right))
-        self.results["accuracy"].append({"model": model, "access": access, "attack": attack, "source": source, **score.as_dict()})
+        self.results["accuracy"].append(
+            {"model": model, "access": access, "attack": attack, "source": source, **score.as_dict()}
+        )
 
     # ---------------------------------------------------------------- analysis
 
@@ -164,10 +221,15 @@ class Run:
                 self.results["activity"][name] = [layer.as_dict() for layer in activity]
                 self.results["energy"][name] = {
                     "first_layer_once": measure_energy(network, activity).as_dict(),
-                    "first_layer_every_step": measure_energy(network, activity, first_layer_every_step=True).as_dict()}
+                    "first_layer_every_step": measure_energy(network, activity, first_layer_every_step=True).as_dict(),
+                }
                 crafted = perturb(network, images, labels, attack)
                 clean, attacked = self.backend.to_numpy(images), self.backend.to_numpy(crafted)
-                distance = {"attack": attack.name, "images": len(clean), "pixels": float(perturbation_distance(clean, attacked).mean())}
+                distance = {
+                    "attack": attack.name,
+                    "images": len(clean),
+                    "pixels": float(perturbation_distance(clean, attacked).mean()),
+                }
                 if network.spiking:
                     layers = spike_distance(network, images, crafted, seed=config.seed)
                     distance["spikes"] = {layer: float(values.mean()) for layer, values in layers.items()}
@@ -179,9 +241,17 @@ class Run:
         before, after = (predict(network, batch) for batch in (images, crafted))
         clean, attacked = k.to_numpy(images), k.to_numpy(crafted)
         for i in range(few):
-            self.results["examples"].append({
-                "model": name, "attack": attack, "label": int(labels[i]), "clean_prediction": int(before[i]),
-                "attacked_prediction": int(after[i]), "clean_png": as_png(clean[i]), "attacked_png": as_png(attacked[i])})
+            self.results["examples"].append(
+                {
+                    "model": name,
+                    "attack": attack,
+                    "label": int(labels[i]),
+                    "clean_prediction": int(before[i]),
+                    "attacked_prediction": int(after[i]),
+                    "clean_png": as_png(clean[i]),
+                    "attacked_png": as_png(attacked[i]),
+                }
+            )
 
 
 def refuse_other_settings(theirs: dict, config: Config) -> None:
@@ -189,9 +259,16 @@ def refuse_other_settings(theirs: dict, config: Config) -> None:
     mine = config.describe()
     for name in mine:
         if name != "data_dir" and theirs.get(name) != mine[name]:
-            raise MinihireError(f"this run was started with {name} = {theirs.get(name)}, not {mine[name]}: resume with the same settings, or choose another --out")
+            raise MinihireError(
+                f"this run was started with {name} = {theirs.get(name)}, not {mine[name]}: "
+                f"resume with the same settings, or choose another --out"
+            )
 
 
 def _scalars(network, ending):
     k = network.backend
-    return {name.removesuffix(ending): float(k.to_numpy(a)[0]) for name, a in network.parameters.items() if name.endswith(ending)}
+    return {
+        name.removesuffix(ending): float(k.to_numpy(a)[0])
+        for name, a in network.parameters.items()
+        if name.endswith(ending)
+    }

@@ -1,4 +1,5 @@
 """What long work shows: a bar on a terminal, plain lines in a pipe, nothing when quiet."""
+
 import sys
 import time
 
@@ -11,8 +12,15 @@ class Progress:
     quiet = False  # set by the command line for the whole process
 
     def __init__(self, label: str, total: int, unit: str = "images", done: int = 0):
-        self.bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", dynamic_ncols=True, leave=False,
-                        disable=self.quiet or not sys.stderr.isatty())
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            desc=label,
+            unit=f" {unit}",
+            dynamic_ncols=True,
+            leave=False,
+            disable=self.quiet or not sys.stderr.isatty(),
+        )
         self.count, self.total, self.start = 0, total - done, time.perf_counter()
 
     def add(self, count: int, note: str = "") -> None:

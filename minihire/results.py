@@ -1,4 +1,5 @@
 """results.json: everything a run found, from which tables, figures and pages are made. Schema: docs/results-schema.md."""
+
 import contextlib
 import json
 import os
@@ -26,10 +27,32 @@ class Results:
     @classmethod
     def new(cls, path: Path, config: dict, backend) -> "Results":
         """An empty file for this configuration."""
-        machine = {"backend": backend.name, "device": backend.device, "dtype": backend.dtype, "threads": backend.threads,
-                   "python": platform.python_version(), "numpy": np.__version__, "system": platform.platform(), "cores": os.cpu_count()}
-        content = {"schema": SCHEMA, "minihire": __version__, "finished": False, "config": config, "machine": machine, "data": {},
-                   "phases": {}, "models": {}, "accuracy": [], "activity": {}, "energy": {}, "distance": {}, "examples": [], "warnings": []}
+        machine = {
+            "backend": backend.name,
+            "device": backend.device,
+            "dtype": backend.dtype,
+            "threads": backend.threads,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+        }
+        content = {
+            "schema": SCHEMA,
+            "minihire": __version__,
+            "finished": False,
+            "config": config,
+            "machine": machine,
+            "data": {},
+            "phases": {},
+            "models": {},
+            "accuracy": [],
+            "activity": {},
+            "energy": {},
+            "distance": {},
+            "examples": [],
+            "warnings": [],
+        }
         return cls(path, content)
 
     @classmethod
@@ -44,7 +67,9 @@ class Results:
         except (ValueError, KeyError, TypeError) as error:
             raise MinihireError(f"{path} is not a results file of minihire, or it is damaged") from error
         if newer:
-            raise MinihireError(f"{path} has schema {content['schema']}, this version reads up to {SCHEMA}: update minihire")
+            raise MinihireError(
+                f"{path} has schema {content['schema']}, this version reads up to {SCHEMA}: update minihire"
+            )
         return cls(path, content)
 
     def save(self) -> None:
@@ -71,7 +96,9 @@ class Results:
         try:
             yield
         finally:
-            entry = self["phases"].setdefault(name, {"seconds": 0.0, "peak_memory_bytes": 0, "peak_of_phase_alone": exact})
+            entry = self["phases"].setdefault(
+                name, {"seconds": 0.0, "peak_memory_bytes": 0, "peak_of_phase_alone": exact}
+            )
             entry["seconds"] = round(entry["seconds"] + time.perf_counter() - start, 3)
             entry["peak_memory_bytes"] = max(entry["peak_memory_bytes"], peak_memory())
             self.save()

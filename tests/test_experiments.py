@@ -54,7 +54,7 @@ def test_presets_have_the_paper_s_settings(name):
 @pytest.mark.parametrize("f", BOUNDED, ids=lambda f: f.name)
 def test_a_value_outside_its_range_is_named_with_flag_and_range(f):
     low, high, above = (f.metadata[key] for key in ("low", "high", "above"))
-    wrong = [value for value in (low is not None and low - 1, above, high and high + 1) if value not in (False, None)]
+    wrong = [value for value in (None if low is None else low - 1, above, None if high is None else high + 1) if value is not None]
     assert wrong
     for value in wrong:
         with pytest.raises(MinihireError) as caught:
@@ -91,8 +91,13 @@ def test_every_choice_is_allowed(f):
         make(**{f.name: (choice,) if f.name == "methods" else choice})
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 2.5), ("steps", "six"), ("steps", None), ("epsilon", "abc"), ("width", True), ("augment", "yes"),
-                                             ("freeze", 1), ("seed", 10**400), ("train_limit", 10**400), ("methods", "hire")])
+@pytest.mark.parametrize("name", ["seed", "train_limit"])
+def test_enormous_numbers_are_refused(name):
+    with pytest.raises(MinihireError, match=f"--{name.replace('_', '-')} must be"):
+        make(**{name: 10**400})
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 2.5), ("steps", "six"), ("steps", None), ("epsilon", "abc"), ("augment", "yes"), ("methods", "hire")])
 def test_a_value_of_another_type_is_refused(name, value):
     with pytest.raises(MinihireError, match=f"--{name.replace('_', '-')} "):
         make(**{name: value})
@@ -171,7 +176,7 @@ def test_every_setting_has_a_flag(f):
     else:
         text, value = example(f)
         given = given_settings(parser.parse_args([flag(f), text]))
-        assert given == {f.name: value} and getattr(make(**given), f.name) == value
+        assert given == {f.name: value} and getattr(make(**{"steps": 9, **given}), f.name) == value
 
 
 def test_flags_can_be_of_some_groups_only():
@@ -182,7 +187,7 @@ def test_flags_can_be_of_some_groups_only():
         parser.parse_args(["--steps", "3"])
 
 
-@pytest.mark.parametrize("text", ["abc", "1/0", "1/", "", "8/255/1", "1" + "0" * 400 + "/1"])
+@pytest.mark.parametrize("text", ["abc", "1/0", "1/", "", "8/255/1", f"{10**400}/1"], ids=lambda text: text[:9])
 def test_texts_that_are_no_numbers_are_refused(text):
     parser = Parser("x")
     add_settings(parser)

@@ -1,4 +1,5 @@
 """The default backend: the reference with its hot kernels compiled by Numba, on as many threads as asked for."""
+
 import contextlib
 import math
 import os
@@ -52,7 +53,10 @@ class NumbaBackend(ReferenceBackend):
         super().__init__(dtype, threads or min(os.cpu_count(), numba.config.NUMBA_NUM_THREADS))
         most = numba.config.NUMBA_NUM_THREADS
         if self.threads > most:
-            raise BackendError(f"Numba was started for at most {most} threads, not {self.threads}: set NUMBA_NUM_THREADS={self.threads} before starting")
+            raise BackendError(
+                f"Numba was started for at most {most} threads, not {self.threads}: "
+                f"set NUMBA_NUM_THREADS={self.threads} before starting"
+            )
         with _patient_threads():
             numba.set_num_threads(self.threads)
         _single_threaded_blas()
@@ -68,7 +72,9 @@ class NumbaBackend(ReferenceBackend):
 
     def uniform(self, draw, shape, first=0):
         out = np.empty(shape, np.float32)
-        words = [np.uint64(n & 0xFFFFFFFF) for n in (draw.step, int(draw.stream), draw.layer, draw.seed, draw.seed >> 32)]
+        words = [
+            np.uint64(n & 0xFFFFFFFF) for n in (draw.step, int(draw.stream), draw.layer, draw.seed, draw.seed >> 32)
+        ]
         elementwise.uniform(*words, first, out.reshape(-1))
         return out.astype(self.float, copy=False)
 
@@ -112,12 +118,16 @@ class NumbaBackend(ReferenceBackend):
 
     def linear_input_gradient(self, grad, weight):
         out = np.empty((*grad.shape[:2], len(weight)), self.float)
-        linear.input_gradient(np.ascontiguousarray(grad).reshape(-1, grad.shape[2]), weight, out.reshape(-1, len(weight)))
+        linear.input_gradient(
+            np.ascontiguousarray(grad).reshape(-1, grad.shape[2]), weight, out.reshape(-1, len(weight))
+        )
         return out
 
     def linear_weight_gradient(self, grad, x):
         out = np.empty((x.shape[2], grad.shape[2]), self.float)
-        linear.weight_gradient(np.ascontiguousarray(grad).reshape(-1, grad.shape[2]), np.ascontiguousarray(x).reshape(-1, x.shape[2]), out)
+        linear.weight_gradient(
+            np.ascontiguousarray(grad).reshape(-1, grad.shape[2]), np.ascontiguousarray(x).reshape(-1, x.shape[2]), out
+        )
         return out
 
     def avg_pool(self, x):
@@ -127,7 +137,9 @@ class NumbaBackend(ReferenceBackend):
 
     def avg_pool_gradient(self, grad, shape):
         out = np.zeros(shape, self.float)
-        elementwise.avg_pool_gradient(np.ascontiguousarray(grad).reshape(-1, *grad.shape[2:]), out.reshape(-1, *shape[2:]))
+        elementwise.avg_pool_gradient(
+            np.ascontiguousarray(grad).reshape(-1, *grad.shape[2:]), out.reshape(-1, *shape[2:])
+        )
         return out
 
     # ---------------------------------------------------------------- neurons
@@ -150,8 +162,19 @@ class NumbaBackend(ReferenceBackend):
         end = np.empty(shape[1:], self.float)
         end_spikes = np.empty(shape[1:], self.float) if delayed else None
         start, start_spikes = (None, None) if state is None else state
-        lif.forward(self._by_step(current), self._flat(start), self._flat(start_spikes), leak, threshold, delayed,
-                    self._flat(mask), self._by_step(membrane), self._by_step(spikes), self._flat(end), self._flat(end_spikes))
+        lif.forward(
+            self._by_step(current),
+            self._flat(start),
+            self._flat(start_spikes),
+            leak,
+            threshold,
+            delayed,
+            self._flat(mask),
+            self._by_step(membrane),
+            self._by_step(spikes),
+            self._flat(end),
+            self._flat(end_spikes),
+        )
         saved = Saved(membrane, None, state, leak, threshold, reset, mask, len(current) == 1)
         return spikes, NeuronState(end, end_spikes), saved
 
@@ -165,11 +188,26 @@ class NumbaBackend(ReferenceBackend):
         partial = np.empty((-(-grad_start.size // lif.BLOCK), 2))
         start, start_spikes = (None, None) if saved.start is None else saved.start
         grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
-        lif.backward(self._by_step(saved.membrane), self._flat(start), self._flat(start_spikes), saved.leak, saved.threshold,
-                     delayed, self._flat(saved.mask), self._by_step(grad_spikes), self._flat(grad_end),
-                     self._flat(grad_end_spikes), surrogate.code, self.float.type(surrogate.height),
-                     self.float.type(surrogate.width), reset_grad, self._by_step(grad_current), self._flat(grad_start),
-                     self._flat(grad_start_spikes), partial)
+        lif.backward(
+            self._by_step(saved.membrane),
+            self._flat(start),
+            self._flat(start_spikes),
+            saved.leak,
+            saved.threshold,
+            delayed,
+            self._flat(saved.mask),
+            self._by_step(grad_spikes),
+            self._flat(grad_end),
+            self._flat(grad_end_spikes),
+            surrogate.code,
+            self.float.type(surrogate.height),
+            self.float.type(surrogate.width),
+            reset_grad,
+            self._by_step(grad_current),
+            self._flat(grad_start),
+            self._flat(grad_start_spikes),
+            partial,
+        )
         grad_leak, grad_threshold = partial.sum(axis=0)
         start_gradient = NeuronState(grad_start, grad_start_spikes if reset_grad else None)
         return grad_current, start_gradient, self.asarray([grad_leak]), self.asarray([grad_threshold])
@@ -186,6 +224,16 @@ class NumbaBackend(ReferenceBackend):
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         first, second = decays
-        scalars = (rate / (1 - first**step), first, second, 1 - first, 1 - second, epsilon, math.sqrt(1 - second**step), low, high)
+        scalars = (
+            rate / (1 - first**step),
+            first,
+            second,
+            1 - first,
+            1 - second,
+            epsilon,
+            math.sqrt(1 - second**step),
+            low,
+            high,
+        )
         arrays = [self._flat(a) for a in (parameter, grad, mean, square, largest)]
         optimisers.adam(*arrays, *[self.float.type(s) for s in scalars])

@@ -3,6 +3,7 @@
 Tasks write disjoint outputs, or (the weight gradient) partial sums whose number depends on the shapes alone, so results
 are the same for any number of threads. Each matrix product is one single-threaded BLAS call.
 """
+
 import numpy as np
 from numba import njit, prange
 

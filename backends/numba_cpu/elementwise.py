@@ -1,4 +1,5 @@
 """Random draws, image batches, ReLU and pooling, in parallel."""
+
 import numpy as np
 from numba import njit, prange
 

@@ -3,6 +3,7 @@
 Numba notices when the file of a compiled function changes, but not when a helper in another file does. So the folder's
 name carries a hash of all kernel sources and versions: an edit or an upgrade compiles afresh and never runs stale code.
 """
+
 import contextlib
 import hashlib
 import os

@@ -2,6 +2,7 @@
 
 The block's size is fixed, and so is the order of every sum: results do not depend on the number of threads.
 """
+
 import math
 
 import numpy as np
@@ -62,8 +63,26 @@ def _slopes(code, height, width, membrane, v, out):
 
 
 @njit(parallel=True, cache=True)
-def backward(membrane, start, start_spikes, leak, threshold, delayed, mask, grad_spikes, grad_end, grad_end_spikes,
-             code, height, width, reset_grad, grad_current, grad_start, grad_start_spikes, partial):
+def backward(
+    membrane,
+    start,
+    start_spikes,
+    leak,
+    threshold,
+    delayed,
+    mask,
+    grad_spikes,
+    grad_end,
+    grad_end_spikes,
+    code,
+    height,
+    width,
+    reset_grad,
+    grad_current,
+    grad_start,
+    grad_start_spikes,
+    partial,
+):
     """Shapes as in `forward`; grad_current [T or 1, M], zeros on entry; partial float64 [blocks, 2] (∂λ, ∂v sums)."""
     steps, count = membrane.shape
     lam, v = leak[0], threshold[0]

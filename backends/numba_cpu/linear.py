@@ -1,4 +1,5 @@
 """Linear layers: blocks of rows, each one single-threaded BLAS call, so that results do not depend on the threads."""
+
 import numpy as np
 from numba import njit, prange
 

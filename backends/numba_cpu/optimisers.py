@@ -1,4 +1,5 @@
 """Optimiser steps: one sweep over a parameter, its gradient and its moments."""
+
 import numpy as np
 from numba import njit, prange
 
@@ -16,8 +17,22 @@ def sgd(parameter, grad, velocity, rate, momentum, decay, low, high):
 
 
 @njit(parallel=True, cache=True)
-def adam(parameter, grad, mean, square, largest, rate, first_decay, second_decay, first_rest, second_rest, epsilon,
-         root_correction, low, high):
+def adam(
+    parameter,
+    grad,
+    mean,
+    square,
+    largest,
+    rate,
+    first_decay,
+    second_decay,
+    first_rest,
+    second_rest,
+    epsilon,
+    root_correction,
+    low,
+    high,
+):
     """See Backend.adam_step; flat arrays, largest may be empty, scalars of the arrays' type.
 
     first_rest = 1 − first_decay, rate is already divided by 1 − first_decay^step, root_correction = √(1 − second_decay^step).

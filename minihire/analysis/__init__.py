@@ -1,8 +1,21 @@
 """Measuring a trained network: spiking activity, energy, perturbation distances, and how sure an accuracy is."""
+
 from minihire.analysis.activity import LayerActivity, measure_activity
 from minihire.analysis.distance import perturbation_distance, spike_distance
 from minihire.analysis.energy import COSTS, Energy, LayerOperations, measure_energy, operations
 from minihire.analysis.statistics import Score, mcnemar, wilson
 
-__all__ = ["COSTS", "Energy", "LayerActivity", "LayerOperations", "Score", "mcnemar", "measure_activity", "measure_energy",
-           "operations", "perturbation_distance", "spike_distance", "wilson"]
+__all__ = [
+    "COSTS",
+    "Energy",
+    "LayerActivity",
+    "LayerOperations",
+    "Score",
+    "mcnemar",
+    "measure_activity",
+    "measure_energy",
+    "operations",
+    "perturbation_distance",
+    "spike_distance",
+    "wilson",
+]

@@ -4,6 +4,7 @@ SA of a layer is its spikes over all T steps per neuron, TASA = SA/T, and ζ, wh
 layer of weights receives over all T steps per input neuron. After a pool the events are its non-zero outputs, each
 counted once (as the released code counts); the row of the neurons before the pool shows their spikes.
 """
+
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -54,11 +55,22 @@ class LayerActivity:
 
     def as_dict(self) -> dict:
         """For a results file; None where a figure has no meaning for the layer."""
-        return {"name": self.name, "kind": self.kind, "neurons": self.neurons, "images": self.images, "steps": self.steps,
-                "spikes": self.spikes, "sa": self.spiking_activity, "tasa": self.time_averaged, "received": self.received}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "neurons": self.neurons,
+            "images": self.images,
+            "steps": self.steps,
+            "spikes": self.spikes,
+            "sa": self.spiking_activity,
+            "tasa": self.time_averaged,
+            "received": self.received,
+        }
 
 
-def measure_activity(network: Network, batches: Iterable[Any], *, steps: int | None = None, seed: int = 0) -> list[LayerActivity]:
+def measure_activity(
+    network: Network, batches: Iterable[Any], *, steps: int | None = None, seed: int = 0
+) -> list[LayerActivity]:
     """Every layer's activity over batches of backend images [B, H, W, C], in the order of the signal.
 
     Only counts are kept, so any number of images fits. Rate coding draws by an image's place in the whole sequence:
@@ -75,7 +87,10 @@ def measure_activity(network: Network, batches: Iterable[Any], *, steps: int | N
 
     for batch in batches:
         if tuple(batch.shape[1:]) != network.model.image_shape:
-            raise MinihireError(f"activity is measured on batches of images of {network.model.image_shape}, not on an array of {tuple(batch.shape)}")
+            raise MinihireError(
+                f"activity is measured on batches of images of {network.model.image_shape}, "
+                f"not on an array of {tuple(batch.shape)}"
+            )
         if network.spiking:
             network.forward(batch, steps=steps, draws=Draws(seed, 0, images), observe=count)
         images += batch.shape[0]

@@ -1,4 +1,5 @@
 """How far a perturbation moves what a network sees: in pixels, and in the firing rates of every layer (definition 2)."""
+
 import numpy as np
 
 from minihire.analysis.activity import time_steps
@@ -17,14 +18,18 @@ def perturbation_distance(clean, perturbed) -> np.ndarray:
     return _norms(clean - perturbed)
 
 
-def spike_distance(network: Network, clean, perturbed, *, steps: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+def spike_distance(
+    network: Network, clean, perturbed, *, steps: int | None = None, seed: int = 0
+) -> dict[str, np.ndarray]:
     """Spike PD = ‖r(x) − r(x̂)‖₂ of every layer of neurons: float64 [B] by its name, in the order of the signal.
 
     Definition 2, with r the spike counts over T steps divided by T. clean, perturbed: backend images [B, H, W, C]; with
     rate coding both see the same draws. Raises MinihireError for an ANN, two shapes, and less than one step.
     """
     if not network.spiking:
-        raise MinihireError("spike distance needs a spiking network, and this is an ANN: give its SNN, or use perturbation_distance")
+        raise MinihireError(
+            "spike distance needs a spiking network, and this is an ANN: give its SNN, or use perturbation_distance"
+        )
     _same_shape(clean, perturbed)
     steps, k = time_steps(network, steps), network.backend
     difference: dict[str, np.ndarray] = {}  # spike counts of the clean images less those of the perturbed, [1, B, …]
@@ -34,6 +39,7 @@ def spike_distance(network: Network, clean, perturbed, *, steps: int | None = No
             if event == "spikes":
                 counts = sign * k.to_numpy(k.sum_time(array))
                 difference[name] = difference[name] + counts if name in difference else counts
+
         return observe
 
     for images, sign in ((clean, 1), (perturbed, -1)):
@@ -43,7 +49,10 @@ def spike_distance(network: Network, clean, perturbed, *, steps: int | None = No
 
 def _same_shape(clean, perturbed):
     if tuple(clean.shape) != tuple(perturbed.shape):
-        raise MinihireError(f"a distance needs each image beside its perturbed one, not arrays of {tuple(clean.shape)} and {tuple(perturbed.shape)}")
+        raise MinihireError(
+            f"a distance needs each image beside its perturbed one, not arrays of "
+            f"{tuple(clean.shape)} and {tuple(perturbed.shape)}"
+        )
 
 
 def _norms(difference):

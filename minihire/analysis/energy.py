@@ -4,6 +4,7 @@ An ANN multiplies and accumulates (MAC) every input. A spiking layer only accumu
 receives, so its operations are an ANN's times ζ. With direct coding the first layer's input is analog: MACs.
 Memory traffic, pools, the additions of identity shortcuts and the neurons' own arithmetic are not in the paper's sums.
 """
+
 from dataclasses import dataclass
 
 from minihire.analysis.activity import LayerActivity
@@ -37,8 +38,14 @@ class LayerOperations:
 
     def as_dict(self) -> dict:
         """For a results file; energies in pJ per image."""
-        return {"name": self.name, "kind": self.kind, "dense": self.dense, "received": self.received, "operations": self.operations,
-                **{f"{number_format}_pj": self.energy(number_format) for number_format in COSTS}}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "dense": self.dense,
+            "received": self.received,
+            "operations": self.operations,
+            **{f"{number_format}_pj": self.energy(number_format) for number_format in COSTS},
+        }
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,16 @@ class Energy:
     def as_dict(self) -> dict:
         """For a results file: total_pj, ann_pj and ratio (ANN/this) per number format, and the layers."""
         totals = {f: {"total_pj": self.total(f), "ann_pj": self.ann(f), "ratio": self.ratio(f)} for f in COSTS}
-        return {**totals, "first_layer_every_step": self.first_layer_every_step, "layers": [layer.as_dict() for layer in self.layers]}
+        return {
+            **totals,
+            "first_layer_every_step": self.first_layer_every_step,
+            "layers": [layer.as_dict() for layer in self.layers],
+        }
 
 
-def operations(network: Network, activity: list[LayerActivity], *, first_layer_every_step: bool = False) -> list[LayerOperations]:
+def operations(
+    network: Network, activity: list[LayerActivity], *, first_layer_every_step: bool = False
+) -> list[LayerOperations]:
     """Operations per image of every layer of weights (table 6) with the ζ of `measure_activity` on the same network.
 
     With direct coding the first layer's input does not change, so it is computed once (ζ¹ = 1); first_layer_every_step
@@ -77,12 +90,23 @@ def operations(network: Network, activity: list[LayerActivity], *, first_layer_e
     measured = [row for row in activity if row.kind != "Neuron"]
     # An analog input where events are expected, or the other way round, would be taken for ζ = 1.
     analog = [not network.spiking or (i == 0 and network.coding == "direct") for i in range(len(table))]
-    if [(a.name, a.events is None) for a in measured] != [(row.name, dense) for row, dense in zip(table, analog, strict=True)]:
-        raise MinihireError(f"this activity was not measured on this {network.model.name}: use measure_activity on the network itself")
+    if [(a.name, a.events is None) for a in measured] != [
+        (row.name, dense) for row, dense in zip(table, analog, strict=True)
+    ]:
+        raise MinihireError(
+            f"this activity was not measured on this {network.model.name}: use measure_activity on the network itself"
+        )
     found = []
     for i, (row, layer) in enumerate(zip(table, measured, strict=True)):
         repeated = first_layer_every_step and i == 0 and network.spiking and analog[0]
-        found.append(LayerOperations(row.name, row.operations, layer.received * (layer.steps if repeated else 1), "MAC" if analog[i] else "AC"))
+        found.append(
+            LayerOperations(
+                row.name,
+                row.operations,
+                layer.received * (layer.steps if repeated else 1),
+                "MAC" if analog[i] else "AC",
+            )
+        )
     return found
 
 
@@ -91,4 +115,6 @@ def measure_energy(network: Network, activity: list[LayerActivity], *, first_lay
 
     Arguments and errors as of `operations`.
     """
-    return Energy(tuple(operations(network, activity, first_layer_every_step=first_layer_every_step)), first_layer_every_step)
+    return Energy(
+        tuple(operations(network, activity, first_layer_every_step=first_layer_every_step)), first_layer_every_step
+    )

@@ -1,4 +1,5 @@
 """How sure a measured accuracy is: the Wilson interval, and McNemar's test for two models on the same images."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, f
     Raises MinihireError unless 0 ≤ correct ≤ count, 1 ≤ count and 0 < confidence < 1.
     """
     if not 0 <= correct <= count or count < 1:
-        raise MinihireError(f"an interval needs 0 to count correct answers among at least 1 image, not {correct} among {count}")
+        raise MinihireError(
+            f"an interval needs 0 to count correct answers among at least 1 image, not {correct} among {count}"
+        )
     if not 0 < confidence < 1:
         raise MinihireError(f"a confidence lies between 0 and 1 (0.95 for 95 %), not {confidence}")
     square = float(ndtri((1 + confidence) / 2)) ** 2
@@ -51,7 +54,13 @@ class Score:
     def as_dict(self) -> dict:
         """For a results file: correct, count, and accuracy, low, high as fractions of 1."""
         low, high = self.interval
-        return {"correct": int(self.correct), "count": int(self.count), "accuracy": self.accuracy, "low": low, "high": high}
+        return {
+            "correct": int(self.correct),
+            "count": int(self.count),
+            "accuracy": self.accuracy,
+            "low": low,
+            "high": high,
+        }
 
 
 def mcnemar(first_correct, second_correct) -> float:
@@ -62,8 +71,12 @@ def mcnemar(first_correct, second_correct) -> float:
     """
     first, second = np.asarray(first_correct), np.asarray(second_correct)
     if first.dtype != bool or second.dtype != bool:
-        raise MinihireError(f"McNemar's test compares booleans (right or wrong per image), not {first.dtype} and {second.dtype}")
+        raise MinihireError(
+            f"McNemar's test compares booleans (right or wrong per image), not {first.dtype} and {second.dtype}"
+        )
     if first.ndim != 1 or first.shape != second.shape:
-        raise MinihireError(f"McNemar's test needs the same images for both models, not {list(first.shape)} and {list(second.shape)}")
+        raise MinihireError(
+            f"McNemar's test needs the same images for both models, not {list(first.shape)} and {list(second.shape)}"
+        )
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))

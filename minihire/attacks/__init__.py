@@ -1,4 +1,5 @@
 """Attacks: images a little off that a network gets wrong."""
+
 from minihire.attacks.evaluate import attack_accuracy
 from minihire.attacks.gradient import Attack, fgsm, perturb, pgd
 

@@ -1,4 +1,5 @@
 """Accuracy under attack: crafted on the attacked network (white box) or on another (black box, transfer)."""
+
 import numpy as np
 
 from minihire.attacks.gradient import Attack, perturb
@@ -12,8 +13,9 @@ from minihire.network import Network
 from minihire.progress import Progress
 
 
-def attack_accuracy(targets: list[Network], source: Network, data: Dataset, attack: Attack, *, seed: int = 0,
-                    batch_size: int = BATCH) -> list[np.ndarray]:
+def attack_accuracy(
+    targets: list[Network], source: Network, data: Dataset, attack: Attack, *, seed: int = 0, batch_size: int = BATCH
+) -> list[np.ndarray]:
     """Which images each target still gets right when they were crafted on `source`: bool [N] per target.
 
     White box: targets = [source]. Images are crafted once for all targets. Raises MinihireError where the networks take
@@ -22,7 +24,10 @@ def attack_accuracy(targets: list[Network], source: Network, data: Dataset, atta
     for target in targets:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
         if ours != theirs:
-            raise MinihireError(f"a network for {theirs[:3]} images of {theirs[3]} classes cannot craft images for one of {ours[:3]} and {ours[3]}")
+            raise MinihireError(
+                f"a network for {theirs[:3]} images of {theirs[3]} classes "
+                f"cannot craft images for one of {ours[:3]} and {ours[3]}"
+            )
     right = [[] for _ in targets]
     k = source.backend
     with StopSignal() as stop, Progress(attack.name, len(data)) as progress:

@@ -4,6 +4,7 @@
 
 FGSM is the one-step case with α = ε and no random start.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -30,7 +31,9 @@ class Attack:
 
     def __post_init__(self):
         if not self.epsilon >= 0 or not self.alpha >= 0 or self.iterations < 1:
-            raise MinihireError(f"an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration, not {self.epsilon}, {self.alpha} and {self.iterations}")
+            raise MinihireError(
+                f"an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration, not {self.epsilon}, {self.alpha} and {self.iterations}"
+            )
 
 
 def fgsm(epsilon: float = 8 / 255, surrogate: Surrogate | None = None) -> Attack:
@@ -38,8 +41,13 @@ def fgsm(epsilon: float = 8 / 255, surrogate: Surrogate | None = None) -> Attack
     return Attack("fgsm", epsilon, epsilon, 1, surrogate=surrogate)
 
 
-def pgd(epsilon: float = 8 / 255, alpha: float = 0.01, iterations: int = 7, random_start: bool = True,
-        surrogate: Surrogate | None = None) -> Attack:
+def pgd(
+    epsilon: float = 8 / 255,
+    alpha: float = 0.01,
+    iterations: int = 7,
+    random_start: bool = True,
+    surrogate: Surrogate | None = None,
+) -> Attack:
     """Projected gradient descent (equation 4; random_start=False is its x̂¹ = x, the default is the released code's)."""
     return Attack("pgd", epsilon, alpha, iterations, random_start, surrogate)
 
@@ -58,6 +66,15 @@ def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Dra
         current = k.clip(k.add(images, offset), 0.0, 1.0)
     for iteration in range(attack.iterations):
         fresh = draws._replace(step=draws.step * attack.iterations + iteration)
-        found = network.gradients(current, labels, weights=False, image=True, training=False, scale=1.0, draws=fresh, surrogate=attack.surrogate)
+        found = network.gradients(
+            current,
+            labels,
+            weights=False,
+            image=True,
+            training=False,
+            scale=1.0,
+            draws=fresh,
+            surrogate=attack.surrogate,
+        )
         current = k.sign_step(current, found.image, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
     return current

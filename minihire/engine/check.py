@@ -1,4 +1,5 @@
 """The one numerical check that every gradient passes: its product with a random direction, against central differences."""
+
 import numpy as np
 
 

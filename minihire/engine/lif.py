@@ -6,6 +6,7 @@ There is no feedback between layers, so a layer runs all its steps before the ne
 this one entry on the tape. The equations of both passes, and the code that follows them, are in backends/lif.py.
 State is an argument and a result; nothing is remembered.
 """
+
 from dataclasses import dataclass
 
 from backends.interface import NeuronState
@@ -40,7 +41,9 @@ def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=Non
     k = tape.backend
     start = None if state is None else NeuronState(*(x and x.value for x in state))
     soft = options.surrogate if options.soft else None
-    values, end, saved = k.lif_forward(current.value, start, leak.value, threshold.value, steps, reset=options.reset, mask=mask, soft=soft)
+    values, end, saved = k.lif_forward(
+        current.value, start, leak.value, threshold.value, steps, reset=options.reset, mask=mask, soft=soft
+    )
     shape = values.shape
 
     def pullback(grad_spikes, *grad_end):
@@ -49,7 +52,8 @@ def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=Non
         if options.surrogate.kind == "rate":
             return k.lif_rate_backward(saved, grad_spikes), *[None] * (len(inputs) - 1)
         grad_current, grad_start, grad_leak, grad_threshold = k.lif_backward(
-            saved, grad_spikes, NeuronState(*grad_end), options.surrogate, options.reset_grad)
+            saved, grad_spikes, NeuronState(*grad_end), options.surrogate, options.reset_grad
+        )
         return grad_current, grad_leak, grad_threshold, *grad_start[: len(inputs) - 3]
 
     spikes = Variable(values)

@@ -3,6 +3,7 @@
 x, w, … are Variables; k is the backend. A pullback computes only what is needed: an attack pays for no weight gradient,
 training for no gradient of the image.
 """
+
 from minihire.engine.tape import Tape, Variable
 
 
@@ -19,17 +20,29 @@ def _if_needed(variable: Variable, gradient):
 def conv2d(tape, x, w, stride=1, padding=1):
     """Convolution [T, B, H, W, C_in] * [k, k, C_in, C_out]."""
     k = tape.backend
-    return _op(tape, k.conv2d(x.value, w.value, stride, padding), [x, w], lambda g: (
-        _if_needed(x, lambda: k.conv2d_input_gradient(g, w.value, x.shape, stride, padding)),
-        _if_needed(w, lambda: k.conv2d_weight_gradient(g, x.value, w.shape[0], stride, padding))))
+    return _op(
+        tape,
+        k.conv2d(x.value, w.value, stride, padding),
+        [x, w],
+        lambda g: (
+            _if_needed(x, lambda: k.conv2d_input_gradient(g, w.value, x.shape, stride, padding)),
+            _if_needed(w, lambda: k.conv2d_weight_gradient(g, x.value, w.shape[0], stride, padding)),
+        ),
+    )
 
 
 def linear(tape, x, w):
     """Matrix product [T, B, F_in] · [F_in, F_out]."""
     k = tape.backend
-    return _op(tape, k.linear(x.value, w.value), [x, w], lambda g: (
-        _if_needed(x, lambda: k.linear_input_gradient(g, w.value)),
-        _if_needed(w, lambda: k.linear_weight_gradient(g, x.value))))
+    return _op(
+        tape,
+        k.linear(x.value, w.value),
+        [x, w],
+        lambda g: (
+            _if_needed(x, lambda: k.linear_input_gradient(g, w.value)),
+            _if_needed(w, lambda: k.linear_weight_gradient(g, x.value)),
+        ),
+    )
 
 
 def avg_pool(tape, x):

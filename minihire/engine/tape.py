@@ -1,4 +1,5 @@
 """The tape: operations in the order in which they ran. Read backwards it is already in topological order."""
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

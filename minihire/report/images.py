@@ -1,4 +1,5 @@
 """Images inside results.json: PNG in base64."""
+
 import base64
 import io
 

@@ -1,19 +1,36 @@
 """Tables in plain text, from the content of results.json."""
+
 from collections.abc import Sequence
 
 from minihire.progress import duration
 
-TITLES = {"ann": "ANN", "converted": "converted SNN", "traditional": "traditional SNN", "control": "N periods, κ = 0",
-          "gaussian": "Gaussian noise SNN", "hire": "HIRE-SNN"}
-COLUMNS = (("clean", "none", "clean"), ("white_box", "fgsm", "FGSM wb"), ("white_box", "pgd", "PGD wb"),
-           ("black_box", "fgsm", "FGSM bb"), ("black_box", "pgd", "PGD bb"))
+TITLES = {
+    "ann": "ANN",
+    "converted": "converted SNN",
+    "traditional": "traditional SNN",
+    "control": "N periods, κ = 0",
+    "gaussian": "Gaussian noise SNN",
+    "hire": "HIRE-SNN",
+}
+COLUMNS = (
+    ("clean", "none", "clean"),
+    ("white_box", "fgsm", "FGSM wb"),
+    ("white_box", "pgd", "PGD wb"),
+    ("black_box", "fgsm", "FGSM bb"),
+    ("black_box", "pgd", "PGD bb"),
+)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns: the first to the left, the others to the right."""
     cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
     return "\n".join([lines[0], "  ".join("─" * w for w in widths), *lines[1:]])
 
 
@@ -35,16 +52,31 @@ def interval(score: dict) -> str:
 
 def activity_table(rows: list[dict]) -> str:
     """Spiking activity (definition 1) and received events ζ of one network's layers."""
-    return table(["layer", "neurons", "SA", "TASA", "ζ received"], [
-        [r["name"], f"{r['neurons']:,}", *(number(r[key], digits) for key, digits in (("sa", 3), ("tasa", 4), ("received", 3)))] for r in rows])
+    return table(
+        ["layer", "neurons", "SA", "TASA", "ζ received"],
+        [
+            [
+                r["name"],
+                f"{r['neurons']:,}",
+                *(number(r[key], digits) for key, digits in (("sa", 3), ("tasa", 4), ("received", 3))),
+            ]
+            for r in rows
+        ],
+    )
 
 
 def activity_summary(results) -> str:
     """TASA of every neuron layer, a row for each network that spikes."""
-    found = {model: {r["name"]: r["tasa"] for r in rows if r["tasa"] is not None} for model, rows in results["activity"].items()}
+    found = {
+        model: {r["name"]: r["tasa"] for r in rows if r["tasa"] is not None}
+        for model, rows in results["activity"].items()
+    }
     found = {model: layers for model, layers in found.items() if layers}
     names = list(dict.fromkeys(name for layers in found.values() for name in layers))
-    return table(["TASA", *names], [[TITLES.get(m, m), *(number(layers.get(n), 3) for n in names)] for m, layers in found.items()])
+    return table(
+        ["TASA", *names],
+        [[TITLES.get(m, m), *(number(layers.get(n), 3) for n in names)] for m, layers in found.items()],
+    )
 
 
 def energy_table(results) -> str:
@@ -62,16 +94,34 @@ def energy_table(results) -> str:
 
 def operations_table(energy: dict) -> str:
     """Operations and energy per image, layer by layer (table 6; first layer once)."""
-    rows = [[r["name"], r["kind"], f"{r['dense']:,}", number(r["received"], 3), f"{r['operations']:,.0f}", f"{r['fp32_pj'] / 1e6:.4f}", f"{r['int32_pj'] / 1e6:.4f}"]
-            for r in energy["layers"]]
+    rows = [
+        [
+            r["name"],
+            r["kind"],
+            f"{r['dense']:,}",
+            number(r["received"], 3),
+            f"{r['operations']:,.0f}",
+            f"{r['fp32_pj'] / 1e6:.4f}",
+            f"{r['int32_pj'] / 1e6:.4f}",
+        ]
+        for r in energy["layers"]
+    ]
     return table(["layer", "kind", "dense operations", "ζ", "operations", "FP32 µJ", "INT32 µJ"], rows)
 
 
 def phase_table(results) -> str:
     """Time and peak memory of every phase."""
-    rows = [[name, duration(p["seconds"]), f"{p['peak_memory_bytes'] / 2**20:,.0f} MiB"] for name, p in results["phases"].items()]
-    rows.append(["total", duration(sum(p["seconds"] for p in results["phases"].values())),
-                 f"{max(p['peak_memory_bytes'] for p in results['phases'].values()) / 2**20:,.0f} MiB"])
+    rows = [
+        [name, duration(p["seconds"]), f"{p['peak_memory_bytes'] / 2**20:,.0f} MiB"]
+        for name, p in results["phases"].items()
+    ]
+    rows.append(
+        [
+            "total",
+            duration(sum(p["seconds"] for p in results["phases"].values())),
+            f"{max(p['peak_memory_bytes'] for p in results['phases'].values()) / 2**20:,.0f} MiB",
+        ]
+    )
     return table(["phase", "time", "peak memory"], rows)
 
 

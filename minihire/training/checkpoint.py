@@ -3,6 +3,7 @@
 Entries: "parameter/NAME", "optimiser/SLOT/NAME", "kappa", and "meta", JSON in bytes: format, versions, the model's
 description, the network's options, and, in a training checkpoint, the recipe, the position and the history.
 """
+
 import json
 import os
 import tempfile
@@ -42,25 +43,43 @@ class Checkpoint(NamedTuple):
             neuron = options.pop("neuron")
             surrogate = Surrogate(*neuron.pop("surrogate"))
             model = build(**self.meta["model"])
-            parameters = {k.split("/", 1)[1]: backend.asarray(v) for k, v in self.arrays.items() if k.startswith("parameter/")}
+            parameters = {
+                k.split("/", 1)[1]: backend.asarray(v) for k, v in self.arrays.items() if k.startswith("parameter/")
+            }
             order = model.parameters(options["spiking"], options["readout"])
             if parameters.keys() != order.keys():
-                raise MinihireError(f"its weights are not those of {model.name}: {sorted(parameters.keys() ^ order.keys())[0]}")
+                raise MinihireError(
+                    f"its weights are not those of {model.name}: {sorted(parameters.keys() ^ order.keys())[0]}"
+                )
             parameters = {name: parameters[name] for name in order}
             return Network(model, backend, parameters, neuron=NeuronOptions(surrogate=surrogate, **neuron), **options)
         except (KeyError, TypeError, ValueError, MinihireError) as error:
             raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
 
 
-def save(path: Path, network: Network, *, extra: dict[str, Any] | None = None, arrays: dict[str, Any] | None = None) -> None:
+def save(
+    path: Path, network: Network, *, extra: dict[str, Any] | None = None, arrays: dict[str, Any] | None = None
+) -> None:
     """Write a checkpoint; `extra` joins the meta data, `arrays` (backend arrays by entry name) the entries.
 
     The file appears whole or not at all. Raises CheckpointError where it cannot be written.
     """
     k = network.backend
-    options = {f.name: getattr(network, f.name) for f in fields(network) if f.name in ("spiking", "steps", "coding", "readout", "time_chunk")}
-    meta = {"format": FORMAT, "minihire": __version__, "numpy": np.__version__, "backend": k.name, "dtype": k.dtype,
-            "model": network.model.describe(), "network": {**options, "neuron": asdict(network.neuron)}, **(extra or {})}
+    options = {
+        f.name: getattr(network, f.name)
+        for f in fields(network)
+        if f.name in ("spiking", "steps", "coding", "readout", "time_chunk")
+    }
+    meta = {
+        "format": FORMAT,
+        "minihire": __version__,
+        "numpy": np.__version__,
+        "backend": k.name,
+        "dtype": k.dtype,
+        "model": network.model.describe(),
+        "network": {**options, "neuron": asdict(network.neuron)},
+        **(extra or {}),
+    }
     meta["network"]["neuron"]["surrogate"] = list(network.neuron.surrogate)
     entries = {f"parameter/{name}": k.to_numpy(array) for name, array in network.parameters.items()}
     entries |= {name: k.to_numpy(array) for name, array in (arrays or {}).items()}
@@ -85,7 +104,9 @@ def write_atomically(path: Path, write) -> None:
             os.unlink(name)
             raise
     except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}; choose another --out or free some space") from error
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; choose another --out or free some space"
+        ) from error
 
 
 def load(path: Path) -> Checkpoint:
@@ -100,10 +121,23 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or 'it is not a NumPy archive'}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is not a minihire checkpoint, or it is damaged: give a file that `minihire train` or `run` wrote") from error
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise CheckpointError(
+            f"{path} is not a minihire checkpoint, or it is damaged: give a file that `minihire train` or `run` wrote"
+        ) from error
     if newer:
-        raise CheckpointError(f"{path} has checkpoint format {meta['format']}, this version reads up to {FORMAT}: update minihire")
+        raise CheckpointError(
+            f"{path} has checkpoint format {meta['format']}, this version reads up to {FORMAT}: update minihire"
+        )
     return Checkpoint(path, meta, arrays)
 
 

@@ -7,6 +7,7 @@ step. At the end all thresholds are multiplied by the scaling factor, and every 
 Memory stays bounded: images pass in chunks, their time steps in chunks too, and of each step's currents only the
 largest 0.3 % are kept, which is all that the percentile needs.
 """
+
 import contextlib
 import math
 from dataclasses import dataclass, replace
@@ -37,7 +38,9 @@ class Calibration:
 
     def __post_init__(self):
         if self.images < 1 or self.steps < 1 or not 0 < self.percentile <= 100 or not self.scaling > 0:
-            raise MinihireError(f"calibration needs images ≥ 1, steps ≥ 1, 0 < percentile ≤ 100 and scaling > 0, not {self}")
+            raise MinihireError(
+                f"calibration needs images ≥ 1, steps ≥ 1, 0 < percentile ≤ 100 and scaling > 0, not {self}"
+            )
 
 
 class _Reached(Exception):
@@ -69,14 +72,18 @@ def keep_for(count: int, percentile: float) -> int:
     return count - math.ceil(percentile / 100 * count) + 1
 
 
-def convert(ann: Network, data: Dataset, *, steps: int, calibration: Calibration = Calibration(), seed: int = 0, **options) -> Network:
+def convert(
+    ann: Network, data: Dataset, *, steps: int, calibration: Calibration = Calibration(), seed: int = 0, **options
+) -> Network:
     """An SNN of `steps` time steps with a copy of the ANN's weights and balanced thresholds.
 
     data: training images; `calibration.images` of them, drawn by the seed, are used in evaluation mode. options go to
     the Network (coding, readout, neuron, time_chunk). Raises MinihireError where a layer receives no positive current.
     """
     k = ann.backend
-    snn = replace(ann, parameters=_with_neurons(ann, options.get("readout", "membrane")), spiking=True, steps=steps, **options)
+    snn = replace(
+        ann, parameters=_with_neurons(ann, options.get("readout", "membrane")), spiking=True, steps=steps, **options
+    )
     index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
     batches = Batches(data.take(index), k, IMAGES_AT_ONCE)
     balanced = replace(snn, time_chunk=min(STEPS_AT_ONCE, calibration.steps))
@@ -85,7 +92,9 @@ def convert(ann: Network, data: Dataset, *, steps: int, calibration: Calibration
         for name in names:
             current = _percentile_current(balanced, name, batches, calibration, seed, stop, progress)
             if not current > 0:
-                raise MinihireError(f"{name} receives no positive current from the converted layers before it: train the ANN for longer before converting")
+                raise MinihireError(
+                    f"{name} receives no positive current from the converted layers before it: train the ANN for longer before converting"
+                )
             snn.parameters[f"{name}.threshold"] = k.asarray([current])
     for name in names:
         threshold = float(k.to_numpy(snn.parameters[f"{name}.threshold"])[0])

@@ -1,4 +1,5 @@
 """Signs of trouble: layers that never or always fire, and where a value stopped being finite."""
+
 import math
 
 from minihire.layers import Draws
@@ -20,9 +21,13 @@ def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
     sentences = []
     for layer, (fired, size) in counts.items():
         if fired == 0:
-            sentences.append(f"{layer} never fires: lower its threshold (a smaller scaling factor), or nothing behind it learns")
+            sentences.append(
+                f"{layer} never fires: lower its threshold (a smaller scaling factor), or nothing behind it learns"
+            )
         elif fired == size:
-            sentences.append(f"{layer} always fires: raise its threshold (a larger scaling factor), it passes nothing on")
+            sentences.append(
+                f"{layer} always fires: raise its threshold (a larger scaling factor), it passes nothing on"
+            )
     return sentences
 
 

@@ -5,6 +5,7 @@ For every batch, κ as the batch before left it, then N periods of ⌊T/N⌋ ste
     logits = net(clip(x + κ, 0, 1), steps = ⌊T/N⌋); one backward pass gives ∂W, ∂v, ∂λ and ∂x together
     κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
 """
+
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,12 +54,18 @@ class Recipe:
         if self.optimiser not in OPTIMISERS:
             raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
         if self.epochs < 1 or self.batch_size < 1 or self.periods < 1 or not self.learning_rate > 0:
-            raise MinihireError(f"training needs at least 1 epoch, batch size 1, 1 period and a learning rate above 0, not {self.epochs}, "
-                                f"{self.batch_size}, {self.periods} and {self.learning_rate}")
+            raise MinihireError(
+                f"training needs at least 1 epoch, batch size 1, 1 period and a learning rate above 0, not {self.epochs}, "
+                f"{self.batch_size}, {self.periods} and {self.learning_rate}"
+            )
 
     def describe(self) -> dict:
         """The recipe as plain data, for checkpoints and results."""
-        return {**asdict(self), "noise": {"rule": type(self.noise).__name__, **asdict(self.noise)}, "schedule": self.schedule._asdict()}
+        return {
+            **asdict(self),
+            "noise": {"rule": type(self.noise).__name__, **asdict(self.noise)},
+            "schedule": self.schedule._asdict(),
+        }
 
 
 @dataclass
@@ -82,7 +89,9 @@ class Training:
     def __post_init__(self):
         network, recipe, k = self.network, self.recipe, self.network.backend
         if recipe.periods > network.steps:
-            raise MinihireError(f"{recipe.periods} periods do not fit into {network.steps} time steps: choose periods N ≤ steps T")
+            raise MinihireError(
+                f"{recipe.periods} periods do not fit into {network.steps} time steps: choose periods N ≤ steps T"
+            )
         names = [n for n in network.parameters if n.endswith(".weight") or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
@@ -91,7 +100,10 @@ class Training:
 
     def run(self) -> list[dict]:
         """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy, rate, seconds)."""
-        total, done = self.recipe.epochs * len(self.data), self.epoch * len(self.data) + self.batch * self.recipe.batch_size
+        total, done = (
+            self.recipe.epochs * len(self.data),
+            self.epoch * len(self.data) + self.batch * self.recipe.batch_size,
+        )
         with StopSignal() as stop, Progress(self.label, total, done=done) as progress:
             while self.epoch < self.recipe.epochs:
                 self._epoch(stop, progress)
@@ -102,10 +114,16 @@ class Training:
             count = self._train_batch()
             self.batch += 1
             loss, accuracy_now = self._averages()
-            progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}, loss {loss:.3f}, accuracy {accuracy_now:.1%}")
+            progress.add(
+                count, f"epoch {self.epoch + 1}/{self.recipe.epochs}, loss {loss:.3f}, accuracy {accuracy_now:.1%}"
+            )
             if stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
                 self._save()
-                saved = f"saved in {self.path}; --resume goes on from there" if self.path else "nothing was saved: no checkpoint path was given"
+                saved = (
+                    f"saved in {self.path}; --resume goes on from there"
+                    if self.path
+                    else "nothing was saved: no checkpoint path was given"
+                )
                 raise Interrupted(f"stopped {self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
         loss, accuracy_now = self._averages()
         row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
@@ -120,19 +138,29 @@ class Training:
             say(f"warning: {self.warnings[-1]}")
         self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
-        say(f"{self.label:<14} epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}, "
-            f"{progress.rate:,.0f} images/s, {duration(progress.left)} left")
+        say(
+            f"{self.label:<18} epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}, "
+            f"{progress.rate:,.0f} images/s, {duration(progress.left)} left"
+        )
 
     def _train_batch(self) -> int:
         recipe, network, k = self.recipe, self.network, self.network.backend
         images, labels = self.batches.load(self.epoch, self.batch)
         count, state = images.shape[0], None
         kappa = None if self.kappa is None else k.rows(self.kappa, 0, count)
-        learning_rate = recipe.schedule.rate(recipe.learning_rate, self.epoch, recipe.epochs, self.batch / len(self.batches))
+        learning_rate = recipe.schedule.rate(
+            recipe.learning_rate, self.epoch, recipe.epochs, self.batch / len(self.batches)
+        )
         for period in range(recipe.periods):
             draws = Draws(self.seed, (self.epoch * len(self.batches) + self.batch) * recipe.periods + period)
             kappa = recipe.noise.before(k, kappa, draws)
-            inputs = dict(noise=kappa, clip_noise=recipe.clip_noise, steps=network.steps // recipe.periods, draws=draws, state=state)
+            inputs = dict(
+                noise=kappa,
+                clip_noise=recipe.clip_noise,
+                steps=network.steps // recipe.periods,
+                draws=draws,
+                state=state,
+            )
             crafting = recipe.noise.crafted
             result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
             self._count(result, labels)
@@ -166,18 +194,37 @@ class Training:
     def _fail(self):
         where = describe_failure(self.network, self.batches.load(self.epoch, self.batch)[0], self.seed)
         kept = f"; the last good checkpoint is {self.path}" if self.path and self.path.exists() else ""
-        raise MinihireError(f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {self.batch + 1}: {where}; "
-                            f"lower the learning rate{kept}")
+        raise MinihireError(
+            f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {self.batch + 1}: {where}; "
+            f"lower the learning rate{kept}"
+        )
 
     def _save(self):
         if self.path is None:
             return
-        arrays = {f"optimiser/{slot}/{name}": a for slot, group in self.optimiser.slots.items() for name, a in group.items()}
+        arrays = {
+            f"optimiser/{slot}/{name}": a for slot, group in self.optimiser.slots.items() for name, a in group.items()
+        }
         arrays |= {} if self.kappa is None else {"kappa": self.kappa}
-        position = {"epoch": self.epoch, "batch": self.batch, "sums": self.sums, "optimiser_steps": self.optimiser.steps,
-                    "seed": self.seed, "images": len(self.data), "finished": self.epoch == self.recipe.epochs}
-        extra = {"about": self.about, "training": {"label": self.label, "recipe": self.recipe.describe(), "position": position, "history": self.history,
-                              "warnings": self.warnings}}
+        position = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "sums": self.sums,
+            "optimiser_steps": self.optimiser.steps,
+            "seed": self.seed,
+            "images": len(self.data),
+            "finished": self.epoch == self.recipe.epochs,
+        }
+        extra = {
+            "about": self.about,
+            "training": {
+                "label": self.label,
+                "recipe": self.recipe.describe(),
+                "position": position,
+                "history": self.history,
+                "warnings": self.warnings,
+            },
+        }
         checkpoints.save(self.path, self.network, extra=extra, arrays=arrays)
 
     def restore(self, saved: checkpoints.Checkpoint) -> None:
@@ -189,7 +236,9 @@ class Training:
         mine = (self.recipe.describe(), self.seed, len(self.data), self.network.model.describe())
         theirs = (training["recipe"], position["seed"], position["images"], saved.meta["model"])
         if _plain(mine) != _plain(theirs):
-            raise checkpoints.CheckpointError(f"{saved.path} was trained with other settings: resume with the same flags, or choose another --out")
+            raise checkpoints.CheckpointError(
+                f"{saved.path} was trained with other settings: resume with the same flags, or choose another --out"
+            )
         restored = saved.network(k)
         self.network.parameters.update(restored.parameters)
         for slot, group in self.optimiser.slots.items():
@@ -201,8 +250,18 @@ class Training:
         self.history, self.warnings = training["history"], training["warnings"]
 
 
-def train(network: Network, recipe: Recipe, data: Dataset, *, seed: int = 0, heldout: Dataset | None = None,
-          path: Path | None = None, resume: bool = False, label: str = "training", about: dict | None = None) -> Training:
+def train(
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    heldout: Dataset | None = None,
+    path: Path | None = None,
+    resume: bool = False,
+    label: str = "training",
+    about: dict | None = None,
+) -> Training:
     """Train a network in place. With a path, a checkpoint after every epoch and on Ctrl-C; resume goes on from it."""
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():

@@ -3,6 +3,7 @@
 A rule has `crafted` (whether it needs ∂L/∂κ), `start(k, shape)` → κ or None before the first batch,
 `before(k, kappa, draws)` → the κ that a period sees, and `after(k, kappa, grad)` → the κ that it leaves behind.
 """
+
 import math
 from dataclasses import dataclass
 from typing import ClassVar

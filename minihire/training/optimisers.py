@@ -1,4 +1,5 @@
 """SGD with momentum, Adam, and learning-rate schedules. The arithmetic is the backend's; state is arrays by name."""
+
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -62,7 +63,9 @@ class SGD(Optimiser):
 
     def _update(self, name, parameter, grad, rate, low, high):
         decay = self.decay if name.endswith(".weight") else 0.0
-        self.network.backend.sgd_step(parameter, grad, self.slots["velocity"][name], rate, self.momentum, decay, low, high)
+        self.network.backend.sgd_step(
+            parameter, grad, self.slots["velocity"][name], rate, self.momentum, decay, low, high
+        )
 
 
 @dataclass
@@ -75,7 +78,9 @@ class Adam(Optimiser):
     def _update(self, name, parameter, grad, rate, low, high):
         mean, square = self.slots["mean"][name], self.slots["square"][name]
         largest = self.slots["largest"][name] if "largest" in self.slots else None
-        self.network.backend.adam_step(parameter, grad, mean, square, largest, rate, self.decays, ADAM_EPSILON, self.steps, low, high)
+        self.network.backend.adam_step(
+            parameter, grad, mean, square, largest, rate, self.decays, ADAM_EPSILON, self.steps, low, high
+        )
 
 
 @dataclass

@@ -25,7 +25,7 @@ def check_aligned(text):
     """Every line is as wide as the rule below the header, and columns are parted by at least two spaces at the same places."""
     lines = text.split("\n")
     rule = lines[1]
-    assert set(rule) == {"─", " "} and all(len(line) <= len(rule) for line in lines)
+    assert set(rule) <= {"─", " "} and all(len(line) <= len(rule) for line in lines)
     for gap in (i for i in range(len(rule) - 1) if rule[i : i + 2] == "  "):
         assert all(line.ljust(len(rule))[gap : gap + 2] == "  " for line in lines)
     return [[rule_cells.strip() for rule_cells in split(line, rule)] for line in (lines[0], *lines[2:])]
