@@ -16,7 +16,7 @@ from minihire.models import Model
 
 
 class Gradients(NamedTuple):
-    """Result of `Network.gradients`: losses [B], logits [B, C], weight gradients by name, ∂L/∂image (or ∂L/∂noise), last state."""
+    """losses [B], logits [B, C], weight gradients by name, ∂L/∂image (∂L/∂κ if there is noise), last state by layer."""
 
     losses: Any
     logits: Any

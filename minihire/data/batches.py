@@ -1,4 +1,5 @@
 """Batches of images on a backend: shuffled, cropped and mirrored by draws that depend on (seed, epoch, batch) alone."""
+
 from dataclasses import dataclass, field
 from typing import Any
 

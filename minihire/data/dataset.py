@@ -1,4 +1,5 @@
 """What a data set is here: images, labels, class names and the normalisation that the network applies first."""
+
 from __future__ import annotations
 
 import operator
@@ -32,8 +33,7 @@ class Dataset:
         images, labels = self.images, self.labels
         if images.ndim != 4 or images.dtype != np.uint8 or not images.flags.c_contiguous:
             raise DataError(
-                f"the images of {self.name} are {images.dtype} {list(images.shape)}; "
-                "give uint8 [N, H, W, C] in C order"
+                f"the images of {self.name} are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C] in C order"
             )
         if labels.shape != images.shape[:1] or labels.dtype != np.int64:
             raise DataError(

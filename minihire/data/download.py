@@ -1,4 +1,5 @@
 """Fetching the public data sets: checksums compared, archives unpacked by name, files moved into place last."""
+
 from __future__ import annotations
 
 import hashlib

@@ -2,6 +2,7 @@
 
 Either DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, of which a fifth becomes the test images.
 """
+
 from __future__ import annotations
 
 import os

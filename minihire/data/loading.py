@@ -1,4 +1,5 @@
 """One function for all data sets: read (or make, or fetch), cut off held-out images, limit."""
+
 from __future__ import annotations
 
 import os

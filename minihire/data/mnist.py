@@ -1,4 +1,5 @@
 """MNIST (LeCun, Cortes and Burges), from its idx files, plain or gzipped."""
+
 from __future__ import annotations
 
 import gzip

@@ -5,6 +5,7 @@ differ little, so that a small network learns the set in minutes and small pertu
 images are the same on every machine: all randomness is PCG64's uniform numbers, and drawing needs only + − × ÷ √
 and comparisons, which IEEE 754 rounds in one way (cosines come from a coarse table).
 """
+
 from __future__ import annotations
 
 from functools import lru_cache

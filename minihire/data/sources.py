@@ -1,4 +1,5 @@
 """The public data sets: their files' names, where to find them on disk, and where they come from."""
+
 from __future__ import annotations
 
 import os

@@ -93,7 +93,8 @@ def convert(
             current = _percentile_current(balanced, name, batches, calibration, seed, stop, progress)
             if not current > 0:
                 raise MinihireError(
-                    f"{name} receives no positive current from the converted layers before it: train the ANN for longer before converting"
+                    f"{name} receives no positive current from the converted layers before it: "
+                    "train the ANN for longer before converting"
                 )
             snn.parameters[f"{name}.threshold"] = k.asarray([current])
     for name in names:

@@ -139,7 +139,8 @@ class Training:
         self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
         say(
-            f"{self.label:<18} epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}, "
+            f"{self.label:<18} epoch {self.epoch:>3}/{self.recipe.epochs}: "
+            f"loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}, "
             f"{progress.rate:,.0f} images/s, {duration(progress.left)} left"
         )
 
