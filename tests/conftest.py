@@ -1,4 +1,5 @@
 """What every test shares: the backends that can be built here, the exact one, and the numerical derivative."""
+
 import sys
 from pathlib import Path
 
@@ -9,8 +10,14 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # a plain clone needs no installation, and tests/backends must not be taken for backends
 
-settings.register_profile("minihire", max_examples=25, deadline=None, derandomize=True, database=None,
-                          suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.register_profile(
+    "minihire",
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 settings.load_profile("minihire")
 
 
@@ -20,7 +27,9 @@ def _names():
     return sorted(BACKENDS, reverse=True)  # reference first
 
 
-@pytest.fixture(scope="session", params=[(name, dtype) for name in _names() for dtype in ("float64", "float32")], ids="-".join)
+@pytest.fixture(
+    scope="session", params=[(name, dtype) for name in _names() for dtype in ("float64", "float32")], ids="-".join
+)
 def backend(request):
     """Every registered backend in both precisions; skipped where what it needs is not installed."""
     from backends import BackendError, get_backend

@@ -1,4 +1,5 @@
 """The networks: their sizes against numbers worked out by hand, where dropout is, and what is refused."""
+
 import math
 
 import pytest
@@ -27,14 +28,18 @@ def test_the_table_counts_the_parameters(name):
     arrays = model.parameters(spiking=False)
     assert weights(model) == sum(math.prod(p.shape) for p in arrays.values())
     neurons = [row.name for row in model.table() if row.kind == "Neuron"]
-    assert model.parameters(spiking=True).keys() - arrays.keys() == {f"{n}.{p}" for n in neurons for p in ("threshold", "leak")}
+    assert model.parameters(spiking=True).keys() - arrays.keys() == {
+        f"{n}.{p}" for n in neurons for p in ("threshold", "leak")
+    }
     more = model.parameters(spiking=True, readout="spikes").keys() - model.parameters(spiking=True).keys()
     assert more == {"readout.threshold", "readout.leak"}
 
 
 def test_operations_of_vgg5_layer_by_layer():
     """k²·H_o·W_o·C_o·C_i: 9·32²·64·3, 9·16²·128·64, 9·16²·128·128, then the matrices."""
-    rows = [(row.name, row.input_shape, row.output_shape, row.operations) for row in build("vgg5").table() if row.operations]
+    rows = [
+        (row.name, row.input_shape, row.output_shape, row.operations) for row in build("vgg5").table() if row.operations
+    ]
     assert rows == [
         ("conv1", (32, 32, 3), (32, 32, 64), 1_769_472),
         ("conv2", (16, 16, 64), (16, 16, 128), 18_874_368),
@@ -48,11 +53,20 @@ def test_operations_of_vgg5_layer_by_layer():
 def test_operations_of_resnet12_include_strides_and_shortcuts():
     found = {row.name: row.operations for row in build("resnet12").table() if row.operations}
     assert found == {
-        "conv1": 1_769_472, "conv2": 37_748_736, "conv3": 37_748_736,
-        "block1.conv1": 9_437_184, "block1.conv2": 9_437_184,  # 9·16²·64·64, and an identity
-        "block2.conv1": 4_718_592, "block2.conv2": 9_437_184, "block2.shortcut": 524_288,  # 8², 8²·128·64
-        "block3.conv1": 4_718_592, "block3.conv2": 9_437_184, "block3.shortcut": 524_288,
-        "block4.conv1": 4_718_592, "block4.conv2": 9_437_184, "block4.shortcut": 524_288,
+        "conv1": 1_769_472,
+        "conv2": 37_748_736,
+        "conv3": 37_748_736,
+        "block1.conv1": 9_437_184,
+        "block1.conv2": 9_437_184,  # 9·16²·64·64, and an identity
+        "block2.conv1": 4_718_592,
+        "block2.conv2": 9_437_184,
+        "block2.shortcut": 524_288,  # 8², 8²·128·64
+        "block3.conv1": 4_718_592,
+        "block3.conv2": 9_437_184,
+        "block3.shortcut": 524_288,
+        "block4.conv1": 4_718_592,
+        "block4.conv2": 9_437_184,
+        "block4.shortcut": 524_288,
         "readout": 20_480,
     }
 
@@ -65,7 +79,9 @@ def test_default_steps_are_the_paper_s():
 def test_no_dropout_before_a_pool_nor_after_a_block(name):
     """And 0.2 in every other neuron; each has its own stream of masks."""
     layers = [layer for layer, _ in build(name, image_shape=(64, 64, 3)).walk()]
-    neurons = [(layer, after) for layer, after in zip(layers, [*layers[1:], None], strict=True) if isinstance(layer, Neuron)]
+    neurons = [
+        (layer, after) for layer, after in zip(layers, [*layers[1:], None], strict=True) if isinstance(layer, Neuron)
+    ]
     for neuron, after in neurons:
         without = isinstance(after, AvgPool) or neuron.name.endswith(".neuron2")
         assert neuron.dropout == (0.0 if without else 0.2), neuron.name
@@ -76,9 +92,20 @@ def test_no_dropout_before_a_pool_nor_after_a_block(name):
 
 def test_width_and_hidden_scale_the_network():
     model = build("vgg5", width=1 / 16, hidden=16)
-    assert [row.output_shape for row in model.table() if row.operations] == [(32, 32, 4), (16, 16, 8), (16, 16, 8), (16,), (16,), (10,)]
-    assert [row.output_shape[-1] for row in build("resnet12", width=0.25).table() if row.kind == "Conv2d"][:5] == [16] * 5
-    assert all(row.output_shape[-1] == 1 for row in build("resnet12", width=1e-3).table() if row.kind == "Conv2d")  # at least one
+    assert [row.output_shape for row in model.table() if row.operations] == [
+        (32, 32, 4),
+        (16, 16, 8),
+        (16, 16, 8),
+        (16,),
+        (16,),
+        (10,),
+    ]
+    assert [row.output_shape[-1] for row in build("resnet12", width=0.25).table() if row.kind == "Conv2d"][:5] == [
+        16
+    ] * 5
+    assert all(
+        row.output_shape[-1] == 1 for row in build("resnet12", width=1e-3).table() if row.kind == "Conv2d"
+    )  # at least one
 
 
 def test_dropout_is_an_option():
@@ -91,7 +118,11 @@ def test_a_new_row_is_enough(monkeypatch):
     model = build("tiny", 4, (6, 6, 1))
     assert model.steps == 3
     assert [(row.name, row.output_shape) for row in model.table() if row.operations] == [
-        ("conv1", (6, 6, 8)), ("conv2", (3, 3, 16)), ("linear1", (5,)), ("readout", (4,))]
+        ("conv1", (6, 6, 8)),
+        ("conv2", (3, 3, 16)),
+        ("linear1", (5,)),
+        ("readout", (4,)),
+    ]
 
 
 def test_what_describe_keeps_builds_the_same_model():
@@ -107,14 +138,17 @@ def test_images_that_are_too_small_are_refused(name, side):
     assert build(name, image_shape=(side + 1, side + 1, 3)).table()
 
 
-@pytest.mark.parametrize("arguments, says", [
-    ({"name": "vgg6"}, "there is no model 'vgg6': choose vgg5, "),
-    ({"name": "vgg5", "width": 0.0}, "width 0.0"),
-    ({"name": "vgg5", "width": float("nan")}, "width nan"),
-    ({"name": "vgg5", "hidden": 0}, "hidden 0"),
-    ({"name": "vgg5", "dropout": 1.0}, "dropout 1.0"),
-    ({"name": "vgg5", "classes": 1}, "1 classes"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"name": "vgg6"}, "there is no model 'vgg6': choose vgg5, "),
+        ({"name": "vgg5", "width": 0.0}, "width 0.0"),
+        ({"name": "vgg5", "width": float("nan")}, "width nan"),
+        ({"name": "vgg5", "hidden": 0}, "hidden 0"),
+        ({"name": "vgg5", "dropout": 1.0}, "dropout 1.0"),
+        ({"name": "vgg5", "classes": 1}, "1 classes"),
+    ],
+)
 def test_descriptions_that_make_no_sense_are_refused_in_one_sentence(arguments, says):
     with pytest.raises(MinihireError) as error:
         build(**arguments)

@@ -3,6 +3,7 @@
 The numbers are chosen so that float32 rounds nothing away before a spike is decided (weights, pixels and thresholds are
 multiples of powers of two), so spikes and logits must be equal on every backend, and gradients up to rounding.
 """
+
 import functools
 import os
 import subprocess
@@ -45,13 +46,24 @@ class Setting(NamedTuple):
         return NeuronOptions(self.reset, surrogates.triangle(GAMMA), self.reset_grad)
 
 
-SETTINGS = [Setting(model, True, steps, reset, reset_grad)
-            for model, steps in (("vgg5", 3), ("vgg11", 4), ("resnet12", 4))
-            for reset in ("immediate", "delayed") for reset_grad in (False, True)]
+SETTINGS = [
+    Setting(model, True, steps, reset, reset_grad)
+    for model, steps in (("vgg5", 3), ("vgg11", 4), ("resnet12", 4))
+    for reset in ("immediate", "delayed")
+    for reset_grad in (False, True)
+]
 SETTINGS += [Setting(model, spiking=False, steps=1) for model in ("vgg5", "vgg11", "resnet12")]
-SETTINGS += [Setting(noise=True), Setting(coding="rate", steps=4), Setting(readout="spikes"), Setting("resnet12", readout="spikes", steps=4),
-             Setting("resnet12", coding="rate", noise=True, steps=4, reset="delayed")]
-name_of = lambda s: "-".join(str(x) for x in (s.model, "snn" if s.spiking else "ann", s.reset, s.reset_grad, s.coding, s.readout, "noise" * s.noise))
+SETTINGS += [
+    Setting(noise=True),
+    Setting(coding="rate", steps=4),
+    Setting(readout="spikes"),
+    Setting("resnet12", readout="spikes", steps=4),
+    Setting("resnet12", coding="rate", noise=True, steps=4, reset="delayed"),
+]
+name_of = lambda s: "-".join(
+    str(x)
+    for x in (s.model, "snn" if s.spiking else "ann", s.reset, s.reset_grad, s.coding, s.readout, "noise" * s.noise)
+)
 
 
 def model_of(name):
@@ -70,15 +82,19 @@ def data(model, spiking, readout):
             weights[name] = rng.choice([0.5, 0.75], 1)
         else:
             spread, mean = (0.6, 0.15) if spiking else (1.2, 0.0)  # currents about as large as the thresholds; He's
-            weights[name] = np.rint((rng.standard_normal(p.shape) + mean) * spread / np.sqrt(np.prod(p.shape[:-1])) * 64) / 64
+            weights[name] = (
+                np.rint((rng.standard_normal(p.shape) + mean) * spread / np.sqrt(np.prod(p.shape[:-1])) * 64) / 64
+            )
     images, noise = rng.integers(0, 17, (BATCH, SIDE, SIDE, 3)) / 16, rng.integers(-3, 4, (BATCH, SIDE, SIDE, 3)) / 32
     return weights, images, noise, rng.integers(0, CLASSES, BATCH)
 
 
 # ---------------------------------------------------------------- the same in torch
 
-VGGS = {"vgg5": ["conv1", "A", "conv2", "conv3", "A"],
-        "vgg11": ["conv1", "A", "conv2", "conv3", "A", "conv4", "conv5", "conv6", "A", "conv7", "conv8"]}
+VGGS = {
+    "vgg5": ["conv1", "A", "conv2", "conv3", "A"],
+    "vgg11": ["conv1", "A", "conv2", "conv3", "A", "conv4", "conv5", "conv6", "A", "conv7", "conv8"],
+}
 BEFORE_A_POOL = {"vgg5": (1, 3), "vgg11": (1, 3, 6)}
 
 
@@ -114,7 +130,9 @@ class TorchNetwork:
             return out
         shape = (BATCH, *out.shape[2:], out.shape[1]) if out.ndim == 4 else tuple(out.shape)  # drawn channels last
         first = DRAWS.first * int(np.prod(shape[1:]))
-        mask = np.where(randomness.uniform(Draw(DRAWS.seed, Stream.DROPOUT, DRAWS.step, index), shape, first) < 0.2, 0, 1.25)
+        mask = np.where(
+            randomness.uniform(Draw(DRAWS.seed, Stream.DROPOUT, DRAWS.step, index), shape, first) < 0.2, 0, 1.25
+        )
         mask = self.torch.tensor(mask)
         return out * (mask.permute(0, 3, 1, 2) if out.ndim == 4 else mask)
 
@@ -201,15 +219,30 @@ def expected(setting):
 def network_of(backend, setting, **options):
     weights, *_ = data(setting.model, setting.spiking, setting.readout)
     parameters = {name: backend.asarray(w) for name, w in weights.items()}
-    return Network(model_of(setting.model), backend, parameters, setting.spiking, setting.steps, setting.coding, setting.readout,
-                   setting.options, **options)
+    return Network(
+        model_of(setting.model),
+        backend,
+        parameters,
+        setting.spiking,
+        setting.steps,
+        setting.coding,
+        setting.readout,
+        setting.options,
+        **options,
+    )
 
 
 def gradients(backend, setting, time_chunk=None, image=True, **options):
     _, images, noise, labels = data(setting.model, setting.spiking, setting.readout)
     network = network_of(backend, setting, time_chunk=time_chunk)
-    return network.gradients(backend.asarray(images), labels, image=image, noise=backend.asarray(noise) if setting.noise else None,
-                             draws=DRAWS, **options)
+    return network.gradients(
+        backend.asarray(images),
+        labels,
+        image=image,
+        noise=backend.asarray(noise) if setting.noise else None,
+        draws=DRAWS,
+        **options,
+    )
 
 
 def error(backend, got, expected):
@@ -240,7 +273,9 @@ def test_every_backend_fires_the_same_spikes(backend, exact, model):
     trains = []
     for b in (exact, backend):
         seen = {}
-        note = lambda event, layer, array, seen=seen, b=b: seen.update({layer: b.to_numpy(array)}) if event == "spikes" else None
+        note = lambda event, layer, array, seen=seen, b=b: (
+            seen.update({layer: b.to_numpy(array)}) if event == "spikes" else None
+        )
         network_of(b, Setting(model)).forward(b.asarray(data(model, True, "membrane")[1]), observe=note)
         trains.append(seen)
     assert trains[0].keys() == trains[1].keys() == {row.name for row in model_of(model).table() if row.kind == "Neuron"}
@@ -249,8 +284,17 @@ def test_every_backend_fires_the_same_spikes(backend, exact, model):
         assert 0 < spikes.mean() < 1, layer
 
 
-@pytest.mark.parametrize("setting", [Setting(steps=5), Setting(steps=5, reset="delayed", reset_grad=True), Setting(steps=5, coding="rate"),
-                                     Setting("resnet12", steps=4, reset="delayed"), Setting(steps=5, readout="spikes", noise=True)], ids=name_of)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(steps=5),
+        Setting(steps=5, reset="delayed", reset_grad=True),
+        Setting(steps=5, coding="rate"),
+        Setting("resnet12", steps=4, reset="delayed"),
+        Setting(steps=5, readout="spikes", noise=True),
+    ],
+    ids=name_of,
+)
 def test_chunks_of_time_change_nothing(backend, agrees, setting):
     """time_chunk saves memory: logits, gradients and the last state stay the same."""
     whole = gradients(backend, setting)
@@ -259,7 +303,9 @@ def test_chunks_of_time_change_nothing(backend, agrees, setting):
         np.testing.assert_array_equal(backend.to_numpy(found.logits), backend.to_numpy(whole.logits))
         assert found.weights.keys() == whole.weights.keys()
         for name, grad in whole.weights.items():
-            assert error(backend, found.weights[name], backend.to_numpy(grad)) < (1e-4 if backend.dtype == "float32" else 1e-10), name
+            assert error(backend, found.weights[name], backend.to_numpy(grad)) < (
+                1e-4 if backend.dtype == "float32" else 1e-10
+            ), name
         agrees(found.image, backend.to_numpy(whole.image))
         for name, state in whole.state.items():
             for one, other in zip(found.state[name], state, strict=True):
@@ -281,7 +327,9 @@ def test_a_static_input_is_the_same_as_repeating_it(backend):
     setting = Setting(steps=4)
     network, images = network_of(backend, setting), backend.asarray(data("vgg5", True, "membrane")[1])
     tape = Tape(backend)
-    x = ops.normalise(tape, ops.reshape(tape, Variable(images), (1, *images.shape)), network.model.mean, network.model.std)
+    x = ops.normalise(
+        tape, ops.reshape(tape, Variable(images), (1, *images.shape)), network.model.mean, network.model.std
+    )
     x = Variable(backend.repeat_time(x.value, 4))
     run = Pass(tape, {name: Variable(w) for name, w in network.parameters.items()}, True, 4)
     for layer in network.model.layers:
@@ -293,7 +341,9 @@ def test_the_membranes_may_be_carried_on(backend):
     """Two steps and two more from where they ended: together the logits of four."""
     found = [gradients(backend, Setting(reset="delayed"), steps=steps, training=False) for steps in (4, 2)]
     more = gradients(backend, Setting(reset="delayed"), steps=2, training=False, state=found[1].state)
-    np.testing.assert_array_equal(backend.to_numpy(backend.add(found[1].logits, more.logits)), backend.to_numpy(found[0].logits))
+    np.testing.assert_array_equal(
+        backend.to_numpy(backend.add(found[1].logits, more.logits)), backend.to_numpy(found[0].logits)
+    )
     for name, state in found[0].state.items():
         np.testing.assert_array_equal(backend.to_numpy(more.state[name].membrane), backend.to_numpy(state.membrane))
     fresh = gradients(backend, Setting(reset="delayed"), steps=2, training=False)
@@ -303,10 +353,14 @@ def test_the_membranes_may_be_carried_on(backend):
 def test_evaluation_has_no_dropout(backend):
     images = backend.asarray(data("vgg5", True, "membrane")[1])
     evaluated = network_of(backend, Setting()).forward(images, draws=DRAWS)
-    np.testing.assert_array_equal(backend.to_numpy(gradients(backend, Setting(), training=False).logits), backend.to_numpy(evaluated))
+    np.testing.assert_array_equal(
+        backend.to_numpy(gradients(backend, Setting(), training=False).logits), backend.to_numpy(evaluated)
+    )
     trained = backend.to_numpy(gradients(backend, Setting()).logits)
     assert (trained != backend.to_numpy(evaluated)).any()
-    np.testing.assert_array_equal(trained, backend.to_numpy(gradients(backend, Setting()).logits))  # the same draws, the same masks
+    np.testing.assert_array_equal(
+        trained, backend.to_numpy(gradients(backend, Setting()).logits)
+    )  # the same draws, the same masks
 
 
 def test_a_share_of_the_batch_sees_its_own_part_of_the_masks(backend, agrees):
@@ -315,9 +369,19 @@ def test_a_share_of_the_batch_sees_its_own_part_of_the_masks(backend, agrees):
         _, images, _, labels = data("vgg5", True, "membrane")
         network = network_of(backend, setting)
         whole = network.gradients(backend.asarray(images), labels, draws=DRAWS, image=True)
-        parts = [network.gradients(backend.asarray(images[i : i + 1]), labels[i : i + 1], draws=DRAWS._replace(first=DRAWS.first + i),
-                                   image=True, scale=1 / BATCH) for i in range(BATCH)]
-        np.testing.assert_array_equal(np.concatenate([backend.to_numpy(p.logits) for p in parts]), backend.to_numpy(whole.logits))
+        parts = [
+            network.gradients(
+                backend.asarray(images[i : i + 1]),
+                labels[i : i + 1],
+                draws=DRAWS._replace(first=DRAWS.first + i),
+                image=True,
+                scale=1 / BATCH,
+            )
+            for i in range(BATCH)
+        ]
+        np.testing.assert_array_equal(
+            np.concatenate([backend.to_numpy(p.logits) for p in parts]), backend.to_numpy(whole.logits)
+        )
         for name, grad in whole.weights.items():
             total = functools.reduce(backend.add, [p.weights[name] for p in parts])
             assert error(backend, total, backend.to_numpy(grad)) < (1e-4 if backend.dtype == "float32" else 1e-10), name
@@ -329,8 +393,13 @@ def test_rate_coding_is_drawn_anew_at_every_step(backend):
     images = np.full((BATCH, SIDE, SIDE, 3), 0.25)
     images[1] = 0.75
     network = network_of(backend, Setting(coding="rate", steps=40))
-    network.forward(backend.asarray(images), draws=DRAWS,
-                    observe=lambda event, layer, x: seen.append(backend.to_numpy(x)) if (event, layer) == ("input", "conv1") else None)
+    network.forward(
+        backend.asarray(images),
+        draws=DRAWS,
+        observe=lambda event, layer, x: (
+            seen.append(backend.to_numpy(x)) if (event, layer) == ("input", "conv1") else None
+        ),
+    )
     spikes = np.concatenate(seen)
     assert spikes.shape == (40, BATCH, SIDE, SIDE, 3) and set(np.unique(spikes)) == {0, 1}
     assert abs(spikes[:, 0].mean() - 0.25) < 0.02 and abs(spikes[:, 1].mean() - 0.75) < 0.02
@@ -361,7 +430,9 @@ def test_an_attacker_may_bring_a_surrogate(backend):
 
 def test_an_ann_has_one_step_however_many_are_given(exact):
     weights, images, _, labels = data("vgg5", False, "membrane")
-    one, many = (Network(model_of("vgg5"), exact, weights, steps=steps, time_chunk=chunk) for steps, chunk in ((1, None), (6, 2)))
+    one, many = (
+        Network(model_of("vgg5"), exact, weights, steps=steps, time_chunk=chunk) for steps, chunk in ((1, None), (6, 2))
+    )
     np.testing.assert_array_equal(one.forward(images), many.forward(images))
     np.testing.assert_array_equal(one.gradients(images, labels).logits, many.gradients(images, labels).logits)
 
@@ -382,7 +453,9 @@ def test_weights_of_another_network_are_refused(exact):
     weights, *_ = data("vgg5", True, "membrane")
     with pytest.raises(MinihireError, match=r"do not fit vgg5: linear1.weight is None, expected \(128, 16\)"):
         Network(model_of("vgg5"), exact, {name: w for name, w in weights.items() if name != "linear1.weight"}, True)
-    with pytest.raises(MinihireError, match=r"do not fit vgg5: conv2.weight is \(3, 3, 4, 9\), expected \(3, 3, 4, 8\)"):
+    with pytest.raises(
+        MinihireError, match=r"do not fit vgg5: conv2.weight is \(3, 3, 4, 9\), expected \(3, 3, 4, 8\)"
+    ):
         Network(model_of("vgg5"), exact, {**weights, "conv2.weight": np.zeros((3, 3, 4, 9))}, True)
     with pytest.raises(MinihireError, match=r"neuron1.leak is \(1,\), expected None"):
         Network(model_of("vgg5"), exact, weights, spiking=False)  # an SNN's weights in an ANN
@@ -408,7 +481,9 @@ def test_no_steps_are_refused(exact, steps):
 def test_fresh_weights_follow_the_seed_and_the_layer(backend):
     model = build("vgg5", CLASSES, (SIDE, SIDE, 3), width=0.5, hidden=64)
     one, same, other = (initialise(model, backend, seed, spiking=True) for seed in (1, 1, 2))
-    assert {name: tuple(a.shape) for name, a in one.items()} == {name: p.shape for name, p in model.parameters(True).items()}
+    assert {name: tuple(a.shape) for name, a in one.items()} == {
+        name: p.shape for name, p in model.parameters(True).items()
+    }
     for name, array in one.items():
         values = backend.to_numpy(array)
         np.testing.assert_array_equal(values, backend.to_numpy(same[name]))
@@ -449,7 +524,9 @@ def test_one_two_and_four_threads_give_the_same_bits():
     """Forward pass and every gradient, for several seeds, at a size at which all threads have work."""
     pytest.importorskip("numba")
     environment = {**os.environ, "NUMBA_NUM_THREADS": "4"}
-    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     by_seed = {}
     for line in done.stdout.split("\n")[:-1]:

@@ -3,12 +3,18 @@
 Exact numbers are small multiples of powers of two, which float32 adds and multiplies without rounding: there a backend
 must equal the reference to the bit, whatever its order of summation.
 """
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-small = {"steps": st.integers(1, 3), "batch": st.integers(1, 3), "height": st.integers(1, 7), "width": st.integers(1, 7)}
+small = {
+    "steps": st.integers(1, 3),
+    "batch": st.integers(1, 3),
+    "height": st.integers(1, 7),
+    "width": st.integers(1, 7),
+}
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -43,19 +49,39 @@ def plain_convolution(x, weight, stride, padding):
     return out
 
 
-@given(channels=st.integers(1, 3), features=st.integers(1, 3), size=st.sampled_from([1, 3]), stride=st.sampled_from([1, 2]), seed=seeds, **small)
-def test_conv2d_and_its_adjoints(exact, check_gradient, steps, batch, height, width, channels, features, size, stride, seed):
+@given(
+    channels=st.integers(1, 3),
+    features=st.integers(1, 3),
+    size=st.sampled_from([1, 3]),
+    stride=st.sampled_from([1, 2]),
+    seed=seeds,
+    **small,
+)
+def test_conv2d_and_its_adjoints(
+    exact, check_gradient, steps, batch, height, width, channels, features, size, stride, seed
+):
     rng = np.random.default_rng(seed)
-    x, w = rng.standard_normal((steps, batch, height, width, channels)), rng.standard_normal((size, size, channels, features))
+    x, w = (
+        rng.standard_normal((steps, batch, height, width, channels)),
+        rng.standard_normal((size, size, channels, features)),
+    )
     out = exact.conv2d(x, w, stride, size // 2)
     np.testing.assert_allclose(out, plain_convolution(x, w, stride, size // 2), rtol=1e-12, atol=1e-13)
     v = rng.standard_normal(out.shape)
-    grads = (exact.conv2d_input_gradient(v, w, x.shape, stride, size // 2), exact.conv2d_weight_gradient(v, x, size, stride, size // 2))
+    grads = (
+        exact.conv2d_input_gradient(v, w, x.shape, stride, size // 2),
+        exact.conv2d_weight_gradient(v, x, size, stride, size // 2),
+    )
     check_gradient(lambda x, w: np.vdot(v, exact.conv2d(x, w, stride, size // 2)), (x, w), grads, seed)
 
 
 CONVOLUTIONS = [  # T, B, H, W, C_in, C_out
-    (1, 1, 1, 1, 1, 1), (1, 1, 7, 5, 3, 4), (3, 2, 5, 5, 1, 7), (2, 1, 17, 19, 2, 3), (5, 3, 4, 4, 5, 1), (4, 9, 2, 3, 4, 2),
+    (1, 1, 1, 1, 1, 1),
+    (1, 1, 7, 5, 3, 4),
+    (3, 2, 5, 5, 1, 7),
+    (2, 1, 17, 19, 2, 3),
+    (5, 3, 4, 4, 5, 1),
+    (4, 9, 2, 3, 4, 2),
 ]
 
 
@@ -69,25 +95,41 @@ def test_conv2d_equals_the_reference_exactly(backend, exact, shape, size, stride
     grad = dyadic(rng, out.shape)
     x_here, w_here, grad_here = arrays(backend, x, w, grad)
     equal(backend, backend.conv2d(x_here, w_here, stride, size // 2), out)
-    equal(backend, backend.conv2d_input_gradient(grad_here, w_here, tuple(x_shape), stride, size // 2),
-          exact.conv2d_input_gradient(grad, w, x.shape, stride, size // 2))
-    equal(backend, backend.conv2d_weight_gradient(grad_here, x_here, size, stride, size // 2),
-          exact.conv2d_weight_gradient(grad, x, size, stride, size // 2))
+    equal(
+        backend,
+        backend.conv2d_input_gradient(grad_here, w_here, tuple(x_shape), stride, size // 2),
+        exact.conv2d_input_gradient(grad, w, x.shape, stride, size // 2),
+    )
+    equal(
+        backend,
+        backend.conv2d_weight_gradient(grad_here, x_here, size, stride, size // 2),
+        exact.conv2d_weight_gradient(grad, x, size, stride, size // 2),
+    )
 
 
-@given(steps=st.integers(1, 3), batch=st.integers(1, 4), inputs=st.integers(1, 6), outputs=st.integers(1, 6), seed=seeds)
+@given(
+    steps=st.integers(1, 3), batch=st.integers(1, 4), inputs=st.integers(1, 6), outputs=st.integers(1, 6), seed=seeds
+)
 def test_linear_and_its_adjoints(exact, check_gradient, steps, batch, inputs, outputs, seed):
     rng = np.random.default_rng(seed)
-    x, w, v = (rng.standard_normal(shape) for shape in ((steps, batch, inputs), (inputs, outputs), (steps, batch, outputs)))
+    x, w, v = (
+        rng.standard_normal(shape) for shape in ((steps, batch, inputs), (inputs, outputs), (steps, batch, outputs))
+    )
     np.testing.assert_allclose(exact.linear(x, w), np.einsum("tbi,io->tbo", x, w), rtol=1e-12, atol=1e-13)
     grads = exact.linear_input_gradient(v, w), exact.linear_weight_gradient(v, x)
     check_gradient(lambda x, w: np.vdot(v, exact.linear(x, w)), (x, w), grads, seed)
 
 
-@pytest.mark.parametrize("steps, batch, inputs, outputs", [(1, 1, 1, 1), (1, 33, 7, 3), (3, 11, 257, 5), (2, 1, 513, 301)])
+@pytest.mark.parametrize(
+    "steps, batch, inputs, outputs", [(1, 1, 1, 1), (1, 33, 7, 3), (3, 11, 257, 5), (2, 1, 513, 301)]
+)
 def test_linear_equals_the_reference_exactly(backend, exact, steps, batch, inputs, outputs):
     rng = np.random.default_rng(inputs)
-    x, w, grad = dyadic(rng, (steps, batch, inputs)), dyadic(rng, (inputs, outputs)), dyadic(rng, (steps, batch, outputs))
+    x, w, grad = (
+        dyadic(rng, (steps, batch, inputs)),
+        dyadic(rng, (inputs, outputs)),
+        dyadic(rng, (steps, batch, outputs)),
+    )
     x_here, w_here, grad_here = arrays(backend, x, w, grad)
     equal(backend, backend.linear(x_here, w_here), exact.linear(x, w))
     equal(backend, backend.linear_input_gradient(grad_here, w_here), exact.linear_input_gradient(grad, w))
@@ -98,10 +140,16 @@ def test_linear_equals_the_reference_exactly(backend, exact, steps, batch, input
 def test_products_of_arbitrary_numbers_agree(backend, exact, agrees, seed):
     """Where float32 rounds, so do the orders of summation; the error stays below 1e-5 of the norm."""
     rng = np.random.default_rng(seed)
-    x, w, v = rng.standard_normal((2, 2, 6, 5, 3)), rng.standard_normal((3, 3, 3, 4)), rng.standard_normal((2, 2, 6, 5, 4))
+    x, w, v = (
+        rng.standard_normal((2, 2, 6, 5, 3)),
+        rng.standard_normal((3, 3, 3, 4)),
+        rng.standard_normal((2, 2, 6, 5, 4)),
+    )
     x_here, w_here, v_here = arrays(backend, x, w, v)
     agrees(backend.conv2d(x_here, w_here, 1, 1), exact.conv2d(x, w, 1, 1))
-    agrees(backend.conv2d_input_gradient(v_here, w_here, x.shape, 1, 1), exact.conv2d_input_gradient(v, w, x.shape, 1, 1))
+    agrees(
+        backend.conv2d_input_gradient(v_here, w_here, x.shape, 1, 1), exact.conv2d_input_gradient(v, w, x.shape, 1, 1)
+    )
     agrees(backend.conv2d_weight_gradient(v_here, x_here, 3, 1, 1), exact.conv2d_weight_gradient(v, x, 3, 1, 1))
 
 
@@ -117,7 +165,9 @@ def test_avg_pool_and_its_adjoint(exact, check_gradient, steps, batch, height, w
     rows, columns = (height + 1) // 2, (width + 1) // 2
     assert out.shape == (steps, batch, rows, columns, channels)
     for i, j in np.ndindex(rows, columns):
-        np.testing.assert_allclose(out[:, :, i, j], x[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean(axis=(2, 3)), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            out[:, :, i, j], x[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean(axis=(2, 3)), rtol=1e-12, atol=1e-14
+        )
     v = rng.standard_normal(out.shape)
     grad = exact.avg_pool_gradient(v, x.shape)
     check_gradient(lambda x: np.vdot(v, exact.avg_pool(x)), (x,), (grad,), seed)
@@ -192,7 +242,9 @@ def test_pointwise_adjoints(exact, check_gradient, seed, masked):
     scale, shift = tuple(rng.uniform(1, 4, 2)), tuple(rng.standard_normal(2))
     check_gradient(lambda x: np.vdot(v, exact.relu(x, mask)), (x,), (exact.relu_gradient(v, x, mask),), seed)
     check_gradient(lambda x: np.vdot(v, exact.clip(x, 0.0, 1.0)), (x,), (exact.clip_gradient(v, x, 0.0, 1.0),), seed)
-    check_gradient(lambda x: np.vdot(v, exact.scale_shift(x, scale, shift)), (x,), (exact.scale_shift(v, scale, (0.0, 0.0)),), seed)
+    check_gradient(
+        lambda x: np.vdot(v, exact.scale_shift(x, scale, shift)), (x,), (exact.scale_shift(v, scale, (0.0, 0.0)),), seed
+    )
 
 
 def test_clip_lets_the_gradient_pass_at_both_ends(backend):
@@ -289,7 +341,9 @@ def torch_walk(optimiser, start, grads, low, high):
 @pytest.mark.parametrize("momentum, decay", [(0.0, 0.0), (0.9, 0.0), (0.9, 5e-2)])
 def test_sgd_takes_torch_s_steps(backend, agrees, momentum, decay, low, high):
     start, grads = walk()
-    expected = torch_walk(lambda torch, p: torch.optim.SGD([p], 0.05, momentum, weight_decay=decay), start, grads, low, high)
+    expected = torch_walk(
+        lambda torch, p: torch.optim.SGD([p], 0.05, momentum, weight_decay=decay), start, grads, low, high
+    )
     parameter, velocity = backend.asarray(start.copy()), backend.zeros(start.shape)
     for grad in grads:
         backend.sgd_step(parameter, backend.asarray(grad), velocity, 0.05, momentum, decay, low, high)
@@ -301,11 +355,15 @@ def test_sgd_takes_torch_s_steps(backend, agrees, momentum, decay, low, high):
 def test_adam_takes_torch_s_steps(backend, agrees, amsgrad, low, high):
     start, grads = walk()
     grads[10:] *= 0.1  # the second moment falls, so that AMSGrad differs
-    expected = torch_walk(lambda torch, p: torch.optim.Adam([p], 0.02, (0.9, 0.99), 1e-6, amsgrad=amsgrad), start, grads, low, high)
+    expected = torch_walk(
+        lambda torch, p: torch.optim.Adam([p], 0.02, (0.9, 0.99), 1e-6, amsgrad=amsgrad), start, grads, low, high
+    )
     parameter, mean, square = backend.asarray(start.copy()), backend.zeros(start.shape), backend.zeros(start.shape)
     largest = backend.zeros(start.shape) if amsgrad else None
     for step, grad in enumerate(grads, 1):
-        backend.adam_step(parameter, backend.asarray(grad), mean, square, largest, 0.02, (0.9, 0.99), 1e-6, step, low, high)
+        backend.adam_step(
+            parameter, backend.asarray(grad), mean, square, largest, 0.02, (0.9, 0.99), 1e-6, step, low, high
+        )
     agrees(parameter, expected)
 
 
@@ -349,14 +407,24 @@ def calls(backend):
 
     rng = np.random.default_rng(0)
     array = lambda *shape: backend.asarray(dyadic(rng, shape))
-    x, w, v, mask, flat = array(2, 2, 4, 4, 3), array(3, 3, 3, 5), array(2, 2, 4, 4, 5), array(2, 4, 4, 3), array(2, 3, 6)
+    x, w, v, mask, flat = (
+        array(2, 2, 4, 4, 3),
+        array(3, 3, 3, 5),
+        array(2, 2, 4, 4, 5),
+        array(2, 4, 4, 3),
+        array(2, 3, 6),
+    )
     leak, threshold = backend.asarray([0.5]), backend.asarray([1.0])
     for reset in ("immediate", "delayed"):
         _, state, _ = backend.lif_forward(x, None, leak, threshold, 2, reset=reset)
-        forward = lambda x, m, s, leak, v, mask, reset=reset, state=state: backend.lif_forward(x, type(state)(m, s), leak, v, 2, reset=reset, mask=mask)
+        forward = lambda x, m, s, leak, v, mask, reset=reset, state=state: backend.lif_forward(
+            x, type(state)(m, s), leak, v, 2, reset=reset, mask=mask
+        )
         yield "lif_forward " + reset, forward, [x, *state, leak, threshold, mask], ()
         _, _, saved = backend.lif_forward(x, state, leak, threshold, 2, reset=reset, mask=mask)
-        backward = lambda g, m, s, saved=saved, state=state: backend.lif_backward(saved, g, type(state)(m, s), triangle(), s is not None)
+        backward = lambda g, m, s, saved=saved, state=state: backend.lif_backward(
+            saved, g, type(state)(m, s), triangle(), s is not None
+        )
         yield "lif_backward " + reset, backward, [x, *state], ()
         yield "lif_rate_backward " + reset, lambda g, saved=saved: backend.lif_rate_backward(saved, g), [x], ()
     yield "rate_code", lambda x: backend.rate_code(Draw(0, Stream.RATE_CODE), x, 0, 3), [x], ()
@@ -375,12 +443,26 @@ def calls(backend):
     yield "clip", lambda x: backend.clip(x, 0.0, 1.0), [x], ()
     yield "clip_gradient", lambda g, x: backend.clip_gradient(g, x, 0.0, 1.0), [x, x], ()
     yield "scale_shift", lambda x: backend.scale_shift(x, (1.0, 2.0, 3.0), (0.0, 1.0, 2.0)), [x], ()
-    yield "sign_step", lambda x, g, c: backend.sign_step(x, g, 0.125, 0.0, 1.0, c, 0.25), [x, array(2, 2, 4, 4, 3), x], ()
+    yield (
+        "sign_step",
+        lambda x, g, c: backend.sign_step(x, g, 0.125, 0.0, 1.0, c, 0.25),
+        [x, array(2, 2, 4, 4, 3), x],
+        (),
+    )
     yield "cross_entropy", lambda z: backend.cross_entropy(z, np.array([0, 1, 2]), 1.0), [array(3, 5)], ()
-    yield "sgd_step", lambda p, g, u: backend.sgd_step(p, g, u, 0.1, 0.9, 0.1, -9.0, 9.0), [array(9), array(9), array(9)], (0, 2)
+    yield (
+        "sgd_step",
+        lambda p, g, u: backend.sgd_step(p, g, u, 0.1, 0.9, 0.1, -9.0, 9.0),
+        [array(9), array(9), array(9)],
+        (0, 2),
+    )
     square = backend.asarray(np.full(9, 0.5))
-    yield ("adam_step", lambda p, g, m, s, t: backend.adam_step(p, g, m, s, t, 0.1, (0.9, 0.99), 1e-8, 3, -9.0, 9.0),
-           [array(9), array(9), array(9), square, backend.zeros((9,))], (0, 2, 3, 4))
+    yield (
+        "adam_step",
+        lambda p, g, m, s, t: backend.adam_step(p, g, m, s, t, 0.1, (0.9, 0.99), 1e-8, 3, -9.0, 9.0),
+        [array(9), array(9), array(9), square, backend.zeros((9,))],
+        (0, 2, 3, 4),
+    )
     yield "write_rows", lambda a, v: backend.write_rows(a, 1, v), [backend.zeros((4, 3)), array(2, 3)], (0,)
 
 

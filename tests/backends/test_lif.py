@@ -3,6 +3,7 @@
 Gradients are checked with "soft" spikes: the surrogate's antiderivative in place of the step, whose finite differences
 must equal back-propagation. Random cases stay off the surrogates' kinks.
 """
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -37,26 +38,40 @@ def test_the_derivative_of_the_antiderivative_is_the_surrogate(name):
     surrogate, h = FAMILY[name], 1e-5
     points = np.linspace(-3, 3, 601) + 1e-3
     points = points[[all(abs(z - k) > 2 * h for k in kinks(surrogate)) for z in points]]
-    slope = (surrogates.antiderivative(surrogate, points + h) - surrogates.antiderivative(surrogate, points - h)) / (2 * h)
+    slope = (surrogates.antiderivative(surrogate, points + h) - surrogates.antiderivative(surrogate, points - h)) / (
+        2 * h
+    )
     np.testing.assert_allclose(slope, surrogates.derivative(surrogate, points), rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("name, at_zero, elsewhere", [
-    ("triangle", 0.3, {0.5: 0.15, -0.5: 0.15, 1.0: 0, -1.5: 0}),
-    ("wide triangle", 0.5, {1.0: 0.25, -2.0: 0}),
-    ("unit triangle", 2.0, {0.25: 1.0, -0.5: 0}),
-    ("exponential", 1.0, {2.0: np.exp(-3), -2.0: np.exp(-3)}),
-    ("rectangle", 4 / 3, {0.37: 4 / 3, 0.38: 0, -0.38: 0}),
-    ("arctan", 1.0, {1 / np.pi: 0.5, -1 / np.pi: 0.5}),
-    ("straight through", 1.0, {5.0: 1.0}),
-])
+@pytest.mark.parametrize(
+    "name, at_zero, elsewhere",
+    [
+        ("triangle", 0.3, {0.5: 0.15, -0.5: 0.15, 1.0: 0, -1.5: 0}),
+        ("wide triangle", 0.5, {1.0: 0.25, -2.0: 0}),
+        ("unit triangle", 2.0, {0.25: 1.0, -0.5: 0}),
+        ("exponential", 1.0, {2.0: np.exp(-3), -2.0: np.exp(-3)}),
+        ("rectangle", 4 / 3, {0.37: 4 / 3, 0.38: 0, -0.38: 0}),
+        ("arctan", 1.0, {1 / np.pi: 0.5, -1 / np.pi: 0.5}),
+        ("straight through", 1.0, {5.0: 1.0}),
+    ],
+)
 def test_surrogates_have_the_values_of_their_formulas(name, at_zero, elsewhere):
     values = surrogates.derivative(FAMILY[name], np.array([0.0, *elsewhere]))
     np.testing.assert_allclose(values, [at_zero, *elsewhere.values()], rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("surrogate", [surrogates.unit_triangle(0.25), surrogates.unit_triangle(3.0), surrogates.rectangle(),
-                                       surrogates.rectangle(0.25), surrogates.arctan(0.5), surrogates.arctan(4.0)])
+@pytest.mark.parametrize(
+    "surrogate",
+    [
+        surrogates.unit_triangle(0.25),
+        surrogates.unit_triangle(3.0),
+        surrogates.rectangle(),
+        surrogates.rectangle(0.25),
+        surrogates.arctan(0.5),
+        surrogates.arctan(4.0),
+    ],
+)
 def test_unit_area_where_it_is_claimed(surrogate):
     far = np.array([-1e9, 1e9])
     low, high = surrogates.antiderivative(surrogate, far)
@@ -74,10 +89,14 @@ def test_every_kind_but_the_rate_has_a_row_and_a_code():
 
 CURRENT = [1.0, 0.75, 0.75, 0.5, 1.0, 0.25, 4.0, 0.0, 1.5, 0.125]  # leak 0.5, threshold 1, all sums exact
 TRACE = {  # spikes, and the membrane that is handed on: u (immediate), m (delayed). Step 0 has m = v exactly: no spike.
-    "immediate": ([0, 1, 0, 0, 1, 0, 1, 1, 1, 0],
-                  [1.0, 0.25, 0.875, 0.9375, 0.46875, 0.484375, 3.2421875, 0.62109375, 0.810546875, 0.5302734375]),
-    "delayed": ([0, 1, 0, 0, 1, 0, 1, 0, 1, 0],
-                [1.0, 1.25, 0.375, 0.6875, 1.34375, -0.078125, 3.9609375, 0.98046875, 1.990234375, 0.1201171875]),
+    "immediate": (
+        [0, 1, 0, 0, 1, 0, 1, 1, 1, 0],
+        [1.0, 0.25, 0.875, 0.9375, 0.46875, 0.484375, 3.2421875, 0.62109375, 0.810546875, 0.5302734375],
+    ),
+    "delayed": (
+        [0, 1, 0, 0, 1, 0, 1, 0, 1, 0],
+        [1.0, 1.25, 0.375, 0.6875, 1.34375, -0.078125, 3.9609375, 0.98046875, 1.990234375, 0.1201171875],
+    ),
 }
 
 
@@ -89,7 +108,9 @@ def sums_agree(backend, got, expected, grad_current):
     """∂λ and ∂v are sums over all neurons that may cancel, so their error is measured by what was summed."""
     assert got.shape == (1,)
     got, expected, terms = (np.asarray(backend.to_numpy(x), np.float64) for x in (got, expected, grad_current))
-    assert abs(got - expected)[0] <= (1e-5 if backend.dtype == "float32" else 1e-11) * (abs(expected[0]) + np.abs(terms).sum())
+    assert abs(got - expected)[0] <= (1e-5 if backend.dtype == "float32" else 1e-11) * (
+        abs(expected[0]) + np.abs(terms).sum()
+    )
 
 
 @pytest.mark.parametrize("reset", RESETS)
@@ -102,7 +123,9 @@ def test_ten_steps_by_hand(backend, reset):
     assert backend.to_numpy(end.membrane).ravel().tolist() == membranes[-1:]
     state = None
     for t in range(10):
-        fired, state, _ = backend.lif_forward(backend.rows(current, t, t + 1), state, scalar(backend, 0.5), scalar(backend, 1), 1, reset=reset)
+        fired, state, _ = backend.lif_forward(
+            backend.rows(current, t, t + 1), state, scalar(backend, 0.5), scalar(backend, 1), 1, reset=reset
+        )
         assert backend.to_numpy(fired).item() == spikes[t]
         assert backend.to_numpy(state.membrane).item() == membranes[t]
         if reset == "delayed":
@@ -115,16 +138,26 @@ def test_ten_steps_by_hand(backend, reset):
 @pytest.mark.parametrize("reset", RESETS)
 def test_a_neuron_at_its_threshold_does_not_fire_and_one_just_above_does(backend, threshold, reset):
     v = backend.to_numpy(scalar(backend, threshold))
-    current = np.stack([v, np.nextafter(v, v.dtype.type(9)), np.nextafter(v, v.dtype.type(-9))], axis=1)[None]  # [1, 1, 3]
-    spikes, _, _ = backend.lif_forward(backend.asarray(current), None, scalar(backend, 1), backend.asarray(v), 1, reset=reset)
+    current = np.stack([v, np.nextafter(v, v.dtype.type(9)), np.nextafter(v, v.dtype.type(-9))], axis=1)[
+        None
+    ]  # [1, 1, 3]
+    spikes, _, _ = backend.lif_forward(
+        backend.asarray(current), None, scalar(backend, 1), backend.asarray(v), 1, reset=reset
+    )
     assert backend.to_numpy(spikes).ravel().tolist() == [0, 1, 0]
 
 
 def test_without_a_leak_the_two_resets_fire_alike(backend):
     """λ = 1: an immediate and a delayed reset are one neuron, seen before or after the subtraction."""
     current = np.random.default_rng(0).integers(-8, 24, (9, 2, 11)) / 16
-    trains = [backend.to_numpy(backend.lif_forward(backend.asarray(current), None, scalar(backend, 1), scalar(backend, 0.75), 9, reset=reset)[0])
-              for reset in RESETS]
+    trains = [
+        backend.to_numpy(
+            backend.lif_forward(
+                backend.asarray(current), None, scalar(backend, 1), scalar(backend, 0.75), 9, reset=reset
+            )[0]
+        )
+        for reset in RESETS
+    ]
     np.testing.assert_array_equal(*trains)
     assert 0 < trains[0].mean() < 1
 
@@ -135,9 +168,17 @@ def test_without_a_leak_the_two_resets_fire_alike(backend):
 class Case:
     """A random layer with a linear read-out of all that it returns, so that its gradient has every path in it."""
 
-    def __init__(self, backend, surrogate, reset, reset_grad, steps, batch, features, static, with_state, with_mask, seed):
+    def __init__(
+        self, backend, surrogate, reset, reset_grad, steps, batch, features, static, with_state, with_mask, seed
+    ):
         rng = np.random.default_rng(seed)
-        self.backend, self.surrogate, self.reset, self.reset_grad, self.steps = backend, surrogate, reset, reset_grad, steps
+        self.backend, self.surrogate, self.reset, self.reset_grad, self.steps = (
+            backend,
+            surrogate,
+            reset,
+            reset_grad,
+            steps,
+        )
         shape = (batch, features)
         self.current = rng.uniform(-0.5, 2.0, (1 if static else steps, *shape))
         self.leak, self.threshold = rng.uniform(0.3, 1.0, 1), rng.uniform(0.6, 1.6, 1)
@@ -155,8 +196,16 @@ class Case:
         return None if membrane is None else NeuronState(membrane, spikes)
 
     def forward(self, current, leak, threshold, membrane, spikes):
-        return self.backend.lif_forward(current, self.start(membrane, spikes), leak, threshold, self.steps, reset=self.reset,
-                                        mask=self.mask, soft=self.surrogate)
+        return self.backend.lif_forward(
+            current,
+            self.start(membrane, spikes),
+            leak,
+            threshold,
+            self.steps,
+            reset=self.reset,
+            mask=self.mask,
+            soft=self.surrogate,
+        )
 
     def loss(self, *arguments):
         """What the kernel computes, read out linearly."""
@@ -184,7 +233,8 @@ class Case:
         """(∂current, ∂leak, ∂threshold, ∂membrane, ∂spikes) by the kernel, and what it saved."""
         _, _, saved = self.forward(*self.arguments())
         current, start, leak, threshold = self.backend.lif_backward(
-            saved, self.out, NeuronState(self.end, self.end_spikes), self.surrogate, self.reset_grad)
+            saved, self.out, NeuronState(self.end, self.end_spikes), self.surrogate, self.reset_grad
+        )
         spikes = start.spikes if self.spikes is not None else None
         return (current, leak, threshold, start.membrane if self.membrane is not None else None, spikes), saved
 
@@ -193,8 +243,15 @@ class Case:
         return all(np.abs(z - k).min() > 1e-3 for k in kinks(self.surrogate))
 
 
-cases = {"steps": st.integers(1, 5), "batch": st.integers(1, 3), "features": st.integers(1, 4), "static": st.booleans(),
-         "with_state": st.booleans(), "with_mask": st.booleans(), "seed": st.integers(0, 2**32 - 1)}
+cases = {
+    "steps": st.integers(1, 5),
+    "batch": st.integers(1, 3),
+    "features": st.integers(1, 4),
+    "static": st.booleans(),
+    "with_state": st.booleans(),
+    "with_mask": st.booleans(),
+    "seed": st.integers(0, 2**32 - 1),
+}
 
 
 @pytest.mark.parametrize("reset_grad", [False, True])
@@ -217,8 +274,15 @@ def test_back_propagation_equals_finite_differences(exact, check_gradient, reset
 @pytest.mark.parametrize("reset_grad", [False, True])
 @pytest.mark.parametrize("reset", RESETS)
 @settings(max_examples=10)
-@given(surrogate=st.sampled_from(list(FAMILY.values())), cut=st.integers(1, 4), seed=st.integers(0, 2**32 - 1), masked=st.booleans())
-def test_chunks_of_time_give_the_gradients_of_the_whole(backend, agrees, reset, reset_grad, surrogate, cut, seed, masked):
+@given(
+    surrogate=st.sampled_from(list(FAMILY.values())),
+    cut=st.integers(1, 4),
+    seed=st.integers(0, 2**32 - 1),
+    masked=st.booleans(),
+)
+def test_chunks_of_time_give_the_gradients_of_the_whole(
+    backend, agrees, reset, reset_grad, surrogate, cut, seed, masked
+):
     """Forward: equal to the bit. Backward: the state's gradient takes the place of the steps to come."""
     rng, steps, shape = np.random.default_rng(seed), 5, (2, 3)
     current = backend.asarray(rng.integers(-8, 32, (steps, *shape)) / 16)
@@ -227,13 +291,22 @@ def test_chunks_of_time_give_the_gradients_of_the_whole(backend, agrees, reset, 
     grad = backend.asarray(rng.integers(-16, 16, (steps, *shape)) / 8)
     whole, end, saved = backend.lif_forward(current, None, leak, v, steps, reset=reset, mask=mask)
     expected = backend.lif_backward(saved, grad, None, surrogate, reset_grad)
-    first, middle, saved1 = backend.lif_forward(backend.rows(current, 0, cut), None, leak, v, cut, reset=reset, mask=mask)
-    second, end2, saved2 = backend.lif_forward(backend.rows(current, cut, steps), middle, leak, v, steps - cut, reset=reset, mask=mask)
-    np.testing.assert_array_equal(backend.to_numpy(whole), np.concatenate([backend.to_numpy(first), backend.to_numpy(second)]))
+    first, middle, saved1 = backend.lif_forward(
+        backend.rows(current, 0, cut), None, leak, v, cut, reset=reset, mask=mask
+    )
+    second, end2, saved2 = backend.lif_forward(
+        backend.rows(current, cut, steps), middle, leak, v, steps - cut, reset=reset, mask=mask
+    )
+    np.testing.assert_array_equal(
+        backend.to_numpy(whole), np.concatenate([backend.to_numpy(first), backend.to_numpy(second)])
+    )
     np.testing.assert_array_equal(backend.to_numpy(end.membrane), backend.to_numpy(end2.membrane))
     late = backend.lif_backward(saved2, backend.rows(grad, cut, steps), None, surrogate, reset_grad)
     early = backend.lif_backward(saved1, backend.rows(grad, 0, cut), late[1], surrogate, reset_grad)
-    agrees(backend.asarray(np.concatenate([backend.to_numpy(early[0]), backend.to_numpy(late[0])])), backend.to_numpy(expected[0]))
+    agrees(
+        backend.asarray(np.concatenate([backend.to_numpy(early[0]), backend.to_numpy(late[0])])),
+        backend.to_numpy(expected[0]),
+    )
     for i in (2, 3):
         sums_agree(backend, backend.add(early[i], late[i]), expected[i], expected[0])
 
@@ -251,8 +324,10 @@ def test_the_rate_gradient_is_the_derivative_of_its_ramp(backend, agrees, reset,
     grad, mask = rng.standard_normal((steps, *shape)), np.where(rng.uniform(size=shape) < 0.3, 0, 1.25)
     start = None
     if with_state:
-        start = NeuronState(backend.asarray(rng.integers(-8, 24, shape) / 16),
-                            backend.asarray(rng.integers(0, 2, shape)) if reset == "delayed" else None)
+        start = NeuronState(
+            backend.asarray(rng.integers(-8, 24, shape) / 16),
+            backend.asarray(rng.integers(0, 2, shape)) if reset == "delayed" else None,
+        )
 
     def loss(i):
         mean = np.broadcast_to(i, (steps, *shape)).mean(axis=0)
@@ -265,36 +340,56 @@ def test_the_rate_gradient_is_the_derivative_of_its_ramp(backend, agrees, reset,
             moved[index] += sign * h
             numerical[index] += sign * loss(moved) / (2 * h)
     assert 0 < np.count_nonzero(numerical) < numerical.size * 0.7  # inside the ramp and outside
-    _, _, saved = backend.lif_forward(backend.asarray(current), start, scalar(backend, lam), scalar(backend, v), steps, reset=reset,
-                                      mask=backend.asarray(mask))
-    agrees(backend.lif_rate_backward(saved, backend.asarray(grad)), numerical, 1e-5 if backend.dtype == "float32" else 1e-9)
+    _, _, saved = backend.lif_forward(
+        backend.asarray(current),
+        start,
+        scalar(backend, lam),
+        scalar(backend, v),
+        steps,
+        reset=reset,
+        mask=backend.asarray(mask),
+    )
+    agrees(
+        backend.lif_rate_backward(saved, backend.asarray(grad)), numerical, 1e-5 if backend.dtype == "float32" else 1e-9
+    )
 
 
 # ---------------------------------------------------------------- every backend against the reference
 
 
 @pytest.mark.parametrize("steps, batch, features", [(1, 1, 1), (1, 3, 683), (5, 2, 1025), (8, 1, 4097)])
-@pytest.mark.parametrize("reset, reset_grad", [("immediate", False), ("immediate", True), ("delayed", False), ("delayed", True)])
+@pytest.mark.parametrize(
+    "reset, reset_grad", [("immediate", False), ("immediate", True), ("delayed", False), ("delayed", True)]
+)
 @pytest.mark.parametrize("extras", ["plain", "static mask", "state", "static state mask"])
-def test_equals_the_reference_on_exact_numbers(backend, exact, agrees, steps, batch, features, reset, reset_grad, extras):
+def test_equals_the_reference_on_exact_numbers(
+    backend, exact, agrees, steps, batch, features, reset, reset_grad, extras
+):
     """Multiples of powers of two, so that float32 rounds nothing away: equal spikes and states, gradients within 1e-5."""
     if backend is exact:
         pytest.skip("the reference itself")
     rng, shape = np.random.default_rng(features), (batch, features)
     arrays = {
         "current": rng.integers(-12, 32, (1 if "static" in extras else steps, *shape)) / 16,
-        "leak": np.array([0.5]), "threshold": np.array([0.5]),
-        "membrane": rng.integers(-8, 24, shape) / 16, "spikes": rng.integers(0, 2, shape).astype(float),
+        "leak": np.array([0.5]),
+        "threshold": np.array([0.5]),
+        "membrane": rng.integers(-8, 24, shape) / 16,
+        "spikes": rng.integers(0, 2, shape).astype(float),
         "mask": np.where(rng.uniform(size=shape) < 0.25, 0, 1.25) if "mask" in extras else None,
-        "grad": rng.integers(-16, 17, (steps, *shape)) / 8, "grad_end": rng.integers(-8, 9, shape) / 8,
+        "grad": rng.integers(-16, 17, (steps, *shape)) / 8,
+        "grad_end": rng.integers(-8, 9, shape) / 8,
     }
     results = []
     for b in (exact, backend):
         a = {name: None if x is None else b.asarray(x) for name, x in arrays.items()}
         delayed = reset == "delayed"
         start = NeuronState(a["membrane"], a["spikes"] if delayed else None) if "state" in extras else None
-        spikes, end, saved = b.lif_forward(a["current"], start, a["leak"], a["threshold"], steps, reset=reset, mask=a["mask"])
-        grad_end = NeuronState(a["grad_end"], a["grad_end"] if delayed and reset_grad else None) if "state" in extras else None
+        spikes, end, saved = b.lif_forward(
+            a["current"], start, a["leak"], a["threshold"], steps, reset=reset, mask=a["mask"]
+        )
+        grad_end = (
+            NeuronState(a["grad_end"], a["grad_end"] if delayed and reset_grad else None) if "state" in extras else None
+        )
         found = [b.lif_backward(saved, a["grad"], grad_end, s, reset_grad) for s in FAMILY.values()]
         results.append(([spikes, *end], found, b.lif_rate_backward(saved, a["grad"])))
     (forward, gradients, rate), (forward_here, gradients_here, rate_here) = results
@@ -327,9 +422,13 @@ def test_a_spikeless_gradient_leaves_only_the_state_s(backend):
 def test_a_delayed_start_without_spikes_is_one_that_has_not_fired(backend, agrees):
     """The forward pass takes a NeuronState of a membrane alone; so does the backward pass."""
     rng, results = np.random.default_rng(2), []
-    current, grad, membrane = (backend.asarray(rng.integers(-8, 24, shape) / 16) for shape in ((3, 2, 5), (3, 2, 5), (2, 5)))
+    current, grad, membrane = (
+        backend.asarray(rng.integers(-8, 24, shape) / 16) for shape in ((3, 2, 5), (3, 2, 5), (2, 5))
+    )
     for spikes in (None, backend.zeros((2, 5))):
-        out, _, saved = backend.lif_forward(current, NeuronState(membrane, spikes), scalar(backend, 0.5), scalar(backend, 1), 3, reset="delayed")
+        out, _, saved = backend.lif_forward(
+            current, NeuronState(membrane, spikes), scalar(backend, 0.5), scalar(backend, 1), 3, reset="delayed"
+        )
         into, start, leak, threshold = backend.lif_backward(saved, grad, None, surrogates.triangle())
         results.append([out, into, start.membrane, leak, threshold, backend.lif_rate_backward(saved, grad)])
     for one, other in zip(*results, strict=True):

@@ -1,4 +1,5 @@
 """Philox and every draw: known answers, equality to the bit on every backend, independence of how a draw is sliced."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,11 +12,21 @@ ONES = 0xFFFFFFFF
 KNOWN_ANSWERS = [  # kat_vectors of Random123: counter, key, result
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
     ((ONES,) * 4, (ONES,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-    ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
 ]
 SHAPES = [(1,), (3,), (5, 7), (2, 3, 3, 1), (4097,), (2, 4099)]
-DRAWS = [Draw(0, Stream.INIT), Draw(2**40 + 3, Stream.DROPOUT, 7, 5), Draw(ONES << 32 | ONES, Stream.SUBSET, ONES, ONES)]
-draws = st.builds(Draw, st.integers(0, 2**64 - 1), st.sampled_from(list(Stream)), st.integers(0, ONES), st.integers(0, 1000))
+DRAWS = [
+    Draw(0, Stream.INIT),
+    Draw(2**40 + 3, Stream.DROPOUT, 7, 5),
+    Draw(ONES << 32 | ONES, Stream.SUBSET, ONES, ONES),
+]
+draws = st.builds(
+    Draw, st.integers(0, 2**64 - 1), st.sampled_from(list(Stream)), st.integers(0, ONES), st.integers(0, 1000)
+)
 
 
 @pytest.mark.parametrize("counter, key, answer", KNOWN_ANSWERS)
@@ -36,8 +47,12 @@ def test_a_draw_is_philox_of_its_name_and_index():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_backend_draws_the_same_bits(backend, draw, shape):
     for first in (0, 1, 6, 4095):
-        np.testing.assert_array_equal(backend.to_numpy(backend.uniform(draw, shape, first)), randomness.uniform(draw, shape, first))
-        np.testing.assert_array_equal(backend.to_numpy(backend.normal(draw, shape, first)), randomness.normal(draw, shape, first))
+        np.testing.assert_array_equal(
+            backend.to_numpy(backend.uniform(draw, shape, first)), randomness.uniform(draw, shape, first)
+        )
+        np.testing.assert_array_equal(
+            backend.to_numpy(backend.normal(draw, shape, first)), randomness.normal(draw, shape, first)
+        )
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])
@@ -86,7 +101,10 @@ def test_rate_code_of_later_steps_continues_the_earlier_ones(backend):
 
 def test_names_that_differ_in_one_word_give_unrelated_numbers():
     base = Draw(1, Stream.NOISE, 2, 3)
-    others = [base._replace(**change) for change in ({"seed": 2}, {"seed": 1 + 2**32}, {"stream": Stream.CROP}, {"step": 3}, {"layer": 4})]
+    others = [
+        base._replace(**change)
+        for change in ({"seed": 2}, {"seed": 1 + 2**32}, {"stream": Stream.CROP}, {"step": 3}, {"layer": 4})
+    ]
     numbers = randomness.uniform(base, (4000,))
     for other in others:
         assert abs(np.corrcoef(numbers, randomness.uniform(other, (4000,)))[0, 1]) < 0.06
@@ -126,6 +144,18 @@ def test_permutation_is_one_and_differs_from_draw_to_draw(count):
 
 def test_streams_keep_their_numbers():
     """Checkpoints hold them: a renumbered stream would change every resumed run."""
-    names = ["INIT", "SPLIT", "SHUFFLE", "CROP", "FLIP", "DROPOUT", "NOISE", "RATE_CODE", "RANDOM_START", "CALIBRATION", "SUBSET"]
+    names = [
+        "INIT",
+        "SPLIT",
+        "SHUFFLE",
+        "CROP",
+        "FLIP",
+        "DROPOUT",
+        "NOISE",
+        "RATE_CODE",
+        "RANDOM_START",
+        "CALIBRATION",
+        "SUBSET",
+    ]
     assert [stream.name for stream in Stream][: len(names)] == names
     assert [int(stream) for stream in Stream][: len(names)] == list(range(len(names)))

@@ -1,4 +1,5 @@
 """Choosing a backend, the contract that every backend keeps, and the cache of compiled kernels."""
+
 import importlib
 import inspect
 import os
@@ -30,22 +31,27 @@ def numba():
 
 def fresh_process(code, **environment):
     """Run code in a new interpreter under other environment variables: its output."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
     return done.stdout.strip() + done.stderr.strip()
 
 
 # ---------------------------------------------------------------- selection
 
 
-@pytest.mark.parametrize("arguments, says", [
-    ({"name": "numpy"}, "there is no backend 'numpy': choose "),
-    ({"name": "reference", "device": "cuda:7"}, "not on 'cuda:7'"),
-    ({"name": "numba", "device": "tpu"}, "not on 'tpu'"),
-    ({"name": "reference", "dtype": "float16"}, "no dtype 'float16': choose float32 or float64"),
-    ({"name": "reference", "threads": 0}, "threads must be"),
-    ({"name": "numba", "threads": -2}, "threads must be"),
-    ({"name": "numba", "threads": 1025}, "threads must be"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"name": "numpy"}, "there is no backend 'numpy': choose "),
+        ({"name": "reference", "device": "cuda:7"}, "not on 'cuda:7'"),
+        ({"name": "numba", "device": "tpu"}, "not on 'tpu'"),
+        ({"name": "reference", "dtype": "float16"}, "no dtype 'float16': choose float32 or float64"),
+        ({"name": "reference", "threads": 0}, "threads must be"),
+        ({"name": "numba", "threads": -2}, "threads must be"),
+        ({"name": "numba", "threads": 1025}, "threads must be"),
+    ],
+)
 def test_what_cannot_be_had_is_refused_in_one_sentence(arguments, says):
     with pytest.raises(BackendError) as error:
         get_backend(**arguments)
@@ -56,7 +62,8 @@ def test_what_cannot_be_had_is_refused_in_one_sentence(arguments, says):
 def test_more_threads_than_numba_was_started_for_are_refused_and_leave_it_working():
     """The same kind of error, and Numba, which reads its environment again before it compiles, still compiles."""
     pytest.importorskip("numba")
-    said = fresh_process("""
+    said = fresh_process(
+        """
 import numba
 from backends import BackendError, get_backend
 get_backend("numba", threads=1).relu(get_backend("numba").zeros((1, 2, 3)))
@@ -65,8 +72,13 @@ try:
 except BackendError as error:
     print(error)
 print(numba.njit(parallel=True)(lambda n: n + 1)(1))
-""", NUMBA_NUM_THREADS="2")
-    assert said.splitlines() == ["Numba was started for at most 2 threads, not 3: set NUMBA_NUM_THREADS=3 before starting", "2"]
+""",
+        NUMBA_NUM_THREADS="2",
+    )
+    assert said.splitlines() == [
+        "Numba was started for at most 2 threads, not 3: set NUMBA_NUM_THREADS=3 before starting",
+        "2",
+    ]
 
 
 def test_threads_beyond_the_machine_s_are_refused_in_the_same_way_or_given():
@@ -91,7 +103,9 @@ print(numba.njit(parallel=True)(lambda n: n + 1)(1))
 
 def test_a_backend_whose_library_is_missing_says_what_to_install(monkeypatch):
     monkeypatch.setitem(backends.BACKENDS, "abacus", ("abacus_of_no_such_name", "Abacus", "pip install abacus"))
-    with pytest.raises(BackendError, match="abacus backend needs abacus_of_no_such_name, which is not installed: pip install abacus"):
+    with pytest.raises(
+        BackendError, match="abacus backend needs abacus_of_no_such_name, which is not installed: pip install abacus"
+    ):
         get_backend("abacus")
 
 

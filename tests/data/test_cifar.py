@@ -1,4 +1,5 @@
 """CIFAR readers, on tiny files of both layouts and, where there is one, on the real data set."""
+
 import os
 import pickle
 import time
@@ -31,7 +32,12 @@ def write_python(folder, names, key, protocol=2, count=20):
     folder.mkdir(parents=True, exist_ok=True)
     made = [records(count, 1, seed) for seed in range(len(names))]
     for name, (pixels, labels) in zip(names, made, strict=True):
-        content = {b"batch_label": name.encode(), key: labels[:, 0].tolist(), b"data": pixels, b"filenames": [b"x.png"] * count}
+        content = {
+            b"batch_label": name.encode(),
+            key: labels[:, 0].tolist(),
+            b"data": pixels,
+            b"filenames": [b"x.png"] * count,
+        }
         (folder / name).write_bytes(pickle.dumps(content, protocol=protocol))
     return np.concatenate([p for p, _ in made]), np.concatenate([labels[:, 0] for _, labels in made])
 
@@ -139,7 +145,9 @@ def test_the_largest_labels_are_right(tmp_path):
     assert cifar.read("cifar100", tmp_path)[1].labels[0] == 99
 
 
-@pytest.mark.parametrize("size, said", [(3073 * 2 + 5, "record 2 at byte offset 6146 is cut short after 5 bytes"), (0, "0 bytes")])
+@pytest.mark.parametrize(
+    "size, said", [(6151, "record 2 at byte offset 6146 is cut short after 5 bytes"), (0, "0 bytes")]
+)
 def test_a_file_cut_short_is_refused(binary10, size, said):
     os.truncate(binary10 / "test_batch.bin", size)
     assert said in refusal("cifar10", binary10)
@@ -209,5 +217,7 @@ def test_the_real_data_set():
     assert np.bincount(parts.test.labels).tolist() == [1000] * 10
     mean = (parts.train.images.mean((0, 1, 2)) * 45 + parts.heldout.images.mean((0, 1, 2)) * 5) / 50 / 255
     np.testing.assert_allclose(mean, parts.train.mean, atol=1e-4)
-    ships, deer = (parts.test.images[parts.test.labels == parts.test.classes.index(c)].mean((0, 1, 2)) for c in ("ship", "deer"))
+    ships, deer = (
+        parts.test.images[parts.test.labels == parts.test.classes.index(c)].mean((0, 1, 2)) for c in ("ship", "deer")
+    )
     assert ships[2] > ships[0] and deer[2] < deer[0]  # the sea is blue: channels are in the order red, green, blue

@@ -1,4 +1,5 @@
 """Data sets as values: checked when made, taken from, limited and split."""
+
 import numpy as np
 import pytest
 
@@ -84,7 +85,9 @@ def test_a_split_loses_and_repeats_no_image():
     train, heldout = split_training(numbered(), 7, seed=3)
     assert (len(train), len(heldout)) == (33, 7)
     assert sorted(which(train) + which(heldout)) == list(range(40))
-    assert all(label == image % 3 for part in (train, heldout) for label, image in zip(part.labels, which(part), strict=True))
+    assert all(
+        label == image % 3 for part in (train, heldout) for label, image in zip(part.labels, which(part), strict=True)
+    )
     assert which(train) != sorted(which(train))
 
 

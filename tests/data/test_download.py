@@ -1,4 +1,5 @@
 """Downloads from a server on this machine: good, damaged, cut short, hostile and absent."""
+
 import gzip
 import hashlib
 import io
@@ -52,7 +53,8 @@ def members():
         data = rng.integers(0, 256, (4, 3073), dtype=np.uint8)
         data[:, 0] %= 10
         files[f"{INSIDE}/{name}"] = data.tobytes()
-    return {**files, f"{INSIDE}/batches.meta.txt": b"\n".join(b"abcdefghij"[i : i + 1] for i in range(10)), f"{INSIDE}/readme.html": b"read me"}
+    names = "\n".join("abcdefghij").encode()
+    return {**files, f"{INSIDE}/batches.meta.txt": names, f"{INSIDE}/readme.html": b"read me"}
 
 
 def archive(files, *others):
@@ -161,7 +163,9 @@ def test_what_is_no_archive_is_refused(offer, tmp_path, data):
     assert "cifar-10-binary.tar.gz" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../evil.bin", "/tmp/../{tmp}/evil.bin", f"{INSIDE}/../../evil.bin", f"../{INSIDE}/test_batch.bin"])
+@pytest.mark.parametrize(
+    "name", ["../evil.bin", "/{tmp}/evil.bin", f"{INSIDE}/../../evil.bin", f"../{INSIDE}/test_batch.bin"]
+)
 def test_names_that_lead_elsewhere_are_not_followed(offer, tmp_path, name):
     offer(archive({name.format(tmp=tmp_path): b"evil", **members()}))
     home = tmp_path / "deep" / "home"
@@ -216,7 +220,10 @@ def test_no_network(monkeypatch, tmp_path):
     monkeypatch.setitem(SOURCES, "cifar10", replace(SOURCES["cifar10"], remotes=(remote,)))
     said = refusal(tmp_path)
     assert "refused" in said
-    assert f"get cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it in {tmp_path}" in said
+    assert (
+        f"get cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it in {tmp_path}"
+        in said
+    )
 
 
 def test_a_folder_that_cannot_be_written(offer, tmp_path):

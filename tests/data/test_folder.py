@@ -1,4 +1,5 @@
 """Folders of images: both layouts, order, sizes, and images that are none."""
+
 import numpy as np
 import pytest
 from PIL import Image

@@ -1,4 +1,5 @@
 """load(): names, defaults, limits, and the promise that held-out and test images stay what they are."""
+
 import inspect
 
 import numpy as np
@@ -89,7 +90,9 @@ def test_what_cannot_be_is_refused_in_a_sentence(name, options, said):
         load(name, **options)
 
 
-@pytest.mark.parametrize("option, count", [("train_limit", 91), ("train_limit", 0), ("test_limit", 21), ("test_limit", -1)])
+@pytest.mark.parametrize(
+    "option, count", [("train_limit", 91), ("train_limit", 0), ("test_limit", 21), ("test_limit", -1)]
+)
 def test_limits_beyond_the_files_are_refused(tmp_path, option, count):
     most = 90 if option == "train_limit" else 20
     with pytest.raises(DataError, match=f"^{count} images of cifar10 .* give 1 to {most}$"):
@@ -113,7 +116,11 @@ def test_every_error_is_one_sentence_on_one_line(tmp_path):
 
 
 def test_the_signature_that_others_rely_on():
-    assert str(inspect.signature(load)).replace("'", "").startswith(
-        "(name: str, data_dir: str | os.PathLike | None = None, *, seed: int = 0, heldout: int | None = None, "
-        "train_limit: int | None = None, test_limit: int | None = None, download: bool = False, size: int | None = None)"
+    assert (
+        str(inspect.signature(load))
+        .replace("'", "")
+        .startswith(
+            "(name: str, data_dir: str | os.PathLike | None = None, *, seed: int = 0, heldout: int | None = None, "
+            "train_limit: int | None = None, test_limit: int | None = None, download: bool = False, size: int | None = None)"
+        )
     )

@@ -1,4 +1,5 @@
 """MNIST's idx files, plain and gzipped, whole and damaged."""
+
 import gzip
 import struct
 
@@ -81,7 +82,15 @@ def test_damage_is_named(tmp_path, zipped, name, change, said):
     assert MNIST_FILES[name] in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-9], lambda data: data[:200], lambda data: b"no gzip at all", lambda data: data[:-8] + b"\0" * 8])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:-9],
+        lambda data: data[:200],
+        lambda data: b"no gzip at all",
+        lambda data: data[:-8] + b"\0" * 8,  # its checksum
+    ],
+)
 def test_a_damaged_gzip_is_refused(tmp_path, change):
     write(tmp_path, contents()[1], zipped=True)
     path = tmp_path / f"{MNIST_FILES[0]}.gz"

@@ -1,4 +1,5 @@
 """The pickle reader: arrays and containers pass, everything else is refused unrun."""
+
 import collections
 import io
 import os
@@ -55,7 +56,8 @@ def test_a_pickle_of_python_2(reading):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_come_back_as_they_were(reading, protocol, dtype, order):
     array = np.array([[1, 2, 3], [4, 5, 200]], dtype=dtype, order=order)
-    content = reading(pickle.dumps({"a": array, "n": [1, -70000, 2**40, 1.5, None, True], "t": (1, (2,)), "s": "ü"}, protocol=protocol))
+    written = {"a": array, "n": [1, -70000, 2**40, 1.5, None, True], "t": (1, (2,)), "s": "ü"}
+    content = reading(pickle.dumps(written, protocol=protocol))
     assert content["a"].dtype == array.dtype
     np.testing.assert_array_equal(content["a"], array)
     assert content["n"] == [1, -70000, 2**40, 1.5, None, True]
@@ -102,7 +104,9 @@ def test_other_names_are_refused(refusal, protocol, function, arguments):
     assert function.__name__ in refusal(pickle.dumps({"data": Calls(function, *arguments)}, protocol=protocol))
 
 
-@pytest.mark.parametrize("array", [np.array([{}], object), np.zeros(2, [("a", "u1")]), np.array(["a"]), np.zeros(2, "M8[s]")])
+@pytest.mark.parametrize(
+    "array", [np.array([{}], object), np.zeros(2, [("a", "u1")]), np.array(["a"]), np.zeros(2, "M8[s]")]
+)
 def test_arrays_of_anything_but_numbers_are_refused(refusal, array):
     assert "asks for the dtype" in refusal(pickle.dumps({"data": array}, protocol=2))
 

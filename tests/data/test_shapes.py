@@ -1,4 +1,5 @@
 """The embedded data set: the same for everyone, balanced, and told apart by form alone."""
+
 import hashlib
 
 import numpy as np
@@ -24,7 +25,18 @@ def lens(big, small, apart):
 def test_its_form():
     data = shapes.make("train", 1000)
     assert data.shape == (32, 32, 3) and data.images.dtype == np.uint8
-    assert data.classes == ("disc", "ring", "square", "frame", "triangle", "cross", "star", "bars", "crescent", "checker")
+    assert data.classes == (
+        "disc",
+        "ring",
+        "square",
+        "frame",
+        "triangle",
+        "cross",
+        "star",
+        "bars",
+        "crescent",
+        "checker",
+    )
     assert np.bincount(data.labels).tolist() == [100] * 10
 
 

@@ -1,4 +1,5 @@
 """The numerical check itself: it passes right gradients and sees wrong ones."""
+
 import numpy as np
 import pytest
 
@@ -20,7 +21,11 @@ def test_right_gradients_pass():
 
 
 @pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("wrong", [lambda g: g * 1.001, lambda g: -g, lambda g: g * 0, lambda g: g[::-1]], ids=["scaled", "sign", "zero", "order"])
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda g: g * 1.001, lambda g: -g, lambda g: g * 0, lambda g: g[::-1]],
+    ids=["scaled", "sign", "zero", "order"],
+)
 def test_wrong_ones_do_not(which, wrong):
     grads = right()
     grads[which] = wrong(grads[which])

@@ -1,4 +1,5 @@
 """Every operation's gradient, and those of chains of them, against central differences in float64."""
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -11,7 +12,13 @@ from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions, lif
 
 seeds = st.integers(0, 2**32 - 1)
-sizes = {"steps": st.integers(1, 3), "batch": st.integers(1, 3), "side": st.integers(2, 5), "channels": st.integers(1, 3), "seed": seeds}
+sizes = {
+    "steps": st.integers(1, 3),
+    "batch": st.integers(1, 3),
+    "side": st.integers(2, 5),
+    "channels": st.integers(1, 3),
+    "seed": seeds,
+}
 
 
 def run(exact, build, arrays, needs=None):
@@ -39,7 +46,9 @@ ACTIVATIONS = {  # operations of one activation [T, B, H, W, C]
     "avg_pool": ops.avg_pool,
     "relu": ops.relu,
     "clip": lambda tape, x: ops.clip(tape, x, -0.5, 0.75),
-    "normalise": lambda tape, x: ops.normalise(tape, x, (0.5, 0.25, 0.125)[: x.shape[-1]], (0.25, 2.0, 0.5)[: x.shape[-1]]),
+    "normalise": lambda tape, x: ops.normalise(
+        tape, x, (0.5, 0.25, 0.125)[: x.shape[-1]], (0.25, 2.0, 0.5)[: x.shape[-1]]
+    ),
     "reshape": lambda tape, x: ops.reshape(tape, x, (*x.shape[:2], int(np.prod(x.shape[2:])))),
     "sum_time": ops.sum_time,
     "fan-out": lambda tape, x: ops.add(tape, ops.relu(tape, x), ops.add(tape, x, ops.clip(tape, x, -0.5, 0.75))),
@@ -57,7 +66,10 @@ def test_operations_of_one_activation(exact, check_gradient, name, steps, batch,
 @given(size=st.sampled_from([1, 3]), stride=st.sampled_from([1, 2]), features=st.integers(1, 3), **sizes)
 def test_conv2d(exact, check_gradient, steps, batch, side, channels, size, stride, features, seed):
     rng = np.random.default_rng(seed)
-    arrays = [rng.standard_normal((steps, batch, side, side + 1, channels)), rng.standard_normal((size, size, channels, features))]
+    arrays = [
+        rng.standard_normal((steps, batch, side, side + 1, channels)),
+        rng.standard_normal((size, size, channels, features)),
+    ]
     check(exact, check_gradient, lambda tape, x, w: ops.conv2d(tape, x, w, stride, size // 2), arrays, seed)
 
 
@@ -65,8 +77,18 @@ def test_conv2d(exact, check_gradient, steps, batch, side, channels, size, strid
 def test_linear_and_add(exact, check_gradient, steps, batch, side, channels, features, seed):
     """x·w + y, and the weight used by two products."""
     rng = np.random.default_rng(seed)
-    arrays = [rng.standard_normal((steps, batch, side)), rng.standard_normal((side, features)), rng.standard_normal((steps, batch, side))]
-    check(exact, check_gradient, lambda tape, x, w, y: ops.add(tape, ops.linear(tape, x, w), ops.linear(tape, y, w)), arrays, seed)
+    arrays = [
+        rng.standard_normal((steps, batch, side)),
+        rng.standard_normal((side, features)),
+        rng.standard_normal((steps, batch, side)),
+    ]
+    check(
+        exact,
+        check_gradient,
+        lambda tape, x, w, y: ops.add(tape, ops.linear(tape, x, w), ops.linear(tape, y, w)),
+        arrays,
+        seed,
+    )
 
 
 @given(rate=st.sampled_from([0.2, 0.5]), **sizes)
@@ -79,12 +101,18 @@ def test_relu_with_a_dropout_mask(exact, check_gradient, steps, batch, side, cha
 
 @pytest.mark.parametrize("reset", ["immediate", "delayed"])
 @given(static=st.booleans(), with_state=st.booleans(), cut=st.integers(0, 3), **sizes)
-def test_lif_with_soft_spikes(exact, check_gradient, reset, static, with_state, cut, steps, batch, side, channels, seed):
+def test_lif_with_soft_spikes(
+    exact, check_gradient, reset, static, with_state, cut, steps, batch, side, channels, seed
+):
     """Current, leak, threshold, the state in and out; also as two chunks joined by their state on one tape."""
     rng = np.random.default_rng(seed)
     options = NeuronOptions(reset=reset, surrogate=surrogates.triangle(), reset_grad=True, soft=True)
     total, delayed = steps + cut, reset == "delayed"
-    arrays = [rng.uniform(-0.5, 2, (1 if static else total, batch, side)), rng.uniform(0.3, 1, 1), rng.uniform(0.6, 1.6, 1)]
+    arrays = [
+        rng.uniform(-0.5, 2, (1 if static else total, batch, side)),
+        rng.uniform(0.3, 1, 1),
+        rng.uniform(0.6, 1.6, 1),
+    ]
     if with_state:
         arrays += [rng.uniform(-0.5, 1, (batch, side))] + ([rng.uniform(0, 1, (batch, side))] if delayed else [])
 
@@ -99,7 +127,9 @@ def test_lif_with_soft_spikes(exact, check_gradient, reset, static, with_state, 
 
     starts = NeuronState(*arrays[3:]) if with_state else None
     for _ in range(2 if cut else 1):
-        _, starts, saved = exact.lif_forward(arrays[0], starts, arrays[1], arrays[2], total, reset=reset, soft=options.surrogate)
+        _, starts, saved = exact.lif_forward(
+            arrays[0], starts, arrays[1], arrays[2], total, reset=reset, soft=options.surrogate
+        )
         z = saved.membrane / arrays[2] - 1
         assume(min(np.abs(z - kink).min() for kink in (-1, 0, 1)) > 1e-3)
     check(exact, check_gradient, build, arrays, seed)

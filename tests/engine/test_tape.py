@@ -1,4 +1,5 @@
 """The tape: gradients add up where a variable is used twice, nothing needless is computed, memory goes as it is walked."""
+
 import gc
 import weakref
 
@@ -75,12 +76,18 @@ def test_a_missing_gradient_of_an_input_is_an_error(exact):
 
 
 def test_nothing_is_recorded_where_nothing_needs_a_gradient(exact):
-    tape, x, w = Tape(exact), variable(exact, 1, 1, 4, 4, 2, needs_grad=False), variable(exact, 3, 3, 2, 2, needs_grad=False)
+    tape, x, w = (
+        Tape(exact),
+        variable(exact, 1, 1, 4, 4, 2, needs_grad=False),
+        variable(exact, 3, 3, 2, 2, needs_grad=False),
+    )
     y = ops.relu(tape, ops.conv2d(tape, x, w))
     assert not y.needs_grad and not tape.entries
 
 
-@pytest.mark.parametrize("op, x_shape, w_shape", [(ops.conv2d, (1, 2, 4, 4, 2), (3, 3, 2, 3)), (ops.linear, (1, 2, 5), (5, 3))])
+@pytest.mark.parametrize(
+    "op, x_shape, w_shape", [(ops.conv2d, (1, 2, 4, 4, 2), (3, 3, 2, 3)), (ops.linear, (1, 2, 5), (5, 3))]
+)
 @pytest.mark.parametrize("image, weights", [(True, False), (False, True), (True, True)])
 def test_only_the_gradients_that_are_needed_are_computed(exact, op, x_shape, w_shape, image, weights):
     """An attack pays for no weight gradient, training for no gradient of the image."""
