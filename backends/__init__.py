@@ -7,6 +7,7 @@ get_backend("numba", threads=2)
 
 import importlib
 import os
+import sys
 
 from backends.interface import Backend
 
@@ -38,7 +39,7 @@ def get_backend(
         raise BackendError(f"no dtype {dtype!r}: choose float32 or float64")
     if threads is not None and not 1 <= threads <= 1024:
         raise BackendError(f"threads must be 1 … 1024, not {threads}")
-    if threads and threads > (os.cpu_count() or 1):  # Numba reads its limit once, when it is first imported
+    if threads and threads > (os.cpu_count() or 1) and "numba" not in sys.modules:  # it reads its limit on import
         os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
     module, cls, remedy = BACKENDS[name]
     try:

@@ -84,8 +84,7 @@ def lif_backward(saved: Saved, grad_spikes, grad_state, surrogate: Surrogate, re
     grad_start = NeuronState(through_leak)
     if not immediate:
         grad_start = NeuronState(through_leak, through_reset if reset_grad else None)
-        if saved.start is not None:
-            grad_threshold -= np.sum(lowered * saved.start.spikes, dtype=np.float64)
+        grad_threshold -= np.sum(lowered * _fired_before(saved), dtype=np.float64)
     if saved.static:
         grad_current = grad_current.sum(axis=0, keepdims=True)
     return grad_current, grad_start, np.array([grad_leak], m.dtype), np.array([grad_threshold], m.dtype)
@@ -105,7 +104,7 @@ def lif_rate_backward(saved: Saved, grad_spikes):
     m, lam, v = saved.membrane, saved.leak[0], saved.threshold[0]
     current = sum(m[t] - lam * _before(saved, t, v) for t in range(len(m)))
     if saved.reset == "delayed":
-        current = current + v * saved.spikes[:-1].sum(axis=0)
+        current = current + v * (saved.spikes[:-1].sum(axis=0) + _fired_before(saved))
     rate = current / len(m) / v - (1 - lam) / 2
     g = grad_spikes.sum(axis=0) if saved.mask is None else grad_spikes.sum(axis=0) * saved.mask
     every_step = np.where((rate > 0) & (rate < 1), g / (v * len(m)), 0).astype(m.dtype)
@@ -118,6 +117,11 @@ def _before(saved, t, v):
         return 0.0 if saved.start is None else saved.start.membrane
     m = saved.membrane[t - 1]
     return m - v * saved.spikes[t - 1] if saved.reset == "immediate" else m
+
+
+def _fired_before(saved):
+    """s[−1] of the delayed reset: the last spikes of the chunk before."""
+    return 0.0 if saved.start is None or saved.start.spikes is None else saved.start.spikes
 
 
 def _or_zero(grad, like):

@@ -1,4 +1,5 @@
 """The commands, run as a user would on a CIFAR-10 of sixty images; the chain of single commands gives what `run` gives."""
+
 import contextlib
 import io
 import json
@@ -20,8 +21,22 @@ from minihire.training.checkpoint import load
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("run", "train", "convert", "attack", "analyze", "info")
-SMALL = {"width": 1 / 32, "hidden": 12, "dropout": 0.0, "steps": 4, "ann-epochs": 6, "snn-epochs": 1, "ann-batch-size": 10, "batch-size": 10,
-         "calibration-images": 8, "calibration-steps": 20, "iterations": 2, "heldout": 5, "train-limit": 40, "test-limit": 20}
+SMALL = {
+    "width": 1 / 32,
+    "hidden": 12,
+    "dropout": 0.0,
+    "steps": 4,
+    "ann-epochs": 6,
+    "snn-epochs": 1,
+    "ann-batch-size": 10,
+    "batch-size": 10,
+    "calibration-images": 8,
+    "calibration-steps": 20,
+    "iterations": 2,
+    "heldout": 5,
+    "train-limit": 40,
+    "test-limit": 20,
+}
 EXECUTION = ["--threads", "1", "--quiet"]
 
 
@@ -38,7 +53,12 @@ def write_cifar10(folder, train=9, test=20):
 
 def small(folder, **changes):
     """Flags of the smallest run on that data."""
-    settings = {"data": "cifar10", "data-dir": folder, **SMALL, **{name.replace("_", "-"): value for name, value in changes.items()}}
+    settings = {
+        "data": "cifar10",
+        "data-dir": folder,
+        **SMALL,
+        **{name.replace("_", "-"): value for name, value in changes.items()},
+    }
     return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
 
 
@@ -97,21 +117,41 @@ def weights(path):
 def test_run_leaves_results_checkpoints_and_figures(finished):
     out, _ = finished
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.suffix}
-    models = {f"models/{folder}{name}.npz" for folder in ("", "second/") for name in ("ann", "converted", "traditional", "hire")}
-    assert names == {"results.json", *models, *(f"figures/{name}.png" for name in ("training", "examples", "accuracy", "activity"))}
+    models = {
+        f"models/{folder}{name}.npz"
+        for folder in ("", "second/")
+        for name in ("ann", "converted", "traditional", "hire")
+    }
+    assert names == {
+        "results.json",
+        *models,
+        *(f"figures/{name}.png" for name in ("training", "examples", "accuracy", "activity")),
+    }
     assert results_of(out)["finished"]
 
 
 def test_run_prints_its_tables_and_where_the_results_are(finished):
     out, text = finished
-    for title in ("accuracy, %", "TASA", "energy per image", "phase", "HIRE-SNN", "traditional SNN", "converted SNN", "ANN"):
+    for title in (
+        "accuracy, %",
+        "TASA",
+        "energy per image",
+        "phase",
+        "HIRE-SNN",
+        "traditional SNN",
+        "converted SNN",
+        "ANN",
+    ):
         assert f"\n{title} " in text, title
     assert f"{out}/results.json and 4 figures in {out}/figures/" in text
 
 
 def test_run_evaluates_every_network_under_every_attack(finished):
-    white = {(model, *how) for model in ("ann", "converted", "traditional", "hire") for how in
-             (("clean", "none"), ("white_box", "fgsm"), ("white_box", "pgd"))}
+    white = {
+        (model, *how)
+        for model in ("ann", "converted", "traditional", "hire")
+        for how in (("clean", "none"), ("white_box", "fgsm"), ("white_box", "pgd"))
+    }
     black = {(model, "black_box", attack) for model in ("ann", "traditional", "hire") for attack in ("fgsm", "pgd")}
     assert scores(results_of(finished[0])).keys() == white | black
 
@@ -123,7 +163,14 @@ def test_the_small_run_is_worth_comparing(finished):
 def test_results_name_every_setting_and_the_data(finished, cifar):
     results = results_of(finished[0])
     assert results["config"]["data_dir"] == str(cifar) and results["config"]["snn_epochs"] == 1
-    assert results["data"] == {"name": "cifar10", "classes": results["data"]["classes"], "image_shape": [32, 32, 3], "train": 40, "heldout": 5, "test": 20}
+    assert results["data"] == {
+        "name": "cifar10",
+        "classes": results["data"]["classes"],
+        "image_shape": [32, 32, 3],
+        "train": 40,
+        "heldout": 5,
+        "test": 20,
+    }
 
 
 def test_resuming_a_finished_run_changes_nothing_and_is_quick(finished, no_figures):
@@ -175,8 +222,11 @@ def chain(cifar, tmp_path_factory):
     """ann → converted → hire by single commands: (their folder, what each printed)."""
     folder, texts = tmp_path_factory.mktemp("chain"), {}
     flags = [*small(cifar), *EXECUTION]
-    for name, arguments in {"ann": ["train", "ann", *flags], "converted": ["convert", folder / "ann.npz", *flags],
-                            "hire": ["train", "hire", "--from", folder / "converted.npz", *flags]}.items():
+    for name, arguments in {
+        "ann": ["train", "ann", *flags],
+        "converted": ["convert", folder / "ann.npz", *flags],
+        "hire": ["train", "hire", "--from", folder / "converted.npz", *flags],
+    }.items():
         code, texts[name] = command(*arguments, "--out", folder / f"{name}.npz")
         assert code == 0
     return folder, texts
@@ -192,8 +242,10 @@ def test_single_commands_say_what_they_made(chain, finished):
     models = results_of(finished[0])["models"]
     for name in ("ann", "hire"):
         last = models[name]["history"][-1]
-        assert texts[name].strip() == (f"{folder / name}.npz: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}, "
-                                       f"held-out accuracy {last['heldout_accuracy']:.1%}")
+        assert texts[name].strip() == (
+            f"{folder / name}.npz: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}, "
+            f"held-out accuracy {last['heldout_accuracy']:.1%}"
+        )
     for layer, threshold in models["converted"]["thresholds"].items():
         assert [layer, f"{threshold:.4f}"] in [line.split() for line in texts["converted"].splitlines()]
     assert texts["converted"].endswith("an SNN of 4 time steps\n")
@@ -204,24 +256,61 @@ def test_attack_gives_the_numbers_of_the_run(finished, tmp_path, name):
     code, text = command("attack", finished[0] / "models" / f"{name}.npz", *EXECUTION, "--json", tmp_path / "x.json")
     found, run = json.loads((tmp_path / "x.json").read_text(encoding="utf-8")), scores(results_of(finished[0]))
     assert code == 0 and "white box; ε = 8/255, PGD: α = 0.01, K = 2" in text
-    expected = {"clean": run[name, "clean", "none"], "fgsm": run[name, "white_box", "fgsm"], "pgd": run[name, "white_box", "pgd"]}
+    expected = {
+        "clean": run[name, "clean", "none"],
+        "fgsm": run[name, "white_box", "fgsm"],
+        "pgd": run[name, "white_box", "pgd"],
+    }
     assert {attack: score["correct"] for attack, score in found["accuracy"].items()} == expected
 
 
 @pytest.mark.parametrize("name", ["ann", "hire"])
 def test_attack_with_a_source_gives_the_black_box_numbers_of_the_run(finished, tmp_path, name):
     models = finished[0] / "models"
-    code, text = command("attack", models / f"{name}.npz", "--source", models / "second" / f"{name}.npz", *EXECUTION, "--json", tmp_path / "x.json")
-    found, run = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["accuracy"], scores(results_of(finished[0]))
+    code, text = command(
+        "attack",
+        models / f"{name}.npz",
+        "--source",
+        models / "second" / f"{name}.npz",
+        *EXECUTION,
+        "--json",
+        tmp_path / "x.json",
+    )
+    found, run = (
+        json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["accuracy"],
+        scores(results_of(finished[0])),
+    )
     assert code == 0 and f"black box, crafted on {models / 'second' / name}.npz" in text
-    assert {attack: found[attack]["correct"] for attack in ("fgsm", "pgd")} == {attack: run[name, "black_box", attack] for attack in ("fgsm", "pgd")}
+    assert {attack: found[attack]["correct"] for attack in ("fgsm", "pgd")} == {
+        attack: run[name, "black_box", attack] for attack in ("fgsm", "pgd")
+    }
 
 
 def test_attack_takes_other_settings_than_the_checkpoint_s(finished, monkeypatch):
     seen = []
-    monkeypatch.setattr(evaluate, "perturb", lambda network, images, labels, attack, draws: seen.append((network.steps, attack)) or images)
-    assert command("attack", finished[0] / "models" / "hire.npz", "--epsilon", "16/255", "--iterations", "5", "--steps", "3", *EXECUTION)[0] == 0
-    assert [(steps, attack.epsilon, attack.iterations) for steps, attack in seen] == [(3, 16 / 255, 1), (3, 16 / 255, 5)]
+    monkeypatch.setattr(
+        evaluate,
+        "perturb",
+        lambda network, images, labels, attack, draws: seen.append((network.steps, attack)) or images,
+    )
+    assert (
+        command(
+            "attack",
+            finished[0] / "models" / "hire.npz",
+            "--epsilon",
+            "16/255",
+            "--iterations",
+            "5",
+            "--steps",
+            "3",
+            *EXECUTION,
+        )[0]
+        == 0
+    )
+    assert [(steps, attack.epsilon, attack.iterations) for steps, attack in seen] == [
+        (3, 16 / 255, 1),
+        (3, 16 / 255, 5),
+    ]
 
 
 def test_analyze_gives_the_figures_of_the_run(finished, tmp_path):
@@ -239,14 +328,22 @@ def test_info_of_a_checkpoint_is_that_of_its_model(finished):
 def test_info_counts_the_weights_of_the_paper_s_network():
     code, text = command("info", "vgg5")
     total = [line.split() for line in text.splitlines() if line.startswith("total")][0]
-    assert code == 0 and int(total[1].replace(",", "")) == 9 * (3 * 64 + 64 * 128 + 128 * 128) + 8192 * 4096 + 4096 * 4096 + 4096 * 10
+    assert (
+        code == 0
+        and int(total[1].replace(",", ""))
+        == 9 * (3 * 64 + 64 * 128 + 128 * 128) + 8192 * 4096 + 4096 * 4096 + 4096 * 10
+    )
 
 
 def test_an_interrupted_train_goes_on_with_resume(cifar, chain, tmp_path, monkeypatch, capsys):
     add, calls = Progress.add, []
     arguments = ["train", "ann", *small(cifar), *EXECUTION, "--out", tmp_path / "ann.npz"]
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "add", lambda *a: (calls.append(1), len(calls) == 7 and signal.raise_signal(signal.SIGINT), add(*a)))
+        patch.setattr(
+            Progress,
+            "add",
+            lambda *a: (calls.append(1), len(calls) == 7 and signal.raise_signal(signal.SIGINT), add(*a)),
+        )
         assert command(*arguments)[0] == 130
     assert "--resume goes on from there" in capsys.readouterr().err
     assert command(*arguments, "--resume")[0] == 0
@@ -288,17 +385,34 @@ def test_ctrl_c_anywhere_is_one_sentence_and_130(monkeypatch, capsys):
 
 def plain(**changes):
     """The environment without settings that change how Python writes."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8")} | changes
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8")
+    } | changes
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_a_closed_pipe_is_no_traceback():
-    done = subprocess.run(f"{sys.executable} -m minihire info vgg11 | true", cwd=ROOT, env=plain(), shell=True, capture_output=True, text=True)
+    done = subprocess.run(
+        f"{sys.executable} -m minihire info vgg11 | true",
+        cwd=ROOT,
+        env=plain(),
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stderr == ""
 
 
 def test_a_terminal_that_lacks_letters_is_no_traceback():
-    done = subprocess.run([sys.executable, "-m", "minihire", "info", "vgg5"], cwd=ROOT, env=plain(PYTHONIOENCODING="ascii"), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "minihire", "info", "vgg5"],
+        cwd=ROOT,
+        env=plain(PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
 

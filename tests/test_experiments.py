@@ -1,4 +1,5 @@
 """The presets are the paper's, and every setting outside its range is refused by flag, value and range."""
+
 import argparse
 import dataclasses
 import json
@@ -33,7 +34,9 @@ def flag(f):
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_configuration_with_a_network(name):
     config = preset(name)
-    shape, classes = ((28, 28, 1), 10) if config.data == "mnist" else ((32, 32, 3), 100 if config.data == "cifar100" else 10)
+    shape, classes = (
+        ((28, 28, 1), 10) if config.data == "mnist" else ((32, 32, 3), 100 if config.data == "cifar100" else 10)
+    )
     model = build(config.model, classes, shape, width=config.width, hidden=config.hidden)
     assert config.preset == name and model.parameters(True)
 
@@ -43,10 +46,27 @@ def test_presets_have_the_paper_s_settings(name):
     config = preset(name)
     assert (config.data, config.model, config.steps, config.noise_step) == PAPER[name]
     assert config.steps == MODELS[config.model].steps
-    assert (config.width, config.hidden, config.heldout, config.train_limit, config.test_limit) == (1.0, None, 0, None, None)
-    assert (config.ann_epochs, config.ann_batch_size, config.ann_learning_rate, config.ann_schedule) == (240, 128, 0.01, "step")
+    assert (config.width, config.hidden, config.heldout, config.train_limit, config.test_limit) == (
+        1.0,
+        None,
+        0,
+        None,
+        None,
+    )
+    assert (config.ann_epochs, config.ann_batch_size, config.ann_learning_rate, config.ann_schedule) == (
+        240,
+        128,
+        0.01,
+        "step",
+    )
     assert (config.snn_epochs, config.batch_size, config.learning_rate, config.snn_schedule) == (30, 32, 1e-4, "step")
-    assert (config.periods, config.gamma, config.dropout, config.coding, config.optimiser) == (2, 0.3, 0.2, "direct", "adam")
+    assert (config.periods, config.gamma, config.dropout, config.coding, config.optimiser) == (
+        2,
+        0.3,
+        0.2,
+        "direct",
+        "adam",
+    )
     assert (config.calibration_images, config.calibration_steps, config.calibration.percentile) == (512, 100, 99.7)
     assert (config.epsilon, config.alpha, config.iterations, config.random_start) == (8 / 255, 0.01, 7, True)
 
@@ -54,13 +74,19 @@ def test_presets_have_the_paper_s_settings(name):
 @pytest.mark.parametrize("f", BOUNDED, ids=lambda f: f.name)
 def test_a_value_outside_its_range_is_named_with_flag_and_range(f):
     low, high, above = (f.metadata[key] for key in ("low", "high", "above"))
-    wrong = [value for value in (None if low is None else low - 1, above, None if high is None else high + 1) if value is not None]
+    wrong = [
+        value
+        for value in (None if low is None else low - 1, above, None if high is None else high + 1)
+        if value is not None
+    ]
     assert wrong
     for value in wrong:
         with pytest.raises(MinihireError) as caught:
             make(**{f.name: value})
         sentence = str(caught.value)
-        assert sentence.startswith(f"{flag(f)} must be ") and sentence.endswith(f", not {value}") and "\n" not in sentence
+        assert (
+            sentence.startswith(f"{flag(f)} must be ") and sentence.endswith(f", not {value}") and "\n" not in sentence
+        )
         assert all(str(bound) in sentence for bound in (low, high, above) if bound is not None)
 
 
@@ -91,20 +117,24 @@ def test_every_choice_is_allowed(f):
         make(**{f.name: (choice,) if f.name == "methods" else choice})
 
 
-@pytest.mark.parametrize("name", ["seed", "train_limit"])
-def test_enormous_numbers_are_refused(name):
-    with pytest.raises(MinihireError, match=f"--{name.replace('_', '-')} must be"):
-        make(**{name: 10**400})
+def test_an_enormous_number_is_refused():
+    with pytest.raises(MinihireError, match="--seed must be in 0 "):
+        make(seed=10**400)
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 2.5), ("steps", "six"), ("steps", None), ("epsilon", "abc"), ("augment", "yes"), ("methods", "hire")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", 2.5), ("steps", "six"), ("steps", None), ("epsilon", "abc"), ("augment", "yes"), ("methods", "hire")],
+)
 def test_a_value_of_another_type_is_refused(name, value):
     with pytest.raises(MinihireError, match=f"--{name.replace('_', '-')} "):
         make(**{name: value})
 
 
 def test_more_periods_than_steps_are_refused():
-    with pytest.raises(MinihireError, match="--periods N must be at most --steps T: 7 periods do not fit into 6 time steps"):
+    with pytest.raises(
+        MinihireError, match="--periods N must be at most --steps T: 7 periods do not fit into 6 time steps"
+    ):
         Config(steps=6, periods=7)
 
 
@@ -130,7 +160,12 @@ def test_a_configuration_survives_json():
 
 def test_methods_differ_in_noise_and_periods_alone():
     config = Config(noise_step=0.02, noise_bound=0.05, periods=3)
-    noise = {"traditional": NoNoise(), "control": NoNoise(), "gaussian": GaussianNoise(0.02), "hire": CraftedNoise(0.02, 0.05)}
+    noise = {
+        "traditional": NoNoise(),
+        "control": NoNoise(),
+        "gaussian": GaussianNoise(0.02),
+        "hire": CraftedNoise(0.02, 0.05),
+    }
     for method, rule in noise.items():
         recipe = config.recipe(method)
         assert (recipe.noise, recipe.periods) == (rule, 1 if method == "traditional" else 3)
@@ -147,8 +182,20 @@ def test_ann_recipe_is_the_paper_s():
     assert (recipe.optimiser, recipe.momentum, recipe.weight_decay, recipe.schedule.factor) == ("sgd", 0.9, 5e-4, 0.1)
 
 
-@pytest.mark.parametrize(("option", "value"), [("freeze", True), ("carry_membranes", True), ("clip_noise", False), ("craft_after_update", True),
-                                               ("augment", False), ("optimiser", "amsgrad"), ("snn_epochs", 3), ("batch_size", 7), ("learning_rate", 0.5)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("freeze", True),
+        ("carry_membranes", True),
+        ("clip_noise", False),
+        ("craft_after_update", True),
+        ("augment", False),
+        ("optimiser", "amsgrad"),
+        ("snn_epochs", 3),
+        ("batch_size", 7),
+        ("learning_rate", 0.5),
+    ],
+)
 def test_settings_reach_the_recipe(option, value):
     name = {"snn_epochs": "epochs"}.get(option, option)
     assert getattr(Config(**{option: value}).recipe("hire"), name) == value
@@ -172,7 +219,9 @@ def test_every_setting_has_a_flag(f):
     assert given_settings(parser.parse_args([])) == {}
     if f.type in (bool, "bool"):
         texts = {flag(f): True, flag(f).replace("--", "--no-", 1): False}
-        assert [given_settings(parser.parse_args([text])) for text in texts] == [{f.name: value} for value in texts.values()]
+        assert [given_settings(parser.parse_args([text])) for text in texts] == [
+            {f.name: value} for value in texts.values()
+        ]
     else:
         text, value = example(f)
         given = given_settings(parser.parse_args([flag(f), text]))

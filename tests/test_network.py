@@ -509,7 +509,8 @@ for threads in (1, 2, 4):
     for seed in (1, 2, 3):
         model = build("resnet12" if seed == 2 else "vgg5", width=0.125, hidden=48)
         parameters = initialise(model, backend, seed, spiking=True)
-        parameters |= {name: backend.add(w, w) for name, w in parameters.items() if name.endswith("weight")}  # so that all layers fire
+        louder = {name: backend.add(w, w) for name, w in parameters.items() if name.endswith("weight")}
+        parameters |= louder  # so that all layers fire
         network = Network(model, backend, parameters, True, 3)
         images = backend.asarray(np.random.default_rng(seed).uniform(size=(7, 32, 32, 3)))
         found = network.gradients(images, np.arange(7), image=True, draws=Draws(seed))

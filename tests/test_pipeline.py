@@ -1,4 +1,5 @@
 """A run interrupted anywhere and resumed finds what an unbroken run finds."""
+
 import signal
 from dataclasses import replace
 
@@ -16,9 +17,25 @@ from minihire.progress import Progress
 from minihire.report.images import from_png
 from minihire.training.checkpoint import load
 
-CONFIG = Config(data="cifar10", heldout=5, width=1 / 32, hidden=12, dropout=0.0, steps=4, ann_epochs=4, ann_batch_size=10, ann_learning_rate=0.05,
-                ann_schedule="one-cycle", snn_epochs=2, batch_size=20, learning_rate=1e-3, calibration_images=40, calibration_steps=10, iterations=2,
-                methods=("hire",))
+CONFIG = Config(
+    data="cifar10",
+    heldout=5,
+    width=1 / 32,
+    hidden=12,
+    dropout=0.0,
+    steps=4,
+    ann_epochs=4,
+    ann_batch_size=10,
+    ann_learning_rate=0.05,
+    ann_schedule="one-cycle",
+    snn_epochs=2,
+    batch_size=20,
+    learning_rate=1e-3,
+    calibration_images=40,
+    calibration_steps=10,
+    iterations=2,
+    methods=("hire",),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -69,12 +86,13 @@ def press_ctrl_c(monkeypatch):
     """press_ctrl_c(label, n): SIGINT, once, with the n-th batch of the work of that name (0: before the first)."""
 
     def arrange(label, number):
-        start, add, names, calls = Progress.__init__, Progress.add, {}, []
+        start, add, names, calls, pressed = Progress.__init__, Progress.add, {}, [], []
 
         def starting(self, name, *rest, **options):
             start(self, name, *rest, **options)
             names[id(self)] = name
-            if name == label and number == 0:
+            if name == label and number == 0 and not pressed:
+                pressed.append(True)
                 signal.raise_signal(signal.SIGINT)
 
         def adding(self, *arguments):
@@ -101,7 +119,10 @@ def same_as(expected, out, results):
         assert weights(out / path.relative_to(expected[0])) == weights(path)
 
 
-@pytest.mark.parametrize(("label", "number"), [("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3), ("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3)])
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3), ("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3)],
+)
 def test_a_run_stopped_in_the_middle_of_its_work_goes_on(go, white, press_ctrl_c, tmp_path, label, number):
     press_ctrl_c(label, number)
     with pytest.raises(Interrupted):
@@ -156,7 +177,9 @@ def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypat
 def test_the_black_box_is_the_same_run_with_the_next_seed(go, unbroken, tmp_path):
     go(tmp_path / "run", seed=1, black_box=False)
     for name in ("ann", "converted", "hire"):
-        assert weights(tmp_path / "run" / "models" / f"{name}.npz") == weights(unbroken[0] / "models" / "second" / f"{name}.npz")
+        assert weights(tmp_path / "run" / "models" / f"{name}.npz") == weights(
+            unbroken[0] / "models" / "second" / f"{name}.npz"
+        )
 
 
 def test_without_a_black_box_the_white_box_is_the_same(white, unbroken):
@@ -167,7 +190,10 @@ def test_without_a_black_box_the_white_box_is_the_same(white, unbroken):
 def test_every_accuracy_names_its_source_images_and_interval(unbroken):
     for row in unbroken[1]["accuracy"]:
         assert row["count"] == 102 and row["low"] <= row["accuracy"] == row["correct"] / 102 <= row["high"]
-        assert row["source"] == {"clean": None, "white_box": row["model"], "black_box": f"second {row['model']}"}[row["access"]]
+        assert (
+            row["source"]
+            == {"clean": None, "white_box": row["model"], "black_box": f"second {row['model']}"}[row["access"]]
+        )
 
 
 def test_recorded_accuracy_is_that_of_the_checkpoint(unbroken, splits):
@@ -178,7 +204,11 @@ def test_recorded_accuracy_is_that_of_the_checkpoint(unbroken, splits):
 def test_recorded_thresholds_and_leaks_are_those_of_the_checkpoint(unbroken):
     arrays, model = load(unbroken[0] / "models" / "hire.npz").arrays, unbroken[1]["models"]["hire"]
     for kind in ("threshold", "leak"):
-        assert model[f"{kind}s"] == {name.split("/")[1].split(".")[0]: float(a[0]) for name, a in arrays.items() if name.startswith("parameter/") and name.endswith(kind)}
+        assert model[f"{kind}s"] == {
+            name.split("/")[1].split(".")[0]: float(a[0])
+            for name, a in arrays.items()
+            if name.startswith("parameter/") and name.endswith(kind)
+        }
 
 
 def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
@@ -190,14 +220,30 @@ def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
         assert 0 < abs(attacked - clean).max() <= 8
 
 
-@pytest.mark.parametrize(("name", "value"), [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("hire", "control")), ("augment", False)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("hire", "control")), ("augment", False)],
+)
 def test_a_run_is_not_resumed_with_other_settings(go, unbroken, name, value):
     before = (unbroken[0] / "results.json").read_bytes()
-    with pytest.raises(MinihireError, match=f"this run was started with {name} = .*, not .*: resume with the same settings, or choose another --out"):
+    with pytest.raises(
+        MinihireError,
+        match=f"this run was started with {name} = .*, not .*: resume with the same settings, or choose another --out",
+    ):
         go(unbroken[0], resume=True, **{name: value})
     assert (unbroken[0] / "results.json").read_bytes() == before
 
 
 def test_phases_cover_the_run(unbroken):
-    assert list(unbroken[1]["phases"]) == ["train ann", "convert ann", "train hire", "train second ann", "convert second ann", "train second hire",
-                                           "clean test images", "attack fgsm", "attack pgd", "analysis"]
+    assert list(unbroken[1]["phases"]) == [
+        "train ann",
+        "convert ann",
+        "train hire",
+        "train second ann",
+        "convert second ann",
+        "train second hire",
+        "clean test images",
+        "attack fgsm",
+        "attack pgd",
+        "analysis",
+    ]

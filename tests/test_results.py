@@ -1,4 +1,5 @@
 """results.json: written whole, read with care, and its clock adds up."""
+
 import json
 import os
 import sys
@@ -49,7 +50,22 @@ def test_a_save_that_fails_leaves_the_old_file(results, monkeypatch):
     assert results.path.read_bytes() == before and os.listdir(results.path.parent) == ["results.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "{}", '{"schema": "one"}', '{"schema": 1}', '{"schema": 1, "config": []}', "\xff", "{" * 2000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        "{}",
+        '{"schema": "one"}',
+        '{"schema": 1}',
+        '{"schema": 1, "config": []}',
+        "\xff",
+        "{" * 2000,
+    ],
+)
 def test_damaged_files_are_refused(results, text):
     results.path.write_text(text, encoding="latin-1")
     with pytest.raises(MinihireError, match="is not a results file of minihire, or it is damaged") as caught:
@@ -81,7 +97,9 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_newer_schema_is_refused(results):
     results["schema"] = SCHEMA + 1
     results.save()
-    with pytest.raises(MinihireError, match=f"has schema {SCHEMA + 1}, this version reads up to {SCHEMA}: update minihire"):
+    with pytest.raises(
+        MinihireError, match=f"has schema {SCHEMA + 1}, this version reads up to {SCHEMA}: update minihire"
+    ):
         Results.load(results.path)
 
 

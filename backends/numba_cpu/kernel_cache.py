@@ -26,13 +26,13 @@ def fingerprint(folder: Path) -> str:
 
 def cache_folder() -> Path:
     """MINIHIRE_CACHE_DIR or the user's cache folder; a fresh temporary one where neither can be written."""
-    base = os.environ.get("MINIHIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "minihire" / f"kernels-{fingerprint(Path(__file__).parent)}"
     try:
+        base = os.environ.get("MINIHIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "minihire" / f"kernels-{fingerprint(Path(__file__).parent)}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # a user without a home is a RuntimeError
         return Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
 
 

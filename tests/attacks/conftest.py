@@ -1,4 +1,5 @@
 """The smallest networks with images of 8×8 pixels to attack."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """White box and black box: what is crafted where, and who is asked."""
+
 import signal
 
 import numpy as np
@@ -43,7 +44,10 @@ def test_without_epsilon_it_is_the_clean_accuracy(k, network, data):
 @pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
 def test_an_attack_does_not_depend_on_the_batch_size(k, network, data, kind):
     net = network(k, kind)
-    found = [attack_accuracy([net], net, data, pgd(0.05, iterations=3), seed=5, batch_size=size)[0].tolist() for size in (12, 5, 1)]
+    found = [
+        attack_accuracy([net], net, data, pgd(0.05, iterations=3), seed=5, batch_size=size)[0].tolist()
+        for size in (12, 5, 1)
+    ]
     assert found[0] == found[1] == found[2]
 
 

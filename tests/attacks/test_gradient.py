@@ -1,4 +1,5 @@
 """FGSM and PGD against equations 3 and 4 written out by hand, and what no attack may do."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,10 +43,24 @@ def test_pgd_is_equation_4(k, network, data, images, kind):
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-@given(st.floats(0, 1), st.floats(0, 0.3), st.integers(1, 4), st.booleans(), st.sampled_from(KINDS), st.sampled_from(["reference", "numba"]))
+@given(
+    st.floats(0, 1),
+    st.floats(0, 0.3),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sampled_from(KINDS),
+    st.sampled_from(["reference", "numba"]),
+)
 def test_attacks_stay_in_the_ball_and_in_the_range_of_pixels(epsilon, alpha, iterations, random_start, kind, backend):
     k, model = get_backend(backend, threads=1), build("vgg5", 4, (8, 8, 3), width=1 / 32, hidden=4)
-    net = Network(model, k, initialise(model, k, 1, kind != "ann"), spiking=kind != "ann", steps=2, coding="rate" if kind == "rate" else "direct")
+    net = Network(
+        model,
+        k,
+        initialise(model, k, 1, kind != "ann"),
+        spiking=kind != "ann",
+        steps=2,
+        coding="rate" if kind == "rate" else "direct",
+    )
     images = np.random.default_rng(iterations).integers(0, 256, (3, 8, 8, 3)).astype(np.float32) / 255
     found = perturb(net, images, np.array([0, 1, 2]), pgd(epsilon, alpha, iterations, random_start))
     assert found.dtype == np.float32 and 0 <= found.min() <= found.max() <= 1
@@ -67,7 +82,10 @@ def test_the_images_given_are_not_touched(k, network, data, images):
 @pytest.mark.parametrize("attack", [fgsm(0.002), pgd(0.004, 0.001, 4, random_start=False)], ids=lambda a: a.name)
 def test_small_steps_raise_the_loss_of_an_ann(k, network, data, images, attack):
     net = network(k, "ann")
-    losses = [net.gradients(x, data.labels, weights=False, training=False).losses for x in (images, perturb(net, images, data.labels, attack))]
+    losses = [
+        net.gradients(x, data.labels, weights=False, training=False).losses
+        for x in (images, perturb(net, images, data.labels, attack))
+    ]
     assert (losses[1] > losses[0]).all()
 
 
@@ -91,7 +109,9 @@ def test_the_attackers_surrogate_changes_the_gradient_but_not_the_network(k, net
 
 def test_a_surrogate_means_nothing_to_an_ann(k, network, data, images):
     net = network(k, "ann")
-    assert np.array_equal(perturb(net, images, data.labels, fgsm(0.05, arctan())), perturb(net, images, data.labels, fgsm(0.05)))
+    assert np.array_equal(
+        perturb(net, images, data.labels, fgsm(0.05, arctan())), perturb(net, images, data.labels, fgsm(0.05))
+    )
 
 
 def start(k, net, data, images, draws):
@@ -100,7 +120,9 @@ def start(k, net, data, images, draws):
 
 
 def test_random_starts_differ_from_draw_to_draw(k, network, data, images):
-    starts = [start(k, network(k), data, images, draws) for draws in (Draws(0, 0), Draws(0, 1), Draws(1, 0), Draws(0, 0))]
+    starts = [
+        start(k, network(k), data, images, draws) for draws in (Draws(0, 0), Draws(0, 1), Draws(1, 0), Draws(0, 0))
+    ]
     assert np.array_equal(starts[0], starts[3])
     assert len({x.tobytes() for x in starts}) == 3
 
@@ -113,13 +135,18 @@ def test_random_starts_are_uniform_in_the_ball(k, network, data, images):
 
 
 def test_random_starts_are_the_same_on_every_backend(network, data, images):
-    found = [start(k, network(k), data, images, Draws(3, 5)) for k in (get_backend("reference"), get_backend("numba", threads=1))]
+    found = [
+        start(k, network(k), data, images, Draws(3, 5))
+        for k in (get_backend("reference"), get_backend("numba", threads=1))
+    ]
     assert np.array_equal(*found)
 
 
 def test_a_rate_coded_network_spikes_afresh_in_every_iteration_and_batch(network, data, images, monkeypatch):
     seen, gradients = [], Network.gradients
-    monkeypatch.setattr(Network, "gradients", lambda *a, **options: seen.append(options["draws"]) or gradients(*a, **options))
+    monkeypatch.setattr(
+        Network, "gradients", lambda *a, **options: seen.append(options["draws"]) or gradients(*a, **options)
+    )
     net = network(get_backend("reference"), "rate")
     for step in range(3):
         perturb(net, images, data.labels, pgd(iterations=4), Draws(7, step))
@@ -128,14 +155,19 @@ def test_a_rate_coded_network_spikes_afresh_in_every_iteration_and_batch(network
 
 def test_dropout_is_off(k, network, data, images):
     net = network(k)
-    assert np.array_equal(perturb(net, images, data.labels, fgsm(), Draws(0, 0)), perturb(net, images, data.labels, fgsm(), Draws(1, 1)))
+    assert np.array_equal(
+        perturb(net, images, data.labels, fgsm(), Draws(0, 0)), perturb(net, images, data.labels, fgsm(), Draws(1, 1))
+    )
 
 
 def test_the_paper_s_settings_are_the_defaults():
     assert pgd() == Attack("pgd", 8 / 255, 0.01, 7, True) and fgsm() == Attack("fgsm", 8 / 255, 8 / 255, 1, False)
 
 
-@pytest.mark.parametrize("wrong", [dict(epsilon=-0.1), dict(epsilon=float("nan")), dict(alpha=-1), dict(alpha=float("nan")), dict(iterations=0)])
+@pytest.mark.parametrize(
+    "wrong",
+    [dict(epsilon=-0.1), dict(epsilon=float("nan")), dict(alpha=-1), dict(alpha=float("nan")), dict(iterations=0)],
+)
 def test_impossible_attacks_are_refused(wrong):
     with pytest.raises(MinihireError, match="an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration"):
         pgd(**wrong)

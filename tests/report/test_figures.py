@@ -1,4 +1,5 @@
 """Figures drawn from a made-up results.json: there, in colour, and left out where there is nothing to draw or to draw with."""
+
 import sys
 
 import numpy as np
@@ -19,13 +20,32 @@ def make_results():
     """As little as a run of two epochs leaves behind."""
     history = [{"epoch": e, "loss": 2.0 / e, "accuracy": 0.3 * e, "heldout_accuracy": 0.25 * e} for e in (1, 2)]
     rates = [{"name": f"neuron{i}", "tasa": 0.1 * i} for i in (1, 2, 3)]
-    accuracy = [{"model": m, "access": access, "attack": attack, "accuracy": 0.5, "low": 0.4, "high": 0.6} for m in MODELS
-                for access, attack in (("clean", "none"), ("white_box", "fgsm"), ("white_box", "pgd"), ("black_box", "pgd"))]
-    examples = [{"model": m, "attack": "pgd", "label": 1, "clean_prediction": i, "attacked_prediction": 1, "clean_png": png(i), "attacked_png": png(i + 9)}
-                for m in MODELS for i in range(3)]
-    return {"models": {m: {"history": [] if m == "converted" else history} for m in (*MODELS, "second ann")}, "accuracy": accuracy,
-            "activity": {"ann": [{"name": "neuron1", "tasa": None}], "hire": rates}, "examples": examples,
-            "data": {"classes": ["a", "b", "c"]}, "config": {"epsilon": 8 / 255}}
+    accuracy = [
+        {"model": m, "access": access, "attack": attack, "accuracy": 0.5, "low": 0.4, "high": 0.6}
+        for m in MODELS
+        for access, attack in (("clean", "none"), ("white_box", "fgsm"), ("white_box", "pgd"), ("black_box", "pgd"))
+    ]
+    examples = [
+        {
+            "model": m,
+            "attack": "pgd",
+            "label": 1,
+            "clean_prediction": i,
+            "attacked_prediction": 1,
+            "clean_png": png(i),
+            "attacked_png": png(i + 9),
+        }
+        for m in MODELS
+        for i in range(3)
+    ]
+    return {
+        "models": {m: {"history": [] if m == "converted" else history} for m in (*MODELS, "second ann")},
+        "accuracy": accuracy,
+        "activity": {"ann": [{"name": "neuron1", "tasa": None}], "hire": rates},
+        "examples": examples,
+        "data": {"classes": ["a", "b", "c"]},
+        "config": {"epsilon": 8 / 255},
+    }
 
 
 @pytest.fixture(scope="module")

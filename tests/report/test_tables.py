@@ -1,23 +1,42 @@
 """Tables: aligned, complete, and right to the digit."""
+
 import pytest
 
 from minihire.report import tables
 
 
 def row(model, access, attack, accuracy=0.612):
-    return {"model": model, "access": access, "attack": attack, "accuracy": accuracy, "low": 0.581, "high": 0.642, "correct": 612, "count": 1000}
+    return {
+        "model": model,
+        "access": access,
+        "attack": attack,
+        "accuracy": accuracy,
+        "low": 0.581,
+        "high": 0.642,
+        "correct": 612,
+        "count": 1000,
+    }
 
 
 def energy(ratio):
     total = {"total_pj": 2_500_000.0, "ratio": ratio}
-    return {"first_layer_once": {"fp32": total, "int32": total, "layers": []}, "first_layer_every_step": {"fp32": total, "int32": total, "layers": []}}
+    return {
+        "first_layer_once": {"fp32": total, "int32": total, "layers": []},
+        "first_layer_every_step": {"fp32": total, "int32": total, "layers": []},
+    }
 
 
 RESULTS = {
     "accuracy": [row("ann", "clean", "none"), row("hire", "clean", "none", 1.0), row("hire", "white_box", "pgd", 0.0)],
-    "activity": {"ann": [{"name": "neuron1", "tasa": None}], "hire": [{"name": "neuron1", "tasa": 0.12345}, {"name": "conv1", "tasa": None}]},
+    "activity": {
+        "ann": [{"name": "neuron1", "tasa": None}],
+        "hire": [{"name": "neuron1", "tasa": 0.12345}, {"name": "conv1", "tasa": None}],
+    },
     "energy": {"ann": energy(None), "hire": energy(4.567)},
-    "phases": {"train ann": {"seconds": 65.2, "peak_memory_bytes": 3 << 30}, "attack pgd": {"seconds": 5.0, "peak_memory_bytes": 1 << 20}},
+    "phases": {
+        "train ann": {"seconds": 65.2, "peak_memory_bytes": 3 << 30},
+        "attack pgd": {"seconds": 5.0, "peak_memory_bytes": 1 << 20},
+    },
 }
 
 
@@ -41,7 +60,12 @@ def split(line, rule):
 
 def test_columns_are_aligned_the_first_to_the_left_the_others_to_the_right():
     text = tables.table(["layer", "a"], [["x", "1"], ["longer name", "12,345"]])
-    assert text.split("\n") == ["layer             a", "───────────  ──────", "x                 1", "longer name  12,345"]
+    assert text.split("\n") == [
+        "layer             a",
+        "───────────  ──────",
+        "x                 1",
+        "longer name  12,345",
+    ]
     assert check_aligned(text) == [["layer", "a"], ["x", "1"], ["longer name", "12,345"]]
 
 
@@ -56,7 +80,10 @@ def test_a_row_of_another_length_is_an_error():
 
 def test_accuracy_table():
     assert check_aligned(tables.accuracy_table(RESULTS)) == [
-        ["accuracy, %", "clean", "PGD wb"], ["ANN", "61.2 [58.1, 64.2]", "–"], ["HIRE-SNN", "100.0 [58.1, 64.2]", "0.0 [58.1, 64.2]"]]
+        ["accuracy, %", "clean", "PGD wb"],
+        ["ANN", "61.2 [58.1, 64.2]", "–"],
+        ["HIRE-SNN", "100.0 [58.1, 64.2]", "0.0 [58.1, 64.2]"],
+    ]
 
 
 def test_activity_summary_leaves_out_what_does_not_spike():
@@ -64,19 +91,44 @@ def test_activity_summary_leaves_out_what_does_not_spike():
 
 
 def test_energy_table_in_microjoule():
-    assert check_aligned(tables.energy_table(RESULTS))[1:] == [["ANN", "2.500", "2.500", "–", "–", "–"], ["HIRE-SNN", "2.500", "2.500", "4.6×", "4.6×", "4.6×"]]
+    assert check_aligned(tables.energy_table(RESULTS))[1:] == [
+        ["ANN", "2.500", "2.500", "–", "–", "–"],
+        ["HIRE-SNN", "2.500", "2.500", "4.6×", "4.6×", "4.6×"],
+    ]
 
 
 def test_phase_table_adds_up():
-    assert check_aligned(tables.phase_table(RESULTS)) == [["phase", "time", "peak memory"], ["train ann", "1 min 05 s", "3,072 MiB"],
-                                                          ["attack pgd", "5 s", "1 MiB"], ["total", "1 min 10 s", "3,072 MiB"]]
+    assert check_aligned(tables.phase_table(RESULTS)) == [
+        ["phase", "time", "peak memory"],
+        ["train ann", "1 min 05 s", "3,072 MiB"],
+        ["attack pgd", "5 s", "1 MiB"],
+        ["total", "1 min 10 s", "3,072 MiB"],
+    ]
 
 
 def test_activity_and_operations_tables():
-    layer = {"name": "conv1", "kind": "MAC", "neurons": 12_345, "sa": 0.5, "tasa": 0.125, "received": None, "dense": 10**6, "operations": 5e5,
-             "fp32_pj": 2.3e6, "int32_pj": 1e4}
+    layer = {
+        "name": "conv1",
+        "kind": "MAC",
+        "neurons": 12_345,
+        "sa": 0.5,
+        "tasa": 0.125,
+        "received": None,
+        "dense": 10**6,
+        "operations": 5e5,
+        "fp32_pj": 2.3e6,
+        "int32_pj": 1e4,
+    }
     assert check_aligned(tables.activity_table([layer]))[1] == ["conv1", "12,345", "0.500", "0.1250", "–"]
-    assert check_aligned(tables.operations_table({"layers": [layer]}))[1] == ["conv1", "MAC", "1,000,000", "–", "500,000", "2.3000", "0.0100"]
+    assert check_aligned(tables.operations_table({"layers": [layer]}))[1] == [
+        "conv1",
+        "MAC",
+        "1,000,000",
+        "–",
+        "500,000",
+        "2.3000",
+        "0.0100",
+    ]
 
 
 def test_tables_of_an_empty_run():

@@ -1,4 +1,5 @@
 """Forty images of 8×8 pixels, and the smallest networks that train on them."""
+
 import hashlib
 import signal
 
@@ -31,7 +32,9 @@ def make_data():
     def make(count, seed=0):
         rng = np.random.default_rng(seed)
         labels = rng.integers(0, 4, count)
-        images = np.clip(rng.normal(0, 40, (count, 8, 8, 3)) + 50 * labels[:, None, None, None] + 50, 0, 255).astype(np.uint8)
+        images = np.clip(rng.normal(0, 40, (count, 8, 8, 3)) + 50 * labels[:, None, None, None] + 50, 0, 255).astype(
+            np.uint8
+        )
         return Dataset("tiny", images, labels, tuple("abcd"), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     return make
@@ -51,7 +54,9 @@ def network():
         model = build(name, 4, (8, 8, 3), width=width, hidden=hidden)
         parameters = initialise(model, k, seed, spiking, readout)
         parameters |= {p: k.asarray([0.5]) for p in parameters if p.endswith("threshold")}
-        return Network(model, k, parameters, spiking=spiking, readout=readout, **{"steps": 4 if spiking else 1, **options})
+        return Network(
+            model, k, parameters, spiking=spiking, readout=readout, **{"steps": 4 if spiking else 1, **options}
+        )
 
     return make
 

@@ -1,4 +1,5 @@
 """Checkpoints: what goes in comes out, nothing is ever half written, and every other file is refused in one sentence."""
+
 import io
 import json
 import os
@@ -63,7 +64,9 @@ def test_a_network_answers_as_before(network, tmp_path, options):
     k = get_backend("reference")
     net, images = network(k, **options), np.random.default_rng(0).random((3, 8, 8, 3)).astype(np.float32)
     save(tmp_path / "x.npz", net)
-    assert np.array_equal(load(tmp_path / "x.npz").network(k).forward(images, draws=Draws(4)), net.forward(images, draws=Draws(4)))
+    assert np.array_equal(
+        load(tmp_path / "x.npz").network(k).forward(images, draws=Draws(4)), net.forward(images, draws=Draws(4))
+    )
 
 
 def test_a_checkpoint_of_one_backend_is_read_by_another(network, digest, tmp_path):
@@ -74,11 +77,20 @@ def test_a_checkpoint_of_one_backend_is_read_by_another(network, digest, tmp_pat
 
 def test_the_meta_data_name_versions_and_settings(written):
     meta = load(written).meta
-    assert (meta["format"], meta["backend"], meta["dtype"], meta["about"]) == (FORMAT, "reference", "float32", {"note": "κ"})
+    assert (meta["format"], meta["backend"], meta["dtype"], meta["about"]) == (
+        FORMAT,
+        "reference",
+        "float32",
+        {"note": "κ"},
+    )
     assert meta["minihire"] and meta["numpy"] == np.__version__
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(1)], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(1)],
+    ids=lambda e: type(e).__name__,
+)
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(written, error):
     before = written.read_bytes()
 
@@ -172,7 +184,10 @@ def foreign(kind):
     return {"text": b"hello", "empty": b"", "zeros": bytes(1000)}.get(kind, file.getvalue())
 
 
-@pytest.mark.parametrize("kind", ["npz", "npy", "compressed", "meta is a list", "meta is not JSON", "nothing in meta", "text", "empty", "zeros"])
+@pytest.mark.parametrize(
+    "kind",
+    ["npz", "npy", "compressed", "meta is a list", "meta is not JSON", "nothing in meta", "text", "empty", "zeros"],
+)
 def test_foreign_files_are_refused(tmp_path, kind):
     (tmp_path / "x.npz").write_bytes(foreign(kind))
     refused(tmp_path / "x.npz")
@@ -195,7 +210,9 @@ WRONG = {
     "other classes": lambda meta: dict(model={**meta["model"], "classes": 5}),
     "no model": lambda meta: dict(model=None),
     "an unknown coding": lambda meta: dict(network={**meta["network"], "coding": "morse"}),
-    "an unknown reset": lambda meta: dict(network={**meta["network"], "neuron": {**meta["network"]["neuron"], "reset": "never"}}),
+    "an unknown reset": lambda meta: dict(
+        network={**meta["network"], "neuron": {**meta["network"]["neuron"], "reset": "never"}}
+    ),
     "no time steps": lambda meta: dict(network={**meta["network"], "steps": 0}),
     "text for time steps": lambda meta: dict(network={**meta["network"], "steps": "six"}),
     "no neuron": lambda meta: dict(network={k: v for k, v in meta["network"].items() if k != "neuron"}),
@@ -211,7 +228,13 @@ def test_weights_and_description_must_fit(written, change):
 def test_a_missing_or_extra_weight_is_named(written):
     edit(written, {"parameter/conv2.weight": None})
     refused(written, "conv2.weight")
-    edit(written, {"parameter/conv2.weight": np.zeros((3, 3, 2, 4), np.float32), "parameter/conv9.weight": np.zeros(1, np.float32)})
+    edit(
+        written,
+        {
+            "parameter/conv2.weight": np.zeros((3, 3, 2, 4), np.float32),
+            "parameter/conv9.weight": np.zeros(1, np.float32),
+        },
+    )
     refused(written, "conv9.weight")
 
 
@@ -233,4 +256,6 @@ def test_networks_on_loaded_weights_do_not_share_them(written):
 
 def test_replacing_steps_keeps_the_weights(written, digest):
     net = load(written).network(get_backend("reference"))
-    assert isinstance(replace(net, steps=9), Network) and digest(replace(net, steps=9).parameters) == digest(net.parameters)
+    assert isinstance(replace(net, steps=9), Network) and digest(replace(net, steps=9).parameters) == digest(
+        net.parameters
+    )

@@ -1,4 +1,5 @@
 """Threshold balancing against a direct computation: all currents at once, sorted."""
+
 import importlib
 import math
 from dataclasses import replace
@@ -20,20 +21,31 @@ from minihire.training.convert import LargestValues, keep_for
 
 MODULE = importlib.import_module("minihire.training.convert")  # the package has a function of that name
 CALIBRATION = Calibration(images=30, steps=12, scaling=0.25)
-CASES = [("vgg5", "direct", 1 / 32), ("vgg5", "rate", 1 / 32), ("resnet12", "direct", 1 / 8), ("resnet12", "rate", 1 / 8)]
+CASES = [
+    ("vgg5", "direct", 1 / 32),
+    ("vgg5", "rate", 1 / 32),
+    ("resnet12", "direct", 1 / 8),
+    ("resnet12", "rate", 1 / 8),
+]
 
 
 def balanced_directly(ann, data, coding, seed=0):
     """{layer: unscaled threshold}: each layer's currents of every image and step, sorted, earlier layers firing."""
     k = ann.backend
-    images, _ = Batches(data.take(permutation(Draw(seed, Stream.CALIBRATION), len(data))[: CALIBRATION.images]), k, CALIBRATION.images).load(0, 0)
+    images, _ = Batches(
+        data.take(permutation(Draw(seed, Stream.CALIBRATION), len(data))[: CALIBRATION.images]), k, CALIBRATION.images
+    ).load(0, 0)
     specification = ann.model.parameters(True)
     parameters = {name: ann.parameters.get(name, k.asarray([1.0])) for name in specification}
     found = {}
     for layer in (name.removesuffix(".threshold") for name in specification if name.endswith(".threshold")):
         currents = {}
         snn = replace(ann, parameters=parameters, spiking=True, steps=CALIBRATION.steps, coding=coding)
-        snn.forward(images, draws=Draws(seed), observe=lambda event, name, array, currents=currents: currents.setdefault((event, name), array))
+        snn.forward(
+            images,
+            draws=Draws(seed),
+            observe=lambda event, name, array, currents=currents: currents.setdefault((event, name), array),
+        )
         rank = math.ceil(Fraction(997, 1000) * currents["current", layer][0].size)
         found[layer] = max(np.sort(step, axis=None)[rank - 1] for step in currents["current", layer])
         parameters[f"{layer}.threshold"] = k.asarray([found[layer]])
@@ -51,7 +63,11 @@ def one_pass(monkeypatch):
 def test_thresholds_are_the_largest_percentile_over_the_steps(k, network, data, one_pass, name, coding, width):
     ann = network(k, name, spiking=False, width=width)
     snn = convert(ann, data, steps=4, calibration=CALIBRATION, coding=coding)
-    found = {name.removesuffix(".threshold"): float(a[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}
+    found = {
+        name.removesuffix(".threshold"): float(a[0])
+        for name, a in snn.parameters.items()
+        if name.endswith(".threshold")
+    }
     expected = balanced_directly(ann, data, coding)
     assert found.keys() == expected.keys() and len(set(expected.values())) == len(expected)
     assert list(found.values()) == pytest.approx([0.25 * expected[name] for name in found], rel=1e-6)
@@ -97,7 +113,12 @@ def test_options_reach_the_network(network, data):
 
 def test_the_seed_chooses_the_calibration_images(network, data):
     ann = network(get_backend("reference"), spiking=False)
-    thresholds = [convert(ann, data, steps=4, calibration=replace(CALIBRATION, images=5), seed=seed).parameters["neuron1.threshold"][0] for seed in (0, 1, 0)]
+    thresholds = [
+        convert(ann, data, steps=4, calibration=replace(CALIBRATION, images=5), seed=seed).parameters[
+            "neuron1.threshold"
+        ][0]
+        for seed in (0, 1, 0)
+    ]
     assert thresholds[0] == thresholds[2] != thresholds[1]
 
 
@@ -114,13 +135,19 @@ def test_ctrl_c_stops_the_conversion(network, data, press_ctrl_c):
         convert(network(get_backend("reference"), spiking=False), data, steps=4, calibration=CALIBRATION)
 
 
-@pytest.mark.parametrize("wrong", [dict(images=0), dict(steps=0), dict(percentile=0), dict(percentile=101), dict(scaling=0), dict(scaling=math.nan)])
+@pytest.mark.parametrize(
+    "wrong",
+    [dict(images=0), dict(steps=0), dict(percentile=0), dict(percentile=101), dict(scaling=0), dict(scaling=math.nan)],
+)
 def test_impossible_calibrations_are_refused(wrong):
     with pytest.raises(MinihireError, match="calibration needs"):
         Calibration(**wrong)
 
 
-@given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30), min_size=1, max_size=6), st.integers(1, 40))
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30), min_size=1, max_size=6),
+    st.integers(1, 40),
+)
 def test_largest_values_are_those_of_a_sort(pieces, keep):
     values = np.concatenate([np.array(piece, np.float32) for piece in pieces])
     keep = min(keep, len(values))

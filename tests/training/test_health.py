@@ -1,4 +1,5 @@
 """Signs of trouble are seen, named, and nothing good is overwritten by them."""
+
 import signal
 from dataclasses import replace
 
@@ -30,7 +31,11 @@ def always(k, network):
 def test_silent_and_saturated_layers_are_named(k, always):
     sentences = silent_layers(always, k.asarray(IMAGES))
     assert sentences[0].startswith("neuron1 always fires: raise its threshold")
-    assert [s.split(":")[0] for s in sentences[1:]] == ["neuron3 never fires", "neuron4 never fires", "neuron5 never fires"]
+    assert [s.split(":")[0] for s in sentences[1:]] == [
+        "neuron3 never fires",
+        "neuron4 never fires",
+        "neuron5 never fires",
+    ]
 
 
 def test_a_healthy_network_has_no_warnings(k, network):
@@ -80,8 +85,10 @@ def test_a_value_that_is_not_finite_stops_the_training(k, network, data, poison,
     recipe = RECIPE if spiking else Recipe(2, 16, "sgd", 0.02)
     with pytest.raises(MinihireError) as caught:
         train(network(k, spiking=spiking), recipe, data, path=tmp_path / "x.npz", label="hire")
-    assert str(caught.value) == (f"hire met a value that is not finite in epoch 2, batch 2: the weights {name} are no longer finite; "
-                                 f"lower the learning rate; the last good checkpoint is {tmp_path / 'x.npz'}")
+    assert str(caught.value) == (
+        f"hire met a value that is not finite in epoch 2, batch 2: the weights {name} are no longer finite; "
+        f"lower the learning rate; the last good checkpoint is {tmp_path / 'x.npz'}"
+    )
     saved = load(tmp_path / "x.npz")
     assert saved.meta["training"]["position"]["epoch"] == 1 and np.isfinite(saved.arrays[f"parameter/{name}"]).all()
 

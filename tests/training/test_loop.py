@@ -1,4 +1,5 @@
 """Algorithm 1 and its relatives, batch by batch, against the same steps written out by hand."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -53,7 +54,9 @@ def test_kappa_is_carried_from_period_to_period_and_from_batch_to_batch(k, netwo
     seen = [options["noise"] for options, _ in calls]
     assert not seen[0].any() and seen[1].any()
     assert np.array_equal(seen[2], after[0]) and np.array_equal(seen[4], after[1][:8])
-    np.testing.assert_array_equal(seen[3], np.clip(seen[2] + np.float32(0.02) * np.sign(calls[2][1].image), -np.float32(0.03), np.float32(0.03)))
+    np.testing.assert_array_equal(
+        seen[3], np.clip(seen[2] + np.float32(0.02) * np.sign(calls[2][1].image), -np.float32(0.03), np.float32(0.03))
+    )
 
 
 def test_a_small_last_batch_uses_the_first_rows_of_kappa_and_leaves_the_rest(k, network, data, calls):
@@ -94,13 +97,20 @@ def by_hand(net, data, recipe, count=1):
             training.optimiser.step(result.weights, recipe.learning_rate)
             if recipe.craft_after_update:
                 result, grad = passed()
-            kappa = np.clip(kappa + np.float32(recipe.noise.step) * np.sign(grad), -np.float32(recipe.noise.bound), np.float32(recipe.noise.bound))
+            kappa = np.clip(
+                kappa + np.float32(recipe.noise.step) * np.sign(grad),
+                -np.float32(recipe.noise.bound),
+                np.float32(recipe.noise.bound),
+            )
             state = result.state if recipe.carry_membranes else None
     return kappa
 
 
-@pytest.mark.parametrize("changes", [{}, dict(clip_noise=False), dict(carry_membranes=True), dict(craft_after_update=True), dict(periods=1)],
-                         ids=["default", "clip_noise", "carry_membranes", "craft_after_update", "one period"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, dict(clip_noise=False), dict(carry_membranes=True), dict(craft_after_update=True), dict(periods=1)],
+    ids=["default", "clip_noise", "carry_membranes", "craft_after_update", "one period"],
+)
 def test_two_batches_equal_algorithm_1_by_hand(k, network, data, digest, changes):
     recipe = replace(HIRE, learning_rate=1e-3, noise=CraftedNoise(0.1, 0.15), **changes)  # loud enough to leave [0, 1]
     trained, expected = network(k), network(k)
@@ -129,11 +139,16 @@ def test_hire_without_noise_in_one_period_is_traditional_training_to_the_bit(k, 
 
 
 def test_hire_without_noise_is_the_control_to_the_bit(k, network, data, digest):
-    assert trained(network(k), data, digest, noise=CraftedNoise(0.0, 0.0)) == trained(network(k), data, digest, noise=NoNoise())
+    assert trained(network(k), data, digest, noise=CraftedNoise(0.0, 0.0)) == trained(
+        network(k), data, digest, noise=NoNoise()
+    )
 
 
 def test_the_control_is_neither_traditional_nor_hire(k, network, data, digest):
-    found = {trained(network(k), data, digest, **changes) for changes in (dict(noise=NoNoise()), dict(noise=NoNoise(), periods=1), {})}
+    found = {
+        trained(network(k), data, digest, **changes)
+        for changes in (dict(noise=NoNoise()), dict(noise=NoNoise(), periods=1), {})
+    }
     assert len(found) == 3
 
 
@@ -157,7 +172,9 @@ def test_gaussian_noise_is_not_crafted(k, network, data, calls):
 def test_freeze_keeps_thresholds_and_leaks_to_the_bit(k, network, data, digest, optimiser):
     net = network(k)
     neurons = {name for name in net.parameters if not name.endswith(".weight")}
-    kept, weights = (digest({n: net.parameters[n] for n in names}) for names in (neurons, net.parameters.keys() - neurons))
+    kept, weights = (
+        digest({n: net.parameters[n] for n in names}) for names in (neurons, net.parameters.keys() - neurons)
+    )
     train(net, replace(HIRE, optimiser=optimiser, freeze=True), data)
     assert digest({n: net.parameters[n] for n in neurons}) == kept
     assert digest({n: net.parameters[n] for n in net.parameters.keys() - neurons}) != weights
@@ -166,7 +183,11 @@ def test_freeze_keeps_thresholds_and_leaks_to_the_bit(k, network, data, digest, 
 def test_without_freeze_every_threshold_and_leak_is_trained(k, network, data):
     net = network(k)
     train(net, HIRE, data)
-    moved = [name for name, a in net.parameters.items() if name.endswith(".threshold") and a[0] != np.float32(0.5) or name.endswith(".leak") and a[0] != 1]
+    moved = [
+        name
+        for name, a in net.parameters.items()
+        if name.endswith(".threshold") and a[0] != np.float32(0.5) or name.endswith(".leak") and a[0] != 1
+    ]
     assert {name.split(".")[0] for name in moved} == {f"neuron{i}" for i in range(1, 6)}
 
 
@@ -177,13 +198,20 @@ def test_an_epoch_reports_mean_loss_and_accuracy_over_all_images(network, data, 
 
 
 def test_heldout_accuracy_joins_the_history(network, data, make_data):
-    history = train(network(get_backend("reference")), replace(HIRE, epochs=2), data, heldout=make_data(8, seed=5)).history
+    history = train(
+        network(get_backend("reference")), replace(HIRE, epochs=2), data, heldout=make_data(8, seed=5)
+    ).history
     assert [row["epoch"] for row in history] == [1, 2]
     assert all(row["heldout_accuracy"] * 8 % 1 == 0 for row in history)
 
 
 def test_an_ann_learns_what_it_has_not_seen(k, network, data, make_data):
-    history = train(network(k, spiking=False, width=1 / 8, hidden=32), Recipe(15, 8, "sgd", 0.02), data, heldout=make_data(60, seed=5)).history
+    history = train(
+        network(k, spiking=False, width=1 / 8, hidden=32),
+        Recipe(15, 8, "sgd", 0.02),
+        data,
+        heldout=make_data(60, seed=5),
+    ).history
     assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["heldout_accuracy"] > 0.7
 
 
@@ -192,7 +220,10 @@ def test_more_periods_than_steps_are_refused(network, data):
         train(network(get_backend("reference"), steps=2), replace(HIRE, periods=3), data)
 
 
-@pytest.mark.parametrize("wrong", [dict(epochs=0), dict(batch_size=0), dict(periods=0), dict(learning_rate=0.0), dict(learning_rate=float("nan"))])
+@pytest.mark.parametrize(
+    "wrong",
+    [dict(epochs=0), dict(batch_size=0), dict(periods=0), dict(learning_rate=0.0), dict(learning_rate=float("nan"))],
+)
 def test_recipes_that_cannot_work_are_refused(wrong):
     with pytest.raises(MinihireError, match="training needs at least 1 epoch"):
         Recipe(**wrong)

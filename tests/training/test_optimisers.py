@@ -1,4 +1,5 @@
 """Learning-rate schedules, and what optimisers do with thresholds and leaks."""
+
 import numpy as np
 import pytest
 
@@ -38,7 +39,9 @@ def test_one_cycle_rises_then_falls():
 
 def test_rates_are_plain_numbers():
     for kind in ("step", "one-cycle"):
-        assert type(Schedule(kind).rate(1.0, 5, 10, 0.5)) is float  # a NumPy scalar would change the arithmetic's precision
+        assert (
+            type(Schedule(kind).rate(1.0, 5, 10, 0.5)) is float
+        )  # a NumPy scalar would change the arithmetic's precision
 
 
 def test_thresholds_and_leaks_do_not_decay(k, network):
@@ -53,7 +56,9 @@ def test_thresholds_and_leaks_do_not_decay(k, network):
 @pytest.mark.parametrize("direction", [-1, 1])
 def test_leaks_and_thresholds_stay_in_bounds_after_a_huge_step(k, network, optimiser, direction):
     net = network(k)
-    OPTIMISERS[optimiser](net, list(net.parameters)).step({n: k.asarray(np.full(a.shape, direction)) for n, a in net.parameters.items()}, 1e6)
+    OPTIMISERS[optimiser](net, list(net.parameters)).step(
+        {n: k.asarray(np.full(a.shape, direction)) for n, a in net.parameters.items()}, 1e6
+    )
     for name, array in net.parameters.items():
         if name.endswith(".leak"):
             assert array[0] == (1 if direction < 0 else 0)

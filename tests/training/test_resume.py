@@ -1,4 +1,5 @@
 """Stop anywhere and go on: to the bit what an unbroken training gives, on any number of threads."""
+
 import os
 import signal
 import subprocess
@@ -44,7 +45,12 @@ def everything(digest):
     def collect(training):
         slots = {f"{slot}/{name}": a for slot, group in training.optimiser.slots.items() for name, a in group.items()}
         kappa = {} if training.kappa is None else {"kappa": training.kappa}
-        return digest({**training.network.parameters, **slots, **kappa}), training.optimiser.steps, training.history, training.warnings
+        return (
+            digest({**training.network.parameters, **slots, **kappa}),
+            training.optimiser.steps,
+            training.history,
+            training.warnings,
+        )
 
     return collect
 
@@ -58,7 +64,9 @@ def test_a_stopped_training_goes_on_to_the_bit(k, start, everything, press_ctrl_
         with pytest.raises(Interrupted, match="--resume goes on from there"):
             start(kind, k, tmp_path / "stopped.npz")
     assert everything(start(kind, k, tmp_path / "stopped.npz")) == unbroken
-    saved = [{n: a.tobytes() for n, a in load(tmp_path / f"{name}.npz").arrays.items()} for name in ("unbroken", "stopped")]
+    saved = [
+        {n: a.tobytes() for n, a in load(tmp_path / f"{name}.npz").arrays.items()} for name in ("unbroken", "stopped")
+    ]
     assert saved[0] == saved[1]
 
 
@@ -136,19 +144,19 @@ def test_a_checkpoint_without_a_training_is_refused(network, data, tmp_path):
 
 
 def test_a_second_ctrl_c_stops_at_once(capsys):
-    with StopSignal() as stop:
+    with pytest.raises(KeyboardInterrupt), StopSignal() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert "Ctrl-C again" in capsys.readouterr().out
+        assert stop.requested and "Ctrl-C again" in capsys.readouterr().out
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_sigterm_is_a_request_too_and_handlers_are_put_back():
     before = [signal.getsignal(number) for number in StopSignal.SIGNALS]
-    with StopSignal() as stop:
+    with pytest.raises(Interrupted, match="stopped here"), StopSignal() as stop:
+        stop.check("too early")
         signal.raise_signal(signal.SIGTERM)
-    assert stop.requested and [signal.getsignal(number) for number in StopSignal.SIGNALS] == before
+        stop.check("here")
+    assert [signal.getsignal(number) for number in StopSignal.SIGNALS] == before
 
 
 THREADS = """
@@ -161,19 +169,24 @@ from minihire.network import Network, initialise
 from minihire.training import CraftedNoise, Recipe, train
 
 rng = np.random.default_rng(0)
-data = Dataset("tiny", rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 4, tuple("abcd"), (0.5,) * 3, (0.25,) * 3)
+images, labels = rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 4
+data = Dataset("tiny", images, labels, tuple("abcd"), (0.5,) * 3, (0.25,) * 3)
 model = build("vgg5", 4, (16, 16, 3), width=1 / 8, hidden=16)
+recipe = Recipe(2, 16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.02))
 for threads in (1, 2, 4):
     k = get_backend("numba", threads=threads)
-    net = Network(model, k, {n: a * 0.5 if n.endswith("threshold") else a for n, a in initialise(model, k, 1, True).items()}, spiking=True, steps=4)
-    train(net, Recipe(2, 16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.02)), data, path=sys.argv[1] + str(threads))
+    parameters = {n: a * 0.5 if n.endswith("threshold") else a for n, a in initialise(model, k, 1, True).items()}
+    net = Network(model, k, parameters, spiking=True, steps=4)
+    train(net, recipe, data, path=sys.argv[1] + str(threads))
     print(hashlib.sha256(b"".join(net.parameters[n].tobytes() for n in sorted(net.parameters))).hexdigest())
 """
 
 
 def test_training_does_not_depend_on_the_number_of_threads(tmp_path):
     environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", THREADS, str(tmp_path / "x")], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, str(tmp_path / "x")], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     found = [line for line in done.stdout.splitlines() if len(line) == 64]
     assert done.returncode == 0, done.stderr
     assert len(found) == 3 and len(set(found)) == 1
