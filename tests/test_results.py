@@ -2,8 +2,10 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from minihire.errors import MinihireError
 from minihire.experiments import Config
 from minihire.results import SCHEMA, Results, peak_memory
 from minihire.training.checkpoint import CheckpointError
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -32,12 +36,16 @@ def test_the_machine_and_the_settings_are_kept(results):
     assert results["config"] == Config().describe() and results["schema"] == SCHEMA and not results["finished"]
 
 
-def test_the_file_is_utf8_whatever_the_locale(results, monkeypatch):
+def test_the_file_is_utf8_whatever_the_locale(results):
     results["warnings"].append("λ")
     results.save()
     assert "λ" in results.path.read_bytes().decode("utf-8")
-    monkeypatch.setattr("locale.getencoding", lambda: "ascii", raising=False)
-    assert Results.load(results.path)["warnings"] == ["λ"]
+    code = "import sys; from minihire.results import Results; print(ascii(Results.load(sys.argv[1])['warnings']))"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(results.path)], env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == ("['\\u03bb']\n", 0), done.stderr
 
 
 def test_a_save_that_fails_leaves_the_old_file(results, monkeypatch):
