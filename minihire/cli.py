@@ -1,6 +1,7 @@
 """The command line: minihire run | train | convert | attack | analyze | info."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,28 +16,33 @@ from minihire.progress import Progress
 EXAMPLES = """examples:
   minihire run                                   everything, small, on the embedded data set
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
-  minihire run --resume                          go on with the latest run
+  minihire run --resume                          go on with the latest mini run
   minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
   minihire info vgg5 --width 0.25"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for wrong input, 130 where it was stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
         Progress.quiet = getattr(options, "quiet", False)
-        return options.command(options) or 0
+        options.command(options)
+        sys.stdout.flush()
+        return 0
     except Interrupted as stopped:
         print(f"minihire: {stopped}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("\nminihire: stopped; finished work was kept, --resume goes on", file=sys.stderr)
+        print("minihire: stopped; finished work was kept, --resume goes on", file=sys.stderr)
         return 130
     except (MinihireError, backends.BackendError) as error:
         print(f"minihire: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

@@ -31,8 +31,8 @@ def run(options) -> None:
     out = folders.choose(options.out, name, options.resume)
     saved = folders.saved_config(out) if options.resume else None
     config = _config(options, saved)
+    backend, splits = _backend(options), load_data(config, options.download)
     with folders.lock(out):
-        backend, splits = _backend(options), load_data(config, options.download)
         run = Run(config, backend, out, splits, options.resume)
         say(
             f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
@@ -106,11 +106,14 @@ def train(options) -> None:
 
 def convert(options) -> None:
     """An ANN's checkpoint → a converted SNN's."""
+    if options.out.exists():
+        raise MinihireError(f"{options.out} exists: choose another --out")
     saved = checkpoint.load(options.ann)
     config, backend = _config(options, saved.meta.get("about")), _backend(options)
     ann = saved.network(backend)
     if ann.spiking:
         raise MinihireError(f"{options.ann} is a spiking network already: give an ANN's checkpoint")
+    _refuse_own_settings(ann, options)
     data = load_data(config, options.download).train
     _fits(ann, data)
     snn = convert_network(
@@ -231,7 +234,7 @@ def info(options) -> None:
 def _config(options, saved: dict | None) -> Config:
     """The preset's (or the checkpoint's own) settings, with the flags that were given on top."""
     given = given_settings(options)
-    if saved and not hasattr(options, "preset"):
+    if saved and getattr(options, "preset", saved.get("preset")) == saved.get("preset"):
         known = {name: value for name, value in saved.items() if name in Config.__dataclass_fields__}
         known["methods"] = tuple(known.get("methods", ()))
         try:
@@ -247,11 +250,22 @@ def _backend(options):
 
 def _spiking(network, config, options):
     """The checkpoint's network with the flags that may change after training: steps, γ, the reset's gradient, time chunk."""
+    _refuse_own_settings(network, options)
     given = given_settings(options)
     changes = {name: given[name] for name in ("steps", "time_chunk") if name in given and network.spiking}
     if {"gamma", "reset_grad"} & given.keys():
         changes["neuron"] = replace(network.neuron, surrogate=triangle(config.gamma), reset_grad=config.reset_grad)
     return replace(network, **changes) if changes else network
+
+
+def _refuse_own_settings(network, options):
+    """Flags cannot change what a checkpoint is: its model, and an SNN's coding, readout and reset."""
+    own = {"model": network.model.name, "width": network.model.width, "hidden": network.model.hidden}
+    if network.spiking:
+        own |= {"coding": network.coding, "readout": network.readout, "reset": network.neuron.reset}
+    for name, value in given_settings(options).items():
+        if name in own and value != own[name]:
+            raise MinihireError(f"--{name} {value} does not fit the checkpoint, which has {own[name]}: leave it out")
 
 
 def _fits(network, data):

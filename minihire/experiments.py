@@ -108,8 +108,12 @@ class Config:
     def _check(f, value):
         low, high, above, choices = (f.metadata[key] for key in ("low", "high", "above", "choices"))
         flag = f"--{f.name.replace('_', '-')}"
-        if value is None:
+        kind = _KINDS[f.name]
+        if value is None and f.default is None:
             return
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind == (bool,)):
+            words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a tuple"}
+            raise MinihireError(f"{flag} must be {words[kind[-1]]}, not {value!r}")
         if choices:
             for choice in value if isinstance(value, tuple) else (value,):
                 if choice not in choices:
@@ -120,7 +124,7 @@ class Config:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         fits = (
             numeric
-            and math.isfinite(value)
+            and abs(value) < math.inf
             and (low is None or value >= low)
             and (high is None or value <= high)
             and (above is None or value > above)
@@ -181,6 +185,9 @@ class Config:
             freeze=self.freeze,
         )
 
+
+_TYPES = {"tuple": (tuple,), "bool": (bool,), "float": (int, float), "int": (int,), "str": (str,)}
+_KINDS = {f.name: next(kind for word, kind in _TYPES.items() if word in str(f.type)) for f in fields(Config)}
 
 PRESETS = {
     "mini": dict(

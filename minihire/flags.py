@@ -25,7 +25,7 @@ def number(text: str) -> float:
     """0.03 or 8/255."""
     try:
         return float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number (0.03 and 8/255 are)") from error
 
 

@@ -27,9 +27,11 @@ class StopSignal:
             self._before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.requested and kind is None:  # asked for after the last look: what follows must not begin
+            raise Interrupted("stopped; finished work was kept, --resume goes on")
 
     def _request(self, *_):
         if self.requested:

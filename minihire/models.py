@@ -123,7 +123,9 @@ def build(
     if name not in MODELS:
         raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
     row = MODELS[name]
-    if not width > 0 or (hidden is not None and hidden < 1) or not 0 <= dropout < 1 or classes < 2:
+    if min(image_shape) < 1:
+        raise MinihireError(f"images need at least one pixel and channel, not {'×'.join(map(str, image_shape))}")
+    if not 0 < width < math.inf or (hidden is not None and hidden < 1) or not 0 <= dropout < 1 or classes < 2:
         raise MinihireError(
             f"a model needs width > 0, hidden ≥ 1, 0 ≤ dropout < 1 and at least 2 classes, not width {width}, "
             f"hidden {hidden}, dropout {dropout}, {classes} classes"

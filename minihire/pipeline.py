@@ -15,6 +15,8 @@ from minihire.data.dataset import Dataset, Splits
 from minihire.errors import MinihireError
 from minihire.evaluation import BATCH, accuracy, predict
 from minihire.experiments import Config
+from minihire.interrupt import StopSignal
+from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.progress import say
@@ -79,6 +81,8 @@ class Run:
 
     def run(self) -> Results:
         """Everything that is not done yet."""
+        if self.results["finished"]:
+            return self.results
         models = self.train_all(self.config.seed, "")
         black_box = self.train_all(self.config.seed + 1, "second") if self.config.black_box else {}
         self.evaluate(models, black_box)
@@ -215,7 +219,7 @@ class Run:
         attack = config.attacks[-1]
         self.results["examples"] = []
         for name, network in models.items():
-            with self._phase("analysis", name):
+            with self._phase("analysis", name), StopSignal():
                 batches = (batch for batch, _ in Batches(test, self.backend, BATCH))
                 activity = measure_activity(network, batches, seed=config.seed)
                 self.results["activity"][name] = [layer.as_dict() for layer in activity]
@@ -223,7 +227,7 @@ class Run:
                     "first_layer_once": measure_energy(network, activity).as_dict(),
                     "first_layer_every_step": measure_energy(network, activity, first_layer_every_step=True).as_dict(),
                 }
-                crafted = perturb(network, images, labels, attack)
+                crafted = perturb(network, images, labels, attack, Draws(config.seed))
                 clean, attacked = self.backend.to_numpy(images), self.backend.to_numpy(crafted)
                 distance = {
                     "attack": attack.name,

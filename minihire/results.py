@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import platform
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from minihire.errors import MinihireError
 from minihire.training.checkpoint import write_atomically
 
 SCHEMA = 1
+KEYS = dict.fromkeys(("config", "machine", "data", "phases", "models", "activity", "energy", "distance"), dict)
+KEYS |= dict.fromkeys(("accuracy", "examples", "warnings"), list)
 
 
 class Results:
@@ -60,12 +61,15 @@ class Results:
         """Read a results file. Raises MinihireError where it is missing, damaged or newer."""
         path = Path(path)
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             newer = content["schema"] > SCHEMA
+            whole = newer or all(type(content[key]) is kind for key, kind in KEYS.items())
         except OSError as error:
             raise MinihireError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise MinihireError(f"{path} is not a results file of minihire, or it is damaged") from error
+        if not whole:
+            raise MinihireError(f"{path} is not a results file of minihire, or it is damaged")
         if newer:
             raise MinihireError(
                 f"{path} has schema {content['schema']}, this version reads up to {SCHEMA}: update minihire"
@@ -105,11 +109,15 @@ class Results:
 
 
 def peak_memory() -> int:
-    """Bytes: the process's largest resident memory since the last reset, or since its start."""
+    """Bytes: the process's largest resident memory since the last reset, or since its start; 0 where it is unknown."""
     try:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
     except (OSError, StopIteration):
+        try:
+            import resource
+        except ImportError:  # Windows
+            return 0
         unit = 1 if platform.system() == "Darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ class Checkpoint(NamedTuple):
         """The network, on a backend. Raises CheckpointError for weights that do not fit the model they name."""
         try:
             options = dict(self.meta["network"])
-            neuron = options.pop("neuron")
+            neuron = dict(options.pop("neuron"))
             surrogate = Surrogate(*neuron.pop("surrogate"))
             model = build(**self.meta["model"])
             parameters = {
@@ -128,6 +129,7 @@ def load(path: Path) -> Checkpoint:
         AttributeError,
         EOFError,
         zipfile.BadZipFile,
+        zlib.error,
         NotImplementedError,
         RuntimeError,
     ) as error:

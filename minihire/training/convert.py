@@ -131,6 +131,8 @@ def _percentile_current(network, layer, batches, calibration, seed, stop, progre
                 raise _Reached  # a static current needs one step, a changing one all
 
         with contextlib.suppress(_Reached):
-            network.forward(images, steps=calibration.steps, draws=Draws(seed, number), observe=observe)
+            network.forward(
+                images, steps=calibration.steps, draws=Draws(seed, 0, number * batches.size), observe=observe
+            )
         progress.add(images.shape[0], layer)
     return largest.smallest_kept()

@@ -99,12 +99,16 @@ class Training:
         self.kappa = recipe.noise.start(k, (min(recipe.batch_size, len(self.data)), *self.data.shape))
 
     def run(self) -> list[dict]:
-        """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy, rate, seconds)."""
+        """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy)."""
         total, done = (
             self.recipe.epochs * len(self.data),
             self.epoch * len(self.data) + self.batch * self.recipe.batch_size,
         )
-        with StopSignal() as stop, Progress(self.label, total, done=done) as progress:
+        with (
+            StopSignal() as stop,
+            Progress(self.label, total, done=done) as progress,
+            np.errstate(over="ignore", invalid="ignore"),
+        ):
             while self.epoch < self.recipe.epochs:
                 self._epoch(stop, progress)
         return self.history
@@ -118,6 +122,7 @@ class Training:
                 count, f"epoch {self.epoch + 1}/{self.recipe.epochs}, loss {loss:.3f}, accuracy {accuracy_now:.1%}"
             )
             if stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
+                self._check_finite()
                 self._save()
                 saved = (
                     f"saved in {self.path}; --resume goes on from there"
@@ -134,8 +139,9 @@ class Training:
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
         for warning in silent_layers(self.network, self.batches.load(0, 0)[0], self.seed):
-            self.warnings.append(f"{self.label}, epoch {self.epoch}: {warning}")
-            say(f"warning: {self.warnings[-1]}")
+            if not any(known.endswith(warning) for known in self.warnings):
+                self.warnings.append(f"{self.label}, epoch {self.epoch}: {warning}")
+                say(f"warning: {self.warnings[-1]}")
         self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
         say(
@@ -193,10 +199,11 @@ class Training:
             self._fail()
 
     def _fail(self):
-        where = describe_failure(self.network, self.batches.load(self.epoch, self.batch)[0], self.seed)
+        batch = min(self.batch, len(self.batches) - 1)  # at an epoch's end the one before
+        where = describe_failure(self.network, self.batches.load(self.epoch, batch)[0], self.seed)
         kept = f"; the last good checkpoint is {self.path}" if self.path and self.path.exists() else ""
         raise MinihireError(
-            f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {self.batch + 1}: {where}; "
+            f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {batch + 1}: {where}; "
             f"lower the learning rate{kept}"
         )
 
@@ -234,18 +241,23 @@ class Training:
         if not training:
             raise checkpoints.CheckpointError(f"{saved.path} holds a network but no training to resume")
         position = training["position"]
-        mine = (self.recipe.describe(), self.seed, len(self.data), self.network.model.describe())
-        theirs = (training["recipe"], position["seed"], position["images"], saved.meta["model"])
+        restored = saved.network(k)
+        mine = (self.recipe.describe(), self.seed, len(self.data), *_kind(self.network))
+        theirs = (training["recipe"], position["seed"], position["images"], *_kind(restored))
         if _plain(mine) != _plain(theirs):
             raise checkpoints.CheckpointError(
                 f"{saved.path} was trained with other settings: resume with the same flags, or choose another --out"
             )
-        restored = saved.network(k)
         self.network.parameters.update(restored.parameters)
-        for slot, group in self.optimiser.slots.items():
-            group.update({name: k.asarray(saved.arrays[f"optimiser/{slot}/{name}"]) for name in group})
-        if self.kappa is not None:
-            self.kappa = k.asarray(saved.arrays["kappa"])
+        try:
+            for slot, group in self.optimiser.slots.items():
+                group.update({name: k.asarray(saved.arrays[f"optimiser/{slot}/{name}"]) for name in group})
+            if self.kappa is not None:
+                self.kappa = k.asarray(saved.arrays["kappa"])
+        except KeyError as error:
+            raise checkpoints.CheckpointError(
+                f"{saved.path} lacks {error}: it is damaged, start afresh with another --out"
+            ) from error
         self.optimiser.steps = position["optimiser_steps"]
         self.epoch, self.batch, self.sums = position["epoch"], position["batch"], position["sums"]
         self.history, self.warnings = training["history"], training["warnings"]
@@ -269,6 +281,10 @@ def train(
         training.restore(checkpoints.load(training.path))
     training.run()
     return training
+
+
+def _kind(network):
+    return network.model, network.spiking, network.steps, network.coding, network.readout, network.neuron
 
 
 def _plain(value):

@@ -1,9 +1,8 @@
 """SGD with momentum, Adam, and learning-rate schedules. The arithmetic is the backend's; state is arrays by name."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from minihire.network import Network
 
@@ -26,7 +25,7 @@ class Schedule(NamedTuple):
             at = (epoch + within) / epochs
             if at < 0.3:
                 return base * (0.04 + 0.96 * at / 0.3)
-            return base * (0.001 + 0.999 * 0.5 * (1 + np.cos(np.pi * (at - 0.3) / 0.7)))
+            return base * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (at - 0.3) / 0.7)))
         return base * self.factor ** sum(epoch >= milestone * epochs - 1e-9 for milestone in self.milestones)
 
 
