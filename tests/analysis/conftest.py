@@ -1,4 +1,5 @@
 """Two kinds of network: random ones that fire in every layer, and one small enough to follow by hand."""
+
 import numpy as np
 import pytest
 
@@ -34,7 +35,13 @@ def toy():
 
     def make(pool=False, coding="direct", spiking=True, steps=4):
         k = get_backend("reference", dtype="float64")
-        layers = (Conv2d("conv1", 1, size=1), Neuron("neuron1"), *([AvgPool()] if pool else []), Flatten(), Readout("readout", 3))
+        layers = (
+            Conv2d("conv1", 1, size=1),
+            Neuron("neuron1"),
+            *([AvgPool()] if pool else []),
+            Flatten(),
+            Readout("readout", 3),
+        )
         model = Model("toy", layers, (2, 2, 1), 3, (0.0,), (1.0,), steps, 1.0, None, 0.0)
         ones = {name: k.asarray(np.ones(p.shape)) for name, p in model.parameters(spiking).items()}
         return Network(model, k, ones, spiking=spiking, steps=steps, coding=coding)

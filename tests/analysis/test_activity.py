@@ -1,4 +1,5 @@
 """Activity against hand counts and against arrays recounted with NumPy."""
+
 import json
 import math
 from collections import Counter
@@ -16,8 +17,11 @@ PIXELS = np.array([[0.3, 0.6], [0.0, 1.0]]).reshape(1, 2, 2, 1)
 
 def _recount(network, images, seed=0):
     seen = Counter()
-    network.forward(images, draws=Draws(seed), observe=lambda event, name, x: seen.update(
-        {(event, name): int((network.backend.to_numpy(x) != 0).sum())}))
+    network.forward(
+        images,
+        draws=Draws(seed),
+        observe=lambda event, name, x: seen.update({(event, name): int((network.backend.to_numpy(x) != 0).sum())}),
+    )
     return seen
 
 
@@ -39,8 +43,15 @@ def test_a_pooled_input_is_one_event_a_step(toy):
     assert (readout.neurons, readout.events, readout.received) == (1, 3, 3.0)  # something fires at t = 1, 2 and 3
 
 
-@pytest.mark.parametrize(("name", "backend", "coding"), [
-    ("vgg5", "reference", "direct"), ("vgg5", "reference", "rate"), ("vgg5", "numba", "rate"), ("resnet12", "reference", "direct")])
+@pytest.mark.parametrize(
+    ("name", "backend", "coding"),
+    [
+        ("vgg5", "reference", "direct"),
+        ("vgg5", "reference", "rate"),
+        ("vgg5", "numba", "rate"),
+        ("resnet12", "reference", "direct"),
+    ],
+)
 def test_activity_equals_a_recount(random_network, images, name, backend, coding):
     network = random_network(name, backend, coding=coding)
     rows, seen = measure_activity(network, [images], seed=7), _recount(network, images, seed=7)
@@ -107,7 +118,11 @@ def test_rows_go_into_a_results_file(random_network, images):
 
 def test_activity_refuses(random_network, images):
     network = random_network()
-    for batches, steps, sentence in (([], None, "without images"), (images, None, "batches of images"),
-                                     ([images[:, :4]], None, "batches of images"), ([images], 0, "at least 1 time step")):
+    for batches, steps, sentence in (
+        ([], None, "without images"),
+        (images, None, "batches of images"),
+        ([images[:, :4]], None, "batches of images"),
+        ([images], 0, "at least 1 time step"),
+    ):
         with pytest.raises(MinihireError, match=sentence):
             measure_activity(network, batches, steps=steps)

@@ -1,4 +1,5 @@
 """Distances by hand and against spike counts taken with NumPy."""
+
 import numpy as np
 import pytest
 
@@ -16,7 +17,9 @@ def test_perturbation_distance_by_hand():
 
 def test_perturbation_distance_of_a_full_epsilon_step():
     clean = np.full((3, 32, 32, 3), 0.5, np.float32)
-    assert perturbation_distance(clean, clean + np.float32(8 / 255)) == pytest.approx([8 / 255 * 3072**0.5] * 3, rel=1e-6)
+    assert perturbation_distance(clean, clean + np.float32(8 / 255)) == pytest.approx(
+        [8 / 255 * 3072**0.5] * 3, rel=1e-6
+    )
 
 
 def test_spike_distance_by_hand(toy):
@@ -27,14 +30,22 @@ def test_spike_distance_by_hand(toy):
     assert found["neuron1"] == pytest.approx([5**0.5 / 4])
 
 
-@pytest.mark.parametrize(("name", "coding", "chunk"), [("vgg5", "direct", None), ("vgg5", "rate", 2), ("resnet12", "rate", None), ("resnet12", "direct", 1)])
+@pytest.mark.parametrize(
+    ("name", "coding", "chunk"),
+    [("vgg5", "direct", None), ("vgg5", "rate", 2), ("resnet12", "rate", None), ("resnet12", "direct", 1)],
+)
 def test_spike_distance_equals_a_recount(random_network, images, name, coding, chunk):
     perturbed = np.clip(images + 0.1, 0, 1)
     rates = []
     for x in (images, perturbed):
         trains = {}
-        random_network(name, coding=coding).forward(x, draws=Draws(4), observe=lambda event, layer, array, trains=trains: (
-            trains.update({layer: array}) if event == "spikes" else None))
+        random_network(name, coding=coding).forward(
+            x,
+            draws=Draws(4),
+            observe=lambda event, layer, array, trains=trains: (
+                trains.update({layer: array}) if event == "spikes" else None
+            ),
+        )
         rates.append({layer: train.mean(axis=0, dtype=np.float64) for layer, train in trains.items()})
     found = spike_distance(random_network(name, coding=coding, time_chunk=chunk), images, perturbed, seed=4)
     assert list(found) == list(rates[0])

@@ -1,4 +1,5 @@
 """Energies by hand: a toy of two layers, the full-size networks as ANNs, and which layers accumulate only."""
+
 import csv
 import io
 import json
@@ -18,13 +19,19 @@ PRINTED = "operation,int32,fp32\nmultiplication,3.1,3.7\naddition,0.1,0.9\nMAC,3
 
 def _activity(first_events, readout_events):
     """Two images through the toy: conv1 is fed by 4 neurons, the readout by 4."""
-    return [LayerActivity("conv1", "Conv2d", 4, 2, 4, first_events), LayerActivity("neuron1", "Neuron", 4, 2, 4, readout_events),
-            LayerActivity("readout", "Readout", 4, 2, 4, readout_events)]
+    return [
+        LayerActivity("conv1", "Conv2d", 4, 2, 4, first_events),
+        LayerActivity("neuron1", "Neuron", 4, 2, 4, readout_events),
+        LayerActivity("readout", "Readout", 4, 2, 4, readout_events),
+    ]
 
 
 def test_costs_are_table_7():
     for row in csv.DictReader(io.StringIO(PRINTED)):
-        assert (COSTS["int32"][row["operation"]], COSTS["fp32"][row["operation"]]) == (float(row["int32"]), float(row["fp32"]))
+        assert (COSTS["int32"][row["operation"]], COSTS["fp32"][row["operation"]]) == (
+            float(row["int32"]),
+            float(row["fp32"]),
+        )
     for costs in COSTS.values():
         assert costs["MAC"] == pytest.approx(costs["multiplication"] + costs["addition"])
         assert costs["AC"] == costs["addition"]
@@ -33,7 +40,10 @@ def test_costs_are_table_7():
 def test_direct_coding_by_hand(toy):
     # conv1: 1²·2·2·1·1 = 4 MAC; readout: 4·3 = 12 operations, ζ = 6/8, so 9 AC (equation 8)
     found = measure_energy(toy(), _activity(None, 6))
-    assert [(layer.kind, layer.dense, layer.received, layer.operations) for layer in found.layers] == [("MAC", 4, 1.0, 4.0), ("AC", 12, 0.75, 9.0)]
+    assert [(layer.kind, layer.dense, layer.received, layer.operations) for layer in found.layers] == [
+        ("MAC", 4, 1.0, 4.0),
+        ("AC", 12, 0.75, 9.0),
+    ]
     assert found.total("fp32") == pytest.approx(4 * 4.6 + 9 * 0.9)  # 26.5 pJ
     assert found.total("int32") == pytest.approx(13.7)
     assert (found.ann("fp32"), found.ann("int32")) == pytest.approx((73.6, 51.2))  # 16 MAC
@@ -62,11 +72,15 @@ def test_measured_toy(toy):
     assert found.total("fp32") == pytest.approx(4 * 4.6 + 18 * 0.9)
 
 
-@pytest.mark.parametrize(("name", "classes", "total"), [
-    ("vgg5", 10, 1769472 + 18874368 + 37748736 + 33554432 + 16777216 + 40960),
-    ("vgg11", 100, 1769472 + 18874368 + 2 * 75497472 + 2 * 150994944 + 2 * 37748736 + 33554432 + 16777216 + 409600),
-    # stem 64: 32²; block 1: 16², identity; blocks 2-4: conv1, conv2 and a 1×1 shortcut
-    ("resnet12", 10, 1769472 + 2 * 37748736 + 2 * 9437184 + 3 * (4718592 + 9437184 + 524288) + 20480)])
+@pytest.mark.parametrize(
+    ("name", "classes", "total"),
+    [
+        ("vgg5", 10, 1769472 + 18874368 + 37748736 + 33554432 + 16777216 + 40960),
+        ("vgg11", 100, 1769472 + 18874368 + 2 * 75497472 + 2 * 150994944 + 2 * 37748736 + 33554432 + 16777216 + 409600),
+        # stem 64: 32²; block 1: 16², identity; blocks 2-4: conv1, conv2 and a 1×1 shortcut
+        ("resnet12", 10, 1769472 + 2 * 37748736 + 2 * 9437184 + 3 * (4718592 + 9437184 + 524288) + 20480),
+    ],
+)
 def test_full_size_anns(name, classes, total):
     k, model = get_backend("reference"), build(name, classes)
     ann = Network(model, k, {p: k.zeros(s.shape) for p, s in model.parameters(False).items()})
@@ -108,8 +122,12 @@ def test_energy_goes_into_a_results_file(random_network, images):
     assert json.loads(json.dumps(written)) == written
     assert written["first_layer_every_step"] is False
     for number_format in ("fp32", "int32"):
-        assert written[number_format]["total_pj"] == pytest.approx(math.fsum(layer[f"{number_format}_pj"] for layer in written["layers"]))
-        assert written[number_format]["ratio"] == pytest.approx(written[number_format]["ann_pj"] / written[number_format]["total_pj"])
+        assert written[number_format]["total_pj"] == pytest.approx(
+            math.fsum(layer[f"{number_format}_pj"] for layer in written["layers"])
+        )
+        assert written[number_format]["ratio"] == pytest.approx(
+            written[number_format]["ann_pj"] / written[number_format]["total_pj"]
+        )
 
 
 def test_a_silent_network_has_no_ratio(toy):

@@ -1,4 +1,5 @@
 """Intervals and tests against printed values and against SciPy's own."""
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -7,8 +8,10 @@ from minihire.analysis import Score, mcnemar, wilson
 from minihire.errors import MinihireError
 
 
-@pytest.mark.parametrize(("correct", "count", "low", "high"), [
-    (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1.0)])
+@pytest.mark.parametrize(
+    ("correct", "count", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1.0)],
+)
 def test_wilson_by_hand(correct, count, low, high):
     assert wilson(correct, count) == pytest.approx((low, high), abs=5e-5)
 
@@ -20,7 +23,9 @@ def test_wilson_ends_are_exact():
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.99])
 def test_wilson_agrees_with_scipy(confidence):
     for correct in range(21):
-        assert wilson(correct, 20, confidence) == pytest.approx(binomtest(correct, 20).proportion_ci(confidence, "wilson"), abs=1e-12)
+        assert wilson(correct, 20, confidence) == pytest.approx(
+            binomtest(correct, 20).proportion_ci(confidence, "wilson"), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("arguments", [(0, 0), (-1, 10), (11, 10), (5, 10, 0.0), (5, 10, 95)])
@@ -32,13 +37,20 @@ def test_wilson_refuses(arguments):
 def test_score_is_in_fractions():
     score = Score(50, 100)
     assert score.accuracy == 0.5 and score.interval == wilson(50, 100)
-    assert score.as_dict() == pytest.approx({"correct": 50, "count": 100, "accuracy": 0.5, "low": 0.4038, "high": 0.5962}, abs=5e-5)
+    assert score.as_dict() == pytest.approx(
+        {"correct": 50, "count": 100, "accuracy": 0.5, "low": 0.4038, "high": 0.5962}, abs=5e-5
+    )
     with pytest.raises(MinihireError, match="not 3 among 2"):
         Score(3, 2)
 
 
 def _answers(both, only_first, only_second, neither):
-    groups = [(True, True)] * both + [(True, False)] * only_first + [(False, True)] * only_second + [(False, False)] * neither
+    groups = (
+        [(True, True)] * both
+        + [(True, False)] * only_first
+        + [(False, True)] * only_second
+        + [(False, False)] * neither
+    )
     return np.array(groups).T
 
 

@@ -1,4 +1,5 @@
 """The lessons: each runs from anywhere, prints its table, draws its figure, and keeps the form that the others have."""
+
 import os
 import re
 import subprocess
