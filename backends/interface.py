@@ -10,8 +10,8 @@ time-major, channels last, T = 1 for an ANN or a static input. Convolution weigh
 weights [F_in, F_out]; threshold and leak are arrays of shape [1], so that no kernel waits for the host. Floating point
 arrays have the backend's `dtype`.
 
-**Values, not views.** A kernel returns new arrays and leaves its arguments alone, except `sgd_step`, `adam_step` and
-`write_rows`, which update in place the arrays that their docstrings name.
+**Arguments stay as they are**, except in `sgd_step`, `adam_step` and `write_rows`, which update in place the arrays that
+their docstrings name. A result may share memory with an argument (`reshape`, `rows`, `repeat_time`): do not write to it.
 
 **Numbers do not depend on the number of threads**, and every random draw equals `backends.randomness` to the bit.
 """
@@ -103,7 +103,8 @@ class Backend(ABC):
         """Images store[index] (uint8 [N, H, W, C]) scaled to [0, 1]: [B, H, W, C].
 
         index int64 [B], shift int64 [B, 2] in 0 … 2·padding (crop corner in the image padded by reflection; `padding`
-        is no shift), flip int64 [B] (1 mirrors left and right, after the crop). All three are NumPy arrays.
+        is no shift; the image is larger than `padding`), flip int64 [B] (1 mirrors left and right, after the crop).
+        All three are NumPy arrays.
         """
 
     @abstractmethod

@@ -41,6 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (MinihireError, backends.BackendError) as error:
         print(f"minihire: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(
+            f"minihire: not enough memory ({error}): choose a smaller --width, --hidden or --batch-size",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

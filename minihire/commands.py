@@ -1,6 +1,7 @@
 """What each command does, given its parsed flags."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from minihire.data.batches import Batches
 from minihire.errors import MinihireError
 from minihire.evaluation import BATCH, accuracy
 from minihire.experiments import METHODS, Config, preset
+from minihire.files import write_atomically
 from minihire.flags import given_settings
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
@@ -56,6 +58,8 @@ def _show(results, out):
         print(f"\n{out}/results.json and {len(figures)} figures in {out}/figures/")
     except NoMatplotlib as missing:
         print(f"\n{out}/results.json; {missing}")
+    except OSError as error:
+        print(f"\n{out}/results.json; the figures could not be written: {error}")
     for sentence in results["warnings"]:
         print(f"warning: {sentence}")
 
@@ -70,7 +74,7 @@ def train(options) -> None:
             if options.start
             else f"{options.method} training starts from a converted SNN: give --from FILE"
         )
-    if options.out.exists() and not options.resume:
+    if os.path.exists(options.out) and not options.resume:
         raise MinihireError(f"{options.out} exists: --resume goes on from it, another --out starts afresh")
     start = checkpoint.load(options.start) if options.start else None
     config = _config(options, start and start.meta.get("about"))
@@ -106,7 +110,7 @@ def train(options) -> None:
 
 def convert(options) -> None:
     """An ANN's checkpoint → a converted SNN's."""
-    if options.out.exists():
+    if os.path.exists(options.out):
         raise MinihireError(f"{options.out} exists: choose another --out")
     saved = checkpoint.load(options.ann)
     config, backend = _config(options, saved.meta.get("about")), _backend(options)
@@ -202,7 +206,7 @@ def analyze(options) -> None:
 
 def info(options) -> None:
     """A model's layer table."""
-    if options.model_name not in MODELS and Path(options.model_name).is_file():
+    if options.model_name not in MODELS and os.path.isfile(options.model_name):
         saved = checkpoint.load(Path(options.model_name))
         model = saved.network(backends.get_backend("reference")).model
     else:
@@ -226,7 +230,7 @@ def info(options) -> None:
     )
     print(tables.table(["layer", "kind", "input", "output", "weights", "operations"], rows))
     print(
-        f"\n{model.name}: T = {model.steps} time steps in the paper; "
+        f"\n{model.name}: T = {model.steps} time steps unless --steps says otherwise; "
         f"operations are per image and time step with every input active"
     )
 
@@ -234,12 +238,14 @@ def info(options) -> None:
 def _config(options, saved: dict | None) -> Config:
     """The preset's (or the checkpoint's own) settings, with the flags that were given on top."""
     given = given_settings(options)
-    if saved and getattr(options, "preset", saved.get("preset")) == saved.get("preset"):
-        known = {name: value for name, value in saved.items() if name in Config.__dataclass_fields__}
-        known["methods"] = tuple(known.get("methods", ()))
+    if given.get("data_dir"):  # a resumed run may start in another folder
+        given["data_dir"] = os.path.abspath(given["data_dir"])
+    if isinstance(saved, dict) and saved and getattr(options, "preset", saved.get("preset")) == saved.get("preset"):
         try:
+            known = {name: value for name, value in saved.items() if name in Config.__dataclass_fields__}
+            known["methods"] = tuple(known["methods"])
             return replace(Config(**known), **given)
-        except TypeError as error:
+        except (TypeError, LookupError) as error:
             raise MinihireError(f"the saved settings are not readable: {error}") from error
     return preset(getattr(options, "preset", "mini"), **given)
 
@@ -279,6 +285,4 @@ def _fits(network, data):
 
 def _write_json(path, content):
     if path:
-        checkpoint.write_atomically(
-            path, lambda file: file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
-        )
+        write_atomically(path, lambda file: file.write(json.dumps(content, indent=1, ensure_ascii=False).encode()))

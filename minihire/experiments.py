@@ -118,6 +118,8 @@ class Config:
             for choice in value if isinstance(value, tuple) else (value,):
                 if choice not in choices:
                     raise MinihireError(f"{flag} must be {' or '.join(choices)}, not {choice!r}")
+            if isinstance(value, tuple) and len(set(value)) < len(value):
+                raise MinihireError(f"{flag} names a method twice: {', '.join(value)}")
             if value == ():
                 raise MinihireError(f"{flag} needs at least one of {', '.join(choices)}")
             return
@@ -216,7 +218,7 @@ PRESETS = {
         ann_epochs=60,
         ann_learning_rate=0.05,
         ann_schedule="one-cycle",
-        snn_epochs=10,
+        snn_epochs=20,
         learning_rate=1e-3,
         calibration_steps=30,
     ),

@@ -34,11 +34,10 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def add_settings(parser: argparse.ArgumentParser, groups: set[str] | None = None) -> None:
-    """--preset and a flag for every setting (of the named groups); only those given appear in the parsed arguments."""
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """--preset and a flag for every setting; only those given appear in the parsed arguments."""
     parser.add_argument(
         "--preset",
-        choices=None,
         default=argparse.SUPPRESS,
         metavar="NAME",
         help=f"{', '.join(PRESETS)} (default: mini)",
@@ -46,11 +45,9 @@ def add_settings(parser: argparse.ArgumentParser, groups: set[str] | None = None
     sections = {}
     for f in CONFIG_FIELDS:
         group = f.metadata["group"]
-        if groups is not None and group not in groups:
-            continue
-        section = sections.setdefault(group, None) or parser.add_argument_group(group)
-        sections[group] = section
-        _add(section, f)
+        if group not in sections:
+            sections[group] = parser.add_argument_group(group)
+        _add(sections[group], f)
 
 
 def _add(section, f):
@@ -64,9 +61,7 @@ def _add(section, f):
     choices = f.metadata["choices"]
     convert = {float: number, int: int, str: str}.get(kind, names)
     metavar = "{" + ",".join(choices) + "}" if choices else {float: "X", int: "N"}.get(kind, "DIR")
-    section.add_argument(
-        flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text + ("" if not choices else "")
-    )
+    section.add_argument(flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 
 def given_settings(arguments: argparse.Namespace) -> dict:

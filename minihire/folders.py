@@ -21,7 +21,7 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
             (following if resume else out) / "results.json"
         ).exists():
             number, out = number + 1, following
-    holds_run = (out / "results.json").exists()
+    holds_run = os.path.exists(out / "results.json")
     if holds_run and not resume:
         with lock(out):  # in use is the better answer, where it is true
             pass

@@ -120,7 +120,7 @@ def build(
 
     Raises MinihireError for an unknown name and for images too small for the pools and strides.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
     row = MODELS[name]
     if min(image_shape) < 1:
@@ -142,6 +142,12 @@ def build(
             )
     channels = image_shape[2]
     mean, std = tuple(mean or (0.5,) * channels), tuple(std or (0.25,) * channels)
+    if not len(mean) == len(std) == channels or not all(
+        math.isfinite(m) and s > 0 for m, s in zip(mean, std, strict=True)
+    ):
+        raise MinihireError(
+            f"normalisation needs a mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
+        )
     return Model(name, layers, tuple(image_shape), classes, mean, std, row.steps, width, hidden, dropout)
 
 

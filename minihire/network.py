@@ -132,7 +132,7 @@ class Network:
             if last_state is None:
                 last_state = _values(run.end)
                 logits = part.value if logits is None else k.add(logits, part.value)
-                losses, grad_logits = k.cross_entropy(logits, labels, 1 / len(labels) if scale is None else scale)
+                losses, grad_logits = k.cross_entropy(logits, labels, 1 / labels.shape[0] if scale is None else scale)
             seeds = [(part, grad_logits)]
             for name, grads in (grad_state or {}).items():
                 seeds += [

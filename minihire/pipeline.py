@@ -44,13 +44,17 @@ def load_data(config: Config, download: bool = False) -> Splits:
 
 
 def build_model(config: Config, data: Dataset):
-    """The model that a configuration names, for the images of a data set."""
+    """The model that a configuration names, for the images of a data set.
+
+    Rate coding knows no normalisation, so the ANN that is to be converted for it learns without one too.
+    """
+    rate = config.coding == "rate"
     return build(
         config.model,
         len(data.classes),
         data.shape,
-        mean=data.mean,
-        std=data.std,
+        mean=(0.0,) * data.shape[2] if rate else data.mean,
+        std=(1.0,) * data.shape[2] if rate else data.std,
         width=config.width,
         hidden=config.hidden,
         dropout=config.dropout,

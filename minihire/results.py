@@ -12,7 +12,7 @@ import numpy as np
 
 from minihire import __version__
 from minihire.errors import MinihireError
-from minihire.training.checkpoint import write_atomically
+from minihire.files import write_atomically
 
 SCHEMA = 1
 KEYS = dict.fromkeys(("config", "machine", "data", "phases", "models", "activity", "energy", "distance"), dict)

@@ -19,7 +19,7 @@ import numpy
 def fingerprint(folder: Path) -> str:
     """A hash of every source in the folder and of the versions of all that takes part in compiling it."""
     digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)).encode())
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted([*folder.glob("*.py"), *folder.parent.glob("*.py")]):  # constants from above are compiled in too
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -56,7 +56,8 @@ def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Dra
     """Adversarial images [B, H, W, C] in [0, 1], crafted on a network in evaluation mode with the true labels int64 [B].
 
     Images and labels are the network's backend's arrays. draws names the random start, and a rate-coded network's
-    spikes, fresh at every iteration; draws.first is the place of the first image, so that batches do not matter.
+    spikes, fresh at every iteration and never those of an evaluation with the same draws; draws.first is the place of
+    the first image, so that batches do not matter.
     """
     k, current = network.backend, images
     if attack.random_start:
@@ -65,7 +66,7 @@ def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Dra
         offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
         current = k.clip(k.add(images, offset), 0.0, 1.0)
     for iteration in range(attack.iterations):
-        fresh = draws._replace(step=draws.step * attack.iterations + iteration)
+        fresh = draws._replace(step=draws.step * attack.iterations + iteration + 1)
         found = network.gradients(
             current,
             labels,

@@ -8,6 +8,7 @@ import numpy as np
 from backends.interface import Backend
 from backends.randomness import Draw, Stream, integers, permutation
 from minihire.data.dataset import Dataset
+from minihire.errors import MinihireError
 
 PADDING = 4
 
@@ -26,6 +27,11 @@ class Batches:
     order: tuple[int, np.ndarray] = field(init=False)
 
     def __post_init__(self):
+        if self.augment and min(self.dataset.shape[:2]) <= PADDING:
+            height, width, _ = self.dataset.shape
+            raise MinihireError(
+                f"images of {height}×{width} pixels are too small to crop from padding {PADDING}: give --no-augment"
+            )
         self.store = self.backend.asarray(self.dataset.images)
         self.order = (-1, np.arange(len(self.dataset)))
 

@@ -10,7 +10,7 @@ State is an argument and a result; nothing is remembered.
 from dataclasses import dataclass
 
 from backends.interface import NeuronState
-from backends.surrogates import Surrogate, triangle
+from backends.surrogates import KINDS, Surrogate, triangle
 from minihire.engine.tape import Variable
 
 
@@ -28,6 +28,11 @@ class NeuronOptions:
     soft: bool = False
 
     def __post_init__(self):
+        kind, height, width = self.surrogate
+        if kind not in KINDS or not (height >= 0 and width > 0):
+            raise ValueError(
+                f"a surrogate is one of {', '.join(KINDS)} with height ≥ 0 and width > 0, not {self.surrogate}"
+            )
         if self.reset not in ("immediate", "delayed"):
             raise ValueError(f"reset is 'immediate' or 'delayed', not {self.reset!r}")
 

@@ -5,8 +5,6 @@ description, the network's options, and, in a training checkpoint, the recipe, t
 """
 
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from dataclasses import asdict, fields
@@ -20,6 +18,7 @@ from backends.surrogates import Surrogate
 from minihire import __version__
 from minihire.engine.lif import NeuronOptions
 from minihire.errors import MinihireError
+from minihire.files import write_atomically
 from minihire.models import build
 from minihire.network import Network
 
@@ -44,18 +43,25 @@ class Checkpoint(NamedTuple):
             neuron = dict(options.pop("neuron"))
             surrogate = Surrogate(*neuron.pop("surrogate"))
             model = build(**self.meta["model"])
-            parameters = {
-                k.split("/", 1)[1]: backend.asarray(v) for k, v in self.arrays.items() if k.startswith("parameter/")
-            }
+            parameters = {k.removeprefix("parameter/"): v for k, v in self.arrays.items() if k.startswith("parameter/")}
             order = model.parameters(options["spiking"], options["readout"])
             if parameters.keys() != order.keys():
                 raise MinihireError(
                     f"its weights are not those of {model.name}: {sorted(parameters.keys() ^ order.keys())[0]}"
                 )
-            parameters = {name: parameters[name] for name in order}
+            parameters = {name: _checked(backend, name, parameters[name], order[name]) for name in order}
             return Network(model, backend, parameters, neuron=NeuronOptions(surrogate=surrogate, **neuron), **options)
-        except (KeyError, TypeError, ValueError, MinihireError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MinihireError) as error:
             raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
+
+
+def _checked(backend, name, array, expected):
+    """A parameter on the backend. Raises ValueError for another shape, type or range: it would be used without a word."""
+    if array.shape != expected.shape or array.dtype.kind != "f":
+        raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {backend.dtype} {list(expected.shape)}")
+    if not np.all((array >= expected.low) & (array <= expected.high) & np.isfinite(array)):
+        raise ValueError(f"{name} has values that are not finite or out of range")
+    return backend.asarray(array)
 
 
 def save(
@@ -86,28 +92,6 @@ def save(
     entries |= {name: k.to_numpy(array) for name, array in (arrays or {}).items()}
     entries["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     write_atomically(path, lambda file: np.savez(file, **entries))
-
-
-def write_atomically(path: Path, write) -> None:
-    """Call write(file) on a temporary file beside `path`, then rename it: a reader sees the old file or the new one."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; choose another --out or free some space"
-        ) from error
 
 
 def load(path: Path) -> Checkpoint:
@@ -141,9 +125,3 @@ def load(path: Path) -> Checkpoint:
             f"{path} has checkpoint format {meta['format']}, this version reads up to {FORMAT}: update minihire"
         )
     return Checkpoint(path, meta, arrays)
-
-
-def _umask():
-    value = os.umask(0)
-    os.umask(value)
-    return value

@@ -6,6 +6,7 @@ For every batch, κ as the batch before left it, then N periods of ⌊T/N⌋ ste
     κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
 """
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -96,6 +97,7 @@ class Training:
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
         self.batches = Batches(self.data, k, recipe.batch_size, self.seed, shuffle=True, augment=recipe.augment)
+        self.origin = _fingerprint(network, self.data)
         self.kappa = recipe.noise.start(k, (min(recipe.batch_size, len(self.data)), *self.data.shape))
 
     def run(self) -> list[dict]:
@@ -221,6 +223,7 @@ class Training:
             "optimiser_steps": self.optimiser.steps,
             "seed": self.seed,
             "images": len(self.data),
+            "origin": self.origin,
             "finished": self.epoch == self.recipe.epochs,
         }
         extra = {
@@ -236,31 +239,53 @@ class Training:
         checkpoints.save(self.path, self.network, extra=extra, arrays=arrays)
 
     def restore(self, saved: checkpoints.Checkpoint) -> None:
-        """Go on from a training checkpoint, to the bit. Raises CheckpointError where it is of another training."""
-        k, training = self.network.backend, saved.meta.get("training")
-        if not training:
-            raise checkpoints.CheckpointError(f"{saved.path} holds a network but no training to resume")
-        position = training["position"]
-        restored = saved.network(k)
-        mine = (self.recipe.describe(), self.seed, len(self.data), *_kind(self.network))
-        theirs = (training["recipe"], position["seed"], position["images"], *_kind(restored))
-        if _plain(mine) != _plain(theirs):
-            raise checkpoints.CheckpointError(
-                f"{saved.path} was trained with other settings: resume with the same flags, or choose another --out"
-            )
-        self.network.parameters.update(restored.parameters)
+        """Go on from a training checkpoint, to the bit. Raises CheckpointError where it is damaged or of another training."""
+        restored = saved.network(self.network.backend)
         try:
-            for slot, group in self.optimiser.slots.items():
-                group.update({name: k.asarray(saved.arrays[f"optimiser/{slot}/{name}"]) for name in group})
-            if self.kappa is not None:
-                self.kappa = k.asarray(saved.arrays["kappa"])
-        except KeyError as error:
+            self._restore(saved, saved.meta["training"], restored)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise checkpoints.CheckpointError(
-                f"{saved.path} lacks {error}: it is damaged, start afresh with another --out"
+                f"{saved.path} holds no training to resume, or it is damaged ({error}): choose another --out"
             ) from error
-        self.optimiser.steps = position["optimiser_steps"]
-        self.epoch, self.batch, self.sums = position["epoch"], position["batch"], position["sums"]
-        self.history, self.warnings = training["history"], training["warnings"]
+
+    def _restore(self, saved, training, restored):
+        position, recipe = training["position"], self.recipe.describe()
+        mine = {"recipe": recipe, "seed": self.seed, "origin": self.origin, "network": _kind(self.network)}
+        theirs = {
+            "recipe": training["recipe"],
+            **{key: position[key] for key in ("seed", "origin")},
+            "network": _kind(restored),
+        }
+        for key, what in {
+            "recipe": "settings",
+            "seed": "seed",
+            "network": "network options",
+            "origin": "images or starting weights",
+        }.items():
+            if _plain(mine[key]) != _plain(theirs[key]):
+                raise checkpoints.CheckpointError(
+                    f"{saved.path} was trained with other {what}: resume with the same flags, or choose another --out"
+                )
+        fresh = {
+            f"optimiser/{slot}/{name}": a for slot, group in self.optimiser.slots.items() for name, a in group.items()
+        }
+        fresh |= {} if self.kappa is None else {"kappa": self.kappa}
+        arrays = {name: saved.arrays[name] for name in fresh}
+        for name, array in arrays.items():
+            if array.shape != tuple(fresh[name].shape) or array.dtype.kind != "f":
+                raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+        k = self.network.backend
+        self.network.parameters.update(restored.parameters)
+        for slot, group in self.optimiser.slots.items():
+            group.update({name: k.asarray(arrays[f"optimiser/{slot}/{name}"]) for name in group})
+        if self.kappa is not None:
+            self.kappa = k.asarray(arrays["kappa"])
+        self.optimiser.steps = int(position["optimiser_steps"])
+        self.epoch, self.batch = int(position["epoch"]), int(position["batch"])
+        self.sums = {key: position["sums"][key] for key in self.sums}
+        self.history, self.warnings = list(training["history"]), list(training["warnings"])
+        if len(self.history) != self.epoch:
+            raise ValueError(f"{len(self.history)} epochs of history at epoch {self.epoch}")
 
 
 def train(
@@ -285,6 +310,15 @@ def train(
 
 def _kind(network):
     return network.model, network.spiking, network.steps, network.coding, network.readout, network.neuron
+
+
+def _fingerprint(network, data):
+    """A hash of the weights that a training starts from and of its images: it can only be resumed from the same."""
+    digest = hashlib.blake2b(data.images, digest_size=16)
+    digest.update(np.ascontiguousarray(data.labels))
+    for name, array in network.parameters.items():
+        digest.update(name.encode() + np.ascontiguousarray(network.backend.to_numpy(array)).tobytes())
+    return digest.hexdigest()
 
 
 def _plain(value):
