@@ -170,11 +170,11 @@ CASES = {
     "training that exists": ("train ann {small} --out {place}/ann.npz", "exists: --resume goes on from it"),
     "resume of another training": (
         "train ann {small} --out {place}/trained.npz --resume --ann-learning-rate 0.5",
-        "trained with other settings",
+        "trained with other",
     ),
     "resume of no training": (
         "train ann {small} --out {place}/ann.npz --resume",
-        "holds a network but no training to resume",
+        "holds no training to resume",
     ),
     "resume of no checkpoint": ("train ann {small} --out {place}/text.npz --resume", "is not a minihire checkpoint"),
     "training below a file": ("train ann {small} --out {place}/file/x.npz --ann-epochs 1", "cannot write"),

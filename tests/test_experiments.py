@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from minihire.errors import MinihireError
@@ -228,14 +229,6 @@ def test_every_setting_has_a_flag(f):
         assert given == {f.name: value} and getattr(make(**{"steps": 9, **given}), f.name) == value
 
 
-def test_flags_can_be_of_some_groups_only():
-    parser = Parser("x")
-    add_settings(parser, {"attacks"})
-    assert given_settings(parser.parse_args(["--epsilon", "0.1"])) == {"epsilon": 0.1}
-    with pytest.raises(MinihireError, match="unrecognized arguments: --steps"):
-        parser.parse_args(["--steps", "3"])
-
-
 @pytest.mark.parametrize("text", ["abc", "1/0", "1/", "", "8/255/1", f"{10**400}/1"], ids=lambda text: text[:9])
 def test_texts_that_are_no_numbers_are_refused(text):
     parser = Parser("x")
@@ -252,3 +245,19 @@ def test_known_data_sets_are_those_that_can_be_loaded():
 
 def test_given_settings_ignore_what_is_not_a_setting():
     assert given_settings(argparse.Namespace(steps=3, threads=2)) == {"steps": 3}
+
+
+def test_a_method_named_twice_is_refused():
+    with pytest.raises(MinihireError, match="--methods names a method twice"):
+        preset("mini", methods=("hire", "hire"))
+
+
+def test_rate_coding_trains_its_ann_without_normalisation():
+    from minihire.data import Dataset
+    from minihire.pipeline import build_model
+
+    data = Dataset(
+        "tiny", np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int64), ("a", "b"), (0.4,) * 3, (0.2,) * 3
+    )
+    assert build_model(preset("mini", coding="rate"), data).std == (1.0,) * 3
+    assert build_model(preset("mini"), data).mean == (0.4,) * 3

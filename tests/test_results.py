@@ -13,8 +13,8 @@ import pytest
 from backends import get_backend
 from minihire.errors import MinihireError
 from minihire.experiments import Config
+from minihire.files import FileError
 from minihire.results import SCHEMA, Results, peak_memory
-from minihire.training.checkpoint import CheckpointError
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,7 +53,7 @@ def test_a_save_that_fails_leaves_the_old_file(results, monkeypatch):
     before = results.path.read_bytes()
     results["finished"] = True
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(CheckpointError, match="No space left on device"):
+    with pytest.raises(FileError, match="No space left on device"):
         results.save()
     assert results.path.read_bytes() == before and os.listdir(results.path.parent) == ["results.json"]
 

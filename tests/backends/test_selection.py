@@ -185,11 +185,11 @@ def kernel_cache():
 def test_the_fingerprint_follows_every_source(kernel_cache, tmp_path):
     """Also that of a helper, which Numba's own check does not see; renaming counts, copying does not."""
     sources = Path(kernel_cache.__file__).parent
-    shutil.copytree(sources, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    copy = tmp_path / "kernels"
+    shutil.copytree(sources.parent, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
+    copy = tmp_path / "backends" / "numba_cpu"
     seen = {kernel_cache.fingerprint(copy)}
     assert seen == {kernel_cache.fingerprint(sources)}
-    for source in sorted(copy.glob("*.py")):
+    for source in sorted([*copy.glob("*.py"), *copy.parent.glob("*.py")]):
         source.write_text(source.read_text() + "\n# changed\n")
         assert kernel_cache.fingerprint(copy) not in seen, source.name
         seen.add(kernel_cache.fingerprint(copy))

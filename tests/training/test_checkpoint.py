@@ -13,10 +13,11 @@ from backends import get_backend
 from backends.surrogates import arctan
 from minihire.engine.lif import NeuronOptions
 from minihire.errors import MinihireError
+from minihire.files import FileError, write_atomically
 from minihire.layers import Draws
 from minihire.network import Network
 from minihire.training import CraftedNoise, Recipe, train
-from minihire.training.checkpoint import FORMAT, CheckpointError, load, save, write_atomically
+from minihire.training.checkpoint import FORMAT, CheckpointError, load, save
 
 NETWORKS = {
     "ann": dict(spiking=False),
@@ -98,21 +99,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(written, error):
         file.write(b"half")
         raise error
 
-    with pytest.raises(CheckpointError if isinstance(error, OSError) else type(error)):
+    with pytest.raises(FileError if isinstance(error, OSError) else type(error)):
         write_atomically(written, fail)
     assert written.read_bytes() == before and os.listdir(written.parent) == [written.name]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, network, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(CheckpointError, match=r"cannot write .*x\.npz: No space left on device; choose another --out"):
+    with pytest.raises(FileError, match=r"cannot write .*x\.npz: No space left on device; choose another --out"):
         save(tmp_path / "x.npz", network(get_backend("reference")))
     assert os.listdir(tmp_path) == []
 
 
 def test_a_path_below_a_file_is_refused(tmp_path, network):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot write"):
+    with pytest.raises(FileError, match="cannot write"):
         save(tmp_path / "file" / "x.npz", network(get_backend("reference")))
 
 
@@ -259,3 +260,12 @@ def test_replacing_steps_keeps_the_weights(written, digest):
     assert isinstance(replace(net, steps=9), Network) and digest(replace(net, steps=9).parameters) == digest(
         net.parameters
     )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, network, value):
+    net = network(get_backend("reference"))
+    net.parameters["conv1.weight"][0, 0, 0, 0] = value
+    save(tmp_path / "x.npz", net)
+    with pytest.raises(CheckpointError, match="conv1.weight has values that are not finite"):
+        load(tmp_path / "x.npz").network(get_backend("reference"))

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backends import get_backend
@@ -129,9 +130,29 @@ def test_another_training_is_refused(network, make_data, tmp_path, other):
 
     start()
     before = (tmp_path / "x.npz").read_bytes()
-    with pytest.raises(CheckpointError, match="trained with other settings: resume with the same flags"):
+    with pytest.raises(CheckpointError, match="trained with other .*: resume with the same flags"):
         start(**OTHERS[other])
     assert (tmp_path / "x.npz").read_bytes() == before
+
+
+def test_another_start_is_refused(network, data, tmp_path):
+    """The checkpoint of one converted network is not the continuation of another's training."""
+    net = network(get_backend("reference"))
+    train(net, RECIPES["hire"], data, path=tmp_path / "x.npz")
+    with pytest.raises(CheckpointError, match="trained with other images or starting weights"):
+        train(net, RECIPES["hire"], data, path=tmp_path / "x.npz", resume=True)  # the trained one, not the start
+
+
+@pytest.mark.parametrize("entry", ["optimiser/mean/conv1.weight", "kappa"])
+def test_a_checkpoint_with_an_array_of_another_shape_is_refused(network, data, tmp_path, entry):
+    """Compiled kernels do not check bounds."""
+    path = tmp_path / "x.npz"
+    train(network(get_backend("numba", threads=1)), RECIPES["hire"], data, path=path)
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    np.savez(path, **{**arrays, entry: np.zeros(1, np.float32)})
+    with pytest.raises(CheckpointError, match=f"{entry} is float32"):
+        train(network(get_backend("numba", threads=1)), RECIPES["hire"], data, path=path, resume=True)
 
 
 def test_a_checkpoint_without_a_training_is_refused(network, data, tmp_path):
@@ -139,7 +160,7 @@ def test_a_checkpoint_without_a_training_is_refused(network, data, tmp_path):
 
     net = network(get_backend("reference"))
     checkpoint.save(tmp_path / "x.npz", net)
-    with pytest.raises(CheckpointError, match="holds a network but no training to resume"):
+    with pytest.raises(CheckpointError, match="holds no training to resume"):
         train(net, RECIPES["hire"], data, path=tmp_path / "x.npz", resume=True)
 
 
