@@ -15,7 +15,9 @@ from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.reference import ReferenceBackend
 
 with kernel_cache():
-    from backends.numba_cpu import convolution, elementwise, lif, linear, optimisers
+    from backends.numba_cpu import convolution, elementwise, event_convolution, lif, linear, optimisers
+
+EVENT_DENSITY = 0.45  # below this share of non-zero inputs lists beat dense products; see docs/performance.md
 
 
 def _single_threaded_blas():
@@ -88,28 +90,53 @@ class NumbaBackend(ReferenceBackend):
     def conv2d(self, x, weight, stride, padding):
         (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
-        out = np.empty((steps * batch, rows * columns, features), self.float)
-        flat = np.ascontiguousarray(x).reshape(steps * batch, height, width, channels)
-        convolution.forward(flat, weight.reshape(-1, features), size, stride, padding, columns, out)
-        return out.reshape(steps, batch, rows, columns, features)
+        out = np.empty((steps, batch, rows, columns, features), self.float)
+        images = np.ascontiguousarray(x).reshape(steps * batch, height, width, channels)
+        if self._worth_listing(images, features) and (width + 2 * padding) * channels < 2**16:
+            lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels)
+            slabs, span = event_convolution.pack_weights(weight, lanes, block)
+            into = out.reshape(-1, *out.shape[2:])
+            event_convolution.forward(images, slabs, size, stride, padding, block, span, lanes, into)
+        else:
+            into = out.reshape(steps * batch, rows * columns, features)
+            convolution.forward(images, weight.reshape(-1, features), size, stride, padding, columns, into)
+        return out
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
-        steps, batch, rows, columns, features = grad.shape
-        count, depth = steps * batch, size * size * x.shape[4]
-        tasks = min(count, max(2, min(16, 2**23 // (depth * features))))  # bounded memory; shapes alone decide
+        (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
+        images = np.ascontiguousarray(x).reshape(steps * batch, *x.shape[2:])
+        grad = np.ascontiguousarray(grad).reshape(steps * batch, rows, columns, features)
+        if stride == 1 and self._worth_listing(images, features) and images[0, ..., 0].size * 4 < 2**16:
+            lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
+            out = np.empty((features // lanes * (channels // chunk), size * size * chunk * lanes), self.float)
+            event_convolution.weight_gradient(grad, images, size, padding, chunk, lanes, out)
+            parts = out.reshape(features // lanes, channels // chunk, size, size, chunk, lanes)
+            return np.ascontiguousarray(parts.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
+        depth = size * size * channels
+        tasks = min(len(images), max(2, min(16, 2**23 // (depth * features))))  # bounded memory; shapes alone decide
         partial = np.zeros((tasks, depth, features), self.float)
-        grad = np.ascontiguousarray(grad).reshape(count, rows * columns, features)
-        x = np.ascontiguousarray(x).reshape(count, *x.shape[2:])
-        convolution.weight_gradient(grad, x, size, stride, padding, columns, partial)
-        return partial.sum(axis=0).reshape(size, size, -1, features)
+        grad = grad.reshape(len(images), rows * columns, features)
+        convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
+        return partial.sum(axis=0).reshape(size, size, channels, features)
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
+        size, channels = len(weight), shape[4]
+        if stride == 1 and self._worth_listing(grad, channels):  # a convolution with the flipped weights
+            flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
+            return self.conv2d(grad, flipped, 1, size - 1 - padding)
         out = np.zeros(shape, self.float)
         grad = np.ascontiguousarray(grad).reshape(steps * batch, rows * columns, features)
         flat = out.reshape(steps * batch, *shape[2:])
-        convolution.input_gradient(grad, weight.reshape(-1, features), len(weight), stride, padding, columns, flat)
+        convolution.input_gradient(grad, weight.reshape(-1, features), size, stride, padding, columns, flat)
         return out
+
+    def _worth_listing(self, x, features) -> bool:
+        """Whether few enough inputs are not zero for the event-driven kernels, by a sample of every 13th."""
+        if self.dtype != "float32" or not event_convolution.lanes_for(features):
+            return False
+        sample = np.ascontiguousarray(x).reshape(-1)[::13]
+        return np.count_nonzero(sample) < EVENT_DENSITY * len(sample)
 
     def linear(self, x, weight):
         out = np.empty((*x.shape[:2], weight.shape[1]), self.float)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends import get_backend
+
 small = {
     "steps": st.integers(1, 3),
     "batch": st.integers(1, 3),
@@ -479,3 +481,31 @@ def test_kernels_change_nothing_but_what_they_say(backend):
             assert same != (i in updated), f"{name}: argument {i} was {'left alone' if same else 'changed'}"
         seen += 1
     assert seen > 25
+
+
+@pytest.mark.parametrize("density", [0.0, 0.03, 0.2, 0.44, 0.46, 1.0])
+@pytest.mark.parametrize(
+    "shape, features, size",
+    [((2, 3, 7, 5, 20), 16, 3), ((1, 1, 6, 6, 64), 64, 3), ((1, 2, 4, 9, 128), 32, 3), ((3, 1, 5, 5, 7), 48, 1)],
+)
+def test_convolution_of_any_density_equals_the_reference_exactly(exact, shape, features, size, density):
+    """Around the crossover from lists of events to dense products, for channels that are no multiple of 64 and stride 1 and 2."""
+    pytest.importorskip("numba")
+    k, rng = get_backend("numba"), np.random.default_rng(int(density * 100))
+    x = np.where(rng.uniform(size=shape) < density, rng.integers(1, 8, shape) / 4, 0).astype(np.float32)
+    weight = (rng.integers(-8, 9, (size, size, shape[4], features)) / 8).astype(np.float32)
+    for stride in (1, 2):
+        out = k.conv2d(x, weight, stride, size // 2)
+        grad = np.where(rng.uniform(size=out.shape) < density, rng.integers(-8, 9, out.shape) / 8, 0).astype(np.float32)
+        for found, expected in (
+            (out, exact.conv2d(x, weight, stride, size // 2)),
+            (
+                k.conv2d_input_gradient(grad, weight, shape, stride, size // 2),
+                exact.conv2d_input_gradient(grad, weight, shape, stride, size // 2),
+            ),
+            (
+                k.conv2d_weight_gradient(grad, x, size, stride, size // 2),
+                exact.conv2d_weight_gradient(grad, x, size, stride, size // 2),
+            ),
+        ):
+            np.testing.assert_array_equal(found, expected)
