@@ -310,6 +310,7 @@ def test_a_run_in_use_by_another_process_is_refused_until_that_ends(place, capsy
 INTERRUPTED = """
 import signal, sys
 from minihire import cli, pipeline, progress
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
 where, arguments, start, say = sys.argv[1], sys.argv[2:], progress.Progress.__init__, pipeline.say
 
 def starting(self, label, *rest, **options):
