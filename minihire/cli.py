@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"minihire: {stopped}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("minihire: stopped; finished work was kept, --resume goes on", file=sys.stderr)
+        print("minihire: stopped; finished work was kept (run and train go on with --resume)", file=sys.stderr)
         return 130
     except (MinihireError, backends.BackendError) as error:
         print(f"minihire: {error}", file=sys.stderr)

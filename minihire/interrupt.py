@@ -31,7 +31,7 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self.requested and kind is None:  # asked for after the last look: what follows must not begin
-            raise Interrupted("stopped; finished work was kept, --resume goes on")
+            raise Interrupted("stopped; finished work was kept (run and train go on with --resume)")
 
     def _request(self, *_):
         if self.requested:

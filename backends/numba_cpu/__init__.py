@@ -17,7 +17,7 @@ from backends.reference import ReferenceBackend
 with kernel_cache():
     from backends.numba_cpu import convolution, elementwise, event_convolution, lif, linear, optimisers
 
-EVENT_DENSITY = 0.45  # below this share of non-zero inputs lists beat dense products; see docs/performance.md
+EVENT_DENSITY = 0.45  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
 
 
 def _single_threaded_blas():

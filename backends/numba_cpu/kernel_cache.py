@@ -4,9 +4,11 @@ Numba notices when the file of a compiled function changes, but not when a helpe
 name carries a hash of all kernel sources and versions: an edit or an upgrade compiles afresh and never runs stale code.
 """
 
+import atexit
 import contextlib
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -33,7 +35,9 @@ def cache_folder() -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, RuntimeError):  # a user without a home is a RuntimeError
-        return Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
+        folder = Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
 
 @contextlib.contextmanager
