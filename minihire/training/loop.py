@@ -6,7 +6,6 @@ For every batch, κ as the batch before left it, then N periods of ⌊T/N⌋ ste
     κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
 """
 
-import hashlib
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,10 +20,11 @@ from minihire.interrupt import Interrupted, StopSignal
 from minihire.layers import Draws
 from minihire.network import Network
 from minihire.progress import Progress, duration, say
-from minihire.training import checkpoint as checkpoints
+from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, silent_layers
 from minihire.training.noise import NoNoise
 from minihire.training.optimisers import OPTIMISERS, Schedule
+from minihire.training.resume import fingerprint, restore, save
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Training:
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
         self.batches = Batches(self.data, k, recipe.batch_size, self.seed, shuffle=True, augment=recipe.augment)
-        self.origin = _fingerprint(network, self.data)
+        self.origin = fingerprint(network, self.data)
         self.kappa = recipe.noise.start(k, (min(recipe.batch_size, len(self.data)), *self.data.shape))
 
     def run(self) -> list[dict]:
@@ -210,82 +210,8 @@ class Training:
         )
 
     def _save(self):
-        if self.path is None:
-            return
-        arrays = {
-            f"optimiser/{slot}/{name}": a for slot, group in self.optimiser.slots.items() for name, a in group.items()
-        }
-        arrays |= {} if self.kappa is None else {"kappa": self.kappa}
-        position = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "sums": self.sums,
-            "optimiser_steps": self.optimiser.steps,
-            "seed": self.seed,
-            "images": len(self.data),
-            "origin": self.origin,
-            "finished": self.epoch == self.recipe.epochs,
-        }
-        extra = {
-            "about": self.about,
-            "training": {
-                "label": self.label,
-                "recipe": self.recipe.describe(),
-                "position": position,
-                "history": self.history,
-                "warnings": self.warnings,
-            },
-        }
-        checkpoints.save(self.path, self.network, extra=extra, arrays=arrays)
-
-    def restore(self, saved: checkpoints.Checkpoint) -> None:
-        """Go on from a training checkpoint, to the bit. Raises CheckpointError where it is damaged or of another training."""
-        restored = saved.network(self.network.backend)
-        try:
-            self._restore(saved, saved.meta["training"], restored)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise checkpoints.CheckpointError(
-                f"{saved.path} holds no training to resume, or it is damaged ({error}): choose another --out"
-            ) from error
-
-    def _restore(self, saved, training, restored):
-        position, recipe = training["position"], self.recipe.describe()
-        mine = {"recipe": recipe, "seed": self.seed, "origin": self.origin, "network": _kind(self.network)}
-        theirs = {
-            "recipe": training["recipe"],
-            **{key: position[key] for key in ("seed", "origin")},
-            "network": _kind(restored),
-        }
-        for key, what in {
-            "recipe": "settings",
-            "seed": "seed",
-            "network": "network options",
-            "origin": "images or starting weights",
-        }.items():
-            if _plain(mine[key]) != _plain(theirs[key]):
-                raise checkpoints.CheckpointError(
-                    f"{saved.path} was trained with other {what}: resume with the same flags, or choose another --out"
-                )
-        fresh = {
-            f"optimiser/{slot}/{name}": a for slot, group in self.optimiser.slots.items() for name, a in group.items()
-        }
-        fresh |= {} if self.kappa is None else {"kappa": self.kappa}
-        arrays = {name: saved.arrays[name] for name in fresh}
-        for name, array in arrays.items():
-            if array.shape != tuple(fresh[name].shape) or array.dtype.kind != "f":
-                raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
-        k = self.network.backend
-        self.network.parameters.update(restored.parameters)
-        for slot, group in self.optimiser.slots.items():
-            group.update({name: k.asarray(arrays[f"optimiser/{slot}/{name}"]) for name in group})
-        if self.kappa is not None:
-            self.kappa = k.asarray(arrays["kappa"])
-        self.optimiser.steps = int(position["optimiser_steps"])
-        self.epoch, self.batch = int(position["epoch"]), int(position["batch"])
-        self.sums = {key: position["sums"][key] for key in self.sums}
-        self.history, self.warnings = list(training["history"]), list(training["warnings"])
-        if len(self.history) != self.epoch:
-            raise ValueError(f"{len(self.history)} epochs of history at epoch {self.epoch}")
+        if self.path is not None:
+            save(self)
 
 
 def train(
@@ -303,26 +229,6 @@ def train(
     """Train a network in place. With a path, a checkpoint after every epoch and on Ctrl-C; resume goes on from it."""
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():
-        training.restore(checkpoints.load(training.path))
+        restore(training, load(training.path))
     training.run()
     return training
-
-
-def _kind(network):
-    return network.model, network.spiking, network.steps, network.coding, network.readout, network.neuron
-
-
-def _fingerprint(network, data):
-    """A hash of the weights that a training starts from and of its images: it can only be resumed from the same."""
-    digest = hashlib.blake2b(data.images, digest_size=16)
-    digest.update(np.ascontiguousarray(data.labels))
-    for name, array in network.parameters.items():
-        digest.update(name.encode() + np.ascontiguousarray(network.backend.to_numpy(array)).tobytes())
-    return digest.hexdigest()
-
-
-def _plain(value):
-    """As it comes back from JSON: tuples are lists."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,105 @@
+"""A training in a checkpoint: everything that it needs to go on to the bit, and the refusal to go on from another one."""
+
+import hashlib
+
+import numpy as np
+
+from minihire.training import checkpoint
+from minihire.training.checkpoint import Checkpoint, CheckpointError
+
+
+def save(training) -> None:
+    """Write the training's checkpoint: network, optimiser, κ, position, recipe, history, warnings."""
+    position = {
+        "epoch": training.epoch,
+        "batch": training.batch,
+        "sums": training.sums,
+        "optimiser_steps": training.optimiser.steps,
+        "seed": training.seed,
+        "images": len(training.data),
+        "origin": training.origin,
+        "finished": training.epoch == training.recipe.epochs,
+    }
+    content = {
+        "label": training.label,
+        "recipe": training.recipe.describe(),
+        "position": position,
+        "history": training.history,
+        "warnings": training.warnings,
+    }
+    extra = {"about": training.about, "training": content}
+    checkpoint.save(training.path, training.network, extra=extra, arrays=_arrays(training))
+
+
+def restore(training, saved: Checkpoint) -> None:
+    """Go on from a training checkpoint, to the bit. Raises CheckpointError where it is damaged or of another training."""
+    restored = saved.network(training.network.backend)
+    try:
+        content = saved.meta["training"]
+        _refuse_another(training, saved, content, restored)
+        _take_over(training, saved, content, restored)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{saved.path} holds no training to resume, or it is damaged ({error}): choose another --out"
+        ) from error
+
+
+def fingerprint(network, data) -> str:
+    """A hash of the weights that a training starts from and of its images: it can only be resumed from the same."""
+    digest = hashlib.blake2b(data.images, digest_size=16)
+    digest.update(np.ascontiguousarray(data.labels))
+    for name, array in network.parameters.items():
+        digest.update(name.encode() + np.ascontiguousarray(network.backend.to_numpy(array)).tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_another(training, saved, content, restored):
+    position = content["position"]
+    pairs = {
+        "settings": (training.recipe.describe(), content["recipe"]),
+        "seed": (training.seed, position["seed"]),
+        "network options": (_kind(training.network), _kind(restored)),
+        "images or starting weights": (training.origin, position["origin"]),
+    }
+    for what, (mine, theirs) in pairs.items():
+        if _plain(mine) != _plain(theirs):
+            raise CheckpointError(
+                f"{saved.path} was trained with other {what}: resume with the same flags, or choose another --out"
+            )
+
+
+def _take_over(training, saved, content, restored):
+    position, k = content["position"], training.network.backend
+    arrays = {name: saved.arrays[name] for name in _arrays(training)}
+    for name, fresh in _arrays(training).items():  # compiled kernels do not check bounds
+        if arrays[name].shape != tuple(fresh.shape) or arrays[name].dtype.kind != "f":
+            raise ValueError(f"{name} is {arrays[name].dtype} {list(arrays[name].shape)}")
+    if len(content["history"]) != position["epoch"]:
+        raise ValueError(f"{len(content['history'])} epochs of history at epoch {position['epoch']}")
+    training.network.parameters.update(restored.parameters)
+    for slot, group in training.optimiser.slots.items():
+        group.update({name: k.asarray(arrays[f"optimiser/{slot}/{name}"]) for name in group})
+    if training.kappa is not None:
+        training.kappa = k.asarray(arrays["kappa"])
+    training.optimiser.steps = int(position["optimiser_steps"])
+    training.epoch, training.batch = int(position["epoch"]), int(position["batch"])
+    training.sums = {key: position["sums"][key] for key in training.sums}
+    training.history, training.warnings = list(content["history"]), list(content["warnings"])
+
+
+def _arrays(training):
+    """Entry name → array: the optimiser's slots and κ."""
+    slots = training.optimiser.slots.items()
+    found = {f"optimiser/{slot}/{name}": array for slot, group in slots for name, array in group.items()}
+    return found if training.kappa is None else {**found, "kappa": training.kappa}
+
+
+def _kind(network):
+    return network.model, network.spiking, network.steps, network.coding, network.readout, network.neuron
+
+
+def _plain(value):
+    """As it comes back from JSON: tuples are lists."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
