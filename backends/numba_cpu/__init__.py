@@ -11,13 +11,16 @@ import threadpoolctl
 from backends import BackendError
 from backends.interface import NeuronState
 from backends.lif import Saved
+from backends.numba_cpu.arrays import DropoutMask, OuterProduct, PooledGradient, SavedNeurons, SpikeTrain
 from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.numba_cpu.workspace import Workspace
 from backends.reference import ReferenceBackend
 
 with kernel_cache():
-    from backends.numba_cpu import convolution, elementwise, event_convolution, lif, linear, optimisers
+    from backends.numba_cpu import convolution, elementwise, event_convolution, event_linear, lif, linear, optimisers
 
-EVENT_DENSITY = 0.45  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
+EVENT_DENSITY = 0.6  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
+SAMPLE = 1 << 14  # entries that are looked at to estimate it
 
 
 def _single_threaded_blas():
@@ -47,7 +50,7 @@ def _patient_threads():
 
 
 class NumbaBackend(ReferenceBackend):
-    """NumPy arrays, C-contiguous; what is not overridden here is the reference's."""
+    """Arrays are C-contiguous NumPy arrays and those of arrays.py; what is not overridden here is the reference's."""
 
     name = "numba"
 
@@ -62,133 +65,264 @@ class NumbaBackend(ReferenceBackend):
         with _patient_threads():
             numba.set_num_threads(self.threads)
         _single_threaded_blas()
+        self.workspace = Workspace()
         self.none = np.empty(0, self.float)
+        self.no_bytes = np.empty(0, np.uint8)
+
+    # ---------------------------------------------------------------- arrays
+
+    def _empty(self, shape, dtype=None):
+        return self.workspace.empty(shape, dtype or self.float)
+
+    def _dense(self, array):
+        """A NumPy array of what may be one of the others."""
+        if isinstance(array, SpikeTrain):
+            out = self._empty(array.shape)
+            elementwise.expand(array.counts.reshape(-1), self.float.type(array.scale), out.reshape(-1))
+            return out
+        if isinstance(array, PooledGradient):
+            out = self._empty(array.shape)
+            out[...] = 0
+            flat = np.ascontiguousarray(array.grad).reshape(-1, *array.grad.shape[2:])
+            elementwise.avg_pool_gradient(flat, out.reshape(-1, *array.shape[2:]))
+            return out
+        if isinstance(array, OuterProduct):
+            out = self._empty(array.shape)
+            optimisers.store_rows(*self._factors(array), out)
+            return out
+        if isinstance(array, DropoutMask):
+            return array.keep * self.float.type(array.scale)
+        return np.ascontiguousarray(array)
 
     def _flat(self, array):
-        return self.none if array is None else np.ascontiguousarray(array).reshape(-1)
+        return self.none if array is None else self._dense(array).reshape(-1)
 
     def _by_step(self, array):
-        return np.ascontiguousarray(array).reshape(len(array), -1)
+        dense = self._dense(array)
+        return dense.reshape(len(dense), -1)
+
+    def _by_image(self, array):
+        dense = self._dense(array)
+        return dense.reshape(-1, *dense.shape[2:])
+
+    def asarray(self, values):
+        array = super().asarray(values)
+        if array.dtype != self.float:
+            return array
+        out = self._empty(array.shape)
+        out[...] = array
+        return out
+
+    def to_numpy(self, array):
+        return self._dense(array)
+
+    def zeros(self, shape):
+        out = self._empty(shape)
+        out[...] = 0
+        return out
+
+    def reshape(self, array, shape):
+        if isinstance(array, SpikeTrain):
+            return array._replace(counts=array.counts.reshape(shape))
+        return self._dense(array).reshape(shape)
+
+    def rows(self, array, start, stop):
+        if isinstance(array, SpikeTrain):
+            return array._replace(counts=array.counts[start:stop])
+        return super().rows(self._dense(array), start, stop)
+
+    def total(self, array):
+        return super().total(self._dense(array))
+
+    def events(self, array):
+        return super().events(array.counts if isinstance(array, SpikeTrain) else self._dense(array))
 
     # ---------------------------------------------------------------- randomness and images
 
     def uniform(self, draw, shape, first=0):
         out = np.empty(shape, np.float32)
-        words = [
-            np.uint64(n & 0xFFFFFFFF) for n in (draw.step, int(draw.stream), draw.layer, draw.seed, draw.seed >> 32)
-        ]
-        elementwise.uniform(*words, first, out.reshape(-1))
+        elementwise.uniform(*self._words(draw), first, out.reshape(-1))
         return out.astype(self.float, copy=False)
+
+    def dropout_mask(self, draw, shape, rate, first=0):
+        keep = np.empty(shape, np.uint8)
+        elementwise.at_least(*self._words(draw), first, self.float.type(rate), keep.reshape(-1))
+        return DropoutMask(keep, 1 / (1 - rate))
+
+    @staticmethod
+    def _words(draw):
+        numbers = (draw.step, int(draw.stream), draw.layer, draw.seed, draw.seed >> 32)
+        return [np.uint64(n & 0xFFFFFFFF) for n in numbers]
+
+    def _mask(self, mask):
+        """(keep [M] or empty, scale) of a dropout mask, or of an array like one."""
+        if mask is None:
+            return self.no_bytes, self.float.type(1)
+        if not isinstance(mask, DropoutMask):
+            mask = DropoutMask((mask != 0).view(np.uint8), float(np.max(mask, initial=0)))
+        return np.ascontiguousarray(mask.keep).reshape(-1), self.float.type(mask.scale)
 
     def image_batch(self, store, index, shift, flip, padding):
         out = np.empty((len(index), *store.shape[1:]), self.float)
         elementwise.image_batch(store, index, shift, flip, padding, self.float.type(1 / 255), out)
         return out
 
+    def scale_shift(self, x, scale, shift):
+        return super().scale_shift(self._dense(x), scale, shift)
+
     # ---------------------------------------------------------------- dense algebra
+
+    def add(self, a, b):
+        if isinstance(a, SpikeTrain):
+            a, b = b, a
+        a = self._dense(a)
+        out = self._empty(a.shape)
+        if isinstance(b, SpikeTrain):
+            elementwise.add_counts(a.reshape(-1), b.counts.reshape(-1), self.float.type(b.scale), out.reshape(-1))
+        else:
+            elementwise.add(a.reshape(-1), self._dense(b).reshape(-1), out.reshape(-1))
+        return out
 
     def conv2d(self, x, weight, stride, padding):
         (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
-        out = np.empty((steps, batch, rows, columns, features), self.float)
-        images = np.ascontiguousarray(x).reshape(steps * batch, height, width, channels)
-        if self._worth_listing(images, features) and (width + 2 * padding) * channels < 2**16:
-            lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels)
+        out = self._empty((steps, batch, rows, columns, features))
+        lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels)
+        if lanes and self._worth_listing(x) and (width + 2 * padding) * block < 2**16:
             slabs, span = event_convolution.pack_weights(weight, lanes, block)
             into = out.reshape(-1, *out.shape[2:])
-            event_convolution.forward(images, slabs, size, stride, padding, block, span, lanes, into)
+            event_convolution.forward(*self._listable(x), slabs, size, stride, padding, block, span, lanes, into)
         else:
             into = out.reshape(steps * batch, rows * columns, features)
-            convolution.forward(images, weight.reshape(-1, features), size, stride, padding, columns, into)
+            flat = weight.reshape(-1, features)
+            convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
         return out
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
-        images = np.ascontiguousarray(x).reshape(steps * batch, *x.shape[2:])
-        grad = np.ascontiguousarray(grad).reshape(steps * batch, rows, columns, features)
-        if stride == 1 and self._worth_listing(images, features) and images[0, ..., 0].size * 4 < 2**16:
-            lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
-            out = np.empty((features // lanes * (channels // chunk), size * size * chunk * lanes), self.float)
-            event_convolution.weight_gradient(grad, images, size, padding, chunk, lanes, out)
-            parts = out.reshape(features // lanes, channels // chunk, size, size, chunk, lanes)
-            return np.ascontiguousarray(parts.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
+        lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
+        if stride == 1 and lanes and self._worth_listing(x) and rows * (columns + 2 * size) < 2**16:
+            owners = features // lanes * (channels // chunk)
+            parts = event_convolution.parts_for(owners, steps * batch)
+            out = self._empty((parts, owners, size * size * chunk * lanes))
+            listable = self._listable(x)
+            event_convolution.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
+            blocks = out.sum(axis=0).reshape(features // lanes, channels // chunk, size, size, chunk, lanes)
+            return np.ascontiguousarray(blocks.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
+        images = self._by_image(x)
         depth = size * size * channels
         tasks = min(len(images), max(2, min(16, 2**23 // (depth * features))))  # bounded memory; shapes alone decide
-        partial = np.zeros((tasks, depth, features), self.float)
-        grad = grad.reshape(len(images), rows * columns, features)
+        partial = self.zeros((tasks, depth, features))
+        grad = self._dense(grad).reshape(len(images), rows * columns, features)
         convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
         return partial.sum(axis=0).reshape(size, size, channels, features)
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
-        if stride == 1 and self._worth_listing(grad, channels):  # a convolution with the flipped weights
+        if stride == 1 and event_convolution.lanes_for(channels) and self._worth_listing(grad):
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
             return self.conv2d(grad, flipped, 1, size - 1 - padding)
-        out = np.zeros(shape, self.float)
-        grad = np.ascontiguousarray(grad).reshape(steps * batch, rows * columns, features)
+        out = self.zeros(shape)
+        grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
         flat = out.reshape(steps * batch, *shape[2:])
         convolution.input_gradient(grad, weight.reshape(-1, features), size, stride, padding, columns, flat)
         return out
 
-    def _worth_listing(self, x, features) -> bool:
-        """Whether few enough inputs are not zero for the event-driven kernels, by a sample of every 13th."""
-        if self.dtype != "float32" or not event_convolution.lanes_for(features):
+    def _worth_listing(self, x) -> bool:
+        """Whether few enough entries are not zero for the event-driven kernels, by a sample."""
+        if self.dtype != "float32":
             return False
-        sample = np.ascontiguousarray(x).reshape(-1)[::13]
+        flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
+        sample = flat[:: len(flat) // SAMPLE | 1]
         return np.count_nonzero(sample) < EVENT_DENSITY * len(sample)
 
+    def _listable(self, x):
+        """(images or rows, entries per element, scale, whether every event has its own value) for lists of events."""
+        if isinstance(x, SpikeTrain) and x.shape[-1] % 8 == 0:
+            words = x.counts.view(np.uint64)
+            return words.reshape(-1, *words.shape[2:]), 8, np.float32(x.scale), int(not x.binary)
+        return self._by_image(x), 1, np.float32(1), 1
+
     def linear(self, x, weight):
-        out = np.empty((*x.shape[:2], weight.shape[1]), self.float)
-        linear.forward(np.ascontiguousarray(x).reshape(-1, x.shape[2]), weight, out.reshape(-1, weight.shape[1]))
-        return out
+        return self._product(x, weight, transposed=False)
 
     def linear_input_gradient(self, grad, weight):
-        out = np.empty((*grad.shape[:2], len(weight)), self.float)
-        linear.input_gradient(
-            np.ascontiguousarray(grad).reshape(-1, grad.shape[2]), weight, out.reshape(-1, len(weight))
-        )
+        return self._product(grad, weight, transposed=True)
+
+    def _product(self, x, weight, transposed):
+        depth, features = weight.shape[::-1] if transposed else weight.shape
+        out = self._empty((*x.shape[:2], features))
+        into = out.reshape(-1, features)
+        if features >= event_linear.LANES and self._worth_listing(x):
+            rows, width, scale, each = self._listable(x)
+            index = self._empty((len(rows), depth + event_linear.SLACK), np.uint16)
+            value = self._empty(index.shape, np.float32) if each else np.full((1, 1), scale)
+            start = np.empty((len(rows), -(-depth // event_linear.LANES) + 1), np.int64)
+            event_linear.list_rows(rows, width, scale, each, index, value, start)
+            event_linear.product(index, value, each, start, weight, transposed, into)
+        elif transposed:
+            linear.input_gradient(self._by_image(x), weight, into)
+        else:
+            linear.forward(self._by_image(x), weight, into)
         return out
 
     def linear_weight_gradient(self, grad, x):
-        out = np.empty((x.shape[2], grad.shape[2]), self.float)
-        linear.weight_gradient(
-            np.ascontiguousarray(grad).reshape(-1, grad.shape[2]), np.ascontiguousarray(x).reshape(-1, x.shape[2]), out
-        )
-        return out
+        return OuterProduct(x, grad)
+
+    def _factors(self, product):
+        """x, grad, scale, each, rows: the arguments of the optimisers' kernels that compute xᵀ·grad on the way."""
+        grad = self._by_image(product.grad)
+        listable = isinstance(product.x, SpikeTrain) and product.x.shape[-1] % 8 == 0 and grad.shape[1] >= 32
+        if listable and self._worth_listing(product.x):
+            words, _, scale, each = self._listable(product.x)
+            panels = self._empty((-(-grad.shape[1] // event_linear.LANES), len(grad), event_linear.LANES))
+            event_linear.panels(grad, panels)
+            return words, panels, scale, each, event_linear.LANES
+        return self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES
 
     def avg_pool(self, x):
-        out = np.empty((*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4]), self.float)
-        elementwise.avg_pool(np.ascontiguousarray(x).reshape(-1, *x.shape[2:]), out.reshape(-1, *out.shape[2:]))
+        shape = (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4])
+        if isinstance(x, SpikeTrain) and x.binary:
+            counts = self._empty(shape, np.uint8)
+            elementwise.sum_pool(x.counts.reshape(-1, *x.shape[2:]), counts.reshape(-1, *shape[2:]))
+            return SpikeTrain(counts, x.scale / 4, False)
+        out = self._empty(shape)
+        elementwise.avg_pool(self._by_image(x), out.reshape(-1, *shape[2:]))
         return out
 
     def avg_pool_gradient(self, grad, shape):
-        out = np.zeros(shape, self.float)
-        elementwise.avg_pool_gradient(
-            np.ascontiguousarray(grad).reshape(-1, *grad.shape[2:]), out.reshape(-1, *shape[2:])
-        )
-        return out
+        return PooledGradient(grad, tuple(shape))
+
+    def sum_time(self, x):
+        if isinstance(x, SpikeTrain):
+            return x.counts.sum(axis=0, keepdims=True, dtype=self.float) * self.float.type(x.scale)
+        return super().sum_time(self._dense(x))
 
     # ---------------------------------------------------------------- neurons
 
     def relu(self, x, mask=None):
-        out = np.empty(x.shape, self.float)
-        elementwise.relu(self._by_step(x), self._flat(mask), self._by_step(out))
+        out = self._empty(x.shape)
+        elementwise.relu(self._by_step(x), *self._mask(mask), self._by_step(out))
         return out
 
     def relu_gradient(self, grad, x, mask=None):
-        out = np.empty(x.shape, self.float)
-        elementwise.relu_gradient(self._by_step(grad), self._by_step(x), self._flat(mask), self._by_step(out))
+        out = self._empty(x.shape)
+        elementwise.relu_gradient(self._by_step(grad), self._by_step(x), *self._mask(mask), self._by_step(out))
         return out
 
     def lif_forward(self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None):
         if soft is not None:
+            mask = None if mask is None else self._dense(mask)
             return super().lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
-        shape, delayed = (steps, *current.shape[1:]), reset == "delayed"
-        membrane, spikes = np.empty(shape, self.float), np.empty(shape, self.float)
-        end = np.empty(shape[1:], self.float)
-        end_spikes = np.empty(shape[1:], self.float) if delayed else None
+        current = self._dense(current)
+        shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
+        membrane = None if static else self._empty(shape)  # of a static current the backward pass computes it again
+        counts = self._empty(shape, np.uint8)
+        end = self._empty(shape[1:])
+        end_spikes = self._empty(shape[1:]) if delayed else None
         start, start_spikes = (None, None) if state is None else state
+        keep, scale = self._mask(mask)
         lif.forward(
             self._by_step(current),
             self._flat(start),
@@ -196,34 +330,42 @@ class NumbaBackend(ReferenceBackend):
             leak,
             threshold,
             delayed,
-            self._flat(mask),
-            self._by_step(membrane),
-            self._by_step(spikes),
+            keep,
+            self._membranes(membrane, end),
+            counts.reshape(steps, -1),
             self._flat(end),
             self._flat(end_spikes),
         )
-        saved = Saved(membrane, None, state, leak, threshold, reset, mask, len(current) == 1)
-        return spikes, NeuronState(end, end_spikes), saved
+        current = current if static else None
+        saved = SavedNeurons(current, membrane, state, leak, threshold, reset, keep, scale, shape)
+        return SpikeTrain(counts, float(scale), True), NeuronState(end, end_spikes), saved
+
+    def _membranes(self, membrane, like):
+        return np.empty((0, like.size), self.float) if membrane is None else self._by_step(membrane)
 
     def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False):
-        if saved.spikes is not None:  # soft spikes, for gradient checks
-            return super().lif_backward(saved, grad_spikes, grad_state, surrogate, reset_grad)
-        shape, delayed = saved.membrane.shape, saved.reset == "delayed"
-        grad_current = np.zeros((1 if saved.static else shape[0], *shape[1:]), self.float)
-        grad_start = np.empty(shape[1:], self.float)
-        grad_start_spikes = np.empty(shape[1:], self.float) if delayed else None
+        if not isinstance(saved, SavedNeurons):  # soft spikes, for gradient checks
+            return super().lif_backward(saved, self._dense(grad_spikes), grad_state, surrogate, reset_grad)
+        shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
+        grad_current = self._empty((1 if static else shape[0], *shape[1:]))
+        grad_start = self._empty(shape[1:])
+        grad_start_spikes = self._empty(shape[1:]) if delayed else None
         partial = np.empty((-(-grad_start.size // lif.BLOCK), 2))
         start, start_spikes = (None, None) if saved.start is None else saved.start
         grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
+        pooled = isinstance(grad_spikes, PooledGradient)
         lif.backward(
-            self._by_step(saved.membrane),
+            self._by_step(saved.current) if static else self._membranes(None, grad_start),
+            self._membranes(saved.membrane, grad_start),
             self._flat(start),
             self._flat(start_spikes),
             saved.leak,
             saved.threshold,
             delayed,
-            self._flat(saved.mask),
-            self._by_step(grad_spikes),
+            saved.keep,
+            saved.scale,
+            self._by_step(grad_spikes.grad if pooled else grad_spikes),
+            tuple(shape[2:]) if pooled else (0, 0, 0),
             self._flat(grad_end),
             self._flat(grad_end_spikes),
             surrogate.code,
@@ -240,18 +382,34 @@ class NumbaBackend(ReferenceBackend):
         return grad_current, start_gradient, self.asarray([grad_leak]), self.asarray([grad_threshold])
 
     def lif_rate_backward(self, saved, grad_spikes):
-        spikes = (saved.membrane > saved.threshold[0]).astype(self.float) if saved.spikes is None else saved.spikes
-        return super().lif_rate_backward(saved._replace(spikes=spikes), grad_spikes)
+        if isinstance(saved, SavedNeurons):
+            saved = self._reference_saved(saved)
+        return super().lif_rate_backward(saved, self._dense(grad_spikes))
+
+    def _reference_saved(self, saved):
+        """What the reference would have saved."""
+        mask = None if len(saved.keep) == 0 else (saved.keep * saved.scale).reshape(saved.shape[1:])
+        if saved.membrane is None:
+            steps = saved.shape[0]
+            again = super().lif_forward(
+                saved.current, saved.start, saved.leak, saved.threshold, steps, reset=saved.reset, mask=mask
+            )
+            return again[2]
+        spikes = (saved.membrane > saved.threshold[0]).astype(self.float)
+        return Saved(saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False)
 
     # ---------------------------------------------------------------- optimisers
 
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
-        scalars = [self.float.type(s) for s in (rate, momentum, decay, low, high)]
-        optimisers.sgd(self._flat(parameter), self._flat(grad), self._flat(velocity), *scalars)
+        scalars = tuple(self.float.type(s) for s in (rate, momentum, decay, low, high))
+        if isinstance(grad, OuterProduct):
+            optimisers.sgd_rows(parameter, *self._factors(grad), velocity, scalars)
+        else:
+            optimisers.sgd(self._flat(parameter), self._flat(grad), self._flat(velocity), scalars)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         first, second = decays
-        scalars = (
+        numbers = (
             rate / (1 - first**step),
             first,
             second,
@@ -262,5 +420,9 @@ class NumbaBackend(ReferenceBackend):
             low,
             high,
         )
-        arrays = [self._flat(a) for a in (parameter, grad, mean, square, largest)]
-        optimisers.adam(*arrays, *[self.float.type(s) for s in scalars])
+        scalars = tuple(self.float.type(s) for s in numbers)
+        if isinstance(grad, OuterProduct):
+            largest = self.none.reshape(0, parameter.shape[1]) if largest is None else largest
+            optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, scalars)
+        else:
+            optimisers.adam(*(self._flat(a) for a in (parameter, grad, mean, square, largest)), scalars)

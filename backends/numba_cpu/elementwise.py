@@ -40,6 +40,22 @@ def uniform(step, stream, layer, k0, k1, first, out):
 
 
 @njit(parallel=True, cache=True)
+def at_least(step, stream, layer, k0, k1, first, rate, out):
+    """out[i] = 1 where number first + i of the draw is at least the rate, else 0."""
+    for task in prange((len(out) + BLOCK - 1) // BLOCK):
+        i = np.int64(task) * BLOCK
+        last = min(i + BLOCK, len(out))
+        while i < last:
+            words = _philox((first + i) // 4, step, stream, layer, k0, k1)
+            lane = (first + i) % 4
+            for word in words[:]:
+                if lane <= 0 and i < last:
+                    out[i] = np.float32(word >> BYTE) * UNIT >= rate
+                    i += 1
+                lane -= 1
+
+
+@njit(parallel=True, cache=True)
 def image_batch(store, index, shift, flip, padding, scale, out):
     """Gather, crop from reflect padding, mirror, scale to [0, 1]; see Backend.image_batch."""
     _, height, width, channels = store.shape
@@ -55,23 +71,66 @@ def image_batch(store, index, shift, flip, padding, scale, out):
 
 
 @njit(parallel=True, cache=True)
-def relu(x, mask, out):
-    """x [N, M], mask [M] or empty."""
-    for n in prange(len(x)):
-        for i in range(x.shape[1]):
-            out[n, i] = max(x[n, i], x.dtype.type(0))
-            if len(mask):
-                out[n, i] *= mask[i]
+def expand(counts, scale, out):
+    """out = counts · scale."""
+    for task in prange((len(out) + BLOCK - 1) // BLOCK):
+        a = np.int64(task) * BLOCK
+        for i in range(a, min(a + BLOCK, len(out))):
+            out[i] = scale * counts[i]
 
 
 @njit(parallel=True, cache=True)
-def relu_gradient(grad, x, mask, out):
-    """grad, x [N, M], mask [M] or empty."""
+def add(x, y, out):
+    """out = x + y."""
+    for task in prange((len(out) + BLOCK - 1) // BLOCK):
+        a = np.int64(task) * BLOCK
+        for i in range(a, min(a + BLOCK, len(out))):
+            out[i] = x[i] + y[i]
+
+
+@njit(parallel=True, cache=True)
+def add_counts(x, counts, scale, out):
+    """out = x + counts · scale."""
+    for task in prange((len(out) + BLOCK - 1) // BLOCK):
+        a = np.int64(task) * BLOCK
+        for i in range(a, min(a + BLOCK, len(out))):
+            out[i] = x[i] + scale * counts[i]
+
+
+@njit(parallel=True, cache=True)
+def relu(x, keep, scale, out):
+    """x [N, M], keep uint8 [M] or empty: max(x, 0), times keep · scale."""
     for n in prange(len(x)):
-        for i in range(x.shape[1]):
-            out[n, i] = grad[n, i] if x[n, i] > 0 else x.dtype.type(0)
-            if len(mask):
-                out[n, i] *= mask[i]
+        row, into = x[n], out[n]
+        for i in range(len(row)):
+            into[i] = max(row[i], x.dtype.type(0)) * scale
+        if len(keep):
+            for i in range(len(row)):
+                into[i] = into[i] if keep[i] else x.dtype.type(0)
+
+
+@njit(parallel=True, cache=True)
+def relu_gradient(grad, x, keep, scale, out):
+    """grad, x [N, M], keep uint8 [M] or empty."""
+    for n in prange(len(x)):
+        row, above, into = grad[n], x[n], out[n]
+        for i in range(len(row)):
+            into[i] = row[i] * scale if above[i] > 0 else x.dtype.type(0)
+        if len(keep):
+            for i in range(len(row)):
+                into[i] = into[i] if keep[i] else x.dtype.type(0)
+
+
+@njit(parallel=True, cache=True)
+def sum_pool(counts, out):
+    """counts [N, H, W, C], out [N, H/2, W/2, C]: sums of 2×2."""
+    for n in prange(len(counts)):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                into, first, second = out[n, i, j], counts[n, 2 * i, 2 * j], counts[n, 2 * i, 2 * j + 1]
+                third, fourth = counts[n, 2 * i + 1, 2 * j], counts[n, 2 * i + 1, 2 * j + 1]
+                for c in range(len(into)):
+                    into[c] = first[c] + second[c] + third[c] + fourth[c]
 
 
 @njit(parallel=True, cache=True)

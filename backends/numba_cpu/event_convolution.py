@@ -5,63 +5,80 @@ tap, the rows of weights that the list names are added up. Weights lie as [C_out
 [block][LANES], so that the slab that a stretch of pixels shares stays in the first-level cache.
 Weight gradient: the same with the roles changed: for each tap and input channel, the rows of the current's gradient at
 the pixels where that channel is not zero. Tasks own blocks of the result: no sum depends on the number of threads.
+
+Inputs are [N, H, W, C] floats, or [N, H, W, C/8] words of eight counts.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit, prange, types
+from numba.extending import overload
 
-from backends.numba_cpu.events import add_rows_16, add_rows_32, add_rows_64
+from backends.numba_cpu.events import (
+    add_rows_16,
+    add_rows_32,
+    add_rows_64,
+    add_three_rows_16,
+    add_three_rows_32,
+    add_three_rows_64,
+)
+from backends.numba_cpu.lists import BITS, POSITIONS, SLACK, append_events, byte_at, event_mask, value_room
 
 SLAB = 20_000  # bytes of weights that a span of taps may take
 TILE = 4  # output rows that share a slab
 
 
 @njit(cache=True, inline="always")
-def _add_rows(lanes, out, at, rows, base, index, value, first, last):
+def _add_rows(lanes, out, at, rows, base, index, value, each, first, last):
     if lanes == 64:
-        add_rows_64(out, at, rows, base, index, value, first, last)
+        add_rows_64(out, at, 0, rows, base, index, value, each, first, last)
     elif lanes == 32:
-        add_rows_32(out, at, rows, base, index, value, first, last)
+        add_rows_32(out, at, 0, rows, base, index, value, each, first, last)
     else:
-        add_rows_16(out, at, rows, base, index, value, first, last)
+        add_rows_16(out, at, 0, rows, base, index, value, each, first, last)
+
+
+@njit(cache=True, inline="always")
+def _add_three_rows(lanes, out, at, apart, rows, base, index, value, each, first, last):
+    if lanes == 64:
+        add_three_rows_64(out, at, apart, rows, base, index, value, each, first, last)
+    elif lanes == 32:
+        add_three_rows_32(out, at, apart, rows, base, index, value, each, first, last)
+    else:
+        add_three_rows_16(out, at, apart, rows, base, index, value, each, first, last)
 
 
 @njit(cache=True)
-def _list_events(image, padding, block, index, value, start):
-    """Non-zero inputs in the order of channel block, padded row, padded column; start[pixel] is where its list begins.
+def _list_pixels(image, width, scale, each, padding, block, index, value, start):
+    """Events in the order of channel block, padded row, padded column; start[pixel] is where its list begins.
 
-    An index counts channels from the beginning of the padded row: column·block + channel.
+    An index counts channels from the beginning of the padded row: column·block + channel. width: channels per element.
     """
-    height, width, channels = image.shape
     n = pixel = 0
-    for b in range(channels // block):
-        for y in range(-padding, height + padding):
-            for x in range(-padding, width + padding):
+    for b in range(image.shape[2] * width // block):
+        first, last = b * block // width, (b + 1) * block // width
+        for y in range(-padding, image.shape[0] + padding):
+            for x in range(-padding, image.shape[1] + padding):
                 start[pixel] = n
                 pixel += 1
-                if 0 <= y < height and 0 <= x < width:
-                    at = (x + padding) * block
-                    for c in range(block):  # without a branch: a zero is overwritten by what follows
-                        v = image[y, x, b * block + c]
-                        index[n] = at + c
-                        value[n] = v
-                        n += v != 0
+                if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]:
+                    n = append_events(image[y, x, first:last], scale, each, (x + padding) * block, index, value, n)
     start[pixel] = n
 
 
 @njit(parallel=True, cache=True)
-def forward(x, slabs, size, stride, padding, block, span, lanes, out):
-    """x [N, H, W, C_in], slabs from `pack_weights`, out [N, H_out, W_out, C_out]."""
-    count, height, width, channels = x.shape
+def forward(x, width, scale, each, slabs, size, stride, padding, block, span, lanes, out):
+    """width: channels per element of x (1 or 8); slabs from `pack_weights`, out [N, H_out, W_out, C_out]."""
+    count, height, columns_in, channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3] * width
     _, rows, columns, features = out.shape
-    padded_rows, padded_columns = height + 2 * padding, width + 2 * padding
+    padded_rows, padded_columns = height + 2 * padding, columns_in + 2 * padding
     blocks, groups = channels // block, size // span
     for task in prange(count):
         n = np.int64(task)
-        index = np.empty(height * width * channels + 1, np.uint16)
-        value = np.empty(height * width * channels + 1, np.float32)
+        index = np.empty(height * columns_in * channels + SLACK, np.uint16)
+        value = value_room(each, height * columns_in * channels)
+        value[0] = scale
         start = np.empty(blocks * padded_rows * padded_columns + 1, np.int32)
-        _list_events(x[n], padding, block, index, value, start)
+        _list_pixels(x[n], width, scale, each, padding, block, index, value, start)
         flat = out[n].reshape(-1)
         flat[:] = 0
         for f in range(features // lanes):
@@ -76,37 +93,62 @@ def forward(x, slabs, size, stride, padding, block, span, lanes, out):
                                     pixel = q * stride
                                     first, last = start[line + pixel], start[line + pixel + span]
                                     at = (y * columns + q) * features + f * lanes
-                                    _add_rows(
-                                        lanes,
-                                        flat,
-                                        at,
-                                        slabs,
-                                        base - (pixel + j * span) * block,
-                                        index,
-                                        value,
-                                        first,
-                                        last,
-                                    )
+                                    shifted = base - (pixel + j * span) * block
+                                    _add_rows(lanes, flat, at, slabs, shifted, index, value, each, first, last)
+
+
+def list_channels(pixel, scale, each, place, room, index, value, found):
+    """Append `place` to the list of every channel of a pixel (floats or words) that is not zero."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(list_channels)
+def _list_channels(pixel, scale, each, place, room, index, value, found):
+    def from_floats(pixel, scale, each, place, room, index, value, found):
+        for c in range(len(pixel)):
+            at = c * room + found[c]
+            index[at] = place
+            value[at] = pixel[c]
+            found[c] += pixel[c] != 0
+
+    def from_words(pixel, scale, each, place, room, index, value, found):
+        for w in range(len(pixel)):
+            mask = event_mask(pixel[w])
+            for k in range(BITS[mask]):
+                byte = np.int64(POSITIONS[mask, k])
+                c = w * 8 + byte
+                at = c * room + found[c]
+                index[at] = place
+                if each:
+                    value[at] = scale * np.float32(byte_at(pixel[w], byte))
+                found[c] += 1
+
+    return from_words if pixel.dtype == types.uint64 else from_floats
 
 
 @njit(parallel=True, cache=True)
-def weight_gradient(grad, x, size, padding, chunk, lanes, out):
-    """Stride 1. grad [N, H_out, W_out, C_out], x [N, H, W, C_in], out [C_out/lanes · C_in/chunk, k·k·chunk·lanes]."""
-    count, height, width, channels = x.shape
-    _, rows, columns, features = grad.shape
-    border, chunks, room = size - 1, channels // chunk, TILE * width
-    line = columns + 2 * border
-    for task in prange(len(out)):
-        part = np.int64(task)
-        f, c0 = part // chunks * lanes, part % chunks * chunk
-        total = out[part]
+def weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, out):
+    """Stride 1. grad [N, H_out, W_out, C_out], out [parts, C_out/lanes · C_in/chunk, k·k·chunk·lanes].
+
+    Each part sums over its own share of the images; the shapes alone decide how many there are.
+    """
+    count, height, columns_in, channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3] * width
+    _, rows, columns, _ = grad.shape
+    parts, owners = out.shape[:2]
+    border, chunks, room = size - 1, channels // chunk, TILE * columns_in
+    line, share = columns + 2 * border, (count + parts - 1) // parts
+    for task in prange(parts * owners):
+        part, owner = np.int64(task) // owners, np.int64(task) % owners
+        f, c0 = owner // chunks * lanes, owner % chunks * chunk // width
+        total = out[part, owner]
         total[:] = 0
         framed = np.zeros((rows + 2 * border, line, lanes), np.float32)  # the gradient with zeros around it
         flat = framed.reshape(-1)
         index = np.empty(chunk * room + 1, np.uint16)
-        value = np.empty(chunk * room + 1, np.float32)
+        value = value_room(each, chunk * room)
+        value[0] = scale
         found = np.empty(chunk, np.int64)
-        for n in range(count):
+        for n in range(part * share, min((part + 1) * share, count)):
             for y in range(rows):
                 for q in range(columns):
                     for i in range(lanes):
@@ -114,19 +156,24 @@ def weight_gradient(grad, x, size, padding, chunk, lanes, out):
             for top in range(0, height, TILE):
                 found[:] = 0
                 for y in range(top, min(top + TILE, height)):
-                    for q in range(width):
-                        for c in range(chunk):
-                            v = x[n, y, q, c0 + c]
-                            at = c * room + found[c]
-                            index[at] = y * line + q
-                            value[at] = v
-                            found[c] += v != 0
+                    for q in range(columns_in):
+                        pixel = x[n, y, q, c0 : c0 + chunk // width]
+                        list_channels(pixel, scale, each, y * line + q, room, index, value, found)
                 for i in range(size):
-                    for j in range(size):
-                        base = (padding - i + border) * line + padding - j + border
+                    base = (padding - i + border) * line + padding + border
+                    if size == 3:
                         for c in range(chunk):
-                            at = ((i * size + j) * chunk + c) * lanes
-                            _add_rows(lanes, total, at, flat, base, index, value, c * room, c * room + found[c])
+                            at, first = (i * size * chunk + c) * lanes, c * room
+                            last = first + found[c]
+                            _add_three_rows(
+                                lanes, total, at, chunk * lanes, flat, base, index, value, each, first, last
+                            )
+                    else:
+                        for j in range(size):
+                            for c in range(chunk):
+                                at, first = ((i * size + j) * chunk + c) * lanes, c * room
+                                last = first + found[c]
+                                _add_rows(lanes, total, at, flat, base - j, index, value, each, first, last)
 
 
 def lanes_for(features: int) -> int:
@@ -137,6 +184,11 @@ def lanes_for(features: int) -> int:
 def block_for(channels: int) -> int:
     """How many input channels a list covers."""
     return 64 if channels % 64 == 0 else channels
+
+
+def parts_for(owners: int, count: int) -> int:
+    """How many partial sums of a weight gradient let eight threads work, given how many tasks own a block of it."""
+    return min(count, max(1, 8 // owners))
 
 
 def pack_weights(weight, lanes: int, block: int):

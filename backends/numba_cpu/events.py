@@ -1,6 +1,9 @@
-"""The one primitive of event-driven kernels: add the rows that a list names, with the sum held in vector registers.
+"""The one primitive of event-driven kernels: add the rows that a list names, with the sums held in vector registers.
 
-    out[at : at + LANES] += Σ_e value[e] · rows[base + index[e]]          e = first … last − 1,   rows [·, LANES]
+    out[at + k·apart : … + LANES] += Σ_e value[e·each] · rows[base − k + index[e]]     e = first … last − 1, k < TAPS
+
+rows is [·, LANES]; each is 1 where every event has its own value and 0 where all have the same; TAPS sums at once serve a
+row of a convolution kernel, whose taps read neighbouring rows.
 
 In plain Python this would be a loop over events around a loop over lanes; compiled as such, the sum goes to memory and
 back at every event. A compiler keeps it in registers if it is one value of type "vector of LANES floats". Numba cannot
@@ -9,9 +12,9 @@ say that, LLVM, the language that Numba compiles to, can: the loop below is writ
     start:   sum₀ ← load out                      phi: a value that depends on where one comes from, here
     events:  e   ← phi(first, e + 1)              the first time round or from the end of the loop
              sum ← phi(sum₀, new)
-             new ← sum + value[e] · load rows[base + index[e]]
+             new ← sum + value[e·each] · load rows[base + index[e]]
              again while e + 1 < last
-    done:    store new (or sum₀ if there was no event)
+    done:    store new (nothing is stored if there was no event)
 
 Multiplication and addition may be fused into one instruction ("contract"), which skips a rounding.
 """
@@ -23,7 +26,7 @@ from numba.extending import intrinsic
 INT = ir.IntType(64)
 
 
-def _row_adder(lanes):
+def _row_adder(lanes, taps):
     vector = ir.VectorType(ir.FloatType(), lanes)
     nothing = ir.Constant(vector, ir.Undefined)
     first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
@@ -37,40 +40,50 @@ def _row_adder(lanes):
             row.align = 4  # a multiple of 4 bytes is all that we promise
             return row
 
-        at, base, first, last = (arguments[i] for i in (1, 3, 6, 7))
-        out = builder.bitcast(builder.gep(pointer(0), [at]), vector.as_pointer())
-        rows = builder.gep(builder.bitcast(pointer(2), vector.as_pointer()), [base])
-        index, value = pointer(4), pointer(5)
+        at, apart, base, each, first, last = (arguments[i] for i in (1, 2, 4, 7, 8, 9))
+        places = [builder.add(at, builder.mul(apart, ir.Constant(INT, k))) for k in range(taps)]
+        outs = [builder.bitcast(builder.gep(pointer(0), [place]), vector.as_pointer()) for place in places]
+        rows = builder.gep(builder.bitcast(pointer(3), vector.as_pointer()), [base])
+        index, value = pointer(5), pointer(6)
 
-        start, events, done = builder.block, builder.append_basic_block("events"), builder.append_basic_block("done")
-        before = load_row(out)
-        builder.cbranch(builder.icmp_signed("<", first, last), events, done)
+        some, events, done = (builder.append_basic_block(name) for name in ("some", "events", "done"))
+        builder.cbranch(builder.icmp_signed("<", first, last), some, done)
+
+        builder.position_at_end(some)
+        before = [load_row(out) for out in outs]
+        builder.branch(events)
 
         builder.position_at_end(events)
-        event, total = builder.phi(INT), builder.phi(vector)
-        row = load_row(builder.gep(rows, [builder.zext(builder.load(builder.gep(index, [event])), INT)]))
-        weight = builder.insert_element(nothing, builder.load(builder.gep(value, [event])), ir.Constant(INT, 0))
-        weights = builder.shuffle_vector(weight, nothing, first_lane)
-        product = builder.fmul(row, weights, flags=("contract",))
-        new = builder.fadd(total, product, flags=("contract",))
+        event, totals = builder.phi(INT), [builder.phi(vector) for _ in outs]
+        row = builder.gep(rows, [builder.zext(builder.load(builder.gep(index, [event])), INT)])
+        scale = builder.load(builder.gep(value, [builder.mul(event, each)]))
+        scales = builder.shuffle_vector(builder.insert_element(nothing, scale, ir.Constant(INT, 0)), nothing, first_lane)
+        new = []
+        for k, total in enumerate(totals):
+            product = builder.fmul(load_row(builder.gep(row, [ir.Constant(INT, -k)])), scales, flags=("contract",))
+            new.append(builder.fadd(total, product, flags=("contract",)))
         following = builder.add(event, ir.Constant(INT, 1))
-        for phi, initial, later in ((event, first, following), (total, before, new)):
-            phi.add_incoming(initial, start)
+        for phi, initial, later in ((event, first, following), *zip(totals, before, new, strict=True)):
+            phi.add_incoming(initial, some)
             phi.add_incoming(later, events)
-        builder.cbranch(builder.icmp_signed("<", following, last), events, done)
+        stored = builder.append_basic_block("stored")
+        builder.cbranch(builder.icmp_signed("<", following, last), events, stored)
+
+        builder.position_at_end(stored)
+        for out, result in zip(outs, new, strict=True):
+            builder.store(result, out).align = 4
+        builder.branch(done)
 
         builder.position_at_end(done)
-        result = builder.phi(vector)
-        result.add_incoming(before, start)
-        result.add_incoming(new, events)
-        builder.store(result, out).align = 4
         return context.get_dummy_value()
 
     @intrinsic
-    def add_rows(typingctx, out, at, rows, base, index, value, first, last):
-        return types.void(out, types.intp, rows, types.intp, index, value, types.intp, types.intp), emit
+    def add_rows(typingctx, out, at, apart, rows, base, index, value, each, first, last):
+        integer = types.intp
+        return types.void(out, integer, integer, rows, integer, index, value, integer, integer, integer), emit
 
     return add_rows
 
 
-add_rows_16, add_rows_32, add_rows_64 = (_row_adder(lanes) for lanes in (16, 32, 64))
+add_rows_16, add_rows_32, add_rows_64 = (_row_adder(lanes, 1) for lanes in (16, 32, 64))
+add_three_rows_16, add_three_rows_32, add_three_rows_64 = (_row_adder(lanes, 3) for lanes in (16, 32, 64))

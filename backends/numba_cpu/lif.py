@@ -1,6 +1,7 @@
 """The LIF neuron of backends/lif.py, fused over time: each block of neurons runs all its steps while it is in cache.
 
-The block's size is fixed, and so is the order of every sum: results do not depend on the number of threads.
+The block's size is fixed, and so is the order of every sum: results do not depend on the number of threads. Loops are
+short and touch few arrays each: so the compiler sees that the arrays do not overlap, and vectorises.
 """
 
 import math
@@ -8,70 +9,139 @@ import math
 import numpy as np
 from numba import njit, prange
 
-BLOCK = 2048
+BLOCK = 1024
+
+
+@njit(cache=True)
+def _charge(u, fired, current, lam, v, delayed, m):
+    """m = λ·u + I (delayed: − v·s of the step before)."""
+    for i in range(len(m)):
+        m[i] = lam * u[i] + current[i]
+    if delayed:
+        for i in range(len(m)):
+            m[i] -= v * fired[i]
+
+
+@njit(cache=True)
+def _fire(m, v, delayed, fired, u):
+    """s = 1[m > v] and the membrane that the next step starts from."""
+    for i in range(len(m)):
+        fired[i] = m[i] > v
+    if delayed:
+        u[:] = m
+    else:
+        for i in range(len(m)):
+            u[i] = m[i] - v * fired[i]
 
 
 @njit(parallel=True, cache=True)
-def forward(current, start, start_spikes, leak, threshold, delayed, mask, membrane, spikes, end, end_spikes):
-    """current [T or 1, M]; start, start_spikes, mask [M] or empty; membrane, spikes [T, M]; end, end_spikes [M] (or empty)."""
-    steps, count = membrane.shape
+def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
+    """current [T or 1, M]; start, start_spikes [M], keep uint8 [M]: may be empty; membrane [T, M], or [0, M]: not kept.
+
+    counts uint8 [T, M]: the spikes of the neurons that are kept; end [M], end_spikes [M] (or empty).
+    """
+    steps, count = counts.shape
     lam, v = leak[0], threshold[0]
     for block in prange((count + BLOCK - 1) // BLOCK):
         first = np.int64(block) * BLOCK
         last = min(first + BLOCK, count)
-        u = np.zeros(last - first, membrane.dtype)
-        s = np.zeros(last - first, membrane.dtype)
+        u, fired = np.zeros(last - first, current.dtype), np.zeros(last - first, current.dtype)
+        m = np.empty(last - first, current.dtype)
         if len(start):
             u[:] = start[first:last]
         if len(start_spikes):
-            s[:] = start_spikes[first:last]
+            fired[:] = start_spikes[first:last]
         for t in range(steps):
-            now = current[min(t, len(current) - 1), first:last]
-            m, out = membrane[t, first:last], spikes[t, first:last]
+            if len(membrane):
+                m = membrane[t, first:last]
+            _charge(u, fired, current[min(t, len(current) - 1), first:last], lam, v, delayed, m)
+            _fire(m, v, delayed, fired, u)
+            out = counts[t, first:last]
             for i in range(last - first):
-                m_i = lam * u[i] + now[i]
-                if delayed:
-                    m_i -= v * s[i]
-                s_i = membrane.dtype.type(m_i > v)
-                u[i] = m_i if delayed else m_i - v * s_i
-                m[i], s[i], out[i] = m_i, s_i, s_i
-            if len(mask):
+                out[i] = np.uint8(fired[i])
+            if len(keep):
+                kept = keep[first:last]
                 for i in range(last - first):
-                    out[i] *= mask[first + i]
+                    out[i] &= kept[i]
         end[first:last] = u
         if delayed:
-            end_spikes[first:last] = s
+            end_spikes[first:last] = fired
 
 
 @njit(cache=True)
 def _slopes(code, height, width, membrane, v, out):
     """out = f(m/v − 1) of the surrogate with this code (the order of backends.surrogates.KINDS)."""
-    one = membrane.dtype.type(1)
+    one, zero = membrane.dtype.type(1), membrane.dtype.type(0)
     for i in range(len(membrane)):
-        z = membrane[i] / v - one
-        if code == 0:
-            out[i] = height * max(membrane.dtype.type(0), one - abs(z) / width)
-        elif code == 1:
-            out[i] = height * math.exp(-width * abs(z))
-        elif code == 2:
-            out[i] = height if abs(z) < width / 2 else membrane.dtype.type(0)
-        elif code == 3:
-            a = membrane.dtype.type(math.pi) * width * z / 2
+        out[i] = membrane[i] / v - one
+    if code == 0:
+        for i in range(len(out)):
+            out[i] = height * max(zero, one - abs(out[i]) / width)
+    elif code == 1:
+        for i in range(len(out)):
+            out[i] = height * math.exp(-width * abs(out[i]))
+    elif code == 2:
+        for i in range(len(out)):
+            out[i] = height if abs(out[i]) < width / 2 else zero
+    elif code == 3:
+        for i in range(len(out)):
+            a = membrane.dtype.type(math.pi) * width * out[i] / 2
             out[i] = height / (one + a * a)
+    else:
+        out[:] = one
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _dot(a, b):
+    total = a.dtype.type(0)
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def _sum_where_above(m, v, a):
+    total = a.dtype.type(0)
+    for i in range(len(a)):
+        total += a[i] if m[i] > v else a.dtype.type(0)
+    return total
+
+
+@njit(cache=True)
+def _load_gradient(grad, pooled, first, out):
+    """out = the gradient of neurons first …; pooled (H, W, C): grad [B·H/2·W/2·C] is that of their 2×2 means, else (0, 0, 0)."""
+    height, width, channels = pooled
+    if height == 0:
+        out[:] = grad[first : first + len(out)]
+        return
+    quarter, done = grad.dtype.type(0.25), 0
+    while done < len(out):  # a run of channels at a time
+        pixel, c = (first + done) // channels, (first + done) % channels
+        image, y, x = pixel // (height * width), pixel // width % height // 2, pixel % width // 2
+        run = out[done : done + channels - c]
+        if y < height // 2 and x < width // 2:
+            at = ((image * (height // 2) + y) * (width // 2) + x) * channels + c
+            source = grad[at : at + len(run)]
+            for i in range(len(run)):
+                run[i] = source[i] * quarter
         else:
-            out[i] = one
+            run[:] = 0
+        done += len(run)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, error_model="numpy")
 def backward(
+    current,
     membrane,
     start,
     start_spikes,
     leak,
     threshold,
     delayed,
-    mask,
+    keep,
+    scale,
     grad_spikes,
+    pooled,
     grad_end,
     grad_end_spikes,
     code,
@@ -83,52 +153,84 @@ def backward(
     grad_start_spikes,
     partial,
 ):
-    """Shapes as in `forward`; grad_current [T or 1, M], zeros on entry; partial float64 [blocks, 2] (∂λ, ∂v sums)."""
-    steps, count = membrane.shape
+    """Shapes as in `forward`; grad_current [T or 1, M]; partial float64 [blocks, 2] (∂λ, ∂v sums).
+
+    membrane [T, M], or [0, M]: computed again from the current, which is then the same at all steps. grad_spikes [T, ·]
+    with `pooled` as in `_load_gradient`; it is multiplied by keep · scale where there is a mask.
+    """
+    steps, count = len(grad_spikes), grad_current.shape[1]
     lam, v = leak[0], threshold[0]
-    zero = membrane.dtype.type(0)
+    zero = leak.dtype.type(0)
     for block in prange(len(partial)):
         first = np.int64(block) * BLOCK
         last = min(first + BLOCK, count)
-        width_here = last - first
-        slope = np.empty(width_here, membrane.dtype)
-        through_leak = np.zeros(width_here, membrane.dtype)
-        through_reset = np.zeros(width_here, membrane.dtype)
-        lowered = np.zeros(width_here, membrane.dtype)
+        size = last - first
+        before, g, slope = np.empty(size, leak.dtype), np.empty(size, leak.dtype), np.empty(size, leak.dtype)
+        through_leak, through_reset = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
+        lowered = np.zeros(size, leak.dtype)
+        again = np.empty((steps if len(membrane) == 0 else 0, size), leak.dtype)
+        if len(again):
+            u, fired = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
+            if len(start):
+                u[:] = start[first:last]
+            if len(start_spikes):
+                fired[:] = start_spikes[first:last]
+            for t in range(steps):
+                _charge(u, fired, current[0, first:last], lam, v, delayed, again[t])
+                _fire(again[t], v, delayed, fired, u)
         if len(grad_end):
             through_leak[:] = grad_end[first:last]
         if len(grad_end_spikes):
             through_reset[:] = grad_end_spikes[first:last]
+        if len(grad_current) == 1:
+            grad_current[0, first:last] = 0
         sum_leak = sum_threshold = 0.0
         for t in range(steps - 1, -1, -1):
-            m = membrane[t, first:last]
+            m = again[t] if len(again) else membrane[t, first:last]
+            _load_gradient(grad_spikes[t], pooled, first, g)
+            if len(keep):
+                kept = keep[first:last]
+                for i in range(size):
+                    g[i] = g[i] * scale if kept[i] else zero
+            if reset_grad:
+                if delayed:
+                    for i in range(size):
+                        g[i] += through_reset[i]
+                else:
+                    for i in range(size):
+                        g[i] -= v * through_leak[i]
             _slopes(code, height, width, m, v, slope)
-            before = membrane[max(t - 1, 0), first:last]
+            for i in range(size):
+                slope[i] *= g[i]  # k
+            sum_threshold -= _dot(slope, m) / (v * v) + _sum_where_above(m, v, lowered if delayed else through_leak)
+            for i in range(size):
+                g[i] = slope[i] / v + through_leak[i]  # d
+            if t > 0:
+                m_before = again[t - 1] if len(again) else membrane[t - 1, first:last]
+                for i in range(size):
+                    fell = zero if delayed or m_before[i] <= v else v
+                    before[i] = m_before[i] - fell
+            elif len(start):
+                before[:] = start[first:last]
+            else:
+                before[:] = 0
+            sum_leak += _dot(g, before)
             into = grad_current[min(t, len(grad_current) - 1), first:last]
-            for i in range(width_here):
-                g = grad_spikes[t, first + i]
-                if len(mask):
-                    g *= mask[first + i]
-                if reset_grad:
-                    g += through_reset[i] if delayed else -v * through_leak[i]
-                k = slope[i] * g
-                d = k / v + through_leak[i]
-                into[i] += d
-                s = membrane.dtype.type(m[i] > v)
-                u = zero
-                if t > 0:
-                    u = before[i]
-                    if not delayed and u > v:
-                        u -= v
-                elif len(start):
-                    u = start[first + i]
-                sum_leak += d * u
-                sum_threshold -= k * m[i] / (v * v) + (lowered[i] if delayed else through_leak[i]) * s
-                through_leak[i], through_reset[i], lowered[i] = lam * d, -v * d, d
+            if len(grad_current) == 1:
+                for i in range(size):
+                    into[i] += g[i]
+            else:
+                into[:] = g
+            for i in range(size):
+                through_leak[i] = lam * g[i]
+            if delayed:
+                for i in range(size):
+                    through_reset[i] = -v * g[i]
+                lowered[:] = g
         grad_start[first:last] = through_leak
         if delayed:
             grad_start_spikes[first:last] = through_reset
             if len(start_spikes):
-                for i in range(width_here):
+                for i in range(size):
                     sum_threshold -= lowered[i] * start_spikes[first + i]
         partial[block, 0], partial[block, 1] = sum_leak, sum_threshold

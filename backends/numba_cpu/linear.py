@@ -1,4 +1,4 @@
-"""Linear layers: blocks of rows, each one single-threaded BLAS call, so that results do not depend on the threads."""
+"""Linear layers by BLAS: blocks, each one single-threaded call, so that results do not depend on the threads."""
 
 import numpy as np
 from numba import njit, prange
@@ -23,9 +23,7 @@ def input_gradient(grad, weight, out):
         np.dot(grad[i : i + ROWS], weight.T, out[i : i + ROWS])
 
 
-@njit(parallel=True, cache=True)
-def weight_gradient(grad, x, out):
-    """grad [N, F_out], x [N, F_in], out [F_in, F_out]."""
-    for block in prange((x.shape[1] + FEATURES - 1) // FEATURES):
-        i = np.int64(block) * FEATURES
-        np.dot(np.ascontiguousarray(x[:, i : i + FEATURES].T), grad, out[i : i + FEATURES])
+@njit(cache=True)
+def gradient_rows(grad, x, first):
+    """Σ_n x[n, first + i] · grad[n] [up to FEATURES, F_out]; grad [N, F_out], x [N, F_in]."""
+    return np.dot(np.ascontiguousarray(x[:, first : first + FEATURES].T), grad)

@@ -49,20 +49,20 @@ def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=Non
     values, end, saved = k.lif_forward(
         current.value, start, leak.value, threshold.value, steps, reset=options.reset, mask=mask, soft=soft
     )
-    shape = values.shape
+    shape, inputs = values.shape, [current, leak, threshold, *(x for x in state or () if x is not None)]
+    count = len(inputs)
 
     def pullback(grad_spikes, *grad_end):
         if grad_spikes is None:
             grad_spikes = k.zeros(shape)
         if options.surrogate.kind == "rate":
-            return k.lif_rate_backward(saved, grad_spikes), *[None] * (len(inputs) - 1)
+            return k.lif_rate_backward(saved, grad_spikes), *[None] * (count - 1)
         grad_current, grad_start, grad_leak, grad_threshold = k.lif_backward(
             saved, grad_spikes, NeuronState(*grad_end), options.surrogate, options.reset_grad
         )
-        return grad_current, grad_leak, grad_threshold, *grad_start[: len(inputs) - 3]
+        return grad_current, grad_leak, grad_threshold, *grad_start[: count - 3]
 
     spikes = Variable(values)
     last = [Variable(x) for x in end if x is not None]
-    inputs = [current, leak, threshold, *(x for x in state or () if x is not None)]
     tape.record([spikes, *last], inputs, pullback)
     return spikes, NeuronState(*last)

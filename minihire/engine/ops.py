@@ -1,7 +1,7 @@
 """The operations: each computes its value and records how a gradient goes back through it.
 
 x, w, … are Variables; k is the backend. A pullback computes only what is needed: an attack pays for no weight gradient,
-training for no gradient of the image.
+training for no gradient of the image. And it holds on to no more: spikes are kept for a weight gradient alone.
 """
 
 from minihire.engine.tape import Tape, Variable
@@ -13,36 +13,32 @@ def _op(tape: Tape, value, inputs: list[Variable], pullback) -> Variable:
     return output
 
 
-def _if_needed(variable: Variable, gradient):
-    return gradient() if variable.needs_grad else None
-
-
 def conv2d(tape, x, w, stride=1, padding=1):
     """Convolution [T, B, H, W, C_in] * [k, k, C_in, C_out]."""
-    k = tape.backend
-    return _op(
-        tape,
-        k.conv2d(x.value, w.value, stride, padding),
-        [x, w],
-        lambda g: (
-            _if_needed(x, lambda: k.conv2d_input_gradient(g, w.value, x.shape, stride, padding)),
-            _if_needed(w, lambda: k.conv2d_weight_gradient(g, x.value, w.shape[0], stride, padding)),
-        ),
-    )
+    k, weight, shape, size = tape.backend, w.value, x.shape, w.shape[0]
+    inputs, needed = x.value if w.needs_grad else None, x.needs_grad
+
+    def pullback(g):
+        return (
+            k.conv2d_input_gradient(g, weight, shape, stride, padding) if needed else None,
+            None if inputs is None else k.conv2d_weight_gradient(g, inputs, size, stride, padding),
+        )
+
+    return _op(tape, k.conv2d(x.value, weight, stride, padding), [x, w], pullback)
 
 
 def linear(tape, x, w):
     """Matrix product [T, B, F_in] · [F_in, F_out]."""
-    k = tape.backend
-    return _op(
-        tape,
-        k.linear(x.value, w.value),
-        [x, w],
-        lambda g: (
-            _if_needed(x, lambda: k.linear_input_gradient(g, w.value)),
-            _if_needed(w, lambda: k.linear_weight_gradient(g, x.value)),
-        ),
-    )
+    k, weight = tape.backend, w.value
+    inputs, needed = x.value if w.needs_grad else None, x.needs_grad
+
+    def pullback(g):
+        return (
+            k.linear_input_gradient(g, weight) if needed else None,
+            None if inputs is None else k.linear_weight_gradient(g, inputs),
+        )
+
+    return _op(tape, k.linear(x.value, weight), [x, w], pullback)
 
 
 def avg_pool(tape, x):
@@ -53,8 +49,8 @@ def avg_pool(tape, x):
 
 def relu(tape, x, mask=None):
     """max(x, 0), times a dropout mask."""
-    k = tape.backend
-    return _op(tape, k.relu(x.value, mask), [x], lambda g: (k.relu_gradient(g, x.value, mask),))
+    k, before = tape.backend, x.value
+    return _op(tape, k.relu(before, mask), [x], lambda g: (k.relu_gradient(g, before, mask),))
 
 
 def add(tape, a, b):
@@ -67,8 +63,8 @@ def add(tape, a, b):
 
 def clip(tape, x, low, high):
     """min(max(x, low), high); the gradient passes where low ≤ x ≤ high."""
-    k = tape.backend
-    return _op(tape, k.clip(x.value, low, high), [x], lambda g: (k.clip_gradient(g, x.value, low, high),))
+    k, before = tape.backend, x.value
+    return _op(tape, k.clip(before, low, high), [x], lambda g: (k.clip_gradient(g, before, low, high),))
 
 
 def normalise(tape, x, mean, std):

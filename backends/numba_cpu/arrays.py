@@ -1,0 +1,75 @@
+"""Arrays of the Numba backend that are not NumPy arrays: nothing above the kernels can tell.
+
+Spikes are small whole numbers times one factor that all share, so a byte each is enough. Large gradients that would be
+written once to be read once stay what they are made of.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backends.interface import NeuronState
+
+
+class SpikeTrain(NamedTuple):
+    """count · scale: spikes (counts 0 and 1; scale 1, or dropout's 1/(1 − rate)), or sums of four of them after pooling."""
+
+    counts: np.ndarray  # uint8, C-contiguous, at most 128
+    scale: float
+    binary: bool  # all counts are 0 or 1
+
+    @property
+    def shape(self):
+        return self.counts.shape
+
+    @property
+    def size(self):
+        return self.counts.size
+
+
+class DropoutMask(NamedTuple):
+    """keep · scale: 1 for the neurons that take part, and the factor 1/(1 − rate) of their spikes."""
+
+    keep: np.ndarray  # uint8
+    scale: float
+
+    @property
+    def shape(self):
+        return self.keep.shape
+
+
+class PooledGradient(NamedTuple):
+    """The gradient of average pooling before it is spread: each of four pixels of `shape` receives a quarter of it."""
+
+    grad: np.ndarray  # [T, B, H/2, W/2, C]
+    shape: tuple[int, ...]  # [T, B, H, W, C]
+
+    @property
+    def size(self):
+        return math.prod(self.shape)
+
+
+class OuterProduct(NamedTuple):
+    """A weight gradient xᵀ·grad that was not yet computed: the optimiser does, block by block, while it updates."""
+
+    x: "np.ndarray | SpikeTrain"  # [N, F_in]
+    grad: np.ndarray  # [N, F_out]
+
+    @property
+    def shape(self):
+        return (self.x.shape[-1], self.grad.shape[-1])
+
+
+class SavedNeurons(NamedTuple):
+    """What the backward pass of LIF neurons needs of the forward pass."""
+
+    current: np.ndarray | None  # [1, B, …] where it was the same at every step, else
+    membrane: np.ndarray | None  # m [T, B, …], before the reset
+    start: NeuronState | None
+    leak: Any
+    threshold: Any
+    reset: str
+    keep: np.ndarray  # uint8 [M] of the dropout mask, or empty
+    scale: Any
+    shape: tuple[int, ...]  # [T, B, …]
