@@ -1,0 +1,170 @@
+"""What the commands share: flags, the contest at each number of threads, the table, and the JSON file."""
+
+import argparse
+import json
+import math
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from backends import BackendError
+from benchmarks import machine, report
+from benchmarks.contest import ALLOCATOR, MEMORY, Entrant, Remote, contest
+from benchmarks.peers import MINIHIRE, PEERS, missing
+from benchmarks.prepare import Preparation, Request
+from benchmarks.report import ratios
+from minihire.errors import MinihireError
+from minihire.files import write_atomically
+from minihire.flags import Parser
+from minihire.interrupt import Interrupted
+from minihire.models import MODELS
+
+
+def parser(name: str, text: str) -> Parser:
+    """The flags that every command has."""
+    p = Parser(f"python -m benchmarks.{name}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", default="vgg5", metavar="NAME", help=f"{', '.join(MODELS)} (default: vgg5)")
+    p.add_argument("--width", type=float, default=1.0, metavar="X", help="factor on all channel counts (default: 1)")
+    p.add_argument("--hidden", type=int, metavar="N", help="size of the hidden linear layers (default: the model's)")
+    p.add_argument("--batch", type=int, metavar="N", help="images (default: 32; of an ANN 128)")
+    p.add_argument("--steps", type=int, metavar="T", help="time steps (default: the model's or the checkpoint's)")
+    p.add_argument(
+        "--density", metavar="D", help="'trained', or force this share of firing neurons on every layer, as 0.1"
+    )
+    p.add_argument("--checkpoint", type=Path, metavar="FILE", help="measure this trained network")
+    p.add_argument("--data-dir", type=Path, metavar="DIR", help="CIFAR-10: its images, and to train on if needed")
+    p.add_argument("--cache", type=Path, metavar="DIR", help="where trained networks stay (default: runs/benchmarks)")
+    p.add_argument("--ann-steps", type=int, default=300, metavar="N", help="batches of ANN training (default: 300)")
+    p.add_argument("--snn-steps", type=int, default=1000, metavar="N", help="batches of SNN training (default: 1000)")
+    p.add_argument(
+        "--moment-steps", type=int, default=20, metavar="N", help="steps for Adam's moments, 0: zeros (default: 20)"
+    )
+    p.add_argument("--rounds", type=int, default=7, metavar="N", help="measured rounds (default: 7)")
+    p.add_argument("--warm-up", type=int, default=2, metavar="N", help="rounds before them (default: 2)")
+    p.add_argument("--threads", type=int, nargs="+", metavar="N", help="(default: 2 1, or what the machine has)")
+    p.add_argument("--peers", default=",".join(PEERS), metavar="NAMES", help=f"(default: {','.join(PEERS)})")
+    p.add_argument("--json", type=Path, metavar="PATH", help="write all figures to this file")
+    return p
+
+
+def run(command, arguments: list[str] | None = None) -> int:
+    """command(arguments); the exit code: 0, 2 with one sentence for wrong input, 130 where it was stopped."""
+    before = signal.signal(signal.SIGTERM, _terminate)  # temporary files go, too
+    try:
+        command(arguments)
+        return 0
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        print(f"benchmarks: stopped {stopped}".rstrip(), file=sys.stderr)
+        return 130
+    except (MinihireError, BackendError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_):
+    raise KeyboardInterrupt
+
+
+def measure(
+    options, task: str, *, spiking: bool = True, optimiser: str = "adam", entrants=None, figures=ratios
+) -> dict:
+    """Prepare, run the contest at each number of threads, print tables, write JSON; returns what it writes.
+
+    entrants: (name, peer, task) of each side, the first being the one that the others are compared with; by default
+    minihire and the chosen peers. figures(rows): what the rows of one contest come to, as plain data.
+    """
+    request = _request(options, task, spiking, optimiser)
+    counts = options.threads or sorted({min(n, machine.cores()) for n in (1, 2)}, reverse=True)
+    here = machine.describe()
+    print("\n".join(machine.sentences(here)))
+    chosen = entrants or [("minihire", MINIHIRE, task), *_peers(options, task)]
+    with tempfile.TemporaryDirectory(prefix="minihire-benchmark-") as folder:
+        problem, small, about = _prepared(request, Path(folder))
+        settings = {"task": task, "rounds": options.rounds, "warm_up": options.warm_up, **about}
+        print("\n".join(report.settings(settings)))
+        results = []
+        for count in counts:
+            print(f"{report.threads(count)}, {options.rounds} rounds after {options.warm_up} to warm up")
+            sides = [Entrant(*entrant, problem, small) for entrant in chosen]
+            rows = contest(sides, count, options.rounds, options.warm_up)
+            results.append({"threads": count, **figures(rows), "sides": rows})
+    most = max(results, key=lambda result: result["threads"])
+    content = {"settings": settings, "machine": here, "memory": MEMORY, "allocator": ALLOCATOR}
+    content |= {name: value for name, value in most.items() if "ratio" in name} | {"results": results}
+    print("\n" + report.results(results, MEMORY))
+    if options.json:
+        text = json.dumps(content, indent=1)
+        write_atomically(options.json, lambda file: file.write(text.encode()))
+    return content
+
+
+def _prepared(request, folder):
+    preparation = Remote("the preparation", None, Preparation, request, folder)
+    try:
+        return preparation.call("make")
+    finally:
+        preparation.close()
+
+
+def _peers(options, task):
+    names = [name.strip() for name in options.peers.split(",") if name.strip()]
+    for name in names:
+        if name not in PEERS:
+            raise MinihireError(f"there is no peer {name!r}: choose from {', '.join(PEERS)}")
+        lacking = missing(PEERS[name])
+        if lacking:
+            print(
+                f"{PEERS[name].title} is left out, {', '.join(lacking)} not being installed: pip install -e '.[bench]'"
+            )
+        else:
+            yield name, PEERS[name], task
+
+
+def _request(options, task, spiking, optimiser):
+    density = options.density or ("trained" if options.checkpoint or options.data_dir else "0.1")
+    if density != "trained":
+        try:
+            density = float(density)
+        except ValueError:
+            density = math.nan
+        if not 0 < density < 1:
+            raise MinihireError(f"--density is 'trained' or above 0 and below 1, not {options.density}")
+    elif not options.checkpoint and not options.data_dir:
+        raise MinihireError("--density trained needs a trained network: give --checkpoint FILE or --data-dir DIR")
+    least = {
+        "batch": 1,
+        "steps": 1,
+        "hidden": 1,
+        "ann_steps": 1,
+        "snn_steps": 1,
+        "moment_steps": 0,
+        "rounds": 1,
+        "warm_up": 0,
+    }
+    for name, low in least.items():
+        value = getattr(options, name)
+        if value is not None and value < low:
+            raise MinihireError(f"--{name.replace('_', '-')} must be {low} or more, not {value}")
+    for count in options.threads or ():
+        if not 1 <= count <= 1024:
+            raise MinihireError(f"--threads must be 1 … 1024, not {count}")
+    return Request(
+        model=options.model,
+        width=options.width,
+        hidden=options.hidden,
+        batch=options.batch or (32 if spiking else 128),
+        steps=options.steps,
+        spiking=spiking,
+        density=None if density == "trained" or not spiking else density,
+        checkpoint=options.checkpoint,
+        data_dir=options.data_dir,
+        cache=options.cache,
+        ann_steps=options.ann_steps,
+        snn_steps=options.snn_steps,
+        moment_steps=options.moment_steps,
+        optimiser=optimiser,
+        train=task in ("train", "traditional", "hire"),
+    )

@@ -1,0 +1,120 @@
+"""The machine that a measurement ran on, and whether it was quiet."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+
+PACKAGES = ("numpy", "numba", "scipy", "torch", "spikingjelly", "snntorch")
+BUSY = 0.1  # cores that others keep busy: more than this is not quiet
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions, of those installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def busy_cores(seconds: float = 1.0) -> float | None:
+    """How many cores are busy while this process sleeps for a moment; None where the system does not tell (not Linux)."""
+    try:
+        before = _busy_ticks()
+        time.sleep(seconds)
+        return (_busy_ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _busy_ticks():
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _wait, irq, soft, *rest = map(int, file.readline().split()[1:])
+    return user + nice + system + irq + soft + (rest[0] if rest else 0)
+
+
+def describe() -> dict:
+    """Processor, cores, versions, load averages, and the cores busy with something else right now."""
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "system": f"{platform.system()} {platform.release()}",
+        "versions": versions(),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "busy_cores_before": busy_cores(),
+    }
+
+
+def sentences(machine: dict) -> list[str]:
+    """The machine in a line or two, with a warning where it is not quiet."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [f"{machine['processor']}, {machine['cores']} cores; {packages}"]
+    busy, load = machine["busy_cores_before"], machine["load_average"]
+    known = [f"load average {load[0]:.2f}"] if load else []
+    known += [] if busy is None else [f"{busy:.2f} cores busy with something else"]
+    lines.append("before the start: " + (", ".join(known) or "the load is not known here"))
+    if busy is not None and busy > BUSY:
+        lines.append("warning: the machine is not quiet, so these times, above all those of all cores, mean little")
+    return lines
+
+
+def resident() -> int:
+    """This process's resident memory in bytes, after giving freed memory back to the system."""
+    _trim()
+    return _status("VmRSS") or peak_resident()
+
+
+def peak_resident() -> int:
+    """The largest resident memory of this process so far, or since `forget_peak`, in bytes."""
+    found = _status("VmHWM")
+    if found is not None:
+        return found
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak() -> bool:
+    """Start the peak anew from what is resident now; whether the system allowed it."""
+    _trim()
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+        return True
+    except OSError:
+        return False
+
+
+def _status(key):
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(f"{key}:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def _trim():
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)

@@ -1,0 +1,106 @@
+"""minihire's own side: the code that its training loop, its attacks and its evaluation call, nothing written twice."""
+
+from backends import get_backend
+from minihire.attacks import perturb
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset
+from minihire.network import Network
+from minihire.training import CraftedNoise, NoNoise, Recipe
+from minihire.training.loop import Training
+
+NOISE = CraftedNoise(step=0.013, bound=0.013)
+
+
+class Minihire:
+    """One network on the Numba backend. task: "train" or "traditional", "hire" (N = 2), "attack", "forward"."""
+
+    def __init__(self, problem, task: str, threads: int, backend: str = "numba"):
+        self.problem, self.task = problem, task
+        self.k = k = get_backend(backend, dtype=problem.dtype, threads=threads)
+        names = problem.model.parameters(problem.spiking)
+        parameters = {name: k.asarray(problem.parameter(name)) for name in names}
+        self.network = Network(
+            problem.model, k, parameters, spiking=problem.spiking, steps=problem.steps, neuron=problem.neuron
+        )
+        images, labels = problem.pixels()
+        self.images, self.labels = k.asarray(problem.batch()[0]), k.asarray(labels)
+        if task in ("train", "traditional", "hire"):
+            self.start_training(images, labels)
+
+    def start_training(self, images, labels) -> None:
+        """A `Training` whose data are the one batch, with the problem's moments."""
+        problem, hire = self.problem, self.task == "hire"
+        recipe = Recipe(
+            epochs=10**9,
+            batch_size=len(labels),
+            optimiser=problem.optimiser,
+            learning_rate=problem.rate,
+            weight_decay=0.0 if problem.optimiser == "adam" else 5e-4,
+            augment=False,
+            periods=2 if hire else 1,
+            noise=NOISE if hire else NoNoise(),
+        )
+        self.training = Training(self.network, recipe, self._dataset(images, labels), seed=0)
+        self.optimiser = optimiser = self.training.optimiser
+        for name in optimiser.names if problem.optimiser == "adam" else ():
+            moments = problem.moments(name)
+            if moments is not None:
+                for slot, values in zip(("mean", "square"), moments, strict=True):
+                    optimiser.slots[slot][name] = self.k.asarray(values)
+                optimiser.steps = problem.optimiser_steps
+
+    def start_batch(self, images, labels) -> None:
+        """Go on training with another batch."""
+        self.training.batches = Batches(self._dataset(images, labels), self.k, len(labels))
+
+    def _dataset(self, images, labels):
+        model = self.problem.model
+        classes = tuple(str(i) for i in range(model.classes))
+        return Dataset("benchmark", images, labels, classes, model.mean, model.std)
+
+    def step(self) -> None:
+        """One step of the task."""
+        if self.task == "attack":
+            perturb(self.network, self.images, self.labels, self.problem.attack)
+        elif self.task == "forward":
+            self.network.forward(self.images)
+        else:
+            self.training._train_batch()  # what `Training.run` does for a batch, its bookkeeping included
+            self.training.epoch += 1  # of one batch each, so that dropout's next mask is another one
+
+    def densities(self) -> dict[str, float]:
+        """Mean share of firing neurons per layer and time step, in evaluation mode (an ANN: the share above zero)."""
+        found = {}
+
+        def observe(event, name, array):
+            if event == "spikes":
+                values = self.k.to_numpy(array)
+                found[name] = self.k.events(array) / values.size
+
+        self.network.forward(self.images, observe=observe)
+        return found
+
+    def gradients(self) -> dict:
+        """Weight gradients by name, and "logits" and "image" [B, H, W, C], as NumPy arrays, without dropout: for tests."""
+        found = self.network.gradients(self.images, self.labels, image=True, training=False)
+        arrays = {"logits": found.logits, "image": found.image, **found.weights}
+        return {name: self.k.to_numpy(array) for name, array in arrays.items()}
+
+    def held_for_backward(self, resident) -> int:
+        """Bytes that a forward pass of training keeps for its backward pass: resident() at the first loss, less before.
+
+        Takes a step. To be called first of all: later the backend has scratch arrays of earlier steps to use again.
+        """
+        at_loss, kernel = [], self.k.cross_entropy
+
+        def watched(*arguments):
+            at_loss.append(resident())
+            return kernel(*arguments)
+
+        before = resident()
+        self.k.cross_entropy = watched
+        try:
+            self.step()
+        finally:
+            del self.k.cross_entropy
+        return at_loss[0] - before

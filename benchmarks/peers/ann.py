@@ -1,0 +1,21 @@
+"""Peer (d): the same network as an ANN (ReLU, one step) in PyTorch: channels last, fused optimiser."""
+
+from torch.nn import functional
+
+from benchmarks.peers.dense import Dense
+
+
+class ANN(Dense):
+    """The dense peer with ReLU in place of the neuron."""
+
+    spiking = False
+
+    def summed(self, x):
+        """There is one step."""
+        return x
+
+    def neuron(self, layer, x):
+        """ReLU, then dropout."""
+        out, mask = functional.relu(x), self.mask(layer, x)
+        self.fired(layer, out)
+        return out if mask is None else out * mask

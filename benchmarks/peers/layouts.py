@@ -1,0 +1,66 @@
+"""From minihire's layouts to torch's and back: convolutions [k, k, I, O] ↔ [O, I, k, k], linear [I, O] ↔ [O, I].
+
+minihire flattens (H, W, C) row-major. A network that keeps its images channels last may do the same without a copy;
+one that flattens (C, H, W) needs the columns of the first linear weight in that order.
+"""
+
+import math
+
+import numpy as np
+
+from minihire.layers import Conv2d, Flatten, Linear, Readout, Residual
+
+
+def walk(layers, shape, x, apply):
+    """x through all layers, apply(layer, x) being one simple layer; a residual block's paths are joined by +."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            first, inner, second, *shortcut, outer = [part for part, _ in layer.children(shape)]
+            main = apply(second, apply(inner, apply(first, x)))
+            x = apply(outer, main + (apply(shortcut[0], x) if shortcut else x))
+        else:
+            x = apply(layer, x)
+        shape = layer.output_shape(shape)
+    return x
+
+
+class Layout:
+    """Which of a model's weights is laid out how. channels_first: images are flattened as (C, H, W)."""
+
+    def __init__(self, model, channels_first: bool):
+        self.flattened, images = {}, None
+        self.convolutions, self.matrices = set(), set()
+        for layer, shape in model.walk():
+            if isinstance(layer, Conv2d):
+                self.convolutions.add(f"{layer.name}.weight")
+            elif isinstance(layer, Flatten):
+                images = shape
+            elif isinstance(layer, Linear | Readout):
+                self.matrices.add(f"{layer.name}.weight")
+                if images and channels_first:
+                    self.flattened[f"{layer.name}.weight"] = images
+                images = None
+
+    def to_torch(self, name, array):
+        """minihire's array as a torch tensor of its own; convolution weights are channels last in memory."""
+        import torch
+
+        if name in self.convolutions:
+            return torch.from_numpy(np.array(array.transpose(3, 0, 1, 2), order="C")).permute(0, 3, 1, 2)
+        if name in self.flattened:
+            height, width, channels = self.flattened[name]
+            array = array.reshape(height, width, channels, -1).transpose(2, 0, 1, 3).reshape(array.shape)
+        if name in self.matrices:
+            return torch.from_numpy(np.array(array.T, order="C"))
+        return torch.from_numpy(np.array(array))
+
+    def to_minihire(self, name, tensor):
+        """The inverse, as a NumPy array."""
+        array = tensor.detach().numpy()
+        if name in self.convolutions:
+            return array.transpose(2, 3, 1, 0)
+        if name in self.flattened:
+            height, width, channels = self.flattened[name]
+            array = array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+            return array.reshape(-1, math.prod((height, width, channels))).T
+        return array.T if name in self.matrices else array

@@ -1,0 +1,85 @@
+"""The LIF neuron over all time steps as one torch.autograd.Function, for the dense peer: equations in backends/lif.py.
+
+Only the membranes are kept for the backward pass (the spikes are the output, which the next layer keeps anyway). What
+leak and threshold need follows from three sums over all steps, with d = ∂L/∂I:
+P = Σ d[t]·m[t], Q = Σ d[t+1]·m[t], R = Σ d[t+1]·s[t]:   ∂L/∂λ = Q − v·R,   ∂L/∂v = −(P − λ·Q)/v − λ·R.
+"""
+
+import torch
+
+
+def rows(x, count: int):
+    """[count·B, C, H, W] (channels last in memory) or [count·B, F] as [count, …], without a copy."""
+    return (x.permute(0, 2, 3, 1) if x.dim() == 4 else x).reshape(count, -1)
+
+
+def images(flat, shape):
+    """The inverse of `rows` for any count: [count·B, C, H, W] channels last in memory, or [count·B, F]."""
+    if len(shape) == 2:
+        return flat.reshape(-1, shape[1])
+    _, channels, height, width = shape
+    return flat.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+class LIF(torch.autograd.Function):
+    """Spikes [T·B, …] of a current [T·B, …], or [B, …] if it is static: the same at every step.
+
+    mask [B, …] is dropout's, its entries 0 or `scale`, or None. surrogate: a triangle's height and width.
+    """
+
+    @staticmethod
+    def forward(ctx, current, leak, threshold, mask, scale, steps, static, surrogate):
+        lam, v = leak.item(), threshold.item()
+        inputs = rows(current, 1 if static else steps)
+        keep = any(ctx.needs_input_grad)
+        size = inputs.shape[1]
+        membrane, spikes = inputs.new_empty(steps if keep else 1, size), inputs.new_empty(steps, size)
+        after = inputs.new_empty(size)
+        for t in range(steps):
+            m, i = membrane[t if keep else 0], inputs[0 if static else t]
+            if t:
+                torch.add(i, after, alpha=lam, out=m)
+            else:
+                m.copy_(i)
+            torch.gt(m, v, out=spikes[t])
+            if t + 1 < steps:
+                torch.add(m, spikes[t], alpha=-v, out=after)
+        if mask is not None:
+            mask = rows(mask, 1)[0]
+            spikes.mul_(mask)
+        if keep:
+            ctx.save_for_backward(membrane, spikes, mask)
+            ctx.constants = lam, v, scale, static, surrogate, current.shape
+        return images(spikes, current.shape)
+
+    @staticmethod
+    def backward(ctx, grad_spikes):
+        membrane, spikes, mask = ctx.saved_tensors
+        lam, v, scale, static, (height, width), shape = ctx.constants
+        steps, learn = len(membrane), ctx.needs_input_grad[1]
+        grad = rows(grad_spikes, steps)
+        total = torch.empty_like(membrane[:1] if static else membrane)
+        first, second = (torch.empty_like(membrane[0]) for _ in range(2)) if static else (None, None)
+        p = q = r = 0.0
+        later = None
+        for t in reversed(range(steps)):
+            d = (first if t % 2 else second) if static else total[t]
+            torch.sub(membrane[t], v, out=d)
+            d.abs_().mul_(-height / (v * v * width)).add_(height / v).clamp_(min=0).mul_(grad[t])
+            if mask is not None:
+                d.mul_(mask)
+            if later is not None:
+                d.add_(later, alpha=lam)
+                if learn:
+                    q += torch.dot(later, membrane[t])
+                    r += torch.dot(later, spikes[t]) / scale
+            if learn:
+                p += torch.dot(d, membrane[t])
+            if static:
+                total[0].copy_(d) if later is None else total[0].add_(d)
+            later = d
+        if not learn:
+            return images(total, shape), None, None, None, None, None, None, None
+        grad_leak = torch.as_tensor(q - v * r, dtype=membrane.dtype).reshape(1)
+        grad_threshold = torch.as_tensor(-(p - lam * q) / v - lam * r, dtype=membrane.dtype).reshape(1)
+        return images(total, shape), grad_leak, grad_threshold, None, None, None, None, None

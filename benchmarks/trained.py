@@ -1,0 +1,50 @@
+"""A trained SNN for the benchmarks, made once with the project's own training code and kept as a checkpoint."""
+
+from pathlib import Path
+
+from minihire import data
+from minihire.errors import MinihireError
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.progress import say
+from minihire.training import Calibration, Recipe, checkpoint, convert, train
+from minihire.training.optimisers import Schedule
+
+ANN_BATCH, SNN_BATCH = 128, 32
+
+
+def trained_network(request, k) -> Path:
+    """The checkpoint of a network trained on CIFAR-10 as ANN, converted, and trained on as SNN; made if it is missing.
+
+    It ends with the training's own Adam moments. An interrupted SNN training goes on where it was.
+    """
+    folder = request.cache or Path("runs/benchmarks")
+    steps = request.steps or build(request.model).steps
+    hidden = f"-hidden{request.hidden}" if request.hidden else ""
+    name = f"{request.model}-width{request.width:g}{hidden}-steps{steps}-{request.ann_steps}-{request.snn_steps}"
+    path, converted, ann_path = (Path(folder) / f"{name}{end}.npz" for end in ("", "-converted", "-ann"))
+    if path.exists() and checkpoint.load(path).meta["training"]["position"]["finished"]:
+        return path
+    images = data.load("cifar10", request.data_dir, seed=0).train
+    if not converted.exists():
+        say(f"training {request.model} as an ANN, {request.ann_steps} batches of {ANN_BATCH}; kept in {folder}/")
+        model = build(request.model, mean=images.mean, std=images.std, width=request.width, hidden=request.hidden)
+        ann = Network(model, k, initialise(model, k, seed=0))
+        epochs, part = _epochs(images, request.ann_steps, ANN_BATCH)
+        recipe = Recipe(epochs, ANN_BATCH, "sgd", 0.02, Schedule("one-cycle"), 5e-4)
+        train(ann, recipe, part, path=ann_path, resume=True, label="ANN")
+        snn = convert(ann, images, steps=steps, calibration=Calibration(images=128, steps=20))
+        checkpoint.save(converted, snn)
+    snn = checkpoint.load(converted).network(k)
+    if not snn.spiking:
+        raise MinihireError(f"{converted} is not a spiking network: remove it, it is made again")
+    say(f"training the SNN, {request.snn_steps} batches of {SNN_BATCH}")
+    epochs, part = _epochs(images, request.snn_steps, SNN_BATCH)
+    train(snn, Recipe(epochs, SNN_BATCH), part, path=path, resume=True, label="SNN")
+    return path
+
+
+def _epochs(images, batches, size):
+    """Epochs and a part of the images so that training takes about `batches` batches, saved several times on the way."""
+    count = min(len(images), max(size, batches * size // 4))
+    return max(1, round(batches * size / count)), images.limit(count)

@@ -1,0 +1,217 @@
+"""Every command at a tiny size: a table, a JSON file with its keys; and wrong input, one sentence and exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from benchmarks import machine, train_step
+from benchmarks.command import run
+from benchmarks.contest import Remote
+from benchmarks.peers import PEERS, missing
+from benchmarks.prepare import aged, force_density
+from benchmarks.report import ratios
+from minihire.errors import MinihireError
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.training import checkpoint
+
+ROOT = Path(__file__).parent.parent.parent
+SIZE = {
+    "width": 0.0625,
+    "hidden": 16,
+    "batch": 2,
+    "steps": 2,
+    "rounds": 1,
+    "warm-up": 0,
+    "threads": 1,
+    "moment-steps": 1,
+}
+SMALL = [part for name, value in SIZE.items() for part in (f"--{name}", str(value))]
+
+
+def command(name, *arguments):
+    """Run python -m benchmarks.NAME in the repository."""
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def content_of(name, path, *arguments):
+    """A successful command's output and the content of its JSON file."""
+    done = command(name, *SMALL, *arguments, "--json", path)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(path.read_text())
+
+
+def test_a_training_step_beside_all_peers(tmp_path):
+    output, content = content_of("train_step", tmp_path / "found.json")
+    there = [name for name, peer in PEERS.items() if not missing(peer)]
+    for name, peer in PEERS.items():
+        assert peer.title in output, "in the table, or left out with a sentence"
+        assert (name in content["ratios"]) == (name in there)
+    rows = content["results"][0]["sides"]
+    assert [row["side"] for row in rows] == ["minihire", *there]
+    for row in rows:
+        assert len(row["samples_s"]) == 1 and row["median_s"] >= row["minimum_s"] > 0
+        assert list(row["densities"]) == [f"neuron{i}" for i in range(1, 6)]
+    fastest = content["ratio_to_fastest_peer"]
+    assert fastest == min((v for k, v in content["ratios"].items() if k != "ann"), default=None)
+    assert {"processor", "cores", "versions", "load_average"} <= content["machine"].keys()
+    assert content["settings"]["optimiser"] == "adam" and content["settings"]["moments"]
+
+
+def test_an_attack_step_and_a_forward_pass(tmp_path):
+    for name, peers in (("attack_step", "torch"), ("forward", "")):
+        output, content = content_of(name, tmp_path / f"{name}.json", "--peers", peers, "--density", "0.2")
+        assert "minihire" in output and content["settings"]["density"] == 0.2
+        assert content["settings"]["moments"] is None
+        first = content["results"][0]["sides"][0]
+        assert first["densities"]["neuron1"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_the_ann_beside_pytorch(tmp_path):
+    _, content = content_of("train_step", tmp_path / "found.json", "--ann")
+    assert content["settings"]["optimiser"] == "sgd" and not content["settings"]["spiking"]
+    assert list(content["ratios"]) == [name for name in ["ann"] if not missing(PEERS[name])]
+
+
+def test_a_hire_batch_beside_a_traditional_one(tmp_path):
+    output, content = content_of("train_step", tmp_path / "found.json", "--hire", "--batch", "8")
+    assert "HIRE batch" in output
+    assert content["hire_time_ratio"] > 0 and content["hire_activation_memory_ratio"] > 0
+
+
+def test_a_checkpoint_is_measured_as_it_is(tmp_path):
+    k, model = get_backend("reference"), build("vgg5", 10, (16, 16, 3), width=1 / 16, hidden=16)
+    network = Network(model, k, initialise(model, k, 0, True), spiking=True, steps=2)
+    checkpoint.save(tmp_path / "snn.npz", network)
+    _, content = content_of("forward", tmp_path / "found.json", "--peers", "", "--checkpoint", tmp_path / "snn.npz")
+    assert content["settings"]["density"] is None and content["settings"]["model"]["image_shape"] == [16, 16, 3]
+    assert content["ratio_to_fastest_peer"] is None
+
+
+def test_a_network_is_trained_once(tmp_path):
+    rng, folder = np.random.default_rng(0), tmp_path / "cifar"
+    folder.mkdir()
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        pixels = rng.integers(0, 256, (40, 3072), np.uint8)
+        (folder / name).write_bytes(np.column_stack([np.arange(40, dtype=np.uint8) % 10, pixels]).tobytes())
+    flags = ["--data-dir", folder, "--cache", tmp_path / "kept", "--ann-steps", "2", "--snn-steps", "4", "--peers", ""]
+    first, content = content_of("train_step", tmp_path / "found.json", *flags)
+    assert "training the SNN" in first and content["settings"]["moments"].startswith("of its training, after")
+    assert content["settings"]["density"] is None and content["settings"]["images"] == "cifar10"
+    second, _ = content_of("attack_step", tmp_path / "found.json", *flags)
+    assert "training the SNN" not in second
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["--model", "vgg4"], "vgg4"),
+        (["--density", "-0.1"], "--density"),
+        (["--density", "trained"], "--checkpoint"),
+        (["--checkpoint", "README.md"], "README.md"),
+        (["--peers", "norse"], "norse"),
+        (["--rounds", "0"], "--rounds"),
+        (["--batch", "two"], "two"),
+        (["--width", "-1"], "width"),
+        (["--hire", "--ann"], "--hire"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_wrong_input_is_one_sentence(arguments, word, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert run(train_step.main, arguments) == 2
+    said = capsys.readouterr().err
+    assert word in said and "Traceback" not in said and len(said.strip().splitlines()) == 1
+
+
+def test_wrong_input_ends_with_exit_code_2():
+    done = command("forward", "--density", "1.5")
+    assert done.returncode == 2 and done.stderr.startswith("benchmarks: --density") and done.stdout == ""
+
+
+def test_forced_density_holds_for_every_layer():
+    k, model = get_backend("reference"), build("resnet12", 10, (16, 16, 3), width=1 / 16)
+    network = Network(model, k, initialise(model, k, 0, True), spiking=True, steps=3)
+    images = k.asarray(np.random.default_rng(0).random((4, 16, 16, 3)))
+    force_density(network, images, 0.15)
+    found = {}
+
+    def observe(event, name, array):
+        if event == "spikes":
+            found[name] = np.mean(k.to_numpy(array))
+
+    network.forward(images, observe=observe)
+    assert len(found) == 11 and all(density == pytest.approx(0.15, abs=0.02) for density in found.values())
+    with pytest.raises(MinihireError, match="lower --density"):
+        force_density(network, images, 0.99)
+
+
+def test_silent_weights_have_a_denormal_mean_and_a_normal_square():
+    mean, square = aged(np.array([0, 1e-4], np.float32), np.array([0, 1e-9], np.float32))
+    assert 0 < mean[0] < np.finfo(np.float32).tiny < square[0] < 1e-9
+    assert (mean[1], square[1]) == (np.float32(1e-4), np.float32(1e-9))
+
+
+def test_the_fastest_spiking_peer_counts():
+    rows = [
+        {"side": name, "spiking": spiking, "median_s": seconds, "peak_bytes": 8}
+        for name, spiking, seconds in (("minihire", True, 2.0), ("a", True, 5.0), ("b", True, 4.0), ("ann", False, 1.0))
+    ]
+    found = ratios(rows)
+    assert found["ratio_to_fastest_peer"] == 2.0
+    assert found["ratios"] == {"a": 2.5, "b": 2.0, "ann": 0.5}
+
+
+class Fragile:
+    """Fails in each way that a side may fail."""
+
+    def wrong(self):
+        raise MinihireError("no such thing")
+
+    def broken(self):
+        raise ZeroDivisionError
+
+    def dead(self):
+        os._exit(3)
+
+    def threads(self):
+        return os.environ["OMP_NUM_THREADS"]
+
+
+def test_errors_of_a_process_arrive():
+    remote = Remote("the test", 3, Fragile)
+    try:
+        assert remote.call("threads") == "3"
+        with pytest.raises(MinihireError, match="no such thing"):
+            remote.call("wrong")
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            remote.call("broken")
+        with pytest.raises(MinihireError, match="exit code 3"):
+            remote.call("dead")
+    finally:
+        remote.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_peak_memory_is_that_of_the_largest_moment():
+    before = machine.resident()
+    exact = machine.forget_peak()
+    block = np.ones(2**23, np.uint8)
+    del block
+    assert machine.peak_resident() - before >= 2**23 * 0.9
+    if exact:
+        machine.forget_peak()
+        assert machine.peak_resident() - before < 2**23 * 0.9

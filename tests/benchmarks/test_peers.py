@@ -1,0 +1,135 @@
+"""The peers compute what minihire computes: otherwise a comparison of times says nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.own import Minihire
+from benchmarks.peers import PEERS, missing, side_class
+from benchmarks.peers.layouts import Layout
+from benchmarks.problem import Problem
+from minihire.engine.lif import NeuronOptions
+from minihire.models import build
+
+SIDE, BATCH = 16, 3
+
+
+def make_problem(folder, model="vgg5", spiking=True, dtype="float64", reset="immediate", leak=None):
+    """A small network in which no spike hangs on a rounding.
+
+    Weights are multiples of 1/64, thresholds and leaks of 1/8, so all layers are exact but the first, whose currents
+    have no chance to equal the threshold, the images' means being what they are.
+    """
+    rng, mean = np.random.default_rng(3), (0.4914, 0.4822, 0.4465)
+    model = build(model, 10, (SIDE, SIDE, 3), mean=mean, width=1 / 16, hidden=16)
+    problem = Problem(folder, model, spiking, 3 if spiking else 1, NeuronOptions(reset), dtype=dtype)
+    for name, p in model.parameters(spiking).items():
+        if name.endswith(".threshold"):
+            values = rng.choice([0.25, 0.375], 1)
+        elif name.endswith(".leak"):
+            values = np.array([leak]) if leak else rng.choice([0.5, 0.75], 1)
+        else:
+            spread = 0.6 / np.sqrt(np.prod(p.shape[:-1]))
+            values = np.rint((rng.standard_normal(p.shape) + 0.15) * spread * 64) / 64
+        problem.write("parameter", {name: values.astype(dtype)})
+    images = rng.integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
+    problem.write("batch", {"images": images, "labels": rng.integers(0, 10, BATCH)})
+    return problem
+
+
+def side(name, problem, task="train"):
+    """A peer's side, or a skip where something is not installed."""
+    lacking = missing(PEERS[name])
+    if lacking:
+        pytest.skip(f"{lacking[0]} is not installed")
+    return side_class(PEERS[name])(problem, task, 1)
+
+
+@pytest.mark.parametrize("model", ["vgg5", "vgg11", "resnet12"])
+@pytest.mark.parametrize("name", ["torch", "ann"])
+def test_the_dense_peers_equal_minihire(tmp_path, name, model):
+    problem = make_problem(tmp_path, model, spiking=name == "torch")
+    expected = Minihire(problem, "train", 1, backend="reference").gradients()
+    got = side(name, problem).gradients()
+    assert got.keys() == expected.keys()
+    for key in expected:
+        assert got[key].shape == expected[key].shape
+        np.testing.assert_allclose(
+            got[key], expected[key], rtol=1e-7, atol=1e-9 * np.abs(expected[key]).max(), err_msg=key
+        )
+    assert any(np.abs(expected[key]).max() > 0 for key in expected if key.endswith((".threshold", "conv1.weight")))
+
+
+@pytest.mark.parametrize("model", ["vgg5", "resnet12"])
+def test_snntorch_is_the_delayed_reset(tmp_path, model):
+    problem = make_problem(tmp_path, model, dtype="float32", reset="delayed")
+    got, own = side("snntorch", problem), Minihire(problem, "train", 1)
+    np.testing.assert_allclose(got.gradients()["logits"], own.gradients()["logits"], rtol=1e-4, atol=1e-4)
+    for layer, density in own.densities().items():
+        assert got.densities()[layer] == pytest.approx(density, abs=0.01)
+
+
+@pytest.mark.parametrize("model", ["vgg5", "resnet12"])
+def test_spikingjelly_fires_as_minihire(tmp_path, model):
+    problem = make_problem(tmp_path, model, dtype="float32")
+    got, own = side("spikingjelly", problem), Minihire(problem, "train", 1)
+    first = next(iter(own.densities()))  # the deeper ones differ by what fires at exactly the threshold
+    assert got.densities()[first] == pytest.approx(own.densities()[first], abs=0.01)
+    assert got.densities().keys() == own.densities().keys()
+
+
+@pytest.mark.parametrize("name", list(PEERS))
+@pytest.mark.parametrize("task", ["train", "attack", "forward"])
+def test_every_side_takes_every_step(tmp_path, name, task):
+    problem = make_problem(tmp_path, spiking=PEERS[name].spiking, dtype="float32", leak=1.0)
+    if task == "train":
+        names = problem.model.parameters(problem.spiking)
+        shapes = {n: problem.parameter(n).shape for n in names}
+        problem.write("mean", {n: np.full(s, 1e-3, np.float32) for n, s in shapes.items()})
+        problem.write("square", {n: np.full(s, 1e-4, np.float32) for n, s in shapes.items()})
+        problem = replace(problem, rate=0.5, optimiser_steps=1000)
+    peer = side(name, problem, task)
+    before = peer.forward().clone()
+    peer.step()
+    assert np.abs((peer.forward() - before).numpy()).max() > 0 or task != "train"
+
+
+def test_adam_takes_the_same_step_on_both_sides(tmp_path):
+    problem = make_problem(tmp_path, dtype="float32")
+    problem = replace(problem, model=replace_dropout(problem.model), rate=0.01, optimiser_steps=1000)
+    rng = np.random.default_rng(0)
+    for name in problem.model.parameters(True):
+        shape = problem.parameter(name).shape
+        problem.write("mean", {name: rng.standard_normal(shape).astype(np.float32)})
+        problem.write("square", {name: rng.random(shape).astype(np.float32) + 1})
+    own, peer = Minihire(problem, "train", 1), side("torch", problem)
+    own.step()
+    peer.step()
+    for name, tensor in peer.trained().items():
+        got, expected = peer.layout.to_minihire(name, tensor), own.k.to_numpy(own.network.parameters[name])
+        np.testing.assert_allclose(got, expected, atol=1e-5, err_msg=name)
+
+
+def replace_dropout(model):
+    """The model without dropout."""
+    return build(**{**model.describe(), "dropout": 0.0})
+
+
+def test_the_pgd_steps_are_equal(tmp_path):
+    problem = make_problem(tmp_path)
+    peer, own = side("torch", problem, "attack"), Minihire(problem, "attack", 1, backend="reference")
+    from minihire.attacks import perturb
+
+    expected = perturb(own.network, own.images, own.labels, problem.attack)
+    np.testing.assert_allclose(peer.attack_step().permute(0, 2, 3, 1).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_layouts_go_there_and_back(channels_first):
+    pytest.importorskip("torch")
+    model = build("vgg5", 10, (SIDE, SIDE, 3), width=1 / 16, hidden=16)
+    layout, rng = Layout(model, channels_first), np.random.default_rng(0)
+    for name, p in model.parameters(True).items():
+        array = rng.standard_normal(p.shape)
+        np.testing.assert_array_equal(layout.to_minihire(name, layout.to_torch(name, array)), array)
