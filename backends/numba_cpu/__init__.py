@@ -256,10 +256,11 @@ class NumbaBackend(ReferenceBackend):
         into = out.reshape(-1, features)
         if features >= event_linear.LANES and self._worth_listing(x):
             rows, width, scale, each = self._listable(x)
-            index = self._empty((len(rows), depth + event_linear.SLACK), np.uint16)
+            blocks = -(-depth // event_linear.LANES)
+            index = self._empty((blocks, event_linear.LANES * len(rows) + event_linear.SLACK), np.uint16)
             value = self._empty(index.shape, np.float32) if each else np.full((1, 1), scale)
-            start = np.empty((len(rows), -(-depth // event_linear.LANES) + 1), np.int64)
-            event_linear.list_rows(rows, width, scale, each, index, value, start)
+            start = np.empty((blocks, len(rows) + 1), np.int64)
+            event_linear.list_blocks(rows, width, scale, each, index, value, start)
             event_linear.product(index, value, each, start, weight, transposed, into)
         elif transposed:
             linear.input_gradient(self._by_image(x), weight, into)

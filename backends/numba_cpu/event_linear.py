@@ -16,22 +16,22 @@ TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-l
 
 
 @njit(parallel=True, cache=True)
-def list_rows(x, width, scale, each, index, value, start):
-    """Events of x [N, F floats or F/8 words] by row and block of LANES entries; index counts from the block's first.
+def list_blocks(x, width, scale, each, index, value, start):
+    """Events of x [N, F floats or F/8 words] by block of LANES entries, then row; index counts from the block's first.
 
-    `width`: entries of a row per element of x (1 or 8); index, value: room for F + SLACK in each row;
-    start int64 [N, blocks + 1].
+    `width`: entries of a row per element of x (1 or 8); index, value [blocks, LANES·N + SLACK] (value [1, 1], if all
+    are the same); start int64 [blocks, N + 1]. So the lists that a slab of weights meets lie one after the other.
     """
     room, per_block = index.shape[1], LANES // width
     flat_index, flat_value = index.reshape(-1), value.reshape(-1)
-    for row in prange(len(x)):
-        n = np.int64(row) * room
-        for block in range(start.shape[1] - 1):
-            start[row, block] = n
-            first = block * per_block
-            last = min(first + per_block, x.shape[1])
+    for task in prange(len(start)):
+        block = np.int64(task)
+        n, first = block * room, block * per_block
+        last = min(first + per_block, x.shape[1])
+        for row in range(len(x)):
+            start[block, row] = n
             n = append_events(x[row, first:last], scale, each, 0, flat_index, flat_value, n)
-        start[row, start.shape[1] - 1] = n
+        start[block, len(x)] = n
 
 
 @njit(cache=True)
@@ -61,10 +61,10 @@ def product(index, value, each, start, weight, transposed, out):
         rows = slab.reshape(-1)
         panel = np.zeros((len(out), LANES), np.float32)
         sums = panel.reshape(-1)
-        for block in range(start.shape[1] - 1):
+        for block in range(len(start)):
             _load_slab(weight, transposed, block * LANES, m, slab)
             for n in range(len(out)):
-                first, last = start[n, block], start[n, block + 1]
+                first, last = start[block, n], start[block, n + 1]
                 add_rows_64(sums, n * LANES, 0, rows, 0, flat_index, flat_value, each, first, last)
         for n in range(len(out)):
             out[n, m : m + wide] = panel[n, :wide]
