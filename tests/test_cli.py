@@ -380,7 +380,10 @@ def test_ctrl_c_anywhere_is_one_sentence_and_130(monkeypatch, capsys):
 
     monkeypatch.setattr("minihire.commands.build", interrupted)
     assert cli.main(["info", "vgg5"]) == 130
-    assert capsys.readouterr().err.strip() == "minihire: stopped; finished work was kept (run and train go on with --resume)"
+    assert (
+        capsys.readouterr().err.strip()
+        == "minihire: stopped; finished work was kept (run and train go on with --resume)"
+    )
 
 
 def plain(**changes):

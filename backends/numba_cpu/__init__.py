@@ -17,7 +17,16 @@ from backends.numba_cpu.workspace import Workspace
 from backends.reference import ReferenceBackend
 
 with kernel_cache():
-    from backends.numba_cpu import convolution, elementwise, event_convolution, event_linear, lif, linear, optimisers
+    from backends.numba_cpu import (
+        convolution,
+        elementwise,
+        event_convolution,
+        event_linear,
+        lif,
+        linear,
+        lists,
+        optimisers,
+    )
 
 EVENT_DENSITY = 0.6  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
 SAMPLE = 1 << 14  # entries that are looked at to estimate it
@@ -257,7 +266,7 @@ class NumbaBackend(ReferenceBackend):
         if features >= event_linear.LANES and self._worth_listing(x):
             rows, width, scale, each = self._listable(x)
             blocks = -(-depth // event_linear.LANES)
-            index = self._empty((blocks, event_linear.LANES * len(rows) + event_linear.SLACK), np.uint16)
+            index = self._empty((blocks, event_linear.LANES * len(rows) + lists.SLACK), np.uint16)
             value = self._empty(index.shape, np.float32) if each else np.full((1, 1), scale)
             start = np.empty((blocks, len(rows) + 1), np.int64)
             event_linear.list_blocks(rows, width, scale, each, index, value, start)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
-from backends.numba_cpu.lists import BITS, POSITIONS, SLACK, append_events, byte_at, event_mask, value_room
+from backends.numba_cpu.lists import BITS, POSITIONS, append_events, byte_at, event_mask, value_room
 
 LANES = 64  # outputs, and inputs, of a slab
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache

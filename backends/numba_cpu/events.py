@@ -57,7 +57,9 @@ def _row_adder(lanes, taps):
         event, totals = builder.phi(INT), [builder.phi(vector) for _ in outs]
         row = builder.gep(rows, [builder.zext(builder.load(builder.gep(index, [event])), INT)])
         scale = builder.load(builder.gep(value, [builder.mul(event, each)]))
-        scales = builder.shuffle_vector(builder.insert_element(nothing, scale, ir.Constant(INT, 0)), nothing, first_lane)
+        scales = builder.shuffle_vector(
+            builder.insert_element(nothing, scale, ir.Constant(INT, 0)), nothing, first_lane
+        )
         new = []
         for k, total in enumerate(totals):
             product = builder.fmul(load_row(builder.gep(row, [ir.Constant(INT, -k)])), scales, flags=("contract",))

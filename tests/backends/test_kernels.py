@@ -483,7 +483,7 @@ def test_kernels_change_nothing_but_what_they_say(backend):
     assert seen > 25
 
 
-@pytest.mark.parametrize("density", [0.0, 0.03, 0.2, 0.44, 0.46, 1.0])
+@pytest.mark.parametrize("density", [0.0, 0.03, 0.2, 0.58, 0.62, 1.0])
 @pytest.mark.parametrize(
     "shape, features, size",
     [((2, 3, 7, 5, 20), 16, 3), ((1, 1, 6, 6, 64), 64, 3), ((1, 2, 4, 9, 128), 32, 3), ((3, 1, 5, 5, 7), 48, 1)],

@@ -1,0 +1,177 @@
+"""Spikes as a layer of neurons emits them, at every density, into every kernel that takes them: equal to the reference.
+
+A backend may keep spikes in bytes, bits or lists; here they come from its own neurons and go on as the layers pass
+them. All numbers are dyadic, so that the products must be equal to the bit.
+"""
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from backends.numba_cpu import EVENT_DENSITY
+
+DENSITIES = [0.0, 0.02, 0.1, EVENT_DENSITY - 0.05, EVENT_DENSITY + 0.05, 1.0]
+
+
+def fire(k, wanted, mask=None):
+    """Spikes where `wanted` [T, B, …], from neurons without memory: I = 1 fires, I = 0 does not."""
+    one, half = k.asarray([0.0]), k.asarray([0.5])
+    return k.lif_forward(k.asarray(wanted), None, one, half, len(wanted), mask=mask)[0]
+
+
+def choose(rng, shape, density):
+    return (rng.uniform(size=shape) < density).astype(float)
+
+
+def dyadic(rng, shape):
+    return rng.integers(-8, 9, shape) / 8
+
+
+def same(k, got, expected):
+    np.testing.assert_array_equal(k.to_numpy(got), expected)
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize(
+    "shape, features, size",
+    [
+        ((2, 3, 7, 5, 24), 16, 3),
+        ((1, 1, 6, 6, 64), 64, 3),
+        ((1, 2, 4, 9, 128), 32, 3),
+        ((3, 1, 5, 5, 8), 48, 1),
+        ((2, 2, 5, 4, 20), 64, 3),
+    ],
+)
+def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, density):
+    """Forward and weight gradient, stride 1 and 2, of spikes scaled by dropout and of 2×2 means of spikes."""
+    rng = np.random.default_rng(features)
+    wanted, keep = choose(rng, shape, density), choose(rng, shape[1:], 0.75)
+    x, plain = fire(backend, wanted, backend.asarray(keep * 2)), wanted * keep * 2
+    if pooled:
+        x, plain = backend.avg_pool(x), exact.avg_pool(plain)
+    same(backend, x, plain)
+    assert backend.events(x) == np.count_nonzero(plain)
+    weight = dyadic(rng, (size, size, shape[4], features))
+    for stride in (1, 2):
+        expected = exact.conv2d(plain, weight, stride, size // 2)
+        same(backend, backend.conv2d(x, backend.asarray(weight), stride, size // 2), expected)
+        grad = dyadic(rng, expected.shape)
+        got = backend.conv2d_weight_gradient(backend.asarray(grad), x, size, stride, size // 2)
+        same(backend, got, exact.conv2d_weight_gradient(grad, plain, size, stride, size // 2))
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("inputs, outputs", [(64, 64), (200, 130), (72, 100), (77, 70), (256, 10), (8, 65)])
+@pytest.mark.parametrize("steps, batch", [(1, 1), (2, 3), (4, 50)])
+def test_linear_layers_of_spikes(backend, exact, steps, batch, inputs, outputs, density):
+    """Forward, both gradients, and rows of more than one tile; sizes that are no multiple of a slab's."""
+    rng = np.random.default_rng(inputs + outputs)
+    wanted = choose(rng, (steps, batch, inputs), density)
+    x, weight = fire(backend, wanted), dyadic(rng, (inputs, outputs))
+    same(backend, backend.linear(x, backend.asarray(weight)), exact.linear(wanted, weight))
+    grad = dyadic(rng, (steps, batch, outputs)) * choose(rng, (steps, batch, outputs), density)
+    grad_here = backend.asarray(grad)
+    same(
+        backend,
+        backend.linear_input_gradient(grad_here, backend.asarray(weight)),
+        exact.linear_input_gradient(grad, weight),
+    )
+    same(backend, backend.linear_weight_gradient(grad_here, x), exact.linear_weight_gradient(grad, wanted))
+
+
+@pytest.mark.parametrize("density", [0.1, 0.9])
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("rule", ["sgd", "adam", "amsgrad"])
+def test_an_optimiser_takes_the_weight_gradient_as_it_is(backend, agrees, rule, pooled, density):
+    """As a handle or as an array: the same step. Three of them, so that the moments count."""
+    rng = np.random.default_rng(5)
+    wanted, grad = choose(rng, (2, 60, 4, 4, 12), density), dyadic(rng, (2, 60, 90))
+    x = fire(backend, wanted)
+    x = backend.avg_pool(x) if pooled else x
+    x = backend.reshape(x, (2, 60, 48 if pooled else 192))
+    start = dyadic(rng, (x.shape[2], 90))
+    gradient = backend.linear_weight_gradient(backend.asarray(grad), x)
+    results = []
+    for given in (gradient, backend.asarray(np.array(backend.to_numpy(gradient)))):
+        weight, slots = backend.asarray(start.copy()), [backend.zeros(start.shape) for _ in range(3)]
+        for step in (1, 2, 3):
+            if rule == "sgd":
+                backend.sgd_step(weight, given, slots[0], 0.01, 0.9, 1e-3, -1.5, 1.5)
+            else:
+                largest = slots[2] if rule == "amsgrad" else None
+                moments = (slots[0], slots[1], largest)
+                backend.adam_step(weight, given, *moments, 0.01, (0.9, 0.999), 1e-8, step, -1.5, 1.5)
+        results.append([np.array(backend.to_numpy(array)) for array in (weight, *slots)])
+    for handle, array in zip(*results, strict=True):
+        agrees(backend.asarray(handle), array)
+    assert not np.array_equal(results[0][0], start)
+
+
+def test_weight_gradients_of_two_chunks_of_time_add_up(backend, exact):
+    rng = np.random.default_rng(1)
+    wanted, grad = choose(rng, (2, 3, 64), 0.3), dyadic(rng, (2, 3, 70))
+    x, g = fire(backend, wanted), backend.asarray(grad)
+    halves = [backend.linear_weight_gradient(backend.rows(g, t, t + 1), backend.rows(x, t, t + 1)) for t in range(2)]
+    same(backend, backend.add(*halves), exact.linear_weight_gradient(grad, wanted))
+
+
+def test_what_else_is_done_with_spikes(backend):
+    """A shortcut's sum, either way round; the readout's sum over time; parts and other shapes; normalisation; a total."""
+    rng = np.random.default_rng(2)
+    wanted, current = choose(rng, (3, 2, 4, 4, 8), 0.4), dyadic(rng, (3, 2, 4, 4, 8))
+    x, here = fire(backend, wanted), backend.asarray(current)
+    same(backend, backend.add(here, x), current + wanted)
+    same(backend, backend.add(x, here), current + wanted)
+    same(backend, backend.add(x, x), 2 * wanted)
+    same(backend, backend.sum_time(x), wanted.sum(axis=0, keepdims=True))
+    same(backend, backend.rows(x, 1, 3), wanted[1:])
+    same(backend, backend.reshape(x, (3, 2, 128)), wanted.reshape(3, 2, 128))
+    same(backend, backend.scale_shift(x, (2.0,) * 8, (1.0,) * 8), 2 * wanted + 1)
+    assert backend.total(x) == wanted.sum()
+    same(backend, backend.avg_pool(backend.avg_pool(x)), wanted.mean(axis=(2, 3), keepdims=True))
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("height, width", [(4, 6), (5, 7)])
+def test_the_gradient_of_a_pool_reaches_the_neurons_before_it(backend, exact, agrees, static, height, width):
+    """Whatever form it has on the way; odd last rows and columns receive nothing."""
+    from backends.surrogates import triangle
+
+    rng, shape = np.random.default_rng(3), (3, 2, height, width, 5)
+    current = dyadic(rng, (1 if static else 3, *shape[1:]))
+    grad = dyadic(rng, (3, 2, height // 2, width // 2, 5))
+    found = []
+    for k in (backend, exact):
+        leak, threshold = k.asarray([0.5]), k.asarray([0.5])
+        _, _, saved = k.lif_forward(k.asarray(current), None, leak, threshold, 3)
+        back = k.avg_pool_gradient(k.asarray(grad), shape)
+        found.append(k.lif_backward(saved, back, None, triangle()))
+    (mine, _, *parameters), (expected, _, *their) = found
+    agrees(mine, expected)
+    for got, wanted in zip(parameters, their, strict=True):
+        agrees(got, wanted)
+
+
+def test_products_of_spikes_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(4)
+    wanted, weight = choose(rng, (2, 4, 8, 8, 64), 0.2), rng.standard_normal((3, 3, 64, 64))
+    grad, dense = rng.standard_normal((2, 4, 8, 8, 64)), rng.standard_normal((4096, 128))
+    results = []
+    for threads in (1, 2):
+        k = get_backend("numba", threads=threads)
+        x = fire(k, wanted)
+        flat, g = k.reshape(x, (2, 4, 4096)), k.asarray(grad)
+        out = k.linear(flat, k.asarray(dense))
+        results.append(
+            [
+                k.conv2d(x, k.asarray(weight), 1, 1),
+                k.conv2d_weight_gradient(g, x, 3, 1, 1),
+                k.conv2d_input_gradient(g, k.asarray(weight), x.shape, 1, 1),
+                out,
+                k.to_numpy(k.linear_weight_gradient(out, flat)),
+                k.linear_input_gradient(out, k.asarray(dense)),
+            ]
+        )
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
