@@ -46,7 +46,7 @@ class Minihire:
             moments = problem.moments(name)
             if moments is not None:
                 for slot, values in zip(("mean", "square"), moments, strict=True):
-                    optimiser.slots[slot][name] = self.k.asarray(values)
+                    self.k.write_rows(optimiser.slots[slot][name], 0, values)
                 optimiser.steps = problem.optimiser_steps
 
     def start_batch(self, images, labels) -> None:

@@ -28,7 +28,7 @@ with kernel_cache():
         optimisers,
     )
 
-EVENT_DENSITY = 0.6  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
+EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
 SAMPLE = 1 << 14  # entries that are looked at to estimate it
 
 
@@ -196,8 +196,9 @@ class NumbaBackend(ReferenceBackend):
         (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         out = self._empty((steps, batch, rows, columns, features))
-        lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels)
-        if lanes and self._worth_listing(x) and (width + 2 * padding) * block < 2**16:
+        lanes, density = event_convolution.lanes_for(features), self._density(x)
+        block = event_convolution.block_for(channels, density)
+        if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             slabs, span = event_convolution.pack_weights(weight, lanes, block)
             into = out.reshape(-1, *out.shape[2:])
             event_convolution.forward(*self._listable(x), slabs, size, stride, padding, block, span, lanes, into)
@@ -210,7 +211,7 @@ class NumbaBackend(ReferenceBackend):
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
         lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
-        if stride == 1 and lanes and self._worth_listing(x) and rows * (columns + 2 * size) < 2**16:
+        if stride == 1 and lanes and self._density(x) < EVENT_DENSITY and rows * (columns + 2 * size) < 2**16:
             owners = features // lanes * (channels // chunk)
             parts = event_convolution.parts_for(owners, steps * batch)
             out = self._empty((parts, owners, size * size * chunk * lanes))
@@ -229,7 +230,7 @@ class NumbaBackend(ReferenceBackend):
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
-        if stride == 1 and event_convolution.lanes_for(channels) and self._worth_listing(grad):
+        if stride == 1 and event_convolution.lanes_for(channels) and self._density(grad) < EVENT_DENSITY:
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
             return self.conv2d(grad, flipped, 1, size - 1 - padding)
         out = self.zeros(shape)
@@ -238,13 +239,13 @@ class NumbaBackend(ReferenceBackend):
         convolution.input_gradient(grad, weight.reshape(-1, features), size, stride, padding, columns, flat)
         return out
 
-    def _worth_listing(self, x) -> bool:
-        """Whether few enough entries are not zero for the event-driven kernels, by a sample."""
+    def _density(self, x) -> float:
+        """The share of entries that are not zero, by a sample; above 1 where the event-driven kernels cannot be used."""
         if self.dtype != "float32":
-            return False
+            return math.inf
         flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
         sample = flat[:: len(flat) // SAMPLE | 1]
-        return np.count_nonzero(sample) < EVENT_DENSITY * len(sample)
+        return np.count_nonzero(sample) / len(sample)
 
     def _listable(self, x):
         """(images or rows, entries per element, scale, whether every event has its own value) for lists of events."""
@@ -263,7 +264,7 @@ class NumbaBackend(ReferenceBackend):
         depth, features = weight.shape[::-1] if transposed else weight.shape
         out = self._empty((*x.shape[:2], features))
         into = out.reshape(-1, features)
-        if features >= event_linear.LANES and self._worth_listing(x):
+        if features >= event_linear.LANES and self._density(x) < EVENT_DENSITY:
             rows, width, scale, each = self._listable(x)
             blocks = -(-depth // event_linear.LANES)
             index = self._empty((blocks, event_linear.LANES * len(rows) + lists.SLACK), np.uint16)
@@ -284,7 +285,7 @@ class NumbaBackend(ReferenceBackend):
         """x, grad, scale, each, rows: the arguments of the optimisers' kernels that compute xᵀ·grad on the way."""
         grad = self._by_image(product.grad)
         listable = isinstance(product.x, SpikeTrain) and product.x.shape[-1] % 8 == 0 and grad.shape[1] >= 32
-        if listable and self._worth_listing(product.x):
+        if listable and self._density(product.x) < EVENT_DENSITY:
             words, _, scale, each = self._listable(product.x)
             panels = self._empty((-(-grad.shape[1] // event_linear.LANES), len(grad), event_linear.LANES))
             event_linear.panels(grad, panels)

@@ -22,8 +22,9 @@ from backends.numba_cpu.events import (
     add_three_rows_64,
 )
 from backends.numba_cpu.lists import BITS, POSITIONS, SLACK, append_events, byte_at, event_mask, value_room
+from backends.numba_cpu.slabs import copy_row
 
-SLAB = 60_000  # bytes of weights that a span of taps may take: at least half of them stay in the first-level cache
+SLAB = 60_000  # bytes of weights that a span of taps may take
 TILE = 4  # output rows that share a slab
 
 
@@ -133,7 +134,8 @@ def weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, ou
     Each part sums over its own share of the images; the shapes alone decide how many there are.
     """
     count, height, columns_in, channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3] * width
-    _, rows, columns, _ = grad.shape
+    _, rows, columns, features = grad.shape
+    all_grads = grad.reshape(-1)
     parts, owners = out.shape[:2]
     border, chunks, room = size - 1, channels // chunk, TILE * columns_in
     line, share = columns + 2 * border, (count + parts - 1) // parts
@@ -142,8 +144,7 @@ def weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, ou
         f, c0 = owner // chunks * lanes, owner % chunks * chunk // width
         total = out[part, owner]
         total[:] = 0
-        framed = np.zeros((rows + 2 * border, line, lanes), np.float32)  # the gradient with zeros around it
-        flat = framed.reshape(-1)
+        flat = np.zeros((rows + 2 * border) * line * lanes, np.float32)  # the gradient with zeros around it
         index = np.empty(chunk * room + 1, np.uint16)
         value = value_room(each, chunk * room)
         value[0] = scale
@@ -151,8 +152,15 @@ def weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, ou
         for n in range(part * share, min((part + 1) * share, count)):
             for y in range(rows):
                 for q in range(columns):
-                    for i in range(lanes):
-                        framed[y + border, q + border, i] = grad[n, y, q, f + i]
+                    at, start = (
+                        ((y + border) * line + q + border) * lanes,
+                        ((n * rows + y) * columns + q) * features + f,
+                    )
+                    if lanes == 64:
+                        copy_row(flat, at, all_grads, start)
+                    else:
+                        for i in range(lanes):
+                            flat[at + i] = all_grads[start + i]
             for top in range(0, height, TILE):
                 found[:] = 0
                 for y in range(top, min(top + TILE, height)):
@@ -181,9 +189,9 @@ def lanes_for(features: int) -> int:
     return next((lanes for lanes in (64, 32, 16) if features % lanes == 0), 0)
 
 
-def block_for(channels: int) -> int:
-    """How many input channels a list covers."""
-    return 64 if channels % 64 == 0 else channels
+def block_for(channels: int, density: float = 0.0) -> int:
+    """How many input channels a list covers: fewer where it would be long, so that their weights stay in the cache."""
+    return next((block for block in ((32,) if density > 0.25 else (64,)) if channels % block == 0), channels)
 
 
 def parts_for(owners: int, count: int) -> int:

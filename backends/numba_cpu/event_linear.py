@@ -10,6 +10,7 @@ from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
 from backends.numba_cpu.lists import BITS, POSITIONS, append_events, byte_at, event_mask, value_room
+from backends.numba_cpu.slabs import copy_row, turn_block
 
 LANES = 64  # outputs, and inputs, of a slab
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache
@@ -37,17 +38,20 @@ def list_blocks(x, width, scale, each, index, value, start):
 @njit(cache=True)
 def _load_slab(weight, transposed, k, m, slab):
     """slab[i, j] = weight[k + i, m + j] (transposed: weight[m + j, k + i]), as far as the weights go."""
-    if transposed:
-        deep, wide = min(LANES, weight.shape[1] - k), min(LANES, weight.shape[0] - m)
-        for j0 in range(0, wide, 8):  # eight rows at a time, so that what is stored is a run
-            j1 = min(j0 + 8, wide)
-            for i in range(deep):
-                for j in range(j0, j1):
-                    slab[i, j] = weight[m + j, k + i]
-    else:
-        deep, wide = min(LANES, weight.shape[0] - k), min(LANES, weight.shape[1] - m)
+    columns, flat, into = weight.shape[1], weight.reshape(-1), slab.reshape(-1)
+    deep, wide = weight.shape[::-1] if transposed else weight.shape
+    deep, wide = min(LANES, deep - k), min(LANES, wide - m)
+    if deep < LANES or wide < LANES:
         for i in range(deep):
-            slab[i, :wide] = weight[k + i, m : m + wide]
+            for j in range(wide):
+                slab[i, j] = weight[m + j, k + i] if transposed else weight[k + i, m + j]
+    elif transposed:
+        for i in range(0, LANES, 16):
+            for j in range(0, LANES, 16):
+                turn_block(into, i * LANES + j, flat, (m + j) * columns + k + i, columns)
+    else:
+        for i in range(LANES):
+            copy_row(into, i * LANES, flat, (k + i) * columns + m)
 
 
 @njit(parallel=True, cache=True)

@@ -1,0 +1,67 @@
+"""Copying weights to where they are needed, by whole vectors: a row of 64, or a block of 16×16 turned over its diagonal.
+
+As in events.py these are written in LLVM's language; a loop over elements, as Numba compiles it, takes several times as
+long. A block is turned over in four rounds: round r exchanges, between rows i and i + 2ʳ, the entries whose column has
+bit r set with those whose column has it cleared.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+INT, SIDE, LANES = ir.IntType(64), 16, 64
+
+
+def _address(context, builder, kind, array, at, width):
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [at]), ir.VectorType(ir.FloatType(), width).as_pointer())
+
+
+def _exchange(builder, rows, bit):
+    """One round: the two rows of each pair (i, i + bit), half of their entries exchanged."""
+    number = ir.IntType(32)
+    new = list(rows)
+    for i in range(SIDE):
+        if not i & bit:
+            low = [c if not c & bit else SIDE + (c ^ bit) for c in range(SIDE)]
+            high = [c ^ bit if not c & bit else SIDE + c for c in range(SIDE)]
+            for at, order in ((i, low), (i | bit, high)):
+                mask = ir.Constant(ir.VectorType(number, SIDE), order)
+                new[at] = builder.shuffle_vector(rows[i], rows[i | bit], mask)
+    return new
+
+
+@intrinsic
+def copy_row(typingctx, out, at, source, start):
+    """out[at : at + 64] = source[start : start + 64], flat positions."""
+
+    def emit(context, builder, signature, arguments):
+        kinds = signature.args
+        row = builder.load(_address(context, builder, kinds[2], arguments[2], arguments[3], LANES))
+        row.align = 4
+        store = builder.store(row, _address(context, builder, kinds[0], arguments[0], arguments[1], LANES))
+        store.align = 4
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, source, types.intp), emit
+
+
+@intrinsic
+def turn_block(typingctx, out, at, source, start, apart):
+    """out[at + 64·i + j] = source[start + apart·j + i] for i, j < 16, flat positions."""
+
+    def emit(context, builder, signature, arguments):
+        kinds, rows = signature.args, []
+        for j in range(SIDE):
+            place = builder.add(arguments[3], builder.mul(arguments[4], ir.Constant(INT, j)))
+            row = builder.load(_address(context, builder, kinds[2], arguments[2], place, SIDE))
+            row.align = 4
+            rows.append(row)
+        for bit in (1, 2, 4, 8):
+            rows = _exchange(builder, rows, bit)
+        for i, row in enumerate(rows):
+            place = builder.add(arguments[1], ir.Constant(INT, LANES * i))
+            builder.store(row, _address(context, builder, kinds[0], arguments[0], place, SIDE)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, source, types.intp, types.intp), emit
