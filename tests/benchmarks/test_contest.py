@@ -92,6 +92,19 @@ def test_a_hire_batch_beside_a_traditional_one(tmp_path):
     assert content["hire_time_ratio"] > 0 and content["hire_activation_memory_ratio"] > 0
 
 
+def test_shares_of_the_machine_s_ceilings(tmp_path):
+    """Every kernel of a step has a time, and none does more than the machine can, a cache's help allowed for."""
+    path = tmp_path / "ceilings.json"
+    done = command("ceilings", "--width", 0.125, "--rounds", 1, "--json", path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(path.read_text())
+    kernels = {row["kernel"] for row in content["rows"]}
+    assert {"conv2d", "linear", "adam_step", "lif_forward", "lif_backward"} <= kernels
+    assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in content["rows"])
+    assert all(0 <= row["product_share"] < 1.5 for row in content["rows"])
+    assert "of a product" in done.stdout
+
+
 def test_a_checkpoint_is_measured_as_it_is(tmp_path):
     k, model = get_backend("reference"), build("vgg5", 10, (16, 16, 3), width=1 / 16, hidden=16)
     network = Network(model, k, initialise(model, k, 0, True), spiking=True, steps=2)

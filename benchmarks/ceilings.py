@@ -1,0 +1,181 @@
+"""Where the time of a VGG5 training step goes, and how near each kernel is to what the machine can do.
+
+    python -m benchmarks.ceilings [--density 0.1] [--json PATH]
+
+The ceilings are measured here: a float32 matrix product (NumPy's BLAS) and a copy of 256 MiB, on as many threads. A
+product's useful operations are 2 per multiplication with a non-zero entry; a sweep's bytes are those of each array that
+it must read or write, once. Work that moves memory and multiplies (the optimiser, which computes the weight gradient of
+a linear layer on the way) is compared with both.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import threadpoolctl
+
+from backends import get_backend
+from backends.numba_cpu.arrays import OuterProduct, SpikeTrain
+from benchmarks.prepare import force_density
+from minihire.layers import Draws
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.report.tables import table
+from minihire.training.optimisers import Adam
+
+BATCH, STEPS = 32, 6
+
+
+def best_of(function, rounds: int = 7) -> float:
+    """The shortest time of several calls, in seconds."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def machine_ceilings(threads: int) -> tuple[float, float]:
+    """Operations per second of a matrix product, and bytes per second (read and written) of a copy."""
+    a, b = (np.random.default_rng(0).standard_normal((2048, 2048), np.float32) for _ in range(2))
+    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        product = 2 * 2048**3 / best_of(lambda: a @ b)
+    source = np.ones(2**26, np.float32)
+    target = np.empty_like(source)
+    parts = [slice(i * len(source) // threads, (i + 1) * len(source) // threads) for i in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        copy = 2 * source.nbytes / best_of(lambda: list(pool.map(lambda p: np.copyto(target[p], source[p]), parts)))
+    return product, copy
+
+
+def size_of(array) -> int:
+    """Bytes of an array, however it is kept."""
+    if isinstance(array, SpikeTrain):
+        return array.counts.nbytes
+    return getattr(array, "nbytes", 0)
+
+
+def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
+    """Useful operations and bytes of one call, or None for a kernel that is not looked at."""
+    if name in ("conv2d", "linear"):
+        x, weight = arguments[:2]
+        taps = weight.shape[0] * weight.shape[1] if name == "conv2d" else 1
+        return 2 * k.events(x) * taps * weight.shape[-1], size_of(x) + weight.nbytes + result.nbytes
+    if name in ("conv2d_input_gradient", "linear_input_gradient"):
+        grad, weight = arguments[:2]
+        taps = weight.shape[0] * weight.shape[1] if name == "conv2d_input_gradient" else 1
+        return 2 * k.events(grad) * taps * weight.shape[-2], grad.nbytes + weight.nbytes + result.nbytes
+    if name == "conv2d_weight_gradient":
+        grad, x = arguments[:2]
+        return 2 * k.events(x) * arguments[2] ** 2 * grad.shape[-1], grad.nbytes + size_of(x) + result.nbytes
+    if name == "adam_step":
+        parameter, grad = arguments[:2]
+        operations = 2 * k.events(grad.x) * grad.shape[1] if isinstance(grad, OuterProduct) else 0
+        return operations, (6 if operations else 7) * parameter.nbytes
+    if name == "lif_forward":
+        spikes, _, saved = result
+        return 0, arguments[0].nbytes + spikes.counts.nbytes + size_of(saved.membrane)
+    if name == "lif_backward":
+        saved, grad = arguments[:2]
+        return 0, size_of(saved.membrane) + size_of(saved.current) + size_of(getattr(grad, "grad", grad)) + result[
+            0
+        ].nbytes
+    return None
+
+
+KERNELS = (
+    "conv2d",
+    "conv2d_input_gradient",
+    "conv2d_weight_gradient",
+    "linear",
+    "linear_input_gradient",
+    "adam_step",
+    "lif_forward",
+    "lif_backward",
+)
+
+
+def watch(k, calls: list) -> None:
+    """Append (name, shape, seconds, operations, bytes) of every kernel that is called from now on, but not by another."""
+    running = []
+    for name in KERNELS:
+
+        def timed(*arguments, name=name, kernel=getattr(k, name), **options):
+            running.append(name)
+            start = time.perf_counter()
+            result = kernel(*arguments, **options)
+            seconds = time.perf_counter() - start
+            running.pop()
+            if running:
+                return result
+            shape = arguments[1].shape if hasattr(arguments[1], "shape") else result[0].shape
+            calls.append((name, tuple(shape), seconds, *cost(k, name, arguments, result)))
+            return result
+
+        setattr(k, name, timed)
+
+
+def measure(width: float, density: float, rounds: int) -> tuple[list[dict], int]:
+    """One row per kernel and shape of a training step, medians of several steps; and the number of threads."""
+    k = get_backend("numba")
+    model = build("vgg5", width=width, hidden=max(1, round(4096 * width)))
+    network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=STEPS)
+    rng = np.random.default_rng(0)
+    images, labels = k.asarray(rng.random((BATCH, *model.image_shape))), k.asarray(rng.integers(0, 10, BATCH))
+    force_density(network, images, density)
+    optimiser = Adam(network, list(network.parameters))
+    found: dict[tuple, list] = {}
+    calls: list = []
+    watch(k, calls)
+    for step in range(2 + rounds):
+        calls.clear()
+        result = network.gradients(images, labels, draws=Draws(0, step))
+        optimiser.step(result.weights, 1e-6)
+        if step >= 2:  # two steps to warm up
+            for place, (name, shape, *numbers) in enumerate(calls):
+                found.setdefault((place, name, shape), []).append(numbers)
+    rows = []
+    for (_, name, shape), numbers in found.items():
+        seconds, operations, moved = (statistics.median(column) for column in zip(*numbers, strict=True))
+        rows.append({"kernel": name, "shape": shape, "seconds": seconds, "operations": operations, "bytes": moved})
+    return rows, k.threads
+
+
+def main() -> None:
+    """Print the table and, if asked, write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=float, default=1.0, help="factor on channels and hidden sizes (default: 1)")
+    parser.add_argument("--density", type=float, default=0.1, help="share of firing neurons (default: 0.1)")
+    parser.add_argument("--rounds", type=int, default=5, help="measured steps (default: 5)")
+    parser.add_argument("--json", metavar="PATH", help="write all figures to this file")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    rows, threads = measure(options.width, options.density, options.rounds)
+    product, copy = machine_ceilings(threads)
+    print(
+        f"VGG5, width {options.width:g}, batch {BATCH}, T = {STEPS}, density {options.density:g}; "
+        f"{threads} threads, load {load:.1f}; "
+        f"matrix product {product / 1e9:.0f} Gop/s, copy {copy / 1e9:.1f} GB/s"
+    )
+    shown = []
+    for row in sorted(rows, key=lambda row: -row["seconds"]):
+        operations, moved = row["operations"] / row["seconds"], row["bytes"] / row["seconds"]
+        row |= {"product_share": operations / product, "copy_share": moved / copy}
+        shares = [f"{operations / product:.0%}" if operations else "–", f"{moved / copy:.0%}"]
+        if row["seconds"] > 1e-3 or not shown:
+            shown.append([row["kernel"], "×".join(map(str, row["shape"])), f"{row['seconds'] * 1e3:.1f}", *shares])
+    print(table(["kernel", "shape of its second argument", "ms", "of a product", "of a copy"], shown))
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(
+                {"threads": threads, "load": load, "product": product, "copy": copy, "rows": rows}, file, indent=1
+            )
+
+
+if __name__ == "__main__":
+    main()
