@@ -1,4 +1,4 @@
-"""Sides in turn: each in a process of its own, one step at a time, while the others sleep on their pipes.
+"""Sides in turn: each in a process of its own, a few steps at a time, while the others sleep on their pipes.
 
 So thread pools do not fight, a side's peak memory is its own, and whatever else the machine does meets all alike.
 """
@@ -23,6 +23,7 @@ MEMORY = (
     "weights existed, with its libraries loaded and its kernels warm from a small network; so weights, optimiser "
     "state, activations, gradients, scratch and the batch count, code does not"
 )
+TURN = 0.2  # seconds at least that a side's steps are measured before the next side's turn
 PAUSE = 0.25  # seconds between sides: worker threads that spin for their next task go to sleep
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 # On every side glibc keeps freed memory for the next step, in place of a page fault for each 4 KiB that a step touches:
@@ -140,10 +141,13 @@ class Contestant:
         return {"densities": densities, "held_for_backward_bytes": held}
 
     def step(self) -> float:
-        """Seconds of one step."""
-        start = time.perf_counter()
+        """Seconds of a step among others: one is not counted, in which caches and clocks recover from the pause."""
         self.side.step()
-        return time.perf_counter() - start
+        start, count = time.perf_counter(), 0
+        while count == 0 or time.perf_counter() - start < TURN:
+            self.side.step()
+            count += 1
+        return (time.perf_counter() - start) / count
 
     def peak(self) -> dict:
         """Bytes as in MEMORY; "exact" is False where the peak includes the making of the side."""
