@@ -9,12 +9,12 @@ In plain Python this would be a loop over events around a loop over lanes; compi
 back at every event. A compiler keeps it in registers if it is one value of type "vector of LANES floats". Numba cannot
 say that, LLVM, the language that Numba compiles to, can: the loop below is written in it, instruction by instruction.
 
-    start:   sum₀ ← load out                      phi: a value that depends on where one comes from, here
+    some:    sum₀ ← load out, if there is an event  phi: a value that depends on where one comes from, here
     events:  e   ← phi(first, e + 1)              the first time round or from the end of the loop
              sum ← phi(sum₀, new)
              new ← sum + value[e·each] · load rows[base + index[e]]
              again while e + 1 < last
-    done:    store new (nothing is stored if there was no event)
+    stored:  out ← new
 
 Multiplication and addition may be fused into one instruction ("contract"), which skips a rounding.
 """
