@@ -285,8 +285,14 @@ class NumbaBackend(ReferenceBackend):
         """x, grad, scale, each, rows: the arguments of the optimisers' kernels that compute xᵀ·grad on the way."""
         grad = self._by_image(product.grad)
         listable = isinstance(product.x, SpikeTrain) and product.x.shape[-1] % 8 == 0 and grad.shape[1] >= 32
-        if listable and self._density(product.x) < EVENT_DENSITY:
+        density, grad_density = (self._density(a) if listable else math.inf for a in (product.x, grad))
+        if min(density, grad_density) < EVENT_DENSITY:
             words, _, scale, each = self._listable(product.x)
+            if grad_density < density and len(grad) < 2**16:
+                index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
+                found = np.empty(grad.shape[1], np.int64)
+                event_linear.list_gradient(grad, index, value, found)
+                return words, (index, value, found), scale, each, event_linear.LANES
             panels = self._empty((-(-grad.shape[1] // event_linear.LANES), len(grad), event_linear.LANES))
             event_linear.panels(grad, panels)
             return words, panels, scale, each, event_linear.LANES

@@ -10,8 +10,7 @@ Inputs are [N, H, W, C] floats, or [N, H, W, C/8] words of eight counts.
 """
 
 import numpy as np
-from numba import njit, prange, types
-from numba.extending import overload
+from numba import njit, prange
 
 from backends.numba_cpu.events import (
     add_rows_16,
@@ -21,7 +20,7 @@ from backends.numba_cpu.events import (
     add_three_rows_32,
     add_three_rows_64,
 )
-from backends.numba_cpu.lists import BITS, POSITIONS, SLACK, append_events, byte_at, event_mask, value_room
+from backends.numba_cpu.lists import SLACK, append_events, list_columns, value_room
 from backends.numba_cpu.slabs import copy_row
 
 SLAB = 60_000  # bytes of weights that a span of taps may take
@@ -98,35 +97,6 @@ def forward(x, width, scale, each, slabs, size, stride, padding, block, span, la
                                     _add_rows(lanes, flat, at, slabs, shifted, index, value, each, first, last)
 
 
-def list_channels(pixel, scale, each, place, room, index, value, found):
-    """Append `place` to the list of every channel of a pixel (floats or words) that is not zero."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(list_channels)
-def _list_channels(pixel, scale, each, place, room, index, value, found):
-    def from_floats(pixel, scale, each, place, room, index, value, found):
-        for c in range(len(pixel)):
-            at = c * room + found[c]
-            index[at] = place
-            value[at] = pixel[c]
-            found[c] += pixel[c] != 0
-
-    def from_words(pixel, scale, each, place, room, index, value, found):
-        for w in range(len(pixel)):
-            mask = event_mask(pixel[w])
-            for k in range(BITS[mask]):
-                byte = np.int64(POSITIONS[mask, k])
-                c = w * 8 + byte
-                at = c * room + found[c]
-                index[at] = place
-                if each:
-                    value[at] = scale * np.float32(byte_at(pixel[w], byte))
-                found[c] += 1
-
-    return from_words if pixel.dtype == types.uint64 else from_floats
-
-
 @njit(parallel=True, cache=True)
 def weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, out):
     """Stride 1. grad [N, H_out, W_out, C_out], out [parts, C_out/lanes · C_in/chunk, k·k·chunk·lanes].
@@ -166,7 +136,7 @@ def weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, ou
                 for y in range(top, min(top + TILE, height)):
                     for q in range(columns_in):
                         pixel = x[n, y, q, c0 : c0 + chunk // width]
-                        list_channels(pixel, scale, each, y * line + q, room, index, value, found)
+                        list_columns(pixel, scale, each, y * line + q, room, index, value, found)
                 for i in range(size):
                     base = (padding - i + border) * line + padding + border
                     if size == 3:

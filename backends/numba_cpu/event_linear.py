@@ -2,14 +2,15 @@
 
 Weights are taken in slabs of 64 inputs × 64 outputs, 16 KB, copied to where they fit the first-level cache; then every
 row of the batch adds up the rows of the slab that its list names. The weight gradient is the same with the roles
-changed: the lists name, for each input, the rows of the batch in which it is not zero.
+changed: the lists name, for each input, the rows of the batch in which it is not zero; or, where the gradient has more
+zeros than the input, for each output the rows in which its gradient is not.
 """
 
 import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
-from backends.numba_cpu.lists import BITS, POSITIONS, append_events, byte_at, event_mask, value_room
+from backends.numba_cpu.lists import append_events, byte_at, list_columns, value_room
 from backends.numba_cpu.slabs import copy_row, turn_block
 
 LANES = 64  # outputs, and inputs, of a slab
@@ -48,7 +49,7 @@ def _load_slab(weight, transposed, k, m, slab):
     elif transposed:
         for i in range(0, LANES, 16):
             for j in range(0, LANES, 16):
-                turn_block(into, i * LANES + j, flat, (m + j) * columns + k + i, columns)
+                turn_block(into, i * LANES + j, LANES, flat, (m + j) * columns + k + i, columns)
     else:
         for i in range(LANES):
             copy_row(into, i * LANES, flat, (k + i) * columns + m)
@@ -85,46 +86,57 @@ def panels(grad, out):
             out[block, n, wide:] = 0
 
 
-@njit(cache=True)
-def _list_columns(x, scale, each, first, index, value, start):
-    """For each of LANES inputs from `first` on, the rows of x (words of eight counts) where it is not zero, by tile."""
-    tiles, room = start.shape[1] - 1, len(index) // LANES
-    found = np.zeros(LANES, np.int64)
-    for tile in range(tiles):
-        start[:, tile] = found
-        for n in range(tile * TILE, min((tile + 1) * TILE, len(x))):
-            for w in range(min(LANES // 8, x.shape[1] - first // 8)):
-                word = x[n, first // 8 + w]
-                mask = event_mask(word)
-                for k in range(BITS[mask]):
-                    byte = np.int64(POSITIONS[mask, k])
-                    i = w * 8 + byte
-                    at = i * room + found[i]
-                    index[at] = n - tile * TILE
-                    if each:
-                        value[at] = scale * np.float32(byte_at(word, byte))
-                    found[i] += 1
-    start[:, tiles] = found
-    for i in range(LANES):
-        start[i] += i * room
+@njit(parallel=True, cache=True)
+def list_gradient(grad, index, value, found):
+    """For each column of grad [N, F_out], the rows where it is not zero: index, value [F_out, N], found int64 [F_out]."""
+    room, flat_index, flat_value = index.shape[1], index.reshape(-1), value.reshape(-1)
+    for block in prange((grad.shape[1] + LANES - 1) // LANES):
+        first = np.int64(block) * LANES
+        last = min(first + LANES, grad.shape[1])
+        ours, at = found[first:last], first * room
+        ours[:] = 0
+        for n in range(len(grad)):
+            row = grad[n, first:last]
+            list_columns(row, 1, 1, n, room, flat_index[at:], flat_value[at:], ours)
 
 
 @njit(cache=True)
 def gradient_rows(x, scale, each, panels, first):
-    """Σ_n x[n, first + i] · grad[n] [LANES, F_out] for x in words of eight counts, grad in panels [blocks, N, LANES]."""
+    """Σ_n x[n, first + i] · grad[n] [LANES, F_out] over lists of x (words of eight counts), grad in panels [blocks, N, LANES]."""
     blocks, count, _ = panels.shape
-    tiles = (count + TILE - 1) // TILE
-    index, value = np.empty(LANES * count, np.uint16), value_room(each, LANES * count)
-    start = np.empty((LANES, tiles + 1), np.int64)
-    if not each:
-        value[0] = scale
-    _list_columns(x, scale, each, first, index, value, start)
+    index, value = np.empty(LANES * TILE + 1, np.uint16), value_room(each, LANES * TILE)
+    value[0] = scale
+    found, words = np.empty(LANES, np.int64), x[:, first // 8 : (first + LANES) // 8]
     flat, rows = np.zeros((LANES, blocks * LANES), np.float32), panels.reshape(-1)
     sums = flat.reshape(-1)
-    for block in range(blocks):
-        for tile in range(tiles):
-            base = block * count + tile * TILE
+    for top in range(0, count, TILE):
+        found[:] = 0
+        for n in range(top, min(top + TILE, count)):
+            list_columns(words[n], scale, each, n - top, TILE, index, value, found)
+        for block in range(blocks):
             for i in range(LANES):
-                at = (i * blocks + block) * LANES
-                add_rows_64(sums, at, 0, rows, base, index, value, each, start[i, tile], start[i, tile + 1])
+                at, a = (i * blocks + block) * LANES, i * TILE
+                add_rows_64(sums, at, 0, rows, block * count + top, index, value, each, a, a + found[i])
+    return flat
+
+
+@njit(cache=True)
+def gradient_rows_of_lists(x, scale, index, value, found, first):
+    """The same over lists of grad, as `list_gradient` makes them: the result comes turned over, 64 columns at a time."""
+    features, count = index.shape
+    width = -(-features // LANES) * LANES
+    panel = np.zeros((count, LANES), np.float32)  # x[:, first : first + LANES]
+    for n in range(count):
+        for w in range(min(LANES // 8, x.shape[1] - first // 8)):
+            for k in range(8):
+                panel[n, w * 8 + k] = scale * np.float32(byte_at(x[n, first // 8 + w], k))
+    flat, turned = np.empty((LANES, width), np.float32), np.empty(LANES * LANES, np.float32)
+    sums, rows, all_index, all_value = flat.reshape(-1), panel.reshape(-1), index.reshape(-1), value.reshape(-1)
+    for block in range(0, width, LANES):
+        turned[:] = 0
+        for c in range(block, min(block + LANES, features)):
+            add_rows_64(turned, (c - block) * LANES, 0, rows, 0, all_index, all_value, 1, c * count, c * count + found[c])
+        for i in range(0, LANES, 16):
+            for j in range(0, LANES, 16):
+                turn_block(sums, i * width + block + j, width, turned, j * LANES + i, LANES)
     return flat

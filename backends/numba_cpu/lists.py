@@ -64,6 +64,38 @@ def _append_events(row, scale, each, position, index, value, n):
     return from_words if row.dtype == types.uint64 else from_floats
 
 
+def list_columns(row, scale, each, place, room, index, value, found):
+    """Append `place` to the list of every entry of a row (floats or words) that is not zero.
+
+    The list of entry c begins at c·room of index and value and holds found[c] events.
+    """
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(list_columns)
+def _list_columns(row, scale, each, place, room, index, value, found):
+    def from_floats(row, scale, each, place, room, index, value, found):
+        for c in range(len(row)):
+            at = c * room + found[c]
+            index[at] = place
+            value[at] = row[c]
+            found[c] += row[c] != 0
+
+    def from_words(row, scale, each, place, room, index, value, found):
+        for w in range(len(row)):
+            mask = event_mask(row[w])
+            for k in range(BITS[mask]):
+                byte = np.int64(POSITIONS[mask, k])
+                c = w * 8 + byte
+                at = c * room + found[c]
+                index[at] = place
+                if each:
+                    value[at] = scale * np.float32(byte_at(row[w], byte))
+                found[c] += 1
+
+    return from_words if row.dtype == types.uint64 else from_floats
+
+
 @njit(cache=True)
 def value_room(each, count):
     """An array for the values of up to `count` events, or for the one that they share."""

@@ -14,12 +14,14 @@ BLOCK = 4096
 
 
 def gradient_rows(x, grad, scale, each, first):
-    """Rows first … of xᵀ·grad: x [N, F_in] floats, or words of eight counts (grad in panels, see event_linear)."""
+    """Rows first … of xᵀ·grad: x [N, F_in] floats, or words of eight counts (grad in panels or lists, see event_linear)."""
     raise NotImplementedError("for compiled code only")
 
 
 @overload(gradient_rows)
 def _gradient_rows(x, grad, scale, each, first):
+    if isinstance(grad, types.BaseTuple):
+        return lambda x, grad, scale, each, first: event_linear.gradient_rows_of_lists(x, scale, *grad, first)
     if x.dtype == types.uint64:
         return lambda x, grad, scale, each, first: event_linear.gradient_rows(x, scale, each, grad, first)
     return lambda x, grad, scale, each, first: linear.gradient_rows(grad, x, first)

@@ -47,21 +47,21 @@ def copy_row(typingctx, out, at, source, start):
 
 
 @intrinsic
-def turn_block(typingctx, out, at, source, start, apart):
-    """out[at + 64·i + j] = source[start + apart·j + i] for i, j < 16, flat positions."""
+def turn_block(typingctx, out, at, out_apart, source, start, apart):
+    """out[at + out_apart·i + j] = source[start + apart·j + i] for i, j < 16, flat positions."""
 
     def emit(context, builder, signature, arguments):
         kinds, rows = signature.args, []
         for j in range(SIDE):
-            place = builder.add(arguments[3], builder.mul(arguments[4], ir.Constant(INT, j)))
-            row = builder.load(_address(context, builder, kinds[2], arguments[2], place, SIDE))
+            place = builder.add(arguments[4], builder.mul(arguments[5], ir.Constant(INT, j)))
+            row = builder.load(_address(context, builder, kinds[3], arguments[3], place, SIDE))
             row.align = 4
             rows.append(row)
         for bit in (1, 2, 4, 8):
             rows = _exchange(builder, rows, bit)
         for i, row in enumerate(rows):
-            place = builder.add(arguments[1], ir.Constant(INT, LANES * i))
+            place = builder.add(arguments[1], builder.mul(arguments[2], ir.Constant(INT, i)))
             builder.store(row, _address(context, builder, kinds[0], arguments[0], place, SIDE)).align = 4
         return context.get_dummy_value()
 
-    return types.void(out, types.intp, source, types.intp, types.intp), emit
+    return types.void(out, types.intp, types.intp, source, types.intp, types.intp), emit
