@@ -11,7 +11,7 @@ import threadpoolctl
 from backends import BackendError
 from backends.interface import NeuronState
 from backends.lif import Saved
-from backends.numba_cpu.arrays import DropoutMask, OuterProduct, PooledGradient, SavedNeurons, SpikeTrain
+from backends.numba_cpu.arrays import CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SavedNeurons, SpikeTrain
 from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.numba_cpu.workspace import Workspace
 from backends.reference import ReferenceBackend
@@ -22,6 +22,7 @@ with kernel_cache():
         elementwise,
         event_convolution,
         event_linear,
+        leaky,
         lif,
         linear,
         lists,
@@ -29,6 +30,7 @@ with kernel_cache():
     )
 
 EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
+LEAKY_BATCH = 8  # images, for as many threads, before time is left to one thread
 SAMPLE = 1 << 14  # entries that are looked at to estimate it
 
 
@@ -89,6 +91,8 @@ class NumbaBackend(ReferenceBackend):
             out = self._empty(array.shape)
             elementwise.expand(array.counts.reshape(-1), self.float.type(array.scale), out.reshape(-1))
             return out
+        if isinstance(array, CurrentGradient):
+            return array.grad
         if isinstance(array, PooledGradient):
             out = self._empty(array.shape)
             out[...] = 0
@@ -201,7 +205,11 @@ class NumbaBackend(ReferenceBackend):
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             slabs, span = event_convolution.pack_weights(weight, lanes, block)
             into = out.reshape(-1, *out.shape[2:])
-            event_convolution.forward(*self._listable(x), slabs, size, stride, padding, block, span, lanes, into)
+            if self._leaks(x):
+                images = x.grad.reshape(-1, *x.shape[2:])
+                event_convolution.forward_leaky(images, x.leak, steps, slabs, size, padding, block, span, lanes, into)
+            else:
+                event_convolution.forward(*self._listable(x), slabs, size, stride, padding, block, span, lanes, into)
         else:
             into = out.reshape(steps * batch, rows * columns, features)
             flat = weight.reshape(-1, features)
@@ -239,10 +247,20 @@ class NumbaBackend(ReferenceBackend):
         convolution.input_gradient(grad, weight.reshape(-1, features), size, stride, padding, columns, flat)
         return out
 
+    @staticmethod
+    def _leaks(x) -> bool:
+        """Whether lists should hold increments over time: a batch is then split by image alone."""
+        return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= LEAKY_BATCH
+
     def _density(self, x) -> float:
-        """The share of entries that are not zero, by a sample; above 1 where the event-driven kernels cannot be used."""
+        """The share of entries that lists would hold, by a sample; above 1 where the event-driven kernels cannot be used."""
         if self.dtype != "float32":
             return math.inf
+        if self._leaks(x):
+            now, later = x.grad[:-1].reshape(-1), x.grad[1:].reshape(-1)
+            every = len(now) // SAMPLE | 1
+            sample = now[::every] - x.leak * later[::every]
+            return np.count_nonzero(sample) / len(sample)
         flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
         sample = flat[:: len(flat) // SAMPLE | 1]
         return np.count_nonzero(sample) / len(sample)
@@ -265,6 +283,11 @@ class NumbaBackend(ReferenceBackend):
         out = self._empty((*x.shape[:2], features))
         into = out.reshape(-1, features)
         if features >= event_linear.LANES and self._density(x) < EVENT_DENSITY:
+            leaks, leak = self._leaks(x), getattr(x, "leak", None)
+            if leaks:
+                sparse = self._empty(x.shape)
+                leaky.increments(self._by_step(x), leak, self._by_step(sparse))
+                x = sparse
             rows, width, scale, each = self._listable(x)
             blocks = -(-depth // event_linear.LANES)
             index = self._empty((blocks, event_linear.LANES * len(rows) + lists.SLACK), np.uint16)
@@ -272,6 +295,8 @@ class NumbaBackend(ReferenceBackend):
             start = np.empty((blocks, len(rows) + 1), np.int64)
             event_linear.list_blocks(rows, width, scale, each, index, value, start)
             event_linear.product(index, value, each, start, weight, transposed, into)
+            if leaks:
+                leaky.accumulate(self._by_step(out), leak)
         elif transposed:
             linear.input_gradient(self._by_image(x), weight, into)
         else:
@@ -396,6 +421,8 @@ class NumbaBackend(ReferenceBackend):
         )
         grad_leak, grad_threshold = partial.sum(axis=0)
         start_gradient = NeuronState(grad_start, grad_start_spikes if reset_grad else None)
+        if not static:
+            grad_current = CurrentGradient(grad_current, saved.leak[0])
         return grad_current, start_gradient, self.asarray([grad_leak]), self.asarray([grad_threshold])
 
     def lif_rate_backward(self, saved, grad_spikes):

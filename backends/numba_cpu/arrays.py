@@ -50,11 +50,26 @@ class PooledGradient(NamedTuple):
         return math.prod(self.shape)
 
 
+class CurrentGradient(NamedTuple):
+    """The gradient of a current that neurons with this leak integrated: see leaky.py."""
+
+    grad: np.ndarray  # [T, B, …]
+    leak: np.float32
+
+    @property
+    def shape(self):
+        return self.grad.shape
+
+    @property
+    def size(self):
+        return self.grad.size
+
+
 class OuterProduct(NamedTuple):
     """A weight gradient xᵀ·grad that was not yet computed: the optimiser does, block by block, while it updates."""
 
     x: "np.ndarray | SpikeTrain"  # [N, F_in]
-    grad: np.ndarray  # [N, F_out]
+    grad: "np.ndarray | CurrentGradient"  # [N, F_out]
 
     @property
     def shape(self):

@@ -20,6 +20,7 @@ from backends.numba_cpu.events import (
     add_three_rows_32,
     add_three_rows_64,
 )
+from backends.numba_cpu.leaky import set_leaked, subtract_leaked
 from backends.numba_cpu.lists import SLACK, append_events, list_columns, value_room
 from backends.numba_cpu.slabs import copy_row
 
@@ -65,36 +66,71 @@ def _list_pixels(image, width, scale, each, padding, block, index, value, start)
     start[pixel] = n
 
 
+@njit(cache=True)
+def _list_room(shape, each, padding, block):
+    """index, value and start for the lists of an image [H, W, C]."""
+    height, width, channels = shape
+    index = np.empty(height * width * channels + SLACK, np.uint16)
+    start = np.empty(channels // block * (height + 2 * padding) * (width + 2 * padding) + 1, np.int32)
+    return index, value_room(each, height * width * channels), start
+
+
+@njit(cache=True)
+def _add_taps(index, value, start, each, shape, slabs, size, stride, padding, block, span, lanes, out):
+    """Add to out [H_out, W_out, C_out] the convolution of an image of this shape, given as lists."""
+    padded_rows, padded_columns = shape[0] + 2 * padding, shape[1] + 2 * padding
+    blocks, groups = shape[2] // block, size // span
+    rows, columns, features = out.shape
+    flat = out.reshape(-1)
+    for f in range(features // lanes):
+        for top in range(0, rows, TILE):
+            for b in range(blocks):
+                for i in range(size):
+                    for j in range(groups):
+                        base = (((f * size + i) * groups + j) * blocks + b) * span * block
+                        for y in range(top, min(top + TILE, rows)):
+                            line = (b * padded_rows + y * stride + i) * padded_columns + j * span
+                            for q in range(columns):
+                                pixel = q * stride
+                                first, last = start[line + pixel], start[line + pixel + span]
+                                at = (y * columns + q) * features + f * lanes
+                                shifted = base - (pixel + j * span) * block
+                                _add_rows(lanes, flat, at, slabs, shifted, index, value, each, first, last)
+
+
 @njit(parallel=True, cache=True)
 def forward(x, width, scale, each, slabs, size, stride, padding, block, span, lanes, out):
     """width: channels per element of x (1 or 8); slabs from `pack_weights`, out [N, H_out, W_out, C_out]."""
-    count, height, columns_in, channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3] * width
-    _, rows, columns, features = out.shape
-    padded_rows, padded_columns = height + 2 * padding, columns_in + 2 * padding
-    blocks, groups = channels // block, size // span
-    for task in prange(count):
+    shape = (x.shape[1], x.shape[2], x.shape[3] * width)
+    for task in prange(len(x)):
         n = np.int64(task)
-        index = np.empty(height * columns_in * channels + SLACK, np.uint16)
-        value = value_room(each, height * columns_in * channels)
+        index, value, start = _list_room(shape, each, padding, block)
         value[0] = scale
-        start = np.empty(blocks * padded_rows * padded_columns + 1, np.int32)
         _list_pixels(x[n], width, scale, each, padding, block, index, value, start)
-        flat = out[n].reshape(-1)
-        flat[:] = 0
-        for f in range(features // lanes):
-            for top in range(0, rows, TILE):
-                for b in range(blocks):
-                    for i in range(size):
-                        for j in range(groups):
-                            base = (((f * size + i) * groups + j) * blocks + b) * span * block
-                            for y in range(top, min(top + TILE, rows)):
-                                line = (b * padded_rows + y * stride + i) * padded_columns + j * span
-                                for q in range(columns):
-                                    pixel = q * stride
-                                    first, last = start[line + pixel], start[line + pixel + span]
-                                    at = (y * columns + q) * features + f * lanes
-                                    shifted = base - (pixel + j * span) * block
-                                    _add_rows(lanes, flat, at, slabs, shifted, index, value, each, first, last)
+        out[n] = 0
+        _add_taps(index, value, start, each, shape, slabs, size, stride, padding, block, span, lanes, out[n])
+
+
+@njit(parallel=True, cache=True)
+def forward_leaky(x, leak, steps, slabs, size, padding, block, span, lanes, out):
+    """The same, stride 1, for floats [T·B, H, W, C] that mostly leak: x[t] ≈ λ·x[t+1], and so do the results.
+
+    Lists hold the increments x[t] − λ·x[t+1] alone, which more often are zero; λ·out[t+1] is the rest.
+    """
+    shape, batch = x.shape[1:], len(x) // steps
+    for task in prange(batch):
+        index, value, start = _list_room(shape, 1, padding, block)
+        increment = np.empty(shape, np.float32)
+        for t in range(steps - 1, -1, -1):
+            n = t * batch + np.int64(task)
+            if t == steps - 1:
+                increment[:] = x[n]
+                out[n] = 0
+            else:
+                subtract_leaked(x[n].reshape(-1), leak, x[n + batch].reshape(-1), increment.reshape(-1))
+                set_leaked(out[n + batch].reshape(-1), leak, out[n].reshape(-1))
+            _list_pixels(increment, 1, np.float32(1), 1, padding, block, index, value, start)
+            _add_taps(index, value, start, 1, shape, slabs, size, 1, padding, block, span, lanes, out[n])
 
 
 @njit(parallel=True, cache=True)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.interface import NeuronState
 from backends.numba_cpu import EVENT_DENSITY
+from backends.surrogates import rectangle
 
 DENSITIES = [0.0, 0.02, 0.1, EVENT_DENSITY - 0.05, EVENT_DENSITY + 0.05, 1.0]
 
@@ -64,13 +66,14 @@ def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, d
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("inputs, outputs", [(64, 64), (200, 130), (72, 100), (77, 70), (256, 10), (8, 65)])
 @pytest.mark.parametrize("steps, batch", [(1, 1), (2, 3), (4, 50)])
-def test_linear_layers_of_spikes(backend, exact, steps, batch, inputs, outputs, density):
+@pytest.mark.parametrize("grad_density", [0.0, 0.04, 0.5, 1.0])
+def test_linear_layers_of_spikes(backend, exact, steps, batch, inputs, outputs, density, grad_density):
     """Forward, both gradients, and rows of more than one tile; sizes that are no multiple of a slab's."""
     rng = np.random.default_rng(inputs + outputs)
     wanted = choose(rng, (steps, batch, inputs), density)
     x, weight = fire(backend, wanted), dyadic(rng, (inputs, outputs))
     same(backend, backend.linear(x, backend.asarray(weight)), exact.linear(wanted, weight))
-    grad = dyadic(rng, (steps, batch, outputs)) * choose(rng, (steps, batch, outputs), density)
+    grad = dyadic(rng, (steps, batch, outputs)) * choose(rng, (steps, batch, outputs), grad_density)
     grad_here = backend.asarray(grad)
     same(
         backend,
@@ -175,3 +178,28 @@ def test_products_of_spikes_do_not_depend_on_the_number_of_threads():
         )
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("steps, batch", [(1, 9), (3, 2), (4, 9)])
+@pytest.mark.parametrize("layer", ["conv2d", "linear"])
+def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, density):
+    """What neurons hand to the layer before them goes back through its weights: most of it leaks, little is new."""
+    rng = np.random.default_rng(steps * batch)
+    shape, weight = (steps, batch, 5, 6, 64), dyadic(rng, (3, 3, 64, 64))
+    if layer == "linear":
+        shape, weight = (steps, batch, 130), dyadic(rng, (192, 130))
+    current, grad = dyadic(rng, shape), dyadic(rng, shape) * choose(rng, shape, density)
+    end = dyadic(rng, shape[1:]) * choose(rng, shape[1:], density)
+    leak, threshold = [0.5], [1.0]
+    found = []
+    for k in (backend, exact):
+        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray(leak), k.asarray(threshold), steps)
+        d, *_ = k.lif_backward(saved, k.asarray(grad), NeuronState(k.asarray(end), None), rectangle())
+        if layer == "linear":
+            back = k.linear_input_gradient(d, k.asarray(weight))
+        else:
+            back = k.conv2d_input_gradient(d, k.asarray(weight), shape, 1, 1)
+        found.append([k.to_numpy(back), k.to_numpy(d), k.to_numpy(k.add(d, d))])
+    for got, expected in zip(*found, strict=True):
+        np.testing.assert_array_equal(got, expected)

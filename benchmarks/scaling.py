@@ -1,0 +1,207 @@
+"""The cost of a training step against batch, time steps, width and firing density: one varied, the others at a base.
+
+python -m benchmarks.scaling --json FILE --figure FILE.png         everything, random weights, VGG5 beside dense PyTorch
+python -m benchmarks.scaling --only batch --batches 16 32          one factor
+python -m benchmarks.scaling --from FILE --figure FILE.png         draw anew what was measured
+
+The base point (--batch, --steps, --width, --density: by default 32, the model's, 1, 0.1) is measured once and is part of
+every curve. Hidden layers have the model's size times the width, in eights, unless --hidden is given. Defaults that are
+this command's own: --peers torch, --rounds 3, --threads as many as there are cores. Ctrl-C keeps the points so far.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import charts, machine
+from benchmarks.command import measure, parser, run
+from minihire.errors import MinihireError
+from minihire.files import write_atomically
+from minihire.flags import names
+from minihire.models import MODELS, build
+
+
+class Point(NamedTuple):
+    """What one contest measures: images, time steps T, factor on channels, share of firing neurons."""
+
+    batch: int
+    steps: int
+    width: float
+    density: float
+
+    def __str__(self):
+        return f"batch {self.batch}, T = {self.steps}, width {self.width:g}, density {self.density:g}"
+
+
+class Factor(NamedTuple):
+    """One factor's field of `Point`, its flag, the kind of its values, and the values by default."""
+
+    field: str
+    flag: str
+    kind: type
+    values: tuple
+
+
+FACTORS = {
+    "batch": Factor("batch", "batches", int, (8, 16, 32, 64)),
+    "time": Factor("steps", "times", int, (2, 4, 6, 10)),
+    "width": Factor("width", "widths", float, (0.25, 0.5, 1.0)),
+    "density": Factor(
+        "density", "densities", float, (0.03, 0.1, 0.2, 0.3, 0.45)
+    ),  # random weights cannot fire in half of all steps
+}
+
+
+def main(arguments=None) -> None:
+    """Measure point by point, or read what was measured; draw it if asked to."""
+    options = parse(arguments)
+    if options.source:
+        charts.write_scaling(load(options.source), options.figure)
+        return
+    base, values = plan(options)
+    points = list(dict.fromkeys([base, *(base._replace(**{f: v}) for f, found in values.items() for v in found)]))
+    content = {
+        "settings": {
+            "model": options.model,
+            "hidden": options.hidden,
+            "base": base._asdict(),
+            "values": values,
+            "rounds": options.rounds,
+            "warm_up": options.warm_up,
+            "threads": options.threads[0],
+        },
+        "points": [],
+        "left_out": [],
+    }
+    try:
+        for number, point in enumerate(points, 1):
+            print(f"{number} of {len(points)}: {point}", flush=True)
+            add(content, options, point)
+    finally:
+        if options.figure and content["points"]:
+            charts.write_scaling(content, options.figure)
+
+
+def parse(arguments) -> argparse.Namespace:
+    """The flags; raises MinihireError for those that do not go together."""
+    p = parser("scaling", __doc__)
+    p.set_defaults(batch=32, density="0.1", rounds=3, peers="torch", threads=[machine.cores()])
+    for name, factor in FACTORS.items():
+        usual = " ".join(f"{value:g}" for value in factor.values)
+        p.add_argument(
+            f"--{factor.flag}",
+            type=factor.kind,
+            nargs="+",
+            default=factor.values,
+            metavar="X",
+            help=f"values of the factor {name} (default: {usual})",
+        )
+    p.add_argument("--only", type=names, default=tuple(FACTORS), metavar="NAMES", help=f"some of {','.join(FACTORS)}")
+    p.add_argument("--figure", type=Path, metavar="PATH.png", help="draw what was measured; needs matplotlib")
+    p.add_argument("--from", type=Path, dest="source", metavar="JSON", help="measure nothing, draw this file's points")
+    options = p.parse_args(arguments)
+    if options.figure:
+        if options.figure.suffix.lower() != ".png":
+            raise MinihireError(f"--figure writes a PNG file: give a name that ends in .png, not {options.figure}")
+        charts.pyplot()  # if it is missing, better said now than after the measurement
+    if options.source and (options.json or not options.figure):
+        raise MinihireError("--from measures nothing and only draws: give --figure PATH.png with it and no --json")
+    if options.checkpoint or options.data_dir:
+        raise MinihireError("scaling measures random weights: leave out --checkpoint and --data-dir")
+    if len(options.threads) > 1:
+        raise MinihireError(f"scaling measures at one number of threads: give one --threads, not {options.threads}")
+    return options
+
+
+def plan(options) -> tuple[Point, dict[str, list]]:
+    """The base point, and by field the values of each chosen factor in order, the base point's among them."""
+    for name in options.only or ("",):
+        if name not in FACTORS:
+            raise MinihireError(f"--only takes some of {','.join(FACTORS)}, not {name!r}")
+    try:
+        density = float(options.density)
+    except ValueError as error:
+        raise MinihireError(f"--density is above 0 and below 1 here, not {options.density}") from error
+    usual = build(options.model).steps
+    steps = usual if options.steps is None else options.steps
+    base, values = Point(options.batch, steps, options.width, density), {}
+    for name, (field, flag, kind, _) in FACTORS.items():
+        given = getattr(options, flag) if name in options.only else ()
+        for shown, value in [(field, getattr(base, field)), *((flag, value) for value in given)]:
+            _check(shown, kind, value, most=1 if name == "density" else math.inf)
+        if name in options.only:
+            values[field] = sorted({getattr(base, field), *given})
+    return base, values
+
+
+def _check(flag, kind, value, most):
+    if not 0 < value < most:
+        wanted = "1 or more" if kind is int else "above 0" + (f" and below {most}" if most < math.inf else "")
+        raise MinihireError(f"--{flag} must be {wanted}, not {value}")
+
+
+def hidden_size(options, width: float) -> int | None:
+    """Neurons of the hidden linear layers: as given, or the model's times the width, a multiple of 8. None: has none."""
+    sizes = getattr(MODELS[options.model], "hidden", ())
+    if options.hidden is not None or not sizes:
+        return options.hidden
+    return max(8, 8 * round(sizes[0] * width / 8))
+
+
+def add(content: dict, options, point: Point) -> None:
+    """Measure a point, say its result, keep it in the content and in the JSON file.
+
+    A point that cannot be measured is left out with a sentence, but for the first: then no other could be, either.
+    """
+    first = not content["points"]
+    hidden = hidden_size(options, point.width)
+    flags = vars(options) | point._asdict() | {"density": str(point.density), "hidden": hidden, "json": None}
+    try:
+        with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
+            found = measure(argparse.Namespace(**flags), "train")
+    except MinihireError as error:
+        if first:
+            raise
+        content["left_out"].append({**point._asdict(), "reason": str(error)})
+        print(f"  left out: {error}")
+    else:
+        if first:
+            content.update({name: found[name] for name in ("machine", "memory", "allocator")})
+        result, busy = found["results"][0], found["machine"]["busy_cores_before"]
+        known = {"hidden": hidden, "busy_cores_before": busy, "ratios": result["ratios"], "sides": result["sides"]}
+        content["points"].append(point._asdict() | known)
+        print("  " + sentence(result))
+    if options.json:
+        text = json.dumps(content, indent=1)
+        write_atomically(options.json, lambda file: file.write(text.encode()))
+
+
+def sentence(result: dict) -> str:
+    """minihire 362.0 ms, dense PyTorch 729.0 ms (2.01 times)."""
+    own, *peers = result["sides"]
+    parts = [f"{own['title']} {1000 * own['median_s']:.1f} ms"]
+    parts += [f"{r['title']} {1000 * r['median_s']:.1f} ms ({result['ratios'][r['side']]:.2f} times)" for r in peers]
+    return ", ".join(parts)
+
+
+def load(path: Path) -> dict:
+    """The content of a JSON file that this command wrote. Raises MinihireError for any other file."""
+    try:
+        content = json.loads(path.read_bytes())
+        complete = content["settings"]["base"].keys() == set(Point._fields) and content["points"]
+    except OSError as error:
+        raise MinihireError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise MinihireError(f"{path} is not a file that benchmarks.scaling wrote: give one of its --json files")
+    return content
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
