@@ -44,6 +44,9 @@ class Backend(ABC):
     dtype: str
     threads: int
 
+    def announce(self, say) -> None:  # noqa: B027 - a choice, not a duty
+        """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: there is none."""
+
     # ---------------------------------------------------------------- arrays
 
     @abstractmethod

@@ -19,7 +19,7 @@ import numpy as np
 import threadpoolctl
 
 from backends import get_backend
-from backends.numba_cpu.arrays import OuterProduct, SpikeTrain
+from backends.numba_cpu.arrays import CurrentGradient, OuterProduct, SpikeTrain
 from benchmarks.prepare import force_density
 from minihire.layers import Draws
 from minihire.models import build
@@ -57,7 +57,15 @@ def size_of(array) -> int:
     """Bytes of an array, however it is kept."""
     if isinstance(array, SpikeTrain):
         return array.counts.nbytes
-    return getattr(array, "nbytes", 0)
+    return getattr(getattr(array, "grad", array), "nbytes", 0)
+
+
+def listed(k, array) -> int:
+    """How many entries a list of events holds: of a gradient that leaks, its increments."""
+    if not isinstance(array, CurrentGradient):
+        return k.events(array)
+    new = array.grad[:-1] - array.leak * array.grad[1:]
+    return k.events(new) + k.events(array.grad[-1])
 
 
 def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
@@ -69,22 +77,22 @@ def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
     if name in ("conv2d_input_gradient", "linear_input_gradient"):
         grad, weight = arguments[:2]
         taps = weight.shape[0] * weight.shape[1] if name == "conv2d_input_gradient" else 1
-        return 2 * k.events(grad) * taps * weight.shape[-2], grad.nbytes + weight.nbytes + result.nbytes
+        return 2 * listed(k, grad) * taps * weight.shape[-2], size_of(grad) + weight.nbytes + result.nbytes
     if name == "conv2d_weight_gradient":
         grad, x = arguments[:2]
-        return 2 * k.events(x) * arguments[2] ** 2 * grad.shape[-1], grad.nbytes + size_of(x) + result.nbytes
+        return 2 * k.events(x) * arguments[2] ** 2 * grad.shape[-1], size_of(grad) + size_of(x) + result.nbytes
     if name == "adam_step":
         parameter, grad = arguments[:2]
-        operations = 2 * k.events(grad.x) * grad.shape[1] if isinstance(grad, OuterProduct) else 0
+        operations = 0
+        if isinstance(grad, OuterProduct):
+            operations = 2 * min(k.events(grad.x) * grad.shape[1], k.events(grad.grad) * grad.shape[0])
         return operations, (6 if operations else 7) * parameter.nbytes
     if name == "lif_forward":
         spikes, _, saved = result
         return 0, arguments[0].nbytes + spikes.counts.nbytes + size_of(saved.membrane)
     if name == "lif_backward":
         saved, grad = arguments[:2]
-        return 0, size_of(saved.membrane) + size_of(saved.current) + size_of(getattr(grad, "grad", grad)) + result[
-            0
-        ].nbytes
+        return 0, size_of(saved.membrane) + size_of(saved.current) + size_of(grad) + size_of(result[0])
     return None
 
 

@@ -251,7 +251,9 @@ def _config(options, saved: dict | None) -> Config:
 
 
 def _backend(options):
-    return backends.get_backend(options.backend, options.device, threads=options.threads)
+    backend = backends.get_backend(options.backend, options.device, threads=options.threads)
+    backend.announce(say)
+    return backend
 
 
 def _spiking(network, config, options):

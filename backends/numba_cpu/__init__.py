@@ -11,8 +11,15 @@ import threadpoolctl
 from backends import BackendError
 from backends.interface import NeuronState
 from backends.lif import Saved
-from backends.numba_cpu.arrays import CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SavedNeurons, SpikeTrain
-from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.numba_cpu.arrays import (
+    CurrentGradient,
+    DropoutMask,
+    OuterProduct,
+    PooledGradient,
+    SavedNeurons,
+    SpikeTrain,
+)
+from backends.numba_cpu.kernel_cache import CompileNotice, kernel_cache
 from backends.numba_cpu.workspace import Workspace
 from backends.reference import ReferenceBackend
 
@@ -79,6 +86,9 @@ class NumbaBackend(ReferenceBackend):
         self.workspace = Workspace()
         self.none = np.empty(0, self.float)
         self.no_bytes = np.empty(0, np.uint8)
+
+    def announce(self, say):
+        CompileNotice(say)
 
     # ---------------------------------------------------------------- arrays
 

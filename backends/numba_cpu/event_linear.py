@@ -135,7 +135,9 @@ def gradient_rows_of_lists(x, scale, index, value, found, first):
     for block in range(0, width, LANES):
         turned[:] = 0
         for c in range(block, min(block + LANES, features)):
-            add_rows_64(turned, (c - block) * LANES, 0, rows, 0, all_index, all_value, 1, c * count, c * count + found[c])
+            add_rows_64(
+                turned, (c - block) * LANES, 0, rows, 0, all_index, all_value, 1, c * count, c * count + found[c]
+            )
         for i in range(0, LANES, 16):
             for j in range(0, LANES, 16):
                 turn_block(sums, i * width + block + j, width, turned, j * LANES + i, LANES)

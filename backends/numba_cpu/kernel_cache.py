@@ -16,6 +16,7 @@ from pathlib import Path
 import llvmlite
 import numba
 import numpy
+from numba.core import event
 
 
 def fingerprint(folder: Path) -> str:
@@ -49,3 +50,19 @@ def kernel_cache():
         yield
     finally:
         numba.config.CACHE_DIR = before
+
+
+class CompileNotice(event.Listener):
+    """Calls say(line) when the first kernel is compiled that the cache does not hold."""
+
+    def __init__(self, say):
+        self.say, self.said = say, False
+        event.register("numba:compile", self)
+
+    def on_start(self, event):
+        if not self.said:
+            self.said = True
+            self.say("compiling kernels for this machine as they are needed: half a minute in all, once per version")
+
+    def on_end(self, event):
+        """Required by Numba."""

@@ -164,7 +164,7 @@ def test_every_backend_has_the_contract_s_kernels_with_its_signatures(cls):
         strip = lambda signature: [(p.name, p.kind, p.default) for p in signature.parameters.values()]
         assert strip(own) == strip(declared), kernel
     public = {name for name, value in inspect.getmembers(cls, callable) if not name.startswith("_")}
-    assert public == set(ABSTRACT), "a kernel that the contract does not name"
+    assert public == {*ABSTRACT, "announce"}, "a kernel that the contract does not name"
 
 
 def test_every_kernel_of_the_contract_says_what_it_does():
@@ -255,3 +255,22 @@ def test_numba_s_own_setting_is_put_back(kernel_cache, monkeypatch, tmp_path):
         assert inside == str(kernel_cache.cache_folder())
         raise KeyError
     assert before == kernel_cache.numba.config.CACHE_DIR
+
+
+def test_compiling_is_announced_once_and_not_at_all_where_kernels_are_kept(tmp_path):
+    """In a process of its own, with an empty cache: two kernels, one line; with the cache that it leaves, none."""
+    pytest.importorskip("numba")
+    program = """
+from backends import get_backend
+k, said = get_backend("numba"), []
+k.announce(said.append)
+x = k.asarray([[1.0, -1.0]])
+k.relu_gradient(x, k.relu(x))
+print(len(said), *said)
+"""
+    environment = {**os.environ, "MINIHIRE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    first, second = (
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert first.stdout.startswith("1 compiling kernels") and second.stdout.strip() == "0"
