@@ -11,7 +11,10 @@ weights [F_in, F_out]; threshold and leak are arrays of shape [1], so that no ke
 arrays have the backend's `dtype`.
 
 **Arguments stay as they are**, except in `sgd_step`, `adam_step` and `write_rows`, which update in place the arrays that
-their docstrings name. A result may share memory with an argument (`reshape`, `rows`, `repeat_time`): do not write to it.
+their docstrings name. A result may share memory with an argument (`reshape`, `rows`, `repeat_time`), and a weight gradient
+or a pool's gradient may be computed only when it is used: do not write to what a kernel was given or has returned.
+
+**Numbers are finite.** A backend that skips zeros does not multiply them by what is infinite or not a number.
 
 **Numbers do not depend on the number of threads**, and every random draw equals `backends.randomness` to the bit.
 """
@@ -93,7 +96,7 @@ class Backend(ABC):
 
     @abstractmethod
     def dropout_mask(self, draw: Draw, shape, rate: float, first: int = 0) -> Array:
-        """0 where uniform < rate, else 1/(1 − rate). Only `lif_forward` and `relu` receive it."""
+        """0 where uniform < rate, else 1/(1 − rate). Only `lif_forward`, `relu` and its gradient receive it."""
 
     @abstractmethod
     def rate_code(self, draw: Draw, images, first_step: int, steps: int, first: int = 0) -> Array:

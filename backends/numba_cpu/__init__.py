@@ -1,6 +1,7 @@
 """The default backend: the reference with its hot kernels compiled by Numba, on as many threads as asked for."""
 
 import contextlib
+import functools
 import math
 import os
 
@@ -36,8 +37,9 @@ with kernel_cache():
         optimisers,
     )
 
+OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
 EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
-LEAKY_BATCH = 8  # images, for as many threads, before time is left to one thread
+LEAKY_BATCH = 8  # images, from which on each thread goes through time on its own; sums then differ by their rounding
 SAMPLE = 1 << 14  # entries that are looked at to estimate it
 
 
@@ -67,8 +69,26 @@ def _patient_threads():
             del os.environ["OMP_WAIT_POLICY"]
 
 
+def _stride(flat):
+    """Every how many-th entry is looked at; odd, so that channels, whose number mostly is even, take turns."""
+    return (len(flat) // SAMPLE) | 1
+
+
+def _opened(kernel):
+    """A kernel of the reference, which is given NumPy arrays in place of those of arrays.py."""
+
+    @functools.wraps(kernel)
+    def opened(self, *arguments, **options):
+        return kernel(self, *(self._dense(a) if isinstance(a, OPAQUE) else a for a in arguments), **options)
+
+    return opened
+
+
 class NumbaBackend(ReferenceBackend):
-    """Arrays are C-contiguous NumPy arrays and those of arrays.py; what is not overridden here is the reference's."""
+    """Arrays are C-contiguous NumPy arrays and those of arrays.py; what is not overridden here is the reference's.
+
+    The number of threads is Numba's own, one for the whole program: where several backends are made, the last decides.
+    """
 
     name = "numba"
 
@@ -106,8 +126,7 @@ class NumbaBackend(ReferenceBackend):
         if isinstance(array, PooledGradient):
             out = self._empty(array.shape)
             out[...] = 0
-            flat = np.ascontiguousarray(array.grad).reshape(-1, *array.grad.shape[2:])
-            elementwise.avg_pool_gradient(flat, out.reshape(-1, *array.shape[2:]))
+            elementwise.avg_pool_gradient(self._by_image(array.grad), self._by_image(out))
             return out
         if isinstance(array, OuterProduct):
             out = self._empty(array.shape)
@@ -126,7 +145,7 @@ class NumbaBackend(ReferenceBackend):
 
     def _by_image(self, array):
         dense = self._dense(array)
-        return dense.reshape(-1, *dense.shape[2:])
+        return dense.reshape(dense.shape[0] * dense.shape[1], *dense.shape[2:])
 
     def asarray(self, values):
         array = super().asarray(values)
@@ -154,8 +173,7 @@ class NumbaBackend(ReferenceBackend):
             return array._replace(counts=array.counts[start:stop])
         return super().rows(self._dense(array), start, stop)
 
-    def total(self, array):
-        return super().total(self._dense(array))
+    total, write_rows = _opened(ReferenceBackend.total), _opened(ReferenceBackend.write_rows)
 
     def events(self, array):
         return super().events(array.counts if isinstance(array, SpikeTrain) else self._dense(array))
@@ -190,12 +208,16 @@ class NumbaBackend(ReferenceBackend):
         elementwise.image_batch(store, index, shift, flip, padding, self.float.type(1 / 255), out)
         return out
 
-    def scale_shift(self, x, scale, shift):
-        return super().scale_shift(self._dense(x), scale, shift)
+    rate_code, scale_shift = _opened(ReferenceBackend.rate_code), _opened(ReferenceBackend.scale_shift)
+    clip, clip_gradient = _opened(ReferenceBackend.clip), _opened(ReferenceBackend.clip_gradient)
+    sign_step, repeat_time = _opened(ReferenceBackend.sign_step), _opened(ReferenceBackend.repeat_time)
+    cross_entropy = _opened(ReferenceBackend.cross_entropy)
 
     # ---------------------------------------------------------------- dense algebra
 
     def add(self, a, b):
+        if a.shape != b.shape:  # compiled kernels do not check
+            raise ValueError(f"add needs two arrays of one shape, not {a.shape} and {b.shape}")
         if isinstance(a, SpikeTrain):
             a, b = b, a
         a = self._dense(a)
@@ -215,7 +237,7 @@ class NumbaBackend(ReferenceBackend):
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             slabs, span = event_convolution.pack_weights(weight, lanes, block)
             into = out.reshape(-1, *out.shape[2:])
-            if self._leaks(x):
+            if self._leaks(x) and stride == 1:
                 images = x.grad.reshape(-1, *x.shape[2:])
                 event_convolution.forward_leaky(images, x.leak, steps, slabs, size, padding, block, span, lanes, into)
             else:
@@ -229,7 +251,10 @@ class NumbaBackend(ReferenceBackend):
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
         lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
-        if stride == 1 and lanes and self._density(x) < EVENT_DENSITY and rows * (columns + 2 * size) < 2**16:
+        places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[
+            3
+        ]  # of the gradient with its border, in uint16
+        if stride == 1 and lanes and places <= 2**16 and self._density(x) < EVENT_DENSITY:
             owners = features // lanes * (channels // chunk)
             parts = event_convolution.parts_for(owners, steps * batch)
             out = self._empty((parts, owners, size * size * chunk * lanes))
@@ -239,7 +264,9 @@ class NumbaBackend(ReferenceBackend):
             return np.ascontiguousarray(blocks.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
         images = self._by_image(x)
         depth = size * size * channels
-        tasks = min(len(images), max(2, min(16, 2**23 // (depth * features))))  # bounded memory; shapes alone decide
+        tasks = max(
+            1, min(len(images), max(2, min(16, 2**23 // (depth * features))))
+        )  # bounded memory; shapes alone decide
         partial = self.zeros((tasks, depth, features))
         grad = self._dense(grad).reshape(len(images), rows * columns, features)
         convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
@@ -268,12 +295,12 @@ class NumbaBackend(ReferenceBackend):
             return math.inf
         if self._leaks(x):
             now, later = x.grad[:-1].reshape(-1), x.grad[1:].reshape(-1)
-            every = len(now) // SAMPLE | 1
+            every = _stride(now)
             sample = now[::every] - x.leak * later[::every]
-            return np.count_nonzero(sample) / len(sample)
+            return np.count_nonzero(sample) / max(len(sample), 1)
         flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
-        sample = flat[:: len(flat) // SAMPLE | 1]
-        return np.count_nonzero(sample) / len(sample)
+        sample = flat[:: _stride(flat)]
+        return np.count_nonzero(sample) / max(len(sample), 1)
 
     def _listable(self, x):
         """(images or rows, entries per element, scale, whether every event has its own value) for lists of events."""
@@ -290,6 +317,9 @@ class NumbaBackend(ReferenceBackend):
 
     def _product(self, x, weight, transposed):
         depth, features = weight.shape[::-1] if transposed else weight.shape
+        if x.shape[2] != depth:  # compiled kernels do not check
+            raise ValueError(f"a linear layer of {depth} inputs was given {x.shape[2]}")
+        weight = np.ascontiguousarray(weight)
         out = self._empty((*x.shape[:2], features))
         into = out.reshape(-1, features)
         if features >= event_linear.LANES and self._density(x) < EVENT_DENSITY:
@@ -337,10 +367,10 @@ class NumbaBackend(ReferenceBackend):
         shape = (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4])
         if isinstance(x, SpikeTrain) and x.binary:
             counts = self._empty(shape, np.uint8)
-            elementwise.sum_pool(x.counts.reshape(-1, *x.shape[2:]), counts.reshape(-1, *shape[2:]))
+            elementwise.sum_pool(self._by_image(x.counts), self._by_image(counts))
             return SpikeTrain(counts, x.scale / 4, False)
         out = self._empty(shape)
-        elementwise.avg_pool(self._by_image(x), out.reshape(-1, *shape[2:]))
+        elementwise.avg_pool(self._by_image(x), self._by_image(out))
         return out
 
     def avg_pool_gradient(self, grad, shape):
@@ -364,10 +394,10 @@ class NumbaBackend(ReferenceBackend):
         return out
 
     def lif_forward(self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None):
+        current = self._dense(current)
         if soft is not None:
             mask = None if mask is None else self._dense(mask)
             return super().lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
-        current = self._dense(current)
         shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
         membrane = None if static else self._empty(shape)  # of a static current the backward pass computes it again
         counts = self._empty(shape, np.uint8)
@@ -398,6 +428,8 @@ class NumbaBackend(ReferenceBackend):
     def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False):
         if not isinstance(saved, SavedNeurons):  # soft spikes, for gradient checks
             return super().lif_backward(saved, self._dense(grad_spikes), grad_state, surrogate, reset_grad)
+        if surrogate.kind == "rate":
+            raise ValueError("the rate gradient is lif_rate_backward's")
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
         grad_current = self._empty((1 if static else shape[0], *shape[1:]))
         grad_start = self._empty(shape[1:])
@@ -454,12 +486,20 @@ class NumbaBackend(ReferenceBackend):
 
     # ---------------------------------------------------------------- optimisers
 
+    def _in_place(self, array):
+        """The flat array itself, to be updated, or an empty one for None."""
+        if array is None:
+            return self.none
+        if not array.flags.c_contiguous:
+            raise ValueError("an array that an optimiser updates must be C-contiguous")
+        return array.reshape(-1)
+
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
         scalars = tuple(self.float.type(s) for s in (rate, momentum, decay, low, high))
         if isinstance(grad, OuterProduct):
             optimisers.sgd_rows(parameter, *self._factors(grad), velocity, scalars)
         else:
-            optimisers.sgd(self._flat(parameter), self._flat(grad), self._flat(velocity), scalars)
+            optimisers.sgd(self._in_place(parameter), self._flat(grad), self._in_place(velocity), scalars)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         first, second = decays
@@ -479,4 +519,5 @@ class NumbaBackend(ReferenceBackend):
             largest = self.none.reshape(0, parameter.shape[1]) if largest is None else largest
             optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, scalars)
         else:
-            optimisers.adam(*(self._flat(a) for a in (parameter, grad, mean, square, largest)), scalars)
+            moments = (self._in_place(a) for a in (mean, square, largest))
+            optimisers.adam(self._in_place(parameter), self._flat(grad), *moments, scalars)

@@ -42,7 +42,7 @@ class DropoutMask(NamedTuple):
 class PooledGradient(NamedTuple):
     """The gradient of average pooling before it is spread: each of four pixels of `shape` receives a quarter of it."""
 
-    grad: np.ndarray  # [T, B, H/2, W/2, C]
+    grad: Any  # [T, B, H/2, W/2, C], of any kind
     shape: tuple[int, ...]  # [T, B, H, W, C]
 
     @property
@@ -68,8 +68,8 @@ class CurrentGradient(NamedTuple):
 class OuterProduct(NamedTuple):
     """A weight gradient xᵀ·grad that was not yet computed: the optimiser does, block by block, while it updates."""
 
-    x: "np.ndarray | SpikeTrain"  # [N, F_in]
-    grad: "np.ndarray | CurrentGradient"  # [N, F_out]
+    x: "np.ndarray | SpikeTrain"  # [T, B, F_in]
+    grad: "np.ndarray | CurrentGradient"  # [T, B, F_out]
 
     @property
     def shape(self):

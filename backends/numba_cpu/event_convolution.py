@@ -2,7 +2,7 @@
 
 Forward: for each image, lists of its non-zero inputs by channel block, row and pixel; then for each output pixel and
 tap, the rows of weights that the list names are added up. Weights lie as [C_out/LANES][k][k/span][C_in/block][span]
-[block][LANES], so that the slab that a stretch of pixels shares stays in the first-level cache.
+[block][LANES], so that the slab that a stretch of pixels shares (three taps of 64 channels: 48 KB) stays in the cache.
 Weight gradient: the same with the roles changed: for each tap and input channel, the rows of the current's gradient at
 the pixels where that channel is not zero. Tasks own blocks of the result: no sum depends on the number of threads.
 
@@ -197,12 +197,13 @@ def lanes_for(features: int) -> int:
 
 def block_for(channels: int, density: float = 0.0) -> int:
     """How many input channels a list covers: fewer where it would be long, so that their weights stay in the cache."""
-    return next((block for block in ((32,) if density > 0.25 else (64,)) if channels % block == 0), channels)
+    block = 32 if density > 0.25 else 64
+    return block if channels % block == 0 else channels
 
 
 def parts_for(owners: int, count: int) -> int:
     """How many partial sums of a weight gradient let eight threads work, given how many tasks own a block of it."""
-    return min(count, max(1, 8 // owners))
+    return max(1, min(count, 8 // owners))
 
 
 def pack_weights(weight, lanes: int, block: int):

@@ -31,7 +31,7 @@ def cache_folder() -> Path:
     """MINIHIRE_CACHE_DIR or the user's cache folder; a fresh temporary one where neither can be written."""
     try:
         base = os.environ.get("MINIHIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base) / "minihire" / f"kernels-{fingerprint(Path(__file__).parent)}"
+        folder = Path(base).resolve() / "minihire" / f"kernels-{fingerprint(Path(__file__).parent)}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder

@@ -6,6 +6,7 @@ cleared, which can take as long as the arithmetic. An array is free again when n
 
 import math
 import sys
+import threading
 
 import numpy as np
 
@@ -19,22 +20,24 @@ class Workspace:
     """Hands out uninitialised arrays, large ones from memory that earlier arrays have left."""
 
     def __init__(self):
-        self.blocks: list[np.ndarray] = []  # the longest unused first
+        self.lock = threading.Lock()  # nobody else may look for a free block until this one is taken
+        self.blocks: list[np.ndarray] = []  # the one handed out longest ago first
         self.most_in_use = 0
         self.handed_out = 0
 
     def empty(self, shape, dtype) -> np.ndarray:
-        """An uninitialised C-contiguous array that begins at a cache line."""
+        """An uninitialised C-contiguous array; a large one begins at a cache line."""
         dtype, shape = np.dtype(dtype), tuple(int(n) for n in shape)
         size = math.prod(shape) * dtype.itemsize
         if size < SMALL:
             return np.empty(shape, dtype)
-        block = self._free_block(size)
-        if block is None:
-            block = np.empty(size + size // 16 + 64 * STAGGER + LINE, np.uint8)
-            self.blocks.append(block)
-            self._drop_spare(block)
-        self.handed_out += 1
+        with self.lock:
+            block = self._free_block(size)
+            if block is None:
+                block = np.empty(size + size // 16 + 64 * STAGGER + LINE, np.uint8)
+                self.blocks.append(block)
+                self._drop_spare(block)
+            self.handed_out += 1
         start = -block.ctypes.data % LINE + self.handed_out % 64 * STAGGER
         start = start if start + size <= block.size else -block.ctypes.data % LINE
         return block[start : start + size].view(dtype).reshape(shape)

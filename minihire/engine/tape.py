@@ -59,13 +59,18 @@ class Tape:
             self.entries.append(([y.slot for y in outputs], [x.slot for x in inputs], pullback))
 
     def backward(self, seeds: list[tuple[Variable, Any]]) -> None:
-        """Fill `.grad` of every leaf, given (variable, ∂L/∂variable) pairs. The tape is empty afterwards."""
+        """Fill `.grad` of every leaf, given (variable, ∂L/∂variable) pairs. The tape is empty afterwards, whatever happens.
+
+        Gradients of several leaves may be one array.
+        """
+        entries, self.entries = self.entries, []
         for variable, grad in seeds:
-            self._collect(variable.slot, grad)
-        while self.entries:
-            outputs, inputs, pullback = self.entries.pop()
+            if variable.needs_grad:
+                self._collect(variable.slot, grad)
+        while entries:
+            outputs, inputs, pullback = entries.pop()
             grads = [output.grad for output in outputs]
-            for output in outputs:  # never a leaf: from here on its gradient belongs to the pullback alone
+            for output in outputs:  # never a leaf: from here on only the pullback needs its gradient
                 output.grad = None
             if all(grad is None for grad in grads):
                 continue

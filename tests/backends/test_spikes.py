@@ -10,7 +10,8 @@ import pytest
 from backends import get_backend
 from backends.interface import NeuronState
 from backends.numba_cpu import EVENT_DENSITY
-from backends.surrogates import rectangle
+from backends.randomness import Draw
+from backends.surrogates import rate, rectangle
 
 DENSITIES = [0.0, 0.02, 0.1, EVENT_DENSITY - 0.05, EVENT_DENSITY + 0.05, 1.0]
 
@@ -203,3 +204,88 @@ def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, de
         found.append([k.to_numpy(back), k.to_numpy(d), k.to_numpy(k.add(d, d))])
     for got, expected in zip(*found, strict=True):
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("height", [102, 103])
+def test_positions_in_a_wide_image_fit_the_lists(backend, exact, height):
+    """Without padding the input is larger than the gradient: here its positions just fit 16 bits, and just do not."""
+    rng = np.random.default_rng(0)
+    width = 641  # 101 · (639 + 4) + 641 < 2¹⁶ < 102 · (639 + 4) + 641 + …
+    x, grad = choose(rng, (1, 1, height, width, 1), 0.3), dyadic(rng, (1, 1, height - 2, width - 2, 16))
+    got = backend.conv2d_weight_gradient(backend.asarray(grad), backend.asarray(x), 3, 1, 0)
+    same(backend, got, exact.conv2d_weight_gradient(grad, x, 3, 1, 0))
+
+
+def test_every_kernel_opens_what_another_one_made(backend, exact, agrees):
+    """Spikes, a pool's gradient, a current's gradient, where most kernels never meet them."""
+    rng, k = np.random.default_rng(3), backend
+    shape = (2, 3, 4, 4, 8)
+    wanted, current, other = choose(rng, shape, 0.4), dyadic(rng, shape), dyadic(rng, shape)
+    small = dyadic(rng, (2, 3, 2, 2, 8))
+    draw = Draw(0, 0, 0, 0)
+
+    def made(k):
+        leak, threshold, array = k.asarray([0.5]), k.asarray([1.0]), k.asarray
+        _, _, saved = k.lif_forward(array(current), None, leak, threshold, 2)
+        return (
+            fire(k, wanted),
+            k.avg_pool_gradient(array(small), shape),
+            k.lif_backward(saved, array(other), None, rectangle())[0],
+        )
+
+    for here, plain in zip(made(k), made(exact), strict=True):
+        results = []
+        for b, x in ((k, here), (exact, plain)):
+            one, store = b.asarray(other), b.zeros((4, *shape[1:]))
+            b.write_rows(store, 1, x)
+            results.append(
+                [
+                    store,
+                    b.clip(x, -0.25, 0.5),
+                    b.clip_gradient(x, one, -0.25, 0.5),
+                    b.sign_step(one, x, 0.25, -1.0, 1.0),
+                    b.scale_shift(x, (2.0,) * 8, (1.0,) * 8),
+                    b.repeat_time(b.rows(x, 0, 1), 3),
+                    b.avg_pool(x),
+                    b.avg_pool_gradient(x, (2, 3, 8, 9, 8)),
+                    b.avg_pool_gradient(b.avg_pool_gradient(x, (2, 3, 8, 9, 8)), (2, 3, 16, 18, 8)),
+                    b.relu_gradient(x, one),
+                    b.sum_time(x),
+                    b.reshape(x, (2, 3, 128)),
+                    b.lif_forward(x, None, b.asarray([0.5]), b.asarray([1.0]), 2, soft=rectangle())[0],
+                    b.rate_code(draw, b.rows(x, 0, 1), 0, 2),
+                ]
+            )
+        for got, expected in zip(*results, strict=True):
+            agrees(got, expected)
+
+
+def test_what_does_not_fit_is_refused_and_not_computed(numba_backend):
+    k = numba_backend
+    x = np.zeros((1, 1, 200), np.float32)
+    with pytest.raises(ValueError, match="64 inputs was given 200"):
+        k.linear(x, np.zeros((64, 64), np.float32))
+    with pytest.raises(ValueError, match="one shape"):
+        k.add(np.zeros((3, 2), np.float32), np.zeros((1, 2), np.float32))
+    turned = np.zeros((6, 4), np.float32).T
+    with pytest.raises(ValueError, match="C-contiguous"):
+        k.sgd_step(turned, turned, turned, 0.1, 0.9, 0.0, -1.0, 1.0)
+    saved = k.lif_forward(x, None, k.asarray([1.0]), k.asarray([1.0]), 1)[2]
+    with pytest.raises(ValueError, match="lif_rate_backward"):
+        k.lif_backward(saved, x, None, rate())
+
+
+@pytest.fixture
+def numba_backend():
+    pytest.importorskip("numba")
+    return get_backend("numba")
+
+
+def test_images_without_pixels_or_without_number(backend, exact):
+    """One pixel high, a pool leaves nothing; of no images there is no gradient."""
+    thin = np.ones((1, 2, 1, 6, 8))
+    assert tuple(backend.avg_pool(backend.asarray(thin)).shape) == (1, 2, 0, 3, 8)
+    assert tuple(backend.avg_pool(fire(backend, thin)).shape) == (1, 2, 0, 3, 8)
+    none = np.zeros((1, 0, 4, 4, 16))
+    got = backend.conv2d_weight_gradient(backend.asarray(none), backend.asarray(none), 3, 1, 1)
+    same(backend, got, np.zeros((3, 3, 16, 16)))

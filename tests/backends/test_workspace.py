@@ -1,5 +1,8 @@
 """Memory that is used again: never while somebody still refers to it."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -60,3 +63,27 @@ def test_what_is_held_stays_near_what_was_needed_at_most():
 def test_small_arrays_come_from_numpy():
     workspace = Workspace()
     assert workspace.empty((3,), np.float32).base is None and not workspace.blocks
+
+
+def test_two_threads_never_get_one_block():
+    """Each fills what it was given, lets the other run, and finds it as it was."""
+    workspace, wrong, finished, before = Workspace(), [], [], sys.getswitchinterval()
+
+    def work(number):
+        for round_ in range(300):
+            array = workspace.empty((40_000 + round_ % 7 * 500,), np.float32)
+            array[:] = number
+            if not (array == number).all():
+                wrong.append(number)
+        finished.append(number)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong and len(finished) == 4
