@@ -3,6 +3,7 @@
 get_backend()                            the default: MINIHIRE_BACKEND, or numba
 get_backend("reference", dtype="float64")
 get_backend("numba", threads=2)
+get_backend("torch", "cuda", precision="bf16")
 """
 
 import importlib
@@ -15,6 +16,7 @@ from backends.interface import Backend
 BACKENDS = {
     "numba": ("backends.numba_cpu", "NumbaBackend", "pip install numba"),
     "reference": ("backends.reference", "ReferenceBackend", "pip install numpy"),
+    "torch": ("backends.torch_any", "TorchBackend", "pip install torch"),
 }
 DEFAULT = "numba"
 
@@ -23,18 +25,36 @@ class BackendError(ValueError):
     """A backend that is unknown, cannot be imported, or does not have what was asked for."""
 
 
+def launched() -> tuple[int, int]:
+    """(rank, ranks): which of the processes that torchrun started this one is, and how many they are; else (0, 1)."""
+    rank, ranks = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    return (int(rank), int(ranks)) if rank.isdecimal() and ranks.isdecimal() else (0, 1)
+
+
 def get_backend(
-    name: str | None = None, device: str = "cpu", *, dtype: str = "float32", threads: int | None = None
+    name: str | None = None,
+    device: str = "cpu",
+    *,
+    dtype: str = "float32",
+    threads: int | None = None,
+    precision: str = "float32",
 ) -> Backend:
     """A backend by name (default: the environment's MINIHIRE_BACKEND, else "numba").
 
-    threads: how many CPU threads it uses (default: all cores). Raises BackendError, one sentence saying what to do.
+    threads: how many CPU threads it uses (default: all cores). device and precision ("float32", "tf32", "bf16") are the
+    torch backend's. Raises BackendError, one sentence saying what to do.
     """
     name = name or os.environ.get("MINIHIRE_BACKEND") or DEFAULT
     if name not in BACKENDS:
         raise BackendError(f"there is no backend {name!r}: choose {' or '.join(BACKENDS)}")
-    if device != "cpu":
-        raise BackendError(f"the {name} backend runs on the CPU only, not on {device!r}: leave out --device")
+    if name != "torch" and device != "cpu":
+        raise BackendError(f"the {name} backend runs on the CPU only, not on {device!r}: give --backend torch with it")
+    if name != "torch" and precision != "float32":
+        raise BackendError(f"the {name} backend knows no precision {precision!r}: give --backend torch with it")
+    if name != "torch" and launched()[1] > 1:
+        raise BackendError(
+            f"the {name} backend works in one process, not in torchrun's {launched()[1]}: give --backend torch"
+        )
     if dtype not in ("float32", "float64"):
         raise BackendError(f"no dtype {dtype!r}: choose float32 or float64")
     if threads is not None and not 1 <= threads <= 1024:
@@ -43,8 +63,10 @@ def get_backend(
         os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
     module, cls, remedy = BACKENDS[name]
     try:
-        return getattr(importlib.import_module(module), cls)(dtype=dtype, threads=threads)
+        backend = getattr(importlib.import_module(module), cls)
     except ImportError as error:
         raise BackendError(
             f"the {name} backend needs {error.name or error}, which is not installed: {remedy}"
         ) from error
+    own = {"device": device, "precision": precision} if name == "torch" else {}
+    return backend(dtype=dtype, threads=threads, **own)

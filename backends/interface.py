@@ -40,15 +40,33 @@ class NeuronState(NamedTuple):
 
 
 class Backend(ABC):
-    """Every kernel of minihire. `name`, `device`, `dtype` ("float32" or "float64") and `threads` describe it."""
+    """Every kernel of minihire. `name`, `device`, `dtype` ("float32" or "float64") and `threads` describe it.
+
+    rank, ranks: this process is number `rank` of `ranks` that work together, each on its own share of a batch.
+    """
 
     name: str
     device: str
     dtype: str
     threads: int
+    rank: int = 0
+    ranks: int = 1
 
     def announce(self, say) -> None:  # noqa: B027 - a choice, not a duty
         """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: there is none."""
+
+    def device_memory(self) -> int | None:
+        """The most bytes that were in use on the device so far; None where the device is the CPU."""
+        return None
+
+    def sum_over_ranks(self, arrays: list) -> list:
+        """Each array's sum over all ranks, the same bits on every rank, which all wait for each other here.
+
+        Floating point backend arrays, weight gradients (handles included) and NumPy arrays of numbers, which come back
+        as NumPy's with the precision of `dtype`; every rank gives the same shapes. Default: one rank's, unchanged.
+        Raises BackendError where another rank has ended.
+        """
+        return arrays
 
     # ---------------------------------------------------------------- arrays
 

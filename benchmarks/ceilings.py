@@ -19,7 +19,7 @@ import numpy as np
 import threadpoolctl
 
 from backends import get_backend
-from backends.numba_cpu.arrays import CurrentGradient, OuterProduct, SpikeTrain
+from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
 from benchmarks.prepare import force_density
 from minihire.layers import Draws
 from minihire.models import build

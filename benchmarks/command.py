@@ -44,6 +44,9 @@ def parser(name: str, text: str) -> Parser:
     p.add_argument("--warm-up", type=int, default=2, metavar="N", help="rounds before them (default: 2)")
     p.add_argument("--threads", type=int, nargs="+", metavar="N", help="(default: 2 1, or what the machine has)")
     p.add_argument("--peers", default=",".join(PEERS), metavar="NAMES", help=f"(default: {','.join(PEERS)})")
+    p.add_argument(
+        "--backend", default="numba", metavar="NAME", help=f"minihire's: {', '.join(MINIHIRE)} (default: numba)"
+    )
     p.add_argument("--json", type=Path, metavar="PATH", help="write all figures to this file")
     return p
 
@@ -80,7 +83,7 @@ def measure(
     counts = options.threads or sorted({min(n, machine.cores()) for n in (1, 2)}, reverse=True)
     here = machine.describe()
     print("\n".join(machine.sentences(here)))
-    chosen = entrants or [("minihire", MINIHIRE, task), *_peers(options, task)]
+    chosen = entrants or [("minihire", own(options), task), *_peers(options, task)]
     with tempfile.TemporaryDirectory(prefix="minihire-benchmark-") as folder:
         problem, small, about = _prepared(request, Path(folder))
         settings = {"task": task, "rounds": options.rounds, "warm_up": options.warm_up, **about}
@@ -107,6 +110,16 @@ def _prepared(request, folder):
         return preparation.call("make")
     finally:
         preparation.close()
+
+
+def own(options):
+    """minihire's own side, on the chosen backend."""
+    if options.backend not in MINIHIRE:
+        raise MinihireError(f"--backend is {' or '.join(MINIHIRE)}, not {options.backend!r}")
+    side = MINIHIRE[options.backend]
+    if missing(side):
+        raise MinihireError(f"the {options.backend} backend needs {', '.join(missing(side))}, which is not installed")
+    return side
 
 
 def _peers(options, task):

@@ -12,11 +12,13 @@ NOISE = CraftedNoise(step=0.013, bound=0.013)
 
 
 class Minihire:
-    """One network on the Numba backend. task: "train" or "traditional", "hire" (N = 2), "attack", "forward"."""
+    """One network on one backend. task: "train" or "traditional", "hire" (N = 2), "attack", "forward"."""
 
-    def __init__(self, problem, task: str, threads: int, backend: str = "numba"):
+    backend = "numba"
+
+    def __init__(self, problem, task: str, threads: int, backend: str | None = None):
         self.problem, self.task = problem, task
-        self.k = k = get_backend(backend, dtype=problem.dtype, threads=threads)
+        self.k = k = get_backend(backend or self.backend, dtype=problem.dtype, threads=threads)
         names = problem.model.parameters(problem.spiking)
         parameters = {name: k.asarray(problem.parameter(name)) for name in names}
         self.network = Network(
@@ -104,3 +106,9 @@ class Minihire:
         finally:
             del self.k.cross_entropy
         return at_loss[0] - before
+
+
+class MinihireOnTorch(Minihire):
+    """The same on the Torch backend."""
+
+    backend = "torch"

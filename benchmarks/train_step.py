@@ -8,8 +8,7 @@ python -m benchmarks.train_step --hire                             a HIRE batch 
 
 import sys
 
-from benchmarks.command import measure, parser, run
-from benchmarks.peers import MINIHIRE
+from benchmarks.command import measure, own, parser, run
 from benchmarks.report import MEBIBYTE
 from minihire.errors import MinihireError
 
@@ -37,7 +36,7 @@ def main(arguments=None) -> None:
 
 def hire(options) -> dict:
     """The HIRE batch's time and activation memory over the traditional batch's."""
-    sides = [(task, MINIHIRE._replace(title=title), task) for task, title in TASKS.items()]
+    sides = [(task, own(options)._replace(title=title), task) for task, title in TASKS.items()]
     return measure(options, "train", entrants=sides, figures=compare)
 
 

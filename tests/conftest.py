@@ -1,5 +1,6 @@
 """What every test shares: the backends that can be built here, the exact one, and the numerical derivative."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -21,22 +22,28 @@ settings.register_profile(
 settings.load_profile("minihire")
 
 
-def _names():
+def _places():
+    """(backend, device): the reference first, CUDA where there is a GPU."""
     from backends import BACKENDS
 
-    return sorted(BACKENDS, reverse=True)  # reference first
+    places = [("reference", "cpu"), *((name, "cpu") for name in sorted(BACKENDS) if name != "reference")]
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        places += [("torch", "cuda")] * torch.cuda.is_available()
+    return places
 
 
 @pytest.fixture(
-    scope="session", params=[(name, dtype) for name in _names() for dtype in ("float64", "float32")], ids="-".join
+    scope="session", params=[(*place, dtype) for place in _places() for dtype in ("float64", "float32")], ids="-".join
 )
 def backend(request):
     """Every registered backend in both precisions; skipped where what it needs is not installed."""
     from backends import BackendError, get_backend
 
-    name, dtype = request.param
+    name, device, dtype = request.param
     try:
-        return get_backend(name, dtype=dtype)
+        return get_backend(name, device, dtype=dtype)
     except BackendError as error:
         if "not installed" not in str(error):
             raise

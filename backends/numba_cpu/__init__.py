@@ -10,9 +10,7 @@ import numpy as np
 import threadpoolctl
 
 from backends import BackendError
-from backends.interface import NeuronState
-from backends.lif import Saved
-from backends.numba_cpu.arrays import (
+from backends.arrays import (
     CurrentGradient,
     DropoutMask,
     OuterProduct,
@@ -20,6 +18,8 @@ from backends.numba_cpu.arrays import (
     SavedNeurons,
     SpikeTrain,
 )
+from backends.interface import NeuronState
+from backends.lif import Saved
 from backends.numba_cpu.kernel_cache import CompileNotice, kernel_cache
 from backends.numba_cpu.workspace import Workspace
 from backends.reference import ReferenceBackend

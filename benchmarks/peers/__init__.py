@@ -24,7 +24,10 @@ PEERS = {
     "snntorch": Peer("benchmarks.peers.snn_torch", "TimeLoop", "snnTorch", ("torch", "snntorch")),
     "ann": Peer("benchmarks.peers.ann", "ANN", "ANN in PyTorch", spiking=False),
 }
-MINIHIRE = Peer("benchmarks.own", "Minihire", "minihire", ("numba",))
+MINIHIRE = {
+    "numba": Peer("benchmarks.own", "Minihire", "minihire", ("numba",)),
+    "torch": Peer("benchmarks.own", "MinihireOnTorch", "minihire on torch", ("torch",)),
+}
 
 
 def missing(peer: Peer) -> list[str]:

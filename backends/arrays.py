@@ -1,21 +1,18 @@
-"""Arrays of the Numba backend that are not NumPy arrays: nothing above the kernels can tell.
+"""Arrays of the Numba and Torch backends that are more than one array: nothing above the kernels can tell.
 
 Spikes are small whole numbers times one factor that all share, so a byte each is enough. Large gradients that would be
 written once to be read once stay what they are made of.
 """
 
-import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from backends.interface import NeuronState
+from backends.interface import Array, NeuronState
 
 
 class SpikeTrain(NamedTuple):
     """count · scale: spikes (counts 0 and 1; scale 1, or dropout's 1/(1 − rate)), or sums of four of them after pooling."""
 
-    counts: np.ndarray  # uint8, C-contiguous, at most 128
+    counts: Array  # uint8, C-contiguous, at most 128
     scale: float
     binary: bool  # all counts are 0 or 1
 
@@ -23,15 +20,11 @@ class SpikeTrain(NamedTuple):
     def shape(self):
         return self.counts.shape
 
-    @property
-    def size(self):
-        return self.counts.size
-
 
 class DropoutMask(NamedTuple):
     """keep · scale: 1 for the neurons that take part, and the factor 1/(1 − rate) of their spikes."""
 
-    keep: np.ndarray  # uint8
+    keep: Array  # uint8
     scale: float
 
     @property
@@ -45,31 +38,23 @@ class PooledGradient(NamedTuple):
     grad: Any  # [T, B, H/2, W/2, C], of any kind
     shape: tuple[int, ...]  # [T, B, H, W, C]
 
-    @property
-    def size(self):
-        return math.prod(self.shape)
-
 
 class CurrentGradient(NamedTuple):
-    """The gradient of a current that neurons with this leak integrated: see leaky.py."""
+    """The gradient of a current that neurons with this leak integrated: see numba_cpu/leaky.py."""
 
-    grad: np.ndarray  # [T, B, …]
-    leak: np.float32
+    grad: Array  # [T, B, …]
+    leak: Any
 
     @property
     def shape(self):
         return self.grad.shape
 
-    @property
-    def size(self):
-        return self.grad.size
-
 
 class OuterProduct(NamedTuple):
     """A weight gradient xᵀ·grad that was not yet computed: the optimiser does, block by block, while it updates."""
 
-    x: "np.ndarray | SpikeTrain"  # [T, B, F_in]
-    grad: "np.ndarray | CurrentGradient"  # [T, B, F_out]
+    x: "Array | SpikeTrain"  # [T, B, F_in]
+    grad: "Array | CurrentGradient"  # [T, B, F_out]
 
     @property
     def shape(self):
@@ -79,12 +64,12 @@ class OuterProduct(NamedTuple):
 class SavedNeurons(NamedTuple):
     """What the backward pass of LIF neurons needs of the forward pass."""
 
-    current: np.ndarray | None  # [1, B, …] where it was the same at every step, else
-    membrane: np.ndarray | None  # m [T, B, …], before the reset
+    current: Array | None  # [1, B, …] where it was the same at every step, else
+    membrane: Array | None  # m [T, B, …], before the reset
     start: NeuronState | None
     leak: Any
     threshold: Any
     reset: str
-    keep: np.ndarray  # uint8 [M] of the dropout mask, or empty
+    keep: Array  # uint8 [M] of the dropout mask, or empty
     scale: Any
     shape: tuple[int, ...]  # [T, B, …]

@@ -1,0 +1,42 @@
+"""The counter-based draws of backends/randomness.py on torch tensors, equal to the bit.
+
+torch has no unsigned 64-bit product. The product of two 32-bit numbers in an int64 wraps round, but its bits are right:
+the low half is read by a mask, the high half by a shift and a mask.
+"""
+
+import torch
+
+from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
+
+LOW = 0xFFFFFFFF
+BLOCK = 1 << 15  # counters at a time: their words stay in the cache of a CPU
+
+
+def _philox(counter, words, key):
+    c0, (c1, c2, c3), (k0, k1) = counter, words, key
+    for _ in range(ROUNDS):
+        p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (p1 >> 32 & LOW) ^ c1 ^ k0, p1 & LOW, (p0 >> 32 & LOW) ^ c3 ^ k1, p0 & LOW
+        k0, k1 = (k0 + WEYL[0]) & LOW, (k1 + WEYL[1]) & LOW
+    return torch.stack((c0, c1, c2, c3), dim=1).reshape(-1)
+
+
+def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
+    """Numbers first … first + count − 1 of a draw: 32 bits each, in int64 [count]."""
+    words = [n & LOW for n in (draw.step, int(draw.stream), draw.layer)]
+    key = (draw.seed & LOW, draw.seed >> 32 & LOW)
+    a, b = first // 4, (first + count + 3) // 4
+    if torch.device(device).type == "cuda":
+        from backends.torch_any import triton_philox
+
+        return triton_philox.random_bits(a, b, words, key, device)[first % 4 : first % 4 + count]
+    parts = [
+        _philox(torch.arange(start, min(start + BLOCK, b), device=device), words, key) for start in range(a, b, BLOCK)
+    ]
+    bits = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device=device)
+    return bits[first % 4 : first % 4 + count]
+
+
+def uniform(draw, count: int, first: int, device) -> torch.Tensor:
+    """Uniform numbers in [0, 1): float32 [count]."""
+    return (random_bits(draw, count, first, device) >> 8).to(torch.float32).mul_(float(UNIT))

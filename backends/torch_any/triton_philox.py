@@ -1,0 +1,43 @@
+"""Philox4x32-10 on CUDA in one kernel; see backends/randomness.py."""
+
+import torch
+import triton
+import triton.language as tl
+
+from backends.randomness import MULTIPLIERS, ROUNDS, WEYL
+
+BLOCK = 256
+
+
+@triton.jit
+def _random_bits(
+    out, first, count, step, stream, layer, k0, k1,
+    M0: tl.constexpr, M1: tl.constexpr, W0: tl.constexpr, W1: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = number < count
+    c0 = (number + first).to(tl.uint32)
+    zero = tl.zeros_like(c0)
+    c1, c2, c3 = zero + tl.cast(step, tl.uint32), zero + tl.cast(stream, tl.uint32), zero + tl.cast(layer, tl.uint32)
+    a, b = zero + tl.cast(k0, tl.uint32), zero + tl.cast(k1, tl.uint32)
+    m0, m1 = tl.full(c0.shape, M0, tl.uint32), tl.full(c0.shape, M1, tl.uint32)
+    w0, w1 = tl.full(c0.shape, W0, tl.uint32), tl.full(c0.shape, W1, tl.uint32)
+    for _ in tl.static_range(ROUNDS):
+        high0, low0 = tl.umulhi(c0, m0), c0 * m0
+        high1, low1 = tl.umulhi(c2, m1), c2 * m1
+        c0, c1, c2, c3 = high1 ^ c1 ^ a, low1, high0 ^ c3 ^ b, low0
+        a, b = a + w0, b + w1
+    tl.store(out + number * 4, c0.to(tl.int64), inside)
+    tl.store(out + number * 4 + 1, c1.to(tl.int64), inside)
+    tl.store(out + number * 4 + 2, c2.to(tl.int64), inside)
+    tl.store(out + number * 4 + 3, c3.to(tl.int64), inside)
+
+
+def random_bits(first: int, last: int, words, key, device) -> torch.Tensor:
+    """The four numbers of each counter first … last − 1: 32 bits each, in int64 [4·(last − first)]."""
+    count = last - first
+    out = torch.empty(4 * count, dtype=torch.int64, device=device)
+    if count:
+        constants = dict(M0=MULTIPLIERS[0], M1=MULTIPLIERS[1], W0=WEYL[0], W1=WEYL[1], ROUNDS=ROUNDS, BLOCK=BLOCK)
+        _random_bits[(triton.cdiv(count, BLOCK),)](out, first, count, *words, *key, **constants)
+    return out

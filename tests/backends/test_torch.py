@@ -1,0 +1,231 @@
+"""What is the Torch backend's own: parity over whole trainings, precision, bytes for spikes, devices, its GPU kernels."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends import BackendError, get_backend
+from backends.arrays import OuterProduct, SpikeTrain
+from minihire.data.dataset import Dataset
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.training import CraftedNoise, Recipe
+from minihire.training.loop import Training
+
+torch = pytest.importorskip("torch")
+ROOT = Path(__file__).parent.parent.parent
+MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
+
+
+def images(count, size=16):
+    rng = np.random.default_rng(0)
+    classes = tuple(str(i) for i in range(10))
+    pixels = rng.integers(0, 256, (count, size, size, 3), np.uint8)
+    return Dataset("random", pixels, rng.integers(0, 10, count), classes, MODEL.mean, MODEL.std)
+
+
+def training(k, weights, **settings):
+    """A training whose network starts from these weights (NumPy arrays by name)."""
+    network = Network(MODEL, k, {n: k.asarray(np.array(a)) for n, a in weights.items()}, spiking=True, steps=4)
+    recipe = Recipe(epochs=10, batch_size=8, optimiser="adam", learning_rate=1e-3, **settings)
+    return Training(network, recipe, images(40), seed=3)
+
+
+def random_weights(k, scale=1.0):
+    found = {n: k.to_numpy(a) * scale for n, a in initialise(MODEL, k, 1, spiking=True).items()}
+    return found | {n: np.full(1, 0.25 if n.endswith("threshold") else 0.5) for n in found if not n.endswith("weight")}
+
+
+@pytest.mark.parametrize("name", ["torch", "numba"])
+def test_fifty_steps_in_float64_have_the_reference_s_losses(name):
+    """HIRE's noise, dropout, crops and flips included: 25 batches of two periods."""
+    reference = get_backend("reference", dtype="float64")
+    weights, losses = random_weights(reference), []
+    for k in (reference, get_backend(name, dtype="float64")):
+        run = training(k, weights, noise=CraftedNoise(step=0.02, bound=0.02), periods=2)
+        found = []
+        for step in range(25):
+            run.epoch, run.batch = divmod(step, 5)
+            before = run.sums["loss"]
+            run._train_batch()
+            found.append(run.sums["loss"] - before)
+        losses.append(found)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-8)
+    assert len(set(np.round(losses[0], 6))) > 20, "the losses should change"
+
+
+def test_a_step_on_dyadic_numbers_equals_numba_s():
+    """Weights, pixels, thresholds and leaks that float32 does not round before a spike is decided."""
+    rng, found = np.random.default_rng(0), []
+    reference = get_backend("reference")
+    weights = {
+        n: np.round(rng.normal(size=a.shape) * 4) / 16 if n.endswith("weight") else np.array([0.5])
+        for n, a in initialise(MODEL, reference, 0, spiking=True).items()
+    }
+    pixels, labels = rng.integers(0, 17, (8, 16, 16, 3)) / 16, rng.integers(0, 10, 8)
+    for name in ("numba", "torch"):
+        k = get_backend(name)
+        network = Network(MODEL, k, {n: k.asarray(a) for n, a in weights.items()}, spiking=True, steps=4)
+        result = network.gradients(k.asarray(pixels), k.asarray(labels), image=True, training=False)
+        arrays = {"logits": result.logits, "image": result.image, **result.weights}
+        found.append({n: np.asarray(k.to_numpy(a), np.float64) for n, a in arrays.items()})
+    assert found[0].keys() == found[1].keys()
+    for name, expected in found[0].items():
+        error = np.linalg.norm(found[1][name] - expected)
+        assert error <= 1e-5 * np.linalg.norm(expected), name
+    assert np.linalg.norm(found[0]["conv1.weight"]) > 0
+
+
+def test_spikes_are_bytes_and_linear_gradients_are_not_written_out():
+    k = get_backend("torch")
+    x = k.asarray(np.random.default_rng(0).normal(size=(3, 2, 8)))
+    spikes, *_ = k.lif_forward(x, None, k.asarray([1.0]), k.asarray([0.5]), 3)
+    assert isinstance(spikes, SpikeTrain) and spikes.counts.dtype == torch.uint8
+    assert isinstance(k.linear_weight_gradient(x, spikes), OuterProduct)
+
+
+def test_nothing_is_recorded_for_torch_s_own_gradients():
+    k = get_backend("torch")
+    run = training(k, random_weights(k))
+    run._train_batch()
+    assert not any(array.requires_grad for array in run.network.parameters.values())
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1024])
+@pytest.mark.parametrize("rule", ["sgd", "adam", "amsgrad"])
+def test_optimisers_by_rows_equal_those_of_the_whole_gradient(monkeypatch, rows, rule):
+    import backends.torch_any as module
+
+    k, rng = get_backend("torch", dtype="float64"), np.random.default_rng(0)
+    monkeypatch.setattr(module, "ROWS", rows)
+    x, g = (k.asarray(rng.normal(size=(2, 3, n))) for n in (20, 6))
+    start, results = rng.normal(size=(20, 6)), []
+    for grad in (k.linear_weight_gradient(g, x), k.asarray(k.to_numpy(k.linear_weight_gradient(g, x)))):
+        weight, *slots = k.asarray(start), *(k.zeros((20, 6)) for _ in range(3))
+        for step in (1, 2):
+            if rule == "sgd":
+                k.sgd_step(weight, grad, slots[0], 0.1, 0.9, 0.01, -1.0, 1.0)
+            else:
+                most = slots[2] if rule == "amsgrad" else None
+                k.adam_step(weight, grad, *slots[:2], most, 0.1, (0.9, 0.999), 1e-8, step, -1.0, 1.0)
+        results.append(k.to_numpy(weight))
+    np.testing.assert_allclose(*results, rtol=0, atol=1e-12)
+    assert np.abs(results[0]).max() <= 1.0 and not np.allclose(results[0], start)
+
+
+def test_bf16_keeps_weights_membranes_and_losses_in_float32_and_stays_near():
+    exact, rough = get_backend("torch"), get_backend("torch", precision="bf16")
+    weights, found = random_weights(exact), []
+    for k in (exact, rough):
+        run = training(k, weights, augment=False)
+        pixels, labels = run.batches.load(0, 0)
+        result = run.network.gradients(pixels, labels, training=False)
+        run.optimiser.step(result.weights, 1e-3)
+        assert {a.dtype for a in run.network.parameters.values()} == {torch.float32}
+        assert result.losses.dtype == torch.float32
+        found.append(result.losses.double().numpy())
+    assert 0 < np.abs(found[1] - found[0]).mean() < 0.3 * found[0].mean()
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("tpu",), "cpu or cuda, not on 'tpu'"),
+        (("nonsense",), "cpu or cuda, not on 'nonsense'"),
+        (("cpu", "fp8"), "no precision 'fp8'"),
+        (("cpu", "bf16", "float64"), "precision bf16 is for float32"),
+    ],
+)
+def test_devices_and_precisions_that_there_are_not(arguments, says):
+    device, precision, dtype = (*arguments, "float32", "float32")[:3] if len(arguments) < 3 else arguments
+    with pytest.raises(BackendError, match=says):
+        get_backend("torch", device, precision=precision, dtype=dtype)
+
+
+def test_cuda_without_a_gpu_and_a_gpu_that_there_is_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendError, match="no CUDA device was found"):
+        get_backend("torch", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(BackendError, match="no cuda:7: this machine has 1 CUDA device$"):
+        get_backend("torch", "cuda:7")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("not enough memory: x")])
+def test_too_little_memory_is_one_sentence(monkeypatch, error):
+    k = get_backend("torch")
+
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", full)
+    with pytest.raises(BackendError, match="cpu has too little memory: use a smaller batch"):
+        k.conv2d(k.zeros((1, 1, 4, 4, 2)), k.zeros((3, 3, 2, 2)), 1, 1)
+
+
+def test_other_failures_of_torch_stay_what_they_are():
+    k = get_backend("torch")
+    with pytest.raises(RuntimeError) as error:
+        k.linear(k.zeros((1, 1, 3)), k.zeros((4, 2)))
+    assert not isinstance(error.value, BackendError)
+
+
+# ---------------------------------------------------------------- kernels for CUDA, in Triton's interpreter
+
+
+INTERPRETED = """
+import itertools, sys, torch
+from backends.randomness import Draw, random_bits
+from backends.surrogates import arctan, exponential, rectangle, straight_through, triangle
+from backends.torch_any import lif, triton_lif, triton_philox
+
+size, steps = int(sys.argv[1]), 4
+source = torch.Generator().manual_seed(0)
+normal = lambda *shape: torch.randn(*shape, generator=source)
+leak, threshold = torch.tensor([0.9]), torch.tensor([0.5])
+
+def both(static, delayed, state, reset_grad, mask, surrogate):
+    inputs = normal(1 if static else steps, size)
+    start, fired = (normal(size), (normal(size) > 0).float() if delayed else None) if state else (None, None)
+    keep = (normal(size) > 0).view(torch.uint8) if mask else None
+    grad, end = normal(steps, size), normal(size) if state else None
+    end_spikes = normal(size) if state and delayed and reset_grad else None
+    for scans in (lif, triton_lif):
+        membrane = None if static else torch.empty(steps, size)
+        counts, last, last_spikes = torch.empty(steps, size, dtype=torch.uint8), torch.empty(size), torch.zeros(size)
+        scans.forward(inputs, start, fired, leak, threshold, delayed, keep, membrane, counts, last, last_spikes)
+        back = torch.empty(len(inputs), size), torch.empty(size), torch.zeros(size)
+        sums = scans.backward(
+            inputs if static else None, membrane, start, fired, leak, threshold, delayed, keep, 1.25, grad,
+            end, end_spikes, surrogate, reset_grad, *back,
+        )
+        yield [counts.double(), last, last_spikes, *back, sums]
+
+cases = [(*flags, triangle()) for flags in itertools.product((False, True), repeat=5)]
+cases += [(False, False, False, False, False, s()) for s in (exponential, rectangle, arctan, straight_through)]
+for case in cases:
+    for number, (plain, fused) in enumerate(zip(*both(*case))):
+        error = (plain.double() - fused.double()).abs().max()
+        assert error <= 1e-5 * max(1.0, plain.double().abs().max()), (case, number, error)
+for draw in (Draw(0, 5, 3, 2), Draw(2**63 + 12345, 7, 2**31 + 5, 4)):
+    low = 0xFFFFFFFF
+    words, key = [draw.step & low, int(draw.stream), draw.layer], (draw.seed & low, draw.seed >> 32)
+    got = triton_philox.random_bits(3, 603, words, key, "cpu")
+    assert (got.numpy() == random_bits(draw, 2400, 12)).all()
+print("equal")
+"""
+
+
+@pytest.mark.parametrize("size", [1, 2500])
+def test_fused_kernels_equal_the_plain_ones_in_triton_s_interpreter(size):
+    """Sizes within one block and of several; both resets, states, masks, static currents, every surrogate; draws too."""
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", INTERPRETED, str(size)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "equal", done.stderr
