@@ -1,4 +1,4 @@
-"""The command line: minihire run | train | convert | attack | analyze | info."""
+"""The command line: minihire run | train | convert | attack | analyze | import | export | info."""
 
 import argparse
 import os
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import backends
 from minihire import __version__, commands
+from minihire.data.cifar import CLASSES
 from minihire.errors import MinihireError
 from minihire.experiments import METHODS
-from minihire.flags import Parser, add_execution, add_settings
-from minihire.interrupt import Interrupted
+from minihire.flags import Parser, add_execution, add_settings, add_time_limit
+from minihire.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.progress import Progress
 
 EXAMPLES = """examples:
@@ -18,20 +19,27 @@ EXAMPLES = """examples:
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
   minihire run --resume                          go on with the latest mini run
   minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
-  minihire info vgg5 --width 0.25"""
+  minihire info vgg5 --width 0.25
+  minihire run --out DIR --max-minutes 50; while [ $? = 3 ]; do minihire run --resume --out DIR --max-minutes 50; done
+
+exit codes: 0 done, 2 wrong input or too little memory, 3 stopped by --max-minutes and not finished, 130 stopped by Ctrl-C"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for wrong input, 130 where it was stopped."""
+    """Run a command; returns the exit code: 0, 2 for wrong input, 3 where its time was over, 130 where it was stopped."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
         Progress.quiet = getattr(options, "quiet", False)
-        options.command(options)
+        with stop_after(getattr(options, "max_minutes", None)):
+            options.command(options)
         sys.stdout.flush()
         return 0
+    except OutOfTime as stopped:
+        print(f"minihire: {stopped}", file=sys.stderr)
+        return 3
     except Interrupted as stopped:
         print(f"minihire: {stopped}", file=sys.stderr)
         return 130
@@ -74,6 +82,7 @@ def _parser():
     run.add_argument(
         "--resume", action="store_true", help="go on with the run in --out, or with the latest one of this preset"
     )
+    add_time_limit(run)
     _finish(run)
 
     train = command("train", commands.train, "train one network: an ANN, or an SNN from a converted one")
@@ -83,6 +92,7 @@ def _parser():
     )
     train.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write, .npz")
     train.add_argument("--resume", action="store_true", help="go on from --out where it exists")
+    add_time_limit(train)
     _finish(train)
 
     convert = command("convert", commands.convert, "convert a trained ANN into an SNN by threshold balancing")
@@ -100,6 +110,23 @@ def _parser():
     analyze.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     analyze.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     _finish(analyze)
+
+    take = command("import", commands.import_published, "turn a checkpoint of the paper's authors (VGG, .pt) into ours")
+    take.add_argument("file", type=Path, metavar="FILE", help="what torch.save wrote: a state dict, or one with it")
+    take.add_argument("--out", type=Path, metavar="FILE", help="checkpoint to write (default: .npz beside the file)")
+    take.add_argument(
+        "--data",
+        choices=tuple(CLASSES),
+        metavar="{" + ",".join(CLASSES) + "}",
+        help="the data set it was trained on (default: by the number of classes)",
+    )
+    take.add_argument(
+        "--steps", type=int, metavar="N", help="time steps T, where the file has none (default: the model's)"
+    )
+
+    give = command("export", commands.export_published, "write a checkpoint (VGG) in the format of the paper's authors")
+    give.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    give.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: .pt beside the checkpoint)")
 
     info = command("info", commands.info, "layer table of a model: shapes, weights, operations")
     info.add_argument("model_name", metavar="MODEL", help="a model's name, or a checkpoint")

@@ -16,6 +16,7 @@ from minihire.evaluation import BATCH, accuracy
 from minihire.experiments import METHODS, Config, preset
 from minihire.files import write_atomically
 from minihire.flags import given_settings
+from minihire.interop import published
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.pipeline import Run, build_model, load_data
@@ -204,6 +205,36 @@ def analyze(options) -> None:
     )
 
 
+def import_published(options) -> None:
+    """A checkpoint of the paper's authors → a checkpoint of ours."""
+    saved = published.read(options.file, data=options.data, steps=options.steps)
+    out = _beside(options.file, options.out, ".npz")
+    checkpoint.save(out, saved.network(backends.get_backend("reference")), extra={"about": saved.meta["about"]})
+    print(f"{out}: {_in_words(saved.meta)}")
+
+
+def export_published(options) -> None:
+    """A checkpoint of ours → one that the authors' code reads."""
+    saved = checkpoint.load(options.checkpoint)
+    out = _beside(options.checkpoint, options.out, ".pt")
+    published.write(out, saved)
+    print(f"{out}: {_in_words(saved.meta)}")
+
+
+def _beside(source, out, suffix):
+    """The file to write, by default the source's name with another suffix; never one that exists."""
+    out = out or source.with_suffix(suffix)
+    if os.path.exists(out):
+        raise MinihireError(f"{out} exists: choose another --out")
+    return out
+
+
+def _in_words(meta):
+    model, network = meta["model"], meta["network"]
+    kind = f"an SNN of {network['steps']} time steps" if network["spiking"] else "an ANN"
+    return f"{kind}, {model['name']} with width {model['width']:g}, for {model['classes']} classes"
+
+
 def info(options) -> None:
     """A model's layer table."""
     if options.model_name not in MODELS and os.path.isfile(options.model_name):
@@ -251,7 +282,9 @@ def _config(options, saved: dict | None) -> Config:
 
 
 def _backend(options):
-    backend = backends.get_backend(options.backend, options.device, threads=options.threads)
+    backend = backends.get_backend(
+        options.backend, options.device, threads=options.threads, precision=options.precision
+    )
     backend.announce(say)
     return backend
 

@@ -1,6 +1,7 @@
 """Command-line flags made from the settings: one flag for each field of `Config`."""
 
 import argparse
+import math
 import types
 import typing
 from dataclasses import fields
@@ -27,6 +28,14 @@ def number(text: str) -> float:
         return float(Fraction(text)) if "/" in text else float(text)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number (0.03 and 8/255 are)") from error
+
+
+def minutes(text: str) -> float:
+    """A number of minutes above 0."""
+    value = number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, not {text}")
+    return value
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -69,10 +78,29 @@ def given_settings(arguments: argparse.Namespace) -> dict:
     return {f.name: getattr(arguments, f.name) for f in CONFIG_FIELDS if hasattr(arguments, f.name)}
 
 
+def add_time_limit(parser: argparse.ArgumentParser) -> None:
+    """--max-minutes, for a command that has --resume."""
+    parser.add_argument(
+        "--max-minutes",
+        type=minutes,
+        metavar="M",
+        help="after M minutes finish the batch, save, and exit with 3: not finished, run again with --resume "
+        "(a conversion, or an attack on one network, starts again: give it more time than that takes)",
+    )
+
+
 def add_execution(parser: argparse.ArgumentParser) -> None:
-    """--backend, --device, --threads, --quiet."""
+    """--backend, --device, --precision, --threads, --quiet."""
     section = parser.add_argument_group("execution")
-    section.add_argument("--backend", metavar="NAME", help="numba (default) or reference; also MINIHIRE_BACKEND")
-    section.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu")
+    section.add_argument("--backend", metavar="NAME", help="numba (default), torch or reference; also MINIHIRE_BACKEND")
+    section.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help="cpu (default) or, with torch, cuda or cuda:N"
+    )
+    section.add_argument(
+        "--precision",
+        default="float32",
+        metavar="P",
+        help="of products on CUDA: float32 (default), tf32 or bf16; membranes, losses and weights stay in float32",
+    )
     section.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     section.add_argument("--quiet", action="store_true", help="no progress")

@@ -145,6 +145,26 @@ class Network:
         found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         return Gradients(losses, logits, found, (pixels if noise is None else kappa).grad, last_state)
 
+    def pullback(self, images, *, draws: Draws = Draws(), surrogate: Surrogate | None = None):
+        """Logits of `forward`, and the function that turns any ∂L/∂logits [B, classes] into ∂L/∂images [B, H, W, C], once.
+
+        For losses other than cross-entropy; without dropout, surrogate as in `gradients`. Between the two calls all time
+        steps stay in memory, whatever the time chunk. Raises MinihireError for images of another shape, or a second call.
+        """
+        neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
+        weights = {name: Variable(array) for name, array in self.parameters.items()}
+        tape, pixels = Tape(self.backend), Variable(images, needs_grad=True)
+        run = Pass(tape, weights, self.spiking, self.steps if self.spiking else 1, neuron, self.readout)
+        logits = self._logits(run, pixels, None, draws, 0)
+
+        def pull(grad_logits):
+            if not tape.entries:
+                raise MinihireError("this pullback was used already: ask the network for another")
+            tape.backward([(logits, grad_logits)])
+            return pixels.grad
+
+        return logits.value, pull
+
     def _chunks(self, steps):
         """(first step, number of steps) of each time chunk; an ANN has one step."""
         total = self.steps if steps is None else steps

@@ -179,9 +179,19 @@ class Run:
 
     @contextlib.contextmanager
     def _phase(self, name, detail=""):
+        StopSignal().check(f"before {name}; finished work was kept")
         say(f"── {name}{detail and ': '}{detail}")
-        with self.results.phase(name):
-            yield
+        try:
+            with self.results.phase(name):
+                yield
+        finally:
+            self._note_device_memory(name)
+
+    def _note_device_memory(self, name):
+        used, phase = self.backend.device_memory(), self.results["phases"][name]
+        if used is not None:
+            phase["peak_device_memory_bytes"] = max(used, phase.get("peak_device_memory_bytes", 0))
+            self.results.save()
 
     # ---------------------------------------------------------------- attacks
 

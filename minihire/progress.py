@@ -1,17 +1,30 @@
 """What long work shows: a bar on a terminal, plain lines in a pipe, nothing when quiet."""
 
 import sys
-import time
+from collections.abc import Callable
+from time import perf_counter
 
 from tqdm import tqdm
 
 
 class Progress:
-    """Counts the units of one piece of work. `note` joins the bar; `say` prints a line that stays."""
+    """Counts the units of one piece of work: a bar on a terminal; in a pipe a line, where none was told for a minute.
+
+    memory() is the device memory used at most so far, in bytes, or None where the device is the CPU.
+    """
 
     quiet = False  # set by the command line for the whole process
+    EVERY = 60  # seconds without a line in a pipe
 
-    def __init__(self, label: str, total: int, unit: str = "images", done: int = 0):
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        unit: str = "images",
+        done: int = 0,
+        memory: Callable[[], int | None] = lambda: None,
+    ):
+        self.terminal = sys.stderr.isatty()
         self.bar = tqdm(
             total=total,
             initial=done,
@@ -19,26 +32,38 @@ class Progress:
             unit=f" {unit}",
             dynamic_ncols=True,
             leave=False,
-            disable=self.quiet or not sys.stderr.isatty(),
+            disable=self.quiet or not self.terminal,
         )
-        self.count, self.total, self.start = 0, total - done, time.perf_counter()
+        self.label, self.unit, self.memory = label, unit, memory
+        self.count, self.done, self.total = 0, done, total
+        self.start = self.told = perf_counter()
 
     def add(self, count: int, note: str = "") -> None:
-        """`count` units are done."""
+        """`count` units are done; the note joins the bar, or the line."""
         self.count += count
         self.bar.update(count)
         if note:
             self.bar.set_postfix_str(note, refresh=False)
+        if not self.terminal and perf_counter() - self.told >= self.EVERY:
+            self.tell(f"{note and f'{note}, '}{self.done + self.count:,}/{self.total:,} {self.unit}")
+
+    def tell(self, text: str) -> None:
+        """Print a line that stays: the label, the text, the pace, the time left and the device memory."""
+        self.told = perf_counter()
+        used = self.memory()
+        memory = "" if used is None else f", device memory {used / 2**20:,.0f} MiB"
+        pace = f"{self.rate:,.{0 if self.rate >= 10 else 1}f} {self.unit}/s, {duration(self.left)} left"
+        say(f"{self.label:<18} {text}, {pace}{memory}")
 
     @property
     def rate(self) -> float:
         """Units per second so far."""
-        return self.count / max(time.perf_counter() - self.start, 1e-9)
+        return self.count / max(perf_counter() - self.start, 1e-9)
 
     @property
     def left(self) -> float:
         """Seconds that the rest will take at this rate."""
-        return (self.total - self.count) / max(self.rate, 1e-9)
+        return (self.total - self.done - self.count) / max(self.rate, 1e-9)
 
     def __enter__(self):
         return self

@@ -6,20 +6,22 @@ For every batch, κ as the batch before left it, then N periods of ⌊T/N⌋ ste
     κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
 """
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from backends import BackendError
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.errors import MinihireError
 from minihire.evaluation import accuracy
-from minihire.interrupt import Interrupted, StopSignal
+from minihire.interrupt import StopSignal
 from minihire.layers import Draws
 from minihire.network import Network
-from minihire.progress import Progress, duration, say
+from minihire.progress import Progress, say
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, silent_layers
 from minihire.training.noise import NoNoise
@@ -102,13 +104,13 @@ class Training:
 
     def run(self) -> list[dict]:
         """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy)."""
-        total, done = (
-            self.recipe.epochs * len(self.data),
-            self.epoch * len(self.data) + self.batch * self.recipe.batch_size,
-        )
+        images = len(self.data)
+        done = self.epoch * images + min(self.batch * self.recipe.batch_size, images)
         with (
             StopSignal() as stop,
-            Progress(self.label, total, done=done) as progress,
+            Progress(
+                self.label, self.recipe.epochs * images, done=done, memory=self.network.backend.device_memory
+            ) as progress,
             np.errstate(over="ignore", invalid="ignore"),
         ):
             while self.epoch < self.recipe.epochs:
@@ -117,21 +119,15 @@ class Training:
 
     def _epoch(self, stop, progress):
         while self.batch < len(self.batches):
-            count = self._train_batch()
+            with self._memory_advice():
+                count = self._train_batch()
             self.batch += 1
             loss, accuracy_now = self._averages()
             progress.add(
                 count, f"epoch {self.epoch + 1}/{self.recipe.epochs}, loss {loss:.3f}, accuracy {accuracy_now:.1%}"
             )
             if stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
-                self._check_finite()
-                self._save()
-                saved = (
-                    f"saved in {self.path}; --resume goes on from there"
-                    if self.path
-                    else "nothing was saved: no checkpoint path was given"
-                )
-                raise Interrupted(f"stopped {self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
+                self._stop(stop)
         loss, accuracy_now = self._averages()
         row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
         if self.heldout:
@@ -146,11 +142,37 @@ class Training:
                 say(f"warning: {self.warnings[-1]}")
         self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
-        say(
-            f"{self.label:<18} epoch {self.epoch:>3}/{self.recipe.epochs}: "
-            f"loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}, "
-            f"{progress.rate:,.0f} images/s, {duration(progress.left)} left"
+        progress.tell(
+            f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
         )
+
+    def _stop(self, stop):
+        """Save and raise Interrupted."""
+        self._check_finite()
+        self._save()
+        saved = (
+            f"saved in {self.path}; --resume goes on from there"
+            if self.path
+            else "nothing was saved: no checkpoint path was given"
+        )
+        raise stop.interruption(f"{self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
+
+    @contextlib.contextmanager
+    def _memory_advice(self):
+        """Where memory runs out, one sentence with a batch size to try; a batch that broke off is not saved."""
+        try:
+            yield
+        except (BackendError, MemoryError) as error:
+            if isinstance(error, BackendError) and "memory" not in str(error).lower():
+                raise
+            size = min(self.recipe.batch_size, len(self.data))
+            flag = "--batch-size" if self.network.spiking else "--ann-batch-size"
+            advice = f"try {flag} {size // 2}" if size > 1 else "choose a smaller --width or --hidden"
+            cause = f" ({error})" if str(error) else ""
+            kept = f"; {self.path} goes on with --resume where there is more" if self._saved else ""
+            raise MinihireError(
+                f"{self.label} ran out of memory with {size} images in a batch{cause}: {advice} with another --out{kept}"
+            ) from error
 
     def _train_batch(self) -> int:
         recipe, network, k = self.recipe, self.network, self.network.backend
@@ -203,11 +225,16 @@ class Training:
     def _fail(self):
         batch = min(self.batch, len(self.batches) - 1)  # at an epoch's end the one before
         where = describe_failure(self.network, self.batches.load(self.epoch, batch)[0], self.seed)
-        kept = f"; the last good checkpoint is {self.path}" if self.path and self.path.exists() else ""
+        kept = f"; the last good checkpoint is {self.path}" if self._saved else ""
         raise MinihireError(
             f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {batch + 1}: {where}; "
             f"lower the learning rate{kept}"
         )
+
+    @property
+    def _saved(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.path is not None and self.path.exists()
 
     def _save(self):
         if self.path is not None:
@@ -226,7 +253,7 @@ def train(
     label: str = "training",
     about: dict | None = None,
 ) -> Training:
-    """Train a network in place. With a path, a checkpoint after every epoch and on Ctrl-C; resume goes on from it."""
+    """Train a network in place. With a path, a checkpoint after every epoch and at a stop; resume goes on from it."""
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():
         restore(training, load(training.path))

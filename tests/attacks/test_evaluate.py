@@ -9,7 +9,7 @@ from backends import get_backend
 from minihire.attacks import attack_accuracy, fgsm, perturb, pgd
 from minihire.errors import MinihireError
 from minihire.evaluation import accuracy, predict
-from minihire.interrupt import Interrupted
+from minihire.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.layers import Draws
 from minihire.progress import Progress
 
@@ -63,3 +63,12 @@ def test_ctrl_c_stops_between_batches(network, data, monkeypatch):
     monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Interrupted, match="stopped during fgsm"):
         attack_accuracy([net], net, data, fgsm(), batch_size=5)
+
+
+def test_the_end_of_the_time_stops_between_batches(network, data, monkeypatch):
+    net, batches = network(get_backend("reference")), []
+    monkeypatch.setattr("minihire.interrupt.monotonic", lambda: 60.0 * len(batches))
+    monkeypatch.setattr(Progress, "add", lambda *_: batches.append(1))
+    with pytest.raises(OutOfTime, match="--max-minutes 2 are over: stopped during fgsm"), stop_after(2):
+        attack_accuracy([net], net, data, fgsm(), batch_size=5)
+    assert len(batches) == 2

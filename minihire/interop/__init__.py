@@ -1,0 +1,1 @@
+"""minihire beside other libraries: its networks in their formats."""

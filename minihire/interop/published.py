@@ -1,0 +1,341 @@
+"""Checkpoints of the paper's authors (VGG, written with torch.save), read and written.
+
+Their state dict has the names of their modules; N is a place in the list, and a block has three places:
+
+    features    Conv2d, ReLU, Dropout (or AvgPool2d) | …                  features.N.weight [C_out, C_in, k, k]
+    classifier  Linear, ReLU, Dropout | Linear, ReLU, Dropout | Linear    classifier.N.weight [F_out, F_in]
+    neurons     one threshold and leak each; in the classifier N goes     threshold.tN, leak.lN, numbers
+                on from the length of features; the readout has none
+
+Our weights are [k, k, C_in, C_out] and [F_in, F_out], and our channels come last: the columns of the first linear
+layer change from C·H·W to H·W·C order, which no comparison of shapes can see. (Source: the authors' repository,
+github.com/ksouvik52/hiresnn2021.)
+"""
+
+import io
+import json
+import pickle
+import re
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backends import get_backend
+from minihire.data.cifar import CLASSES, NORMALISATION
+from minihire.engine.lif import NeuronOptions
+from minihire.errors import MinihireError
+from minihire.experiments import preset
+from minihire.files import write_atomically
+from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
+from minihire.models import MODELS, VGG, A, Model, build
+from minihire.training.checkpoint import Checkpoint, CheckpointError
+
+PLACES = 3  # of a block: weights, ReLU, and dropout or pool
+FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.items() if isinstance(row, VGG)}
+PRESETS = {"cifar10": "vgg5-cifar10", "cifar100": "vgg11-cifar100"}
+MOST_STEPS = 10_000
+
+
+class Entry(NamedTuple):
+    """An array under their key, with their shape, and under our name.
+
+    planes: their array as [outputs, channels, pixels]; ours is [pixels, channels, outputs], the axes in reverse.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    planes: tuple[int, int, int]
+    name: str
+    ours: Parameter
+
+    def from_theirs(self, array: np.ndarray) -> np.ndarray:
+        """Their array in our order."""
+        return array.reshape(self.planes).T.reshape(self.ours.shape).copy()
+
+    def to_theirs(self, array: np.ndarray) -> np.ndarray:
+        """Our array in their order."""
+        return array.reshape(self.planes[::-1]).T.reshape(self.shape).copy()
+
+
+def layout(model: Model, spiking: bool) -> list[Entry]:
+    """Every array of a model of the VGG family. Raises CheckpointError for another model."""
+    if model.name not in FAMILY.values():
+        raise CheckpointError(
+            f"the authors' checkpoints have no place for a {model.name}: only {', '.join(FAMILY.values())} cross over"
+        )
+    found, part, start, place, grid = [], "features", 0, 0, None
+    for layer, shape in model.walk():
+        ours = layer.parameters(shape, spiking)
+        if isinstance(layer, Flatten):
+            part, start, place, grid = "classifier", place, 0, shape
+        elif isinstance(layer, Conv2d):
+            theirs = (layer.features, shape[2], layer.size, layer.size)
+            planes = (layer.features, shape[2], layer.size**2)
+            found += [Entry(f"{part}.{place}.weight", theirs, planes, *item) for item in ours.items()]
+            place += PLACES
+        elif isinstance(layer, Linear | Readout):
+            theirs, channels = (layer.features, shape[0]), grid[2] if grid else shape[0]
+            planes = (layer.features, channels, shape[0] // channels)
+            found += [Entry(f"{part}.{place}.weight", theirs, planes, *item) for item in ours.items()]
+            place, grid = place + PLACES, None
+        elif isinstance(layer, Neuron):
+            number = start + place - PLACES
+            keys = (f"threshold.t{number}", f"leak.l{number}")
+            found += [Entry(key, (), (1, 1, 1), *item) for key, item in zip(keys, ours.items(), strict=False)]
+    return found
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read(path: Path, *, data: str | None = None, steps: int | None = None) -> Checkpoint:
+    """A checkpoint of the authors, or one that `write` wrote, as a checkpoint of ours (float32 NumPy arrays).
+
+    data: "cifar10" or "cifar100", whose normalisation the network applies (default: by the number of classes); steps:
+    T, where the file has none (default: the model's). Raises CheckpointError, naming file and key.
+    """
+    content = _load(Path(path))
+    state, steps = _state(path, content), _steps(path, content, steps)
+    if isinstance(content.get("minihire"), dict):
+        model, meta = _described(path, content["minihire"], data, steps)
+    else:
+        model, meta = _recognised(path, state, data, steps)
+    arrays = _arrays(path, state, layout(model, meta["network"]["spiking"]), model)
+    return Checkpoint(Path(path), meta, arrays)
+
+
+def _torch():
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            "the authors' checkpoints need PyTorch, which is not installed: pip install minihire[torch]"
+        ) from error
+    return torch
+
+
+def _load(path) -> dict:
+    """The file's dictionary."""
+    torch = _torch()
+    try:
+        with open(path, "rb") as file:
+            content = _unpickled(torch, path, file)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no file {path}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {_kind(content)}, expected a dictionary: a state dict, or one with it")
+    return content
+
+
+def _unpickled(torch, path, file):
+    """The file's content. Only tensors and plain containers are read, so nothing in the file is run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged files; what matters of it is in the sentence below
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises is any of a dozen kinds, and torch names none of them
+        found = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if not found:
+            raise CheckpointError(f"{path} is not a file that torch.save wrote, or it is damaged") from error
+        raise CheckpointError(
+            f"{path} holds a {found[1]}, expected tensors and plain containers alone: "
+            f"save the state dict by itself, with torch.save(model.state_dict(), FILE)"
+        ) from error
+
+
+def _kind(value):
+    """What a value is, in words for a message."""
+    return f"{value.dtype} {list(value.shape)}" if hasattr(value, "dtype") else type(value).__name__
+
+
+def _state(path, content) -> dict[str, Any]:
+    """The state dict, under "state_dict" or by itself, without DataParallel's prefix: dense tensors of floating point."""
+    torch, state = _torch(), content.get("state_dict", content)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"'state_dict' of {path} is a {_kind(state)}, expected a dictionary of tensors")
+    for key, value in state.items():
+        if not isinstance(key, str):
+            raise CheckpointError(f"{path} has a key that is a {_kind(key)}, expected names such as features.0.weight")
+        if not isinstance(value, torch.Tensor) or not _is_dense(torch, value):
+            raise CheckpointError(
+                f"{key!r:.60} of {path} is a {_kind(value)}, expected a dense tensor of floating-point numbers"
+            )
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _is_dense(torch, tensor):
+    """Whether the numbers are there: as many in the file as the shape says."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
+    return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _steps(path, content, given):
+    """T of the file, else the one given."""
+    found = content.get("timesteps")
+    if found is None:
+        return given
+    if type(found) is not int or not 1 <= found <= MOST_STEPS:
+        shown = found if isinstance(found, int) else f"a {_kind(found)}"
+        raise CheckpointError(f"'timesteps' of {path} is {shown}, expected a whole number in 1 … {MOST_STEPS}")
+    if given not in (None, found):
+        raise CheckpointError(f"--steps {given} does not fit {path}, which has {found} time steps: leave it out")
+    return found
+
+
+def _described(path, entry, data, steps):
+    """(model, meta data) from the description that `write` leaves in the file."""
+    if data:
+        raise CheckpointError(f"{path} says itself what it was trained on: leave out --data")
+    try:
+        meta = json.loads(json.dumps({name: entry.get(name) for name in ("model", "network", "about")}))
+        model, network = build(**meta["model"]), meta["network"]
+        network["spiking"] = network["spiking"] is True
+        network["steps"] = 1 if not network["spiking"] else model.steps if steps is None else steps
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        MinihireError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"'minihire' of {path} does not describe a network of this version: {reason}") from error
+    return model, meta
+
+
+def _recognised(path, state, data, steps):
+    """(model, meta data) of a file of the authors: the network is told by its convolutions, its sizes by the shapes."""
+    sizes = {key: tensor.shape[0] for key, tensor in state.items() if tensor.ndim}
+    places = [int(found[1]) for key in state if (found := re.fullmatch(r"features\.([0-9]{1,4})\.weight", key))]
+    count = max(places) // PLACES + 1 if places else 0
+    if count not in FAMILY:
+        known = ", ".join(f"{count} ({name})" for count, name in FAMILY.items())
+        raise CheckpointError(f"{path} has {count} convolutions features.N.weight, expected one of {known}")
+    row = MODELS[FAMILY[count]]
+    planned = [size for size in row.features if size != A]
+    found = [sizes.get(f"features.{PLACES * i}.weight") for i in range(count)]
+    hidden = sizes.get("classifier.0.weight", row.hidden[0])
+    data = _data_set(path, f"classifier.{PLACES * len(row.hidden)}.weight", sizes, data)
+    mean, std = NORMALISATION[data]
+    model = build(
+        FAMILY[count],
+        len(CLASSES[data]),
+        mean=mean,
+        std=std,
+        width=_width([pair for pair in zip(planned, found, strict=True) if pair[1]] or [(1, 1)]),
+        hidden=None if hidden == row.hidden[0] else max(hidden, 1),
+    )
+    spiking = any(key.startswith(("threshold.", "leak.")) for key in state)
+    return model, _meta(model, spiking, data, model.steps if steps is None else steps)
+
+
+def _meta(model, spiking, data, steps):
+    """The meta data of a checkpoint of ours, with the paper's settings on that data set."""
+    settings = {"model": model.name, "width": model.width, "hidden": model.hidden, "dropout": model.dropout}
+    config = preset(PRESETS[data], **settings, steps=steps, periods=min(2, steps))
+    neuron = {**asdict(NeuronOptions()), "surrogate": list(NeuronOptions().surrogate)}
+    network = {"coding": "direct", "readout": "membrane", "time_chunk": None, "neuron": neuron}
+    return {
+        "model": model.describe(),
+        "network": {"spiking": spiking, "steps": steps if spiking else 1, **network},
+        "about": config.describe(),
+    }
+
+
+def _width(pairs):
+    """The factor that makes the planned channels the found ones: from the middle of those that round to them."""
+    low = max((found - 0.5) / planned if found > 1 else 0.0 for planned, found in pairs)
+    high = min((found + 0.5) / planned for planned, found in pairs)
+    planned, found = pairs[-1]
+    return found / planned if low < found / planned < high else (low + high) / 2
+
+
+def _data_set(path, key, sizes, data):
+    """The data set's name, checked against the last layer's size."""
+    count = sizes.get(key)
+    known = {len(classes): name for name, classes in CLASSES.items()}
+    if count is None:  # reported with the other keys
+        return data or "cifar10"
+    if count not in known:
+        options = " and ".join(f"{name} {count}" for count, name in known.items())
+        raise CheckpointError(f"{key} of {path} is for {count} classes, expected those of a data set: {options}")
+    if data not in (None, known[count]):
+        raise CheckpointError(
+            f"{key} of {path} is for {count} classes, {data} has {len(CLASSES[data])}: give --data {known[count]}"
+        )
+    return known[count]
+
+
+def _arrays(path, state, entries, model):
+    """Our arrays, as entries of a checkpoint."""
+    kind = f"{model.name} with width {model.width:g} and {model.classes} classes"
+    missing = [entry.key for entry in entries if entry.key not in state]
+    foreign = sorted(state.keys() - {entry.key for entry in entries})
+    if missing:
+        raise CheckpointError(f"{path} lacks {missing[0]}{_more(missing)}, expected in a {model.name}")
+    if foreign:
+        raise CheckpointError(f"{path} has {foreign[0]!r:.60}{_more(foreign)}, which a {model.name} here does not have")
+    return {f"parameter/{entry.name}": _array(path, entry, state[entry.key], kind) for entry in entries}
+
+
+def _more(keys):
+    return f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+
+
+def _array(path, entry, tensor, kind):
+    """One of our arrays; an array of a single number may have shape [] or [1]."""
+    key, shape = f"{entry.key} of {path}", tuple(tensor.shape)
+    if shape != entry.shape and (entry.shape, shape) != ((), (1,)):
+        raise CheckpointError(f"{key} is {list(shape)}, expected {list(entry.shape)} for {kind}")
+    array = tensor.detach().float().numpy()
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{key} has values that are not finite, expected finite numbers")
+    low, high = entry.ours.low, entry.ours.high
+    if not ((array >= low) & (array <= high)).all():
+        raise CheckpointError(f"{key} is {array.flat[0]:.6g}, expected a number from {low:g} to {high:g}")
+    return entry.from_theirs(array)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(path: Path, saved: Checkpoint) -> None:
+    """Write a checkpoint as the authors' code reads it, with "timesteps" (of an SNN) and our description beside it.
+
+    The description, "minihire", is what makes `read` the exact inverse; it leaves out the folder of the data. Raises
+    CheckpointError for a ResNet, and for an SNN whose coding, readout or reset their model does not have.
+    """
+    torch = _torch()
+    network = saved.network(get_backend("reference"))
+    _refuse_other_neurons(saved.path, network)
+    state = {
+        entry.key: torch.from_numpy(entry.to_theirs(network.parameters[entry.name]))
+        for entry in layout(network.model, network.spiking)
+    }
+    options = {name: value for name, value in saved.meta["network"].items() if name != "steps"}
+    about = saved.meta.get("about")
+    if isinstance(about, dict):
+        about = {name: value for name, value in about.items() if name != "data_dir"}
+    content = {
+        "state_dict": state,
+        **({"timesteps": network.steps} if network.spiking else {}),
+        "minihire": {"model": saved.meta["model"], "network": options, "about": about},
+    }
+    buffer = io.BytesIO()  # torch's writer would turn a full disk into an error of its own
+    torch.save(content, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def _refuse_other_neurons(path, network):
+    theirs = {"coding": "direct", "readout": "membrane", "reset": "immediate"}
+    ours = {"coding": network.coding, "readout": network.readout, "reset": network.neuron.reset}
+    for name, value in theirs.items():
+        if network.spiking and ours[name] != value:
+            raise CheckpointError(f"{path} has {name} {ours[name]!r}, the authors' model has {value!r} only")
