@@ -1,6 +1,7 @@
 """The command line: minihire run | train | convert | attack | analyze | import | export | info."""
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
   minihire info vgg5 --width 0.25
   minihire run --out DIR --max-minutes 50; while [ $? = 3 ]; do minihire run --resume --out DIR --max-minutes 50; done
+  torchrun --nproc-per-node 2 -m minihire run --backend torch --device cuda     two processes: docs/several-processes.md
 
 exit codes: 0 done, 2 wrong input or too little memory, 3 stopped by --max-minutes and not finished, 130 stopped by Ctrl-C"""
 
@@ -30,34 +32,45 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    with _silence() if backends.launched()[0] > 0 else contextlib.nullcontext():
+        return _main(arguments)
+
+
+def _main(arguments):
+    rank = backends.launched()[0]
     try:
         options = _parser().parse_args(arguments)
-        Progress.quiet = getattr(options, "quiet", False)
+        Progress.quiet = getattr(options, "quiet", False) or rank > 0
         with stop_after(getattr(options, "max_minutes", None)):
             options.command(options)
         sys.stdout.flush()
         return 0
-    except OutOfTime as stopped:
-        print(f"minihire: {stopped}", file=sys.stderr)
-        return 3
-    except Interrupted as stopped:
-        print(f"minihire: {stopped}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print("minihire: stopped; finished work was kept (run and train go on with --resume)", file=sys.stderr)
-        return 130
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if rank == 0:
+            _tell(str(stopped) or "stopped; finished work was kept (run and train go on with --resume)")
+        return 3 if isinstance(stopped, OutOfTime) else 130
     except (MinihireError, backends.BackendError) as error:
-        print(f"minihire: {error}", file=sys.stderr)
+        _tell(error)
         return 2
     except MemoryError as error:
-        print(
-            f"minihire: not enough memory ({error}): choose a smaller --width, --hidden or --batch-size",
-            file=sys.stderr,
-        )
+        _tell(f"not enough memory ({error}): choose a smaller --width, --hidden or --batch-size")
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+@contextlib.contextmanager
+def _silence():
+    """Standard output goes nowhere: what torchrun's first process says, the others need not repeat."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _tell(sentence):
+    """Say on standard error why the command ends, and in which of torchrun's processes."""
+    rank = backends.launched()[0]
+    print(f"minihire{f' (process {rank})' if rank else ''}: {sentence}", file=sys.stderr)
 
 
 def _parser():

@@ -5,6 +5,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import backends
 from backends.surrogates import triangle
 from minihire import __version__, folders
@@ -34,7 +36,8 @@ def run(options) -> None:
     out = folders.choose(options.out, name, options.resume)
     saved = folders.saved_config(out) if options.resume else None
     config = _config(options, saved)
-    backend, splits = _backend(options), load_data(config, options.download)
+    backend = _backend(options)
+    splits = _data(config, options, backend)
     with folders.lock(out):
         run = Run(config, backend, out, splits, options.resume)
         say(
@@ -43,7 +46,8 @@ def run(options) -> None:
             f"{len(splits.test):,} test images of {splits.train.name}; into {out}/"
         )
         results = run.run()
-        _show(results, out)
+        if backend.rank == 0:
+            _show(results, out)
 
 
 def _show(results, out):
@@ -86,7 +90,7 @@ def train(options) -> None:
             raise MinihireError(
                 f"{options.start} is an ANN: convert it first (minihire convert) and give the SNN with --from"
             )
-    data = load_data(config, options.download)
+    data = _data(config, options, backend)
     if not start:
         model = build_model(config, data.train)
         network = Network(model, backend, initialise(model, backend, config.seed))
@@ -119,7 +123,7 @@ def convert(options) -> None:
     if ann.spiking:
         raise MinihireError(f"{options.ann} is a spiking network already: give an ANN's checkpoint")
     _refuse_own_settings(ann, options)
-    data = load_data(config, options.download).train
+    data = _data(config, options, backend).train
     _fits(ann, data)
     snn = convert_network(
         ann,
@@ -149,7 +153,7 @@ def attack(options) -> None:
     config, backend = _config(options, saved.meta.get("about")), _backend(options)
     target = _spiking(saved.network(backend), config, options)
     source = checkpoint.load(options.source).network(backend) if options.source else target
-    test = load_data(config, options.download).test
+    test = _data(config, options, backend).test
     _fits(target, test)
     scores = {"clean": accuracy(target, test, seed=config.seed)}
     for attack in config.attacks:
@@ -182,7 +186,7 @@ def analyze(options) -> None:
     saved = checkpoint.load(options.checkpoint)
     config, backend = _config(options, saved.meta.get("about")), _backend(options)
     network = _spiking(saved.network(backend), config, options)
-    test = load_data(config, options.download).test
+    test = _data(config, options, backend).test
     _fits(network, test)
     activity = measure_activity(network, (images for images, _ in Batches(test, backend, BATCH)), seed=config.seed)
     once, every = (measure_energy(network, activity, first_layer_every_step=again) for again in (False, True))
@@ -287,6 +291,13 @@ def _backend(options):
     )
     backend.announce(say)
     return backend
+
+
+def _data(config, options, backend):
+    """The data set; of several processes the first one loads it, from the network if need be, before the others."""
+    splits = load_data(config, options.download) if backend.rank == 0 else None
+    backend.sum_over_ranks([np.ones(1)])
+    return splits or load_data(config)
 
 
 def _spiking(network, config, options):

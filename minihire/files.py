@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from backends import launched
 from minihire.errors import MinihireError
 
 
@@ -12,7 +13,12 @@ class FileError(MinihireError):
 
 
 def write_atomically(path: Path, write) -> None:
-    """Call write(file) on a temporary file beside `path`, then rename it: a reader sees the old file or the new one."""
+    """Call write(file) on a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
+
+    Of processes that torchrun started only the first one writes; here, so that no other place need know.
+    """
+    if launched()[0] > 0:
+        return
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from backends import launched
 from minihire.errors import MinihireError
 from minihire.results import Results
 
@@ -40,7 +41,13 @@ def saved_config(out: Path) -> dict:
 
 @contextlib.contextmanager
 def lock(out: Path):
-    """Hold a run's folder: a second run in it is refused. The system releases it even if the process is killed."""
+    """Hold a run's folder: a second run in it is refused. The system releases it even if the process is killed.
+
+    Of processes that torchrun started the first one holds it for all.
+    """
+    if launched()[0] > 0:
+        yield
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = open(out / ".lock", "a")  # noqa: SIM115

@@ -6,6 +6,8 @@ import signal
 import threading
 from time import monotonic
 
+import numpy as np
+
 from minihire.errors import MinihireError
 
 
@@ -43,19 +45,39 @@ class StopSignal:
     """While entered, the first Ctrl-C makes it `requested`; a second one raises KeyboardInterrupt at once.
 
     The end of `stop_after` makes it `requested`, too. Outside the main thread, where Python allows no handlers, only that does.
+    With the backend of several ranks what any of them was asked counts, as soon as all know: those that stop, stop together.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     limit = TimeLimit(math.inf)
 
-    def __init__(self):
-        self._asked = False
+    def __init__(self, backend=None):
+        self._backend = backend if backend is not None and backend.ranks > 1 else None
+        self._asked, self._known = False, np.zeros(2)
         self._before = {}
 
     @property
     def requested(self) -> bool:
         """Whether to stop at the next place that can be gone on from."""
-        return self._asked or self.limit.over
+        return any(self._reasons)
+
+    @property
+    def state(self) -> np.ndarray:
+        """Whether this process was asked to stop, and whether its time is over: 0 or 1, to be summed over the ranks."""
+        return np.array([self._asked, self.limit.over], float)
+
+    def learn(self, states: np.ndarray) -> None:
+        """The sum of all ranks' `state`."""
+        self._known = states
+
+    @property
+    def _reasons(self):
+        return self.state > 0 if self._backend is None else self._known > 0
+
+    def _ask_all(self):
+        """Wait for the other ranks, and learn what they were asked."""
+        if self._backend is not None:
+            self.learn(*self._backend.sum_over_ranks([self.state]))
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -63,9 +85,13 @@ class StopSignal:
         return self
 
     def __exit__(self, kind, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        if self._asked and kind is None:  # asked for after the last look: what follows must not begin
+        try:
+            if kind is None:
+                self._ask_all()
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+        if self._reasons[0] and kind is None:  # asked for after the last look: what follows must not begin
             raise Interrupted("stopped; finished work was kept (run and train go on with --resume)")
 
     def _request(self, *_):
@@ -75,12 +101,13 @@ class StopSignal:
         print("\nstopping after this batch (Ctrl-C again: at once)", flush=True)
 
     def check(self, where: str) -> None:
-        """Raise Interrupted (or OutOfTime) if a stop is requested."""
+        """Raise Interrupted (or OutOfTime) if a stop is requested, of any rank: all of them come here."""
+        self._ask_all()
         if self.requested:
-            raise self.interruption(where if self._asked else f"{where}; --resume goes on")
+            raise self.interruption(where if self._reasons[0] else f"{where}; --resume goes on")
 
     def interruption(self, where: str) -> Interrupted:
         """What to raise after a request: says where work stopped and, at the end of the time, after how long."""
-        if self._asked:
+        if self._reasons[0]:
             return Interrupted(f"stopped {where}")
         return OutOfTime(f"--max-minutes {self.limit.minutes:g} are over: stopped {where}")

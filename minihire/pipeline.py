@@ -26,6 +26,7 @@ from minihire.training import checkpoint, convert, train
 
 EXAMPLES = 6
 DISTANCE_IMAGES = 100
+BATCH_SIZES = ("batch_size", "ann_batch_size")  # the settings that are each process's own
 DATA_SEED = 0  # the split into training and held-out images is the same for every seed
 
 
@@ -69,7 +70,7 @@ class Run:
         path = self.out / "results.json"
         if resume and path.exists():
             self.results = Results.load(path)
-            refuse_other_settings(self.results["config"], config)
+            refuse_other_settings(self.results, config, backend.ranks)
         else:
             self.results = Results.new(path, config.describe(), backend)
             self.results.save()
@@ -179,7 +180,7 @@ class Run:
 
     @contextlib.contextmanager
     def _phase(self, name, detail=""):
-        StopSignal().check(f"before {name}; finished work was kept")
+        StopSignal(self.backend).check(f"before {name}; finished work was kept")
         say(f"── {name}{detail and ': '}{detail}")
         try:
             with self.results.phase(name):
@@ -233,7 +234,7 @@ class Run:
         attack = config.attacks[-1]
         self.results["examples"] = []
         for name, network in models.items():
-            with self._phase("analysis", name), StopSignal():
+            with self._phase("analysis", name), StopSignal(self.backend):
                 batches = (batch for batch, _ in Batches(test, self.backend, BATCH))
                 activity = measure_activity(network, batches, seed=config.seed)
                 self.results["activity"][name] = [layer.as_dict() for layer in activity]
@@ -272,15 +273,25 @@ class Run:
             )
 
 
-def refuse_other_settings(theirs: dict, config: Config) -> None:
-    """Raise MinihireError if a run in progress was started with other settings (where the data lie may change)."""
-    mine = config.describe()
+def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:
+    """Raise MinihireError if a run in progress was started with other settings.
+
+    Where the data lie may change, and the number of processes, as long as they have as many images in a batch together.
+    """
+    before = results["machine"].get("ranks", 1)
+    theirs, mine = _over_all(results["config"], before), _over_all(config.describe(), ranks)
     for name in mine:
         if name != "data_dir" and theirs.get(name) != mine[name]:
+            together = " over all processes" if max(before, ranks) > 1 and name in BATCH_SIZES else ""
             raise MinihireError(
-                f"this run was started with {name} = {theirs.get(name)}, not {mine[name]}: "
+                f"this run was started with {name} = {theirs.get(name)}{together}, not {mine[name]}: "
                 f"resume with the same settings, or choose another --out"
             )
+
+
+def _over_all(settings, ranks):
+    """The settings with the batch sizes of all processes together."""
+    return {name: value * ranks if name in BATCH_SIZES else value for name, value in settings.items()}
 
 
 def _scalars(network, ending):

@@ -6,6 +6,8 @@ from time import perf_counter
 
 from tqdm import tqdm
 
+from backends import launched
+
 
 class Progress:
     """Counts the units of one piece of work: a bar on a terminal; in a pipe a line, where none was told for a minute.
@@ -13,7 +15,7 @@ class Progress:
     memory() is the device memory used at most so far, in bytes, or None where the device is the CPU.
     """
 
-    quiet = False  # set by the command line for the whole process
+    quiet = launched()[0] > 0  # of torchrun's processes the first one speaks; set by the command line, too
     EVERY = 60  # seconds without a line in a pipe
 
     def __init__(

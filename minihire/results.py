@@ -33,6 +33,7 @@ class Results:
             "device": backend.device,
             "dtype": backend.dtype,
             "threads": backend.threads,
+            "ranks": backend.ranks,
             "python": platform.python_version(),
             "numpy": np.__version__,
             "system": platform.platform(),

@@ -2,6 +2,12 @@
 
 All arrays are flat: [T, M] or [M]. What stays from the forward pass is the membrane alone; of a current that was the same
 at all steps it is computed again. A CPU goes through all steps of some neurons while their arrays are in its cache.
+
+What the leak and the threshold need follows from three sums per step, with n = d[t+1] (k/v being d[t] − λ·n):
+P = Σ d[t]·m[t], Q = Σ n·m[t], R = Σ n·s[t].
+
+    immediate   ∂L/∂λ += Q − v·R        ∂L/∂v −= (P − λ·Q)/v + λ·R
+    delayed     ∂L/∂λ += Q              ∂L/∂v −= (P − λ·Q)/v + R
 """
 
 import math
@@ -25,107 +31,116 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
 
     current [T or 1, M]; start, start_spikes [M] or None for zeros; leak, threshold [1]; keep uint8 [M] or None.
     """
+    lam, v = leak.item(), threshold.item()
     for part in _chunks(counts.shape[1], counts.device):
         inputs = [_part(a, part) for a in (current, start, start_spikes)]
         m = current.new_empty((len(counts), inputs[0].shape[1])) if membrane is None else membrane[:, part]
-        end[part], fired = _integrate(*inputs, leak, threshold, delayed, m)
+        end[part], fired = _integrate(*inputs, lam, v, delayed, m)
         if delayed:
             end_spikes[part] = fired
-        torch.gt(m, threshold, out=counts[:, part].view(torch.bool))
+        torch.gt(m, v, out=counts[:, part].view(torch.bool))
         if keep is not None:
             counts[:, part] &= keep[part]
 
 
-def _integrate(current, start, start_spikes, leak, threshold, delayed, m):
+def _integrate(current, start, start_spikes, lam, v, delayed, m):
     """Fill m [T, M]; returns the membrane that is handed on, and the spikes of the last step, [M] each."""
-    u, fired = start, start_spikes
+    fired, after = torch.empty_like(m[0]), torch.empty_like(m[0])
     for t in range(len(m)):
-        now = current[min(t, len(current) - 1)]
-        if u is None:
+        now, before = current[min(t, len(current) - 1)], start if t == 0 else after
+        if before is None:
             m[t] = now
         else:
-            torch.mul(u, leak, out=m[t]).add_(now)
-        if delayed and fired is not None:
-            m[t] -= fired * threshold
-        fired = (m[t] > threshold).to(m.dtype)
-        u = m[t] if delayed else m[t] - fired * threshold
-    return u, fired
+            torch.mul(before, lam, out=m[t]).add_(now)
+        lowered = start_spikes if t == 0 else fired
+        if delayed and lowered is not None:
+            m[t].sub_(lowered, alpha=v)
+        torch.gt(m[t], v, out=fired)
+        after = m[t] if delayed else torch.sub(m[t], fired, alpha=v, out=after)
+    return after, fired
 
 
 def backward(
     current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes,
     grad_end, grad_end_spikes, surrogate, reset_grad, grad_current, grad_start, grad_start_spikes,
 ):  # fmt: skip
-    """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M]; returns ∂L/∂λ and ∂L/∂v, float64 sums [].
+    """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M]; returns ∂L/∂λ and ∂L/∂v, float64 [2].
 
     current [1, M] and membrane None, or membrane [T, M] alone; grad_spikes [T, M], times keep · scale where there is a mask.
     """
-    sums = torch.zeros(2, dtype=torch.float64, device=leak.device)
+    lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
+    sums = torch.zeros(2, dtype=torch.float64)
     for part in _chunks(grad_spikes.shape[1], leak.device):
-        here = [_part(a, part) for a in (start, start_spikes)]
+        first, fired = (_part(a, part) for a in (start, start_spikes))
         m = _part(membrane, part)
         if m is None:
             m = torch.empty_like(grad_spikes[:, part])
-            _integrate(current[:, part], *here, leak, threshold, delayed, m)
-        g = grad_spikes[:, part]
-        if keep is not None:
-            g = g * keep[part].to(g.dtype).mul_(scale)
-        d = slopes(surrogate, m, threshold)
-        ends = [_part(a, part) for a in (grad_end, grad_end_spikes)]
-        first, fired = _integrate_back(m, *here, leak, threshold, delayed, g, *ends, reset_grad, d, sums)
-        if len(grad_current) == 1:
+            _integrate(current[:, part], first, fired, lam, v, delayed, m)
+        mask = None if keep is None else keep[part].to(m.dtype).mul_(scale)
+        d = torch.empty_like(m) if membrane is None or static else grad_current[:, part]
+        ends = (_part(a, part) for a in (grad_end, grad_end_spikes))
+        last = _integrate_back(
+            m, lam, v, delayed, mask, grad_spikes[:, part], *ends, surrogate, reset_grad, d, sums
+        )
+        if static:
             torch.sum(d, dim=0, out=grad_current[0, part])
-        else:
-            grad_current[:, part] = d
-        grad_start[part] = first
+        torch.mul(last, lam, out=grad_start[part])
+        if first is not None:
+            sums[0] += torch.dot(last, first)
         if delayed:
-            grad_start_spikes[part] = fired
+            torch.mul(last, -v, out=grad_start_spikes[part])
+        if delayed and fired is not None:
+            sums[1] -= torch.dot(last, fired)
     return sums
 
 
-def slopes(surrogate, m, threshold):
-    """f(m/v − 1): a new tensor like m."""
+def _slopes(surrogate, m, v, out):
+    """out = f(m/v − 1) / v."""
     kind, height, width = surrogate
-    z = torch.div(m, threshold).sub_(1)
+    z = torch.sub(m, v, out=out)
     if kind == "triangle":
-        return z.abs_().div_(-width).add_(1).clamp_(min=0).mul_(height)
+        return z.abs_().mul_(-height / (v * v * width)).add_(height / v).clamp_(min=0)
     if kind == "exponential":
-        return z.abs_().mul_(-width).exp_().mul_(height)
+        return z.abs_().mul_(-width / v).exp_().mul_(height / v)
     if kind == "rectangle":
-        return (z.abs_() < width / 2).to(m.dtype).mul_(height)
+        return z.copy_(z.abs_() < v * width / 2).mul_(height / v)
     if kind == "arctan":
-        return z.mul_(math.pi * width / 2).square_().add_(1).reciprocal_().mul_(height)
-    return torch.ones_like(m)
+        return z.mul_(math.pi * width / (2 * v)).square_().add_(1).reciprocal_().mul_(height / v)
+    return z.fill_(1 / v)
 
 
-def _integrate_back(
-    m, start, start_spikes, leak, threshold, delayed, grad, through_leak, through_reset, reset_grad, d, sums
-):
-    """d [T, M]: f before, ∂L/∂I after. Adds ∂L/∂λ and ∂L/∂v to sums; returns ∂L/∂u[−1] and ∂L/∂s[−1] (delayed), [M] each."""
-    nothing = torch.zeros_like(m[0])
-    through_leak = nothing if through_leak is None else through_leak
-    through_reset, lowered = nothing if through_reset is None else through_reset, nothing
+def _integrate_back(m, lam, v, delayed, mask, grad, grad_end, grad_end_spikes, surrogate, reset_grad, d, sums):
+    """Fill d = ∂L/∂I [T, M] and add ∂L/∂λ and ∂L/∂v to sums; returns d[0]. grad [T, M] before the mask [M]."""
+    fired = torch.empty_like(m[0])
     for t in reversed(range(len(m))):
-        g = grad[t]
+        last = t == len(m) - 1
+        later, through = (None, grad_end) if last else (d[t + 1], None)
+        g = grad[t] if mask is None else grad[t] * mask
         if reset_grad:
-            g = g + through_reset if delayed else g - threshold * through_leak
-        k = d[t].mul_(g)
-        sums[1] -= _total(k * m[t]) / threshold[0] ** 2
-        sums[1] -= _total((lowered if delayed else through_leak) * (m[t] > threshold))
-        k.div_(threshold).add_(through_leak)
-        leaked = before(m, t, start, threshold, delayed)
-        if leaked is not None:
-            sums[0] += _total(d[t] * leaked)
-        through_leak = d[t] * leak
-        if delayed:
-            through_reset, lowered = d[t] * -threshold, d[t]
-    if delayed and start_spikes is not None:
-        sums[1] -= _total(lowered * start_spikes)
-    return through_leak, through_reset
+            g = _with_reset(g, later, through, grad_end_spikes if last else None, lam, v, delayed)
+        _slopes(surrogate, m[t], v, d[t]).mul_(g)
+        if later is not None:
+            d[t].add_(later, alpha=lam)
+            torch.gt(m[t], v, out=fired)
+            q, r = torch.dot(later, m[t]), torch.dot(later, fired)
+            sums[0] += q if delayed else q - v * r
+            sums[1] += lam * q / v - (r if delayed else lam * r)
+        elif through is not None:
+            d[t].add_(through)
+            sums[1] += torch.dot(through, m[t]) / v
+            if not delayed:
+                sums[1] -= torch.dot(through, (m[t] > v).to(m.dtype))
+        sums[1] -= torch.dot(d[t], m[t]) / v
+    return d[0]
 
 
-def _total(values):
-    return values.sum(dtype=torch.float64)
+def _with_reset(g, later, through, through_spikes, lam, v, delayed):
+    """g and what reaches the spike through its reset: −v·λ·d[t+1], delayed −v·d[t+1]; at the end what was handed in."""
+    if delayed:
+        path = through_spikes if later is None else later * -v
+    else:
+        path = through * -v if later is None and through is not None else later * (-v * lam) if later is not None else None
+    return g if path is None else g + path
 
 
 def before(m, t, start, threshold, delayed):

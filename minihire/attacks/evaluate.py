@@ -18,8 +18,8 @@ def attack_accuracy(
 ) -> list[np.ndarray]:
     """Which images each target still gets right when they were crafted on `source`: bool [N] per target.
 
-    White box: targets = [source]. Images are crafted once for all targets. Raises MinihireError where the networks take
-    images of different shapes or have different classes.
+    White box: targets = [source]. Images are crafted once for all targets; of several ranks each attacks every ranks-th
+    batch. Raises MinihireError where the networks take images of different shapes or have different classes.
     """
     for target in targets:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
@@ -28,14 +28,17 @@ def attack_accuracy(
                 f"a network for {theirs[:3]} images of {theirs[3]} classes "
                 f"cannot craft images for one of {ours[:3]} and {ours[3]}"
             )
-    right = [[] for _ in targets]
-    k = source.backend
-    with StopSignal() as stop, Progress(attack.name, len(data)) as progress:
-        for number, (images, labels) in enumerate(Batches(data, k, batch_size)):
+    k, right = source.backend, np.zeros((len(targets), len(data)))
+    batches = Batches(data, k, batch_size)
+    with StopSignal(k) as stop, Progress(attack.name, len(data)) as progress:
+        for number in range(0, len(batches), k.ranks):
             stop.check(f"during {attack.name}; finished results were kept")
-            draws = Draws(seed, 0, number * batch_size)
-            crafted = perturb(source, images, labels, attack, draws)
-            for found, target in zip(right, targets, strict=True):
-                found.append(predict(target, crafted, draws) == k.to_numpy(labels))
-            progress.add(images.shape[0])
-    return [np.concatenate(found) for found in right]
+            if number + k.rank < len(batches):
+                first = (number + k.rank) * batch_size
+                (images, labels), draws = batches.load(0, number + k.rank), Draws(seed, 0, first)
+                crafted = perturb(source, images, labels, attack, draws)
+                for found, target in zip(right, targets, strict=True):
+                    found[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
+            progress.add(sum(batches.images(n) for n in range(number, min(number + k.ranks, len(batches)))))
+        (right,) = k.sum_over_ranks([right])
+    return list(right > 0)

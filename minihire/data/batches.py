@@ -38,16 +38,24 @@ class Batches:
     def __len__(self):
         return -(-len(self.dataset) // self.size)
 
-    def load(self, epoch: int, batch: int):
-        """(images [n, H, W, C] in [0, 1], labels int64 [n]) of one batch, both backend arrays; the last may be smaller."""
+    def images(self, batch: int) -> int:
+        """How many images a batch has: `size`, the last may have fewer."""
+        return min(self.size, len(self.dataset) - batch * self.size)
+
+    def load(self, epoch: int, batch: int, share: slice = slice(None)):
+        """(images [n, H, W, C] in [0, 1], labels int64 [n]) of one batch, both backend arrays; the last may be smaller.
+
+        share: the places in the batch that are wanted (a data-parallel rank's own), with the draws of the whole batch.
+        """
         if self.shuffle and self.order[0] != epoch:
             self.order = (epoch, permutation(Draw(self.seed, Stream.SHUFFLE, epoch), len(self.dataset)))
         index = self.order[1][batch * self.size : (batch + 1) * self.size]
+        whole, index = len(index), index[share]
         shift, flip = np.full((len(index), 2), PADDING), np.zeros(len(index), np.int64)
         if self.augment:
             step = epoch * len(self) + batch
-            shift = integers(Draw(self.seed, Stream.CROP, step), (len(index), 2), 2 * PADDING + 1)
-            flip = integers(Draw(self.seed, Stream.FLIP, step), len(index), 2)
+            shift = integers(Draw(self.seed, Stream.CROP, step), (whole, 2), 2 * PADDING + 1)[share]
+            flip = integers(Draw(self.seed, Stream.FLIP, step), whole, 2)[share]
         images = self.backend.image_batch(self.store, index, shift, flip, PADDING)
         return images, self.backend.asarray(self.dataset.labels[index])
 

@@ -88,7 +88,7 @@ def convert(
     batches = Batches(data.take(index), k, IMAGES_AT_ONCE)
     balanced = replace(snn, time_chunk=min(STEPS_AT_ONCE, calibration.steps))
     names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
-    with StopSignal() as stop, Progress("conversion", len(names) * len(index)) as progress:
+    with StopSignal(k) as stop, Progress("conversion", len(names) * len(index)) as progress:
         for name in names:
             current = _percentile_current(balanced, name, batches, calibration, seed, stop, progress)
             if not current > 0:

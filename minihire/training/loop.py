@@ -4,6 +4,9 @@ For every batch, κ as the batch before left it, then N periods of ⌊T/N⌋ ste
 
     logits = net(clip(x + κ, 0, 1), steps = ⌊T/N⌋); one backward pass gives ∂W, ∂v, ∂λ and ∂x together
     κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
+
+Several ranks are one training with a batch as large as theirs together: rank r has the places r·B … (r+1)·B − 1 of each
+batch, with the draws of those places and its own κ; gradients are summed before each optimiser step.
 """
 
 import contextlib
@@ -26,16 +29,17 @@ from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, silent_layers
 from minihire.training.noise import NoNoise
 from minihire.training.optimisers import OPTIMISERS, Schedule
-from minihire.training.resume import fingerprint, restore, save
+from minihire.training.resume import fingerprint, refuse_different_starts, restore, save
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained. Defaults: the SNN's of the paper, traditionally.
 
-    carry_membranes: start a period from the (detached) membranes of the one before; clip_noise: clip x + κ to [0, 1];
-    craft_after_update: craft κ with the updated weights (caption of figure 6) in a second pass; freeze: thresholds and
-    leaks keep their values (table 5). Raises MinihireError for settings that cannot work.
+    batch_size: of each rank, where several train together. carry_membranes: start a period from the (detached) membranes of
+    the one before; clip_noise: clip x + κ to [0, 1]; craft_after_update: craft κ with the updated weights (caption of
+    figure 6) in a second pass; freeze: thresholds and leaks keep their values (table 5). Raises MinihireError for settings
+    that cannot work.
     """
 
     epochs: int = 30
@@ -98,26 +102,30 @@ class Training:
         names = [n for n in network.parameters if n.endswith(".weight") or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
-        self.batches = Batches(self.data, k, recipe.batch_size, self.seed, shuffle=True, augment=recipe.augment)
+        whole, first = recipe.batch_size * k.ranks, recipe.batch_size * k.rank
+        self.batches = Batches(self.data, k, whole, self.seed, shuffle=True, augment=recipe.augment)
+        self.share = slice(first, first + recipe.batch_size)
         self.origin = fingerprint(network, self.data)
-        self.kappa = recipe.noise.start(k, (min(recipe.batch_size, len(self.data)), *self.data.shape))
+        self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
+        self.stop = StopSignal(k)
 
     def run(self) -> list[dict]:
         """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy)."""
+        refuse_different_starts(self)
         images = len(self.data)
-        done = self.epoch * images + min(self.batch * self.recipe.batch_size, images)
+        done = self.epoch * images + min(self.batch * self.batches.size, images)
         with (
-            StopSignal() as stop,
+            self.stop,
             Progress(
                 self.label, self.recipe.epochs * images, done=done, memory=self.network.backend.device_memory
             ) as progress,
             np.errstate(over="ignore", invalid="ignore"),
         ):
             while self.epoch < self.recipe.epochs:
-                self._epoch(stop, progress)
+                self._epoch(progress)
         return self.history
 
-    def _epoch(self, stop, progress):
+    def _epoch(self, progress):
         while self.batch < len(self.batches):
             with self._memory_advice():
                 count = self._train_batch()
@@ -126,8 +134,8 @@ class Training:
             progress.add(
                 count, f"epoch {self.epoch + 1}/{self.recipe.epochs}, loss {loss:.3f}, accuracy {accuracy_now:.1%}"
             )
-            if stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
-                self._stop(stop)
+            if self.stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
+                self._stop()
         loss, accuracy_now = self._averages()
         row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
         if self.heldout:
@@ -136,7 +144,7 @@ class Training:
         self._check_finite()
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
-        for warning in silent_layers(self.network, self.batches.load(0, 0)[0], self.seed):
+        for warning in silent_layers(self.network, self._sample(0, 0), self.seed):
             if not any(known.endswith(warning) for known in self.warnings):
                 self.warnings.append(f"{self.label}, epoch {self.epoch}: {warning}")
                 say(f"warning: {self.warnings[-1]}")
@@ -146,7 +154,7 @@ class Training:
             f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
         )
 
-    def _stop(self, stop):
+    def _stop(self):
         """Save and raise Interrupted."""
         self._check_finite()
         self._save()
@@ -155,7 +163,7 @@ class Training:
             if self.path
             else "nothing was saved: no checkpoint path was given"
         )
-        raise stop.interruption(f"{self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
+        raise self.stop.interruption(f"{self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
 
     @contextlib.contextmanager
     def _memory_advice(self):
@@ -175,43 +183,68 @@ class Training:
             ) from error
 
     def _train_batch(self) -> int:
-        recipe, network, k = self.recipe, self.network, self.network.backend
-        images, labels = self.batches.load(self.epoch, self.batch)
+        """Train on a batch; returns the number of its images, those of all ranks."""
+        recipe, k = self.recipe, self.network.backend
+        images, labels = self.batches.load(self.epoch, self.batch, self.share)
         count, state = images.shape[0], None
         kappa = None if self.kappa is None else k.rows(self.kappa, 0, count)
         learning_rate = recipe.schedule.rate(
             recipe.learning_rate, self.epoch, recipe.epochs, self.batch / len(self.batches)
         )
         for period in range(recipe.periods):
-            draws = Draws(self.seed, (self.epoch * len(self.batches) + self.batch) * recipe.periods + period)
-            kappa = recipe.noise.before(k, kappa, draws)
-            inputs = dict(
-                noise=kappa,
-                clip_noise=recipe.clip_noise,
-                steps=network.steps // recipe.periods,
-                draws=draws,
-                state=state,
-            )
-            crafting = recipe.noise.crafted
-            result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
-            self._count(result, labels)
-            self.optimiser.step(result.weights, learning_rate)
-            if crafting and recipe.craft_after_update:
-                result = network.gradients(images, labels, weights=False, image=True, **inputs)
-            kappa = recipe.noise.after(k, kappa, result.image)
-            state = result.state if recipe.carry_membranes else None
+            step = (self.epoch * len(self.batches) + self.batch) * recipe.periods + period
+            draws = Draws(self.seed, step, self.share.start)
+            if count:
+                kappa, state = self._train_period(images, labels, kappa, state, draws, learning_rate)
+            else:
+                self._update(None, None, learning_rate)
         if kappa is not None:
             k.write_rows(self.kappa, 0, kappa)
-        return count
+        return self.batches.images(self.batch)
 
-    def _count(self, result, labels):
-        k = self.network.backend
-        loss, labels = k.total(result.losses), k.to_numpy(labels)
-        if not math.isfinite(loss):
+    def _train_period(self, images, labels, kappa, state, draws, learning_rate):
+        """⌊T/N⌋ steps and an update: κ and the membranes that they leave behind."""
+        recipe, network, k = self.recipe, self.network, self.network.backend
+        kappa, crafting = recipe.noise.before(k, kappa, draws), recipe.noise.crafted
+        inputs = dict(
+            noise=kappa,
+            clip_noise=recipe.clip_noise,
+            steps=network.steps // recipe.periods,
+            draws=draws,
+            state=state,
+            scale=1 / self.batches.images(self.batch),
+        )
+        result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
+        self._update(result, labels, learning_rate)
+        if crafting and recipe.craft_after_update:
+            result = network.gradients(images, labels, weights=False, image=True, **inputs)
+        return recipe.noise.after(k, kappa, result.image), result.state if recipe.carry_membranes else None
+
+    def _update(self, result, labels, learning_rate):
+        """Sum gradients, losses and requests to stop over the ranks, then take the optimiser's step.
+
+        result: None where this rank has no images of a small last batch, and adds nothing.
+        """
+        network, k, names = self.network, self.network.backend, self.optimiser.names
+        zeros = lambda name: k.zeros(network.parameters[name].shape)
+        own = [zeros(name) if result is None else result.weights[name] for name in names]
+        numbers = np.concatenate([self._counted(result, labels), self.stop.state])
+        *grads, numbers = k.sum_over_ranks([*own, numbers])
+        self.stop.learn(numbers[3:])
+        if not math.isfinite(numbers[0]):
             self._fail()
-        self.sums["loss"] += loss
-        self.sums["correct"] += int(np.sum(k.to_numpy(result.logits).argmax(axis=1) == labels))
-        self.sums["images"] += len(labels)
+        self.sums["loss"] += float(numbers[0])
+        self.sums["correct"] += int(numbers[1])
+        self.sums["images"] += int(numbers[2])
+        self.optimiser.step(dict(zip(names, grads, strict=True)), learning_rate)
+
+    def _counted(self, result, labels):
+        """The losses' sum, the images that were right, and how many there are."""
+        if result is None:
+            return np.zeros(3)
+        k = self.network.backend
+        right = k.to_numpy(result.logits).argmax(axis=1) == k.to_numpy(labels)
+        return np.array([k.total(result.losses), right.sum(), len(right)], float)
 
     def _averages(self):
         images = max(self.sums["images"], 1)
@@ -222,9 +255,13 @@ class Training:
         if not all(math.isfinite(k.total(array)) for array in self.network.parameters.values()):
             self._fail()
 
+    def _sample(self, epoch, batch):
+        """The images of a batch that rank 0 trains on, for every rank to look at."""
+        return self.batches.load(epoch, batch, slice(self.recipe.batch_size))[0]
+
     def _fail(self):
         batch = min(self.batch, len(self.batches) - 1)  # at an epoch's end the one before
-        where = describe_failure(self.network, self.batches.load(self.epoch, batch)[0], self.seed)
+        where = describe_failure(self.network, self._sample(self.epoch, batch), self.seed)
         kept = f"; the last good checkpoint is {self.path}" if self._saved else ""
         raise MinihireError(
             f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {batch + 1}: {where}; "

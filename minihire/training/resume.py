@@ -9,7 +9,10 @@ from minihire.training.checkpoint import Checkpoint, CheckpointError
 
 
 def save(training) -> None:
-    """Write the training's checkpoint: network, optimiser, κ, position, recipe, history, warnings."""
+    """Write the training's checkpoint: network, optimiser, κ of all ranks, position, recipe, history, warnings.
+
+    Rank 0 writes it, and no rank goes on before it is written.
+    """
     position = {
         "epoch": training.epoch,
         "batch": training.batch,
@@ -22,13 +25,15 @@ def save(training) -> None:
     }
     content = {
         "label": training.label,
-        "recipe": training.recipe.describe(),
+        "recipe": _recipe(training),
         "position": position,
         "history": training.history,
         "warnings": training.warnings,
     }
     extra = {"about": training.about, "training": content}
-    checkpoint.save(training.path, training.network, extra=extra, arrays=_arrays(training))
+    kappa = {} if training.kappa is None else {"kappa": _kappa_of_all(training)}
+    checkpoint.save(training.path, training.network, extra=extra, arrays={**_slots(training), **kappa})
+    training.network.backend.sum_over_ranks([np.ones(1)])
 
 
 def restore(training, saved: Checkpoint) -> None:
@@ -53,10 +58,26 @@ def fingerprint(network, data) -> str:
     return digest.hexdigest()
 
 
+def refuse_different_starts(training) -> None:
+    """Raise CheckpointError where the ranks would go on from different images, weights or places."""
+    k = training.network.backend
+    mine = np.array([*bytes.fromhex(training.origin), training.epoch, training.batch], float)
+    if not np.array_equal(k.sum_over_ranks([mine])[0], mine * k.ranks):
+        raise CheckpointError(
+            f"the {k.ranks} processes would start {training.label} from different images, weights or checkpoints: "
+            "give all of them the same --data-dir and --out, in a file system that they share"
+        )
+
+
 def _refuse_another(training, saved, content, restored):
-    position = content["position"]
+    position, mine, theirs = content["position"], _recipe(training), content["recipe"]
+    if mine["batch_size"] != theirs["batch_size"]:
+        raise CheckpointError(
+            f"{saved.path} was trained with {theirs['batch_size']} images in a batch over all processes, not "
+            f"{mine['batch_size']}: resume with the same batch size times number of processes, or choose another --out"
+        )
     pairs = {
-        "settings": (training.recipe.describe(), content["recipe"]),
+        "settings": (mine, theirs),
         "seed": (training.seed, position["seed"]),
         "network options": (_kind(training.network), _kind(restored)),
         "images or starting weights": (training.origin, position["origin"]),
@@ -70,9 +91,12 @@ def _refuse_another(training, saved, content, restored):
 
 def _take_over(training, saved, content, restored):
     position, k = content["position"], training.network.backend
-    arrays = {name: saved.arrays[name] for name in _arrays(training)}
-    for name, fresh in _arrays(training).items():  # compiled kernels do not check bounds
-        if arrays[name].shape != tuple(fresh.shape) or arrays[name].dtype.kind != "f":
+    shapes = {name: tuple(fresh.shape) for name, fresh in _slots(training).items()}
+    if training.kappa is not None:
+        shapes["kappa"] = (training.batches.images(0), *training.data.shape)
+    arrays = {name: saved.arrays[name] for name in shapes}
+    for name, shape in shapes.items():  # compiled kernels do not check bounds
+        if arrays[name].shape != shape or arrays[name].dtype.kind != "f":
             raise ValueError(f"{name} is {arrays[name].dtype} {list(arrays[name].shape)}")
     if len(content["history"]) != position["epoch"]:
         raise ValueError(f"{len(content['history'])} epochs of history at epoch {position['epoch']}")
@@ -80,18 +104,30 @@ def _take_over(training, saved, content, restored):
     for slot, group in training.optimiser.slots.items():
         group.update({name: k.asarray(arrays[f"optimiser/{slot}/{name}"]) for name in group})
     if training.kappa is not None:
-        training.kappa = k.asarray(arrays["kappa"])
+        training.kappa = k.asarray(arrays["kappa"][training.share])
     training.optimiser.steps = int(position["optimiser_steps"])
     training.epoch, training.batch = int(position["epoch"]), int(position["batch"])
     training.sums = {key: position["sums"][key] for key in training.sums}
     training.history, training.warnings = list(content["history"]), list(content["warnings"])
 
 
-def _arrays(training):
-    """Entry name → array: the optimiser's slots and κ."""
+def _slots(training):
+    """Entry name → array of the optimiser."""
     slots = training.optimiser.slots.items()
-    found = {f"optimiser/{slot}/{name}": array for slot, group in slots for name, array in group.items()}
-    return found if training.kappa is None else {**found, "kappa": training.kappa}
+    return {f"optimiser/{slot}/{name}": array for slot, group in slots for name, array in group.items()}
+
+
+def _kappa_of_all(training):
+    """κ [images of a batch, H, W, C] of all ranks: each adds its rows."""
+    k = training.network.backend
+    whole = k.zeros((training.batches.images(0), *training.data.shape))
+    k.write_rows(whole, training.share.start, training.kappa)
+    return k.sum_over_ranks([whole])[0]
+
+
+def _recipe(training):
+    """The recipe as plain data, with the batch of all ranks: which rank has which part makes no difference."""
+    return {**training.recipe.describe(), "batch_size": training.batches.size}
 
 
 def _kind(network):

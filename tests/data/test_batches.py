@@ -40,6 +40,16 @@ def test_augmentation_is_the_same_on_both_backends_and_new_in_each_epoch():
     assert not np.array_equal(loads[0](0, 0)[0], plain) and not np.array_equal(loads[0](0, 0)[0], loads[0](1, 0)[0])
 
 
+@pytest.mark.parametrize("batch", [0, 1])
+def test_shares_of_a_batch_make_up_the_batch(batch):
+    """Crops and mirrors included; of the second batch, of 4 images, the last share is empty."""
+    batches = Batches(make(13), get_backend("reference"), 9, shuffle=True, augment=True)
+    shares = [batches.load(2, batch, slice(first, first + 3)) for first in (0, 3, 6)]
+    for whole, parts in zip(batches.load(2, batch), zip(*shares, strict=True), strict=True):
+        assert len(whole) == batches.images(batch) and [len(part) for part in parts] == [[3, 3, 3], [3, 1, 0]][batch]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
 def test_images_smaller_than_the_padding_are_refused():
     with pytest.raises(MinihireError, match="4×4 pixels are too small to crop .*--no-augment"):
         Batches(make(side=PADDING), get_backend("reference"), 4, augment=True)

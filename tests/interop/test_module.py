@@ -117,7 +117,7 @@ def test_a_time_chunk_changes_nothing(exact, images):
 @pytest.mark.parametrize("name", ["reference", "numba"])
 def test_batches_of_any_size(name, images):
     """One image alone has the gradient that it has among others; no image, none."""
-    module = torch_module(network_of(get_backend(name, dtype="float64")))
+    module = torch_module(network_of(get_backend(name, dtype="float64", threads=1)))
     together = input_gradient(module, tensor(images))
     for i in range(len(images)):
         alone = input_gradient(module, tensor(images[i : i + 1]), LABELS[i : i + 1])
@@ -152,12 +152,13 @@ def test_gradients_are_contiguous_and_nobody_else_s(exact, images):
 # ---------------------------------------------------------------- as a module
 
 
-def test_it_looks_like_a_module_without_parameters(exact, images):
+def test_it_looks_like_a_module_without_parameters(exact, images, monkeypatch):
     module, x = torch_module(network_of(exact)), tensor(images)
     assert isinstance(module, torch.nn.Module) and not module.training and not list(module.parameters())
     evaluated = module(x)
     module.to("cpu").train()
     np.testing.assert_array_equal(module(x).detach(), evaluated.detach())  # no dropout
+    monkeypatch.setattr(Network, "pullback", None)  # nothing is recorded that nobody asks for
     with torch.no_grad():
         assert not module(x).requires_grad
     assert not module(x.detach()).requires_grad
@@ -275,7 +276,7 @@ def test_others_find_the_adversarial_images_that_perturb_finds(library, name, dt
     bits differ. A pixel differs by more only where that turns the sign of a gradient that is itself rounding, or a spike:
     none in float64, and at most one in a hundred in float32.
     """
-    k = get_backend(name, dtype=dtype)
+    k = get_backend(name, dtype=dtype, threads=1)
     network, attack = network_of(k, kind), fgsm(EPSILON) if iterations == 1 else pgd(EPSILON, ALPHA, iterations, False)
     module, x = TorchModule(network), tensor(images, dtype).detach()
     found = ours(library(module, x, torch.tensor(LABELS), iterations))
@@ -284,3 +285,11 @@ def test_others_find_the_adversarial_images_that_perturb_finds(library, name, dt
     assert np.abs(expected - images).max() > EPSILON / 2
     apart = np.abs(found - expected) > (1e-12 if dtype == "float64" else 1e-6)
     assert apart.mean() <= (0 if dtype == "float64" else 0.01)
+
+
+def test_the_package_hands_it_on():
+    import minihire.interop
+
+    assert minihire.interop.torch_module is torch_module
+    with pytest.raises(AttributeError, match="no attribute 'jax_module'"):
+        _ = minihire.interop.jax_module

@@ -19,9 +19,11 @@ def quiet(monkeypatch):
     monkeypatch.setattr(Progress, "quiet", True)
 
 
-@pytest.fixture(params=["reference", "numba"])
+@pytest.fixture(params=["reference", "numba", "torch"])
 def k(request):
-    """Both CPU backends in float32, on one thread."""
+    """Every backend on the CPU in float32, on one thread."""
+    if request.param == "torch":
+        pytest.importorskip("torch")
     return get_backend(request.param, threads=1)
 
 
