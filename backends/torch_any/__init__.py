@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from backends import BackendError, launched
 from backends import lif as plain_lif
-from backends.arrays import DropoutMask, OuterProduct, SavedNeurons, SpikeTrain
+from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import Backend, NeuronState
 from backends.randomness import NORMAL_QUANTILES
 from backends.torch_any import lif, philox, ranks
@@ -40,7 +40,7 @@ def _says_when_memory_is_short(cls):
 
 @_says_when_memory_is_short
 class TorchBackend(Backend):
-    """Arrays are torch tensors on one device and the SpikeTrain, DropoutMask and OuterProduct of arrays.py.
+    """Arrays are torch tensors on one device and those of arrays.py.
 
     precision: "float32"; "tf32": products on CUDA take factors rounded to 10 bits; "bf16": factors of 7 bits, while
     membranes, losses, parameters and moments stay in float32. Precision and number of threads are torch's own, one for
@@ -95,6 +95,8 @@ class TorchBackend(Backend):
             return dense if array.scale == 1 else dense.mul_(array.scale)
         if isinstance(array, DropoutMask):
             return array.keep.to(self.float).mul_(array.scale)
+        if isinstance(array, PooledGradient):
+            return lif.spread(array, 0, array.shape[1]).reshape(array.shape)
         if isinstance(array, OuterProduct):
             x, grad = self._factors(array)
             return (x.T @ grad).to(self.float)
@@ -227,7 +229,10 @@ class TorchBackend(Backend):
         return (self._dense(x, self.factor) @ weight.to(self.factor)).to(self.float)
 
     def linear_input_gradient(self, grad, weight):
-        return (self._dense(grad, self.factor) @ weight.to(self.factor).T).to(self.float)
+        turned = (
+            weight.to(self.factor) @ self._dense(grad, self.factor).flatten(0, 1).T
+        )  # faster so than transposed weights
+        return turned.T.contiguous().to(self.float).reshape(*grad.shape[:2], len(weight))
 
     def linear_weight_gradient(self, grad, x):
         return OuterProduct(x, grad)
@@ -242,12 +247,7 @@ class TorchBackend(Backend):
         return _sum_of_windows(self._dense(x)).div_(4)
 
     def avg_pool_gradient(self, grad, shape):
-        grad = self._dense(grad) / 4
-        rows, columns = shape[2] // 2, shape[3] // 2
-        out = torch.zeros(shape, dtype=grad.dtype, device=self.device)
-        windows = out[:, :, : rows * 2, : columns * 2].unflatten(3, (columns, 2)).unflatten(2, (rows, 2))
-        windows.copy_(grad[:, :, :, None, :, None])
-        return out
+        return PooledGradient(self._dense(grad), tuple(shape))
 
     def sum_time(self, x):
         if isinstance(x, SpikeTrain):
@@ -323,6 +323,7 @@ class TorchBackend(Backend):
             start = NeuronState(*(None if x is None else self.asarray(x) for x in found[1]))
             return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
         delayed, static = saved.reset == "delayed", saved.membrane is None
+        pooled = self.scans is lif and isinstance(grad_spikes, PooledGradient)
         start, start_spikes = (None, None) if saved.start is None else saved.start
         size = _count(saved.shape[1:])
         grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
@@ -337,7 +338,7 @@ class TorchBackend(Backend):
             delayed,
             saved.keep,
             saved.scale,
-            self._dense(grad_spikes).reshape(saved.shape[0], -1),
+            grad_spikes if pooled else self._dense(grad_spikes).reshape(saved.shape[0], -1),
             _flat(grad_end),
             _flat(grad_end_spikes),
             surrogate,

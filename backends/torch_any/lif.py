@@ -14,11 +14,14 @@ import math
 
 import torch
 
+from backends.arrays import PooledGradient
+
 CHUNK = 1 << 16  # neurons at a time on a CPU
 
 
-def _chunks(count, device):
-    size = CHUNK if device.type == "cpu" else max(count, 1)
+def _chunks(count, device, whole=1):
+    """Slices of neurons, a multiple of `whole` each."""
+    size = max(CHUNK // whole, 1) * whole if device.type == "cpu" else max(count, 1)
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
 
 
@@ -66,22 +69,25 @@ def backward(
 ):  # fmt: skip
     """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M]; returns ∂L/∂λ and ∂L/∂v, float64 [2].
 
-    current [1, M] and membrane None, or membrane [T, M] alone; grad_spikes [T, M], times keep · scale where there is a mask.
+    current [1, M] and membrane None, or membrane [T, M] alone; grad_spikes [T, M], or PooledGradient, which is spread while
+    it is in the cache; times keep · scale where there is a mask.
     """
+    pooled = isinstance(grad_spikes, PooledGradient)
+    image = math.prod(grad_spikes.shape[2:]) if pooled else 1
+    count, steps = grad_start.shape[0], grad_spikes.shape[0]
     lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
     sums = torch.zeros(2, dtype=torch.float64)
-    for part in _chunks(grad_spikes.shape[1], leak.device):
+    for part in _chunks(count, leak.device, image):
+        grad = spread(grad_spikes, part.start // image, part.stop // image) if pooled else grad_spikes[:, part]
         first, fired = (_part(a, part) for a in (start, start_spikes))
         m = _part(membrane, part)
         if m is None:
-            m = torch.empty_like(grad_spikes[:, part])
+            m = current.new_empty((steps, grad.shape[1]))
             _integrate(current[:, part], first, fired, lam, v, delayed, m)
         mask = None if keep is None else keep[part].to(m.dtype).mul_(scale)
         d = torch.empty_like(m) if membrane is None or static else grad_current[:, part]
         ends = (_part(a, part) for a in (grad_end, grad_end_spikes))
-        last = _integrate_back(
-            m, lam, v, delayed, mask, grad_spikes[:, part], *ends, surrogate, reset_grad, d, sums
-        )
+        last = _integrate_back(m, lam, v, delayed, mask, grad, *ends, surrogate, reset_grad, d, sums)
         if static:
             torch.sum(d, dim=0, out=grad_current[0, part])
         torch.mul(last, lam, out=grad_start[part])
@@ -92,6 +98,17 @@ def backward(
         if delayed and fired is not None:
             sums[1] -= torch.dot(last, fired)
     return sums
+
+
+def spread(pooled, first, last):
+    """The gradient [T, (last − first)·H·W·C] of the neurons of images first … last − 1 before a pool."""
+    (steps, _, height, width, channels), grad = pooled.shape, pooled.grad[:, first:last]
+    rows, columns = height // 2, width // 2
+    out = grad.new_zeros if height % 2 or width % 2 else grad.new_empty
+    out = out((steps, last - first, height, width, channels))
+    windows = out[:, :, : rows * 2, : columns * 2].unflatten(3, (columns, 2)).unflatten(2, (rows, 2))
+    windows.copy_((grad / 4)[:, :, :, None, :, None])
+    return out.reshape(steps, -1)
 
 
 def _slopes(surrogate, m, v, out):
@@ -139,7 +156,9 @@ def _with_reset(g, later, through, through_spikes, lam, v, delayed):
     if delayed:
         path = through_spikes if later is None else later * -v
     else:
-        path = through * -v if later is None and through is not None else later * (-v * lam) if later is not None else None
+        path = (
+            through * -v if later is None and through is not None else later * (-v * lam) if later is not None else None
+        )
     return g if path is None else g + path
 
 
