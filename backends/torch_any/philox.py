@@ -9,7 +9,7 @@ import torch
 from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
 
 LOW = 0xFFFFFFFF
-BLOCK = 1 << 15  # counters at a time: their words stay in the cache of a CPU
+BLOCK = 1 << 16  # counters at a time: their words stay in the cache of a CPU
 
 
 def _philox(counter, words, key):
