@@ -238,8 +238,7 @@ class NumbaBackend(ReferenceBackend):
             slabs, span = event_convolution.pack_weights(weight, lanes, block)
             into = out.reshape(-1, *out.shape[2:])
             if self._leaks(x) and stride == 1:
-                images = x.grad.reshape(-1, *x.shape[2:])
-                event_convolution.forward_leaky(images, x.leak, steps, slabs, size, padding, block, span, lanes, into)
+                event_convolution.forward_leaky(x.grad, x.leak, slabs, size, padding, block, span, lanes, out)
             else:
                 event_convolution.forward(*self._listable(x), slabs, size, stride, padding, block, span, lanes, into)
         else:

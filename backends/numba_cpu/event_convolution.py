@@ -22,7 +22,7 @@ from backends.numba_cpu.events import (
 )
 from backends.numba_cpu.leaky import set_leaked, subtract_leaked
 from backends.numba_cpu.lists import SLACK, append_events, list_columns, value_room
-from backends.numba_cpu.slabs import copy_row
+from backends.numba_cpu.slabs import copy, copy_row
 
 SLAB = 60_000  # bytes of weights that a span of taps may take
 TILE = 4  # output rows that share a slab
@@ -98,39 +98,98 @@ def _add_taps(index, value, start, each, shape, slabs, size, stride, padding, bl
                                 _add_rows(lanes, flat, at, slabs, shifted, index, value, each, first, last)
 
 
+@njit(cache=True)
+def _image(image, width, scale, each, slabs, size, stride, padding, block, span, lanes, out):
+    """One image of `forward`."""
+    shape = (image.shape[0], image.shape[1], image.shape[2] * width)
+    index, value, start = _list_room(shape, each, padding, block)
+    value[0] = scale
+    _list_pixels(image, width, scale, each, padding, block, index, value, start)
+    out[:] = 0
+    _add_taps(index, value, start, each, shape, slabs, size, stride, padding, block, span, lanes, out)
+
+
 @njit(parallel=True, cache=True)
 def forward(x, width, scale, each, slabs, size, stride, padding, block, span, lanes, out):
     """width: channels per element of x (1 or 8); slabs from `pack_weights`, out [N, H_out, W_out, C_out]."""
-    shape = (x.shape[1], x.shape[2], x.shape[3] * width)
     for task in prange(len(x)):
         n = np.int64(task)
-        index, value, start = _list_room(shape, each, padding, block)
-        value[0] = scale
-        _list_pixels(x[n], width, scale, each, padding, block, index, value, start)
-        out[n] = 0
-        _add_taps(index, value, start, each, shape, slabs, size, stride, padding, block, span, lanes, out[n])
+        _image(x[n], width, scale, each, slabs, size, stride, padding, block, span, lanes, out[n])
+
+
+@njit(cache=True)
+def _leaky_image(n, x, leak, slabs, size, padding, block, span, lanes, out):
+    """Image n of `forward_leaky`."""
+    steps, shape = len(x), x.shape[2:]
+    index, value, start = _list_room(shape, 1, padding, block)
+    increment = np.empty(shape, np.float32)
+    for t in range(steps - 1, -1, -1):
+        if t == steps - 1:
+            copy(x[t, n].reshape(-1), increment.reshape(-1))
+            out[t, n, :] = 0
+        else:
+            subtract_leaked(x[t, n].reshape(-1), leak, x[t + 1, n].reshape(-1), increment.reshape(-1))
+            set_leaked(out[t + 1, n].reshape(-1), leak, out[t, n].reshape(-1))
+        _list_pixels(increment, 1, np.float32(1), 1, padding, block, index, value, start)
+        _add_taps(index, value, start, 1, shape, slabs, size, 1, padding, block, span, lanes, out[t, n])
 
 
 @njit(parallel=True, cache=True)
-def forward_leaky(x, leak, steps, slabs, size, padding, block, span, lanes, out):
-    """The same, stride 1, for floats [T·B, H, W, C] that mostly leak: x[t] ≈ λ·x[t+1], and so do the results.
+def forward_leaky(x, leak, slabs, size, padding, block, span, lanes, out):
+    """The same, stride 1, for floats [T, B, H, W, C] that mostly leak: x[t, n] ≈ λ·x[t+1], and so do the results.
 
-    Lists hold the increments x[t] − λ·x[t+1] alone, which more often are zero; λ·out[t+1] is the rest.
+    Lists hold the increments x[t, n] − λ·x[t+1] alone, which more often are zero; λ·out[t+1] is the rest.
     """
-    shape, batch = x.shape[1:], len(x) // steps
-    for task in prange(batch):
-        index, value, start = _list_room(shape, 1, padding, block)
-        increment = np.empty(shape, np.float32)
-        for t in range(steps - 1, -1, -1):
-            n = t * batch + np.int64(task)
-            if t == steps - 1:
-                increment[:] = x[n]
-                out[n] = 0
-            else:
-                subtract_leaked(x[n].reshape(-1), leak, x[n + batch].reshape(-1), increment.reshape(-1))
-                set_leaked(out[n + batch].reshape(-1), leak, out[n].reshape(-1))
-            _list_pixels(increment, 1, np.float32(1), 1, padding, block, index, value, start)
-            _add_taps(index, value, start, 1, shape, slabs, size, 1, padding, block, span, lanes, out[n])
+    for task in prange(x.shape[1]):
+        _leaky_image(np.int64(task), x, leak, slabs, size, padding, block, span, lanes, out)
+
+
+@njit(cache=True)
+def _share_of_weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, part, share, owner, total):
+    """Sum the images of one part into the block of the result that one owner has."""
+    count, height, columns_in, channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3] * width
+    _, rows, columns, features = grad.shape
+    all_grads = grad.reshape(-1)
+    border, chunks, room = size - 1, channels // chunk, TILE * columns_in
+    line = columns + 2 * border
+    f, c0 = owner // chunks * lanes, owner % chunks * chunk // width
+    total[:] = 0
+    flat = np.zeros((rows + 2 * border) * line * lanes, np.float32)  # the gradient with zeros around it
+    index = np.empty(chunk * room + 1, np.uint16)
+    value = value_room(each, chunk * room)
+    value[0] = scale
+    found = np.empty(chunk, np.int64)
+    for n in range(part * share, min((part + 1) * share, count)):
+        for y in range(rows):
+            for q in range(columns):
+                at, start = (
+                    ((y + border) * line + q + border) * lanes,
+                    ((n * rows + y) * columns + q) * features + f,
+                )
+                if lanes == 64:
+                    copy_row(flat, at, all_grads, start)
+                else:
+                    for i in range(lanes):
+                        flat[at + i] = all_grads[start + i]
+        for top in range(0, height, TILE):
+            found[:] = 0
+            for y in range(top, min(top + TILE, height)):
+                for q in range(columns_in):
+                    pixel = x[n, y, q, c0 : c0 + chunk // width]
+                    list_columns(pixel, scale, each, y * line + q, room, index, value, found)
+            for i in range(size):
+                base = (padding - i + border) * line + padding + border
+                if size == 3:
+                    for c in range(chunk):
+                        at, first = (i * size * chunk + c) * lanes, c * room
+                        last = first + found[c]
+                        _add_three_rows(lanes, total, at, chunk * lanes, flat, base, index, value, each, first, last)
+                else:
+                    for j in range(size):
+                        for c in range(chunk):
+                            at, first = ((i * size + j) * chunk + c) * lanes, c * room
+                            last = first + found[c]
+                            _add_rows(lanes, total, at, flat, base - j, index, value, each, first, last)
 
 
 @njit(parallel=True, cache=True)
@@ -139,55 +198,12 @@ def weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, ou
 
     Each part sums over its own share of the images; the shapes alone decide how many there are.
     """
-    count, height, columns_in, channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3] * width
-    _, rows, columns, features = grad.shape
-    all_grads = grad.reshape(-1)
     parts, owners = out.shape[:2]
-    border, chunks, room = size - 1, channels // chunk, TILE * columns_in
-    line, share = columns + 2 * border, (count + parts - 1) // parts
+    share = (len(x) + parts - 1) // parts
     for task in prange(parts * owners):
         part, owner = np.int64(task) // owners, np.int64(task) % owners
-        f, c0 = owner // chunks * lanes, owner % chunks * chunk // width
         total = out[part, owner]
-        total[:] = 0
-        flat = np.zeros((rows + 2 * border) * line * lanes, np.float32)  # the gradient with zeros around it
-        index = np.empty(chunk * room + 1, np.uint16)
-        value = value_room(each, chunk * room)
-        value[0] = scale
-        found = np.empty(chunk, np.int64)
-        for n in range(part * share, min((part + 1) * share, count)):
-            for y in range(rows):
-                for q in range(columns):
-                    at, start = (
-                        ((y + border) * line + q + border) * lanes,
-                        ((n * rows + y) * columns + q) * features + f,
-                    )
-                    if lanes == 64:
-                        copy_row(flat, at, all_grads, start)
-                    else:
-                        for i in range(lanes):
-                            flat[at + i] = all_grads[start + i]
-            for top in range(0, height, TILE):
-                found[:] = 0
-                for y in range(top, min(top + TILE, height)):
-                    for q in range(columns_in):
-                        pixel = x[n, y, q, c0 : c0 + chunk // width]
-                        list_columns(pixel, scale, each, y * line + q, room, index, value, found)
-                for i in range(size):
-                    base = (padding - i + border) * line + padding + border
-                    if size == 3:
-                        for c in range(chunk):
-                            at, first = (i * size * chunk + c) * lanes, c * room
-                            last = first + found[c]
-                            _add_three_rows(
-                                lanes, total, at, chunk * lanes, flat, base, index, value, each, first, last
-                            )
-                    else:
-                        for j in range(size):
-                            for c in range(chunk):
-                                at, first = ((i * size + j) * chunk + c) * lanes, c * room
-                                last = first + found[c]
-                                _add_rows(lanes, total, at, flat, base - j, index, value, each, first, last)
+        _share_of_weight_gradient(grad, x, width, scale, each, size, padding, chunk, lanes, part, share, owner, total)
 
 
 def lanes_for(features: int) -> int:

@@ -11,7 +11,7 @@ from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
 from backends.numba_cpu.lists import append_events, byte_at, list_columns, value_room
-from backends.numba_cpu.slabs import copy_row, turn_block
+from backends.numba_cpu.slabs import copy, copy_row, turn_block
 
 LANES = 64  # outputs, and inputs, of a slab
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache
@@ -72,7 +72,7 @@ def product(index, value, each, start, weight, transposed, out):
                 first, last = start[block, n], start[block, n + 1]
                 add_rows_64(sums, n * LANES, 0, rows, 0, flat_index, flat_value, each, first, last)
         for n in range(len(out)):
-            out[n, m : m + wide] = panel[n, :wide]
+            copy(panel[n], out[n, m : m + wide])
 
 
 @njit(parallel=True, cache=True)
@@ -82,7 +82,7 @@ def panels(grad, out):
         for block in range(len(out)):
             first = block * LANES
             wide = min(LANES, grad.shape[1] - first)
-            out[block, n, :wide] = grad[n, first : first + wide]
+            copy(grad[n, first:], out[block, n, :wide])
             out[block, n, wide:] = 0
 
 

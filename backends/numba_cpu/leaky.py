@@ -12,6 +12,8 @@ The difference is the k[t]/v that went in, with far more zeros than d[t]; where 
 import numpy as np
 from numba import njit, prange
 
+from backends.numba_cpu.slabs import copy
+
 BLOCK = 4096
 
 
@@ -38,7 +40,7 @@ def increments(x, leak, out):
         b = min(a + BLOCK, count)
         for t in range(steps - 1):
             subtract_leaked(x[t, a:b], leak, x[t + 1, a:b], out[t, a:b])
-        out[steps - 1, a:b] = x[steps - 1, a:b]
+        copy(x[steps - 1, a:b], out[steps - 1, a:b])
 
 
 @njit(parallel=True, cache=True)

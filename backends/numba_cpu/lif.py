@@ -9,6 +9,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from backends.numba_cpu.slabs import copy
+
 BLOCK = 1024
 
 
@@ -28,10 +30,37 @@ def _fire(m, v, delayed, fired, u):
     for i in range(len(m)):
         fired[i] = m[i] > v
     if delayed:
-        u[:] = m
+        copy(m, u)
     else:
         for i in range(len(m)):
             u[i] = m[i] - v * fired[i]
+
+
+@njit(cache=True)
+def _forward(current, start, start_spikes, lam, v, delayed, keep, membrane, counts, end, end_spikes, first, last):
+    """All steps of neurons first … last − 1."""
+    steps = len(counts)
+    u, fired = np.zeros(last - first, current.dtype), np.zeros(last - first, current.dtype)
+    m = np.empty(last - first, current.dtype)
+    if len(start):
+        copy(start[first:last], u)
+    if len(start_spikes):
+        copy(start_spikes[first:last], fired)
+    for t in range(steps):
+        if len(membrane):
+            m = membrane[t, first:last]
+        _charge(u, fired, current[min(t, len(current) - 1), first:last], lam, v, delayed, m)
+        _fire(m, v, delayed, fired, u)
+        out = counts[t, first:last]
+        for i in range(last - first):
+            out[i] = np.uint8(fired[i])
+        if len(keep):
+            kept = keep[first:last]
+            for i in range(last - first):
+                out[i] &= kept[i]
+    copy(u, end[first:last])
+    if delayed:
+        copy(fired, end_spikes[first:last])
 
 
 @njit(parallel=True, cache=True)
@@ -40,32 +69,25 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
 
     counts uint8 [T, M]: the spikes of the neurons that are kept; end [M], end_spikes [M] (or empty).
     """
-    steps, count = counts.shape
-    lam, v = leak[0], threshold[0]
+    count = counts.shape[1]
     for block in prange((count + BLOCK - 1) // BLOCK):
         first = np.int64(block) * BLOCK
         last = min(first + BLOCK, count)
-        u, fired = np.zeros(last - first, current.dtype), np.zeros(last - first, current.dtype)
-        m = np.empty(last - first, current.dtype)
-        if len(start):
-            u[:] = start[first:last]
-        if len(start_spikes):
-            fired[:] = start_spikes[first:last]
-        for t in range(steps):
-            if len(membrane):
-                m = membrane[t, first:last]
-            _charge(u, fired, current[min(t, len(current) - 1), first:last], lam, v, delayed, m)
-            _fire(m, v, delayed, fired, u)
-            out = counts[t, first:last]
-            for i in range(last - first):
-                out[i] = np.uint8(fired[i])
-            if len(keep):
-                kept = keep[first:last]
-                for i in range(last - first):
-                    out[i] &= kept[i]
-        end[first:last] = u
-        if delayed:
-            end_spikes[first:last] = fired
+        _forward(
+            current,
+            start,
+            start_spikes,
+            leak[0],
+            threshold[0],
+            delayed,
+            keep,
+            membrane,
+            counts,
+            end,
+            end_spikes,
+            first,
+            last,
+        )
 
 
 @njit(cache=True)
@@ -112,7 +134,7 @@ def _load_gradient(grad, pooled, first, out):
     """out = the gradient of neurons first …; pooled (H, W, C): grad [B·H/2·W/2·C] is that of their 2×2 means, else (0, 0, 0)."""
     height, width, channels = pooled
     if height == 0:
-        out[:] = grad[first : first + len(out)]
+        copy(grad[first:], out)
         return
     quarter, done = grad.dtype.type(0.25), 0
     while done < len(out):  # a run of channels at a time
@@ -129,7 +151,108 @@ def _load_gradient(grad, pooled, first, out):
         done += len(run)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
+def _backward(
+    current,
+    membrane,
+    start,
+    start_spikes,
+    leak,
+    threshold,
+    delayed,
+    keep,
+    scale,
+    grad_spikes,
+    pooled,
+    grad_end,
+    grad_end_spikes,
+    code,
+    height,
+    width,
+    reset_grad,
+    grad_current,
+    grad_start,
+    grad_start_spikes,
+    first,
+    last,
+):
+    """All steps of neurons first … last − 1; returns the sums ∂λ and ∂v."""
+    steps = len(grad_spikes)
+    lam, v = leak[0], threshold[0]
+    zero = leak.dtype.type(0)
+    size = last - first
+    before, g, slope = np.empty(size, leak.dtype), np.empty(size, leak.dtype), np.empty(size, leak.dtype)
+    through_leak, through_reset = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
+    lowered = np.zeros(size, leak.dtype)
+    again = np.empty((steps if len(membrane) == 0 else 0, size), leak.dtype)
+    if len(again):
+        u, fired = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
+        if len(start):
+            copy(start[first:last], u)
+        if len(start_spikes):
+            copy(start_spikes[first:last], fired)
+        for t in range(steps):
+            _charge(u, fired, current[0, first:last], lam, v, delayed, again[t])
+            _fire(again[t], v, delayed, fired, u)
+    if len(grad_end):
+        copy(grad_end[first:last], through_leak)
+    if len(grad_end_spikes):
+        copy(grad_end_spikes[first:last], through_reset)
+    if len(grad_current) == 1:
+        grad_current[0, first:last] = 0
+    sum_leak = sum_threshold = 0.0
+    for t in range(steps - 1, -1, -1):
+        m = again[t] if len(again) else membrane[t, first:last]
+        _load_gradient(grad_spikes[t], pooled, first, g)
+        if len(keep):
+            kept = keep[first:last]
+            for i in range(size):
+                g[i] = g[i] * scale if kept[i] else zero
+        if reset_grad:
+            if delayed:
+                for i in range(size):
+                    g[i] += through_reset[i]
+            else:
+                for i in range(size):
+                    g[i] -= v * through_leak[i]
+        _slopes(code, height, width, m, v, slope)
+        for i in range(size):
+            slope[i] *= g[i]  # k
+        sum_threshold -= _dot(slope, m) / (v * v) + _sum_where_above(m, v, lowered if delayed else through_leak)
+        for i in range(size):
+            g[i] = slope[i] / v + through_leak[i]  # d
+        if t > 0:
+            m_before = again[t - 1] if len(again) else membrane[t - 1, first:last]
+            for i in range(size):
+                fell = zero if delayed or m_before[i] <= v else v
+                before[i] = m_before[i] - fell
+        elif len(start):
+            copy(start[first:last], before)
+        else:
+            before[:] = 0
+        sum_leak += _dot(g, before)
+        into = grad_current[min(t, len(grad_current) - 1), first:last]
+        if len(grad_current) == 1:
+            for i in range(size):
+                into[i] += g[i]
+        else:
+            copy(g, into)
+        for i in range(size):
+            through_leak[i] = lam * g[i]
+        if delayed:
+            for i in range(size):
+                through_reset[i] = -v * g[i]
+            copy(g, lowered)
+    copy(through_leak, grad_start[first:last])
+    if delayed:
+        copy(through_reset, grad_start_spikes[first:last])
+        if len(start_spikes):
+            for i in range(size):
+                sum_threshold -= lowered[i] * start_spikes[first + i]
+    return sum_leak, sum_threshold
+
+
+@njit(parallel=True, cache=True)
 def backward(
     current,
     membrane,
@@ -158,79 +281,31 @@ def backward(
     membrane [T, M], or [0, M]: computed again from the current, which is then the same at all steps. grad_spikes [T, ·]
     with `pooled` as in `_load_gradient`; it is multiplied by keep · scale where there is a mask.
     """
-    steps, count = len(grad_spikes), grad_current.shape[1]
-    lam, v = leak[0], threshold[0]
-    zero = leak.dtype.type(0)
+    count = grad_current.shape[1]
     for block in prange(len(partial)):
         first = np.int64(block) * BLOCK
         last = min(first + BLOCK, count)
-        size = last - first
-        before, g, slope = np.empty(size, leak.dtype), np.empty(size, leak.dtype), np.empty(size, leak.dtype)
-        through_leak, through_reset = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
-        lowered = np.zeros(size, leak.dtype)
-        again = np.empty((steps if len(membrane) == 0 else 0, size), leak.dtype)
-        if len(again):
-            u, fired = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
-            if len(start):
-                u[:] = start[first:last]
-            if len(start_spikes):
-                fired[:] = start_spikes[first:last]
-            for t in range(steps):
-                _charge(u, fired, current[0, first:last], lam, v, delayed, again[t])
-                _fire(again[t], v, delayed, fired, u)
-        if len(grad_end):
-            through_leak[:] = grad_end[first:last]
-        if len(grad_end_spikes):
-            through_reset[:] = grad_end_spikes[first:last]
-        if len(grad_current) == 1:
-            grad_current[0, first:last] = 0
-        sum_leak = sum_threshold = 0.0
-        for t in range(steps - 1, -1, -1):
-            m = again[t] if len(again) else membrane[t, first:last]
-            _load_gradient(grad_spikes[t], pooled, first, g)
-            if len(keep):
-                kept = keep[first:last]
-                for i in range(size):
-                    g[i] = g[i] * scale if kept[i] else zero
-            if reset_grad:
-                if delayed:
-                    for i in range(size):
-                        g[i] += through_reset[i]
-                else:
-                    for i in range(size):
-                        g[i] -= v * through_leak[i]
-            _slopes(code, height, width, m, v, slope)
-            for i in range(size):
-                slope[i] *= g[i]  # k
-            sum_threshold -= _dot(slope, m) / (v * v) + _sum_where_above(m, v, lowered if delayed else through_leak)
-            for i in range(size):
-                g[i] = slope[i] / v + through_leak[i]  # d
-            if t > 0:
-                m_before = again[t - 1] if len(again) else membrane[t - 1, first:last]
-                for i in range(size):
-                    fell = zero if delayed or m_before[i] <= v else v
-                    before[i] = m_before[i] - fell
-            elif len(start):
-                before[:] = start[first:last]
-            else:
-                before[:] = 0
-            sum_leak += _dot(g, before)
-            into = grad_current[min(t, len(grad_current) - 1), first:last]
-            if len(grad_current) == 1:
-                for i in range(size):
-                    into[i] += g[i]
-            else:
-                into[:] = g
-            for i in range(size):
-                through_leak[i] = lam * g[i]
-            if delayed:
-                for i in range(size):
-                    through_reset[i] = -v * g[i]
-                lowered[:] = g
-        grad_start[first:last] = through_leak
-        if delayed:
-            grad_start_spikes[first:last] = through_reset
-            if len(start_spikes):
-                for i in range(size):
-                    sum_threshold -= lowered[i] * start_spikes[first + i]
-        partial[block, 0], partial[block, 1] = sum_leak, sum_threshold
+        partial[block, 0], partial[block, 1] = _backward(
+            current,
+            membrane,
+            start,
+            start_spikes,
+            leak,
+            threshold,
+            delayed,
+            keep,
+            scale,
+            grad_spikes,
+            pooled,
+            grad_end,
+            grad_end_spikes,
+            code,
+            height,
+            width,
+            reset_grad,
+            grad_current,
+            grad_start,
+            grad_start_spikes,
+            first,
+            last,
+        )

@@ -9,6 +9,7 @@ from numba import njit, prange, types
 from numba.extending import overload
 
 from backends.numba_cpu import event_linear, linear
+from backends.numba_cpu.slabs import copy
 
 BLOCK = 4096
 
@@ -33,7 +34,9 @@ def store_rows(x, grad, scale, each, rows, out):
     for task in prange((len(out) + rows - 1) // rows):
         first = np.int64(task) * rows
         last = min(first + rows, len(out))
-        out[first:last] = gradient_rows(x, grad, scale, each, first)[: last - first, : out.shape[1]]
+        found = gradient_rows(x, grad, scale, each, first)
+        for i in range(first, last):
+            copy(found[i - first], out[i])
 
 
 @njit(cache=True)

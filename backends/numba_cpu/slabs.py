@@ -6,7 +6,7 @@ bit r set with those whose column has it cleared.
 """
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 INT, SIDE, LANES = ir.IntType(64), 16, 64
@@ -29,6 +29,13 @@ def _exchange(builder, rows, bit):
                 mask = ir.Constant(ir.VectorType(number, SIDE), order)
                 new[at] = builder.shuffle_vector(rows[i], rows[i | bit], mask)
     return new
+
+
+@njit(cache=True)
+def copy(source, out):
+    """out[:] = source, one axis: written so, Numba would compile, for seconds, what an error would say."""
+    for i in range(len(out)):
+        out[i] = source[i]
 
 
 @intrinsic

@@ -1,5 +1,6 @@
 """The same kernels on torch tensors, on a CPU or a GPU: forward passes and gradients both by hand, never by autograd."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -66,11 +67,7 @@ class TorchBackend(Backend):
         self.threads = torch.get_num_threads()
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.deterministic = True
-        self.scans = lif
-        if torch.device(self.device).type == "cuda":
-            from backends.torch_any import triton_lif
-
-            self.scans = triton_lif
+        self.scans = _scans(self.device)
         self.constants: dict[tuple, torch.Tensor] = {}
         if self.ranks > 1:
             ranks.join(self.device)
@@ -81,7 +78,7 @@ class TorchBackend(Backend):
             say("compiling kernels for this GPU as they are needed: some seconds in all, kept for the next time")
 
     def device_memory(self):
-        return None if self.scans is lif else torch.cuda.max_memory_allocated(self.device)
+        return torch.cuda.max_memory_allocated(self.device) if self.device.startswith("cuda") else None
 
     def sum_over_ranks(self, arrays):
         return arrays if self.ranks == 1 else ranks.sums(arrays, self._dense, self.float, self.device)
@@ -445,6 +442,16 @@ def _device(name: str) -> str:
         if index >= count:
             raise BackendError(f"there is no {name}: this machine has {count} CUDA device{'s' * (count > 1)}")
     return name
+
+
+def _scans(device: str):
+    """The module with the neuron's two scans: Triton's on CUDA, where there is Triton."""
+    if device.startswith("cuda"):
+        with contextlib.suppress(ImportError):
+            from backends.torch_any import triton_lif
+
+            return triton_lif
+    return lif
 
 
 def _count(shape) -> int:

@@ -76,7 +76,7 @@ def backward(
     image = math.prod(grad_spikes.shape[2:]) if pooled else 1
     count, steps = grad_start.shape[0], grad_spikes.shape[0]
     lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
-    sums = torch.zeros(2, dtype=torch.float64)
+    sums = torch.zeros(2, dtype=torch.float64, device=leak.device)
     for part in _chunks(count, leak.device, image):
         grad = spread(grad_spikes, part.start // image, part.stop // image) if pooled else grad_spikes[:, part]
         first, fired = (_part(a, part) for a in (start, start_spikes))

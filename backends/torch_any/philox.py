@@ -4,6 +4,8 @@ torch has no unsigned 64-bit product. The product of two 32-bit numbers in an in
 the low half is read by a mask, the high half by a shift and a mask.
 """
 
+import importlib.util
+
 import torch
 
 from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
@@ -26,7 +28,7 @@ def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
     words = [n & LOW for n in (draw.step, int(draw.stream), draw.layer)]
     key = (draw.seed & LOW, draw.seed >> 32 & LOW)
     a, b = first // 4, (first + count + 3) // 4
-    if torch.device(device).type == "cuda":
+    if torch.device(device).type == "cuda" and importlib.util.find_spec("triton"):
         from backends.torch_any import triton_philox
 
         return triton_philox.random_bits(a, b, words, key, device)[first % 4 : first % 4 + count]

@@ -1,5 +1,6 @@
 """The processes that torchrun started as one: torch.distributed, NCCL between GPUs and Gloo between CPUs."""
 
+import atexit
 import os
 from datetime import timedelta
 
@@ -38,6 +39,8 @@ def join(device: str) -> None:
         raise BackendError(
             f"process {rank} of {ranks} could not meet the others: start them all with torchrun ({cause})"
         ) from error
+    if not cuda:  # or Gloo's threads abort the process as it ends; NCCL's group might wait for a rank that is gone
+        atexit.register(distributed.destroy_process_group)
 
 
 def sums(arrays: list, dense, dtype: torch.dtype, device: str) -> list:
