@@ -65,11 +65,11 @@ class SavedNeurons(NamedTuple):
     """What the backward pass of LIF neurons needs of the forward pass."""
 
     current: Array | None  # [1, B, …] where it was the same at every step, else
-    membrane: Array | None  # m [T, B, …], before the reset
+    membrane: Array | None  # m before the reset, [T, B, …] or flat [T, M]
     start: NeuronState | None
     leak: Any
     threshold: Any
     reset: str
-    keep: Array  # uint8 [M] of the dropout mask, or empty
+    keep: Array | None  # uint8 [M] of the dropout mask, or empty or None
     scale: Any
     shape: tuple[int, ...]  # [T, B, …]

@@ -16,7 +16,8 @@ or a pool's gradient may be computed only when it is used: do not write to what 
 
 **Numbers are finite.** A backend that skips zeros does not multiply them by what is infinite or not a number.
 
-**Numbers do not depend on the number of threads**, and every random draw equals `backends.randomness` to the bit.
+**Numbers do not depend on the number of threads** (on the Torch backend they may, by their rounding), and every random draw
+equals `backends.randomness` to the bit.
 """
 
 from abc import ABC, abstractmethod
@@ -40,7 +41,7 @@ class NeuronState(NamedTuple):
 
 
 class Backend(ABC):
-    """Every kernel of minihire. `name`, `device`, `dtype` ("float32" or "float64") and `threads` describe it.
+    """Every kernel of minihire. `name`, `device`, `dtype` ("float32" or "float64"), `precision` and `threads` describe it.
 
     rank, ranks: this process is number `rank` of `ranks` that work together, each on its own share of a batch.
     """
@@ -48,6 +49,7 @@ class Backend(ABC):
     name: str
     device: str
     dtype: str
+    precision: str = "float32"  # of products, see `get_backend`
     threads: int
     rank: int = 0
     ranks: int = 1

@@ -100,7 +100,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="float32",
         metavar="P",
-        help="of products on CUDA: float32 (default), tf32 or bf16; membranes, losses and weights stay in float32",
+        help="of products, with torch: float32 (default), tf32 (on CUDA) or bf16; membranes and weights stay in float32",
     )
     section.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     section.add_argument("--quiet", action="store_true", help="no progress")

@@ -186,13 +186,15 @@ class Run:
             with self.results.phase(name):
                 yield
         finally:
-            self._note_device_memory(name)
+            self._note_device(name)
 
-    def _note_device_memory(self, name):
-        used, phase = self.backend.device_memory(), self.results["phases"][name]
+    def _note_device(self, name):
+        k, phase = self.backend, self.results["phases"][name]
+        phase["computed_by"] = f"{k.name} backend, {k.device}, {k.precision if k.dtype == 'float32' else k.dtype}"
+        used = k.device_memory()
         if used is not None:
             phase["peak_device_memory_bytes"] = max(used, phase.get("peak_device_memory_bytes", 0))
-            self.results.save()
+        self.results.save()
 
     # ---------------------------------------------------------------- attacks
 

@@ -32,6 +32,7 @@ class Results:
             "backend": backend.name,
             "device": backend.device,
             "dtype": backend.dtype,
+            "precision": backend.precision,
             "threads": backend.threads,
             "ranks": backend.ranks,
             "python": platform.python_version(),

@@ -15,8 +15,10 @@ from backends.randomness import NORMAL_QUANTILES
 from backends.torch_any import lif, philox, ranks
 
 PRECISIONS = ("float32", "tf32", "bf16")
+THREADS = torch.get_num_threads()  # as many as torch was started for
 ROWS = 1024  # rows of a linear layer's weight that are updated at a time: their gradient is never written out whole
-INT8 = torch.uint8
+BYTE = torch.uint8
+NO_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")  # where too little of it is a plain RuntimeError
 
 
 def _says_when_memory_is_short(cls):
@@ -28,7 +30,7 @@ def _says_when_memory_is_short(cls):
             try:
                 return kernel(self, *arguments, **options)
             except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no class of its own
-                if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+                if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in NO_MEMORY):
                     raise
                 raise BackendError(f"{self.device} has too little memory: use a smaller batch") from error
 
@@ -43,9 +45,9 @@ def _says_when_memory_is_short(cls):
 class TorchBackend(Backend):
     """Arrays are torch tensors on one device and those of arrays.py.
 
-    precision: "float32"; "tf32": products on CUDA take factors rounded to 10 bits; "bf16": factors of 7 bits, while
-    membranes, losses, parameters and moments stay in float32. Precision and number of threads are torch's own, one for
-    the whole program: where several backends are made, the last decides.
+    precision: "float32"; "tf32": products on CUDA take factors rounded to 11 bits; "bf16": factors and results of products
+    have 8 bits, while sums inside them, membranes, losses, parameters and moments have float32's 24. Precision and number
+    of threads are torch's own, one for the whole program: where several backends are made, the last decides.
     """
 
     name = "torch"
@@ -62,9 +64,8 @@ class TorchBackend(Backend):
             raise BackendError(f"precision {precision} is for float32, not for {dtype}")
         self.float = getattr(torch, dtype)
         self.factor = torch.bfloat16 if precision == "bf16" else self.float  # the type of a product's factors
-        if threads:
-            torch.set_num_threads(threads)
-        self.threads = torch.get_num_threads()
+        self.threads = threads or THREADS
+        torch.set_num_threads(self.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.deterministic = True
         self.scans = _scans(self.device)
@@ -76,6 +77,8 @@ class TorchBackend(Backend):
     def announce(self, say):
         if self.scans is not lif:
             say("compiling kernels for this GPU as they are needed: some seconds in all, kept for the next time")
+        elif self.device != "cpu":
+            say("the neurons run without their fused kernels, which need Triton: pip install triton")
 
     def device_memory(self):
         return torch.cuda.max_memory_allocated(self.device) if self.device.startswith("cuda") else None
@@ -95,14 +98,15 @@ class TorchBackend(Backend):
         if isinstance(array, PooledGradient):
             return lif.spread(array, 0, array.shape[1]).reshape(array.shape)
         if isinstance(array, OuterProduct):
-            x, grad = self._factors(array)
-            return (x.T @ grad).to(self.float)
+            x, grad, scale = self._factors(array)
+            return self._product(x.T @ grad, scale)
         return array if dtype is None else array.to(dtype)
 
     def asarray(self, values):
         array = np.asarray(values)
         kept = array.dtype in (np.uint8, np.int64)
-        return self._send(torch.tensor(array, dtype=None if kept else self.float).contiguous())
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if kept else self.dtype)
+        return self._send(torch.tensor(array))
 
     def _send(self, tensor):
         """A tensor of the host on the device; a GPU is not waited for."""
@@ -153,13 +157,13 @@ class TorchBackend(Backend):
 
     def dropout_mask(self, draw, shape, rate, first=0):
         keep = self.uniform(draw, shape, first) >= _rounded(rate, self.float)
-        return DropoutMask(keep.view(INT8), 1 / (1 - rate))
+        return DropoutMask(keep.view(BYTE), 1 / (1 - rate))
 
     def rate_code(self, draw, images, first_step, steps, first=0):
         images = self._dense(images)
         draws = [draw._replace(layer=first_step + t) for t in range(steps)]
         spikes = torch.stack([self.uniform(d, images.shape, first) < images for d in draws])
-        return SpikeTrain(spikes.view(INT8), 1.0, True)
+        return SpikeTrain(spikes.view(BYTE), 1.0, True)
 
     # ---------------------------------------------------------------- images
 
@@ -194,49 +198,62 @@ class TorchBackend(Backend):
     def add(self, a, b):
         return self._dense(a) + self._dense(b)
 
+    def _factor(self, x):
+        """A factor of a product, and the number that the product must be multiplied by: what bf16 would round."""
+        if isinstance(x, SpikeTrain) and self.factor != self.float:
+            return x.counts.to(self.factor), x.scale
+        return self._dense(x, self.factor), 1.0
+
+    def _product(self, found, scale):
+        return found.to(self.float) if scale == 1 else found.to(self.float) * scale
+
     def _images(self, x):
-        """[T, B, H, W, C] as the factor of a product: [T·B, C, H, W], channels last, without a copy of a tensor."""
-        x = self._dense(x, self.factor)
-        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).permute(0, 3, 1, 2)
+        """`_factor` of [T, B, H, W, C] as [T·B, C, H, W], channels last."""
+        x, scale = self._factor(x)
+        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).permute(0, 3, 1, 2), scale
 
     def _kernel(self, weight):
+        """A convolution's weights in torch's order, copied at each call: they are few."""
         return weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last)
 
     def conv2d(self, x, weight, stride, padding):
-        out = functional.conv2d(self._images(x), self._kernel(weight), stride=stride, padding=padding)
-        out = out.permute(0, 2, 3, 1).contiguous().to(self.float)
+        images, scale = self._images(x)
+        out = functional.conv2d(images, self._kernel(weight), stride=stride, padding=padding)
+        out = self._product(out.permute(0, 2, 3, 1).contiguous(), scale)
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, height, width, channels = shape
         like = torch.empty((steps * batch, height, width, channels), dtype=self.factor, device=self.device)
         found = _convolution_backward(
-            self._images(grad), like.permute(0, 3, 1, 2), self._kernel(weight), stride, padding, (True, False, False)
+            self._images(grad)[0], like.permute(0, 3, 1, 2), self._kernel(weight), stride, padding, (True, False, False)
         )[0]
         return found.permute(0, 2, 3, 1).contiguous().to(self.float).reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)
+        images, scale = self._images(x)
         found = _convolution_backward(
-            self._images(grad), self._images(x), like.permute(0, 3, 1, 2), stride, padding, (False, True, False)
+            self._images(grad)[0], images, like.permute(0, 3, 1, 2), stride, padding, (False, True, False)
         )[1]
-        return found.permute(2, 3, 1, 0).contiguous().to(self.float)
+        return self._product(found.permute(2, 3, 1, 0).contiguous(), scale)
 
     def linear(self, x, weight):
-        return (self._dense(x, self.factor) @ weight.to(self.factor)).to(self.float)
+        x, scale = self._factor(x)
+        return self._product(x @ weight.to(self.factor), scale)
 
     def linear_input_gradient(self, grad, weight):
-        turned = (
-            weight.to(self.factor) @ self._dense(grad, self.factor).flatten(0, 1).T
-        )  # faster so than transposed weights
+        grad = self._dense(grad, self.factor)
+        turned = weight.to(self.factor) @ grad.flatten(0, 1).T  # on a CPU faster than with the weights turned
         return turned.T.contiguous().to(self.float).reshape(*grad.shape[:2], len(weight))
 
     def linear_weight_gradient(self, grad, x):
         return OuterProduct(x, grad)
 
     def _factors(self, product):
-        """x [N, F_in] and grad [N, F_out] of a linear weight gradient xᵀ·grad."""
-        return (self._dense(a, self.factor).flatten(0, 1) for a in (product.x, product.grad))
+        """x [N, F_in] and grad [N, F_out] of a linear weight gradient xᵀ·grad, and what it must be multiplied by."""
+        x, scale = self._factor(product.x)
+        return x.flatten(0, 1), self._dense(product.grad, self.factor).flatten(0, 1), scale
 
     def avg_pool(self, x):
         if isinstance(x, SpikeTrain) and x.binary:
@@ -261,8 +278,8 @@ class TorchBackend(Backend):
         if mask is None:
             return None, 1.0
         if not isinstance(mask, DropoutMask):
-            mask = DropoutMask((mask != 0).view(INT8), float(mask.max()) if mask.numel() else 1.0)
-        return mask.keep.reshape(-1), mask.scale
+            mask = DropoutMask((mask != 0).view(BYTE), float(mask.max()) if mask.numel() else 1.0)
+        return _flat(mask.keep), mask.scale
 
     def lif_forward(self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None):
         current = self._dense(current).contiguous()
@@ -271,7 +288,7 @@ class TorchBackend(Backend):
         shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
         keep, scale = self._mask(mask)
         size = _count(shape[1:])
-        counts = torch.empty((steps, size), dtype=INT8, device=self.device)
+        counts = torch.empty((steps, size), dtype=BYTE, device=self.device)
         end, end_spikes = (self._like(current[0]) for _ in range(2))
         membrane = None if static else torch.empty((steps, size), dtype=self.float, device=self.device)
         start, start_spikes = (None, None) if state is None else state
@@ -350,6 +367,8 @@ class TorchBackend(Backend):
         return grad_current, grad_start, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
 
     def lif_rate_backward(self, saved, grad_spikes):
+        if not isinstance(saved, SavedNeurons):  # soft spikes
+            return self.asarray(plain_lif.lif_rate_backward(saved, self.to_numpy(grad_spikes)))
         steps = saved.shape[0]
         lam, v, g = saved.leak, saved.threshold, self._dense(grad_spikes).reshape(steps, -1).sum(dim=0)
         start, start_spikes = (None, None) if saved.start is None else (_flat(x) for x in saved.start)
@@ -394,10 +413,10 @@ class TorchBackend(Backend):
         if not isinstance(grad, OuterProduct):
             yield self._dense(grad), *arrays
             return
-        x, grad = self._factors(grad)
+        x, grad, scale = self._factors(grad)
         for first in range(0, x.shape[1], ROWS):
             part = slice(first, first + ROWS)
-            yield (x[:, part].T @ grad).to(self.float), *(None if a is None else a[part] for a in arrays)
+            yield self._product(x[:, part].T @ grad, scale), *(None if a is None else a[part] for a in arrays)
 
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
         for g, w, u in self._by_rows(grad, parameter, velocity):
@@ -441,7 +460,7 @@ def _device(name: str) -> str:
         count, index = torch.cuda.device_count(), torch.device(name).index or 0
         if index >= count:
             raise BackendError(f"there is no {name}: this machine has {count} CUDA device{'s' * (count > 1)}")
-    return name
+    return "cpu" if kind == "cpu" else name
 
 
 def _scans(device: str):
@@ -462,7 +481,7 @@ def _count(shape) -> int:
 
 
 def _flat(tensor):
-    return None if tensor is None else tensor.reshape(-1)
+    return None if tensor is None else tensor.reshape(-1).contiguous()
 
 
 def _rounded(number, dtype):

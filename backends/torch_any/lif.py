@@ -1,4 +1,6 @@
-"""The LIF neuron of backends/lif.py on torch tensors, one time step after the other. On CUDA triton_lif.py takes its place.
+"""The LIF neuron of backends/lif.py on torch tensors, one time step after the other.
+
+On CUDA triton_lif.py takes its place, where there is Triton.
 
 All arrays are flat: [T, M] or [M]. What stays from the forward pass is the membrane alone; of a current that was the same
 at all steps it is computed again. A CPU goes through all steps of some neurons while their arrays are in its cache.
@@ -127,7 +129,10 @@ def _slopes(surrogate, m, v, out):
 
 
 def _integrate_back(m, lam, v, delayed, mask, grad, grad_end, grad_end_spikes, surrogate, reset_grad, d, sums):
-    """Fill d = ∂L/∂I [T, M] and add ∂L/∂λ and ∂L/∂v to sums; returns d[0]. grad [T, M] before the mask [M]."""
+    """Fill d = ∂L/∂I [T, M] and add ∂L/∂λ and ∂L/∂v to sums, by P, Q and R above; returns d[0].
+
+    grad [T, M] before the mask [M].
+    """
     fired = torch.empty_like(m[0])
     for t in reversed(range(len(m))):
         last = t == len(m) - 1
@@ -152,13 +157,16 @@ def _integrate_back(m, lam, v, delayed, mask, grad, grad_end, grad_end_spikes, s
 
 
 def _with_reset(g, later, through, through_spikes, lam, v, delayed):
-    """g and what reaches the spike through its reset: −v·λ·d[t+1], delayed −v·d[t+1]; at the end what was handed in."""
+    """g and what reaches the spike through its reset: −v·λ·d[t+1], delayed −v·d[t+1].
+
+    later: d[t+1], or None at the last step; there `through` and `through_spikes`, None for zeros, came from the next chunk.
+    """
     if delayed:
         path = through_spikes if later is None else later * -v
+    elif later is not None:
+        path = later * (-v * lam)
     else:
-        path = (
-            through * -v if later is None and through is not None else later * (-v * lam) if later is not None else None
-        )
+        path = None if through is None else through * -v
     return g if path is None else g + path
 
 

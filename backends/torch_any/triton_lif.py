@@ -5,6 +5,8 @@ fused and quotients are rounded properly, so that spikes are the plain version's
 the same at all steps are computed again for every step of the backward pass: arithmetic is cheaper than memory here.
 """
 
+import contextlib
+
 import torch
 import triton
 import triton.language as tl
@@ -76,7 +78,7 @@ def _slope(z, KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
     elif KIND == 1:
         return HEIGHT * tl.exp(-WIDTH * tl.abs(z))
     elif KIND == 2:
-        return tl.where(tl.abs(z) < WIDTH / 2, HEIGHT, 0.0).to(z.dtype)
+        return HEIGHT * (tl.abs(z) < WIDTH / 2).to(z.dtype)
     elif KIND == 3:
         a = 3.141592653589793 * WIDTH / 2 * z
         return HEIGHT / (1.0 + a * a)
@@ -180,12 +182,13 @@ def _backward(
 def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
     """See lif.forward."""
     steps, size = counts.shape
-    _forward[(triton.cdiv(size, BLOCK),)](
-        current, *_or(current, start, start_spikes), leak, threshold, *_or(counts, keep), *_or(current, membrane),
-        counts, end, end_spikes, size, steps,
-        STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
-        KEEP=keep is not None, BLOCK=BLOCK, **OPTIONS,
-    )  # fmt: skip
+    with on_device_of(counts):
+        _forward[(triton.cdiv(size, BLOCK),)](
+            current, *_or(current, start, start_spikes), leak, threshold, *_or(counts, keep), *_or(current, membrane),
+            counts, end, end_spikes, size, steps,
+            STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
+            KEEP=keep is not None, BLOCK=BLOCK, **OPTIONS,
+        )  # fmt: skip
 
 
 def backward(
@@ -197,19 +200,25 @@ def backward(
     blocks = triton.cdiv(size, BLOCK)
     partial = torch.empty((blocks, 2), dtype=leak.dtype, device=leak.device)
     like = grad_current
-    _backward[(blocks,)](
-        *_or(like, current, membrane, start, start_spikes), leak, threshold, *_or(leak.view(torch.uint8), keep),
-        leak.new_full((1,), scale), grad_spikes.contiguous(), *_or(like, grad_end, grad_end_spikes),
-        grad_current, grad_start, grad_start_spikes, partial, size, steps,
-        STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
-        KEEP=keep is not None, END=grad_end is not None, END_SPIKES=grad_end_spikes is not None,
-        RESET_GRAD=reset_grad, KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height, WIDTH=surrogate.width,
-        BLOCK=BLOCK, **OPTIONS,
-    )  # fmt: skip
+    with on_device_of(leak):
+        _backward[(blocks,)](
+            *_or(like, current, membrane, start, start_spikes), leak, threshold, *_or(leak.view(torch.uint8), keep),
+            leak.new_full((1,), scale), grad_spikes.contiguous(), *_or(like, grad_end, grad_end_spikes),
+            grad_current, grad_start, grad_start_spikes, partial, size, steps,
+            STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
+            KEEP=keep is not None, END=grad_end is not None, END_SPIKES=grad_end_spikes is not None,
+            RESET_GRAD=reset_grad, KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height, WIDTH=surrogate.width,
+            BLOCK=BLOCK, **OPTIONS,
+        )  # fmt: skip
     return partial.sum(dim=0, dtype=torch.float64)
 
 
 OPTIONS = {"enable_fp_fusion": False}
+
+
+def on_device_of(tensor):
+    """Triton launches on the current device, whichever that is: make it the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
 def _or(other, *arrays):

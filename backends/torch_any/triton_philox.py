@@ -5,11 +5,12 @@ import triton
 import triton.language as tl
 
 from backends.randomness import MULTIPLIERS, ROUNDS, WEYL
+from backends.torch_any.triton_lif import on_device_of
 
 BLOCK = 256
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count", "step", "stream", "layer", "k0", "k1"])  # or each draw compiles
 def _random_bits(
     out, first, count, step, stream, layer, k0, k1,
     M0: tl.constexpr, M1: tl.constexpr, W0: tl.constexpr, W1: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr,
@@ -39,5 +40,6 @@ def random_bits(first: int, last: int, words, key, device) -> torch.Tensor:
     out = torch.empty(4 * count, dtype=torch.int64, device=device)
     if count:
         constants = dict(M0=MULTIPLIERS[0], M1=MULTIPLIERS[1], W0=WEYL[0], W1=WEYL[1], ROUNDS=ROUNDS, BLOCK=BLOCK)
-        _random_bits[(triton.cdiv(count, BLOCK),)](out, first, count, *words, *key, **constants)
+        with on_device_of(out):
+            _random_bits[(triton.cdiv(count, BLOCK),)](out, first, count, *words, *key, **constants)
     return out

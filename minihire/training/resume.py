@@ -73,7 +73,7 @@ def _refuse_another(training, saved, content, restored):
     position, mine, theirs = content["position"], _recipe(training), content["recipe"]
     if mine["batch_size"] != theirs["batch_size"]:
         raise CheckpointError(
-            f"{saved.path} was trained with {theirs['batch_size']} images in a batch over all processes, not "
+            f"{saved.path} was trained with other batches, of {theirs['batch_size']} images over all processes, not of "
             f"{mine['batch_size']}: resume with the same batch size times number of processes, or choose another --out"
         )
     pairs = {

@@ -156,7 +156,14 @@ def test_cuda_without_a_gpu_and_a_gpu_that_there_is_not(monkeypatch):
         get_backend("torch", "cuda:7")
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("not enough memory: x")])
+def test_more_memory_than_there_is_is_one_sentence():
+    with pytest.raises(BackendError, match="cpu has too little memory"):
+        get_backend("torch").zeros((1 << 45,))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
+)
 def test_too_little_memory_is_one_sentence(monkeypatch, error):
     k = get_backend("torch")
 
@@ -166,6 +173,20 @@ def test_too_little_memory_is_one_sentence(monkeypatch, error):
     monkeypatch.setattr(torch.nn.functional, "conv2d", full)
     with pytest.raises(BackendError, match="cpu has too little memory: use a smaller batch"):
         k.conv2d(k.zeros((1, 1, 4, 4, 2)), k.zeros((3, 3, 2, 2)), 1, 1)
+
+
+@pytest.mark.parametrize("values", [np.arange(4.0)[::-1], np.arange(3, dtype=">f4"), np.arange(3, dtype=">i8"), [1, 2]])
+def test_any_numpy_array_is_taken(values):
+    k = get_backend("torch", "cpu:0")
+    np.testing.assert_array_equal(k.to_numpy(k.asarray(values)), values)
+
+
+def test_bf16_does_not_round_dropout_s_factor():
+    """1/(1 − 0.1) has no short form: it multiplies the result, not the spikes."""
+    k, exact = get_backend("torch", precision="bf16"), get_backend("torch")
+    spikes = SpikeTrain(torch.ones((1, 2, 4), dtype=torch.uint8), 1 / 0.9, True)
+    weight = exact.asarray(np.eye(4))
+    np.testing.assert_array_equal(k.linear(spikes, weight), exact.linear(spikes, weight))
 
 
 def test_other_failures_of_torch_stay_what_they_are():
