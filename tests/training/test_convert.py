@@ -44,7 +44,7 @@ def balanced_directly(ann, data, coding, seed=0):
         snn.forward(
             images,
             draws=Draws(seed),
-            observe=lambda event, name, array, currents=currents: currents.setdefault((event, name), array),
+            observe=lambda event, name, array, currents=currents: currents.setdefault((event, name), k.to_numpy(array)),
         )
         rank = math.ceil(Fraction(997, 1000) * currents["current", layer][0].size)
         found[layer] = max(np.sort(step, axis=None)[rank - 1] for step in currents["current", layer])

@@ -22,7 +22,7 @@ def calls(monkeypatch):
 
     def spy(self, images, labels, **options):
         noise = options.get("noise")
-        options["noise"] = None if noise is None else np.array(noise)
+        options["noise"] = None if noise is None else np.array(self.backend.to_numpy(noise))
         result = gradients(self, images, labels, **options)
         found.append((options, result))
         return result
@@ -36,7 +36,7 @@ def batches_of(training):
     while training.batch < len(training.batches):
         training._train_batch()
         training.batch += 1
-        yield np.array(training.kappa)
+        yield np.array(training.network.backend.to_numpy(training.kappa))
 
 
 def test_kappa_stays_within_its_bound_and_reaches_it(k, network, data):
@@ -55,7 +55,7 @@ def test_kappa_is_carried_from_period_to_period_and_from_batch_to_batch(k, netwo
     assert not seen[0].any() and seen[1].any()
     assert np.array_equal(seen[2], after[0]) and np.array_equal(seen[4], after[1][:8])
     np.testing.assert_array_equal(
-        seen[3], np.clip(seen[2] + np.float32(0.02) * np.sign(calls[2][1].image), -np.float32(0.03), np.float32(0.03))
+        seen[3], np.clip(seen[2] + np.float32(0.02) * np.sign(k.to_numpy(calls[2][1].image)), -np.float32(0.03), np.float32(0.03))
     )
 
 
