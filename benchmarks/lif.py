@@ -1,0 +1,120 @@
+"""The Torch backend's neuron beside its memory floor: each input read once, each output written once, at a copy's speed.
+
+python -m benchmarks.lif --device cuda        the fused kernels, the plain ones, and the floor
+python -m benchmarks.lif                      the plain ones on the CPU
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from backends import get_backend
+from backends.surrogates import triangle
+from benchmarks.command import run
+from minihire.files import write_atomically
+from minihire.flags import Parser
+from minihire.report.tables import table
+
+LAYERS = {  # of VGG5, per image: whether the current is the same at all steps
+    "conv1": (32 * 32 * 64, True),
+    "conv2": (16 * 16 * 128, False),
+    "linear1": (4096, False),
+}
+FLOAT, BYTE = 4, 1
+
+
+def floor(steps: int, count: int, static: bool) -> tuple[int, int]:
+    """Bytes that a forward and a backward pass must move: currents, membranes, spikes, gradients, the state handed on."""
+    current, spikes = (1 if static else steps) * count * FLOAT, steps * count * BYTE
+    membrane = 0 if static else steps * count * FLOAT
+    state = count * FLOAT
+    forward = current + membrane + spikes + state
+    backward = (current if static else membrane) + steps * count * FLOAT + current + state
+    return forward, backward
+
+
+def seconds(k, action, rounds: int) -> float:
+    """The median of several calls, each waited for."""
+    import torch
+
+    wait = torch.cuda.synchronize if k.device.startswith("cuda") else lambda: None
+    found = []
+    for _ in range(2 + rounds):
+        wait()
+        start = time.perf_counter()
+        action()
+        wait()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found[2:])
+
+
+def copy_rate(k, rounds: int) -> float:
+    """Bytes per second, read and written, of a copy of 256 MiB."""
+    source = k.zeros((2**26,))
+    target = k.zeros((2**26,))
+    return 2 * 2**28 / seconds(k, lambda: target.copy_(source), rounds)
+
+
+def measure(k, name: str, scans, batch: int, steps: int, rounds: int, rate: float) -> dict:
+    """One layer's forward and backward pass with one pair of scans."""
+    size, static = LAYERS[name]
+    count, rng = batch * size, np.random.default_rng(0)
+    k.scans = scans
+    current = k.asarray(rng.normal(size=(1 if static else steps, batch, size)).astype(np.float32))
+    grad = k.asarray(rng.normal(size=(steps, batch, size)).astype(np.float32))
+    leak, threshold = k.asarray([0.9]), k.asarray([0.5])
+    _, _, saved = k.lif_forward(current, None, leak, threshold, steps)
+    times = (
+        seconds(k, lambda: k.lif_forward(current, None, leak, threshold, steps), rounds),
+        seconds(k, lambda: k.lif_backward(saved, grad, None, triangle()), rounds),
+    )
+    shares = [moved / rate / taken for moved, taken in zip(floor(steps, count, static), times, strict=True)]
+    kernels = scans.__name__.rsplit(".", 1)[1]
+    return {"layer": name, "kernels": kernels, "batch": batch, "seconds": times, "share_of_floor": shares}
+
+
+def main(arguments=None) -> None:
+    """Measure every layer with the kernels that there are, print a table, and write JSON."""
+    p = Parser("python -m benchmarks.lif", description=__doc__)
+    p.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default) or cuda")
+    p.add_argument("--batch", type=int, nargs="+", default=[32, 256], metavar="N", help="images (default: 32 256)")
+    p.add_argument("--steps", type=int, default=6, metavar="T", help="time steps (default: 6)")
+    p.add_argument("--rounds", type=int, default=20, metavar="N", help="(default: 20)")
+    p.add_argument("--json", type=Path, metavar="PATH", help="write all figures to this file")
+    options = p.parse_args(arguments)
+    k = get_backend("torch", options.device)
+    from backends.torch_any import lif
+
+    chosen = [lif] if k.scans is lif else [k.scans, lif]
+    rate = copy_rate(k, options.rounds)
+    rows = [
+        measure(k, name, scans, batch, options.steps, options.rounds, rate)
+        for batch in options.batch
+        for name in LAYERS
+        for scans in chosen
+    ]
+    print(f"{device_name(k)}; T = {options.steps}; copy {rate / 1e9:,.0f} GB/s")
+    shown = [
+        [r["layer"], str(r["batch"]), r["kernels"], *(f"{t * 1e6:,.0f}" for t in r["seconds"])]
+        + [f"{share:.0%}" for share in r["share_of_floor"]]
+        for r in rows
+    ]
+    print(table(["layer", "batch", "kernels", "forward µs", "backward µs", "forward, of floor", "backward"], shown))
+    if options.json:
+        content = {"device": device_name(k), "steps": options.steps, "copy_bytes_per_s": rate, "rows": rows}
+        write_atomically(options.json, lambda file: file.write(json.dumps(content, indent=1).encode()))
+
+
+def device_name(k) -> str:
+    """The GPU's name, or the CPU with its threads."""
+    import torch
+
+    return torch.cuda.get_device_name(k.device) if k.device != "cpu" else f"CPU, {k.threads} threads"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
