@@ -62,7 +62,7 @@ class CompileNotice(event.Listener):
     def on_start(self, event):
         if not self.said:
             self.said = True
-            self.say("compiling kernels for this machine as they are needed: half a minute in all, once per version")
+            self.say("compiling kernels for this machine as they are needed: about a minute in all, once per version")
 
     def on_end(self, event):
         """Required by Numba."""
