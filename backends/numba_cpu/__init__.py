@@ -250,9 +250,8 @@ class NumbaBackend(ReferenceBackend):
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
         lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
-        places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[
-            3
-        ]  # of the gradient with its border, in uint16
+        # where the input's pixels lie in the gradient with its border: in 16 bits
+        places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
         if stride == 1 and lanes and places <= 2**16 and self._density(x) < EVENT_DENSITY:
             owners = features // lanes * (channels // chunk)
             parts = event_convolution.parts_for(owners, steps * batch)
@@ -263,9 +262,8 @@ class NumbaBackend(ReferenceBackend):
             return np.ascontiguousarray(blocks.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
         images = self._by_image(x)
         depth = size * size * channels
-        tasks = max(
-            1, min(len(images), max(2, min(16, 2**23 // (depth * features))))
-        )  # bounded memory; shapes alone decide
+        most = max(2, min(16, 2**23 // (depth * features)))  # bounded memory; shapes alone decide
+        tasks = max(1, min(len(images), most))
         partial = self.zeros((tasks, depth, features))
         grad = self._dense(grad).reshape(len(images), rows * columns, features)
         convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)

@@ -153,29 +153,9 @@ def _load_gradient(grad, pooled, first, out):
 
 @njit(cache=True, error_model="numpy")
 def _backward(
-    current,
-    membrane,
-    start,
-    start_spikes,
-    leak,
-    threshold,
-    delayed,
-    keep,
-    scale,
-    grad_spikes,
-    pooled,
-    grad_end,
-    grad_end_spikes,
-    code,
-    height,
-    width,
-    reset_grad,
-    grad_current,
-    grad_start,
-    grad_start_spikes,
-    first,
-    last,
-):
+    current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes, pooled, grad_end,
+    grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start, grad_start_spikes, first, last,
+):  # fmt: skip
     """All steps of neurons first … last − 1; returns the sums ∂λ and ∂v."""
     steps = len(grad_spikes)
     lam, v = leak[0], threshold[0]
@@ -254,28 +234,9 @@ def _backward(
 
 @njit(parallel=True, cache=True)
 def backward(
-    current,
-    membrane,
-    start,
-    start_spikes,
-    leak,
-    threshold,
-    delayed,
-    keep,
-    scale,
-    grad_spikes,
-    pooled,
-    grad_end,
-    grad_end_spikes,
-    code,
-    height,
-    width,
-    reset_grad,
-    grad_current,
-    grad_start,
-    grad_start_spikes,
-    partial,
-):
+    current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes, pooled, grad_end,
+    grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start, grad_start_spikes, partial,
+):  # fmt: skip
     """Shapes as in `forward`; grad_current [T or 1, M]; partial float64 [blocks, 2] (∂λ, ∂v sums).
 
     membrane [T, M], or [0, M]: computed again from the current, which is then the same at all steps. grad_spikes [T, ·]
@@ -286,26 +247,7 @@ def backward(
         first = np.int64(block) * BLOCK
         last = min(first + BLOCK, count)
         partial[block, 0], partial[block, 1] = _backward(
-            current,
-            membrane,
-            start,
-            start_spikes,
-            leak,
-            threshold,
-            delayed,
-            keep,
-            scale,
-            grad_spikes,
-            pooled,
-            grad_end,
-            grad_end_spikes,
-            code,
-            height,
-            width,
-            reset_grad,
-            grad_current,
-            grad_start,
-            grad_start_spikes,
-            first,
-            last,
-        )
+            current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes, pooled,
+            grad_end, grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start,
+            grad_start_spikes, first, last,
+        )  # fmt: skip
