@@ -38,11 +38,13 @@ def get_backend(
     dtype: str = "float32",
     threads: int | None = None,
     precision: str = "float32",
+    record: bool = True,
 ) -> Backend:
     """A backend by name (default: the environment's MINIHIRE_BACKEND, else "numba").
 
-    threads: how many CPU threads it uses (default: all cores). device and precision ("float32", "tf32", "bf16") are the
-    torch backend's. Raises BackendError, one sentence saying what to do.
+    threads: how many CPU threads it uses (default: all cores). device, precision ("float32", "tf32", "bf16") and record (on
+    CUDA, what is repeated is recorded once and replayed; the numbers are the same) are the torch backend's. Raises
+    BackendError, one sentence saying what to do.
     """
     name = name or os.environ.get("MINIHIRE_BACKEND") or DEFAULT
     if name not in BACKENDS:
@@ -68,5 +70,5 @@ def get_backend(
         raise BackendError(
             f"the {name} backend needs {error.name or error}, which is not installed: {remedy}"
         ) from error
-    own = {"device": device, "precision": precision} if name == "torch" else {}
+    own = {"device": device, "precision": precision, "record": record} if name == "torch" else {}
     return backend(dtype=dtype, threads=threads, **own)

@@ -43,13 +43,15 @@ class NeuronState(NamedTuple):
 class Backend(ABC):
     """Every kernel of minihire. `name`, `device`, `dtype` ("float32" or "float64"), `precision` and `threads` describe it.
 
-    rank, ranks: this process is number `rank` of `ranks` that work together, each on its own share of a batch.
+    asynchronous: kernels return before their work is done, and whoever reads a value waits for it. rank, ranks: this
+    process is number `rank` of `ranks` that work together, each on its own share of a batch.
     """
 
     name: str
     device: str
     dtype: str
     precision: str = "float32"  # of products, see `get_backend`
+    asynchronous: bool = False
     threads: int
     rank: int = 0
     ranks: int = 1
@@ -69,6 +71,21 @@ class Backend(ABC):
         Raises BackendError where another rank has ended.
         """
         return arrays
+
+    def repeated(self, function):
+        """A function that will be called often: what it does may be recorded once and then replayed, which is faster.
+
+        Its arguments and results are arrays, numbers (int and float) and None, also in tuples, dictionaries and
+        NeuronStates. Nothing but arrays, their shapes, and these numbers may change from call to call; the function looks at
+        no value (`total`, `events`, `to_numpy`) and hands its numbers on to kernels only (a draw's step, an optimiser's rate
+        and step), in whatever form it gets them. What it returns holds until the next call. Default: the function itself.
+        """
+        return function
+
+    def later(self, array):
+        """A function that returns the array's values of now as NumPy's, and waits for them only when it is called."""
+        values = self.to_numpy(array)
+        return lambda: values
 
     # ---------------------------------------------------------------- arrays
 
@@ -248,6 +265,10 @@ class Backend(ABC):
     @abstractmethod
     def cross_entropy(self, logits, labels, weight: float) -> tuple[Array, Array]:
         """Per-image loss −log softmax(logits)[label] [B], and weight · its gradient [B, C]. labels: int64 [B]."""
+
+    @abstractmethod
+    def tally(self, losses, logits, labels) -> Array:
+        """[sum of losses, images whose largest logit is their label's, images], float64; losses and labels [B]."""
 
     @abstractmethod
     def sgd_step(self, parameter, grad, velocity, rate: float, momentum: float, decay: float, low: float, high: float):

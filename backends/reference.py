@@ -161,6 +161,10 @@ class ReferenceBackend(Backend):
         grad[rows, labels] -= 1
         return -log_softmax[rows, labels], grad * self.float.type(weight)
 
+    def tally(self, losses, logits, labels):
+        right = np.asarray(logits).argmax(axis=1) == labels
+        return np.array([np.sum(losses, dtype=np.float64), right.sum(), len(right)], np.float64)
+
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
         velocity *= self.float.type(momentum)
         velocity += self.to_numpy(grad) + self.float.type(decay) * parameter

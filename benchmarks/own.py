@@ -1,7 +1,7 @@
 """minihire's own side: the code that its training loop, its attacks and its evaluation call, nothing written twice."""
 
 from backends import get_backend
-from minihire.attacks import perturb
+from minihire.attacks import Attacker
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
@@ -26,6 +26,7 @@ class Minihire:
         )
         images, labels = problem.pixels()
         self.images, self.labels = k.asarray(problem.batch()[0]), k.asarray(labels)
+        self.attacker = Attacker(self.network, problem.attack)
         if task in ("train", "traditional", "hire"):
             self.start_training(images, labels)
 
@@ -63,11 +64,12 @@ class Minihire:
     def step(self) -> None:
         """One step of the task."""
         if self.task == "attack":
-            perturb(self.network, self.images, self.labels, self.problem.attack)
+            self.attacker(self.images, self.labels)
         elif self.task == "forward":
             self.network.forward(self.images)
         else:
             self.training._train_batch()  # what `Training.run` does for a batch, its bookkeeping included
+            self.training._settle(but=1 if self.k.asynchronous else 0)
             self.training.epoch += 1  # of one batch each, so that dropout's next mask is another one
 
     def densities(self) -> dict[str, float]:

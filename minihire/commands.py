@@ -287,7 +287,11 @@ def _config(options, saved: dict | None) -> Config:
 
 def _backend(options):
     backend = backends.get_backend(
-        options.backend, options.device, threads=options.threads, precision=options.precision
+        options.backend,
+        options.device,
+        threads=options.threads,
+        precision=options.precision,
+        record=options.record,
     )
     backend.announce(say)
     return backend

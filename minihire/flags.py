@@ -102,5 +102,11 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="of products, with torch: float32 (default), tf32 (on CUDA) or bf16; membranes and weights stay in float32",
     )
+    section.add_argument(
+        "--record",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="on CUDA, launch training periods and attack steps as recorded graphs (default), or kernel by kernel",
+    )
     section.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     section.add_argument("--quiet", action="store_true", help="no progress")

@@ -290,8 +290,8 @@ def test_attack_takes_other_settings_than_the_checkpoint_s(finished, monkeypatch
     seen = []
     monkeypatch.setattr(
         evaluate,
-        "perturb",
-        lambda network, images, labels, attack, draws: seen.append((network.steps, attack)) or images,
+        "Attacker",
+        lambda network, attack: lambda images, labels, draws: seen.append((network.steps, attack)) or images,
     )
     assert (
         command(

@@ -12,7 +12,7 @@ from backends import lif as plain_lif
 from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import Backend, NeuronState
 from backends.randomness import NORMAL_QUANTILES
-from backends.torch_any import lif, philox, ranks
+from backends.torch_any import graphs, lif, philox, ranks
 
 PRECISIONS = ("float32", "tf32", "bf16")
 THREADS = torch.get_num_threads()  # as many as torch was started for
@@ -53,7 +53,12 @@ class TorchBackend(Backend):
     name = "torch"
 
     def __init__(
-        self, dtype: str = "float32", threads: int | None = None, device: str = "cpu", precision: str = "float32"
+        self,
+        dtype: str = "float32",
+        threads: int | None = None,
+        device: str = "cpu",
+        precision: str = "float32",
+        record: bool = True,
     ):
         self.rank, self.ranks = launched()
         own = ranks.own_device(device) if self.ranks > 1 else device
@@ -62,19 +67,23 @@ class TorchBackend(Backend):
             raise BackendError(f"no precision {precision!r}: choose {', '.join(PRECISIONS)}")
         if precision != "float32" and dtype != "float32":
             raise BackendError(f"precision {precision} is for float32, not for {dtype}")
+        self.asynchronous = self.device != "cpu"
         self.float = getattr(torch, dtype)
         self.factor = torch.bfloat16 if precision == "bf16" else self.float  # the type of a product's factors
         self.threads = threads or THREADS
         torch.set_num_threads(self.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.deterministic = True
-        self.scans = _scans(self.device)
+        self.scans, self.say = _scans(self.device), _nothing
+        plain = self.scans is lif  # which reads numbers from the device
+        self.records = record and not plain and self.ranks == 1
         self.constants: dict[tuple, torch.Tensor] = {}
         if self.ranks > 1:
             ranks.join(self.device)
         self.quantiles = torch.from_numpy(NORMAL_QUANTILES).to(self.device, self.float)
 
     def announce(self, say):
+        self.say = say
         if self.scans is not lif:
             say("compiling kernels for this GPU as they are needed: some seconds in all, kept for the next time")
         elif self.device != "cpu":
@@ -85,6 +94,18 @@ class TorchBackend(Backend):
 
     def sum_over_ranks(self, arrays):
         return arrays if self.ranks == 1 else ranks.sums(arrays, self._dense, self.float, self.device)
+
+    def repeated(self, function):
+        return graphs.Repeated(function, self.device, self.say) if self.records else function
+
+    def later(self, array):
+        array = self._dense(array)
+        if self.device == "cpu":
+            return super().later(array.clone())
+        values, done = torch.empty(array.shape, dtype=array.dtype, pin_memory=True), torch.cuda.Event()
+        values.copy_(array, non_blocking=True)
+        done.record(torch.cuda.current_stream(self.device))
+        return lambda: (done.synchronize(), values.numpy())[1]
 
     # ---------------------------------------------------------------- arrays
 
@@ -103,6 +124,8 @@ class TorchBackend(Backend):
         return array if dtype is None else array.to(dtype)
 
     def asarray(self, values):
+        if isinstance(values, torch.Tensor):
+            return values.detach().to(self.device, values.dtype if values.dtype in (BYTE, torch.int64) else self.float)
         array = np.asarray(values)
         kept = array.dtype in (np.uint8, np.int64)
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if kept else self.dtype)
@@ -408,6 +431,11 @@ class TorchBackend(Backend):
         grad.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=grad.dtype))
         return -log_softmax.gather(1, chosen)[:, 0], grad.mul_(_rounded(weight, self.float))
 
+    def tally(self, losses, logits, labels):
+        right = (logits.argmax(dim=1) == torch.as_tensor(labels, device=self.device)).sum()
+        count = torch.full((), len(logits), dtype=torch.float64, device=self.device)
+        return torch.stack((losses.sum(dtype=torch.float64), right.double(), count))
+
     def _by_rows(self, grad, *arrays):
         """(gradient, *arrays) in parts that cover them all; None stays None. A handle is computed part by part."""
         if not isinstance(grad, OuterProduct):
@@ -420,11 +448,22 @@ class TorchBackend(Backend):
 
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
         for g, w, u in self._by_rows(grad, parameter, velocity):
-            u.mul_(momentum).add_(g).add_(w, alpha=decay)
-            w.sub_(u, alpha=rate)
+            torch._fused_sgd_(
+                [w],
+                [g],
+                [u],
+                lr=rate,
+                momentum=momentum,
+                weight_decay=decay,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
             _clip(w, low, high)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
+        count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
         for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, largest):
             torch._fused_adam_(
                 [w],
@@ -432,7 +471,7 @@ class TorchBackend(Backend):
                 [m],
                 [s],
                 [] if most is None else [most],
-                [torch.full((), step, dtype=torch.float32, device=self.device)],
+                [count],
                 lr=rate,
                 beta1=decays[0],
                 beta2=decays[1],
@@ -442,6 +481,10 @@ class TorchBackend(Backend):
                 maximize=False,
             )
             _clip(w, low, high)
+
+
+def _nothing(line: str) -> None:
+    """What is said to nobody."""
 
 
 def _device(name: str) -> str:
@@ -486,7 +529,7 @@ def _flat(tensor):
 
 def _rounded(number, dtype):
     """A Python number with the value that it has in this type."""
-    return float(torch.tensor(number, dtype=dtype))
+    return float(number if dtype == torch.float64 else np.float32(number))
 
 
 def _reflected(index, size):

@@ -24,7 +24,7 @@ def _philox(counter, words, key):
 
 
 def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
-    """Numbers first … first + count − 1 of a draw: 32 bits each, in int64 [count]."""
+    """Numbers first … first + count − 1 of a draw: 32 bits each, in int64 [count]. draw.step: an int or int64 []."""
     words = [n & LOW for n in (draw.step, int(draw.stream), draw.layer)]
     key = (draw.seed & LOW, draw.seed >> 32 & LOW)
     a, b = first // 4, (first + count + 3) // 4

@@ -12,13 +12,15 @@ BLOCK = 256
 
 @triton.jit(do_not_specialize=["first", "count", "step", "stream", "layer", "k0", "k1"])  # or each draw compiles
 def _random_bits(
-    out, first, count, step, stream, layer, k0, k1,
+    out, first, count, step, stream, layer, k0, k1, STEP_ON_DEVICE: tl.constexpr,
     M0: tl.constexpr, M1: tl.constexpr, W0: tl.constexpr, W1: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = number < count
     c0 = (number + first).to(tl.uint32)
     zero = tl.zeros_like(c0)
+    if STEP_ON_DEVICE:
+        step = tl.load(step)
     c1, c2, c3 = zero + tl.cast(step, tl.uint32), zero + tl.cast(stream, tl.uint32), zero + tl.cast(layer, tl.uint32)
     a, b = zero + tl.cast(k0, tl.uint32), zero + tl.cast(k1, tl.uint32)
     m0, m1 = tl.full(c0.shape, M0, tl.uint32), tl.full(c0.shape, M1, tl.uint32)
@@ -35,11 +37,14 @@ def _random_bits(
 
 
 def random_bits(first: int, last: int, words, key, device) -> torch.Tensor:
-    """The four numbers of each counter first … last − 1: 32 bits each, in int64 [4·(last − first)]."""
+    """The four numbers of each counter first … last − 1: 32 bits each, int64 [4·(last − first)]. words[0]: int or int64 []."""
     count = last - first
     out = torch.empty(4 * count, dtype=torch.int64, device=device)
     if count:
         constants = dict(M0=MULTIPLIERS[0], M1=MULTIPLIERS[1], W0=WEYL[0], W1=WEYL[1], ROUNDS=ROUNDS, BLOCK=BLOCK)
         with on_device_of(out):
-            _random_bits[(triton.cdiv(count, BLOCK),)](out, first, count, *words, *key, **constants)
+            on_device = isinstance(words[0], torch.Tensor)
+            _random_bits[(triton.cdiv(count, BLOCK),)](
+                out, first, count, *words, *key, STEP_ON_DEVICE=on_device, **constants
+            )
     return out

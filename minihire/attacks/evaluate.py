@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minihire.attacks.gradient import Attack, perturb
+from minihire.attacks.gradient import Attack, Attacker
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.errors import MinihireError
@@ -29,14 +29,14 @@ def attack_accuracy(
                 f"cannot craft images for one of {ours[:3]} and {ours[3]}"
             )
     k, right = source.backend, np.zeros((len(targets), len(data)))
-    batches = Batches(data, k, batch_size)
+    batches, attacker = Batches(data, k, batch_size), Attacker(source, attack)
     with StopSignal(k) as stop, Progress(attack.name, len(data)) as progress:
         for number in range(0, len(batches), k.ranks):
             stop.check(f"during {attack.name}; finished results were kept")
             if number + k.rank < len(batches):
                 first = (number + k.rank) * batch_size
                 (images, labels), draws = batches.load(0, number + k.rank), Draws(seed, 0, first)
-                crafted = perturb(source, images, labels, attack, draws)
+                crafted = attacker(images, labels, draws)
                 for found, target in zip(right, targets, strict=True):
                     found[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
             progress.add(sum(batches.images(n) for n in range(number, min(number + k.ranks, len(batches)))))

@@ -52,30 +52,48 @@ def pgd(
     return Attack("pgd", epsilon, alpha, iterations, random_start, surrogate)
 
 
-def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Draws()):
-    """Adversarial images [B, H, W, C] in [0, 1], crafted on a network in evaluation mode with the true labels int64 [B].
+class Attacker:
+    """An attack on one network, batch after batch; the network's weights stay what they are meanwhile."""
 
-    Images and labels are the network's backend's arrays. draws names the random start, and a rate-coded network's
-    spikes, fresh at every iteration and never those of an evaluation with the same draws; draws.first is the place of
-    the first image, so that batches do not matter.
-    """
-    k, current = network.backend, images
-    if attack.random_start:
-        channels, first = images.shape[-1], draws.first * math.prod(images.shape[1:])
-        start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
-        offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
-        current = k.clip(k.add(images, offset), 0.0, 1.0)
-    for iteration in range(attack.iterations):
-        fresh = draws._replace(step=draws.step * attack.iterations + iteration + 1)
-        found = network.gradients(
+    def __init__(self, network: Network, attack: Attack):
+        self.network, self.attack = network, attack
+        fixed = network.coding == "direct"  # else each iteration has draws of its own
+        self._step = network.backend.repeated(self._towards) if fixed else self._towards
+
+    def __call__(self, images, labels, draws: Draws = Draws()):
+        """Adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
+
+        Images and labels are the network's backend's arrays. draws names the random start, and a rate-coded network's
+        spikes, fresh at every iteration and never those of an evaluation with the same draws; draws.first is the place of
+        the first image, so that batches do not matter.
+        """
+        attack, k, current = self.attack, self.network.backend, images
+        if attack.random_start:
+            channels, first = images.shape[-1], draws.first * math.prod(images.shape[1:])
+            start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
+            offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
+            current = k.clip(k.add(images, offset), 0.0, 1.0)
+        for iteration in range(attack.iterations):
+            step = draws.step * attack.iterations + iteration + 1
+            current = self._step(current, images, labels, draws._replace(step=step))
+        return current
+
+    def _towards(self, current, images, labels, draws):
+        """One iteration."""
+        attack, k = self.attack, self.network.backend
+        found = self.network.gradients(
             current,
             labels,
             weights=False,
             image=True,
             training=False,
             scale=1.0,
-            draws=fresh,
+            draws=draws,
             surrogate=attack.surrogate,
         )
-        current = k.sign_step(current, found.image, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
-    return current
+        return k.sign_step(current, found.image, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
+
+
+def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Draws()):
+    """Adversarial images of one batch, as an `Attacker` finds them."""
+    return Attacker(network, attack)(images, labels, draws)

@@ -3,7 +3,8 @@
     module = torch_module(network)        # images [B, C, H, W] in [0, 1] → logits [B, classes]
 
 To torch the whole network is one operation, whose gradient with respect to the images is our engine's: BPTT with the
-surrogate. Images and gradients cross over as NumPy arrays, so a network may run on any backend.
+surrogate. A network may run on any backend: on the Torch backend images and gradients stay on its device, to the others
+they cross over as NumPy arrays.
 """
 
 import numpy as np
@@ -84,11 +85,13 @@ class TorchModule(torch.nn.Module):
         if not tensor.isfinite().all():
             raise MinihireError("images, and gradients of logits, must be finite: there is a NaN or an infinity")
         k = self.network.backend
-        return k.asarray(tensor.detach().cpu().to(getattr(torch, k.dtype)).numpy())
+        return k.asarray(tensor if k.name == "torch" else tensor.detach().cpu().to(getattr(torch, k.dtype)).numpy())
 
     def _tensor(self, array, like):
         """A backend array's values as a tensor of its own, with the dtype and on the device of another."""
-        return torch.from_numpy(np.array(self.network.backend.to_numpy(array))).to(like.dtype).to(like.device)
+        if not isinstance(array, torch.Tensor):
+            array = torch.from_numpy(np.array(self.network.backend.to_numpy(array)))
+        return array.clone().to(like.dtype).to(like.device)
 
 
 class _Logits(torch.autograd.Function):

@@ -34,9 +34,9 @@ def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
 def describe_failure(network: Network, images, seed: int = 0) -> str:
     """The first weight, or else the first layer on the way of these images, that is not finite."""
     k = network.backend
-    for name, array in network.parameters.items():
-        if not math.isfinite(k.total(array)):
-            return f"the weights {name} are no longer finite"
+    odd = [name for name, array in network.parameters.items() if not math.isfinite(k.total(array))]
+    if odd:
+        return f"the weights {odd[0]}{f' and {len(odd) - 1} more' * (len(odd) > 1)} are no longer finite"
     found = []
 
     def observe(event, layer, array):

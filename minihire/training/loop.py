@@ -13,6 +13,7 @@ import contextlib
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,9 @@ class Training:
     about: dict = field(default_factory=dict)  # joins the checkpoint's meta data
     epoch: int = 0
     batch: int = 0
-    sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "correct": 0, "images": 0})
+    sums: dict[str, float] = field(
+        default_factory=lambda: {"loss": 0.0, "correct": 0, "images": 0}
+    )  # as in `Backend.tally`
     history: list[dict] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -107,6 +110,8 @@ class Training:
         self.share = slice(first, first + recipe.batch_size)
         self.origin = fingerprint(network, self.data)
         self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
+        self.period = k.repeated(self._period)
+        self.unsettled: list[tuple[int, Any]] = []  # (batch, what was counted) of updates that nobody has read yet
         self.stop = StopSignal(k)
 
     def run(self) -> list[dict]:
@@ -129,13 +134,12 @@ class Training:
         while self.batch < len(self.batches):
             with self._memory_advice():
                 count = self._train_batch()
+                self._settle(but=1 if self.network.backend.asynchronous else 0)
             self.batch += 1
-            loss, accuracy_now = self._averages()
-            progress.add(
-                count, f"epoch {self.epoch + 1}/{self.recipe.epochs}, loss {loss:.3f}, accuracy {accuracy_now:.1%}"
-            )
+            progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}{self._averages_so_far()}")
             if self.stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
                 self._stop()
+        self._settle()
         loss, accuracy_now = self._averages()
         row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
         if self.heldout:
@@ -156,6 +160,7 @@ class Training:
 
     def _stop(self):
         """Save and raise Interrupted."""
+        self._settle()
         self._check_finite()
         self._save()
         saved = (
@@ -193,18 +198,24 @@ class Training:
         )
         for period in range(recipe.periods):
             step = (self.epoch * len(self.batches) + self.batch) * recipe.periods + period
-            draws = Draws(self.seed, step, self.share.start)
+            self.optimiser.steps += 1
             if count:
-                kappa, state = self._train_period(images, labels, kappa, state, draws, learning_rate)
+                numbers = step, learning_rate, self.optimiser.steps
+                kappa, state, counted = self.period(images, labels, kappa, state, *numbers)
             else:
-                self._update(None, None, learning_rate)
+                counted = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
+            self.unsettled.append((self.batch, [k.later(array) for array in counted]))
         if kappa is not None:
             k.write_rows(self.kappa, 0, kappa)
         return self.batches.images(self.batch)
 
-    def _train_period(self, images, labels, kappa, state, draws, learning_rate):
-        """⌊T/N⌋ steps and an update: κ and the membranes that they leave behind."""
+    def _period(self, images, labels, kappa, state, step, rate, update):
+        """⌊T/N⌋ steps and an update: κ and the membranes that they leave behind, and what to count.
+
+        Recorded and replayed where the backend can, see `Backend.repeated`. step names the draws, update counts from 1.
+        """
         recipe, network, k = self.recipe, self.network, self.network.backend
+        draws = Draws(self.seed, step, self.share.start)
         kappa, crafting = recipe.noise.before(k, kappa, draws), recipe.noise.crafted
         inputs = dict(
             noise=kappa,
@@ -215,36 +226,42 @@ class Training:
             scale=1 / self.batches.images(self.batch),
         )
         result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
-        self._update(result, labels, learning_rate)
+        tally = k.tally(result.losses, result.logits, labels)
+        counted = self._update(result.weights, tally, rate, update)
         if crafting and recipe.craft_after_update:
             result = network.gradients(images, labels, weights=False, image=True, **inputs)
-        return recipe.noise.after(k, kappa, result.image), result.state if recipe.carry_membranes else None
+        kappa = recipe.noise.after(k, kappa, result.image)
+        return kappa, result.state if recipe.carry_membranes else None, counted
 
-    def _update(self, result, labels, learning_rate):
-        """Sum gradients, losses and requests to stop over the ranks, then take the optimiser's step.
+    def _update(self, weights, tally, rate, update):
+        """Sum gradients, tallies and requests to stop over the ranks, take the optimiser's step; returns what `_settle` reads.
 
-        result: None where this rank has no images of a small last batch, and adds nothing.
+        weights: gradients by name, empty where this rank has no images of a small last batch, and adds nothing.
         """
         network, k, names = self.network, self.network.backend, self.optimiser.names
-        zeros = lambda name: k.zeros(network.parameters[name].shape)
-        own = [zeros(name) if result is None else result.weights[name] for name in names]
-        numbers = np.concatenate([self._counted(result, labels), self.stop.state])
-        *grads, numbers = k.sum_over_ranks([*own, numbers])
-        self.stop.learn(numbers[3:])
-        if not math.isfinite(numbers[0]):
-            self._fail()
-        self.sums["loss"] += float(numbers[0])
-        self.sums["correct"] += int(numbers[1])
-        self.sums["images"] += int(numbers[2])
-        self.optimiser.step(dict(zip(names, grads, strict=True)), learning_rate)
+        arrays = [weights[name] if weights else k.zeros(network.parameters[name].shape) for name in names]
+        requests = [k.asarray(self.stop.state)] if k.ranks > 1 else []
+        sums = k.sum_over_ranks([*arrays, tally, *requests])
+        if not k.asynchronous and not math.isfinite(k.to_numpy(sums[len(names)])[0]):
+            self._fail(self.batch)  # before the update, which would spread it to all weights
+        self.optimiser.apply(dict(zip(names, sums, strict=False)), rate, update)
+        return sums[len(names) :]
 
-    def _counted(self, result, labels):
-        """The losses' sum, the images that were right, and how many there are."""
-        if result is None:
-            return np.zeros(3)
-        k = self.network.backend
-        right = k.to_numpy(result.logits).argmax(axis=1) == k.to_numpy(labels)
-        return np.array([k.total(result.losses), right.sum(), len(right)], float)
+    def _settle(self, but: int = 0):
+        """Read the numbers of all updates but the last `but`, which a device may still be working on."""
+        while len(self.unsettled) > but:
+            batch, counted = self.unsettled.pop(0)
+            tally, *requests = (read() for read in counted)
+            if requests:
+                self.stop.learn(requests[0])
+            if not math.isfinite(tally[0]):
+                self._fail(batch)
+            for key, value in zip(self.sums, tally, strict=True):
+                self.sums[key] += float(value) if key == "loss" else int(value)
+
+    def _averages_so_far(self):
+        loss, accuracy_now = self._averages()
+        return f", loss {loss:.3f}, accuracy {accuracy_now:.1%}" if self.sums["images"] else ""
 
     def _averages(self):
         images = max(self.sums["images"], 1)
@@ -253,14 +270,13 @@ class Training:
     def _check_finite(self):
         k = self.network.backend
         if not all(math.isfinite(k.total(array)) for array in self.network.parameters.values()):
-            self._fail()
+            self._fail(min(self.batch, len(self.batches) - 1))  # at an epoch's end the one before
 
     def _sample(self, epoch, batch):
         """The images of a batch that rank 0 trains on, for every rank to look at."""
         return self.batches.load(epoch, batch, slice(self.recipe.batch_size))[0]
 
-    def _fail(self):
-        batch = min(self.batch, len(self.batches) - 1)  # at an epoch's end the one before
+    def _fail(self, batch):
         where = describe_failure(self.network, self._sample(self.epoch, batch), self.seed)
         kept = f"; the last good checkpoint is {self.path}" if self._saved else ""
         raise MinihireError(

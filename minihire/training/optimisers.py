@@ -46,10 +46,14 @@ class Optimiser:
     def step(self, grads: dict[str, Any], rate: float) -> None:
         """Update the network's parameters in place; a parameter without a gradient keeps its value."""
         self.steps += 1
+        self.apply(grads, rate, self.steps)
+
+    def apply(self, grads: dict[str, Any], rate, step) -> None:
+        """Step number `step` (from 1), which the caller counts: rate and step may be what `Backend.repeated` makes of them."""
         for name in self.names:
             if name in grads:
                 bounds = self.network.specification[name]
-                self._update(name, self.network.parameters[name], grads[name], rate, bounds.low, bounds.high)
+                self._update(name, self.network.parameters[name], grads[name], rate, step, bounds.low, bounds.high)
 
 
 @dataclass
@@ -60,7 +64,7 @@ class SGD(Optimiser):
     decay: float = 5e-4
     slot_names = ("velocity",)
 
-    def _update(self, name, parameter, grad, rate, low, high):
+    def _update(self, name, parameter, grad, rate, step, low, high):
         decay = self.decay if name.endswith(".weight") else 0.0
         self.network.backend.sgd_step(
             parameter, grad, self.slots["velocity"][name], rate, self.momentum, decay, low, high
@@ -74,11 +78,11 @@ class Adam(Optimiser):
     decays: tuple[float, float] = (0.9, 0.999)
     slot_names = ("mean", "square")
 
-    def _update(self, name, parameter, grad, rate, low, high):
+    def _update(self, name, parameter, grad, rate, step, low, high):
         mean, square = self.slots["mean"][name], self.slots["square"][name]
         largest = self.slots["largest"][name] if "largest" in self.slots else None
         self.network.backend.adam_step(
-            parameter, grad, mean, square, largest, rate, self.decays, ADAM_EPSILON, self.steps, low, high
+            parameter, grad, mean, square, largest, rate, self.decays, ADAM_EPSILON, step, low, high
         )
 
 

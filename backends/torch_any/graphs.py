@@ -1,0 +1,80 @@
+"""What is launched again and again, recorded once as a CUDA graph and replayed: one launch in place of hundreds.
+
+At batch 32 a training period is some 300 kernels of microseconds each, and the host cannot launch them as fast as the
+GPU runs them. A graph has fixed addresses and fixed numbers. So a recorded function reads its arguments from tensors of its own,
+which every call fills first: arrays by a copy, numbers (a draw's step, the learning rate) as tensors of one element.
+"""
+
+import torch
+from torch.utils import _pytree as trees
+
+EAGER_CALLS = 2  # before a recording: kernels are compiled and libraries loaded in them
+POOLS: dict[str, tuple] = {}  # by device: all graphs take their scratch memory from one pool, as no two run at once
+
+
+def record(function, device: str):
+    """(replay, results) of a function without arguments; it is recorded here, not run."""
+    if device not in POOLS:
+        POOLS[device] = torch.cuda.graph_pool_handle()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(device), torch.cuda.graph(graph, pool=POOLS[device]):
+        results = function()
+    return graph.replay, results
+
+
+class Repeated:
+    """A function as `Backend.repeated` describes it: a recording for each set of shapes that it is called with."""
+
+    def __init__(self, function, device: str, say):
+        self.function, self.device, self.say, self.recordings = function, device, say, {}
+
+    def __call__(self, *arguments):
+        leaves, form = trees.tree_flatten(arguments)
+        key = str(form), tuple(_kind(leaf) for leaf in leaves)
+        if key not in self.recordings:
+            self.recordings[key] = Recording(self.function, leaves, form, self.device, self.say)
+        return self.recordings[key](leaves)
+
+
+class Recording:
+    """A function, its arguments at fixed places, and, from the third call on, what it launches."""
+
+    def __init__(self, function, leaves, form, device: str, say):
+        self.device, self.say, self.calls, self.replay, self.results = device, say, 0, None, None
+        self.places = [_place(leaf, device) for leaf in leaves]
+        arguments = trees.tree_unflatten(self.places, form)
+        self.function = lambda: function(*arguments)
+
+    def __call__(self, leaves):
+        for place, leaf in zip(self.places, leaves, strict=True):
+            if isinstance(leaf, torch.Tensor):
+                place.copy_(leaf)
+            elif leaf is not None:
+                place.fill_(leaf)
+        self.calls += 1
+        if self.calls == EAGER_CALLS + 1:
+            self._record()
+        if self.replay is None:
+            return self.function()
+        self.replay()
+        return self.results
+
+    def _record(self):
+        try:
+            self.replay, self.results = record(self.function, self.device)
+        except RuntimeError as error:  # too little memory for a second set of scratch arrays, for one
+            self.say(f"no CUDA graph could be recorded, kernels are launched one by one: {str(error).splitlines()[0]}")
+
+
+def _kind(leaf):
+    """What a recording depends on."""
+    return (leaf.shape, leaf.dtype) if isinstance(leaf, torch.Tensor) else type(leaf)
+
+
+def _place(leaf, device):
+    """A tensor to hold an argument: an array's like, or a number's."""
+    if isinstance(leaf, torch.Tensor):
+        return torch.empty_like(leaf, memory_format=torch.contiguous_format)
+    if leaf is None:
+        return None
+    return torch.zeros((), dtype=torch.float64 if isinstance(leaf, float) else torch.int64, device=device)

@@ -1,0 +1,206 @@
+"""Recorded periods and attack steps: on a GPU real CUDA graphs; on a CPU a rehearsal, in which a replay runs the function again.
+
+The rehearsal keeps what makes graphs treacherous: arguments at fixed places, numbers as tensors, results at fixed places
+that the next call overwrites, and no look at a value while it runs.
+"""
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from backends.randomness import Draw, Stream
+from minihire.attacks import attack_accuracy, pgd
+from minihire.data.dataset import Dataset
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe
+from minihire.training.loop import Training
+
+torch = pytest.importorskip("torch")
+from torch.utils import _pytree as trees  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
+from backends.torch_any import graphs, lif  # noqa: E402
+
+MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
+HIRE = dict(periods=2, noise=CraftedNoise(0.02, 0.03))
+READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "item")
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+class NobodyLooks(TorchDispatchMode):
+    """Fails where a value is read, or made of the host's numbers; but not in the plain scan, which no graph records."""
+
+    allowed = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.overloadpacket.__name__
+        assert self.allowed or name not in READS, f"{name} reads a value"
+        assert self.allowed or name not in ("lift_fresh", "_pin_memory"), f"{name} sends a host's value"
+        return function(*arguments, **(options or {}))
+
+
+@pytest.fixture
+def rehearsal(monkeypatch):
+    """Recordings without a GPU; returns the list of functions recorded."""
+    looks, recorded = NobodyLooks(), []
+    for name in ("forward", "backward"):
+        scan = getattr(lif, name)
+
+        def allowed(*arguments, scan=scan):
+            looks.allowed += 1
+            try:
+                return scan(*arguments)
+            finally:
+                looks.allowed -= 1
+
+        monkeypatch.setattr(lif, name, allowed)
+
+    def record(function, device):
+        recorded.append(function)
+        with looks:
+            found = function()  # a CUDA graph would not run it here: undone by `replayed_once`
+        results = trees.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, found)
+        first = [True]
+
+        def replay():
+            if first.pop() if first else False:
+                return
+            with looks:
+                again = function()
+            for old, new in zip(trees.tree_leaves(results), trees.tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor):
+                    old.copy_(new)
+
+        return replay, results
+
+    monkeypatch.setattr(graphs, "record", record)
+    return recorded
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """The functions of which CUDA graphs were made."""
+    recorded, record = [], graphs.record
+
+    def counted(function, device):
+        found = record(function, device)
+        recorded.append(function)  # only where nothing was raised
+        return found
+
+    monkeypatch.setattr(graphs, "record", counted)
+    return recorded
+
+
+def backends(device, dtype="float64"):
+    """The same device without and with recordings."""
+    plain = get_backend("torch", device, dtype=dtype, record=False)
+    recording = get_backend("torch", device, dtype=dtype)
+    recording.records = True
+    return plain, recording
+
+
+def images(count):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, 16, 16, 3), np.uint8)
+    return Dataset("random", pixels, rng.integers(0, 10, count), tuple("0123456789"), MODEL.mean, MODEL.std)
+
+
+def network(k, **settings):
+    weights = initialise(MODEL, k, 1, spiking=True)
+    weights |= {n: k.asarray([0.25 if "threshold" in n else 0.5]) for n in weights if not n.endswith("weight")}
+    return Network(MODEL, k, weights, spiking=True, **{"steps": 4, **settings})
+
+
+def train(k, **recipe):
+    """Three epochs of five batches, the last one smaller: losses by epoch, weights and κ."""
+    settings = dict(epochs=3, batch_size=8, learning_rate=1e-3)
+    training = Training(network(k), Recipe(**{**settings, **recipe}), images(37), seed=3)
+    history = training.run()
+    arrays = {**training.network.parameters, "kappa": k.zeros((1,)) if training.kappa is None else training.kappa}
+    return [row["loss"] for row in history], {name: k.to_numpy(array).copy() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        HIRE,
+        dict(noise=NoNoise(), optimiser="amsgrad"),
+        dict(periods=2, noise=GaussianNoise(0.02), optimiser="sgd", weight_decay=5e-4),
+        dict(HIRE, carry_membranes=True),
+        dict(HIRE, craft_after_update=True, freeze=True),
+    ],
+    ids=["HIRE", "amsgrad", "gaussian, sgd", "carried membranes", "noise after the update"],
+)
+def test_recorded_training_has_the_numbers_of_the_plain_one(request, device, recipe):
+    """Draws, learning rates and Adam's corrections change from step to step, and must do so in a recording."""
+    recorded = request.getfixturevalue("rehearsal" if device == "cpu" else "recordings")
+    (losses, arrays), (again, recorded_arrays) = (train(k, **recipe) for k in backends(device))
+    assert recorded, "nothing was recorded"
+    np.testing.assert_allclose(again, losses, rtol=0, atol=1e-10)
+    for name, expected in arrays.items():
+        np.testing.assert_allclose(recorded_arrays[name], expected, rtol=0, atol=1e-8, err_msg=name)
+    assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_recorded_attacks_find_the_same_images(request, device):
+    recorded = request.getfixturevalue("rehearsal" if device == "cpu" else "recordings")
+    found = [
+        attack_accuracy([n], n, images(20), pgd(0.1, 0.03, 5), batch_size=8)[0] for n in map(network, backends(device))
+    ]
+    assert np.array_equal(*found) and len(recorded) == 2  # batches of 8 and of 4
+
+
+def test_rate_coded_networks_are_attacked_without_a_recording(rehearsal):
+    """Each image has draws of its own there, which depend on its place in the data."""
+    found = [
+        attack_accuracy([n], n, images(20), pgd(0.1, 0.03, 3), batch_size=4)[0]
+        for n in (network(k, coding="rate") for k in backends("cpu"))
+    ]
+    assert np.array_equal(*found) and not rehearsal
+
+
+def test_each_set_of_shapes_and_of_missing_arguments_has_its_own_recording(rehearsal):
+    k, calls = backends("cpu")[1], []
+
+    def double(array, other, factor):
+        calls.append(1)
+        return array * factor if other is None else array * factor + other
+
+    repeated, one = k.repeated(double), k.asarray([1.0])
+    for factor in (2.0, 3.0, 4.0, 5.0):
+        assert repeated(one, None, factor).tolist() == [factor]
+        assert repeated(one, one, factor).tolist() == [factor + 1]
+        assert repeated(k.zeros((2,)), None, factor).tolist() == [0, 0]
+    assert len(rehearsal) == 3
+
+
+def test_what_cannot_be_recorded_runs_on_as_it_did_and_says_so(monkeypatch):
+    k, said = backends("cpu")[1], []
+    k.announce(said.append)
+
+    def refuse(function, device):
+        raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be …")
+
+    monkeypatch.setattr(graphs, "record", refuse)
+    repeated = k.repeated(lambda array, factor: array * factor)
+    assert [repeated(k.asarray([2.0]), n).item() for n in range(5)] == [0, 2, 4, 6, 8]
+    assert len(said) == 1 and "operation not permitted when stream is capturing" in said[0]
+
+
+def test_draws_may_have_their_step_on_the_device():
+    k = backends("cpu")[0]
+    for seed, step in ((7, 3), (2**40, 2**31 + 5)):
+        host = k.uniform(Draw(seed, Stream.DROPOUT, step, 2), (5, 3), 7)
+        there = k.uniform(Draw(seed, Stream.DROPOUT, torch.tensor(step), 2), (5, 3), 7)
+        assert torch.equal(host, there)
+
+
+def test_values_are_those_of_the_moment_they_were_asked_for():
+    k = get_backend("torch")
+    array = k.asarray([1.0, 2.0])
+    read = k.later(array)
+    k.write_rows(array, 0, k.asarray([5.0, 6.0]))
+    assert read().tolist() == [1.0, 2.0]
