@@ -1,4 +1,4 @@
-"""The command line: minihire run | train | convert | attack | analyze | import | export | info."""
+"""The command line: minihire run | train | convert | attack | analyze | report | import | export | info."""
 
 import argparse
 import contextlib
@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
   minihire run --resume                          go on with the latest mini run
   minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
+  minihire report runs/mini runs/mini-2 --out compare.html     two runs on one page
   minihire info vgg5 --width 0.25
   minihire run --out DIR --max-minutes 50; while [ $? = 3 ]; do minihire run --resume --out DIR --max-minutes 50; done
   torchrun --nproc-per-node 2 -m minihire run --backend torch --device cuda     two processes: docs/several-processes.md
@@ -123,6 +124,14 @@ def _parser():
     analyze.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     analyze.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     _finish(analyze)
+
+    report = command(
+        "report", commands.report, "one page of a run, or of several side by side, from their results.json"
+    )
+    report.add_argument("folders", type=Path, nargs="+", metavar="OUT", help="a run's folder")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="page to write (default, for one run: OUT/report.html)"
+    )
 
     take = command("import", commands.import_published, "turn a checkpoint of the paper's authors (VGG, .pt) into ours")
     take.add_argument("file", type=Path, metavar="FILE", help="what torch.save wrote: a state dict, or one with it")

@@ -19,11 +19,12 @@ from minihire.experiments import METHODS, Config, preset
 from minihire.files import write_atomically
 from minihire.flags import given_settings
 from minihire.interop import published
+from minihire.interrupt import Interrupted
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.pipeline import Run, build_model, load_data
 from minihire.progress import say
-from minihire.report import tables
+from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.training import checkpoint
 from minihire.training import convert as convert_network
@@ -45,7 +46,12 @@ def run(options) -> None:
             f"{len(splits.train):,} training, {len(splits.heldout):,} held-out and "
             f"{len(splits.test):,} test images of {splits.train.name}; into {out}/"
         )
-        results = run.run()
+        try:
+            results = run.run()
+        except Interrupted:
+            if backend.rank == 0:
+                _write_page(out)
+            raise
         if backend.rank == 0:
             _show(results, out)
 
@@ -67,6 +73,25 @@ def _show(results, out):
         print(f"\n{out}/results.json; the figures could not be written: {error}")
     for sentence in results["warnings"]:
         print(f"warning: {sentence}")
+    _write_page(out)
+
+
+def _write_page(out):
+    """The run's page; where that cannot be, the results matter more."""
+    try:
+        page.write(out / "report.html", [page.read(out)])
+        print(f"{out}/report.html: the run on one page")
+    except MinihireError as error:
+        print(f"the page could not be written: {error}")
+
+
+def report(options) -> None:
+    """The page of a run, or of several."""
+    if len(options.folders) > 1 and not options.out:
+        raise MinihireError("several runs on one page need a file for it: give --out FILE")
+    path = options.out or options.folders[0] / "report.html"
+    page.write(path, [page.read(folder) for folder in options.folders])
+    print(path)
 
 
 def train(options) -> None:

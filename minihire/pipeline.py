@@ -8,23 +8,29 @@ import numpy as np
 
 from backends.interface import Backend
 from minihire import data as datasets
-from minihire.analysis import Score, measure_activity, measure_energy, perturbation_distance, spike_distance
+from minihire.analysis import (
+    Score,
+    measure_activity,
+    measure_energy,
+    perturbation_distance,
+    spike_distance,
+    spike_trains,
+)
 from minihire.attacks import attack_accuracy, perturb
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.errors import MinihireError
-from minihire.evaluation import BATCH, accuracy, predict
+from minihire.evaluation import BATCH, accuracy
 from minihire.experiments import Config
 from minihire.interrupt import StopSignal
 from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.pictures import attacked_examples, noise_pictures
 from minihire.progress import say
-from minihire.report.images import as_png
 from minihire.results import Results
 from minihire.training import checkpoint, convert, train
 
-EXAMPLES = 6
 DISTANCE_IMAGES = 100
 BATCH_SIZES = ("batch_size", "ann_batch_size")  # the settings that are each process's own
 DATA_SEED = 0  # the split into training and held-out images is the same for every seed
@@ -138,6 +144,9 @@ class Run:
             "thresholds": _scalars(network, ".threshold"),
             "leaks": _scalars(network, ".leak"),
         }
+        noise = None if folder else noise_pictures(done)
+        if noise:
+            self.results["models"][label]["noise"] = noise
         for sentence in done.warnings:
             self.results.warn(sentence)
         self.results.save()
@@ -234,7 +243,7 @@ class Run:
         config, test = self.config, self.splits.test
         images, labels = Batches(test, self.backend, min(DISTANCE_IMAGES, len(test))).load(0, 0)
         attack = config.attacks[-1]
-        self.results["examples"] = []
+        self.results["examples"], self.results["spike_trains"] = [], {}
         for name, network in models.items():
             with self._phase("analysis", name), StopSignal(self.backend):
                 batches = (batch for batch, _ in Batches(test, self.backend, BATCH))
@@ -254,25 +263,10 @@ class Run:
                 if network.spiking:
                     layers = spike_distance(network, images, crafted, seed=config.seed)
                     distance["spikes"] = {layer: float(values.mean()) for layer, values in layers.items()}
+                    pair = (self.backend.rows(batch, 0, 1) for batch in (images, crafted))
+                    self.results["spike_trains"][name] = spike_trains(network, *pair, seed=config.seed)
                 self.results["distance"][name] = distance
-                self._examples(name, network, images, crafted, attack.name)
-
-    def _examples(self, name, network, images, crafted, attack):
-        k, labels, few = self.backend, self.splits.test.labels, min(EXAMPLES, images.shape[0])
-        before, after = (predict(network, batch) for batch in (images, crafted))
-        clean, attacked = k.to_numpy(images), k.to_numpy(crafted)
-        for i in range(few):
-            self.results["examples"].append(
-                {
-                    "model": name,
-                    "attack": attack,
-                    "label": int(labels[i]),
-                    "clean_prediction": int(before[i]),
-                    "attacked_prediction": int(after[i]),
-                    "clean_png": as_png(clean[i]),
-                    "attacked_png": as_png(attacked[i]),
-                }
-            )
+                self.results["examples"] += attacked_examples(name, network, images, crafted, test.labels, attack.name)
 
 
 def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Results:
             "numpy": np.__version__,
             "system": platform.platform(),
             "cores": os.cpu_count(),
+            "processor": _processor(),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         content = {
             "schema": SCHEMA,
@@ -54,6 +57,7 @@ class Results:
             "energy": {},
             "distance": {},
             "examples": [],
+            "spike_trains": {},
             "warnings": [],
         }
         return cls(path, content)
@@ -122,6 +126,15 @@ def peak_memory() -> int:
             return 0
         unit = 1 if platform.system() == "Darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _processor() -> str:
+    """The processor's name; empty where it is unknown."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
 
 
 def _reset_peak_memory() -> bool:

@@ -20,7 +20,7 @@ from minihire.progress import Progress
 from minihire.training.checkpoint import load
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("run", "train", "convert", "attack", "analyze", "import", "export", "info")
+COMMANDS = ("run", "train", "convert", "attack", "analyze", "report", "import", "export", "info")
 SMALL = {
     "width": 1 / 32,
     "hidden": 12,
@@ -124,6 +124,7 @@ def test_run_leaves_results_checkpoints_and_figures(finished):
     }
     assert names == {
         "results.json",
+        "report.html",
         *models,
         *(f"figures/{name}.png" for name in ("training", "examples", "accuracy", "activity")),
     }
@@ -144,6 +145,7 @@ def test_run_prints_its_tables_and_where_the_results_are(finished):
     ):
         assert f"\n{title} " in text, title
     assert f"{out}/results.json and 4 figures in {out}/figures/" in text
+    assert text.endswith(f"{out}/report.html: the run on one page\n")
 
 
 def test_run_evaluates_every_network_under_every_attack(finished):

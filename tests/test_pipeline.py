@@ -13,6 +13,7 @@ from minihire.errors import MinihireError
 from minihire.evaluation import accuracy
 from minihire.experiments import Config
 from minihire.interrupt import Interrupted
+from minihire.pictures import EXAMPLES
 from minihire.progress import Progress
 from minihire.report.images import from_png
 from minihire.training.checkpoint import load
@@ -213,7 +214,7 @@ def test_recorded_thresholds_and_leaks_are_those_of_the_checkpoint(unbroken):
 
 def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
     examples = [e for e in unbroken[1]["examples"] if e["model"] == "hire"]
-    assert len(examples) == pipeline.EXAMPLES
+    assert len(examples) == EXAMPLES
     for i, example in enumerate(examples):
         clean, attacked = (from_png(example[key]).astype(int) for key in ("clean_png", "attacked_png"))
         assert np.array_equal(clean, splits.test.images[i]) and example["label"] == splits.test.labels[i]

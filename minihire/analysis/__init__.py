@@ -3,6 +3,7 @@
 from minihire.analysis.activity import LayerActivity, measure_activity
 from minihire.analysis.distance import perturbation_distance, spike_distance
 from minihire.analysis.energy import COSTS, Energy, LayerOperations, measure_energy, operations
+from minihire.analysis.raster import spike_trains
 from minihire.analysis.statistics import Score, mcnemar, wilson
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "operations",
     "perturbation_distance",
     "spike_distance",
+    "spike_trains",
     "wilson",
 ]

@@ -18,3 +18,10 @@ def as_png(image: np.ndarray) -> str:
 def from_png(text: str) -> np.ndarray:
     """The image again: uint8 [H, W] or [H, W, 3]."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+
+
+def magnified(clean: str, attacked: str, epsilon: float) -> str:
+    """The difference of two base64 PNGs as another: grey is none, black and white are ∓epsilon (in pixels of [0, 1])."""
+    before, after = (from_png(text).astype(float) / 255 for text in (clean, attacked))
+    shift = np.clip(0.5 + (after - before) / epsilon / 2, 0, 1)
+    return as_png(shift if shift.ndim == 3 else shift[..., None])

@@ -1,0 +1,62 @@
+"""What every page has: its frame and style, and one sentence for a field of results.json that cannot be read."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from minihire.errors import MinihireError
+from minihire.report.figures import COLOURS
+from minihire.report.markup import Markup, tag
+
+GENERATOR = "minihire report"
+DARK = {"ann": "#f4f4f2"}  # black cannot be seen on a dark page
+OTHER = "#cc79a7"  # a network that this version does not know
+
+
+class Run(NamedTuple):
+    """A run to show: its folder as it was given, and the content of its results.json."""
+
+    folder: Path
+    results: dict
+
+
+def guarded(run: Run, part: str, make):
+    """make(results), or MinihireError in one sentence where a field is not what it should be."""
+    try:
+        return make(run.results)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MinihireError(
+            f"{run.folder / 'results.json'} has a field that cannot be read, in the part “{part}” ({cause[:120]})"
+        ) from error
+
+
+def document(title: str, *body) -> str:
+    """A whole page."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="generator", content=GENERATOR),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", _style()),
+    )
+    foot = tag(
+        "footer",
+        "Made from results.json by minihire. HIRE-SNN: S. Kundu, M. Pedram and P. A. Beerel, ICCV 2021, ",
+        tag("a", "arXiv:2110.11417", href="https://arxiv.org/abs/2110.11417"),
+        ".",
+    )
+    return f"<!doctype html>\n{tag('html', head, tag('body', body, foot), lang='en')}\n"
+
+
+@cache
+def _style():
+    """style.css behind the networks' colours."""
+    light = "".join(f"--{name}:{colour};" for name, colour in (*COLOURS.items(), ("other", OTHER)))
+    dark = "".join(f"--{name}:{colour};" for name, colour in DARK.items())
+    classes = "".join(f".s-{name}{{--c:var(--{name})}}" for name in (*COLOURS, "other"))
+    given = f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{classes}\n"
+    return Markup(given + (files("minihire.report") / "style.css").read_text(encoding="utf-8"))

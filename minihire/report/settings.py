@@ -1,0 +1,119 @@
+"""The page's sections about how a run was made: every setting, the command that repeats it, the machine."""
+
+import shlex
+from dataclasses import fields
+
+from minihire.experiments import PRESETS, Config
+from minihire.report.markup import Markup, join, prose, table, tag
+from minihire.report.sections import details, note
+
+FIELDS = {f.name: f for f in fields(Config) if f.metadata}
+
+
+def settings(results) -> Markup:
+    """Every setting, folded; those that are not the preset's are marked."""
+    config = results["config"]
+    usual = _preset(config)
+    groups = list(dict.fromkeys(f.metadata["group"] for f in FIELDS.values()))
+    rows = []
+    for group in groups:
+        for name, f in FIELDS.items():
+            if f.metadata["group"] == group and name in config:
+                changed = config[name] != usual.get(name)
+                value = tag("b", shown(config[name])) if changed else shown(config[name])
+                rows.append([tag("code", flag(name)), value, group, prose(f.metadata["help"].replace("%%", "%"))])
+    rows += [
+        [tag("code", flag(name)), shown(value), "", "a setting of another version"]
+        for name, value in config.items()
+        if name not in FIELDS and name != "preset"
+    ]
+    preset = config.get("preset", "mini")
+    return details(
+        f"All {len(rows)} settings",
+        note(f"Preset {preset}; bold: changed from the preset."),
+        table(["flag", "value", "about", "meaning"], rows, class_="settings"),
+    )
+
+
+def flag(name: str) -> str:
+    """--noise-step."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _preset(config):
+    """The values of the run's preset."""
+    default = {name: f.default for name, f in FIELDS.items()} | PRESETS.get(config.get("preset"), {})
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in default.items()}
+
+
+def shown(value) -> str:
+    """A setting's value in words."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def command(results) -> str:
+    """The command that runs the same again, in a folder of its own."""
+    config, machine = results["config"], results["machine"]
+    usual = _preset(config)
+    parts = ["minihire", "run"]
+    if config.get("preset", "mini") != "mini":
+        parts += ["--preset", config["preset"]]
+    for name in FIELDS:
+        if name in config and config[name] != usual[name] and config[name] is not None:
+            parts += _given(name, config[name])
+    execution = {"backend": "numba", "device": "cpu", "precision": "float32"}
+    for name, default in execution.items():
+        if machine.get(name, default) != default:
+            parts += [f"--{name}", machine[name]]
+    if machine.get("ranks", 1) > 1:
+        parts[:1] = ["torchrun", "--nproc-per-node", machine["ranks"], "-m", "minihire"]
+    return shlex.join(map(str, parts))
+
+
+def _given(name, value):
+    if isinstance(value, bool):
+        return [flag(name) if value else f"--no-{flag(name)[2:]}"]
+    if isinstance(value, list):
+        return [flag(name), ",".join(map(str, value))]
+    levels = value * 255 if name == "epsilon" else None
+    if levels and float(round(levels)) / 255 == value:
+        return [flag(name), f"{round(levels)}/255"]
+    return [flag(name), value]
+
+
+def again(results) -> Markup:
+    """The command, and how exactly it repeats the run."""
+    return join(
+        [
+            tag("pre", tag("code", command(results)), tabindex="0"),
+            note(
+                "The same version, backend, device and numbers of images in a batch give the same random draws; "
+                "the folder of the data may be another (--data-dir)."
+            ),
+        ]
+    )
+
+
+def machine(results) -> Markup:
+    """What it ran on."""
+    words = {
+        "processor": "processor",
+        "cores": "cores",
+        "system": "system",
+        "backend": "backend",
+        "device": "device",
+        "dtype": "numbers",
+        "precision": "precision of products",
+        "threads": "threads",
+        "ranks": "processes",
+        "python": "Python",
+        "numpy": "NumPy",
+        "started": "started (UTC)",
+    }
+    given = [(words.get(key, key), value) for key, value in results["machine"].items() if value not in (None, "")]
+    pairs = [tag("div", tag("dt", name), tag("dd", shown(value))) for name, value in given]
+    return tag("dl", pairs, tag("div", tag("dt", "minihire"), tag("dd", results["minihire"])), class_="facts")

@@ -1,0 +1,107 @@
+"""A run in words: its title and the paragraph of what was done, from the content of results.json."""
+
+from minihire.progress import duration
+from minihire.report.tables import TITLES
+
+DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}
+WAYS = {
+    "traditional": "in the traditional way",
+    "control": "in N periods without noise",
+    "gaussian": "with Gaussian noise",
+    "hire": "with HIRE",
+}
+
+
+def title(results) -> str:
+    """VGG5 on CIFAR-10."""
+    return f"{model_name(results['config'])} on {data_name(results)}"
+
+
+def model_name(config) -> str:
+    """VGG5, ResNet12."""
+    return str(config.get("model", "a network")).replace("vgg", "VGG").replace("resnet", "ResNet")
+
+
+def data_name(results) -> str:
+    """CIFAR-10, or the data set's own name."""
+    name = str(results["data"].get("name") or results["config"].get("data", "unknown data"))
+    return DATA.get(name, name)
+
+
+def network_name(name: str) -> str:
+    """HIRE-SNN; of the second seed: HIRE-SNN, second seed."""
+    own = name.removeprefix("second ")
+    return TITLES.get(own, own) + (", second seed" if own != name else "")
+
+
+def networks(names) -> list[str]:
+    """The names in the order of TITLES, unknown ones last, those of the second seed left out."""
+    order = list(TITLES)
+    own = [name for name in names if not name.startswith("second ")]
+    return sorted(own, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def summary(results) -> str:
+    """One paragraph: data, network, training, attacks, seeds, and what computed it how long."""
+    config, data = results["config"], results["data"]
+    sentences = [_data(data, results), _network(config), _training(config), _attacks(config), _computed(results)]
+    told = " ".join(sentence for sentence in sentences if sentence)
+    return told if results.get("finished") else f"What the run is to be: {told}"
+
+
+def _data(data, results):
+    if not data:
+        return ""
+    held = f" and {data['heldout']:,} held-out" if data["heldout"] else ""
+    size = " × ".join(f"{n}" for n in data["image_shape"])
+    images = f"images of {data_name(results)} ({len(data['classes'])} classes, {size})"
+    return f"{data['train']:,} training{held} {images}; accuracy is of {data['test']:,} test images."
+
+
+def _network(config):
+    size = [] if config["width"] == 1 else [f"width {config['width']:g}"]
+    size += [f"hidden layers of {config['hidden']:,}"] if config["hidden"] else []
+    inside = f" ({', '.join(size)})" if size else ""
+    epochs = config["ann_epochs"]
+    return (
+        f"{model_name(config)}{inside} was trained as an ANN for {_count(epochs, 'epoch')} and converted into a spiking "
+        f"network of T = {config['steps']} time steps with {config['coding']} input coding."
+    )
+
+
+def _training(config):
+    ways = [WAYS.get(method, method) for method in config["methods"]]
+    periods = {"control", "gaussian", "hire"} & set(config["methods"])
+    noise = {"gaussian", "hire"} & set(config["methods"])
+    settings = [f"N = {config['periods']} periods"] if periods else []
+    settings += [f"ε_s = {config['noise_step']:g}"] if noise else []
+    inside = f" ({', '.join(settings)})" if settings else ""
+    frozen = ", thresholds and leaks frozen" if config["freeze"] else ""
+    return f"From there it was trained on for {_count(config['snn_epochs'], 'epoch')}, {_list(ways)}{inside}{frozen}."
+
+
+def _attacks(config):
+    epsilon = f"{255 * config['epsilon']:.4g}/255"
+    pgd = f"PGD-{config['iterations']} (α = {config['alpha']:g}) at ε = {epsilon}"
+    black = f", and black box from the same training with seed {config['seed'] + 1}" if config["black_box"] else ""
+    return f"Every network was attacked with FGSM and {pgd}, white box{black}. Seed {config['seed']}, one run."
+
+
+def _computed(results):
+    machine, phases = results["machine"], results["phases"]
+    ranks = machine.get("ranks", 1)
+    where = f"{_count(ranks, 'process', 'processes')} on {machine['device']}" if ranks > 1 else machine["device"]
+    if machine["device"] == "cpu" and ranks == 1:
+        where = f"the CPU with {_count(machine['threads'], 'thread')}"
+    precision = machine.get("precision", machine["dtype"])
+    took = f" in {duration(sum(phase['seconds'] for phase in phases.values()))}" if phases else ""
+    started = f", started {machine['started'][:10]}" if machine.get("started") else ""
+    return f"minihire {results['minihire']} computed it on {where} ({machine['backend']} backend, {precision}){took}{started}."
+
+
+def _count(number, one, many=None):
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _list(parts):
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
