@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from minihire.report.images import from_png
+from minihire.report.images import from_png, magnified
 from minihire.report.tables import TITLES
 
 # Okabe and Ito's palette, told apart by all common kinds of colour vision; a network keeps its colour in every figure.
@@ -16,6 +14,16 @@ COLOURS = {
     "gaussian": "#E69F00",
     "hire": "#D55E00",
 }
+MARKERS = {"ann": "o", "converted": "s", "traditional": "^", "control": "v", "gaussian": "P", "hire": "D"}
+WIDTH = 5.0  # inches: at half the width of a page the 10-point letters are still some 6 points high
+EXAMPLES = 4  # images across
+GROUPS = (
+    ("clean", "none", "clean"),
+    ("white_box", "fgsm", "FGSM\nwhite box"),
+    ("white_box", "pgd", "PGD\nwhite box"),
+    ("black_box", "fgsm", "FGSM\nblack box"),
+    ("black_box", "pgd", "PGD\nblack box"),
+)
 STYLE = {
     "figure.dpi": 150,
     "savefig.bbox": "tight",
@@ -60,15 +68,15 @@ def draw_all(results, folder: Path) -> list[Path]:
     drawings = {
         "training": training_curves,
         "examples": attacked_images,
-        "accuracy": accuracy_bars,
-        "activity": activity_bars,
+        "accuracy": accuracy_intervals,
+        "activity": activity_by_layer,
     }
     paths = []
     for name, draw in drawings.items():
         figure = draw(plt, results)
         if figure is not None:
             paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1])
+            figure.savefig(paths[-1], dpi=220)
             plt.close(figure)
     return paths
 
@@ -78,26 +86,29 @@ def training_curves(plt, results):
     histories = {
         name: m["history"] for name, m in results["models"].items() if m["history"] and not name.startswith("second")
     }
-    figure, axes = plt.subplots(2, 2, figsize=(8, 5), sharex="col", gridspec_kw={"width_ratios": [1, 1]})
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.4), sharex="col")
     for column, members in enumerate(({"ann"}, histories.keys() - {"ann"})):
         for name in (n for n in histories if n in members):
-            epochs = [row["epoch"] for row in histories[name]]
-            style = {"color": COLOURS.get(name), "marker": "o" if len(epochs) < 3 else None}
-            axes[0, column].plot(
-                epochs, [row["loss"] for row in histories[name]], label=TITLES.get(name, name), **style
-            )
-            axes[1, column].plot(epochs, [100 * row["accuracy"] for row in histories[name]], ls="--", **style)
-            if all("heldout_accuracy" in row for row in histories[name]):
-                axes[1, column].plot(epochs, [100 * row["heldout_accuracy"] for row in histories[name]], **style)
-        axes[0, column].set_title("ANN" if column == 0 else "SNN, from the converted ANN")
+            rows, few = histories[name], len(histories[name]) < 4
+            style = {"color": COLOURS.get(name), "marker": _marker(name), "ms": 5, "markevery": None if few else [-1]}
+            training = {"ls": "--", "mfc": "white", **style}
+            epochs = [row["epoch"] for row in rows]
+            axes[0, column].plot(epochs, [row["loss"] for row in rows], **training)
+            axes[1, column].plot(epochs, [100 * row["accuracy"] for row in rows], **training)
+            if all("heldout_accuracy" in row for row in rows):
+                axes[1, column].plot(epochs, [100 * row["heldout_accuracy"] for row in rows], **style)
+        axes[0, column].set_title("ANN" if column == 0 else "SNN, from the ANN")
         axes[1, column].set_xlabel("epoch")
-        axes[1, column].xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].set_ylabel("training loss (nats)")
+        axes[1, column].xaxis.get_major_locator().set_params(integer=True, nbins=5)
+        if all(len(histories[name]) == 1 for name in histories if name in members):
+            axes[1, column].set_xticks([1])
+    axes[0, 0].set_ylabel("loss (nats)")
     axes[1, 0].set_ylabel("accuracy (%)")
-    axes[0, 1].legend()
-    axes[1, 0].plot([], [], "k--", label="training images, augmented")
-    axes[1, 0].plot([], [], "k-", label="held-out images")
-    axes[1, 0].legend()
+    lines = [
+        plt.Line2D([], [], color="#555555", ls="--", label="training"),
+        plt.Line2D([], [], color="#555555", label="held-out"),
+    ]
+    _legend(plt, figure, histories, lines)
     return figure
 
 
@@ -107,95 +118,99 @@ def attacked_images(plt, results):
     if not models:
         return None
     classes, epsilon = results["data"]["classes"], max(results["config"]["epsilon"], 1 / 255)
-    columns = sum(e["model"] == models[0] for e in results["examples"])
-    figure, axes = plt.subplots(
-        2 * len(models) + 1, columns, figsize=(1.25 * columns + 0.8, 2.75 * len(models) + 1.7), squeeze=False
-    )
+    columns = min(EXAMPLES, sum(e["model"] == models[0] for e in results["examples"]))
+    rows = 2 * len(models) + 1
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.22 * rows + 0.6), squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for row, model in enumerate(models):
-        for column, example in enumerate(e for e in results["examples"] if e["model"] == model):
-            clean, attacked = (from_png(example[key]) for key in ("clean_png", "attacked_png"))
+        for column, example in enumerate([e for e in results["examples"] if e["model"] == model][:columns]):
             top, below = axes[2 * row + 1, column], axes[2 * row + 2, column]
-            top.imshow(attacked, cmap="gray", vmin=0, vmax=255)
-            shift = (attacked.astype(float) - clean) / 255 / epsilon
-            below.imshow(np.clip(0.5 + shift / 2, 0, 1), cmap="gray", vmin=0, vmax=1)
+            _show(top, example["attacked_png"])
+            _show(below, magnified(example["clean_png"], example["attacked_png"], epsilon))
             right = example["attacked_prediction"] == example["label"]
             star = "" if example["clean_prediction"] == example["label"] else "*"
-            top.set_title(
-                classes[example["attacked_prediction"]] + star, fontsize=9, color="#00735a" if right else "#c0392b"
-            )
+            said = f"{'✓' if right else '✗'} {classes[example['attacked_prediction']]}{star}"
+            top.set_title(said, fontsize=10, color="#00735a" if right else "#c0392b", pad=3)
             if row == 0:
-                axes[0, column].imshow(clean, cmap="gray", vmin=0, vmax=255)
-                axes[0, column].set_title(classes[example["label"]], fontsize=9)
+                _show(axes[0, column], example["clean_png"])
+                axes[0, column].set_title(classes[example["label"]], fontsize=10, pad=3)
         attack = results["examples"][0]["attack"].upper()
-        axes[2 * row + 1, 0].set_ylabel(f"{TITLES.get(model, model)}\n{attack}", fontsize=8)
-        axes[2 * row + 2, 0].set_ylabel(f"perturbation\n±{epsilon * 255:.3g}/255", fontsize=8)
-    axes[0, 0].set_ylabel("clean", fontsize=8)
-    figure.suptitle(
-        "Above each attacked image: the prediction (green right, red wrong; * wrong on the clean image too)", fontsize=8
-    )
+        axes[2 * row + 1, 0].set_ylabel(f"{TITLES.get(model, model)},\n{attack}", fontsize=9)
+        axes[2 * row + 2, 0].set_ylabel(f"perturbation\n±{epsilon * 255:.3g}/255", fontsize=9)
+    axes[0, 0].set_ylabel("clean", fontsize=9)
+    figure.supxlabel("✓ right, ✗ wrong, * wrong about the clean image too", fontsize=9)
     return figure
 
 
-def accuracy_bars(plt, results):
+def accuracy_intervals(plt, results):
     """Clean and attacked accuracy of every network with 95 % Wilson intervals."""
     found = {(r["model"], r["access"], r["attack"]): r for r in results["accuracy"]}
     models = list(dict.fromkeys(key[0] for key in found))
-    groups = [
-        g
-        for g in (
-            ("clean", "none", "clean"),
-            ("white_box", "fgsm", "FGSM\nwhite box"),
-            ("white_box", "pgd", "PGD\nwhite box"),
-            ("black_box", "fgsm", "FGSM\nblack box"),
-            ("black_box", "pgd", "PGD\nblack box"),
-        )
-        if any(k[1:] == g[:2] for k in found)
-    ]
-    figure, axis = plt.subplots(figsize=(1.6 * len(groups) + 1.5, 3.4))
-    width = 0.8 / max(len(models), 1)
+    groups = [g for g in GROUPS if any(k[1:] == g[:2] for k in found)]
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.4))
+    apart = 0.72 / max(len(models), 1)
     for i, model in enumerate(models):
-        scores = [found.get((model, *group[:2])) for group in groups]
-        at = [g + (i - (len(models) - 1) / 2) * width for g, s in enumerate(scores) if s]
-        scores = [s for s in scores if s]
-        height = [100 * s["accuracy"] for s in scores]
-        error = [
-            [100 * (s["accuracy"] - s["low"]) for s in scores],
-            [100 * (s["high"] - s["accuracy"]) for s in scores],
-        ]
-        axis.bar(
+        scores = {g: found.get((model, *group[:2])) for g, group in enumerate(groups)}
+        scores = {g: score for g, score in scores.items() if score}
+        at = [g + (i - (len(models) - 1) / 2) * apart for g in scores]
+        height = [100 * s["accuracy"] for s in scores.values()]
+        ends = [(100 * (s["accuracy"] - s["low"]), 100 * (s["high"] - s["accuracy"])) for s in scores.values()]
+        axis.errorbar(
             at,
             height,
-            width,
-            yerr=error,
+            yerr=list(zip(*ends, strict=True)),
+            fmt=_marker(model),
+            ms=5,
             color=COLOURS.get(model),
-            label=TITLES.get(model, model),
-            error_kw={"lw": 1, "ecolor": "#555555", "capsize": 2},
+            elinewidth=1.6,
+            capsize=2.5,
+            capthick=1.2,
         )
-    axis.set(xticks=range(len(groups)), xticklabels=[g[2] for g in groups], ylabel="accuracy (%)", ylim=(0, 100))
-    axis.legend(
-        ncols=2 if len(models) > 3 and len(groups) < 4 else min(len(models), 6),
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-    )
+    axis.set(xticks=range(len(groups)), xticklabels=[g[2] for g in groups], ylabel="accuracy (%)", ylim=(-4, 104))
+    axis.set_xlim(-0.5, max(len(groups), 1) - 0.5)
+    axis.grid(visible=False, axis="x")
+    axis.tick_params(axis="x", length=0, labelsize=9)
+    for boundary in range(1, len(groups)):
+        axis.axvline(boundary - 0.5, color="#dddddd", lw=0.6)
+    _legend(plt, figure, models, title="points: mean; bars: 95 % interval")
     return figure
 
 
-def activity_bars(plt, results):
-    """Time-averaged spiking activity (TASA) of every layer."""
+def activity_by_layer(plt, results):
+    """Time-averaged spiking activity (TASA) of every layer, from the input down."""
     layers = {name: [row for row in rows if row.get("tasa") is not None] for name, rows in results["activity"].items()}
     layers = {name: rows for name, rows in layers.items() if rows}
     if not layers:
         return None
     names = [row["name"] for row in next(iter(layers.values()))]
-    figure, axis = plt.subplots(figsize=(max(5, 0.55 * len(names) * max(len(layers), 2) * 0.6 + 1.5), 3.2))
-    width = 0.8 / len(layers)
-    for i, (name, rows) in enumerate(layers.items()):
-        at = np.arange(len(rows)) + (i - (len(layers) - 1) / 2) * width
-        axis.bar(at, [row["tasa"] for row in rows], width, color=COLOURS.get(name), label=TITLES.get(name, name))
-    axis.set(xticks=range(len(names)), xticklabels=names, ylabel="TASA (spikes per neuron and step)")
-    axis.tick_params(axis="x", rotation=30 if len(names) > 6 else 0)
-    axis.legend(ncols=len(layers), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.3 * len(names) + 1.5))
+    for name, rows in layers.items():
+        style = {"color": COLOURS.get(name), "marker": _marker(name), "ms": 6, "lw": 1, "mec": "white", "mew": 0.6}
+        axis.plot([row["tasa"] for row in rows], range(len(rows)), **style)
+    axis.set(yticks=range(len(names)), yticklabels=names, xlabel="TASA (spikes per neuron and time step)")
+    axis.set_xlim(left=0)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    _legend(plt, figure, layers)
     return figure
+
+
+def _marker(name):
+    return MARKERS.get(name, "X")
+
+
+def _legend(plt, figure, names, more=(), title=None):
+    """The networks' markers above the axes, three in a row: it covers nothing."""
+    handles = [
+        plt.Line2D([], [], color=COLOURS.get(name), marker=_marker(name), ms=6, ls="", label=TITLES.get(name, name))
+        for name in names
+    ]
+    handles += more
+    options = {"ncols": min(3, len(handles)), "title": title, "title_fontsize": 9, "handletextpad": 0.3}
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", columnspacing=1.2, **options)
+
+
+def _show(axis, png):
+    axis.imshow(from_png(png), cmap="gray", vmin=0, vmax=255)
