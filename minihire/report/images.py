@@ -16,8 +16,11 @@ def as_png(image: np.ndarray) -> str:
 
 
 def from_png(text: str) -> np.ndarray:
-    """The image again: uint8 [H, W] or [H, W, 3]."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+    """The image again: uint8 [H, W] or [H, W, 3]. Raises ValueError for anything else."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]))
+    except Exception as error:  # Pillow raises all kinds for a damaged file
+        raise ValueError("not a PNG picture in base64") from error
 
 
 def magnified(clean: str, attacked: str, epsilon: float) -> str:
