@@ -221,6 +221,16 @@ def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
         assert 0 < abs(attacked - clean).max() <= 8
 
 
+def test_what_is_kept_to_look_at(unbroken):
+    results = unbroken[1]
+    assert list(results["spike_trains"]) == ["converted", "hire"]
+    for layers in results["spike_trains"].values():
+        assert [row["name"] for row in layers] == [f"neuron{i}" for i in (1, 2, 3, 4, 5)]
+    assert [name for name, model in results["models"].items() if "noise" in model] == ["hire"]
+    assert results["models"]["hire"]["noise"]["scale"] == CONFIG.noise_step
+    assert len((unbroken[0] / "results.json").read_bytes()) < 500_000
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("hire", "control")), ("augment", False)],

@@ -6,8 +6,9 @@ from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.network import Network
 
-NEURONS = 16  # shown of a layer
+NEURONS = 16  # shown of a layer, fewer where there are many steps: at most PLACES neurons · steps
 STEPS = 100  # shown, from the first
+PLACES = 800
 MARKS = ".cab"  # neither, on the clean image alone, on the attacked one alone, on both
 
 
@@ -39,7 +40,8 @@ def spike_trains(network: Network, clean, attacked, *, seed: int = 0) -> list[di
 def _layer(name, clean, attacked):
     """bool [T, neurons] twice → plain data."""
     fired = np.flatnonzero((clean | attacked).any(axis=0))
-    few = fired[np.unique(np.linspace(0, len(fired) - 1, min(NEURONS, len(fired))).round().astype(int))]
+    count = min(NEURONS, PLACES // min(len(clean), STEPS), len(fired))
+    few = fired[np.unique(np.linspace(0, len(fired) - 1, count).round().astype(int))]
     codes = (clean + 2 * attacked.astype(int))[:STEPS, few]
     rate = lambda spikes: [round(float(share), 5) for share in spikes[:STEPS].mean(axis=1)]
     return {

@@ -4,7 +4,9 @@ from minihire.progress import duration
 from minihire.report import charts
 from minihire.report.layout import Run, document, guarded
 from minihire.report.markup import Markup, join, table, tag
-from minihire.report.sections import microjoules, network, note, score_cell, score_columns, score_heads, times
+from minihire.report.pieces import network, note
+from minihire.report.scores import score_cell, score_columns, score_heads
+from minihire.report.sections import microjoules, times
 from minihire.report.settings import FIELDS, flag, shown
 from minihire.report.single import several
 from minihire.report.words import networks, title

@@ -5,7 +5,7 @@ import html
 from minihire.report import charts, rasters
 from minihire.report.images import magnified
 from minihire.report.markup import Markup, join, prose, table, tag
-from minihire.report.sections import ATTACKS, details, grid, legend, network, note
+from minihire.report.pieces import ATTACKS, details, grid, legend, network, note
 from minihire.report.tables import number
 from minihire.report.words import network_name, networks
 
@@ -119,7 +119,7 @@ def _rasters(results):
         f"({steps} shown); the neurons are evenly spaced among those that fire for either image. The count is of the clean "
         "image. Below: the share of the whole layer that fires at each step, clean solid, attacked dashed."
     )
-    return join([rasters.legend(), figures, text])
+    return join([rasters.legend(steps), figures, text])
 
 
 def _activity(results):

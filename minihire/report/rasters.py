@@ -4,22 +4,30 @@ from minihire.report.charts import colour_class, line, svg, text
 from minihire.report.markup import Markup, tag
 
 ROW, RATE = 8, 34  # pixels: a neuron's row, and the curve of the whole layer below
+CLASSES = {"b": "both", "c": "gone", "a": "new"}
+NARROW = 6  # pixels of a time step below which a cross is no longer told from a square
 MARKS = {"b": "both images", "c": "the clean image only", "a": "the attacked image only"}
+
+
+def column_width(steps: int) -> float:
+    """Pixels of a time step."""
+    return min(max(200 / steps, 3.2), 14)
 
 
 def raster(name: str, layer: dict) -> Markup:
     """A layer's trains (see analysis/raster.py), a row a neuron and a column a time step; below, the layer's share that fires."""
     steps = len(layer["rate_clean"])
-    column = min(max(200 / steps, 2.6), 14)
+    column = column_width(steps)
     left, top = 1, 32
     width = max(112, left + steps * column + 8)
     bottom = top + ROW * max(len(layer["trains"]), 1)
-    marks = [
-        _spike(letter, left + t * column, top + ROW * i, column)
+    places = [
+        (letter, left + t * column, top + ROW * i)
         for i, train in enumerate(layer["trains"])
         for t, letter in enumerate(train)
         if letter != "."
     ]
+    marks = _marks(places, column)
     fired = f"{layer['fired_clean']:,} of {layer['neurons']:,} fire"
     heading = [text(left, 11, layer["name"], class_="title"), text(left, 25, fired)]
     frame = tag("rect", x=float(left), y=float(top), width=steps * column, height=bottom - top, class_="frame")
@@ -31,24 +39,35 @@ def raster(name: str, layer: dict) -> Markup:
     return svg(width, bottom + RATE + 22, words, heading, frame, marks, below, class_=f"raster {colour_class(name)}")
 
 
+def _marks(places, column):
+    """A path for each kind of spike, all its marks in one. places: (letter of a train, x, y)."""
+    shapes = {
+        kind: "".join(_spike(letter, x, y, column) for letter, x, y in places if letter == kind) for kind in MARKS
+    }
+    half = " half" if column < NARROW else ""
+    return [tag("path", d=d, class_=f"{CLASSES[kind]}{half}") for kind, d in shapes.items() if d]
+
+
 def _spike(letter, x, y, column):
-    """Full: both images. Hollow: the clean one only. A cross: the attacked one only."""
-    side, middle = min(column - 1, ROW - 2), y + ROW / 2
-    centre = x + column / 2
+    """Full: both images. Hollow: the clean one only. A cross: the attacked one only. In narrow columns halves of a bar."""
+    if column < NARROW:
+        top, height = {"b": (y + 1, 6), "c": (y + 4, 3), "a": (y + 1, 3)}[letter]
+        return _box(x, top, column - 1, height)
+    side, middle, centre = min(column - 1, ROW - 2), y + ROW / 2, x + column / 2
     if letter == "a":
-        r = side / 2
-        d = f"M{centre - r:.1f} {middle - r:.1f}l{2 * r:.1f} {2 * r:.1f}m0 {-2 * r:.1f}l{-2 * r:.1f} {2 * r:.1f}"
-        return tag("path", d=d, class_="new")
-    inset = 0 if letter == "b" else 0.5
-    side -= 2 * inset
-    return tag(
-        "rect",
-        x=centre - side / 2,
-        y=middle - side / 2,
-        width=side,
-        height=side,
-        class_="both" if letter == "b" else "gone",
-    )
+        return (
+            f"M{_short(centre - side / 2)} {_short(middle - side / 2)}l{side:g} {side:g}m0-{side:g}l-{side:g} {side:g}"
+        )
+    side -= letter == "c"  # half a pixel of outline on each side
+    return _box(centre - side / 2, middle - side / 2, side, side)
+
+
+def _box(x, y, width, height):
+    return f"M{_short(x)} {_short(y)}h{width:.3g}v{height:.3g}h-{width:.3g}z"
+
+
+def _short(value):
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _rates(layer, left, column, top):
@@ -65,12 +84,20 @@ def _rates(layer, left, column, top):
     return [*drawn, text(left, top + RATE + 13, f"peak {100 * most:.3g} %")]
 
 
-def legend() -> Markup:
+def legend(steps: int) -> Markup:
     """What the three kinds of mark mean."""
+    column = 14 if column_width(steps) >= NARROW else NARROW - 1
     entries = [
         tag(
             "li",
-            tag("svg", _spike(letter, 0, 3, 14), viewBox="0 0 14 14", width=14, height=14, aria_hidden="true"),
+            tag(
+                "svg",
+                _marks([(letter, (14 - column) / 2, 3)], column),
+                viewBox="0 0 14 14",
+                width=14,
+                height=14,
+                aria_hidden="true",
+            ),
             f" spike for {words}",
         )
         for letter, words in MARKS.items()

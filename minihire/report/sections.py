@@ -1,141 +1,11 @@
-"""The page's sections that are tables and charts, each from the content of results.json; None where it holds nothing for one."""
+"""The page's sections that are charts and tables: energy, training, thresholds, time; None where a run has nothing for one."""
 
-from minihire.experiments import PRESETS, Config
 from minihire.progress import duration
-from minihire.report import charts, paper
+from minihire.report import charts
 from minihire.report.markup import Markup, join, table, tag
-from minihire.report.tables import COLUMNS, interval, number
-from minihire.report.words import data_name, model_name, network_name, networks
-
-ATTACKS = {"none": "clean", "fgsm": "FGSM", "pgd": "PGD"}
-ACCESS = {"clean": "", "white_box": "white box", "black_box": "black box"}
-
-
-def network(name: str) -> Markup:
-    """A network's marker and title."""
-    return tag("span", charts.key(name.removeprefix("second ")), network_name(name), class_="network")
-
-
-def legend(names) -> Markup:
-    """The markers of several networks."""
-    return tag("ul", [tag("li", network(name)) for name in names], class_="legend")
-
-
-def grid(*drawings) -> Markup:
-    """Charts side by side, as many as fit."""
-    return tag("div", drawings, class_="charts")
-
-
-def note(*children) -> Markup:
-    """A short paragraph in small type."""
-    return tag("p", children, class_="note")
-
-
-def details(summary, *children) -> Markup:
-    """Something folded."""
-    return tag("details", tag("summary", summary), children)
-
-
-# ---------------------------------------------------------------- accuracy
-
-
-def score_columns(rows) -> list[tuple[str, str]]:
-    """(access, attack) of each column that the accuracy rows need, the usual ones first."""
-    there = dict.fromkeys((row["access"], row["attack"]) for row in rows)
-    usual = [column[:2] for column in COLUMNS if column[:2] in there]
-    return usual + [column for column in there if column not in usual]
-
-
-def score_heads(columns) -> list[Markup]:
-    """FGSM, white box."""
-    heads = [(ATTACKS.get(attack, attack), ACCESS.get(access, access)) for access, attack in columns]
-    return [join([tag("span", attack), access and tag("small", access)]) for attack, access in heads]
-
-
-def score_cell(row: dict | None, name: str) -> Markup:
-    """Accuracy, interval and count over a strip from 0 to 100 %."""
-    if row is None:
-        return tag("td", "–")
-    mean, _, between = interval(row).partition(" ")
-    words = f"{network_name(name)}: {mean} %, 95 % interval {between}"
-    drawn = charts.strip(name, row["accuracy"], row["low"], row["high"], words)
-    count = tag("small", f"{row['correct']:,} of {row['count']:,}")
-    return tag("td", tag("b", mean), " ", tag("span", between, class_="interval"), drawn, count, class_="score")
-
-
-def accuracy(results) -> Markup | None:
-    """Accuracy with its interval, and below each network the paper's figures where the setting is the paper's."""
-    found = {(row["model"], row["access"], row["attack"]): row for row in results["accuracy"]}
-    if not found:
-        return None
-    columns, rows, beside = score_columns(results["accuracy"]), [], False
-    for name in networks(dict.fromkeys(key[0] for key in found)):
-        rows.append([network(name), *(score_cell(found.get((name, *column)), name) for column in columns)])
-        printed = paper.printed(results["config"], name)
-        if printed:
-            rows.append(_paper_row(printed, name, columns))
-            beside = True
-    return join(
-        [
-            table(["accuracy, %", *score_heads(columns)], rows, class_="scores"),
-            note(
-                "Mean and 95 % Wilson interval, images right of images tested; every strip runs from 0 to 100 %. The interval "
-                "is for these images and this training, not for another seed. One surrogate gradient and few steps do not "
-                "establish robustness."
-            ),
-            _paper_note(results, beside),
-        ]
-    )
-
-
-def _paper_row(printed, name, columns):
-    tables = list(dict.fromkeys(str(row.table) for row in printed.values()))
-    where = f" (table{'s' * (len(tables) > 1)} {' and '.join(tables)})"
-    head = tag("th", "paper, full-size network, all test images", tag("small", where), scope="row", class_="paper")
-    cells = []
-    for access, attack in columns:
-        row = printed.get("white_box" if access == "clean" else access)
-        value = row and getattr(row, "clean" if attack == "none" else attack, None)
-        if value is None:
-            cells.append(tag("td", "–", class_="paper"))
-            continue
-        words = f"printed in the paper for {network_name(name)}: {value} %"
-        drawn = charts.strip(name, value / 100, None, None, words, hollow=True)
-        cells.append(tag("td", tag("span", f"{value:.1f}"), drawn, class_="score paper"))
-    return [head, *cells]
-
-
-def _paper_note(results, beside):
-    config = results["config"]
-    setting = f"{model_name(config)} on {data_name(results)}"
-    if not beside:
-        return note(f"The paper prints no figures for {setting}.")
-    name = f"{config['model']}-{config['data']}"
-    original = Config(**PRESETS[name])
-    groups = ("data", "network", "ANN training", "conversion", "SNN training")
-    differ = [
-        f"{key.replace('_', ' ')} {_plain(config[key], key)}, not {_plain(getattr(original, key), key)}"
-        for key, f in Config.__dataclass_fields__.items()
-        if f.metadata.get("group") in groups
-        and key in config
-        and key not in ("data_dir", "methods")
-        and config[key] != getattr(original, key)
-    ]
-    return note(
-        f"Hollow markers are the paper’s own figures for {setting} (Kundu, Pedram and Beerel, ICCV 2021), printed there "
-        "without intervals: another experiment, not a target for this one. ",
-        f"Against the preset {name}, which is the paper’s setting, this run has {'; '.join(differ)}." if differ else "",
-    )
-
-
-def _plain(value, name):
-    """A setting's value; of those that need not be given, what not giving them means."""
-    if value is None:
-        return {"hidden": "full size", "train_limit": "all", "test_limit": "all"}.get(name, "unset")
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-# ---------------------------------------------------------------- energy
+from minihire.report.pieces import details, grid, legend, network, note
+from minihire.report.tables import number
+from minihire.report.words import network_name, networks
 
 
 def microjoules(picojoules: float) -> str:
@@ -147,6 +17,12 @@ def microjoules(picojoules: float) -> str:
 def times(ratio: float | None) -> str:
     """4.6×."""
     return "–" if ratio is None else f"{number(ratio, 1)}×"
+
+
+def _against_ann(ratio):
+    if not ratio:
+        return ""
+    return f", {times(ratio)} less" if ratio >= 1 else f", {times(1 / ratio)} more"
 
 
 def energy(results) -> Markup | None:
@@ -161,8 +37,7 @@ def energy(results) -> Markup | None:
             once, every = (
                 results["energy"][name][mode][kind] for mode in ("first_layer_once", "first_layer_every_step")
             )
-            less = "" if name == "ann" else f", {times(once['ratio'])} less"
-            words = f"{microjoules(once['total_pj'])} µJ{less}"
+            words = f"{microjoules(once['total_pj'])} µJ{'' if name == 'ann' else _against_ann(once['ratio'])}"
             rows.append((name, network_name(name), once["total_pj"], every["total_pj"], words))
         drawings.append(charts.bars(heading, "µJ per image", rows))
     header = ["energy per image", "FP32, µJ", "less than ANN", "INT32, µJ", "less than ANN"]

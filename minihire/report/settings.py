@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from minihire.experiments import PRESETS, Config
 from minihire.report.markup import Markup, join, prose, table, tag
-from minihire.report.sections import details, note
+from minihire.report.pieces import details, note
 
 FIELDS = {f.name: f for f in fields(Config) if f.metadata}
 
@@ -91,8 +91,8 @@ def again(results) -> Markup:
         [
             tag("pre", tag("code", command(results)), tabindex="0"),
             note(
-                "The same version, backend, device and numbers of images in a batch give the same random draws; "
-                "the folder of the data may be another (--data-dir)."
+                "Random draws depend on the settings alone: the same version on the same CPU finds the same figures; elsewhere "
+                "rounding differs, and what follows from it. The data may lie in another folder (--data-dir)."
             ),
         ]
     )

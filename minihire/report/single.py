@@ -2,12 +2,12 @@
 
 import shlex
 
-from minihire.report import gallery, sections, settings, words
+from minihire.report import gallery, scores, sections, settings, words
 from minihire.report.layout import Run, document, guarded
 from minihire.report.markup import Markup, join, prose, tag
 
 SECTIONS = (
-    ("accuracy", "Accuracy", sections.accuracy),
+    ("accuracy", "Accuracy", scores.accuracy),
     ("images", "Attacked images", gallery.examples),
     ("noise", "The noise κ", gallery.noise),
     ("spikes", "Spikes", gallery.spikes),

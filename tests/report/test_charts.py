@@ -92,28 +92,35 @@ def layer(**changes):
     return {**usual, **changes}
 
 
+def marks(drawing):
+    """{class: [(x, y) of each mark's start, …]} of a raster."""
+    kinds = {
+        n.attributes["class"]: n.attributes["d"] for n in nodes(drawing, "path") if "rate" not in n.attributes["class"]
+    }
+    return {k: [tuple(map(float, start)) for start in re.findall(r"M([\d.]+) ([\d.]+)", d)] for k, d in kinds.items()}
+
+
 def test_a_raster_has_a_mark_for_every_spike_in_its_place():
     drawing = read_page(rasters.raster("hire", layer()))
-    marks = {
-        n.attributes["class"]: n
-        for n in nodes(drawing, "rect", "path")
-        if n.attributes["class"] in ("both", "gone", "new")
-    }
-    assert (
-        marks.keys() == {"both", "gone", "new"}
-        and "7 of 100 fire" in text_of(drawing)
-        and "peak 20 %" in text_of(drawing)
-    )
-    x = lambda n: float(n.attributes["x"]) if "x" in n.attributes else float(n.attributes["d"][1:].split()[0])
-    assert x(marks["both"]) == pytest.approx(x(marks["gone"]), abs=1) and x(marks["new"]) > x(marks["gone"]) + 10
-    assert float(marks["gone"].attributes["y"]) > float(marks["both"].attributes["y"])
+    assert "7 of 100 fire" in text_of(drawing) and "peak 20 %" in text_of(drawing)
+    found = marks(drawing)
+    ((x1, y1),), ((x2, y2),), ((x3, y3),) = found["both"], found["gone"], found["new"]
+    assert x1 == pytest.approx(x2, abs=1) and x3 - x1 == pytest.approx(rasters.column_width(2))
+    assert y2 - y1 == pytest.approx(rasters.ROW, abs=1) and y3 - y1 == pytest.approx(rasters.ROW)
+
+
+def test_marks_of_narrow_columns_lie_in_two_halves():
+    long = layer(rate_clean=[0.1] * 60, rate_attacked=[0.1] * 60, trains=["bca" * 20], shown=[0])
+    found = marks(read_page(rasters.raster("hire", long)))
+    assert {kind: len(places) for kind, places in found.items()} == {"both half": 20, "gone half": 20, "new half": 20}
+    assert found["new half"][0][1] == found["both half"][0][1] == found["gone half"][0][1] - 3
 
 
 @pytest.mark.parametrize("steps", [1, 4, 100])
 def test_rasters_of_few_and_many_steps_and_of_silent_layers(steps):
     silent = layer(rate_clean=[0.0] * steps, rate_attacked=[0.0] * steps, trains=[], shown=[], fired_clean=0)
     drawing = read_page(rasters.raster("hire", silent))
-    assert float(next(nodes(drawing, "svg")).attributes["width"]) < 330 and "0 of 100 fire" in text_of(drawing)
+    assert float(next(nodes(drawing, "svg")).attributes["width"]) < 340 and "0 of 100 fire" in text_of(drawing)
 
 
 def test_markup_escapes_everything_else():

@@ -240,14 +240,12 @@ def test_kappa_beside_its_images(tiny, made):
 
 
 def test_every_spike_of_the_trains_is_drawn(tiny, made):
-    drawn = {"b": 0, "c": 0, "a": 0}
+    drawn, kinds = dict.fromkeys("bca", 0), {"both": "b", "gone": "c", "new": "a"}
     for n in nodes(by_id(made, "spikes"), "svg"):
         if "raster" in n.attributes.get("class", ""):
-            kinds = [m.attributes.get("class") for m in nodes(n, "rect", "path")]
-            drawn = {
-                letter: drawn[letter] + kinds.count(kind)
-                for letter, kind in (("b", "both"), ("c", "gone"), ("a", "new"))
-            }
+            for path in nodes(n, "path"):
+                if path.attributes["class"] in kinds:
+                    drawn[kinds[path.attributes["class"]]] += path.attributes["d"].count("M")
     trains = "".join(t for layers in tiny[1]["spike_trains"].values() for layer in layers for t in layer["trains"])
     assert drawn == {letter: trains.count(letter) for letter in "bca"} and sum(drawn.values()) > 50
 

@@ -64,9 +64,9 @@ def test_the_page_says_that_they_are_the_papers(tiny, folder_of):
     section = by_id(root, "accuracy")
     rows = table_rows(section)
     for method, where, values in (
-        ("ann", "table 1", ["90.2", "13.3", "2.0", "24.0", "6.4"]),
-        ("traditional", "table 1", ["87.9", "35.5", "5.3", "38.3", "6.7"]),
-        ("hire", "tables 2 and 3", ["87.5", "38.0", "9.1", "42.1", "14.9"]),
+        ("ann", "table 1, VGG5", ["90.2", "13.3", "2.0", "24.0", "6.4"]),
+        ("traditional", "table 1, VGG5", ["87.9", "35.5", "5.3", "38.3", "6.7"]),
+        ("hire", "tables 2 and 3, VGG5", ["87.5", "38.0", "9.1", "42.1", "14.9"]),
     ):
         at = next(i for i, row in enumerate(rows) if row[0] == TITLES[method])
         assert rows[at + 1] == [f"paper, full-size network, all test images ({where})", *values]

@@ -1,0 +1,106 @@
+"""The page's section of accuracies: means, intervals, counts, and the paper's figures where the setting is the paper's."""
+
+from minihire.experiments import PRESETS, Config
+from minihire.report import charts, paper
+from minihire.report.markup import Markup, join, table, tag
+from minihire.report.pieces import ATTACKS, network, note
+from minihire.report.tables import COLUMNS, interval
+from minihire.report.words import data_name, model_name, network_name, networks
+
+ACCESS = {"clean": "", "white_box": "white box", "black_box": "black box"}
+
+
+def score_columns(rows) -> list[tuple[str, str]]:
+    """(access, attack) of each column that the accuracy rows need, the usual ones first."""
+    there = dict.fromkeys((row["access"], row["attack"]) for row in rows)
+    usual = [column[:2] for column in COLUMNS if column[:2] in there]
+    return usual + [column for column in there if column not in usual]
+
+
+def score_heads(columns) -> list[Markup]:
+    """FGSM, white box."""
+    heads = [(ATTACKS.get(attack, attack), ACCESS.get(access, access)) for access, attack in columns]
+    return [join([tag("span", attack), access and tag("small", access)]) for attack, access in heads]
+
+
+def score_cell(row: dict | None, name: str) -> Markup:
+    """Accuracy, interval and count over a strip from 0 to 100 %."""
+    if row is None:
+        return tag("td", "–")
+    mean, _, between = interval(row).partition(" ")
+    words = f"{network_name(name)}: {mean} %, 95 % interval {between}"
+    drawn = charts.strip(name, row["accuracy"], row["low"], row["high"], words)
+    count = tag("small", f"{row['correct']:,} of {row['count']:,}")
+    return tag("td", tag("b", mean), " ", tag("span", between, class_="interval"), drawn, count, class_="score")
+
+
+def accuracy(results) -> Markup | None:
+    """Accuracy with its interval, and below each network the paper's figures where the setting is the paper's."""
+    found = {(row["model"], row["access"], row["attack"]): row for row in results["accuracy"]}
+    if not found:
+        return None
+    columns, rows, beside = score_columns(results["accuracy"]), [], False
+    for name in networks(dict.fromkeys(key[0] for key in found)):
+        rows.append([network(name), *(score_cell(found.get((name, *column)), name) for column in columns)])
+        printed = paper.printed(results["config"], name)
+        if printed:
+            rows.append(_paper_row(printed, name, columns, model_name(results["config"])))
+            beside = True
+    return join(
+        [
+            table(["accuracy, %", *score_heads(columns)], rows, class_="scores"),
+            note(
+                "Mean and 95 % Wilson interval, images right of images tested; every strip runs from 0 to 100 %. The interval "
+                "is for these images and this training, not for another seed. One surrogate gradient and few steps do not "
+                "establish robustness."
+            ),
+            _paper_note(results, beside),
+        ]
+    )
+
+
+def _paper_row(printed, name, columns, row):
+    tables = list(dict.fromkeys(str(p.table) for p in printed.values()))
+    where = f" (table{'s' * (len(tables) > 1)} {' and '.join(tables)}, {row})"
+    head = tag("th", "paper, full-size network, all test images", tag("small", where), scope="row", class_="paper")
+    cells = []
+    for access, attack in columns:
+        there = printed.get("white_box" if access == "clean" else access)
+        value = there and {"none": there.clean, "fgsm": there.fgsm, "pgd": there.pgd}.get(attack)
+        if value is None:
+            cells.append(tag("td", "–", class_="paper"))
+            continue
+        words = f"printed in the paper for {network_name(name)}: {value} %"
+        drawn = charts.strip(name, value / 100, None, None, words, hollow=True)
+        cells.append(tag("td", tag("span", f"{value:.1f}"), drawn, class_="score paper"))
+    return [head, *cells]
+
+
+def _paper_note(results, beside):
+    config = results["config"]
+    setting = f"{model_name(config)} on {data_name(results)}"
+    if not beside:
+        return note(f"The paper prints no figures for {setting}.")
+    name = f"{config['model']}-{config['data']}"
+    original = Config(**PRESETS[name])
+    groups = ("data", "network", "ANN training", "conversion", "SNN training", "attacks")
+    differ = [
+        f"{key.replace('_', ' ')} {_plain(config[key], key)}, not {_plain(getattr(original, key), key)}"
+        for key, f in Config.__dataclass_fields__.items()
+        if f.metadata.get("group") in groups
+        and key in config
+        and key not in ("data_dir", "methods", "black_box", "freeze", "coding")
+        and config[key] != getattr(original, key)
+    ]
+    return note(
+        f"Hollow markers are the paper’s own figures for {setting} (Kundu, Pedram and Beerel, ICCV 2021), printed there "
+        "without intervals: another experiment, not a target for this one. ",
+        f"Against the preset {name}, which follows the paper, this run has {'; '.join(differ)}." if differ else "",
+    )
+
+
+def _plain(value, name):
+    """A setting's value; of those that need not be given, what not giving them means."""
+    if value is None:
+        return {"hidden": "full size", "train_limit": "all", "test_limit": "all"}.get(name, "unset")
+    return f"{value:g}" if isinstance(value, float) else str(value)
