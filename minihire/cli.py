@@ -11,7 +11,7 @@ from minihire import __version__, commands
 from minihire.data.cifar import CLASSES
 from minihire.errors import MinihireError
 from minihire.experiments import METHODS
-from minihire.flags import Parser, add_execution, add_settings, add_time_limit
+from minihire.flags import Parser, add_execution, add_settings, add_time_limit, names
 from minihire.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.progress import Progress
 
@@ -149,6 +149,24 @@ def _parser():
     give = command("export", commands.export_published, "write a checkpoint (VGG) in the format of the paper's authors")
     give.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     give.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: .pt beside the checkpoint)")
+
+    paper = command("paper", commands.paper, "reproduce the paper's tables and figures, beside what it prints")
+    paper.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="table1 … table7, fig1 … fig11, or all; --list shows them (default: all)",
+    )
+    paper.add_argument(
+        "--scale", default="mini", metavar="SCALE", help="mini (default; “shapes”), small (part of CIFAR-10), or full"
+    )
+    paper.add_argument("--out", type=Path, metavar="DIR", help="for paper.html and the cache (default: runs/paper)")
+    paper.add_argument("--data-dir", metavar="DIR", help="where the data set lies, for small and full")
+    paper.add_argument("--seeds", type=int, default=1, metavar="K", help="train everything K times (default: 1)")
+    paper.add_argument("--models", type=names, default=(), metavar="A,B", help="of scale full: vgg5, vgg11, resnet12")
+    paper.add_argument("--list", action="store_true", help="what each needs, has, and would cost; nothing is done")
+    add_time_limit(paper, "run the same command again")
+    add_execution(paper)
 
     info = command("info", commands.info, "layer table of a model: shapes, weights, operations")
     info.add_argument("model_name", metavar="MODEL", help="a model's name, or a checkpoint")

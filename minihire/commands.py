@@ -22,6 +22,9 @@ from minihire.interop import published
 from minihire.interrupt import Interrupted
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
+from minihire.paper import command as reproduction
+from minihire.paper.lab import Lab
+from minihire.paper.scales import scale
 from minihire.pipeline import Run, build_model, load_data
 from minihire.progress import say
 from minihire.report import page, tables
@@ -262,6 +265,21 @@ def _in_words(meta):
     model, network = meta["model"], meta["network"]
     kind = f"an SNN of {network['steps']} time steps" if network["spiking"] else "an ANN"
     return f"{kind}, {model['name']} with width {model['width']:g}, for {model['classes']} classes"
+
+
+def paper(options) -> None:
+    """The paper's tables and figures at a scale, from one cache of networks and measurements."""
+    names = reproduction.chosen(options.names or ["all"])
+    if options.seeds < 1:
+        raise MinihireError(f"--seeds must be 1 or more, not {options.seeds}")
+    out = options.out or folders.BASE / "paper"
+    lab = Lab(scale(options.scale, options.data_dir, options.models), _backend(options), out, options.seeds)
+    if options.list:
+        print(reproduction.listing(lab, names))
+        return
+    with folders.lock(out):
+        content = reproduction.reproduce(lab, names, out)
+    print(f"{out}/paper.html, paper.md and paper.json: {len(content['outcomes'])} tables and figures")
 
 
 def info(options) -> None:

@@ -82,6 +82,9 @@ class Config:
     periods: int = _setting("SNN training", 2, "periods N of HIRE, the control and Gaussian training; at most T", low=1)
     noise_step: float = _setting("SNN training", 0.013, "noise step ε_s, in pixels of [0, 1]", low=0, high=1)
     noise_bound: float | None = _setting("SNN training", None, "noise bound ε_t (default: ε_s)", low=0, high=1)
+    carry_noise: bool = _setting(
+        "SNN training", True, "keep κ from batch to batch, in place of beginning at zero in each"
+    )
     freeze: bool = _setting("SNN training", False, "keep thresholds and leaks as converted (table 5)")
     carry_membranes: bool = _setting("SNN training", False, "start a period from the membranes of the one before")
     clip_noise: bool = _setting("SNN training", True, "clip the noisy image to [0, 1]")
@@ -169,9 +172,10 @@ class Config:
                 augment=self.augment,
             )
         bound = self.noise_step if self.noise_bound is None else self.noise_bound
-        noise = {"gaussian": GaussianNoise(self.noise_step), "hire": CraftedNoise(self.noise_step, bound)}.get(
-            method, NoNoise()
-        )
+        noise = {
+            "gaussian": GaussianNoise(self.noise_step),
+            "hire": CraftedNoise(self.noise_step, bound, self.carry_noise),
+        }.get(method, NoNoise())
         return Recipe(
             self.snn_epochs,
             self.batch_size,

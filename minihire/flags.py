@@ -78,13 +78,13 @@ def given_settings(arguments: argparse.Namespace) -> dict:
     return {f.name: getattr(arguments, f.name) for f in CONFIG_FIELDS if hasattr(arguments, f.name)}
 
 
-def add_time_limit(parser: argparse.ArgumentParser) -> None:
-    """--max-minutes, for a command that has --resume."""
+def add_time_limit(parser: argparse.ArgumentParser, again: str = "run again with --resume") -> None:
+    """--max-minutes, for a command that can go on; again: how."""
     parser.add_argument(
         "--max-minutes",
         type=minutes,
         metavar="M",
-        help="after M minutes finish the batch, save, and exit with 3: not finished, run again with --resume "
+        help=f"after M minutes finish the batch, save, and exit with 3: not finished, {again} "
         "(a conversion, or an attack on one network, starts again: give it more time than that takes)",
     )
 

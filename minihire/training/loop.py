@@ -205,7 +205,7 @@ class Training:
             else:
                 counted = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
             self.unsettled.append((self.batch, [k.later(array) for array in counted]))
-        if kappa is not None:
+        if kappa is not None and getattr(recipe.noise, "carried", True):
             k.write_rows(self.kappa, 0, kappa)
         return self.batches.images(self.batch)
 

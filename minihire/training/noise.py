@@ -51,12 +51,13 @@ class GaussianNoise(NoNoise):
 class CraftedNoise(NoNoise):
     """HIRE: κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t) after each period (equation 6), carried from batch to batch.
 
-    step = ε_s, bound = ε_t, in pixels of [0, 1].
+    step = ε_s, bound = ε_t, in pixels of [0, 1]. carried: from batch to batch, or from zero in each batch.
     """
 
     crafted: ClassVar[bool] = True
     step: float
     bound: float
+    carried: bool = True
 
     def start(self, k, shape):
         """Zeros."""

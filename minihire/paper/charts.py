@@ -1,0 +1,53 @@
+"""Outcomes' charts as SVG, in the report's style: lines over a setting with intervals, values by layer, bars."""
+
+from minihire.report import charts
+from minihire.report.charts import WIDTH, colour_class, line, marker, plain, svg, text, ticks
+from minihire.report.markup import Markup, tag
+
+
+def draw(chart: dict) -> Markup:
+    """A chart of an outcome."""
+    if chart["kind"] == "lines":
+        return lines(chart)
+    if chart["kind"] == "layers":
+        return charts.layers(chart["title"], chart["unit"], chart["series"])
+    rows = [(r["name"], r["label"], r["value"], r["value"], r["words"]) for r in chart["rows"]]
+    return charts.bars(chart["title"], chart["unit"], rows)
+
+
+def lines(chart: dict) -> Markup:
+    """Lines with intervals over a setting, as far apart as its values are measured: a place for each, evenly."""
+    series = chart["series"]
+    places = sorted({point[0] for one in series for point in one["points"]})
+    every = [end for one in series for point in one["points"] for end in point[1:]]
+    marks = ticks(min(0.0, *every), max(every))
+    left, right, top, bottom = 40, WIDTH - 16, 28, 190
+    gap = (right - left) / max(len(places) - 1, 1)
+    across = lambda x: left + gap * places.index(x) if len(places) > 1 else (left + right) / 2
+    up = lambda y: bottom - (bottom - top) * (y - marks[0]) / (marks[-1] - marks[0])
+    grid = [(line(left, up(m), right, up(m), "grid"), text(left - 6, up(m) + 4, plain(m), "end")) for m in marks]
+    shown = places[:: -(-len(places) // 9)]
+    below = [
+        (line(across(x), bottom, across(x), bottom + 4, "axis"), text(across(x), bottom + 17, plain(x), "middle"))
+        for x in shown
+    ]
+    drawn = []
+    for one in series:
+        style = f"{colour_class(one['name'])}{' dashed' if one['dashed'] else ''}"
+        where = " ".join(f"{across(x):.2f},{up(y):.2f}" for x, y, *_ in one["points"])
+        drawn.append(tag("polyline", points=where, class_=f"curve {style}"))
+        for x, y, low, high in one["points"]:
+            if high > low:
+                drawn.append(line(across(x), up(low), across(x), up(high), f"whisker {colour_class(one['name'])}"))
+            if len(places) <= 12:
+                tip = f"{one['label']}, {chart['across']} {plain(x)}: {y:.4g}"
+                drawn.append(marker(one["name"], across(x), up(y), tip, hollow=one["dashed"]))
+    heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
+    words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(one['label'] for one in series)}"
+    name = text((left + right) / 2, bottom + 34, chart["across"], "middle")
+    drawing = svg(WIDTH, 228, words, heading, grid, line(left, bottom, right, bottom, "axis"), below, drawn, name)
+    keys = [
+        tag("span", charts.key(one["name"]), f" {one['label']}{' (dashed)' if one['dashed'] else ''} ", class_="keyed")
+        for one in series
+    ]
+    return tag("div", drawing, tag("p", keys, class_="legend"))

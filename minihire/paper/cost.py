@@ -1,0 +1,175 @@
+"""Figures 7 and 11, tables 6 and 7: time and memory of training, operations and compute energy of inference."""
+
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from backends import get_backend
+from minihire.analysis import measure_activity, measure_energy
+from minihire.analysis.energy import COSTS
+from minihire.data.batches import Batches
+from minihire.evaluation import BATCH
+from minihire.network import Network, initialise
+from minihire.paper.accuracy import ways
+from minihire.paper.lab import Lab
+from minihire.paper.outcome import Outcome, all_of
+from minihire.paper.spikes import IMAGES
+from minihire.pipeline import build_model, load_data
+from minihire.report.paper import operation_costs
+from minihire.results import peak_memory
+from minihire.training.loop import Training
+
+WARM_UP = 3  # batches before the clock starts: kernels are compiled or loaded, graphs recorded
+
+
+def figure7(lab: Lab) -> Outcome:
+    """Time and memory of both trainings."""
+    outcome = Outcome("fig7", "Figure 7: training time and memory of HIRE beside traditional training")
+    outcome.text = (
+        f"{lab.scale.batches} batches each after {WARM_UP} to warm up, in a process of its own; memory is the process's peak (weights, "
+        "Adam's moments and program included) or, on a GPU, the device's."
+    )
+    rows, k = [], lab.backend
+    for config in lab.scale.settings:
+        what = {
+            "cost": {**config.describe(), "data_dir": None},
+            "batches": lab.scale.batches,
+            "by": [k.name, k.device, k.precision, k.threads],
+        }
+        found = lab.once(what, lambda config=config: _measured_apart(lab, config))
+        rows.append(_cost_row(outcome, lab, config, found))
+    header = ["", "traditional, ms a batch", "HIRE", "ratio", "traditional, MiB", "HIRE", "ratio"]
+    outcome.table(f"{k.name} backend on {k.device}, batches of {lab.scale.settings[0].batch_size} images", header, rows)
+    return outcome
+
+
+def _cost_row(outcome, lab, config, found):
+    (slow, big), (other_time, other_memory) = found["traditional"], found["hire"]
+    row = [f"{config.model} on {config.data}"]
+    for one, two, unit, digits in ((slow, other_time, 1e-3, 1), (big, other_memory, 2**20, 0)):
+        row += [f"{one / unit:,.{digits}f}", f"{two / unit:,.{digits}f}", f"{two / one:.2f}"]
+    times, memory = other_time / slow, other_memory / big
+    outcome.claim(
+        lab, f"{config.model}: HIRE takes no extra training time", "no extra", f"{times:.2f} of the time", times <= 1.05
+    )
+    claim = f"{config.model}: HIRE takes up to 25 % less memory"
+    outcome.claim(lab, claim, "up to about 25 % less", f"{100 * (1 - memory):.0f} % less", memory < 1.0)
+    return row
+
+
+def _measured_apart(lab, config):
+    """{method: (seconds a batch, bytes)}, each in a fresh process, in turn."""
+    k, found = lab.backend, {}
+    options = dict(device=k.device, dtype=k.dtype, threads=k.threads, precision=k.precision)
+    for method in ("traditional", "hire"):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+            found[method] = apart.submit(train_batches, config, method, lab.scale.batches, k.name, options).result()
+    return found
+
+
+def train_batches(config, method: str, batches: int, backend: str, options: dict) -> tuple[float, int]:
+    """(Median seconds of a batch, peak bytes) of training from fresh weights. Runs in a process of its own."""
+    k = get_backend(backend, **options)
+    count = config.batch_size * min(batches + WARM_UP, 64)
+    data = load_data(replace(config, train_limit=min(config.train_limit or count, count))).train
+    model = build_model(config, data)
+    network = Network(
+        model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=config.steps, neuron=config.neuron
+    )
+    training, seconds = Training(network, config.recipe(method), data, 0), []
+    for _ in range(batches + WARM_UP):
+        start = time.perf_counter()
+        training._train_batch()
+        training._settle()
+        seconds.append(time.perf_counter() - start)
+        training.batch = (training.batch + 1) % max(len(data) // config.batch_size, 1)
+    return float(np.median(seconds[WARM_UP:])), k.device_memory() or peak_memory()
+
+
+def energies(lab: Lab, subject) -> dict:
+    """`Energy.as_dict` of a network over the first test images, the first layer once."""
+    test = lab.splits(subject.config).test
+    test = test.limit(min(IMAGES, len(test)))
+
+    def compute():
+        network = lab.network(subject)
+        batches = (images for images, _ in Batches(test, lab.backend, BATCH))
+        return measure_energy(network, measure_activity(network, batches, seed=subject.seed)).as_dict()
+
+    return lab.once({"energy": subject.describe(), "images": len(test), "steps": subject.config.steps}, compute)
+
+
+def figure11(lab: Lab) -> Outcome:
+    """Energy of ANN, rate-coded SNN and HIRE."""
+    outcome = Outcome("fig11", "Figure 11: compute energy of one inference, 32-bit floating point and integers")
+    outcome.text = (
+        "Equations 7 and 8 with the costs of table 7; the first layer of direct coding is computed once. HIRE is 1."
+    )
+    config = lab.scale.config("vgg11")
+    names = [n for n in ("ann", "rate", "traditional", "hire") if n != "rate" or config.model.startswith("vgg")]
+    found = {}
+    for way, name in zip(ways(lab, *names), names, strict=True):
+        found[name] = way.title, [energies(lab, way.subject(config, seed)) for seed in lab.seeds]
+    rows = []
+    for number_format, printed in (("fp32", (4.6, 10)), ("int32", (3.9, 53))):
+        total = {n: float(np.mean([e[number_format]["total_pj"] for e in each])) for n, (_, each) in found.items()}
+        unit = total["hire"] or 1.0
+        bars = [
+            {
+                "name": n,
+                "label": found[n][0],
+                "value": total[n] / unit,
+                "words": f"{total[n] / unit:.1f}, {total[n] / 1e6:,.2f} µJ",
+            }
+            for n in names
+        ]
+        outcome.bars(f"{config.model} on {config.data}, {number_format.upper()}", "energy, HIRE = 1", bars)
+        rows.append([number_format.upper(), *(f"{total[n] / unit:.2f}" for n in names)])
+        for other, times in zip(("rate", "ann"), printed, strict=True):
+            if other in total:
+                ratio = total[other] / unit
+                claim = f"HIRE takes less energy than the {found[other][0]} ({number_format.upper()})"
+                outcome.claim(lab, claim, f"{times:g} times", f"{ratio:.1f} times", bool(ratio > 1))
+    outcome.table("Energy over HIRE's", ["", *(found[n][0] for n in names)], rows)
+    return outcome
+
+
+def table6(lab: Lab) -> Outcome:
+    """Operations by layer."""
+    outcome = Outcome("table6", "Table 6: operations of every layer, as an ANN and as an SNN")
+    config = lab.scale.config("vgg5")
+    (way,) = ways(lab, "hire")
+    found = energies(lab, way.subject(config, 0))
+    rows = [
+        [r["name"], r["kind"], f"{r['dense']:,}", f"{r['received']:.3f}", f"{r['operations']:,.0f}"]
+        for r in found["layers"]
+    ]
+    header = ["layer", "kind", "ANN: k²·H·W·C_o·C_i", "ζ", "SNN: the same · ζ"]
+    outcome.table(f"{config.model} on {config.data}, HIRE, per image", header, rows)
+    return outcome
+
+
+def table7(lab: Lab) -> Outcome:
+    """Energy of an operation."""
+    outcome = Outcome("table7", "Table 7: energy of an operation, 45 nm CMOS")
+    names = {"multiplication": "multiplication", "addition": "addition", "mac": "MAC", "ac": "AC"}
+    printed, rows, same = operation_costs(), [], []
+    for theirs, ours in names.items():
+        pairs = [(COSTS[f][ours], printed[theirs][f]) for f in ("int32", "fp32")]
+        same += [a == b for a, b in pairs]
+        rows.append([ours, *(f"{value:g}" for pair in pairs for value in pair)])
+    outcome.table("pJ", ["operation", "INT32", "paper", "FP32", "paper"], rows)
+    held = "all equal" if all(same) else "some differ"
+    outcome.claims.append(
+        {
+            "claim": "the costs that minihire counts with are the paper's",
+            "paper": "table",
+            "ours": held,
+            "verdict": "agrees" if all_of(same) else "differs",
+            "reason": "",
+        }
+    )
+    return outcome

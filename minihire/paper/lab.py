@@ -1,0 +1,245 @@
+"""Networks and measurements, each made once: a cache in one folder, keyed by what was asked for."""
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backends.interface import Backend
+from backends.randomness import Draw, Stream
+from minihire.attacks import Attack, attack_accuracy
+from minihire.data.batches import Batches
+from minihire.data.dataset import Splits
+from minihire.errors import MinihireError
+from minihire.evaluation import BATCH, accuracy, predict
+from minihire.experiments import Config
+from minihire.files import write_atomically
+from minihire.interrupt import StopSignal
+from minihire.layers import Draws
+from minihire.network import Network, initialise
+from minihire.paper.scales import Scale
+from minihire.pipeline import build_model, load_data
+from minihire.progress import say
+from minihire.training import checkpoint, convert, train
+
+FORMAT = 1  # of the cache: a number that changes what is measured or trained under the same settings makes it grow
+OF_TRAINING = {  # groups of settings that a network depends on
+    "ann": ("data", "network", "ANN training"),
+    "converted": ("data", "network", "ANN training", "conversion"),
+}
+NOT_THE_ANN_S = ("steps", "readout", "reset", "reset_grad", "gamma", "time_chunk")
+NOISE = ("noise_step", "noise_bound", "carry_noise", "clip_noise", "craft_after_update")
+UNUSED = {  # settings of the SNN training that a method does not look at
+    "traditional": ("periods", *NOISE, "carry_membranes"),
+    "control": NOISE,
+    "gaussian": ("noise_bound", "carry_noise", "craft_after_update"),
+    "hire": (),
+}
+ELSEWHERE = ("data_dir", "methods", "time_chunk")  # where data lie, what else is trained, and how much fits the memory
+
+
+class Subject(NamedTuple):
+    """One network: "ann", "converted" or a method of training, of a configuration and a seed."""
+
+    config: Config
+    method: str
+    seed: int
+
+    def describe(self) -> dict:
+        """What it depends on, and nothing else: the cache's key."""
+        groups = (*OF_TRAINING.get(self.method, (*OF_TRAINING["converted"], "SNN training")),)
+        left_out = {*ELSEWHERE, *UNUSED.get(self.method, ()), *(NOT_THE_ANN_S if self.method == "ann" else ())}
+        chosen = [f.name for f in fields(Config) if f.metadata.get("group") in groups and f.name not in left_out]
+        values = asdict(self.config)
+        return {"method": self.method, "seed": self.seed, **{name: values[name] for name in chosen}}
+
+
+class Lab:
+    """Trains and measures what is asked for, or finds it in OUT/cache. seeds: the first K whole numbers.
+
+    Everything that is finished is kept; what is broken off goes on from its last checkpoint.
+    """
+
+    def __init__(self, scale: Scale, backend: Backend, out: Path, seeds: int = 1):
+        self.scale, self.backend, self.folder = scale, backend, Path(out) / "cache"
+        self.seeds = range(seeds)
+        self.network = lru_cache(4)(self._network)
+        self._splits: dict[tuple, Splits] = {}
+        self.used: dict[Path, float] = {}  # seconds of what was made or found
+
+    def splits(self, config: Config) -> Splits:
+        """The images of a configuration, read once."""
+        key = tuple(getattr(config, f.name) for f in fields(Config) if f.metadata.get("group") == "data")
+        if key not in self._splits:
+            self._splits[key] = load_data(config)
+        return self._splits[key]
+
+    # ---------------------------------------------------------------- networks
+
+    def path(self, subject: Subject) -> Path:
+        """Where a network's checkpoint lies."""
+        config = subject.config
+        name = f"{config.model}-{config.data}-{subject.method}-{subject.seed}-{_digest(subject.describe())}.npz"
+        return self.folder / "models" / name
+
+    def has(self, subject: Subject) -> bool:
+        """Whether the network is there, trained to its end."""
+        return self.path(subject).with_suffix(".done").exists()
+
+    def _network(self, subject: Subject) -> Network:
+        path, done = self.path(subject), self.path(subject).with_suffix(".done")
+        if done.exists():
+            self.used[done] = json.loads(done.read_text(encoding="utf-8"))["seconds"]
+            network = checkpoint.load(path).network(self.backend)
+            return replace(network, time_chunk=subject.config.time_chunk) if network.spiking else network
+        start = time.perf_counter()
+        network = self._made(subject, path)
+        note = {
+            "seconds": round(time.perf_counter() - start, 1),
+            "of": subject.describe(),
+            "backend": self.backend.name,
+        }
+        write_atomically(done, lambda file: file.write(json.dumps(note, indent=1).encode()))
+        return network
+
+    def _made(self, subject, path):
+        config, method, seed = subject
+        data = self.splits(config)
+        if method == "converted":
+            ann = self.network(Subject(config, "ann", seed))
+            say(f"── converting {self.title(subject)}")
+            options = dict(coding=config.coding, readout=config.readout, neuron=config.neuron)
+            network = convert(
+                ann,
+                data.train,
+                steps=config.steps,
+                calibration=config.calibration,
+                seed=seed,
+                time_chunk=config.time_chunk,
+                **options,
+            )
+            checkpoint.save(path, network, extra={"about": config.describe()})
+            return network
+        if method == "ann":
+            model = build_model(config, data.train)
+            network = Network(model, self.backend, initialise(model, self.backend, seed))
+        else:
+            start, k = self.network(Subject(config, "converted", seed)), self.backend
+            copies = {name: k.asarray(np.array(k.to_numpy(a))) for name, a in start.parameters.items()}
+            network = replace(start, parameters=copies)
+        StopSignal(self.backend).check("before a training; finished work was kept")
+        say(f"── training {self.title(subject)}")
+        recipe, about = config.recipe(method), config.describe()
+        train(
+            network, recipe, data.train, seed=seed, path=path, resume=True, label=f"{method}, seed {seed}", about=about
+        )
+        return network
+
+    def title(self, subject: Subject) -> str:
+        """A network in words."""
+        config = subject.config
+        rate = "rate-coded " if config.coding == "rate" else ""
+        return f"{rate}{config.model} on {config.data}: {subject.method}, seed {subject.seed}"
+
+    # ---------------------------------------------------------------- measurements
+
+    def measurement(self, what: dict) -> Path:
+        """Where a measurement lies."""
+        return self.folder / "measured" / f"{_digest(what)}.json"
+
+    def seconds(self) -> float:
+        """What everything in the cache that this lab has used took to make."""
+        return sum(self.used.values())
+
+    def once(self, what: dict, compute) -> Any:
+        """compute(), plain data, or what it returned when the same was asked for before. what: plain data, the key."""
+        path = self.measurement(what)
+        if path.exists():
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                self.used[path] = content["seconds"]
+                return content["value"]
+            except (OSError, ValueError, LookupError) as error:
+                raise MinihireError(f"{path} is damaged: delete it, and it is measured again") from error
+        start, before = time.perf_counter(), self.seconds()
+        value = compute()
+        seconds = time.perf_counter() - start
+        own = max(seconds - (self.seconds() - before), 0.0)  # less the networks that it had to train first
+        self.used[path] = own
+        content = {"what": what, "value": value, "seconds": round(own, 2)}
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        write_atomically(path, lambda file: file.write(text.encode()))
+        return value
+
+    def answers(
+        self, subject: Subject, attack: Attack | None = None, source: Subject | None = None, images: int | None = None
+    ):
+        """Which of the first `images` test images (default: all) the network gets right, clean or attacked: bool [N].
+
+        source: the network that the images are crafted on; default the attacked one itself.
+        """
+        test = self.splits(subject.config).test
+        test = test.limit(min(images or len(test), len(test)))
+        source = source or subject
+        what = {"answers": subject.describe(), "images": len(test), "steps": subject.config.steps}
+        if attack:
+            what |= {"attack": _attack(attack), "source": source.describe()}
+
+        def compute():
+            network = self.network(subject)
+            if attack is None:
+                right = accuracy(network, test, seed=subject.seed)
+            else:
+                StopSignal(self.backend).check("before an attack; finished work was kept")
+                say(f"── {attack.name} on {self.title(subject)}" + ("" if source == subject else ", black box"))
+                right = attack_accuracy([network], self.network(source), test, attack, seed=subject.seed)[0]
+            return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
+
+        return _unpacked(self.once(what, compute))
+
+    def answers_to_noise(self, subject: Subject, epsilon: float, images: int, draws: int = 10):
+        """Which of the first test images the network gets right under every one of `draws` uniform perturbations: bool [N]."""
+        test = self.splits(subject.config).test
+        test = test.limit(min(images, len(test)))
+        what = {"noise": epsilon, "draws": draws, "answers": subject.describe(), "images": len(test)}
+
+        def compute():
+            k, network, right = self.backend, self.network(subject), np.ones(len(test), bool)
+            for number, (batch, labels) in enumerate(Batches(test, k, BATCH)):
+                for step in range(draws):
+                    first = number * BATCH * math.prod(test.shape)
+                    noise = k.uniform(Draw(subject.seed, Stream.NOISE, step), batch.shape, first)
+                    shift = (-epsilon,) * test.shape[2]
+                    noise = k.scale_shift(noise, (2 * epsilon,) * test.shape[2], shift)
+                    found = predict(
+                        network, k.clip(k.add(batch, noise), 0.0, 1.0), Draws(subject.seed, 0, number * BATCH)
+                    )
+                    right[number * BATCH : number * BATCH + len(found)] &= found == k.to_numpy(labels)
+            return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
+
+        return _unpacked(self.once(what, compute))
+
+    def other(self, subject: Subject) -> Subject:
+        """The same training with the next seed: where black-box images come from."""
+        count = len(self.seeds)
+        return subject._replace(seed=(subject.seed + 1) % count if count > 1 else subject.seed + 1)
+
+
+def _unpacked(found):
+    bits = np.frombuffer(bytes.fromhex(found["bits"]), np.uint8)
+    return np.unpackbits(bits, count=found["count"]).astype(bool)
+
+
+def _attack(attack):
+    return {**asdict(attack), "surrogate": attack.surrogate and list(attack.surrogate)}
+
+
+def _digest(content):
+    text = json.dumps([FORMAT, content], sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,101 @@
+"""What an experiment found, as plain data: tables, charts, and a verdict for each of the paper's claims."""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from minihire.analysis import mcnemar, wilson
+
+AGREES, DIFFERS, UNDECIDED, NOT_COMPARABLE = "agrees", "differs", "undecided", "not comparable"
+
+
+@dataclass
+class Outcome:
+    """name: as on the command line; title, text: what it shows and how; notes: what was left out or is different."""
+
+    name: str
+    title: str
+    text: str = ""
+    tables: list[dict] = field(default_factory=list)
+    charts: list[dict] = field(default_factory=list)
+    claims: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def table(self, caption: str, header: list[str], rows: list[list[str]]) -> None:
+        """Add a table of texts."""
+        self.tables.append({"caption": caption, "header": header, "rows": rows})
+
+    def lines(self, title: str, unit: str, across: str, series: list[dict]) -> None:
+        """Add a chart of lines: series of {"name", "label", "dashed", "points": [[x, y, low, high], …]}."""
+        self.charts.append({"kind": "lines", "title": title, "unit": unit, "across": across, "series": series})
+
+    def layers(self, title: str, unit: str, series: dict[str, dict[str, float]]) -> None:
+        """Add a chart of one value a layer: {network: {layer: value}}."""
+        self.charts.append({"kind": "layers", "title": title, "unit": unit, "series": series})
+
+    def bars(self, title: str, unit: str, rows: list[dict]) -> None:
+        """Add bars from zero: rows of {"name", "label", "value", "words"}."""
+        self.charts.append({"kind": "bars", "title": title, "unit": unit, "rows": rows})
+
+    def claim(self, lab, claim: str, paper: str, ours: str, holds: bool | None, reason: str = "") -> None:
+        """Add a claim of the paper's and what became of it. holds: None where our figures cannot tell."""
+        if lab.scale.reason:
+            verdict, reason = NOT_COMPARABLE, lab.scale.reason
+        else:
+            verdict = UNDECIDED if holds is None else AGREES if holds else DIFFERS
+        self.claims.append({"claim": claim, "paper": paper, "ours": ours, "verdict": verdict, "reason": reason})
+
+    def as_dict(self) -> dict:
+        """Plain data, for paper.json."""
+        return asdict(self)
+
+
+def percent(answers: list[np.ndarray]) -> str:
+    """38.2 (36.0–40.1): the mean over seeds with the smallest and the largest; of one seed its 95 % Wilson interval in [ ]."""
+    mean, low, high = spread(answers)
+    ends = f"({low:.1f}–{high:.1f})" if len(answers) > 1 else f"[{low:.1f}, {high:.1f}]"
+    return f"{mean:.1f} {ends}"
+
+
+def spread(answers: list[np.ndarray]) -> tuple[float, float, float]:
+    """(mean, low, high) in percent, as in `percent`."""
+    shares = [100 * float(np.mean(a)) for a in answers]
+    if len(shares) > 1:
+        return float(np.mean(shares)), min(shares), max(shares)
+    low, high = wilson(int(answers[0].sum()), len(answers[0]))
+    return shares[0], 100 * low, 100 * high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One way of training against another, seed by seed on the same images.
+
+    gains: percentage points of each seed; p: McNemar's over the images of all seeds (exact).
+    """
+
+    gains: list[float]
+    p: float
+
+    @property
+    def better(self) -> bool | None:
+        """True (False) where every seed gains (loses) and p < 0.05; None where that cannot be told."""
+        if self.p >= 0.05 or not (min(self.gains) > 0 or max(self.gains) < 0):
+            return None
+        return min(self.gains) > 0
+
+    def __str__(self):
+        each = "" if len(self.gains) == 1 else f" ({', '.join(f'{g:+.1f}' for g in self.gains)})"
+        return f"{np.mean(self.gains):+.1f}{each}, p = {self.p:.2g}"
+
+
+def compare(ours: list[np.ndarray], theirs: list[np.ndarray]) -> Comparison:
+    """Answers by seed of two ways of training, on the same images."""
+    gains = [100 * float(a.mean() - b.mean()) for a, b in zip(ours, theirs, strict=True)]
+    return Comparison(gains, mcnemar(np.concatenate(ours), np.concatenate(theirs)))
+
+
+def all_of(found: list[bool | None]) -> bool | None:
+    """True if all hold, False if one does not, else None."""
+    if any(x is False for x in found):
+        return False
+    return None if any(x is None for x in found) else True

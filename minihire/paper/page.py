@@ -1,0 +1,81 @@
+"""Outcomes for people: plain text, Markdown and one page in the report's style, all made from paper.json alone."""
+
+from minihire.paper.charts import draw
+from minihire.progress import duration
+from minihire.report import markup, tables
+from minihire.report.layout import document
+from minihire.report.markup import prose, tag
+
+CLAIMS = ["claim", "paper", "ours", "verdict"]
+
+
+def as_text(outcome: dict) -> str:
+    """An outcome for a terminal."""
+    parts = [f"── {outcome['title']}"]
+    parts += [tables.table([t["caption"], *t["header"][1:]], t["rows"]) for t in outcome["tables"]]
+    if outcome["claims"]:
+        parts.append(tables.table(CLAIMS, _claims(outcome)))
+    parts += [f"note: {note}" for note in (*outcome["notes"], *_reasons(outcome))]
+    return "\n\n".join(parts)
+
+
+def as_markdown(content: dict) -> str:
+    """All outcomes, for a repository."""
+    lines = [f"# {_title(content)}", "", _how(content), ""]
+    for outcome in content["outcomes"]:
+        lines += [f"## {outcome['title']}", "", outcome["text"], ""]
+        for table in outcome["tables"]:
+            lines += [f"{table['caption']}", "", *_rows(table["header"], table["rows"]), ""]
+        if outcome["claims"]:
+            lines += [*_rows(CLAIMS, _claims(outcome)), ""]
+        lines += [f"{note}\n" for note in (*outcome["notes"], *_reasons(outcome))]
+    return "\n".join(lines).replace("\n\n\n", "\n\n")
+
+
+def as_page(content: dict) -> str:
+    """All outcomes as one HTML page."""
+    contents = tag("ul", [tag("li", tag("a", o["title"], href=f"#{o['name']}")) for o in content["outcomes"]])
+    head = tag("header", tag("h1", _title(content)), tag("p", prose(_how(content))), contents)
+    return document(_title(content), tag("main", head, [_section(outcome) for outcome in content["outcomes"]]))
+
+
+def _section(outcome):
+    parts = [tag("h2", outcome["title"], id=outcome["name"])]
+    if outcome["text"]:
+        parts.append(tag("p", prose(outcome["text"])))
+    if outcome["charts"]:
+        parts.append(tag("div", [draw(chart) for chart in outcome["charts"]], class_="charts"))
+    parts += [markup.table(t["header"], t["rows"], caption=t["caption"]) for t in outcome["tables"]]
+    if outcome["claims"]:
+        parts.append(markup.table(CLAIMS, _claims(outcome), caption="The paper's claims"))
+    parts += [tag("p", prose(note)) for note in (*outcome["notes"], *_reasons(outcome))]
+    return tag("section", parts)
+
+
+def _claims(outcome):
+    return [[c["claim"], c["paper"], c["ours"], c["verdict"]] for c in outcome["claims"]]
+
+
+def _reasons(outcome):
+    reasons = dict.fromkeys(c["reason"] for c in outcome["claims"] if c["reason"])
+    return [f"Not comparable: {reason}." for reason in reasons]
+
+
+def _title(content):
+    return f"The paper's tables and figures at scale “{content['scale']}”"
+
+
+def _how(content):
+    seeds = content["seeds"]
+    return (
+        f"{content['command']}: {seeds} seed{'s' * (seeds > 1)}, {content['machine']}. Everything here took "
+        f"{duration(content['seconds'])} to train and to measure (what was in the cache already counts as it was first made). "
+        "A claim agrees or differs where every seed says so and McNemar's test over all seeds' images has p < 0.05, and is undecided "
+        "where not; nothing is comparable at scale mini."
+    )
+
+
+def _rows(header, rows):
+    escape = lambda cell: str(cell).replace("|", "\\|")
+    lines = [header, ["---"] * len(header), *rows]
+    return [f"| {' | '.join(map(escape, line))} |" for line in lines]

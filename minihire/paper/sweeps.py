@@ -1,0 +1,160 @@
+"""Figures 4, 8 and 10, and table 4: what changes with T, with the attack's bound and iterations, and with ε_s."""
+
+import numpy as np
+
+from minihire.attacks import fgsm, pgd
+from minihire.paper.accuracy import Way, measured
+from minihire.paper.lab import Lab, Subject
+from minihire.paper.outcome import Outcome, compare, percent, spread
+from minihire.report.tables import TITLES
+
+COLUMNS = {"clean": 0, "FGSM": 1, "PGD": 2}
+
+
+def _swept(outcome, title, across, points, name, label, dashed=False):
+    """One line of a chart from (x, answers by seed)."""
+    path = [[x, *spread(answers)] for x, answers in points]
+    return {"name": name, "label": label, "dashed": dashed, "points": path}
+
+
+def _accuracy_over(outcome, lab, config, across, values, way_at, name, shown):
+    """Charts and a table of clean, FGSM and PGD accuracy over a setting, white and black box."""
+    rows = {x: [shown(x)] for x in values}
+    answers = {}
+    for access in ("white", "black"):
+        found = {x: measured(lab, config, way_at(x), access) for x in values}
+        answers[access] = found
+        series = []
+        for column, index in COLUMNS.items():
+            points = [(x, found[x][index]) for x in values]
+            series.append(_swept(outcome, "", across, points, name, column, dashed=column == "PGD"))
+        outcome.lines(f"{config.model}, {access} box", "accuracy, %", across, series)
+        for x in values:
+            rows[x] += [percent(found[x][index]) for index in ((0, 1, 2) if access == "white" else (1, 2))]
+    header = [across, "clean", "FGSM wb", "PGD wb", "FGSM bb", "PGD bb"]
+    outcome.table(f"{config.model} on {config.data}: accuracy in %", header, [rows[x] for x in values])
+    return answers
+
+
+def figure4(lab: Lab) -> Outcome:
+    """T swept."""
+    outcome = Outcome("fig4", "Figure 4: a traditionally trained SNN as the number of time steps T varies")
+    config = lab.scale.config("vgg11")
+    outcome.text = "Conversion and training anew for each T."
+    way_at = lambda steps: Way("", "", "traditional", (("steps", steps),))
+    values = lab.scale.time_steps
+    found = _accuracy_over(outcome, lab, config, "time steps T", values, way_at, "traditional", str)
+    fewest, most = (found["white"][values[i]][2] for i in (0, -1))
+    gap = compare(fewest, most)
+    claim = f"fewer time steps do not make the SNN more robust (white-box PGD, T = {values[0]} against {values[-1]})"
+    outcome.claim(lab, claim, "yes", str(gap), None if gap.better is None else not gap.better)
+    return outcome
+
+
+def figure8(lab: Lab) -> Outcome:
+    """ε and K swept."""
+    outcome = Outcome("fig8", "Figure 8: white-box PGD with growing bound ε and number of iterations K")
+    config, images = lab.scale.config("vgg5"), lab.scale.sweep_images
+    outcome.text = (
+        f"On {images:,} test images. (a) K = {config.iterations}, α = {config.alpha:g} or, where that would not reach the bound, "
+        f"2.5·ε/K; (b) ε = {config.epsilon * 255:g}/255, α = {config.alpha:g}."
+    )
+    names = ("traditional", "hire")
+    bounds = {
+        round(255 * e, 6): pgd(e, max(config.alpha, 2.5 * e / config.iterations), config.iterations)
+        for e in lab.scale.bounds
+    }
+    counts = {n: pgd(config.epsilon, config.alpha, n) for n in lab.scale.iterations}
+    answers = {}
+    for title, across, attacks in (("(a)", "bound ε, in 1/255", bounds), ("(b)", "iterations K", counts)):
+        series, rows = [], {x: [f"{x:g}"] for x in attacks}
+        for name in names:
+            points = []
+            for x, attack in attacks.items():
+                subjects = (Subject(config, name, seed) for seed in lab.seeds)
+                answers[title, name, x] = [lab.answers(s, attack, images=images) for s in subjects]
+                points.append((x, answers[title, name, x]))
+                rows[x].append(percent(answers[title, name, x]))
+            series.append(_swept(outcome, title, across, points, name, TITLES[name]))
+        outcome.lines(f"{title} {config.model}, white box", "accuracy, %", across, series)
+        outcome.table(f"{title} PGD accuracy in %", [across, *(TITLES[n] for n in names)], list(rows.values()))
+    widest, ends = max(bounds), spread(answers["(a)", "hire", max(bounds)])
+    outcome.claim(
+        lab,
+        "accuracy of HIRE falls towards 0 % with growing ε",
+        "0 %",
+        f"{ends[0]:.1f} % at ε = {widest:g}/255",
+        ends[0] < 1.0,
+    )
+    most = max(counts)
+    before = max((n for n in counts if n <= most / 2), default=min(counts))
+    gap = compare(answers["(b)", "hire", before], answers["(b)", "hire", most])
+    claim = f"accuracy of HIRE flattens with K (K = {before} against {most})"
+    outcome.claim(lab, claim, "after K = 40", str(gap), None if gap.better is None else not gap.better)
+    return outcome
+
+
+def figure10(lab: Lab) -> Outcome:
+    """ε_s swept, and T of both codings."""
+    outcome = Outcome("fig10", "Figure 10: the noise step ε_s, and the latency of both codings")
+    outcome.text = "HIRE with ε_t = ε_s; ε_s = 0 is N periods without noise here, which isolates the noise."
+    for config in lab.scale.settings:
+        if not config.model.startswith("vgg"):
+            continue
+        way_at = lambda x: Way("", "", "hire" if x else "control", (("noise_step", x / 1000),) if x else ())
+        values = (0, *(round(1000 * e) for e in lab.scale.noise_steps))
+        found = _accuracy_over(
+            outcome, lab, config, "noise step ε_s, in 1/1000", values, way_at, "hire", lambda x: f"{x / 1000:g}"
+        )
+        for access in ("white", "black"):
+            for attack in ("FGSM", "PGD"):
+                first, last = (found[access][values[i]][COLUMNS[attack]] for i in (0, -1))
+                gap = compare(last, first)
+                claim = f"{config.model}: a larger ε_s is more robust under {access}-box {attack} (ε_s = {values[-1] / 1000:g} against 0)"
+                outcome.claim(lab, claim, "consistent improvement", str(gap), gap.better)
+        first, last = (found["white"][values[i]][0] for i in (1, -1))
+        lost = np.mean([100 * (a.mean() - b.mean()) for a, b in zip(first, last, strict=True)])
+        claim = f"{config.model}: clean accuracy lost from ε_s = {values[1] / 1000:g} to {values[-1] / 1000:g}"
+        outcome.claim(lab, claim, "up to about 2 points", f"{lost:+.1f} points", bool(lost <= 2.5))
+        rate = lab.scale.rate["steps"]
+        outcome.table(
+            f"{config.model}: (a) time steps",
+            ["", "T", "ratio"],
+            [["rate-coded SNN", str(rate), f"{rate / config.steps:.1f}"], ["direct-coded SNN", str(config.steps), "1"]],
+        )
+    return outcome
+
+
+def table4(lab: Lab) -> Outcome:
+    """The obfuscation checklist."""
+    outcome = Outcome("table4", "Table 4: a checklist for obfuscated gradients, measured on HIRE")
+    config, images = lab.scale.config("vgg5"), lab.scale.sweep_images
+    outcome.text = f"Accuracy in % on {images:,} test images; each test compares two measurements."
+    at = lambda attack, source=None: [
+        lab.answers(s, attack, lab.other(s) if source else None, images)
+        for s in (Subject(config, "hire", n) for n in lab.seeds)
+    ]
+    single, many = at(fgsm(config.epsilon)), at(config.attacks[1])
+    black = at(config.attacks[1], source=True)
+    wide = at(pgd(4 * config.epsilon, 10 * config.epsilon / config.iterations, config.iterations))
+    everything = at(pgd(1.0, 0.2, 20))
+    random = [lab.answers_to_noise(Subject(config, "hire", n), config.epsilon, images) for n in lab.seeds]
+    tests = [
+        ("(i) single-step attacks are weaker than iterative ones", "FGSM", single, "PGD", many),
+        ("(ii) black-box attacks are weaker than white-box ones", "black-box PGD", black, "white-box PGD", many),
+        ("(iii) a larger bound makes a stronger attack", "PGD at ε", many, "PGD at 4ε", wide),
+        ("(v) gradient attacks find what random sampling does not", "10 random images at ε", random, "PGD at ε", many),
+    ]
+    rows = []
+    for test, one, weak, other, strong in tests:
+        gap = compare(weak, strong)
+        rows.append([test, one, percent(weak), other, percent(strong)])
+        outcome.claim(lab, test, "pass", str(gap), gap.better)
+    rows.insert(3, ["(iv) unbounded attacks reach 100 % success", "PGD at ε = 1", percent(everything), "", ""])
+    left = spread(everything)[0]
+    outcome.claim(lab, "(iv) unbounded attacks reach about 100 % success", "pass", f"{left:.1f} % left", left < 1.0)
+    outcome.table(f"{config.model} on {config.data}", ["test", "one", "", "other", ""], rows)
+    outcome.notes.append(
+        "A network can pass all five and still owe its robustness to a surrogate that misleads the attacker: lesson 06 attacks with others."
+    )
+    return outcome
