@@ -9,9 +9,9 @@ from minihire.report.words import network_name, networks
 
 
 def microjoules(picojoules: float) -> str:
-    """Three digits."""
+    """Three digits; of very little, picojoules."""
     value = picojoules / 1e6
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}" if value >= 1e-3 else f"{value:.6f}"
 
 
 def times(ratio: float | None) -> str:

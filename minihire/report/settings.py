@@ -52,6 +52,8 @@ def shown(value) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -15,7 +15,7 @@ from minihire.errors import MinihireError
 from minihire.experiments import preset
 from minihire.interrupt import Interrupted
 from minihire.progress import Progress, duration
-from minihire.report import page, settings, words
+from minihire.report import page, sections, settings, words
 from minihire.report.figures import COLOURS
 from minihire.report.tables import TITLES
 from minihire.results import Results
@@ -169,6 +169,14 @@ def test_energies_of_both_first_layer_modes_and_both_formats(tiny, made):
     for part in (slice(half), slice(half, None)):
         scale = [w / t for w, t in zip(widths[part], totals[part], strict=True)]
         assert scale == pytest.approx([scale[0]] * half, rel=1e-2)  # one linear scale from 0
+
+
+@pytest.mark.parametrize(
+    ("picojoules", "told"),
+    [(5.77e6, "5.77"), (2.1e6, "2.10"), (1.5e9, "1,500"), (1e4, "0.0100"), (64, "0.000064"), (0, "0.000000")],
+)
+def test_energies_have_three_digits(picojoules, told):
+    assert sections.microjoules(picojoules) == told
 
 
 def test_activity_distances_and_operations(tiny, made):
