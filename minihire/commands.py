@@ -21,11 +21,10 @@ from minihire.flags import given_settings
 from minihire.interop import published
 from minihire.interrupt import Interrupted
 from minihire.models import MODELS, build
-from minihire.network import Network, initialise
 from minihire.paper import command as reproduction
 from minihire.paper.lab import Lab
 from minihire.paper.scales import scale
-from minihire.pipeline import Run, build_model, load_data
+from minihire.pipeline import Run, load_data, new_ann
 from minihire.progress import say
 from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
@@ -120,8 +119,7 @@ def train(options) -> None:
             )
     data = _data(config, options, backend)
     if not start:
-        model = build_model(config, data.train)
-        network = Network(model, backend, initialise(model, backend, config.seed))
+        network = new_ann(config, data.train, backend, config.seed)
     _fits(network, data.train)
     done = train_network(
         network,

@@ -68,6 +68,22 @@ def build_model(config: Config, data: Dataset):
     )
 
 
+def new_ann(config: Config, data: Dataset, backend: Backend, seed: int) -> Network:
+    """The configuration's ANN with fresh weights.
+
+    For rate coding it sees images that are not normalised, and hardly learns from numbers that are all positive and small:
+    its first filters begin with mean zero, and as much larger as the pixels' spread is smaller.
+    """
+    model = build_model(config, data)
+    parameters = initialise(model, backend, seed)
+    if config.coding == "rate":
+        first = next(iter(parameters))
+        filters = backend.to_numpy(parameters[first])
+        centred = filters - filters.mean(axis=(0, 1, 2), keepdims=True)
+        parameters[first] = backend.asarray(centred / np.mean(data.std))
+    return Network(model, backend, parameters)
+
+
 class Run:
     """One run in its folder: OUT/results.json, OUT/models/*.npz (the second seed's in OUT/models/second/), OUT/figures/*.png."""
 
@@ -107,8 +123,7 @@ class Run:
     def train_all(self, seed: int, folder: str) -> dict[str, Network]:
         """The ANN, its conversion and every method's SNN, trained or read from their checkpoints."""
         config = self.config
-        model = build_model(config, self.splits.train)
-        ann = Network(model, self.backend, initialise(model, self.backend, seed))
+        ann = new_ann(config, self.splits.train, self.backend, seed)
         networks = {"ann": self._trained("ann", ann, seed, folder)}
         networks["converted"] = self._converted(networks["ann"], seed, folder)
         for method in config.methods:

@@ -22,9 +22,9 @@ from minihire.experiments import Config
 from minihire.files import write_atomically
 from minihire.interrupt import StopSignal
 from minihire.layers import Draws
-from minihire.network import Network, initialise
+from minihire.network import Network
 from minihire.paper.scales import Scale
-from minihire.pipeline import build_model, load_data
+from minihire.pipeline import load_data, new_ann
 from minihire.progress import say
 from minihire.training import checkpoint, convert, train
 
@@ -127,8 +127,7 @@ class Lab:
             checkpoint.save(path, network, extra={"about": config.describe()})
             return network
         if method == "ann":
-            model = build_model(config, data.train)
-            network = Network(model, self.backend, initialise(model, self.backend, seed))
+            network = new_ann(config, data.train, self.backend, seed)
         else:
             start, k = self.network(Subject(config, "converted", seed)), self.backend
             copies = {name: k.asarray(np.array(k.to_numpy(a))) for name, a in start.parameters.items()}

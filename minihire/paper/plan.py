@@ -18,7 +18,9 @@ class NotMeasured(Exception):
 class Needs:
     """Networks, and how many measurements, of which some are missing."""
 
-    networks: dict[Path, Subject] = field(default_factory=dict)  # by where it lies: settings that it ignores do not count
+    networks: dict[Path, Subject] = field(
+        default_factory=dict
+    )  # by where it lies: settings that it ignores do not count
     there: set[Path] = field(default_factory=set)
     measurements: int = 0
     missing_measurements: int = 0
