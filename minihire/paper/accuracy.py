@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minihire.paper.lab import Lab, Subject
-from minihire.paper.outcome import Outcome, all_of, compare, percent
+from minihire.paper.outcome import Outcome, all_of, compare, named, percent, shown
 from minihire.report.paper import FROZEN, accuracies
 from minihire.report.tables import TITLES
 
@@ -84,7 +84,7 @@ def accuracy_rows(lab, config, chosen, access) -> tuple[list[list[str]], dict[st
 def _caption(lab, config):
     count = len(lab.seeds)
     ends = f"mean and range of {count} seeds" if count > 1 else "one seed, 95 % Wilson intervals"
-    return f"{config.model} on {config.data}, width {config.width:g}, T = {config.steps}: accuracy in %, {ends}"
+    return f"{named(config)}, width {config.width:g}, T = {config.steps}: accuracy in %, {ends}"
 
 
 def _gain(outcome, lab, claim, paper, ours, theirs, better=True):
@@ -121,11 +121,11 @@ def table1(lab: Lab) -> Outcome:
             if all(pair):
                 key = attack.lower()
                 theirs = getattr(pair[0], key) - getattr(pair[1], key)
-                claim = f"under black-box {attack} the traditional SNN of {config.model} is {'above' if theirs > 0 else 'below'} its ANN"
+                claim = f"under black-box {attack} the traditional SNN of {shown(config)} is {'above' if theirs > 0 else 'below'} its ANN"
                 _gain(outcome, lab, claim, f"{theirs:+.1f}", black[snn][index], black[ann][index], theirs > 0)
         gap = compare(black[snn][2], white[snn][2])
         outcome.claim(
-            lab, f"black-box PGD on the {config.model} SNN is weaker than white-box PGD", "yes", str(gap), gap.better
+            lab, f"black-box PGD on the {shown(config)} SNN is weaker than white-box PGD", "yes", str(gap), gap.better
         )
     return outcome
 
@@ -165,7 +165,7 @@ def _against(name, number, access, lab):
             for other in ("traditional", "ann"):
                 if {"hire", other} <= paper.keys():
                     printed_gain = getattr(paper["hire"], attack.lower()) - getattr(paper[other], attack.lower())
-                    claim = f"{config.model}: HIRE above {TITLES[other]} under {access}-box {attack}"
+                    claim = f"{shown(config)}: HIRE above {TITLES[other]} under {access}-box {attack}"
                     _gain(outcome, lab, claim, f"{printed_gain:+.1f}", hire[index], found[TITLES[other]][index])
         _share_of_the_noise(outcome, config, hire, found, access)
     return outcome
@@ -183,7 +183,7 @@ def _share_of_the_noise(outcome, config, hire, found, access):
             )
         )
         outcome.notes.append(
-            f"{config.model}, {access}-box {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come "
+            f"{shown(config)}, {access}-box {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come "
             f"with the N updates alone (κ = 0) and {noise:+.1f} with the noise."
         )
 

@@ -6,13 +6,18 @@ from minihire.report.markup import Markup, tag
 
 
 def draw(chart: dict) -> Markup:
-    """A chart of an outcome."""
+    """A chart of an outcome, with its key."""
+    if chart["kind"] == "bars":
+        rows = [(r["name"], r["label"], r["value"], r["value"], r["words"]) for r in chart["rows"]]
+        return tag("figure", charts.bars(chart["title"], chart["unit"], rows))
     if chart["kind"] == "lines":
-        return lines(chart)
-    if chart["kind"] == "layers":
-        return charts.layers(chart["title"], chart["unit"], chart["series"])
-    rows = [(r["name"], r["label"], r["value"], r["value"], r["words"]) for r in chart["rows"]]
-    return charts.bars(chart["title"], chart["unit"], rows)
+        drawing, keys = lines(chart), [(one["name"], one["label"], one["dashed"]) for one in chart["series"]]
+    else:
+        series = {one["name"]: one["values"] for one in chart["series"]}
+        drawing = charts.layers(chart["title"], chart["unit"], series)
+        keys = [(one["name"], one["label"], False) for one in chart["series"]]
+    items = [tag("li", charts.key(name), f" {label}{', dashed' if dashed else ''}") for name, label, dashed in keys]
+    return tag("figure", drawing, tag("ul", items, class_="legend"))
 
 
 def lines(chart: dict) -> Markup:
@@ -45,9 +50,4 @@ def lines(chart: dict) -> Markup:
     heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
     words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(one['label'] for one in series)}"
     name = text((left + right) / 2, bottom + 34, chart["across"], "middle")
-    drawing = svg(WIDTH, 228, words, heading, grid, line(left, bottom, right, bottom, "axis"), below, drawn, name)
-    keys = [
-        tag("span", charts.key(one["name"]), f" {one['label']}{' (dashed)' if one['dashed'] else ''} ", class_="keyed")
-        for one in series
-    ]
-    return tag("div", drawing, tag("p", keys, class_="legend"))
+    return svg(WIDTH, 228, words, heading, grid, line(left, bottom, right, bottom, "axis"), below, drawn, name)

@@ -15,7 +15,7 @@ from minihire.evaluation import BATCH
 from minihire.network import Network, initialise
 from minihire.paper.accuracy import ways
 from minihire.paper.lab import Lab
-from minihire.paper.outcome import Outcome, all_of
+from minihire.paper.outcome import Outcome, all_of, named, shown
 from minihire.paper.spikes import IMAGES
 from minihire.pipeline import build_model, load_data
 from minihire.report.paper import operation_costs
@@ -48,14 +48,18 @@ def figure7(lab: Lab) -> Outcome:
 
 def _cost_row(outcome, lab, config, found):
     (slow, big), (other_time, other_memory) = found["traditional"], found["hire"]
-    row = [f"{config.model} on {config.data}"]
+    row = [f"{named(config)}"]
     for one, two, unit, digits in ((slow, other_time, 1e-3, 1), (big, other_memory, 2**20, 0)):
         row += [f"{one / unit:,.{digits}f}", f"{two / unit:,.{digits}f}", f"{two / one:.2f}"]
     times, memory = other_time / slow, other_memory / big
     outcome.claim(
-        lab, f"{config.model}: HIRE takes no extra training time", "no extra", f"{times:.2f} of the time", times <= 1.05
+        lab,
+        f"{shown(config)}: HIRE takes no extra training time",
+        "no extra",
+        f"{times:.2f} of the time",
+        times <= 1.05,
     )
-    claim = f"{config.model}: HIRE takes up to 25 % less memory"
+    claim = f"{shown(config)}: HIRE takes up to 25 % less memory"
     outcome.claim(lab, claim, "up to about 25 % less", f"{100 * (1 - memory):.0f} % less", memory < 1.0)
     return row
 
@@ -126,7 +130,7 @@ def figure11(lab: Lab) -> Outcome:
             }
             for n in names
         ]
-        outcome.bars(f"{config.model} on {config.data}, {number_format.upper()}", "energy, HIRE = 1", bars)
+        outcome.bars(f"{named(config)}, {number_format.upper()}", "energy, HIRE = 1", bars)
         rows.append([number_format.upper(), *(f"{total[n] / unit:.2f}" for n in names)])
         for other, times in zip(("rate", "ann"), printed, strict=True):
             if other in total:
@@ -148,7 +152,7 @@ def table6(lab: Lab) -> Outcome:
         for r in found["layers"]
     ]
     header = ["layer", "kind", "ANN: k²·H·W·C_o·C_i", "ζ", "SNN: the same · ζ"]
-    outcome.table(f"{config.model} on {config.data}, HIRE, per image", header, rows)
+    outcome.table(f"{named(config)}, HIRE, per image", header, rows)
     return outcome
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from minihire.analysis import mcnemar, wilson
+from minihire.report.words import DATA, model_name
 
 AGREES, DIFFERS, UNDECIDED, NOT_COMPARABLE = "agrees", "differs", "undecided", "not comparable"
 
@@ -29,8 +30,8 @@ class Outcome:
         """Add a chart of lines: series of {"name", "label", "dashed", "points": [[x, y, low, high], …]}."""
         self.charts.append({"kind": "lines", "title": title, "unit": unit, "across": across, "series": series})
 
-    def layers(self, title: str, unit: str, series: dict[str, dict[str, float]]) -> None:
-        """Add a chart of one value a layer: {network: {layer: value}}."""
+    def layers(self, title: str, unit: str, series: list[dict]) -> None:
+        """Add a chart of one value a layer: series of {"name", "label", "values": {layer: value}}."""
         self.charts.append({"kind": "layers", "title": title, "unit": unit, "series": series})
 
     def bars(self, title: str, unit: str, rows: list[dict]) -> None:
@@ -99,3 +100,13 @@ def all_of(found: list[bool | None]) -> bool | None:
     if any(x is False for x in found):
         return False
     return None if any(x is None for x in found) else True
+
+
+def shown(config) -> str:
+    """VGG5."""
+    return model_name({"model": config.model})
+
+
+def named(config) -> str:
+    """VGG5 on CIFAR-10."""
+    return f"{shown(config)} on {DATA.get(config.data, config.data)}"

@@ -1,11 +1,15 @@
 """Outcomes for people: plain text, Markdown and one page in the report's style, all made from paper.json alone."""
 
+from collections import Counter
+
 from minihire.paper.charts import draw
+from minihire.paper.outcome import AGREES, DIFFERS, NOT_COMPARABLE, UNDECIDED
 from minihire.progress import duration
 from minihire.report import markup, tables
 from minihire.report.layout import document
 from minihire.report.markup import prose, tag
 
+VERDICTS = [AGREES, DIFFERS, UNDECIDED, NOT_COMPARABLE]
 CLAIMS = ["claim", "paper", "ours", "verdict"]
 
 
@@ -21,7 +25,8 @@ def as_text(outcome: dict) -> str:
 
 def as_markdown(content: dict) -> str:
     """All outcomes, for a repository."""
-    lines = [f"# {_title(content)}", "", _how(content), ""]
+    counts = [[o["title"], *c] for o, c in zip(content["outcomes"], _counts(content), strict=True)]
+    lines = [f"# {_title(content)}", "", _how(content), "", *_rows(["", *VERDICTS], counts), ""]
     for outcome in content["outcomes"]:
         lines += [f"## {outcome['title']}", "", outcome["text"], ""]
         for table in outcome["tables"]:
@@ -34,22 +39,33 @@ def as_markdown(content: dict) -> str:
 
 def as_page(content: dict) -> str:
     """All outcomes as one HTML page."""
-    contents = tag("ul", [tag("li", tag("a", o["title"], href=f"#{o['name']}")) for o in content["outcomes"]])
+    rows = [
+        [tag("a", o["title"], href=f"#{o['name']}"), *counts]
+        for o, counts in zip(content["outcomes"], _counts(content), strict=True)
+    ]
+    contents = markup.table(["", *VERDICTS], rows, caption="The paper's claims, by verdict", class_="contents")
     head = tag("header", tag("h1", _title(content)), tag("p", prose(_how(content))), contents)
     return document(_title(content), tag("main", head, [_section(outcome) for outcome in content["outcomes"]]))
 
 
 def _section(outcome):
-    parts = [tag("h2", outcome["title"], id=outcome["name"])]
+    parts = [tag("h2", prose(outcome["title"]), id=outcome["name"])]
     if outcome["text"]:
         parts.append(tag("p", prose(outcome["text"])))
     if outcome["charts"]:
         parts.append(tag("div", [draw(chart) for chart in outcome["charts"]], class_="charts"))
     parts += [markup.table(t["header"], t["rows"], caption=t["caption"]) for t in outcome["tables"]]
     if outcome["claims"]:
-        parts.append(markup.table(CLAIMS, _claims(outcome), caption="The paper's claims"))
+        rows = [[*claim, tag("b", verdict)] for *claim, verdict in _claims(outcome)]
+        parts.append(markup.table(CLAIMS, rows, caption="The paper's claims", class_="claims"))
     parts += [tag("p", prose(note)) for note in (*outcome["notes"], *_reasons(outcome))]
     return tag("section", parts)
+
+
+def _counts(content):
+    """How many claims of each outcome have each verdict; a dash for none."""
+    found = [Counter(c["verdict"] for c in o["claims"]) for o in content["outcomes"]]
+    return [[str(count[v] or "–") for v in VERDICTS] for count in found]
 
 
 def _claims(outcome):

@@ -11,7 +11,7 @@ from minihire.data.dataset import DataError
 from minihire.evaluation import BATCH, predict
 from minihire.paper.accuracy import ways
 from minihire.paper.lab import Lab, Subject
-from minihire.paper.outcome import Outcome
+from minihire.paper.outcome import Outcome, named, shown
 from minihire.report.tables import TITLES
 
 LEAKS = tuple(round(0.05 * i, 2) for i in range(1, 21))
@@ -42,10 +42,11 @@ def _by_layer(lab, config, name, key):
 def _layers(lab, outcome, config, key, title, unit):
     names = [n for n in LABELS if n != "rate" or config.model.startswith("vgg")]
     series = {name: _by_layer(lab, config, name, key) for name in names}
-    outcome.layers(f"{config.model} on {config.data}", unit, series)
+    chart = [{"name": name, "label": LABELS[name], "values": values} for name, values in series.items()]
+    outcome.layers(named(config), unit, chart)
     header = [title, *next(iter(series.values()))]
     rows = [[LABELS[name], *(f"{value:.3f}" for value in values.values())] for name, values in series.items()]
-    outcome.table(f"{config.model} on {config.data}, over {IMAGES} test images", header, rows)
+    outcome.table(f"{named(config)}, over {IMAGES} test images", header, rows)
     return series
 
 
@@ -71,7 +72,7 @@ def figure3(lab: Lab) -> Outcome:
         if config.model.startswith("vgg"):
             series = _layers(lab, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
             higher = [series["traditional"][layer] > series["rate"][layer] for layer in series["traditional"]]
-            claim = f"{config.model}: the direct-coded SNN fires more often per step than the rate-coded one"
+            claim = f"{shown(config)}: the direct-coded SNN fires more often per step than the rate-coded one"
             holds = True if all(higher) else False if not any(higher) else None
             outcome.claim(lab, claim, "most layers of VGG11", f"in {sum(higher)} of {len(higher)} layers", holds)
     return outcome
@@ -178,7 +179,9 @@ def _by_depth(lab, outcome):
             "(b) needs an image that both seeds get right and that fools only the second one when attacked: there was none."
         )
         return
-    outcome.layers("(b) spike PD, two seeds", "spike PD", dict(zip(("traditional", "control"), found, strict=True)))
+    pair_of = (("traditional", "M1, right under attack"), ("control", "M2, fooled"))
+    chart = [{"name": n, "label": label, "values": row} for (n, label), row in zip(pair_of, found, strict=True)]
+    outcome.layers("(b) two seeds", "spike PD", chart)
     header = ["(b) spike PD", *found[0]]
     rows = [
         [f"{name}", *(f"{d:.2f}" for d in row.values())]

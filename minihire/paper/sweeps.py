@@ -5,7 +5,7 @@ import numpy as np
 from minihire.attacks import fgsm, pgd
 from minihire.paper.accuracy import Way, measured
 from minihire.paper.lab import Lab, Subject
-from minihire.paper.outcome import Outcome, compare, percent, spread
+from minihire.paper.outcome import Outcome, compare, named, percent, shown, spread
 from minihire.report.tables import TITLES
 
 COLUMNS = {"clean": 0, "FGSM": 1, "PGD": 2}
@@ -17,9 +17,9 @@ def _swept(outcome, title, across, points, name, label, dashed=False):
     return {"name": name, "label": label, "dashed": dashed, "points": path}
 
 
-def _accuracy_over(outcome, lab, config, across, values, way_at, name, shown):
+def _accuracy_over(outcome, lab, config, across, values, way_at, name, word):
     """Charts and a table of clean, FGSM and PGD accuracy over a setting, white and black box."""
-    rows = {x: [shown(x)] for x in values}
+    rows = {x: [word(x)] for x in values}
     answers = {}
     for access in ("white", "black"):
         found = {x: measured(lab, config, way_at(x), access) for x in values}
@@ -28,11 +28,11 @@ def _accuracy_over(outcome, lab, config, across, values, way_at, name, shown):
         for column, index in COLUMNS.items():
             points = [(x, found[x][index]) for x in values]
             series.append(_swept(outcome, "", across, points, name, column, dashed=column == "PGD"))
-        outcome.lines(f"{config.model}, {access} box", "accuracy, %", across, series)
+        outcome.lines(f"{shown(config)}, {access} box", "accuracy, %", across, series)
         for x in values:
             rows[x] += [percent(found[x][index]) for index in ((0, 1, 2) if access == "white" else (1, 2))]
     header = [across, "clean", "FGSM wb", "PGD wb", "FGSM bb", "PGD bb"]
-    outcome.table(f"{config.model} on {config.data}: accuracy in %", header, [rows[x] for x in values])
+    outcome.table(f"{named(config)}: accuracy in %", header, [rows[x] for x in values])
     return answers
 
 
@@ -76,7 +76,7 @@ def figure8(lab: Lab) -> Outcome:
                 points.append((x, answers[title, name, x]))
                 rows[x].append(percent(answers[title, name, x]))
             series.append(_swept(outcome, title, across, points, name, TITLES[name]))
-        outcome.lines(f"{title} {config.model}, white box", "accuracy, %", across, series)
+        outcome.lines(f"{title} {shown(config)}, white box", "accuracy, %", across, series)
         outcome.table(f"{title} PGD accuracy in %", [across, *(TITLES[n] for n in names)], list(rows.values()))
     widest, ends = max(bounds), spread(answers["(a)", "hire", max(bounds)])
     outcome.claim(
@@ -110,15 +110,15 @@ def figure10(lab: Lab) -> Outcome:
             for attack in ("FGSM", "PGD"):
                 first, last = (found[access][values[i]][COLUMNS[attack]] for i in (0, -1))
                 gap = compare(last, first)
-                claim = f"{config.model}: a larger ε_s is more robust under {access}-box {attack} (ε_s = {values[-1] / 1000:g} against 0)"
+                claim = f"{shown(config)}: a larger ε_s is more robust under {access}-box {attack} (ε_s = {values[-1] / 1000:g} against 0)"
                 outcome.claim(lab, claim, "consistent improvement", str(gap), gap.better)
         first, last = (found["white"][values[i]][0] for i in (1, -1))
         lost = np.mean([100 * (a.mean() - b.mean()) for a, b in zip(first, last, strict=True)])
-        claim = f"{config.model}: clean accuracy lost from ε_s = {values[1] / 1000:g} to {values[-1] / 1000:g}"
+        claim = f"{shown(config)}: clean accuracy lost from ε_s = {values[1] / 1000:g} to {values[-1] / 1000:g}"
         outcome.claim(lab, claim, "up to about 2 points", f"{lost:+.1f} points", bool(lost <= 2.5))
         rate = lab.scale.rate["steps"]
         outcome.table(
-            f"{config.model}: (a) time steps",
+            f"{shown(config)}: (a) time steps",
             ["", "T", "ratio"],
             [["rate-coded SNN", str(rate), f"{rate / config.steps:.1f}"], ["direct-coded SNN", str(config.steps), "1"]],
         )
@@ -153,7 +153,7 @@ def table4(lab: Lab) -> Outcome:
     rows.insert(3, ["(iv) unbounded attacks reach 100 % success", "PGD at ε = 1", percent(everything), "", ""])
     left = spread(everything)[0]
     outcome.claim(lab, "(iv) unbounded attacks reach about 100 % success", "pass", f"{left:.1f} % left", left < 1.0)
-    outcome.table(f"{config.model} on {config.data}", ["test", "one", "", "other", ""], rows)
+    outcome.table(f"{named(config)}", ["test", "one", "", "other", ""], rows)
     outcome.notes.append(
         "A network can pass all five and still owe its robustness to a surrogate that misleads the attacker: lesson 06 attacks with others."
     )
