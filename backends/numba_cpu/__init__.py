@@ -30,10 +30,10 @@ with kernel_cache():
         elementwise,
         event_convolution,
         event_linear,
+        event_weight_gradient,
         leaky,
         lif,
         linear,
-        lists,
         optimisers,
     )
 
@@ -229,11 +229,13 @@ class NumbaBackend(ReferenceBackend):
         return out
 
     def conv2d(self, x, weight, stride, padding):
+        return self._convolution(x, weight, stride, padding, self._density(x))
+
+    def _convolution(self, x, weight, stride, padding, density):
         (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         out = self._empty((steps, batch, rows, columns, features))
-        lanes, density = event_convolution.lanes_for(features), self._density(x)
-        block = event_convolution.block_for(channels, density)
+        lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             slabs, span = event_convolution.pack_weights(weight, lanes, block)
             into = out.reshape(-1, *out.shape[2:])
@@ -252,12 +254,15 @@ class NumbaBackend(ReferenceBackend):
         lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
         # where the input's pixels lie in the gradient with its border: in 16 bits
         places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
-        if stride == 1 and lanes and places <= 2**16 and self._density(x) < EVENT_DENSITY:
+        density = self._density(x) if stride == 1 else math.inf
+        if self._sparser(grad, x, density, size, padding):
+            return self._leaky_weight_gradient(grad, x, size, padding)
+        if lanes and places <= 2**16 and density < EVENT_DENSITY:
             owners = features // lanes * (channels // chunk)
-            parts = event_convolution.parts_for(owners, steps * batch)
+            parts = event_weight_gradient.parts_for(owners, steps * batch)
             out = self._empty((parts, owners, size * size * chunk * lanes))
             listable = self._listable(x)
-            event_convolution.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
+            event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
             blocks = out.sum(axis=0).reshape(features // lanes, channels // chunk, size, size, chunk, lanes)
             return np.ascontiguousarray(blocks.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
         images = self._by_image(x)
@@ -269,12 +274,35 @@ class NumbaBackend(ReferenceBackend):
         convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
         return partial.sum(axis=0).reshape(size, size, channels, features)
 
+    def _sparser(self, grad, x, density, size, padding):
+        """Whether increments of the current's gradient make shorter lists than spikes x of this density."""
+        lanes = event_convolution.lanes_for(x.shape[4])
+        if not (self._leaks(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
+            return False
+        places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3]
+        return places <= 2**16 and self._density(grad) < min(density, EVENT_DENSITY)
+
+    def _leaky_weight_gradient(self, grad, x, size, padding):
+        features, channels = grad.shape[4], x.shape[4]
+        lanes, chunk = event_convolution.lanes_for(channels), event_convolution.block_for(features)
+        groups = features // chunk, channels // lanes
+        owners = groups[0] * groups[1]
+        parts = event_weight_gradient.parts_for(owners, grad.shape[1])
+        out = self._empty((parts, owners, size * size * chunk * lanes))
+        scale = np.float32(x.scale)
+        event_weight_gradient.leaky_weight_gradient(
+            grad.grad, grad.leak, x.counts, scale, size, padding, chunk, lanes, out
+        )
+        blocks = out.sum(axis=0).reshape(*groups, size, size, chunk, lanes)[:, :, ::-1, ::-1]
+        return np.ascontiguousarray(blocks.transpose(2, 3, 1, 5, 0, 4)).reshape(size, size, channels, features)
+
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
-        if stride == 1 and event_convolution.lanes_for(channels) and self._density(grad) < EVENT_DENSITY:
+        density = self._density(grad) if stride == 1 and event_convolution.lanes_for(channels) else math.inf
+        if density < EVENT_DENSITY:
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
-            return self.conv2d(grad, flipped, 1, size - 1 - padding)
+            return self._convolution(grad, flipped, 1, size - 1 - padding, density)
         out = self.zeros(shape)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
         flat = out.reshape(steps * batch, *shape[2:])
@@ -300,11 +328,11 @@ class NumbaBackend(ReferenceBackend):
         return np.count_nonzero(sample) / max(len(sample), 1)
 
     def _listable(self, x):
-        """(images or rows, entries per element, scale, whether every event has its own value) for lists of events."""
-        if isinstance(x, SpikeTrain) and x.shape[-1] % 8 == 0:
-            words = x.counts.view(np.uint64)
-            return words.reshape(-1, *words.shape[2:]), 8, np.float32(x.scale), int(not x.binary)
-        return self._by_image(x), 1, np.float32(1), 1
+        """(images or rows, scale, whether every event has its own value) for lists of events."""
+        if isinstance(x, SpikeTrain):
+            counts = x.counts
+            return counts.reshape(-1, *counts.shape[2:]), np.float32(x.scale), int(not x.binary)
+        return self._by_image(x), np.float32(1), 1
 
     def linear(self, x, weight):
         return self._product(x, weight, transposed=False)
@@ -325,12 +353,12 @@ class NumbaBackend(ReferenceBackend):
                 sparse = self._empty(x.shape)
                 leaky.increments(self._by_step(x), leak, self._by_step(sparse))
                 x = sparse
-            rows, width, scale, each = self._listable(x)
+            rows, scale, each = self._listable(x)
             blocks = -(-depth // event_linear.LANES)
-            index = self._empty((blocks, event_linear.LANES * len(rows) + lists.SLACK), np.uint16)
+            index = self._empty((blocks, event_linear.LANES * len(rows)), np.uint16)
             value = self._empty(index.shape, np.float32) if each else np.full((1, 1), scale)
             start = np.empty((blocks, len(rows) + 1), np.int64)
-            event_linear.list_blocks(rows, width, scale, each, index, value, start)
+            event_linear.list_blocks(rows, scale, each, index, value, start)
             event_linear.product(index, value, each, start, weight, transposed, into)
             if leaks:
                 leaky.accumulate(self._by_step(out), leak)
@@ -346,18 +374,18 @@ class NumbaBackend(ReferenceBackend):
     def _factors(self, product):
         """x, grad, scale, each, rows: the arguments of the optimisers' kernels that compute xᵀ·grad on the way."""
         grad = self._by_image(product.grad)
-        listable = isinstance(product.x, SpikeTrain) and product.x.shape[-1] % 8 == 0 and grad.shape[1] >= 32
+        listable = isinstance(product.x, SpikeTrain) and grad.shape[1] >= 32
         density, grad_density = (self._density(a) if listable else math.inf for a in (product.x, grad))
         if min(density, grad_density) < EVENT_DENSITY:
-            words, _, scale, each = self._listable(product.x)
+            counts, scale, each = self._listable(product.x)
             if grad_density < density and len(grad) < 2**16:
                 index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
                 found = np.empty(grad.shape[1], np.int64)
                 event_linear.list_gradient(grad, index, value, found)
-                return words, (index, value, found), scale, each, event_linear.LANES
+                return counts, (index, value, found), scale, each, event_linear.LANES
             panels = self._empty((-(-grad.shape[1] // event_linear.LANES), len(grad), event_linear.LANES))
             event_linear.panels(grad, panels)
-            return words, panels, scale, each, event_linear.LANES
+            return counts, panels, scale, each, event_linear.LANES
         return self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES
 
     def avg_pool(self, x):

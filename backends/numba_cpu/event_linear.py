@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
-from backends.numba_cpu.lists import append_events, byte_at, list_columns, value_room
+from backends.numba_cpu.lists import append_events, list_columns, value_room
 from backends.numba_cpu.slabs import copy, copy_row, turn_block
 
 LANES = 64  # outputs, and inputs, of a slab
@@ -18,21 +18,21 @@ TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-l
 
 
 @njit(parallel=True, cache=True)
-def list_blocks(x, width, scale, each, index, value, start):
-    """Events of x [N, F floats or F/8 words] by block of LANES entries, then row; index counts from the block's first.
+def list_blocks(x, scale, each, index, value, start):
+    """Events of x [N, F], floats or counts, by block of LANES entries, then row; index counts from the block's first.
 
-    `width`: entries of a row per element of x (1 or 8); index, value [blocks, LANES·N + SLACK] (value [1, 1], if all
-    are the same); start int64 [blocks, N + 1]. So the lists that a slab of weights meets lie one after the other.
+    index, value [blocks, LANES·N] (value [1, 1], if all are the same); start int64 [blocks, N + 1]. So the lists that a
+    slab of weights meets lie one after the other.
     """
-    room, per_block = index.shape[1], LANES // width
+    room, depth, source = index.shape[1], x.shape[1], x.reshape(-1)
     flat_index, flat_value = index.reshape(-1), value.reshape(-1)
     for task in prange(len(start)):
         block = np.int64(task)
-        n, first = block * room, block * per_block
-        last = min(first + per_block, x.shape[1])
+        n, first = block * room, block * LANES
+        count = min(LANES, depth - first)
         for row in range(len(x)):
             start[block, row] = n
-            n = append_events(x[row, first:last], scale, each, 0, flat_index, flat_value, n)
+            n = append_events(source, row * depth + first, count, scale, each, 0, flat_index, flat_value, n)
         start[block, len(x)] = n
 
 
@@ -89,30 +89,32 @@ def panels(grad, out):
 @njit(parallel=True, cache=True)
 def list_gradient(grad, index, value, found):
     """For each column of grad [N, F_out], the rows where it is not zero: index, value [F_out, N], found int64 [F_out]."""
-    room, flat_index, flat_value = index.shape[1], index.reshape(-1), value.reshape(-1)
-    for block in prange((grad.shape[1] + LANES - 1) // LANES):
+    (features, room), source = index.shape, grad.reshape(-1)
+    flat_index, flat_value = index.reshape(-1), value.reshape(-1)
+    for block in prange((features + LANES - 1) // LANES):
         first = np.int64(block) * LANES
-        last = min(first + LANES, grad.shape[1])
+        last = min(first + LANES, features)
         ours, at = found[first:last], first * room
         ours[:] = 0
         for n in range(len(grad)):
-            row = grad[n, first:last]
-            list_columns(row, 1, 1, n, room, flat_index[at:], flat_value[at:], ours)
+            start, one = n * features + first, np.float32(1)
+            list_columns(source, start, last - first, one, 1, n, room, flat_index[at:], flat_value[at:], ours)
 
 
 @njit(cache=True)
 def gradient_rows(x, scale, each, panels, first):
-    """Σ_n x[n, first + i] · grad[n] [LANES, F_out] over lists of x (words of eight counts), grad in panels [blocks, N, LANES]."""
+    """Σ_n x[n, first + i] · grad[n] [LANES, F_out] over lists of x (counts), grad in panels [blocks, N, LANES]."""
     blocks, count, _ = panels.shape
-    index, value = np.empty(LANES * TILE + 1, np.uint16), value_room(each, LANES * TILE)
+    index, value = np.empty(LANES * TILE, np.uint16), value_room(each, LANES * TILE)
     value[0] = scale
-    found, words = np.empty(LANES, np.int64), x[:, first // 8 : (first + LANES) // 8]
+    depth, source, found = x.shape[1], x.reshape(-1), np.empty(LANES, np.int64)
     flat, rows = np.zeros((LANES, blocks * LANES), np.float32), panels.reshape(-1)
     sums = flat.reshape(-1)
     for top in range(0, count, TILE):
         found[:] = 0
         for n in range(top, min(top + TILE, count)):
-            list_columns(words[n], scale, each, n - top, TILE, index, value, found)
+            at, wide = n * depth + first, min(LANES, depth - first)
+            list_columns(source, at, wide, scale, each, n - top, TILE, index, value, found)
         for block in range(blocks):
             for i in range(LANES):
                 at, a = (i * blocks + block) * LANES, i * TILE
@@ -127,9 +129,9 @@ def gradient_rows_of_lists(x, scale, index, value, found, first):
     width = -(-features // LANES) * LANES
     panel = np.zeros((count, LANES), np.float32)  # x[:, first : first + LANES]
     for n in range(count):
-        for w in range(min(LANES // 8, x.shape[1] - first // 8)):
-            for k in range(8):
-                panel[n, w * 8 + k] = scale * np.float32(byte_at(x[n, first // 8 + w], k))
+        row, into = x[n, first : first + LANES], panel[n]
+        for i in range(len(row)):
+            into[i] = scale * np.float32(row[i])
     flat, turned = np.empty((LANES, width), np.float32), np.empty(LANES * LANES, np.float32)
     sums, rows, all_index, all_value = flat.reshape(-1), panel.reshape(-1), index.reshape(-1), value.reshape(-1)
     for block in range(0, width, LANES):

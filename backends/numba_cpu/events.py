@@ -20,7 +20,7 @@ Multiplication and addition may be fused into one instruction ("contract"), whic
 """
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 INT = ir.IntType(64)
@@ -89,3 +89,25 @@ def _row_adder(lanes, taps):
 
 add_rows_16, add_rows_32, add_rows_64 = (_row_adder(lanes, 1) for lanes in (16, 32, 64))
 add_three_rows_16, add_three_rows_32, add_three_rows_64 = (_row_adder(lanes, 3) for lanes in (16, 32, 64))
+
+
+@njit(cache=True, inline="always")
+def add_rows(lanes, out, at, rows, base, index, value, each, first, last):
+    """The primitive with one tap, for lanes 64, 32 or 16."""
+    if lanes == 64:
+        add_rows_64(out, at, 0, rows, base, index, value, each, first, last)
+    elif lanes == 32:
+        add_rows_32(out, at, 0, rows, base, index, value, each, first, last)
+    else:
+        add_rows_16(out, at, 0, rows, base, index, value, each, first, last)
+
+
+@njit(cache=True, inline="always")
+def add_three_rows(lanes, out, at, apart, rows, base, index, value, each, first, last):
+    """The primitive with three taps, for lanes 64, 32 or 16."""
+    if lanes == 64:
+        add_three_rows_64(out, at, apart, rows, base, index, value, each, first, last)
+    elif lanes == 32:
+        add_three_rows_32(out, at, apart, rows, base, index, value, each, first, last)
+    else:
+        add_three_rows_16(out, at, apart, rows, base, index, value, each, first, last)

@@ -6,7 +6,7 @@ wherever the surrogate is. What goes back through the weights W is linear, so it
     W·d[t] = W·(d[t] − λ·d[t+1]) + λ·W·d[t+1]
 
 The difference is the k[t]/v that went in, with far more zeros than d[t]; where k is zero it is zero to the bit, as
-λ·d[t+1] is rounded the same way twice.
+λ·d[t+1] is rounded the same way twice. Weight gradients use the same in `event_weight_gradient.leaky_weight_gradient`.
 """
 
 import numpy as np

@@ -1,102 +1,107 @@
 """Lists of events: where the entries of an array are that are not zero, and what they are.
 
-From bytes (spikes, pooled spikes) eight entries are looked at at once: their bits, gathered into one number, name a row
-of a table that holds the positions of those bits. From floats one by one, without a branch.
+Entries, bytes (spikes, pooled spikes) or floats, are compared with zero 64 at a time: the outcome is a number with a bit
+for each, and going from one set bit to the next costs nothing for the entries between. The comparison, and the search for
+the lowest set bit, are single instructions that Numba has no words for; they are written in LLVM's language (events.py).
 """
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
-from numba.extending import overload, register_jitable
+from numba.extending import intrinsic, register_jitable
 
-POSITIONS = np.zeros((256, 8), np.uint16)  # the positions of the bits that are set in 0 … 255
-for _mask in range(256):
-    _bits = [bit for bit in range(8) if _mask >> bit & 1]
-    POSITIONS[_mask, : len(_bits)] = _bits
-BITS = np.array([bin(mask).count("1") for mask in range(256)])
-ONES, SEVENS = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
-GATHER = np.uint64(0x0102040810204080)  # times bytes that are 0 or 1: their bits, in order, in the highest byte
-BYTE, SEVEN, TOP = np.uint64(0xFF), np.uint64(7), np.uint64(56)
-SLACK = 8  # entries beyond the last that a list must have room for
+INT = ir.IntType(64)
+
+
+def _mask_of(lanes):
+    @intrinsic
+    def mask(typingctx, source, at):
+        """Bit i is set where source[at + i] is not zero, i < lanes; source is flat, of bytes or floats."""
+
+        def emit(context, builder, signature, arguments):
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            kind = ir.VectorType(data.type.pointee, lanes)
+            entries = builder.load(builder.bitcast(builder.gep(data, [arguments[1]]), kind.as_pointer()))
+            if isinstance(source.dtype, types.Float):
+                entries.align = source.dtype.bitwidth // 8
+                found = builder.fcmp_unordered("!=", entries, ir.Constant(kind, [0.0] * lanes))
+            else:
+                entries.align = 1
+                found = builder.icmp_unsigned("!=", entries, ir.Constant(kind, [0] * lanes))
+            bits = builder.bitcast(found, ir.IntType(lanes))
+            return bits if lanes == 64 else builder.zext(bits, INT)
+
+        return types.int64(source, types.intp), emit
+
+    return mask
+
+
+_mask_of_64, _mask_of_16 = _mask_of(64), _mask_of(16)
+
+
+@intrinsic
+def lowest_bit(typingctx, mask):
+    """The position of the lowest bit that is set; there is one."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), emit
 
 
 @register_jitable
-def event_mask(word):
-    """Bit i is set where byte i of the word is not zero; bytes are at most 128."""
-    return np.int64(((((word + SEVENS) >> SEVEN) & ONES) * GATHER) >> TOP)
+def event_mask(source, at, count):
+    """Bit i is set where source[at + i] is not zero, i < count ≤ 64."""
+    if count == 64:
+        return _mask_of_64(source, at)
+    mask, i = 0, 0
+    while i + 16 <= count:
+        mask |= _mask_of_16(source, at + i) << i
+        i += 16
+    while i < count:
+        mask |= np.int64(source[at + i] != 0) << i
+        i += 1
+    return mask
 
 
-@register_jitable
-def byte_at(word, position):
-    """Byte `position` of a word."""
-    return np.int64((word >> np.uint64(8 * position)) & BYTE)
+@njit(cache=True, inline="always")
+def append_events(source, at, count, scale, each, position, index, value, n):
+    """Append the events of source[at : at + count], flat bytes or floats, to a list of n; returns its new length.
 
-
-def append_events(row, scale, each, position, index, value, n):
-    """Append the events of a row of floats, or of words of eight bytes, to a list of n; returns its new length.
-
-    index: `position` + where the entry lies in the row; value: the entry, times scale for bytes (each = 0: not written,
-    as all are the same).
+    index: `position` + where the entry lies from `at` on; value: the entry times scale (each = 0: not written, as all are
+    the same).
     """
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(append_events, inline="always")
-def _append_events(row, scale, each, position, index, value, n):
-    def from_floats(row, scale, each, position, index, value, n):
-        for i in range(len(row)):  # a zero is overwritten by what follows
-            index[n] = position + i
-            value[n] = row[i]
-            n += row[i] != 0
-        return n
-
-    def from_words(row, scale, each, position, index, value, n):
-        for i in range(len(row)):
-            word, place = row[i], np.uint16(position + 8 * i)
-            mask = event_mask(word)
-            for k in range(8):  # whatever the number of events: the rest is overwritten by what follows
-                index[n + k] = POSITIONS[mask, k] + place
-            before, n = n, n + BITS[mask]
+    for first in range(0, count, 64):
+        mask = event_mask(source, at + first, min(64, count - first))
+        while mask != 0:
+            c = first + lowest_bit(mask)
+            index[n] = position + c
             if each:
-                for e in range(before, n):
-                    value[e] = scale * np.float32(byte_at(word, np.int64(index[e]) - np.int64(place)))
-        return n
+                value[n] = scale * np.float32(source[at + c])
+            n += 1
+            mask &= mask - 1
+    return n
 
-    return from_words if row.dtype == types.uint64 else from_floats
 
-
-def list_columns(row, scale, each, place, room, index, value, found):
-    """Append `place` to the list of every entry of a row (floats or words) that is not zero.
+@njit(cache=True, inline="always")
+def list_columns(source, at, count, scale, each, place, room, index, value, found):
+    """Append `place` to the list of every entry of source[at : at + count], flat bytes or floats, that is not zero.
 
     The list of entry c begins at c·room of index and value and holds found[c] events.
     """
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(list_columns)
-def _list_columns(row, scale, each, place, room, index, value, found):
-    def from_floats(row, scale, each, place, room, index, value, found):
-        for c in range(len(row)):
-            at = c * room + found[c]
-            index[at] = place
-            value[at] = row[c]
-            found[c] += row[c] != 0
-
-    def from_words(row, scale, each, place, room, index, value, found):
-        for w in range(len(row)):
-            mask = event_mask(row[w])
-            for k in range(BITS[mask]):
-                byte = np.int64(POSITIONS[mask, k])
-                c = w * 8 + byte
-                at = c * room + found[c]
-                index[at] = place
-                if each:
-                    value[at] = scale * np.float32(byte_at(row[w], byte))
-                found[c] += 1
-
-    return from_words if row.dtype == types.uint64 else from_floats
+    for first in range(0, count, 64):
+        mask = event_mask(source, at + first, min(64, count - first))
+        while mask != 0:
+            c = first + lowest_bit(mask)
+            end = c * room + found[c]
+            index[end] = place
+            if each:
+                value[end] = scale * np.float32(source[at + c])
+            found[c] += 1
+            mask &= mask - 1
 
 
 @njit(cache=True)
 def value_room(each, count):
     """An array for the values of up to `count` events, or for the one that they share."""
-    return np.empty(count + SLACK if each else 1, np.float32)
+    return np.empty(count if each else 1, np.float32)

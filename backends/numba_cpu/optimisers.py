@@ -15,7 +15,7 @@ BLOCK = 4096
 
 
 def gradient_rows(x, grad, scale, each, first):
-    """Rows first … of xᵀ·grad: x [N, F_in] floats, or words of eight counts (grad in panels or lists, see event_linear)."""
+    """Rows first … of xᵀ·grad: x [N, F_in] floats, or counts (grad in panels or lists, see event_linear)."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -23,7 +23,7 @@ def gradient_rows(x, grad, scale, each, first):
 def _gradient_rows(x, grad, scale, each, first):
     if isinstance(grad, types.BaseTuple):
         return lambda x, grad, scale, each, first: event_linear.gradient_rows_of_lists(x, scale, *grad, first)
-    if x.dtype == types.uint64:
+    if x.dtype == types.uint8:
         return lambda x, grad, scale, each, first: event_linear.gradient_rows(x, scale, each, grad, first)
     return lambda x, grad, scale, each, first: linear.gradient_rows(grad, x, first)
 

@@ -206,6 +206,31 @@ def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, de
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.6])
+@pytest.mark.parametrize(
+    "channels, features, size, padding",
+    [(64, 64, 3, 1), (32, 24, 3, 0), (16, 96, 1, 0), (48, 5, 3, 2), (16, 128, 1, 1), (20, 16, 3, 1)],
+)
+def test_weight_gradients_through_leaky_neurons(backend, exact, channels, features, size, padding, density, pooled):
+    """Many spikes in, little that is new in the gradient: the rarer of the two may decide what is computed."""
+    rng = np.random.default_rng(channels + features)
+    shape = (4, 9, 10, 6, channels)
+    wanted, keep = choose(rng, shape, 0.7), choose(rng, shape[1:], 0.9)
+    x, plain = fire(backend, wanted, backend.asarray(keep * 2)), wanted * keep * 2
+    if pooled:
+        x, plain = backend.avg_pool(x), exact.avg_pool(plain)
+    rows, columns = (side + 2 * padding - size + 1 for side in plain.shape[2:4])
+    outputs = (4, 9, rows, columns, features)
+    current, grad = dyadic(rng, outputs), dyadic(rng, outputs) * choose(rng, outputs, density)
+    found = []
+    for k, spikes in ((backend, x), (exact, plain)):
+        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([0.5]), k.asarray([1.0]), 4)
+        d, *_ = k.lif_backward(saved, k.asarray(grad), None, rectangle())
+        found.append(k.to_numpy(k.conv2d_weight_gradient(d, spikes, size, 1, padding)))
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("height", [102, 103])
 def test_positions_in_a_wide_image_fit_the_lists(backend, exact, height):
     """Without padding the input is larger than the gradient: here its positions just fit 16 bits, and just do not."""
