@@ -91,15 +91,20 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
 
 
 @njit(cache=True)
-def _slopes(code, height, width, membrane, v, out):
-    """out = f(m/v − 1) of the surrogate with this code (the order of backends.surrogates.KINDS)."""
+def _slopes(code, height, width, membrane, inverse, out):
+    """out = f(m·inverse − 1), inverse = 1/v, of the surrogate with this code (the order of backends.surrogates.KINDS).
+
+    A division costs as much as ten multiplications.
+    """
     one, zero = membrane.dtype.type(1), membrane.dtype.type(0)
-    for i in range(len(membrane)):
-        out[i] = membrane[i] / v - one
     if code == 0:
+        steepness = one / width
         for i in range(len(out)):
-            out[i] = height * max(zero, one - abs(out[i]) / width)
-    elif code == 1:
+            out[i] = height * max(zero, one - abs(membrane[i] * inverse - one) * steepness)
+        return
+    for i in range(len(membrane)):
+        out[i] = membrane[i] * inverse - one
+    if code == 1:
         for i in range(len(out)):
             out[i] = height * math.exp(-width * abs(out[i]))
     elif code == 2:
@@ -126,6 +131,15 @@ def _sum_where_above(m, v, a):
     total = a.dtype.type(0)
     for i in range(len(a)):
         total += a[i] if m[i] > v else a.dtype.type(0)
+    return total
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _dot_reset(a, m, v):
+    """Σ a·u, u the membranes m after the reset."""
+    total, zero = a.dtype.type(0), a.dtype.type(0)
+    for i in range(len(a)):
+        total += a[i] * (m[i] - (zero if m[i] <= v else v))
     return total
 
 
@@ -159,9 +173,8 @@ def _backward(
     """All steps of neurons first … last − 1; returns the sums ∂λ and ∂v."""
     steps = len(grad_spikes)
     lam, v = leak[0], threshold[0]
-    zero = leak.dtype.type(0)
-    size = last - first
-    before, g, slope = np.empty(size, leak.dtype), np.empty(size, leak.dtype), np.empty(size, leak.dtype)
+    zero, inverse, size = leak.dtype.type(0), leak.dtype.type(1) / v, last - first
+    g, slope = np.empty(size, leak.dtype), np.empty(size, leak.dtype)
     through_leak, through_reset = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
     lowered = np.zeros(size, leak.dtype)
     again = np.empty((steps if len(membrane) == 0 else 0, size), leak.dtype)
@@ -178,7 +191,8 @@ def _backward(
         copy(grad_end[first:last], through_leak)
     if len(grad_end_spikes):
         copy(grad_end_spikes[first:last], through_reset)
-    if len(grad_current) == 1:
+    static = len(grad_current) == 1
+    if static:
         grad_current[0, first:last] = 0
     sum_leak = sum_threshold = 0.0
     for t in range(steps - 1, -1, -1):
@@ -195,34 +209,28 @@ def _backward(
             else:
                 for i in range(size):
                     g[i] -= v * through_leak[i]
-        _slopes(code, height, width, m, v, slope)
+        _slopes(code, height, width, m, inverse, slope)
         for i in range(size):
             slope[i] *= g[i]  # k
         sum_threshold -= _dot(slope, m) / (v * v) + _sum_where_above(m, v, lowered if delayed else through_leak)
+        d = g if static else grad_current[t, first:last]
         for i in range(size):
-            g[i] = slope[i] / v + through_leak[i]  # d
+            d[i] = slope[i] * inverse + through_leak[i]
+        if static:
+            into = grad_current[0, first:last]
+            for i in range(size):
+                into[i] += d[i]
         if t > 0:
             m_before = again[t - 1] if len(again) else membrane[t - 1, first:last]
-            for i in range(size):
-                fell = zero if delayed or m_before[i] <= v else v
-                before[i] = m_before[i] - fell
+            sum_leak += _dot(d, m_before) if delayed else _dot_reset(d, m_before, v)
         elif len(start):
-            copy(start[first:last], before)
-        else:
-            before[:] = 0
-        sum_leak += _dot(g, before)
-        into = grad_current[min(t, len(grad_current) - 1), first:last]
-        if len(grad_current) == 1:
-            for i in range(size):
-                into[i] += g[i]
-        else:
-            copy(g, into)
+            sum_leak += _dot(d, start[first:last])
         for i in range(size):
-            through_leak[i] = lam * g[i]
+            through_leak[i] = lam * d[i]
         if delayed:
             for i in range(size):
-                through_reset[i] = -v * g[i]
-            copy(g, lowered)
+                through_reset[i] = -v * d[i]
+            copy(d, lowered)
     copy(through_leak, grad_start[first:last])
     if delayed:
         copy(through_reset, grad_start_spikes[first:last])
