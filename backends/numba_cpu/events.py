@@ -10,11 +10,16 @@ back at every event. A compiler keeps it in registers if it is one value of type
 say that, LLVM, the language that Numba compiles to, can: the loop below is written in it, instruction by instruction.
 
     some:    sum₀ ← load out, if there is an event  phi: a value that depends on where one comes from, here
-    events:  e   ← phi(first, e + 1)              the first time round or from the end of the loop
+    test:    e   ← phi(first, e + 1)              the first time round or from the end of the loop
              sum ← phi(sum₀, new)
-             new ← sum + value[e·each] · load rows[base + index[e]]
-             again while e + 1 < last
-    stored:  out ← new
+             stored, unless e + 1 ≤ last
+    events:  new ← sum + value[e·each] · load rows[base + index[e]]
+             test
+    stored:  out ← sum
+
+The test stands before the loop and may overflow: so LLVM cannot tell the number of rounds beforehand, and does not make
+four of one, with a loop for the one to three that remain, whose end is foretold badly. (It can where `last` comes from
+fewer than 64 bits.)
 
 Multiplication and addition may be fused into one instruction ("contract"), which skips a rounding.
 """
@@ -46,15 +51,21 @@ def _row_adder(lanes, taps):
         rows = builder.gep(builder.bitcast(pointer(3), vector.as_pointer()), [base])
         index, value = pointer(5), pointer(6)
 
-        some, events, done = (builder.append_basic_block(name) for name in ("some", "events", "done"))
+        some, test, events, stored, done = (
+            builder.append_basic_block(name) for name in ("some", "test", "events", "stored", "done")
+        )
         builder.cbranch(builder.icmp_signed("<", first, last), some, done)
 
         builder.position_at_end(some)
         before = [load_row(out) for out in outs]
-        builder.branch(events)
+        builder.branch(test)
+
+        builder.position_at_end(test)
+        event, totals = builder.phi(INT), [builder.phi(vector) for _ in outs]
+        following = builder.add(event, ir.Constant(INT, 1))
+        builder.cbranch(builder.icmp_signed("<=", following, last), events, stored)
 
         builder.position_at_end(events)
-        event, totals = builder.phi(INT), [builder.phi(vector) for _ in outs]
         row = builder.gep(rows, [builder.zext(builder.load(builder.gep(index, [event])), INT)])
         scale = builder.load(builder.gep(value, [builder.mul(event, each)]))
         scales = builder.shuffle_vector(
@@ -64,16 +75,14 @@ def _row_adder(lanes, taps):
         for k, total in enumerate(totals):
             product = builder.fmul(load_row(builder.gep(row, [ir.Constant(INT, -k)])), scales, flags=("contract",))
             new.append(builder.fadd(total, product, flags=("contract",)))
-        following = builder.add(event, ir.Constant(INT, 1))
         for phi, initial, later in ((event, first, following), *zip(totals, before, new, strict=True)):
             phi.add_incoming(initial, some)
             phi.add_incoming(later, events)
-        stored = builder.append_basic_block("stored")
-        builder.cbranch(builder.icmp_signed("<", following, last), events, stored)
+        builder.branch(test)
 
         builder.position_at_end(stored)
-        for out, result in zip(outs, new, strict=True):
-            builder.store(result, out).align = 4
+        for out, total in zip(outs, totals, strict=True):
+            builder.store(total, out).align = 4
         builder.branch(done)
 
         builder.position_at_end(done)
