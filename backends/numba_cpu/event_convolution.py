@@ -44,7 +44,8 @@ def _list_room(shape, each, padding, block):
     """index, value and start for the lists of an image [H, W, C]."""
     height, width, channels = shape
     index = np.empty(height * width * channels, np.uint16)
-    start = np.empty(channels // block * (height + 2 * padding) * (width + 2 * padding) + 1, np.int64)
+    lists = channels // block * (height + 2 * padding) * (width + 2 * padding)
+    start = np.empty(lists + 1, np.int64)  # 64 bits: see events.py
     return index, value_room(each, height * width * channels), start
 
 
