@@ -18,8 +18,8 @@ say that, LLVM, the language that Numba compiles to, can: the loop below is writ
     stored:  out ← sum
 
 The test stands before the loop and may overflow: so LLVM cannot tell the number of rounds beforehand, and does not make
-four of one, with a loop for the one to three that remain: on random lists of 6 to 24 that took longer. (It can where `last` comes from
-fewer than 64 bits.)
+four of one, with a loop for the one to three that remain: on random lists of 6 to 24 that took longer.
+(It can where `last` comes from fewer than 64 bits.)
 
 Multiplication and addition may be fused into one instruction ("contract"), which skips a rounding.
 """
