@@ -141,9 +141,13 @@ class Neuron:
             out = ops.relu(run.tape, x, mask)
         else:
             v, leak = run.weights[f"{self.name}.threshold"], run.weights[f"{self.name}.leak"]
-            out, run.end[self.name] = lif(run.tape, x, leak, v, run.steps, run.neuron, run.state.get(self.name), mask)
+            out, run.end[self.name] = self.fire(run, x, leak, v, mask)
         run.see("spikes", self.name, out)
         return out
+
+    def fire(self, run: Pass, x, leak, threshold, mask):
+        """Spikes [T, B, …] times the mask, and the last state, of the current x [T or 1, B, …]: what a variant overrides."""
+        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, run.state.get(self.name), mask)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 VGG rows: convolution widths with "A" for 2×2 average pooling, hidden linear sizes, default T.
 ResNet rows: the stem's convolutions, (features, stride) of each block, default T.
+Any other row has `steps` and `layers(width, hidden, dropout)`: all layers but the readout.
 """
 
 import math
@@ -19,6 +20,24 @@ class VGG(NamedTuple):
     hidden: tuple[int, ...] = (4096, 4096)
     steps: int = 8
 
+    def layers(self, width: float, hidden: int | None, dropout: float) -> list:
+        """All layers but the readout; arguments as of `build`."""
+        layers, n = [], 0
+        for here, after in zip(self.features, (*self.features[1:], None), strict=True):
+            if here == A:
+                layers.append(AvgPool())
+                continue
+            n += 1  # no dropout where a pool follows
+            layers += [
+                Conv2d(f"conv{n}", _scaled(here, width)),
+                Neuron(f"neuron{n}", 0.0 if after == A else dropout, n),
+            ]
+        layers.append(Flatten())
+        for i, features in enumerate(self.hidden, 1):
+            n += 1
+            layers += [Linear(f"linear{i}", hidden or features), Neuron(f"neuron{n}", dropout, n)]
+        return layers
+
 
 class ResNet(NamedTuple):
     """A row of the table: stem convolutions, a pool, residual blocks, the readout."""
@@ -26,6 +45,17 @@ class ResNet(NamedTuple):
     stem: tuple[int, ...]
     blocks: tuple[tuple[int, int], ...]
     steps: int = 10
+
+    def layers(self, width: float, hidden: int | None, dropout: float) -> list:
+        """All layers but the readout; arguments as of `build`, of which `hidden` has no meaning here."""
+        layers = []
+        for n, features in enumerate(self.stem, 1):
+            last = n == len(self.stem)  # a pool follows, so no dropout
+            layers += [Conv2d(f"conv{n}", _scaled(features, width)), Neuron(f"neuron{n}", 0.0 if last else dropout, n)]
+        layers.append(AvgPool())
+        for n, (features, stride) in enumerate(self.blocks, 1):
+            layers.append(Residual(f"block{n}", _scaled(features, width), stride, dropout, len(self.stem) + n))
+        return [*layers, Flatten()]
 
 
 A = "A"
@@ -84,11 +114,12 @@ class Model:
         """The layers with shapes, numbers of weights and operations (one time step, every input active)."""
         rows = []
         for layer, shape in self.walk():
-            if isinstance(layer, AvgPool | Flatten):
-                continue
-            sizes = [math.prod(p.shape) for p in layer.parameters(shape, False).values()]
+            weights = sum(math.prod(p.shape) for p in layer.parameters(shape, False).values())
             count = layer.operations(shape) if hasattr(layer, "operations") else 0
-            rows.append(Row(layer.name, type(layer).__name__, shape, layer.output_shape(shape), sum(sizes), count))
+            spikes = isinstance(layer, Neuron)
+            if weights or count or spikes:
+                kind = "Neuron" if spikes else type(layer).__name__
+                rows.append(Row(layer.name, kind, shape, layer.output_shape(shape), weights, count))
         return rows
 
     def describe(self) -> dict:
@@ -130,8 +161,7 @@ def build(
             f"a model needs width > 0, hidden ≥ 1, 0 ≤ dropout < 1 and at least 2 classes, not width {width}, "
             f"hidden {hidden}, dropout {dropout}, {classes} classes"
         )
-    layers = _vgg(row, width, hidden, dropout) if isinstance(row, VGG) else _resnet(row, width, dropout)
-    layers = (*layers, Readout("readout", classes))
+    layers = (*row.layers(width, hidden, dropout), Readout("readout", classes))
     shape = tuple(image_shape)
     for layer in layers:
         shape = layer.output_shape(shape)
@@ -153,29 +183,3 @@ def build(
 
 def _scaled(features, width):
     return max(1, round(features * width))
-
-
-def _vgg(row, width, hidden, dropout):
-    layers, n = [], 0
-    for here, after in zip(row.features, (*row.features[1:], None), strict=True):
-        if here == A:
-            layers.append(AvgPool())
-            continue
-        n += 1  # no dropout where a pool follows
-        layers += [Conv2d(f"conv{n}", _scaled(here, width)), Neuron(f"neuron{n}", 0.0 if after == A else dropout, n)]
-    layers.append(Flatten())
-    for i, features in enumerate(row.hidden, 1):
-        n += 1
-        layers += [Linear(f"linear{i}", hidden or features), Neuron(f"neuron{n}", dropout, n)]
-    return layers
-
-
-def _resnet(row, width, dropout):
-    layers = []
-    for n, features in enumerate(row.stem, 1):
-        last = n == len(row.stem)  # a pool follows, so no dropout
-        layers += [Conv2d(f"conv{n}", _scaled(features, width)), Neuron(f"neuron{n}", 0.0 if last else dropout, n)]
-    layers.append(AvgPool())
-    for n, (features, stride) in enumerate(row.blocks, 1):
-        layers.append(Residual(f"block{n}", _scaled(features, width), stride, dropout, len(row.stem) + n))
-    return [*layers, Flatten()]

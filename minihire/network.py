@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from backends.interface import Backend, NeuronState
 from backends.randomness import Draw, Stream
 from backends.surrogates import Surrogate
@@ -192,14 +194,14 @@ class Network:
 
 
 def initialise(model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane") -> dict:
-    """Fresh weights, by name: normal with the layer's own standard deviation (layers.py), thresholds and leaks 1."""
+    """Fresh weights, by name: normal with the layer's own standard deviation, or its constant start (layers.py)."""
     arrays = {}
     for index, (name, p) in enumerate(model.parameters(spiking, readout).items()):
         if p.std:
             values = backend.to_numpy(backend.normal(Draw(seed, Stream.INIT, 0, index), (math.prod(p.shape),)))
             arrays[name] = backend.asarray((values * p.std).reshape(p.shape))
         else:
-            arrays[name] = backend.asarray([p.start])
+            arrays[name] = backend.asarray(np.full(p.shape, p.start))
     return arrays
 
 

@@ -153,3 +153,25 @@ def test_descriptions_that_make_no_sense_are_refused_in_one_sentence(arguments, 
     with pytest.raises(MinihireError) as error:
         build(**arguments)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_row_of_another_kind_needs_steps_and_layers(monkeypatch):
+    """A neuron's variant counts as a Neuron in the table; a layer with neither weights nor spikes is not in it."""
+
+    class Variant(Neuron):
+        pass
+
+    class Row:
+        steps = 2
+
+        def layers(self, width, hidden, dropout):
+            return [models.AvgPool(), models.Flatten(), models.Linear("linear1", hidden), Variant("neuron1", dropout)]
+
+    monkeypatch.setitem(MODELS, "other", Row())
+    model = build("other", 3, (4, 4, 2), hidden=5, dropout=0.5)
+    assert model.steps == 2 and build(**model.describe()) == model
+    assert [(row.name, row.kind, row.weights) for row in model.table()] == [
+        ("linear1", "Linear", 40),
+        ("neuron1", "Neuron", 0),
+        ("readout", "Readout", 15),
+    ]

@@ -108,12 +108,14 @@ def time_steps(network: Network, steps: int | None) -> int:
 
 
 def _rows(network, counts, images, steps):
-    """One row per line of the model's table; output neurons that fire follow the readout."""
+    """One row per layer with operations or spikes; output neurons that fire follow the readout."""
     table = network.model.table()
     first = next(row.name for row in table if row.operations)
     rows = []
     for row in table:
         neuron = row.kind == "Neuron"
+        if not (neuron or row.operations):
+            continue
         analog = not network.spiking or (row.name == first and network.coding == "direct")
         events = None if analog else counts["spikes" if neuron else "input", row.name]
         rows.append(LayerActivity(row.name, row.kind, math.prod(row.input_shape), images, steps, events))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minihire.attacks.gradient import Attack, Attacker
+from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.errors import MinihireError
@@ -29,7 +29,7 @@ def attack_accuracy(
                 f"cannot craft images for one of {ours[:3]} and {ours[3]}"
             )
     k, right = source.backend, np.zeros((len(targets), len(data)))
-    batches, attacker = Batches(data, k, batch_size), Attacker(source, attack)
+    batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
     with StopSignal(k) as stop, Progress(attack.name, len(data)) as progress:
         for number in range(0, len(batches), k.ranks):
             stop.check(f"during {attack.name}; finished results were kept")

@@ -6,6 +6,7 @@ FGSM is the one-step case with α = ε and no random start.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.randomness import Draw, Stream
@@ -34,6 +35,10 @@ class Attack:
             raise MinihireError(
                 f"an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration, not {self.epsilon}, {self.alpha} and {self.iterations}"
             )
+
+    def attacker(self, network: Network) -> Callable:
+        """What crafts its images, as an `Attacker` does: (images, labels, draws) → images. Another attack overrides this."""
+        return Attacker(network, self)
 
 
 def fgsm(epsilon: float = 8 / 255, surrogate: Surrogate | None = None) -> Attack:
@@ -95,5 +100,5 @@ class Attacker:
 
 
 def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Draws()):
-    """Adversarial images of one batch, as an `Attacker` finds them."""
-    return Attacker(network, attack)(images, labels, draws)
+    """Adversarial images of one batch, as its attacker finds them."""
+    return attack.attacker(network)(images, labels, draws)

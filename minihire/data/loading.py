@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +15,14 @@ from minihire.data.dataset import DataError, Dataset, Splits, split_training
 from minihire.data.download import download as fetch
 from minihire.data.sources import SOURCES, MissingData, find
 
-NAMES = ("shapes", "cifar10", "cifar100", "mnist", "folder")
+# read(data_dir) → training and test images of a set whose files lie in a folder; an entry is all that a new one needs
+READERS: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {
+    "cifar10": partial(cifar.read, "cifar10"),
+    "cifar100": partial(cifar.read, "cifar100"),
+    "mnist": mnist.read,
+    "folder": folder.read,
+}
+NAMES = ("shapes", *READERS)
 
 
 def load(
@@ -27,7 +36,7 @@ def load(
     download: bool = False,
     size: int | None = None,
 ) -> Splits:
-    """The training, held-out and test images of the data set `name` (one of NAMES), its files in `data_dir`.
+    """The training, held-out and test images of the data set `name` ("shapes" or one of READERS), its files in `data_dir`.
 
     The seed chooses the held-out images (unless given a tenth; 5,000 at most of a public set) and the order of the
     training images; the test images are the same for every seed. Limits take random subsets, nested as they grow;
@@ -38,12 +47,7 @@ def load(
         return _load_shapes(seed, heldout, train_limit, test_limit)
     if download:
         _fetch_if_missing(name, data_dir)
-    if name == "folder":
-        training, test = folder.read(data_dir, size)
-    elif name == "mnist":
-        training, test = mnist.read(data_dir)
-    else:
-        training, test = cifar.read(name, data_dir)
+    training, test = READERS[name](data_dir, size) if name == "folder" else READERS[name](data_dir)
     train, kept = split_training(training, _heldout_size(training, heldout), seed)
     if test_limit is not None and test_limit < len(test):
         # Not simply the first: a folder's images are sorted by class, and MNIST's first half is the easier one.
@@ -52,8 +56,8 @@ def load(
 
 
 def _check(name, data_dir, download, size) -> None:
-    if name not in NAMES:
-        raise DataError(f"there is no data set '{name}'; choose one of {', '.join(NAMES)}")
+    if name not in ("shapes", *READERS):
+        raise DataError(f"there is no data set '{name}'; choose one of {', '.join(('shapes', *READERS))}")
     if name != "shapes" and data_dir is None:
         raise DataError(f"'{name}' needs a folder to read from and none was given; give its folder with --data-dir")
     if download and name not in SOURCES:

@@ -107,7 +107,10 @@ def _with_neurons(ann, readout):
     k = ann.backend
     weights = {name: k.asarray(k.to_numpy(array).copy()) for name, array in ann.parameters.items()}
     specification = ann.model.parameters(True, readout)
-    return {name: weights[name] if name in weights else k.asarray([p.start]) for name, p in specification.items()}
+    return {
+        name: weights[name] if name in weights else k.asarray(np.full(p.shape, p.start))
+        for name, p in specification.items()
+    }
 
 
 def _percentile_current(network, layer, batches, calibration, seed, stop, progress) -> float:

@@ -1,0 +1,42 @@
+"""Reading the pages of docs/: their code blocks by heading, run as modules; their links and their tables."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def blocks(page: str, language: str = "python") -> dict[str, list[str]]:
+    """The code blocks of a page under each heading (without its #s), in order."""
+    found, heading = {}, ""
+    for part in re.split(r"^(#+ [^\n]*|```.*?^```)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.M | re.S):
+        if part.startswith("#"):
+            heading = part.lstrip("# ")
+        elif part.startswith(f"```{language}\n"):
+            found.setdefault(heading, []).append(part.split("\n", 1)[1].removesuffix("```"))
+    return found
+
+
+def run(code: str, name: str, monkeypatch, **given) -> dict:
+    """Run code as a module of that name, which lasts as long as the test; its names."""
+    module = types.ModuleType(name)
+    module.__dict__.update(given)
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(compile(code, f"<{name}>", "exec"), module.__dict__)
+    return module.__dict__
+
+
+def links(path: Path) -> list[str]:
+    """The targets of a Markdown file's links, without those to the web and without anchors."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target.split("#")[0] for target in targets if not target.startswith(("http:", "https:", "#"))]
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of every table row of a page, heads and rulers included."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]

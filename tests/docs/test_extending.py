@@ -1,0 +1,263 @@
+"""docs/extending.md: every example as printed, in use, with its gradients against finite differences."""
+
+import numpy as np
+import pytest
+from handbook_pages import blocks, run
+
+from backends import BACKENDS, get_backend
+from backends.interface import NeuronState
+from backends.surrogates import exponential
+from minihire import data
+from minihire.analysis import measure_activity, measure_energy
+from minihire.attacks import attack_accuracy, pgd
+from minihire.data.dataset import Dataset
+from minihire.data.loading import READERS
+from minihire.engine import Tape, Variable, ops
+from minihire.engine.lif import NeuronOptions
+from minihire.errors import MinihireError
+from minihire.layers import Pass
+from minihire.models import MODELS, build
+from minihire.network import Network, initialise
+from minihire.progress import Progress
+from minihire.training import Calibration, CraftedNoise, Recipe, checkpoint, convert, train
+
+EXAMPLES = blocks("extending.md")
+SOFT = NeuronOptions(surrogate=exponential(1.5), reset_grad=True, soft=True)  # has no kinks but at z = 0
+
+
+@pytest.fixture(autouse=True)
+def tables(monkeypatch):
+    """No progress lines; the tables that the examples add to, as they were before."""
+    monkeypatch.setattr(Progress, "quiet", True)
+    before = [(table, dict(table)) for table in (MODELS, READERS, BACKENDS)]
+    yield
+    for table, rows in before:
+        table.clear()
+        table.update(rows)
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """example("A layer"): the names of that section's code, run as one module."""
+    return lambda heading: run("\n".join(EXAMPLES[heading]), "example", monkeypatch)
+
+
+@pytest.fixture
+def images():
+    """24 images of 4 classes, each about as bright as its label."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 4
+    pixels = np.clip(rng.normal(60 + 45 * labels[:, None, None, None], 25, (24, 8, 8, 3)), 0, 255).astype(np.uint8)
+    return Dataset("tiny", pixels, labels, tuple("abcd"), (0.5,) * 3, (0.25,) * 3)
+
+
+def network_of(name, k, spiking=True, threshold=0.3, **options):
+    model = build(name, 4, (8, 8, 3), width=1 / 16, hidden=12, dropout=0.0)
+    parameters = initialise(model, k, 1, spiking)
+    parameters |= {p: k.asarray([threshold]) for p in parameters if p.endswith("threshold")}
+    parameters |= {p: k.asarray([0.8]) for p in parameters if p.endswith("leak")}
+    return Network(model, k, parameters, spiking=spiking, steps=5 if spiking else 1, **options)
+
+
+def test_each_example_has_fewer_than_forty_lines():
+    assert set(EXAMPLES) == {"A neuron", "A layer", "An attack", "A kernel", "A data set"}
+    for codes in EXAMPLES.values():
+        assert sum(bool(line.strip()) for code in codes for line in code.splitlines()) < 40
+
+
+# ---------------------------------------------------------------- the neuron
+
+
+def fire(example, k, arrays, needs_grad=True, steps=5, options=SOFT):
+    """The example's neuron on a tape: its variables, spikes and last membrane; arrays: current, leak, threshold, start."""
+    current, leak, threshold, start = (Variable(k.asarray(a), needs_grad) for a in arrays)
+    tape = Tape(k)
+    weights = {"n.threshold": threshold, "n.leak": leak}
+    pass_ = Pass(tape, weights, True, steps, options, state={"n": NeuronState(start)})
+    spikes = example["HardReset"]("n")(pass_, current)
+    return tape, [current, leak, threshold, start], spikes, pass_.end["n"].membrane
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_the_neuron_s_gradients(example, exact, check_gradient, static):
+    """Of spikes and last membrane, with respect to the current, λ, v and the first membrane."""
+    names, rng = example("A neuron"), np.random.default_rng(3)
+    arrays = [
+        rng.uniform(-0.4, 1.4, (1 if static else 5, 2, 6)),
+        np.array([0.7]),
+        np.array([0.9]),
+        rng.uniform(0, 0.5, (2, 6)),
+    ]
+    weights = rng.standard_normal((5, 2, 6)), rng.standard_normal((2, 6))
+
+    def loss(*values):
+        _, _, spikes, last = fire(names, exact, values, needs_grad=False)
+        return np.vdot(weights[0], spikes.value) + np.vdot(weights[1], last.value)
+
+    tape, variables, spikes, last = fire(names, exact, arrays)
+    tape.backward([(spikes, weights[0]), (last, weights[1])])
+    grads = [x.grad for x in variables]
+    assert all(np.abs(g).max() > 1e-3 for g in grads)
+    check_gradient(loss, arrays, grads)
+
+
+def test_the_neuron_resets_to_zero(example, exact):
+    """By hand: λ = 0.5, v = 1, a current of 0.8: the third membrane is above the threshold, and the next starts from 0."""
+    arrays = [np.full((1, 1, 1), 0.8), [0.5], [1.0], np.zeros((1, 1))]
+    _, _, spikes, last = fire(example("A neuron"), exact, arrays, options=NeuronOptions())
+    assert spikes.value.ravel().tolist() == [0, 1, 0, 1, 0] and last.value.ravel().tolist() == [0.8]
+
+
+@pytest.mark.parametrize("backend_name", ["reference", "numba", "torch"])
+def test_a_network_of_it_is_converted_trained_attacked_measured_and_kept(example, images, tmp_path, backend_name):
+    if backend_name == "torch":
+        pytest.importorskip("torch")
+    names, k = example("A neuron"), get_backend(backend_name, threads=1)
+    ann = network_of("vgg5-hard", k, spiking=False)
+    snn = convert(ann, images, steps=4, calibration=Calibration(images=8, steps=30))
+    before = {name: k.to_numpy(array).copy() for name, array in snn.parameters.items()}
+    recipe = Recipe(
+        epochs=1, batch_size=8, learning_rate=1e-3, periods=2, noise=CraftedNoise(0.01, 0.01), augment=False
+    )
+    train(snn, recipe, images)
+    moved = {name for name, array in snn.parameters.items() if (k.to_numpy(array) != before[name]).any()}
+    assert {"conv1.weight", "neuron1.threshold", "neuron2.leak"} <= moved
+    (right,) = attack_accuracy([snn], snn, images, pgd(iterations=2))
+    assert right.shape == (24,)
+    activity = measure_activity(snn, [k.asarray(images.images / 255)])
+    assert sum(row.kind == "Neuron" and row.spikes > 0 for row in activity) >= 3
+    assert measure_energy(snn, activity).total("fp32") > 0
+    checkpoint.save(tmp_path / "hard.npz", snn)
+    again = checkpoint.load(tmp_path / "hard.npz").network(k)
+    assert sum(type(layer) is names["HardReset"] for layer, _ in again.model.walk()) == 5
+    pixels = k.asarray(images.images / 255)
+    np.testing.assert_array_equal(k.to_numpy(again.forward(pixels)), k.to_numpy(snn.forward(pixels)))
+
+
+def test_time_chunks_change_nothing(example, exact, images):
+    example("A neuron")
+    pixels, found = exact.asarray(images.images / 255), []
+    for chunk in (None, 2):
+        network = network_of("vgg5-hard", exact, time_chunk=chunk)
+        found.append(network.gradients(pixels, images.labels, image=True, training=False))
+    np.testing.assert_allclose(found[1].image, found[0].image, rtol=1e-10, atol=1e-14)
+    assert np.abs(found[0].image).max() > 0
+    for name, grad in found[0].weights.items():
+        np.testing.assert_allclose(found[1].weights[name], grad, rtol=1e-9, atol=1e-12)
+
+
+# ---------------------------------------------------------------- the layer
+
+
+def test_the_layer_s_gradients(example, exact, check_gradient):
+    names, rng = example("A layer"), np.random.default_rng(4)
+    arrays, readout = (
+        [rng.standard_normal((3, 2, 4, 4, 5)), rng.standard_normal(5)],
+        rng.standard_normal((3, 2, 4, 4, 5)),
+    )
+
+    def record(values, needs_grad):
+        tape, variables = Tape(exact), [Variable(a, needs_grad) for a in values]
+        return tape, variables, names["gain"](tape, *variables)
+
+    tape, variables, out = record(arrays, True)
+    np.testing.assert_array_equal(out.value, arrays[0] * arrays[1])
+    tape.backward([(out, readout)])
+    loss = lambda *values: np.vdot(readout, record(values, False)[2].value)
+    check_gradient(loss, arrays, [x.grad for x in variables])
+
+
+def test_a_network_with_the_layer_learns_its_gains_and_costs_no_operations(example, images):
+    example("A layer")
+    k = get_backend("numba", threads=1)
+    ann = network_of("vgg5-gain", k, spiking=False)
+    assert k.to_numpy(ann.parameters["conv2.gain.weight"]).tolist() == [1.0] * 8
+    snn = convert(ann, images, steps=4, calibration=Calibration(images=8, steps=4))
+    train(snn, Recipe(epochs=1, batch_size=8, learning_rate=1e-3, augment=False, freeze=True), images)
+    assert (k.to_numpy(snn.parameters["conv2.gain.weight"]) != 1).any()
+    assert [row.weights for row in snn.model.table() if row.kind == "Gain"] == [4, 8, 8]
+    activity = measure_activity(snn, [k.asarray(images.images / 255)])
+    plain = build("vgg5", 4, (8, 8, 3), width=1 / 16, hidden=12)
+    found = [(row.name, row.dense) for row in measure_energy(snn, activity).layers]
+    assert found == [(row.name, row.operations) for row in plain.table() if row.operations]
+
+
+# ---------------------------------------------------------------- the attack
+
+
+def test_the_attack_without_momentum_is_pgd_and_with_it_another(example, images):
+    attack, k = example("An attack")["MomentumAttack"], get_backend("numba", threads=1)
+    network = network_of("vgg5", k)
+    pixels, labels = k.asarray(images.images / 255), k.asarray(images.labels)
+    craft = lambda a: k.to_numpy(a.attacker(network)(pixels, labels)).copy()
+    straight = craft(pgd(0.05, 0.02, 5, random_start=False))
+    np.testing.assert_array_equal(craft(attack("mi-fgsm", 0.05, 0.02, 5, decay=0.0)), straight)
+    crafted = craft(attack("mi-fgsm", 0.05, 0.02, 5))
+    assert (crafted != straight).any()
+    assert np.abs(crafted - k.to_numpy(pixels)).max() <= 0.05 + 1e-6 and crafted.min() >= 0 and crafted.max() <= 1
+    loss = lambda x: k.to_numpy(network.gradients(k.asarray(x), labels, weights=False, training=False).losses).mean()
+    assert loss(crafted) > loss(images.images / 255)
+
+
+def test_the_attack_is_evaluated_like_any_other_whatever_the_batch(example, images):
+    attack = example("An attack")["MomentumAttack"]("mi-fgsm", 8 / 255, 2 / 255, 3)
+    network = network_of("vgg5", get_backend("numba", threads=1), coding="rate")
+    found = [attack_accuracy([network], network, images, attack, batch_size=size)[0] for size in (24, 7)]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(MinihireError, match="an attack needs"):
+        example("An attack")["MomentumAttack"]("mi-fgsm", -1, 0.1, 3)
+
+
+# ---------------------------------------------------------------- the kernel
+
+
+def test_the_kernels_equal_the_reference_s_and_are_used(example, exact, images):
+    cls, rng = example("A kernel")["SparseBackend"], np.random.default_rng(5)
+    sparse = get_backend("sparse", dtype="float64")
+    assert type(sparse) is cls and sparse.name == "sparse"
+    x, weight = (rng.random((4, 3, 20)) < 0.2) * 1.0, rng.standard_normal((20, 7))
+    grad = rng.standard_normal((4, 3, 7))
+    np.testing.assert_allclose(sparse.linear(x, weight), exact.linear(x, weight), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        sparse.linear_weight_gradient(grad, x), exact.linear_weight_gradient(grad, x), rtol=1e-12, atol=1e-14
+    )
+    pixels = images.images / 255
+    ours, theirs = (network_of("vgg5", k).gradients(pixels, images.labels, image=True) for k in (sparse, exact))
+    np.testing.assert_allclose(ours.image, theirs.image, rtol=1e-9, atol=1e-13)
+    assert np.abs(theirs.image).max() > 0
+
+
+def test_the_kernels_gradients(example, check_gradient):
+    k, rng = example("A kernel")["SparseBackend"]("float64"), np.random.default_rng(6)
+    arrays, readout = [rng.standard_normal((2, 3, 6)), rng.standard_normal((6, 4))], rng.standard_normal((2, 3, 4))
+    tape, (x, w) = Tape(k), (Variable(a, True) for a in arrays)
+    tape.backward([(ops.linear(tape, x, w), readout)])
+    check_gradient(lambda a, b: np.vdot(readout, k.linear(a, b)), arrays, [x.grad, w.grad])
+
+
+# ---------------------------------------------------------------- the data set
+
+
+def test_the_data_set_is_read_split_and_trained_on(example, images, tmp_path):
+    example("A data set")
+    parts = {"train": images.images[:20], "test": images.images[20:]}
+    labels = {"train_labels": images.labels[:20].astype(np.uint8), "test_labels": images.labels[20:]}
+    np.savez(tmp_path / "images.npz", names=np.array(images.classes), **parts, **labels)
+    splits = data.load("npz", tmp_path, seed=3, heldout=4)
+    assert (len(splits.train), len(splits.heldout), len(splits.test)) == (16, 4, 4)
+    np.testing.assert_array_equal(splits.test.images, images.images[20:])
+    assert splits.train.classes == tuple("abcd") and splits.train.mean == pytest.approx((0.5,) * 3, abs=0.1)
+    k = get_backend("numba", threads=1)
+    done = train(network_of("vgg5", k, spiking=False), Recipe(epochs=1, batch_size=8, augment=False), splits.train)
+    assert done.history[0]["loss"] > 0
+
+
+def test_the_data_set_s_errors_are_sentences(example, images, tmp_path):
+    example("A data set")
+    with pytest.raises(MinihireError, match="give the folder of a complete images.npz"):
+        data.load("npz", tmp_path)
+    np.savez(tmp_path / "images.npz", train=images.images)
+    with pytest.raises(MinihireError, match="give the folder of a complete images.npz"):
+        data.load("npz", tmp_path)
+    with pytest.raises(MinihireError, match="there is no data set 'tiff'; choose one of shapes, .*, npz"):
+        data.load("tiff", tmp_path)
