@@ -39,4 +39,6 @@ def links(path: Path) -> list[str]:
 def rows(page: str) -> list[list[str]]:
     """The cells of every table row of a page, heads and rulers included."""
     lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines if line.startswith("|")
+    ]
