@@ -1,5 +1,7 @@
 """Surrogate gradients: what the backward pass puts in place of the derivative of a step.
 
+    ds/dz := f(z) = γ·max(0, 1 − |z|),   z = m/v − 1,   γ = 0.3          (equation 5; `triangle`, the default)
+
 All are functions of the normalised membrane z = m/v − 1, so ds/dz = f(z) and ds/dm = f(z)/v. Each row of the table
 has the derivative f and its antiderivative F; F in place of the step makes "soft" spikes, whose finite differences
 equal the surrogate's gradients exactly (see tests/backends/test_lif.py).
