@@ -1,0 +1,63 @@
+"""docs/for-pytorch-users.md: its code from top to bottom, as printed."""
+
+import re
+
+import numpy as np
+import pytest
+from handbook_pages import DOCS, blocks, links, run
+
+from minihire.progress import Progress
+
+PAGE = "for-pytorch-users.md"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """The names that the page's code leaves, and what it printed."""
+    pytest.importorskip("torch", reason="half of the page's code is PyTorch's")
+    code = "\n".join(block for found in blocks(PAGE).values() for block in found)
+    printed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "quiet", True)
+        patch.chdir(tmp_path_factory.mktemp("page"))
+        names = run(code, "page_example", patch, print=lambda *words: printed.append(words))
+    return names, printed
+
+
+def test_the_page_runs_and_prints_what_its_comments_say(ran):
+    names, printed = ran
+    (loss, size), (_, weights, _, image), shapes = printed
+    assert (loss, weights) == ("loss", ["conv1.weight", "conv2.weight"])
+    assert 0 < size < 10 and tuple(image) == (32, 32, 32, 3)
+    assert [tuple(shape)[:2] for shape in shapes] == [(1, 32), (1, 32), (4, 32)]
+    assert names["weight"].shape == (3, 3, 3, 8) and names["spikes"].mean() > 0.1
+
+
+def test_the_step_moved_every_parameter_and_the_gradients_are_not_zero(ran):
+    names, _ = ran
+    k, snn, ann = names["k"], names["snn"], names["ann"]
+    assert all((k.to_numpy(snn.parameters[n]) != k.to_numpy(a)).any() for n, a in ann.parameters.items())
+    assert np.abs(k.to_numpy(names["theirs"])).max() > 0
+    assert np.abs(names["grad_current"]).max() > 0 and names["grad_leak"][0] != 0 and names["grad_threshold"][0] != 0
+    assert set(names["found"].state) == {f"neuron{i}" for i in range(1, 6)}
+
+
+def test_names_in_the_text_exist():
+    """Every code-like name of the first table that belongs to minihire."""
+    from backends.interface import Backend
+    from minihire.network import Network
+    from minihire.training.optimisers import Optimiser, Schedule
+
+    assert all(hasattr(Backend, name) for name in ("asarray", "to_numpy"))
+    assert all(hasattr(Network, name) for name in ("forward", "gradients"))
+    assert hasattr(Optimiser, "step") and hasattr(Schedule, "rate")
+
+
+def test_every_link_leads_somewhere():
+    found = links(DOCS / PAGE)
+    assert found and [link for link in found if not (DOCS / link).exists()] == []
+
+
+def test_no_line_of_code_is_too_wide_to_read():
+    lines = [line for found in blocks(PAGE).values() for block in found for line in block.splitlines()]
+    assert max(map(len, lines)) <= 125 and not [line for line in lines if re.search(r"\s$", line)]

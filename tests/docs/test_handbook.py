@@ -1,0 +1,48 @@
+"""docs/README.md lists every page of docs/, all links of all pages lead somewhere, and commands in them are understood."""
+
+import re
+
+import pytest
+from handbook_pages import DOCS, ROOT, blocks, links
+
+from minihire import cli
+
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_every_link_of_a_page_leads_somewhere(page):
+    assert [link for link in links(page) if link and not (page.parent / link).exists()] == []
+
+
+def test_the_index_lists_every_page_once():
+    listed = [link for link in links(DOCS / "README.md") if not link.startswith("..")]
+    pages = [str(page.relative_to(DOCS)) for page in (*PAGES, *DOCS.glob("*.html")) if page.name != "README.md"]
+    assert len(set(listed)) == len(listed) and set(pages) <= set(listed)
+
+
+def test_the_readme_s_map_names_the_index():
+    (line,) = [
+        line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("docs/ ")
+    ]
+    assert "docs/README.md" in line
+
+
+OURS = ("extending.md", "glossary.md", "paper-to-code.md", "for-pytorch-users.md", "README.md")
+
+
+@pytest.mark.parametrize("page", OURS)
+def test_flags_and_commands_in_the_text_exist(page, capsys):
+    """`minihire NAME` has a command NAME, and each `--flag` of the text is one of `minihire run`'s."""
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    flags = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.M))
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for found in blocks(page).values():
+        for block in found:
+            text = text.replace(block, "")
+    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= flags
+    assert set(re.findall(r"`minihire (\w+)", text)) - {"paper"} <= commands
