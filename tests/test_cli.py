@@ -15,7 +15,7 @@ import pytest
 
 import minihire
 from minihire import cli, folders
-from minihire.attacks import evaluate
+from minihire.attacks import gradient
 from minihire.progress import Progress
 from minihire.training.checkpoint import load
 
@@ -291,7 +291,7 @@ def test_attack_with_a_source_gives_the_black_box_numbers_of_the_run(finished, t
 def test_attack_takes_other_settings_than_the_checkpoint_s(finished, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        evaluate,
+        gradient,
         "Attacker",
         lambda network, attack: lambda images, labels, draws: seen.append((network.steps, attack)) or images,
     )
