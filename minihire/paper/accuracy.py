@@ -98,7 +98,7 @@ def _gain(outcome, lab, claim, paper, ours, theirs, better=True):
 def table1(lab: Lab) -> Outcome:
     """ANN, rate-coded SNN and low-latency SNN under attack."""
     outcome = Outcome("table1", "Table 1: networks trained without defence, under white- and black-box attacks")
-    outcome.text = "The same architecture as an ANN, as an SNN on rate-coded images and as a traditionally trained SNN of few time steps."
+    outcome.text = "One architecture as an ANN, as an SNN on rate-coded images, and as a traditionally trained SNN of few time steps."
     for config in lab.scale.settings:
         names = ("ann", "rate", "traditional") if config.model.startswith("vgg") else ("ann", "traditional")
         rows, of_access = [], {}
@@ -110,7 +110,7 @@ def table1(lab: Lab) -> Outcome:
             rate = dict(lab.scale.rate)
             outcome.notes.append(
                 f"The rate-coded SNN has T = {rate['steps']} and was trained for {rate['snn_epochs']} "
-                f"epoch{'s' * (rate['snn_epochs'] > 1)} after conversion; it is attacked on the first {lab.scale.sweep_images} test "
+                f"epoch{'s' * (rate['snn_epochs'] > 1)} after conversion; it is attacked on {lab.scale.sweep_images} test "
                 "images, with fresh spikes in every gradient."
             )
         white, black = (of_access[access] for access in ACCESS)
@@ -121,7 +121,8 @@ def table1(lab: Lab) -> Outcome:
             if all(pair):
                 key = attack.lower()
                 theirs = getattr(pair[0], key) - getattr(pair[1], key)
-                claim = f"under black-box {attack} the traditional SNN of {shown(config)} is {'above' if theirs > 0 else 'below'} its ANN"
+                place = "above" if theirs > 0 else "below"
+                claim = f"under black-box {attack} the traditional SNN of {shown(config)} is {place} its ANN"
                 _gain(outcome, lab, claim, f"{theirs:+.1f}", black[snn][index], black[ann][index], theirs > 0)
         gap = compare(black[snn][2], white[snn][2])
         outcome.claim(
@@ -183,8 +184,8 @@ def _share_of_the_noise(outcome, config, hire, found, access):
             )
         )
         outcome.notes.append(
-            f"{shown(config)}, {access}-box {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come "
-            f"with the N updates alone (κ = 0) and {noise:+.1f} with the noise."
+            f"{shown(config)}, {access}-box {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} "
+            f"come with the N updates alone (κ = 0) and {noise:+.1f} with the noise."
         )
 
 

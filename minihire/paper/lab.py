@@ -95,16 +95,11 @@ class Lab:
     def _network(self, subject: Subject) -> Network:
         path, done = self.path(subject), self.path(subject).with_suffix(".done")
         if done.exists():
-            self.used[done] = json.loads(done.read_text(encoding="utf-8"))["seconds"]
+            self._count(subject)
             network = checkpoint.load(path).network(self.backend)
             return replace(network, time_chunk=subject.config.time_chunk) if network.spiking else network
-        start = time.perf_counter()
-        network = self._made(subject, path)
-        note = {
-            "seconds": round(time.perf_counter() - start, 1),
-            "of": subject.describe(),
-            "backend": self.backend.name,
-        }
+        network, self.used[done] = self._timed(lambda: self._made(subject, path))
+        note = {"seconds": round(self.used[done], 1), "of": subject.describe(), "backend": self.backend.name}
         write_atomically(done, lambda file: file.write(json.dumps(note, indent=1).encode()))
         return network
 
@@ -156,8 +151,26 @@ class Lab:
         """What everything in the cache that this lab has used took to make."""
         return sum(self.used.values())
 
-    def once(self, what: dict, compute) -> Any:
-        """compute(), plain data, or what it returned when the same was asked for before. what: plain data, the key."""
+    def _count(self, subject):
+        """What a network, and those that it was made from, took to make."""
+        for method in {"ann", subject.method, *(() if subject.method == "ann" else ("converted",))}:
+            done = self.path(subject._replace(method=method)).with_suffix(".done")
+            if done.exists() and done not in self.used:
+                self.used[done] = json.loads(done.read_text(encoding="utf-8"))["seconds"]
+
+    def _timed(self, make):
+        """make(), and its seconds less those of the networks that it had to train first."""
+        start, before = time.perf_counter(), self.seconds()
+        made = make()
+        return made, max(time.perf_counter() - start - (self.seconds() - before), 0.0)
+
+    def once(self, what: dict, compute, *subjects: Subject) -> Any:
+        """compute(), plain data, or what it returned when the same was asked for before.
+
+        what: plain data, the key; subjects: the networks that it is about.
+        """
+        for subject in subjects:
+            self._count(subject)
         path = self.measurement(what)
         if path.exists():
             try:
@@ -166,12 +179,8 @@ class Lab:
                 return content["value"]
             except (OSError, ValueError, LookupError) as error:
                 raise MinihireError(f"{path} is damaged: delete it, and it is measured again") from error
-        start, before = time.perf_counter(), self.seconds()
-        value = compute()
-        seconds = time.perf_counter() - start
-        own = max(seconds - (self.seconds() - before), 0.0)  # less the networks that it had to train first
-        self.used[path] = own
-        content = {"what": what, "value": value, "seconds": round(own, 2)}
+        value, self.used[path] = self._timed(compute)
+        content = {"what": what, "value": value, "seconds": round(self.used[path], 2)}
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         write_atomically(path, lambda file: file.write(text.encode()))
         return value
@@ -200,7 +209,7 @@ class Lab:
                 right = attack_accuracy([network], self.network(source), test, attack, seed=subject.seed)[0]
             return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
 
-        return _unpacked(self.once(what, compute))
+        return _unpacked(self.once(what, compute, subject, source))
 
     def answers_to_noise(self, subject: Subject, epsilon: float, images: int, draws: int = 10):
         """Which of the first test images the network gets right under every one of `draws` uniform perturbations: bool [N]."""
@@ -222,7 +231,7 @@ class Lab:
                     right[number * BATCH : number * BATCH + len(found)] &= found == k.to_numpy(labels)
             return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
 
-        return _unpacked(self.once(what, compute))
+        return _unpacked(self.once(what, compute, subject))
 
     def other(self, subject: Subject) -> Subject:
         """The same training with the next seed: where black-box images come from."""

@@ -86,8 +86,8 @@ def _how(content):
     return (
         f"{content['command']}: {seeds} seed{'s' * (seeds > 1)}, {content['machine']}. Everything here took "
         f"{duration(content['seconds'])} to train and to measure (what was in the cache already counts as it was first made). "
-        "A claim agrees or differs where every seed says so and McNemar's test over all seeds' images has p < 0.05, and is undecided "
-        "where not; nothing is comparable at scale mini."
+        "A claim agrees or differs where every seed says so and McNemar's test over all seeds' images has p < 0.05, and is "
+        "undecided where not; nothing is comparable at scale mini."
     )
 
 

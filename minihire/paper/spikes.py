@@ -29,7 +29,7 @@ def activity(lab: Lab, subject: Subject) -> list[dict]:
         batches = (images for images, _ in Batches(test, lab.backend, BATCH))
         return [row.as_dict() for row in measure_activity(lab.network(subject), batches, seed=subject.seed)]
 
-    return lab.once(what, compute)
+    return lab.once(what, compute, subject)
 
 
 def _by_layer(lab, config, name, key):
@@ -105,7 +105,7 @@ def _over_the_leak(lab, outcome):
             found["rates"].append(perturbation_distance(*rates).tolist())
         return found
 
-    found = lab.once(what, compute)
+    found = lab.once(what, compute, source)
     pixels, rates = np.array(found["pixels"]), np.array(found["rates"])
     series = [
         {
@@ -173,7 +173,7 @@ def _by_depth(lab, outcome):
                 return [{n: float(d[0]) for n, d in spike_distance(network, *one).items()} for network in networks]
         return None
 
-    found = lab.once(what, compute)
+    found = lab.once(what, compute, *pair, source)
     if found is None:
         outcome.notes.append(
             "(b) needs an image that both seeds get right and that fools only the second one when attacked: there was none."

@@ -110,7 +110,8 @@ def figure10(lab: Lab) -> Outcome:
             for attack in ("FGSM", "PGD"):
                 first, last = (found[access][values[i]][COLUMNS[attack]] for i in (0, -1))
                 gap = compare(last, first)
-                claim = f"{shown(config)}: a larger ε_s is more robust under {access}-box {attack} (ε_s = {values[-1] / 1000:g} against 0)"
+                sizes = f"ε_s = {values[-1] / 1000:g} against 0"
+                claim = f"{shown(config)}: a larger ε_s is more robust under {access}-box {attack} ({sizes})"
                 outcome.claim(lab, claim, "consistent improvement", str(gap), gap.better)
         first, last = (found["white"][values[i]][0] for i in (1, -1))
         lost = np.mean([100 * (a.mean() - b.mean()) for a, b in zip(first, last, strict=True)])
@@ -155,6 +156,7 @@ def table4(lab: Lab) -> Outcome:
     outcome.claim(lab, "(iv) unbounded attacks reach about 100 % success", "pass", f"{left:.1f} % left", left < 1.0)
     outcome.table(f"{named(config)}", ["test", "one", "", "other", ""], rows)
     outcome.notes.append(
-        "A network can pass all five and still owe its robustness to a surrogate that misleads the attacker: lesson 06 attacks with others."
+        "A network can pass all five and still owe its robustness to a surrogate that misleads the attacker: "
+        "lesson 06 attacks with others."
     )
     return outcome

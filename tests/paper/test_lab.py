@@ -1,0 +1,131 @@
+"""The cache of networks and measurements: what makes two of them different, and that nothing is made twice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import TINY  # of this folder
+
+from minihire.attacks import fgsm, pgd
+from minihire.errors import MinihireError
+from minihire.paper import lab as module
+from minihire.paper.lab import Lab, Subject
+
+CONFIG = TINY.settings[0]
+CHANGES = {
+    "train_limit": 50,
+    "test_limit": 20,
+    "width": 0.2,
+    "dropout": 0.1,
+    "steps": 3,
+    "coding": "rate",
+    "reset": "delayed",
+    "gamma": 0.5,
+    "time_chunk": 1,
+    "ann_epochs": 3,
+    "scaling_factor": 0.4,
+    "snn_epochs": 2,
+    "learning_rate": 1e-2,
+    "periods": 1,
+    "noise_step": 0.02,
+    "noise_bound": 0.03,
+    "carry_noise": False,
+    "freeze": True,
+    "epsilon": 0.1,
+    "methods": ("hire",),
+    "black_box": False,
+}
+ANN = {"train_limit", "test_limit", "width", "dropout", "coding", "ann_epochs"}
+CONVERTED = ANN | {"steps", "reset", "gamma", "scaling_factor"}
+TRADITIONAL = CONVERTED | {"snn_epochs", "learning_rate", "freeze"}
+MATTERS = {
+    "ann": ANN,
+    "converted": CONVERTED,
+    "traditional": TRADITIONAL,
+    "control": TRADITIONAL | {"periods"},
+    "gaussian": TRADITIONAL | {"periods", "noise_step"},
+    "hire": TRADITIONAL | {"periods", "noise_step", "noise_bound", "carry_noise"},
+}
+
+
+@pytest.mark.parametrize("method", MATTERS)
+def test_a_network_s_key_knows_the_settings_that_it_depends_on_and_no_others(method):
+    plain = Subject(CONFIG, method, 0).describe()
+    found = {n for n, value in CHANGES.items() if Subject(replace(CONFIG, **{n: value}), method, 0).describe() != plain}
+    assert found == MATTERS[method]
+    assert Subject(CONFIG, method, 1).describe() != plain
+
+
+def test_no_training_depends_on_a_setting_that_the_key_leaves_out():
+    """Two recipes are equal wherever two keys are: what UNUSED says is true."""
+    for method in MATTERS.keys() - {"converted"}:
+        for name, value in CHANGES.items():
+            changed = replace(CONFIG, **{name: value})
+            if Subject(changed, method, 0).describe() == Subject(CONFIG, method, 0).describe():
+                ours, theirs = changed.recipe(method), CONFIG.recipe(method)
+                assert ours == theirs, (method, name)
+
+
+def test_nothing_is_made_twice(lab, backend, monkeypatch):
+    subject = Subject(CONFIG, "hire", 0)
+    first = lab.answers(subject, fgsm())
+    assert lab.has(subject) and lab.has(Subject(CONFIG, "ann", 0)) and first.dtype == bool and len(first) == 30
+    for name in ("train", "convert", "attack_accuracy"):
+        monkeypatch.setattr(module, name, None)
+    again = Lab(TINY, backend, lab.folder.parent)
+    assert np.array_equal(again.answers(subject, fgsm()), first)
+    changed = replace(CONFIG, epsilon=0.5, methods=("hire",), data_dir="elsewhere")
+    assert again.network(Subject(changed, "hire", 0)).spiking  # the same network
+
+
+def test_another_attack_source_or_number_of_images_is_another_measurement(lab):
+    subject = Subject(CONFIG, "ann", 0)
+    assert len(lab.answers(subject, images=7)) == 7
+    lab.answers(subject)
+    lab.answers(subject, fgsm())
+    lab.answers(subject, pgd(iterations=2))
+    lab.answers(subject, fgsm(), lab.other(subject))
+    assert len(list((lab.folder / "measured").glob("*.json"))) == 5
+
+
+def test_a_network_is_what_minihire_run_would_have_trained(lab, backend, tmp_path):
+    from minihire.pipeline import Run
+
+    run = Run(replace(CONFIG, methods=("hire",), black_box=False), backend, tmp_path / "run", lab.splits(CONFIG))
+    theirs = run.train_all(0, "")["hire"]
+    ours = lab.network(Subject(CONFIG, "hire", 0))
+    for name, array in theirs.parameters.items():
+        assert np.array_equal(backend.to_numpy(array), backend.to_numpy(ours.parameters[name])), name
+
+
+def test_black_box_images_come_from_the_next_seed(backend, tmp_path):
+    assert Lab(TINY, backend, tmp_path).other(Subject(CONFIG, "hire", 0)).seed == 1
+    three = Lab(TINY, backend, tmp_path, seeds=3)
+    assert [three.other(Subject(CONFIG, "hire", seed)).seed for seed in range(3)] == [1, 2, 0]
+
+
+def test_noise_of_size_zero_is_no_noise(lab):
+    subject = Subject(CONFIG, "ann", 0)
+    clean, noisy = lab.answers(subject, images=12), lab.answers_to_noise(subject, 0.0, 12)
+    assert np.array_equal(clean, noisy)
+    assert lab.answers_to_noise(subject, 0.5, 12).sum() <= clean.sum() + 3
+
+
+def test_a_damaged_measurement_is_one_sentence(lab):
+    subject = Subject(CONFIG, "ann", 0)
+    lab.answers(subject, images=5)
+    (path,) = (lab.folder / "measured").glob("*.json")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+        lab.answers(subject, images=5)
+
+
+def test_seconds_count_each_thing_once(lab):
+    subject = Subject(CONFIG, "hire", 0)
+    lab.answers(subject)
+    total = lab.seconds()
+    notes = [json.loads(p.read_text(encoding="utf-8"))["seconds"] for p in lab.folder.glob("*/*.[dj]*")]
+    assert len(notes) == 4 and abs(sum(notes) - total) < 0.3  # ANN, conversion, HIRE, answers
+    lab.answers(subject)
+    assert lab.seconds() == pytest.approx(total, abs=0.1)
