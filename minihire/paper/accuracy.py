@@ -98,7 +98,9 @@ def _gain(outcome, lab, claim, paper, ours, theirs, better=True):
 def table1(lab: Lab) -> Outcome:
     """ANN, rate-coded SNN and low-latency SNN under attack."""
     outcome = Outcome("table1", "Table 1: networks trained without defence, under white- and black-box attacks")
-    outcome.text = "One architecture as an ANN, as a rate-coded SNN, and as a traditionally trained SNN of few time steps."
+    outcome.text = (
+        "One architecture as an ANN, as a rate-coded SNN, and as a traditionally trained SNN of few time steps."
+    )
     for config in lab.scale.settings:
         names = ("ann", "rate", "traditional") if config.model.startswith("vgg") else ("ann", "traditional")
         rows, of_access = [], {}

@@ -16,6 +16,8 @@ def draw(chart: dict) -> Markup:
         series = {one["name"]: one["values"] for one in chart["series"]}
         drawing = charts.layers(chart["title"], chart["unit"], series)
         keys = [(one["name"], one["label"], False) for one in chart["series"]]
+    if len({name for name, *_ in keys}) < len(keys):
+        return tag("figure", drawing)
     items = [tag("li", charts.key(name), f" {label}{', dashed' if dashed else ''}") for name, label, dashed in keys]
     return tag("figure", drawing, tag("ul", items, class_="legend"))
 
@@ -26,7 +28,8 @@ def lines(chart: dict) -> Markup:
     places = sorted({point[0] for one in series for point in one["points"]})
     every = [end for one in series for point in one["points"] for end in point[1:]]
     marks = ticks(min(0.0, *every), max(every))
-    left, right, top, bottom = 40, WIDTH - 16, 28, 190
+    alike = len({one["name"] for one in series}) < len(series)  # then labels stand at the lines' ends
+    left, right, top, bottom = 40, WIDTH - (52 if alike else 16), 28, 190
     gap = (right - left) / max(len(places) - 1, 1)
     across = lambda x: left + gap * places.index(x) if len(places) > 1 else (left + right) / 2
     up = lambda y: bottom - (bottom - top) * (y - marks[0]) / (marks[-1] - marks[0])
@@ -47,6 +50,8 @@ def lines(chart: dict) -> Markup:
             if len(places) <= 12:
                 tip = f"{one['label']}, {chart['across']} {plain(x)}: {y:.4g}"
                 drawn.append(marker(one["name"], across(x), up(y), tip, hollow=one["dashed"]))
+    if alike:
+        drawn += [text(right + 8, up(one["points"][-1][1]) + 4, one["label"]) for one in series]
     heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
     words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(one['label'] for one in series)}"
     name = text((left + right) / 2, bottom + 34, chart["across"], "middle")
