@@ -19,20 +19,16 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, pyplot, save
+from lesson import arguments, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
-from minihire import data
 from minihire.analysis import Score, mcnemar
 from minihire.attacks import attack_accuracy, fgsm, pgd
 from minihire.data.batches import Batches
 from minihire.evaluation import accuracy
-from minihire.models import build
-from minihire.network import Network, initialise
 from minihire.report.figures import COLOURS
 from minihire.report.tables import TITLES, interval, table
 from minihire.training import Calibration, CraftedNoise, Recipe, convert, train
-from minihire.training.optimisers import Schedule
 
 options = arguments("HIRE training against its control")
 IMAGES, TEST, ANN_EPOCHS, SNN_EPOCHS = (320, 60, 6, 1) if options.quick else (960, 400, 8, 2)
@@ -43,19 +39,13 @@ k = get_backend()
 # ## Four of the ten figures of "shapes", at half the size
 
 # %%
-splits, parts = data.load("shapes"), []
-for part, count in ((splits.train, IMAGES), (splits.test, TEST)):
-    part = part.take(np.isin(part.labels, [part.classes.index(name) for name in ("square", "ring", "cross", "bars")])).limit(count)
-    parts.append(replace(part, images=part.images.reshape(count, 16, 2, 16, 2, 3).mean(axis=(2, 4)).astype(np.uint8)))
-training, test = parts
+training, test = four_shapes(IMAGES, TEST)
 
 # %% [markdown]
 # ## The ANN, its conversion, and three ways to train on from there
 
 # %%
-model = build("vgg5", 10, training.shape, mean=training.mean, std=training.std, width=0.125, hidden=64, dropout=0.0)
-ann = Network(model, k, initialise(model, k, seed=0))
-train(ann, Recipe(ANN_EPOCHS, BATCH, "sgd", 0.05, Schedule("one-cycle"), augment=False), training, label="ann")
+ann = small_ann(k, training, ANN_EPOCHS)  # a narrow VGG5
 converted = convert(ann, training, steps=STEPS, calibration=Calibration(images=64, steps=20))
 seen = []  # κ at the first place of the batch, after every period
 
