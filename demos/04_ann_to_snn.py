@@ -110,7 +110,8 @@ save(figure, options.out, "04_ann_to_snn")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Each layer's first spikes come late. Start every membrane at v/2 (the state of lif_forward, lesson 1): which T do you save?
+# 1. Each layer's first spikes come late. Start every membrane at v/2 (network.gradients takes a state, {layer: NeuronState}, and
+#    returns logits too). How many steps does that save at c = 1?
 # 2. Set every threshold by hand to 1 instead. Which layer falls silent first, and why are the layers behind it lost?
 # 3. Train the network of c = 0.3 on for one epoch at T = 4 (lesson 5). Does it beat the best c without training, and what has
 #    become of its thresholds and leaks?
