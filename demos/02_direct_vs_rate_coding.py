@@ -16,10 +16,8 @@
 # where the others only add (lesson 7).
 
 # %%
-from dataclasses import replace
-
 import numpy as np
-from lesson import arguments, four_shapes, pyplot, save, small_ann
+from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score
@@ -68,8 +66,7 @@ converted = convert(ann, training, steps=4, calibration=Calibration(images=64, s
 scores = {"ANN": Score(int(accuracy(ann, test).sum()), TEST).as_dict()}
 for T in TIMES:
     for coding in ("direct", "rate"):
-        copy = {name: k.asarray(k.to_numpy(array).copy()) for name, array in converted.parameters.items()}
-        network = replace(converted, parameters=copy, coding=coding, steps=T)
+        network = copied(converted, coding=coding, steps=T)
         for stage in ("converted", "trained on"):
             if stage == "trained on":
                 train(network, Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False), training)

@@ -19,7 +19,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, four_shapes, pyplot, save, small_ann
+from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score, mcnemar
@@ -62,8 +62,7 @@ control = replace(traditional, periods=PERIODS)
 hire = replace(control, noise=WatchedNoise(step=NOISE, bound=NOISE))
 networks = {"ann": ann, "converted": converted}
 for name, recipe in (("traditional", traditional), ("control", control), ("hire", hire)):
-    copy = {weight: k.asarray(k.to_numpy(array).copy()) for weight, array in converted.parameters.items()}
-    networks[name] = replace(converted, parameters=copy)
+    networks[name] = copied(converted)
     train(networks[name], recipe, training, label=name)
 
 # %% [markdown]

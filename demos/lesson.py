@@ -51,6 +51,15 @@ def small_ann(k, training, epochs: int, *, seed: int = 0, optimiser: str = "sgd"
     return ann
 
 
+def copied(network, **changes):
+    """The network again with weights of its own, to train; changes: to its other fields."""
+    from dataclasses import replace
+
+    k = network.backend
+    weights = {name: k.asarray(k.to_numpy(array).copy()) for name, array in network.parameters.items()}
+    return replace(network, parameters=weights, **changes)
+
+
 def pyplot():
     """matplotlib.pyplot in the house style. Without matplotlib the lesson ends here, with a sentence."""
     from minihire.report.figures import NoMatplotlib, pyplot
