@@ -1,0 +1,120 @@
+# %% [markdown]
+# # 8 · Noise in time: what does HIRE's κ do, and why should each period see another one?
+#
+# HIRE's noise (lesson 5) is updated after each of the N periods of a batch and kept for the next, whatever images come then:
+#
+#     κ ← clip(κ + ε_s·sign(∂L/∂κ), −ε_t, ε_t)          with ε_s = ε_t = ε every entry is −ε, 0 or +ε (equation 6)
+#
+# Its alignment with the gradient, a = mean of κ·sign(∂L/∂κ)/ε, is 1 for FGSM's noise and 0 for blind noise like random signs'.
+#
+# **What to expect.** Were the signs of ∂L/∂κ coin tosses, 1/3 of κ's entries would be 0 and an update would change 2/3: nearly so.
+# In a batch's first period κ was made for other images, a ≈ 0; in the second it has just moved for these, a ≈ 0.16. Membranes see
+# both, for direct coding repeats κ at every step and a neuron adds it up: in the first layer noise made for other images as
+# much as one's own, from layer to layer more of one's own. So one period trains against blind noise, the other against aimed.
+# Gaussian noise, and one κ for both periods, blind in both, gain less over the control κ = 0 than HIRE; κ = 0 anew at each batch
+# gains about as much (four seeds of four, PGD with lesson 6's strongest surrogate). The move between periods is what helps.
+
+# %%
+from dataclasses import dataclass, field
+
+import numpy as np
+from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
+
+from backends import get_backend
+from backends.lif import lif_forward
+from backends.surrogates import exponential
+from minihire.attacks import attack_accuracy, pgd
+from minihire.data.batches import Batches
+from minihire.evaluation import accuracy
+from minihire.report.tables import table
+from minihire.training import Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe, convert, train
+
+options = arguments("What does HIRE's noise do over time?")
+IMAGES, TEST, ANN_EPOCHS, EPOCHS, SEEDS = (320, 40, 6, 1, 1) if options.quick else (960, 300, 8, 2, 3)
+EPSILON, STEPS, k = 0.013, 12, get_backend()
+training, test = four_shapes(IMAGES, TEST)
+
+# %% [markdown]
+# ## HIRE's rule and two relatives, which write down what they see
+
+# %%
+@dataclass(frozen=True)
+class Watched(CraftedNoise):
+    """rule: "HIRE", "one κ a batch" (updated after the second period only) or "anew" (from κ = 0 at each batch)."""
+    rule: str = "HIRE"
+    seen: list = field(default_factory=list)  # in every period: the alignment, and κ at the batch's first place
+
+    def before(self, k, kappa, draws):
+        return k.zeros(kappa.shape) if self.rule == "anew" and draws.step % 2 == 0 else kappa
+
+    def after(self, k, kappa, grad):
+        self.seen.append((np.mean(k.to_numpy(kappa) * np.sign(k.to_numpy(grad))) / self.step, k.to_numpy(kappa)[0].copy()))
+        return kappa if self.rule == "one κ a batch" and len(self.seen) % 2 == 1 else super().after(k, kappa, grad)
+
+
+rules = {rule: Watched(EPSILON, EPSILON, rule) for rule in ("one κ a batch", "HIRE", "anew")}
+rules = {"κ = 0": NoNoise(), "Gaussian": GaussianNoise(EPSILON), **rules}
+anns = (small_ann(k, training, ANN_EPOCHS, seed=seed) for seed in range(SEEDS))
+starts = [convert(ann, training, steps=4, calibration=Calibration(images=64, steps=20)) for ann in anns]
+attacked, rows = {}, []
+for rule, noise in rules.items():
+    scores = []
+    for seed, start in enumerate(starts):
+        network = copied(start)
+        train(network, Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False, periods=2, noise=noise), training, seed=seed)
+        answers = accuracy(network, test), *attack_accuracy([network], network, test, pgd(surrogate=exponential()))
+        scores.append([100 * right.mean() for right in answers])
+    clean, hit = np.transpose(scores)
+    attacked[rule] = hit
+    a = [f"{np.mean([alignment for alignment, _ in noise.seen[period::2]]):.3f}" for period in (0, 1)] if noise.crafted else "––"
+    rows.append([rule, *a, f"{clean.mean():.1f}", "  ".join(f"{x:4.1f}" for x in hit), f"{np.mean(hit - attacked['κ = 0']):+.1f}"])
+print(table(["noise", "a, period 1", "a, period 2", "clean, %", f"attacked, %, {SEEDS} seeds", "mean gain"], rows))
+kappa = np.array([picture for _, picture in rules["HIRE"].seen])
+print(f"HIRE's κ: {np.mean(kappa == 0):.2f} of its entries are 0, an update changes {np.mean(kappa[:-1] != kappa[1:]):.2f}")
+
+# %% [markdown]
+# ## The figure: the κ that the first periods see, what membranes see of noise (converted, λ = 1, 12 steps), what training gains
+
+# %%
+plt = pyplot()
+images, labels = next(iter(Batches(test, k, TEST)))
+aimed = np.sign(k.to_numpy(starts[0].gradients(images, labels, weights=False, image=True, training=False, scale=1.0).image))
+
+
+def change(noise):
+    """Root mean square change of m[t]/v, before its reset, by noise of ±ε: {layer: [STEPS]}."""
+    seen = {}
+    def observe(event, layer, array):
+        if event == "current":
+            leak, v = (k.to_numpy(starts[0].parameters[f"{layer}.{name}"]) for name in ("leak", "threshold"))
+            membrane = lif_forward(k.to_numpy(array), None, leak, v, STEPS)[2].membrane
+            seen.setdefault(layer, []).append(membrane.reshape(STEPS, -1) / v)
+    for x in (images, k.asarray(np.clip(k.to_numpy(images) + EPSILON * noise, 0, 1))):
+        starts[0].forward(x, steps=STEPS, observe=observe)
+    return {layer: np.sqrt(np.mean((disturbed - still) ** 2, axis=1)) for layer, (still, disturbed) in seen.items()}
+
+
+figure, axes = plt.subplot_mosaic([[f"k{i}" for i in range(6)], ["m"] * 3 + ["r"] * 3], figsize=(11, 6.4), height_ratios=[1, 1.8])
+for i in range(6):
+    axes[f"k{i}"].imshow(0.5 + kappa[i] / EPSILON / 2)
+    axes[f"k{i}"].set(xticks=[], yticks=[], title=f"batch {i // 2 + 1}, period {i % 2 + 1}", frame_on=False)
+for kind, noise, colour in (("aimed at the image", aimed, "#D55E00"), ("aimed at another", np.roll(aimed, 1, 0), "#0072B2"),
+                            ("random signs", np.random.default_rng(0).choice([-1.0, 1.0], aimed.shape), "#777777")):
+    changed = change(noise)
+    for layer, style, marker in (("neuron1", "--", "o"), ("neuron5", "-", "s")):
+        axes["m"].plot(changed[layer], color=colour, ls=style, marker=marker, ms=4, lw=2, label=kind if style == "-" else None)
+axes["m"].set(title="what noise of ±ε does to membranes", xlabel="time step t", ylabel="RMS change of m[t] / v")
+axes["m"].legend(loc="upper left", title="solid: layer 5, dashed: layer 1")
+for i, rule in enumerate(rules):
+    axes["r"].plot(attacked[rule], [-i] * SEEDS, "o", color="#D55E00" if rule == "HIRE" else "#0072B2", ms=8, alpha=0.7)
+    axes["r"].plot(np.mean(attacked[rule]), -i, "|", color="black", ms=22, mew=2)
+axes["r"].set(title=f"trained with it: {SEEDS} seeds, their mean", xlabel="accuracy under PGD (%)", xlim=(0, None), ylim=(-4.5, 0.5))
+axes["r"].set_yticks(-np.arange(len(rules)), rules)
+save(figure, options.out, "08_noise_in_time")
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Train with N = 4 periods of one step, and compare with a control of N = 4. How much is N's doing, how much the noise's?
+# 2. Give HIRE a bound ε_t = 4·ε_s, so that κ remembers more. What become a, the gain, and the share of entries at the bound?
+# 3. "anew" is adversarial training of every other step (FGSM of ε = 0.013). Compare it, at equal time, with FGSM at every step.
