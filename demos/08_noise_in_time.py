@@ -12,7 +12,7 @@
 # both, for direct coding repeats κ at every step and a neuron adds it up: in the first layer noise made for other images as
 # much as one's own, from layer to layer more of one's own. So one period trains against blind noise, the other against aimed.
 # Gaussian noise, and one κ for both periods, blind in both, gain less over the control κ = 0 than HIRE; κ = 0 anew at each batch
-# gains about as much (four seeds of four, PGD with lesson 6's strongest surrogate). The move between periods is what helps.
+# gains about as much (three seeds of three, PGD with lesson 6's strongest surrogate). The move between periods is what helps.
 
 # %%
 from dataclasses import dataclass, field
