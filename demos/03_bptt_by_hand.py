@@ -1,9 +1,8 @@
 # %% [markdown]
-# # 3 · Back-propagation through time, by hand
+# # 3 · Back-propagation through time, by hand: how does a neuron that fires now learn from a current of ten steps ago?
 #
-# How does a neuron that fires now learn from a current that came ten steps ago? With g[t] = ∂L/∂s[t] from the layer above
-# and the surrogate f(z[t]), z = m/v − 1, in place of the spike's derivative, one walk from the last step to the first gives
-# d[t] = ∂L/∂I[t], and with it the gradients of the leak λ and the threshold v. Here d[T] = 0:
+# With g[t] = ∂L/∂s[t] from the layer above, and the surrogate f(z[t]), z = m/v − 1, in place of the spike's derivative, one
+# walk from the last step to the first gives d[t] = ∂L/∂I[t], and with it the gradients of leak λ and threshold v. Here d[T] = 0:
 #
 #     immediate   k    = f(z[t])·(g[t] − v·λ·d[t+1])        delayed   k    = f(z[t])·(g[t] − v·d[t+1])
 #                 d[t] = k/v + λ·d[t+1]                               d[t] = k/v + λ·d[t+1]

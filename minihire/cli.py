@@ -1,4 +1,4 @@
-"""The command line: minihire run | train | convert | attack | analyze | report | import | export | info."""
+"""The command line: minihire run | train | convert | attack | analyze | report | paper | demo | import | export | info."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ from pathlib import Path
 import backends
 from minihire import __version__, commands
 from minihire.data.cifar import CLASSES
+from minihire.demo import demo
 from minihire.errors import MinihireError
 from minihire.experiments import METHODS
 from minihire.flags import Parser, add_execution, add_settings, add_time_limit, names
@@ -174,6 +175,14 @@ def _parser():
     info.add_argument("--image-shape", type=int, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"))
     info.add_argument("--width", type=float, default=1.0, metavar="X")
     info.add_argument("--hidden", type=int, metavar="N")
+
+    lesson = command("demo", demo, "list the lessons of demos/, run one, or write them as notebooks")
+    lesson.add_argument("lesson", nargs="?", metavar="LESSON", help="a lesson's number (default: list them)")
+    lesson.add_argument("--notebook", action="store_true", help="write the lesson, or all, as .ipynb instead")
+    lesson.add_argument("--quick", action="store_true", help="less of everything, to see that it runs")
+    lesson.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the figure (demos/figures) or of the notebooks (notebooks)"
+    )
     return parser
 
 

@@ -20,7 +20,7 @@ from minihire.progress import Progress
 from minihire.training.checkpoint import load
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("run", "train", "convert", "attack", "analyze", "report", "import", "export", "info")
+COMMANDS = ("run", "train", "convert", "attack", "analyze", "report", "import", "export", "paper", "info", "demo")
 SMALL = {
     "width": 1 / 32,
     "hidden": 12,

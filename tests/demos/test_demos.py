@@ -24,8 +24,8 @@ def run(lesson, out, **environment):
     return done.stdout
 
 
-def test_there_are_lessons():
-    assert len(LESSONS) >= 3
+def test_the_lessons_are_numbered_from_1_to_9():
+    assert [int(lesson.name[:2]) for lesson in LESSONS] == list(range(1, 10))
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
@@ -54,7 +54,9 @@ def test_a_lesson_asks_shows_and_ends_with_three_exercises(lesson):
     assert len(text.splitlines()) <= 120
     cells = re.split(r"^# %%", text, flags=re.MULTILINE)[1:]
     assert text.startswith("# %% [markdown]\n")
-    assert "?" in cells[0] and "**What to expect.**" in cells[0]
+    number = int(lesson.name[:2])
+    assert re.search(rf"^# # {number} · [^:]+: .+\?$", cells[0], re.MULTILINE)  # the question comes first
+    assert "**What to expect.**" in cells[0]
     assert sum(not cell.startswith(" [markdown]") for cell in cells) >= 3
     assert cells[-1].startswith(" [markdown]\n# ## Exercises\n")
     assert re.findall(r"^# (\d)\. ", cells[-1], re.MULTILINE) == ["1", "2", "3"]
