@@ -12,7 +12,7 @@
 #     r_l ≈ clip(a_l / (v_1·v_2·…·v_l), 0, 1)
 #
 # **What to expect.** With c = 1 and many steps the points lie along that line. With few they do not: a rate over T steps is a
-# multiple of 1/T, and the first spikes of a deep layer come late. At T ≤ 4 nearly nothing arrives at the output (without any spike
+# multiple of 1/T, and the first spikes of a deep layer come late. At T ≤ 4 nearly nothing arrives at the output (without a spike
 # the answer is class 0, none of our four: accuracy 0), at T = 16 the ANN's accuracy is there, within the interval. A smaller c
 # makes neurons fire sooner but cuts off what lies above c·v: the network answers within a step or two, not as well, and the
 # longer it runs the worse. So the best c grows with T. The default 0.3 is where training begins (lesson 5), not the best without.

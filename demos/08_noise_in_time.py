@@ -5,7 +5,7 @@
 #
 #     κ ← clip(κ + ε_s·sign(∂L/∂κ), −ε_t, ε_t)          with ε_s = ε_t = ε every entry is −ε, 0 or +ε (equation 6)
 #
-# Its alignment with the gradient, a = mean of κ·sign(∂L/∂κ)/ε, is 1 for FGSM's noise and 0 for blind noise like random signs'.
+# Its alignment with the gradient, a = mean of κ·sign(∂L/∂κ)/ε, is 1 for FGSM's noise, 0 for blind noise like random signs'.
 #
 # **What to expect.** Were the signs of ∂L/∂κ coin tosses, 1/3 of κ's entries would be 0 and an update would change 2/3: nearly so.
 # In a batch's first period κ was made for other images, a ≈ 0; in the second it has just moved for these, a ≈ 0.16. Membranes see
@@ -66,7 +66,7 @@ for rule, noise in rules.items():
         scores.append([100 * right.mean() for right in answers])
     clean, hit = np.transpose(scores)
     attacked[rule] = hit
-    a = [f"{np.mean([alignment for alignment, _ in noise.seen[period::2]]):.3f}" for period in (0, 1)] if noise.crafted else "––"
+    a = [f"{np.mean([x for x, _ in noise.seen[period::2]]):.3f}" for period in (0, 1)] if noise.crafted else "––"
     rows.append([rule, *a, f"{clean.mean():.1f}", "  ".join(f"{x:4.1f}" for x in hit), f"{np.mean(hit - attacked['κ = 0']):+.1f}"])
 print(table(["noise", "a, period 1", "a, period 2", "clean, %", f"attacked, %, {SEEDS} seeds", "mean gain"], rows))
 kappa = np.array([picture for _, picture in rules["HIRE"].seen])
@@ -108,7 +108,7 @@ axes["m"].legend(loc="upper left", title="solid: layer 5, dashed: layer 1")
 for i, rule in enumerate(rules):
     axes["r"].plot(attacked[rule], [-i] * SEEDS, "o", color="#D55E00" if rule == "HIRE" else "#0072B2", ms=8, alpha=0.7)
     axes["r"].plot(np.mean(attacked[rule]), -i, "|", color="black", ms=22, mew=2)
-axes["r"].set(title=f"trained with it: {SEEDS} seeds, their mean", xlabel="accuracy under PGD (%)", xlim=(0, None), ylim=(-4.5, 0.5))
+axes["r"].set(title=f"trained with it: {SEEDS} seeds, mean", xlabel="accuracy under PGD (%)", xlim=(0, None), ylim=(-4.5, 0.5))
 axes["r"].set_yticks(-np.arange(len(rules)), rules)
 save(figure, options.out, "08_noise_in_time")
 

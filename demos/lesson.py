@@ -71,10 +71,15 @@ def pyplot():
 
 
 def save(figure, out: Path, name: str) -> None:
-    """Write the figure to out/NAME.png and say so; in a notebook, show it too."""
+    """Write the figure to out/NAME.png, in 256 colours to be small, and say so; in a notebook, show it too."""
+    from PIL import Image as Picture
+
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.png"
     figure.savefig(path)
+    with Picture.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, dither=Picture.Dither.NONE)
+    small.save(path, optimize=True)
     print(f"figure: {path}")
     if NOTEBOOK:
         from IPython.display import Image, display

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
   minihire report runs/mini runs/mini-2 --out compare.html     two runs on one page
   minihire info vgg5 --width 0.25
+  minihire demo                                  the lessons; minihire demo 1 runs the first
   minihire run --out DIR --max-minutes 50; while [ $? = 3 ]; do minihire run --resume --out DIR --max-minutes 50; done
   torchrun --nproc-per-node 2 -m minihire run --backend torch --device cuda     two processes: docs/several-processes.md
 

@@ -60,3 +60,13 @@ def test_a_lesson_asks_shows_and_ends_with_three_exercises(lesson):
     assert sum(not cell.startswith(" [markdown]") for cell in cells) >= 3
     assert cells[-1].startswith(" [markdown]\n# ## Exercises\n")
     assert re.findall(r"^# (\d)\. ", cells[-1], re.MULTILINE) == ["1", "2", "3"]
+
+
+def test_the_gallery_shows_every_lesson_with_its_question_and_its_figure():
+    page = (DEMOS.parent / "docs" / "lessons.md").read_text(encoding="utf-8")
+    for lesson in LESSONS:
+        number, picture = int(lesson.name[:2]), f"figures/lessons/{lesson.stem}.png"
+        question = re.search(r"^# # \d · [^:]+: (.+)$", lesson.read_text(encoding="utf-8"), re.MULTILINE).group(1)
+        assert f"## {number} · {question[0].upper()}{question[1:]}\n" in page
+        assert f"]({picture})" in page and f"`minihire demo {number} --out docs/figures/lessons`" in page
+        assert (DEMOS.parent / "docs" / picture).stat().st_size < 120_000
