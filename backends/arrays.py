@@ -73,3 +73,10 @@ class SavedNeurons(NamedTuple):
     keep: Array | None  # uint8 [M] of the dropout mask, or empty or None
     scale: Any
     shape: tuple[int, ...]  # [T, B, …]
+
+
+class Prepared(NamedTuple):
+    """A weight of this shape in the order and type in which products take it, on the Torch backend."""
+
+    tensor: Array
+    shape: tuple[int, ...]

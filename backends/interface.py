@@ -23,6 +23,8 @@ equals `backends.randomness` to the bit.
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from backends.randomness import Draw
 from backends.surrogates import Surrogate
 
@@ -117,6 +119,11 @@ class Backend(ABC):
     def total(self, array) -> float:
         """The sum of all entries."""
 
+    def largest(self, array, count: int):
+        """The `count` largest entries, or all if there are fewer, as a NumPy array in any order."""
+        values = self.to_numpy(array).reshape(-1)
+        return values if len(values) <= count else np.partition(values, len(values) - count)[-count:]
+
     @abstractmethod
     def events(self, array) -> int:
         """The number of entries that are not zero."""
@@ -174,6 +181,10 @@ class Backend(ABC):
     @abstractmethod
     def add(self, a, b) -> Array:
         """a + b for arrays of one shape, or the sum of two gradients of one weight (handles included)."""
+
+    def prepared(self, weight) -> Array:
+        """A weight as `conv2d`, `linear` and their input gradients like it best, until it changes. Default: itself."""
+        return weight
 
     @abstractmethod
     def conv2d(self, x, weight, stride: int, padding: int) -> Array:

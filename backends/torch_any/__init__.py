@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 
 import numpy as np
 import torch
@@ -9,14 +10,15 @@ from torch.nn import functional
 
 from backends import BackendError, launched
 from backends import lif as plain_lif
-from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SavedNeurons, SpikeTrain
+from backends.arrays import DropoutMask, OuterProduct, PooledGradient, Prepared, SavedNeurons, SpikeTrain
 from backends.interface import Backend, NeuronState
 from backends.randomness import NORMAL_QUANTILES
 from backends.torch_any import graphs, lif, philox, ranks
 
 PRECISIONS = ("float32", "tf32", "bf16")
 THREADS = torch.get_num_threads()  # as many as torch was started for
-ROWS = 1024  # rows of a linear layer's weight that are updated at a time: their gradient is never written out whole
+ROWS = 1024  # rows of a linear layer's weight that a CPU updates at a time: their gradient is never written out whole
+ENTRIES = 1 << 24  # of it that a GPU updates at a time: torch's fused optimisers give each thread block 65,536
 BYTE = torch.uint8
 NO_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")  # where too little of it is a plain RuntimeError
 
@@ -36,7 +38,7 @@ def _says_when_memory_is_short(cls):
 
         return call
 
-    for name in (*Backend.__abstractmethods__, "sum_over_ranks"):
+    for name in (*Backend.__abstractmethods__, "largest", "prepared", "sum_over_ranks"):
         setattr(cls, name, guarded(getattr(cls, name)))
     return cls
 
@@ -73,7 +75,9 @@ class TorchBackend(Backend):
         self.threads = threads or THREADS
         torch.set_num_threads(self.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         torch.backends.cudnn.deterministic = True
+        self.widens = self.factor != self.float and _widens(self.device)
         self.scans, self.say = _scans(self.device), _nothing
         plain = self.scans is lif  # which reads numbers from the device
         self.records = record and not plain and self.ranks == 1
@@ -120,7 +124,7 @@ class TorchBackend(Backend):
             return lif.spread(array, 0, array.shape[1]).reshape(array.shape)
         if isinstance(array, OuterProduct):
             x, grad, scale = self._factors(array)
-            return self._product(x.T @ grad, scale)
+            return self._product(self._times(x.T, grad), scale)
         return array if dtype is None else array.to(dtype)
 
     def asarray(self, values):
@@ -166,6 +170,12 @@ class TorchBackend(Backend):
     def total(self, array):
         return float(self._dense(array).sum(dtype=torch.float64))
 
+    def largest(self, array, count):
+        if self.device == "cpu":
+            return super().largest(array, count)
+        values = self._dense(array).reshape(-1)
+        return values.topk(min(count, len(values)), sorted=False).values.cpu().numpy()
+
     def events(self, array):
         return int(torch.count_nonzero(array.counts if isinstance(array, SpikeTrain) else self._dense(array)))
 
@@ -179,8 +189,9 @@ class TorchBackend(Backend):
         return self.quantiles[bits >> 16].reshape(tuple(shape))
 
     def dropout_mask(self, draw, shape, rate, first=0):
-        keep = self.uniform(draw, shape, first) >= _rounded(rate, self.float)
-        return DropoutMask(keep.view(BYTE), 1 / (1 - rate))
+        least = math.ceil(_rounded(rate, self.float) * 2**24)  # of the 24 bits that a uniform number is made of
+        keep = philox.at_least(draw, _count(shape), first, least, self.device)
+        return DropoutMask(keep.reshape(tuple(shape)), 1 / (1 - rate))
 
     def rate_code(self, draw, images, first_step, steps, first=0):
         images = self._dense(images)
@@ -235,22 +246,32 @@ class TorchBackend(Backend):
         x, scale = self._factor(x)
         return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).permute(0, 3, 1, 2), scale
 
-    def _kernel(self, weight):
-        """A convolution's weights in torch's order, copied at each call: they are few."""
-        return weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last)
+    def _times(self, a, b):
+        """a · b, in float32 where that takes no more than the factors' type."""
+        if self.widens:
+            return torch.mm(a.flatten(0, -2), b, out_dtype=self.float).reshape(*a.shape[:-1], b.shape[1])
+        return a @ b
+
+    def prepared(self, weight):
+        if weight.dim() == 4:  # a convolution's, in torch's order
+            return Prepared(weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last), weight.shape)
+        return Prepared(weight.to(self.factor), weight.shape)
+
+    def _factor_of(self, weight):
+        """The tensor of a prepared weight, or of one that is prepared here."""
+        return (weight if isinstance(weight, Prepared) else self.prepared(weight)).tensor
 
     def conv2d(self, x, weight, stride, padding):
         images, scale = self._images(x)
-        out = functional.conv2d(images, self._kernel(weight), stride=stride, padding=padding)
+        out = functional.conv2d(images, self._factor_of(weight), stride=stride, padding=padding)
         out = self._product(out.permute(0, 2, 3, 1).contiguous(), scale)
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
-        steps, batch, height, width, channels = shape
-        like = torch.empty((steps * batch, height, width, channels), dtype=self.factor, device=self.device)
-        found = _convolution_backward(
-            self._images(grad)[0], like.permute(0, 3, 1, 2), self._kernel(weight), stride, padding, (True, False, False)
-        )[0]
+        like = torch.empty((1,) if self.device != "cpu" else shape, dtype=self.factor, device=self.device)
+        like = like.expand(shape).flatten(0, 1).permute(0, 3, 1, 2)  # a GPU looks at its shape alone
+        kernel = self._factor_of(weight)
+        found = _convolution_backward(self._images(grad)[0], like, kernel, stride, padding, (True, False, False))[0]
         return found.permute(0, 2, 3, 1).contiguous().to(self.float).reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
@@ -263,11 +284,13 @@ class TorchBackend(Backend):
 
     def linear(self, x, weight):
         x, scale = self._factor(x)
-        return self._product(x @ weight.to(self.factor), scale)
+        return self._product(self._times(x, self._factor_of(weight)), scale)
 
     def linear_input_gradient(self, grad, weight):
-        grad = self._dense(grad, self.factor)
-        turned = weight.to(self.factor) @ grad.flatten(0, 1).T  # on a CPU faster than with the weights turned
+        grad, weight = self._dense(grad, self.factor), self._factor_of(weight)
+        if self.device != "cpu":
+            return self._times(grad, weight.T).to(self.float)
+        turned = weight @ grad.flatten(0, 1).T  # on a CPU faster than with the weights turned
         return turned.T.contiguous().to(self.float).reshape(*grad.shape[:2], len(weight))
 
     def linear_weight_gradient(self, grad, x):
@@ -360,7 +383,9 @@ class TorchBackend(Backend):
             start = NeuronState(*(None if x is None else self.asarray(x) for x in found[1]))
             return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
         delayed, static = saved.reset == "delayed", saved.membrane is None
-        pooled = self.scans is lif and isinstance(grad_spikes, PooledGradient)
+        pooled = isinstance(grad_spikes, PooledGradient)
+        if pooled:
+            grad_spikes = grad_spikes._replace(grad=self._dense(grad_spikes.grad))
         start, start_spikes = (None, None) if saved.start is None else saved.start
         size = _count(saved.shape[1:])
         grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
@@ -442,17 +467,21 @@ class TorchBackend(Backend):
             yield self._dense(grad), *arrays
             return
         x, grad, scale = self._factors(grad)
-        for first in range(0, x.shape[1], ROWS):
-            part = slice(first, first + ROWS)
-            yield self._product(x[:, part].T @ grad, scale), *(None if a is None else a[part] for a in arrays)
+        rows = ROWS if self.device == "cpu" else max(1, ENTRIES // grad.shape[1])
+        for first in range(0, x.shape[1], rows):
+            part = slice(first, first + rows)
+            found = self._times(x[:, part].T, grad)
+            yield self._product(found, scale), *(None if a is None else a[part] for a in arrays)
 
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
         for g, w, u in self._by_rows(grad, parameter, velocity):
+            if not momentum:  # torch's kernel then takes no velocity
+                torch.add(g, w, alpha=decay, out=u)
             torch._fused_sgd_(
                 [w],
                 [g],
-                [u],
-                lr=rate,
+                [u] if momentum else [],
+                lr=_rate(rate),
                 momentum=momentum,
                 weight_decay=decay,
                 dampening=0.0,
@@ -472,7 +501,7 @@ class TorchBackend(Backend):
                 [s],
                 [] if most is None else [most],
                 [count],
-                lr=rate,
+                lr=_rate(rate),
                 beta1=decays[0],
                 beta2=decays[1],
                 weight_decay=0.0,
@@ -525,6 +554,21 @@ def _count(shape) -> int:
 
 def _flat(tensor):
     return None if tensor is None else tensor.reshape(-1).contiguous()
+
+
+def _rate(rate):
+    """A learning rate as torch's fused optimisers take it: on a GPU as float32, whatever the weights are."""
+    return rate.float() if isinstance(rate, torch.Tensor) and rate.device.type != "cpu" else rate
+
+
+def _widens(device: str) -> bool:
+    """Whether this torch multiplies bf16 matrices on this device into float32 results, without rounding them between."""
+    factor = torch.full((32, 32), 1.0 + 2**-7, dtype=torch.bfloat16, device=device)
+    try:
+        found = torch.mm(factor, factor, out_dtype=torch.float32)
+    except (RuntimeError, TypeError):  # not on CPUs, and not before torch 2.8
+        return False
+    return bool((found == 32 * (1.0 + 2**-7) ** 2).all())
 
 
 def _rounded(number, dtype):

@@ -5,8 +5,13 @@ GPU runs them. A graph has fixed addresses and fixed numbers. So a recorded func
 which every call fills first: arrays by a copy, numbers (a draw's step, the learning rate) as tensors of one element.
 """
 
+import contextlib
+import gc
+
 import torch
 from torch.utils import _pytree as trees
+
+from backends import BackendError
 
 EAGER_CALLS = 2  # before a recording: kernels are compiled and libraries loaded in them
 POOLS: dict[str, tuple] = {}  # by device: all graphs take their scratch memory from one pool, as no two run at once
@@ -14,12 +19,37 @@ POOLS: dict[str, tuple] = {}  # by device: all graphs take their scratch memory 
 
 def record(function, device: str):
     """(replay, results) of a function without arguments; it is recorded here, not run."""
-    if device not in POOLS:
-        POOLS[device] = torch.cuda.graph_pool_handle()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph, pool=POOLS[device]):
-        results = function()
+    with torch.cuda.device(device), _undisturbed(device):
+        if device not in POOLS:
+            POOLS[device] = _pool()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=POOLS[device][0]):
+            results = function()
     return graph.replay, results
+
+
+def _pool():
+    """A pool, and an empty graph that keeps it: torch refuses a pool whose graphs are all gone."""
+    pool, keeper = torch.cuda.graph_pool_handle(), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(keeper, pool=pool):
+        pass
+    return pool, keeper
+
+
+@contextlib.contextmanager
+def _undisturbed(device):
+    """No garbage is collected while a graph is recorded, for it may hold graphs; after a failure the stream is the one before."""
+    stream, collects = torch.cuda.current_stream(device), gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    except BaseException:
+        torch.cuda.set_stream(stream)
+        raise
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Repeated:
@@ -62,7 +92,7 @@ class Recording:
     def _record(self):
         try:
             self.replay, self.results = record(self.function, self.device)
-        except RuntimeError as error:  # too little memory for a second set of scratch arrays, for one
+        except (RuntimeError, BackendError) as error:  # too little memory for a second set of scratch arrays, for one
             self.say(f"no CUDA graph could be recorded, kernels are launched one by one: {str(error).splitlines()[0]}")
 
 

@@ -25,10 +25,8 @@ def _philox(counter, words, key):
 
 def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
     """Numbers first … first + count − 1 of a draw: 32 bits each, in int64 [count]. draw.step: an int or int64 []."""
-    words = [n & LOW for n in (draw.step, int(draw.stream), draw.layer)]
-    key = (draw.seed & LOW, draw.seed >> 32 & LOW)
-    a, b = first // 4, (first + count + 3) // 4
-    if torch.device(device).type == "cuda" and importlib.util.find_spec("triton"):
+    words, key, a, b = _place(draw, count, first)
+    if _fused(device):
         from backends.torch_any import triton_philox
 
         return triton_philox.random_bits(a, b, words, key, device)[first % 4 : first % 4 + count]
@@ -37,6 +35,26 @@ def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
     ]
     bits = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device=device)
     return bits[first % 4 : first % 4 + count]
+
+
+def _place(draw, count, first):
+    """The counter's other words, the key, and the counters from which and up to which the numbers come."""
+    words = [n & LOW for n in (draw.step, int(draw.stream), draw.layer)]
+    return words, (draw.seed & LOW, draw.seed >> 32 & LOW), first // 4, (first + count + 3) // 4
+
+
+def _fused(device):
+    return torch.device(device).type == "cuda" and importlib.util.find_spec("triton")
+
+
+def at_least(draw, count: int, first: int, least: int, device) -> torch.Tensor:
+    """1 where the 24 bits of `uniform` are `least` or more, else 0: uint8 [count]."""
+    if _fused(device):
+        from backends.torch_any import triton_philox
+
+        words, key, a, b = _place(draw, count, first)
+        return triton_philox.at_least(a, b, words, key, least, device)[first % 4 : first % 4 + count]
+    return ((random_bits(draw, count, first, device) >> 8) >= least).view(torch.uint8)
 
 
 def uniform(draw, count: int, first: int, device) -> torch.Tensor:

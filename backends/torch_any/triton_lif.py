@@ -11,7 +11,11 @@ import torch
 import triton
 import triton.language as tl
 
-BLOCK = 1024
+from backends.arrays import PooledGradient
+from backends.torch_any.lif import spread
+
+BLOCK, SMALL_BLOCK = 1024, 256  # neurons of a program; small layers need more programs than there are multiprocessors
+ENOUGH = 1 << 19  # neurons of a layer that is not small
 KINDS = {"triangle": 0, "exponential": 1, "rectangle": 2, "arctan": 3, "straight_through": 4}
 
 
@@ -39,9 +43,9 @@ def _step(u, fired, now, lam, v, DELAYED: tl.constexpr):
 
 @triton.jit
 def _forward(
-    current, start, start_spikes, leak, threshold, keep, membrane, counts, end, end_spikes, size, steps,
-    STATIC: tl.constexpr, DELAYED: tl.constexpr, START: tl.constexpr, FIRED: tl.constexpr, KEEP: tl.constexpr,
-    BLOCK: tl.constexpr,
+    current, start, start_spikes, leak, threshold, keep, membrane, counts, end, end_spikes, size,
+    STEPS: tl.constexpr, STATIC: tl.constexpr, DELAYED: tl.constexpr, START: tl.constexpr, FIRED: tl.constexpr,
+    KEEP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < size
@@ -57,7 +61,7 @@ def _forward(
     if KEEP:
         kept = tl.load(keep + at, inside, 0)
     place = at
-    for _ in range(steps):
+    for _ in range(STEPS):
         if not STATIC:
             now = tl.load(current + place, inside, 0.0)
         m, u, fired = _step(u, fired, now, lam, v, DELAYED)
@@ -87,28 +91,29 @@ def _slope(z, KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _again(now, u, fired, lam, v, t, DELAYED: tl.constexpr):
-    """m[t] and the membrane that leaked into it, from the beginning of time."""
-    m = tl.zeros_like(now)
-    leaked = u
-    for _ in range(t + 1):
-        leaked = u
-        m, u, fired = _step(u, fired, now, lam, v, DELAYED)
-    return m, leaked
+def _pooled(at, inside, size, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Where neurons of images [ROWS, COLUMNS, CHANNELS] find the gradient of their 2×2 window, and a step's size there."""
+    neuron = at.to(tl.int32)
+    channel, pixel = neuron % CHANNELS, neuron // CHANNELS
+    column, row, image = pixel % COLUMNS, pixel // COLUMNS % ROWS, pixel // COLUMNS // ROWS
+    under = inside & (row < ROWS // 2 * 2) & (column < COLUMNS // 2 * 2)
+    window = (image * (ROWS // 2) + row // 2) * (COLUMNS // 2) + column // 2
+    return under, (window * CHANNELS + channel).to(tl.int64), size // (ROWS * COLUMNS) * ((ROWS // 2) * (COLUMNS // 2))
 
 
 @triton.jit
 def _backward(
     current, membrane, start, start_spikes, leak, threshold, keep, scale, grad_spikes, grad_end, grad_end_spikes,
-    grad_current, grad_start, grad_start_spikes, partial, size, steps,
-    STATIC: tl.constexpr, DELAYED: tl.constexpr, START: tl.constexpr, FIRED: tl.constexpr, KEEP: tl.constexpr,
+    grad_current, grad_start, grad_start_spikes, partial, size,
+    STEPS: tl.constexpr, STATIC: tl.constexpr, DELAYED: tl.constexpr, START: tl.constexpr, FIRED: tl.constexpr,
+    KEEP: tl.constexpr, POOLED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
     END: tl.constexpr, END_SPIKES: tl.constexpr, RESET_GRAD: tl.constexpr,
     KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < size
     lam, v = tl.load(leak), tl.load(threshold)
-    place = at + (tl.zeros_like(at) + size) * (steps - 1)  # in 64 bits
+    place = at + (tl.zeros_like(at) + size) * (STEPS - 1)  # in 64 bits
     if STATIC:
         now = tl.load(current + at, inside, 0.0)
         m = now
@@ -134,18 +139,30 @@ def _backward(
         through_reset = tl.load(grad_end_spikes + at, inside, 0.0)
     if KEEP:
         factor = tl.load(keep + at, inside, 0).to(m.dtype) * tl.load(scale)
-    for i in range(steps):
-        t = steps - 1 - i
+    under = inside
+    of_grad, step_of_grad = place, size
+    if POOLED:
+        under, of_grad, step_of_grad = _pooled(at, inside, size, ROWS, COLUMNS, CHANNELS)
+        of_grad += (tl.zeros_like(at) + step_of_grad) * (STEPS - 1)
+    for i in range(STEPS):
         before = m
-        if STATIC:
-            m, leaked = _again(now, first, fired, lam, v, t, DELAYED)
+        if STATIC:  # m[t] and the membrane that leaked into it, from the beginning of time
+            u = first
+            spiked = fired
+            leaked = first
+            for _ in range(STEPS - i):
+                leaked = u
+                m, u, spiked = _step(u, spiked, now, lam, v, DELAYED)
         else:
             before = tl.load(membrane + place - size, inside & (place >= size), 0.0)
             leaked = before
             if not DELAYED:
                 leaked = before - v * (before > v).to(m.dtype)
             leaked = tl.where(place >= size, leaked, first)
-        g = tl.load(grad_spikes + place, inside, 0.0) * factor
+        g = tl.load(grad_spikes + of_grad, under, 0.0)
+        if POOLED:
+            g = g / 4
+        g = g * factor
         if RESET_GRAD:
             if DELAYED:
                 g = g + through_reset
@@ -169,6 +186,7 @@ def _backward(
         through_reset = -v * d
         lowered = d
         place -= size
+        of_grad -= step_of_grad
     if DELAYED:
         sum_threshold -= lowered * fired
         tl.store(grad_start_spikes + at, through_reset, inside)
@@ -182,12 +200,13 @@ def _backward(
 def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
     """See lif.forward."""
     steps, size = counts.shape
+    block = _block(size)
     with on_device_of(counts):
-        _forward[(triton.cdiv(size, BLOCK),)](
+        _forward[(triton.cdiv(size, block),)](
             current, *_or(current, start, start_spikes), leak, threshold, *_or(counts, keep), *_or(current, membrane),
-            counts, end, end_spikes, size, steps,
-            STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
-            KEEP=keep is not None, BLOCK=BLOCK, **OPTIONS,
+            counts, end, end_spikes, size,
+            STEPS=steps, STATIC=membrane is None, DELAYED=delayed, START=start is not None,
+            FIRED=start_spikes is not None, KEEP=keep is not None, BLOCK=block, **OPTIONS,
         )  # fmt: skip
 
 
@@ -196,24 +215,35 @@ def backward(
     grad_end, grad_end_spikes, surrogate, reset_grad, grad_current, grad_start, grad_start_spikes,
 ):  # fmt: skip
     """See lif.backward."""
-    steps, size = grad_spikes.shape
-    blocks = triton.cdiv(size, BLOCK)
+    (steps, size), image = (grad_spikes.shape[0], grad_start.shape[0]), (1, 1, 1)
+    pooled = isinstance(grad_spikes, PooledGradient)
+    if pooled and size < 1 << 31:
+        image, grad_spikes = grad_spikes.shape[2:], grad_spikes.grad
+    elif pooled:
+        pooled, grad_spikes = False, spread(grad_spikes, 0, grad_spikes.shape[1])
+    block = _block(size)
+    blocks = triton.cdiv(size, block)
     partial = torch.empty((blocks, 2), dtype=leak.dtype, device=leak.device)
     like = grad_current
     with on_device_of(leak):
         _backward[(blocks,)](
             *_or(like, current, membrane, start, start_spikes), leak, threshold, *_or(leak.view(torch.uint8), keep),
             leak.new_full((1,), scale), grad_spikes.contiguous(), *_or(like, grad_end, grad_end_spikes),
-            grad_current, grad_start, grad_start_spikes, partial, size, steps,
+            grad_current, grad_start, grad_start_spikes, partial, size,
+            STEPS=steps, POOLED=pooled, ROWS=image[0], COLUMNS=image[1], CHANNELS=image[2],
             STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
             KEEP=keep is not None, END=grad_end is not None, END_SPIKES=grad_end_spikes is not None,
             RESET_GRAD=reset_grad, KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height, WIDTH=surrogate.width,
-            BLOCK=BLOCK, **OPTIONS,
+            BLOCK=block, **OPTIONS,
         )  # fmt: skip
     return partial.sum(dim=0, dtype=torch.float64)
 
 
 OPTIONS = {"enable_fp_fusion": False}
+
+
+def _block(size):
+    return BLOCK if size >= ENOUGH else SMALL_BLOCK
 
 
 def on_device_of(tensor):

@@ -15,7 +15,7 @@ def _op(tape: Tape, value, inputs: list[Variable], pullback) -> Variable:
 
 def conv2d(tape, x, w, stride=1, padding=1):
     """Convolution [T, B, H, W, C_in] * [k, k, C_in, C_out]."""
-    k, weight, shape, size = tape.backend, w.value, x.shape, w.shape[0]
+    k, weight, shape, size = tape.backend, tape.backend.prepared(w.value), x.shape, w.shape[0]
     inputs, needed = x.value if w.needs_grad else None, x.needs_grad
 
     def pullback(g):
@@ -29,7 +29,7 @@ def conv2d(tape, x, w, stride=1, padding=1):
 
 def linear(tape, x, w):
     """Matrix product [T, B, F_in] · [F_in, F_out]."""
-    k, weight = tape.backend, w.value
+    k, weight = tape.backend, tape.backend.prepared(w.value)
     inputs, needed = x.value if w.needs_grad else None, x.needs_grad
 
     def pullback(g):

@@ -123,14 +123,14 @@ def _percentile_current(network, layer, batches, calibration, seed, stop, progre
             nonlocal position, largest
             if (event, name) != ("current", layer):
                 return
-            currents = k.to_numpy(array)
+            count = array.shape[0]
             if largest is None:
-                keep = keep_for(currents[0, 0].size * len(batches.dataset), calibration.percentile)
+                keep = keep_for(math.prod(array.shape[2:]) * len(batches.dataset), calibration.percentile)
                 largest = LargestValues(calibration.steps, keep)
-            for current in currents:
-                largest.add(position, current.reshape(-1))
+            for step in range(count):
+                largest.add(position, k.largest(k.rows(array, step, step + 1), largest.keep))
                 position += 1
-            if len(currents) < network.time_chunk or position == calibration.steps:
+            if count < network.time_chunk or position == calibration.steps:
                 raise _Reached  # a static current needs one step, a changing one all
 
         with contextlib.suppress(_Reached):

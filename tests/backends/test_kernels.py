@@ -511,3 +511,10 @@ def test_convolution_of_any_density_equals_the_reference_exactly(exact, shape, f
             ),
         ):
             np.testing.assert_array_equal(found, expected)
+
+
+def test_the_largest_entries(backend):
+    values = np.random.default_rng(0).permutation(40).reshape(2, 20)
+    array = backend.asarray(values.astype(float))
+    assert sorted(backend.largest(array, 3)) == [37, 38, 39]
+    assert sorted(backend.largest(array, 99)) == list(range(40))

@@ -190,6 +190,22 @@ def test_bf16_does_not_round_dropout_s_factor():
     np.testing.assert_array_equal(k.linear(spikes, weight), exact.linear(spikes, weight))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_prepared_weights_give_what_weights_give(precision):
+    k, rng = get_backend("torch", precision=precision), np.random.default_rng(0)
+    x, kernel = k.asarray(rng.normal(size=(2, 3, 6, 6, 4))), k.asarray(rng.normal(size=(3, 3, 4, 5)))
+    flat, matrix = k.asarray(rng.normal(size=(2, 3, 7))), k.asarray(rng.normal(size=(7, 6)))
+    once, product = k.conv2d(x, kernel, 1, 1), k.linear(flat, matrix)
+    pairs = [
+        (once, k.conv2d(x, k.prepared(kernel), 1, 1)),
+        (product, k.linear(flat, k.prepared(matrix))),
+        *((k.conv2d_input_gradient(once, w, x.shape, 1, 1) for w in (kernel, k.prepared(kernel))),),
+        *((k.linear_input_gradient(product, w) for w in (matrix, k.prepared(matrix))),),
+    ]
+    assert all(torch.equal(*pair) for pair in pairs)
+    assert k.prepared(kernel).shape == kernel.shape and k.prepared(matrix).tensor.dtype == k.factor
+
+
 def test_other_failures_of_torch_stay_what_they_are():
     k = get_backend("torch")
     with pytest.raises(RuntimeError) as error:
@@ -201,7 +217,8 @@ def test_other_failures_of_torch_stay_what_they_are():
 
 
 INTERPRETED = """
-import itertools, sys, torch
+import itertools, math, sys, torch
+from backends.arrays import PooledGradient
 from backends.randomness import Draw, random_bits
 from backends.surrogates import arctan, exponential, rectangle, straight_through, triangle
 from backends.torch_any import lif, triton_lif, triton_philox
@@ -240,6 +257,19 @@ for draw in (Draw(0, 5, 3, 2), Draw(2**63 + 12345, 7, 2**31 + 5, 4)):
     for step in (words[0], torch.tensor(words[0])):
         got = triton_philox.random_bits(3, 603, [step, *words[1:]], key, "cpu")
         assert (got.numpy() == random_bits(draw, 2400, 12)).all()
+        got = triton_philox.at_least(3, 603, [step, *words[1:]], key, 3355444, "cpu")
+        assert (got.numpy() == (random_bits(draw, 2400, 12) >> 8 >= 3355444)).all() and got.float().mean() < 0.9
+for shape in ((steps, 2, 6, 5, 3), (steps, 3, 4, 4, 16)):  # before a pool, which leaves out an odd last column
+    pooled = PooledGradient(normal(steps, shape[1], shape[2] // 2, shape[3] // 2, shape[4]), shape)
+    size = math.prod(shape[1:])
+    membrane, found = normal(steps, size), []
+    for scans in (lif, triton_lif):
+        back = torch.empty(steps, size), torch.empty(size), torch.zeros(size)
+        sums = scans.backward(
+            None, membrane, None, None, leak, threshold, False, None, 1.0, pooled, None, None, triangle(), False, *back
+        )
+        found.append([*back, sums])
+    assert all(torch.allclose(*pair, rtol=1e-5, atol=1e-5) for pair in zip(*found)) and found[0][0].count_nonzero()
 print("equal")
 """
 
