@@ -1,4 +1,4 @@
-"""Peer (a): the spiking network as dense PyTorch, multi-step, as fast as we can write it for a CPU.
+"""Peer (a): the spiking network as dense PyTorch, multi-step, as fast as we can write it.
 
 Time is folded into the batch for every convolution and linear layer; the first convolution runs once and its current
 is used for all steps; images are channels last in memory; the neuron is one autograd.Function over all steps that
@@ -12,12 +12,18 @@ from torch.nn import functional
 
 from benchmarks.peers.layouts import walk
 from benchmarks.peers.lif import LIF
+from benchmarks.peers.lif_tensors import LIFOnDevice
 from benchmarks.peers.side import TorchSide
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
 
 
 class Dense(TorchSide):
     """Activations are [T·B, …], or [B, …] before the first neuron, where they do not depend on time."""
+
+    @property
+    def numbers_on_host(self):
+        """Whether leak and threshold are read where they are used: fastest on a CPU, a wait on a GPU."""
+        return self.device.type == "cpu"
 
     def logits(self, x):
         return walk(self.model.layers, self.model.image_shape, x, self.layer)
@@ -47,7 +53,7 @@ class Dense(TorchSide):
         if not (self.training and layer.dropout):
             return None
         keep = 1 - layer.dropout
-        return torch.empty_like(x[: len(self.labels)]).bernoulli_(keep).div_(keep)
+        return torch.empty_like(x[: len(self.labels)], dtype=self.dtype).bernoulli_(keep).div_(keep)
 
     def neuron(self, layer, x):
         """LIF over all steps."""
@@ -55,6 +61,7 @@ class Dense(TorchSide):
         static = len(x) == len(self.labels) and self.steps > 1
         surrogate = self.problem.surrogate
         scale, mask = 1 / (1 - layer.dropout), self.mask(layer, x)
-        spikes = LIF.apply(x, leak, threshold, mask, 1.0 if mask is None else scale, self.steps, static, surrogate)
+        lif = LIF if self.numbers_on_host else LIFOnDevice
+        spikes = lif.apply(x, leak, threshold, mask, 1.0 if mask is None else scale, self.steps, static, surrogate)
         self.fired(layer, spikes)
         return spikes

@@ -56,7 +56,7 @@ class Layout:
 
     def to_minihire(self, name, tensor):
         """The inverse, as a NumPy array."""
-        array = tensor.detach().numpy()
+        array = tensor.detach().cpu().numpy()
         if name in self.convolutions:
             return array.transpose(2, 3, 1, 0)
         if name in self.flattened:

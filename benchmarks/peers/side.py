@@ -11,21 +11,26 @@ class TorchSide:
     """One network on torch. A peer says how its logits come about (`logits`) and which tensors it trains (`trained`).
 
     task: "train", "attack" or "forward". Weights learn only in "train", so an attack pays for the input gradient alone.
+    precision "bf16" is torch's autocast; "tf32" is a switch of the whole process, which whoever measures turns.
     """
 
     channels_first = False  # whether images are flattened as (C, H, W); in memory channels are last
     spiking = True
 
-    def __init__(self, problem, task: str, threads: int):
+    def __init__(self, problem, task: str, threads: int, device: str = "cpu", precision: str = "float32"):
         torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.casts = lambda: torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
         self.problem, self.model, self.task, self.steps = problem, problem.model, task, problem.steps
         self.layout = Layout(self.model, self.channels_first)
         self.dtype = getattr(torch, problem.dtype)
         images, labels = problem.batch()
-        self.images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        self.labels = torch.from_numpy(labels)
+        self.images = self.put(
+            torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        )
+        self.labels = self.put(torch.from_numpy(labels))
         self.mean, self.std = (
-            torch.tensor(v, dtype=self.dtype).reshape(1, -1, 1, 1) for v in (self.model.mean, self.model.std)
+            self.put(torch.tensor(v, dtype=self.dtype).reshape(1, -1, 1, 1)) for v in (self.model.mean, self.model.std)
         )
         self.clean = self.images
         self.firing = None  # a dictionary while densities are measured
@@ -34,9 +39,13 @@ class TorchSide:
         if task == "train":
             self.start_optimiser()
 
+    def put(self, tensor):
+        """The tensor on this side's device, in the same order in memory."""
+        return tensor.to(self.device)
+
     def build(self) -> None:
         """Make the weights."""
-        self.weights = {n: self.layout.to_torch(n, self.problem.parameter(n)) for n in self.names()}
+        self.weights = {n: self.put(self.layout.to_torch(n, self.problem.parameter(n))) for n in self.names()}
 
     def names(self):
         """The parameters' names."""
@@ -64,12 +73,14 @@ class TorchSide:
                 tensors.values(), lr=self.problem.rate, momentum=0.9, weight_decay=5e-4, fused=True
             )
             return
-        self.optimiser = torch.optim.Adam(tensors.values(), lr=self.problem.rate, fused=True)
+        self.optimiser = torch.optim.Adam(
+            tensors.values(), lr=self.problem.rate, fused=True, capturable=self.device.type == "cuda"
+        )
         for name, tensor in tensors.items():
             moments = self.problem.moments(name)
             if moments is not None:
-                mean, square = (self.layout.to_torch(name, m) for m in moments)
-                step = torch.tensor(float(self.problem.optimiser_steps))
+                mean, square = (self.put(self.layout.to_torch(name, m)) for m in moments)
+                step = self.put(torch.tensor(float(self.problem.optimiser_steps)))
                 self.optimiser.state[tensor] = {"step": step, "exp_avg": mean, "exp_avg_sq": square}
 
     def step(self) -> None:
@@ -77,29 +88,37 @@ class TorchSide:
         {"train": self.train_step, "attack": self.attack_step, "forward": self.forward}[self.task]()
 
     def train_step(self) -> float:
-        """Forward, backward, update; returns the loss, as a training loop would show it."""
+        """Forward, backward, update; returns the loss, on a CPU as a number, as a training loop would show it."""
         self.optimiser.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(self.logits(self.normalised(self.images)), self.labels)
+        loss = self.loss(self.images)
         loss.backward()
         self.optimiser.step()
         self.constrain()
-        return loss.item()
+        return loss.item() if self.device.type == "cpu" else loss  # a GPU is not waited for
+
+    def loss(self, images, reduction: str = "mean"):
+        """Cross-entropy of images in [0, 1]."""
+        with self.casts():
+            logits = self.logits(self.normalised(images))
+        return functional.cross_entropy(logits.to(self.dtype), self.labels, reduction=reduction)
 
     def constrain(self) -> None:
         """Leaks stay in [0, 1], thresholds above their floor, as in minihire."""
+        leaks, thresholds = (
+            [tensor for name, tensor in self.trained().items() if name.endswith(end)] for end in (".leak", ".threshold")
+        )
         with torch.no_grad():
-            for name, tensor in self.trained().items():
-                if name.endswith(".leak"):
-                    tensor.clamp_(0, 1)
-                elif name.endswith(".threshold"):
-                    tensor.clamp_(min=THRESHOLD_FLOOR)
+            if leaks:
+                torch._foreach_clamp_min_(leaks, 0.0)
+                torch._foreach_clamp_max_(leaks, 1.0)
+            if thresholds:
+                torch._foreach_clamp_min_(thresholds, THRESHOLD_FLOOR)
 
     def attack_step(self):
         """One PGD step (equation 4): the input gradient's sign, projected on the ε ball and [0, 1]."""
         attack = self.problem.attack
         x = self.clean.detach().requires_grad_()
-        loss = functional.cross_entropy(self.logits(self.normalised(x)), self.labels, reduction="sum")
-        (grad,) = torch.autograd.grad(loss, x)
+        (grad,) = torch.autograd.grad(self.loss(x, "sum"), x)
         with torch.no_grad():
             x = torch.add(self.clean, grad.sign_(), alpha=attack.alpha)
             x = torch.clamp(x, self.clean - attack.epsilon, self.clean + attack.epsilon)
@@ -107,7 +126,7 @@ class TorchSide:
 
     def forward(self):
         """Logits, without anything kept for a backward pass."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self.casts():
             return self.logits(self.normalised(self.images))
 
     def normalised(self, x):
@@ -140,4 +159,4 @@ class TorchSide:
         logits = self.logits(self.normalised(x))
         functional.cross_entropy(logits, self.labels).backward()
         found = {n: self.layout.to_minihire(n, t.grad) for n, t in self.trained().items() if t.grad is not None}
-        return {"logits": logits.detach().numpy(), "image": x.grad.permute(0, 2, 3, 1).numpy(), **found}
+        return {"logits": logits.detach().cpu().numpy(), "image": x.grad.permute(0, 2, 3, 1).cpu().numpy(), **found}

@@ -62,6 +62,34 @@ def test_the_dense_peers_equal_minihire(tmp_path, name, model):
 
 
 @pytest.mark.parametrize("model", ["vgg5", "resnet12"])
+def test_the_dense_peer_s_neuron_for_a_gpu_equals_the_other(tmp_path, monkeypatch, model):
+    problem = make_problem(tmp_path, model)
+    expected, peer = side("torch", problem).gradients(), side("torch", problem)
+    monkeypatch.setattr(type(peer), "numbers_on_host", False)
+    got = peer.gradients()
+    for key in expected:
+        np.testing.assert_allclose(got[key], expected[key], rtol=1e-9, atol=1e-12, err_msg=key)
+    for task in ("train", "attack"):
+        side("torch", make_problem(tmp_path / task, model, dtype="float32"), task).step()
+
+
+@pytest.mark.parametrize("name", ["torch", "ann", "spikingjelly"])
+@pytest.mark.parametrize("task", ["train", "attack", "forward"])
+def test_peers_take_bf16_steps_near_those_of_float32(tmp_path, monkeypatch, name, task):
+    torch = pytest.importorskip("torch")
+    problem, found = make_problem(tmp_path, spiking=PEERS[name].spiking, dtype="float32", leak=0.75), []
+    side(name, problem)
+    for precision in ("float32", "bf16"):
+        peer = side_class(PEERS[name])(problem, task, 1, precision=precision)
+        monkeypatch.setattr(type(peer), "numbers_on_host", False, raising=False)
+        torch.manual_seed(0)  # for dropout
+        peer.step()
+        found.append(peer.forward())
+    assert [logits.dtype for logits in found] == [torch.float32, torch.bfloat16]
+    assert (found[0] - found[1]).norm() < 0.5 * found[0].norm()
+
+
+@pytest.mark.parametrize("model", ["vgg5", "resnet12"])
 def test_snntorch_is_the_delayed_reset(tmp_path, model):
     problem = make_problem(tmp_path, model, dtype="float32", reset="delayed")
     got, own = side("snntorch", problem), Minihire(problem, "train", 1)
