@@ -16,9 +16,10 @@ class Minihire:
 
     backend = "numba"
 
-    def __init__(self, problem, task: str, threads: int, backend: str | None = None):
+    def __init__(self, problem, task: str, threads: int, backend: str | None = None, **place):
+        """place: device, precision and record, as `get_backend` takes them."""
         self.problem, self.task = problem, task
-        self.k = k = get_backend(backend or self.backend, dtype=problem.dtype, threads=threads)
+        self.k = k = get_backend(backend or self.backend, dtype=problem.dtype, threads=threads, **place)
         names = problem.model.parameters(problem.spiking)
         parameters = {name: k.asarray(problem.parameter(name)) for name in names}
         self.network = Network(
@@ -68,9 +69,12 @@ class Minihire:
         elif self.task == "forward":
             self.network.forward(self.images)
         else:
-            self.training._train_batch()  # what `Training.run` does for a batch, its bookkeeping included
-            self.training._settle(but=1 if self.k.asynchronous else 0)
-            self.training.epoch += 1  # of one batch each, so that dropout's next mask is another one
+            training = self.training
+            training._train_batch()  # what `Training.run` does for a batch, its bookkeeping included
+            training._settle(but=1 if self.k.asynchronous else 0)
+            training.batch += 1
+            if training.batch == len(training.batches):  # dropout's next mask is another one
+                training.epoch, training.batch = training.epoch + 1, 0
 
     def densities(self) -> dict[str, float]:
         """Mean share of firing neurons per layer and time step, in evaluation mode (an ANN: the share above zero)."""

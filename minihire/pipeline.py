@@ -33,6 +33,7 @@ from minihire.training import checkpoint, convert, train
 
 DISTANCE_IMAGES = 100
 BATCH_SIZES = ("batch_size", "ann_batch_size")  # the settings that are each process's own
+GROWING = ("methods", "black_box")  # the settings that a resumed run may have more of
 DATA_SEED = 0  # the split into training and held-out images is the same for every seed
 
 
@@ -93,6 +94,7 @@ class Run:
         if resume and path.exists():
             self.results = Results.load(path)
             refuse_other_settings(self.results, config, backend.ranks)
+            self._extend(config)
         else:
             self.results = Results.new(path, config.describe(), backend)
             self.results.save()
@@ -105,6 +107,14 @@ class Run:
             "heldout": len(splits.heldout) if splits.heldout else 0,
             "test": len(splits.test),
         }
+
+    def _extend(self, config):
+        """Take over what a resumed run is asked for in addition; what it had found stays."""
+        before = self.results["config"]
+        if any(before[name] != config.describe()[name] for name in GROWING):
+            self.results["config"] = {**before, **{name: config.describe()[name] for name in GROWING}}
+            self.results["finished"] = False
+            self.results.save()
 
     def run(self) -> Results:
         """Everything that is not done yet."""
@@ -288,11 +298,13 @@ def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:
     """Raise MinihireError if a run in progress was started with other settings.
 
     Where the data lie may change, and the number of processes, as long as they have as many images in a batch together.
+    Methods may be added, and the black box.
     """
     before = results["machine"].get("ranks", 1)
     theirs, mine = _over_all(results["config"], before), _over_all(config.describe(), ranks)
     for name in mine:
-        if name != "data_dir" and theirs.get(name) != mine[name]:
+        more = name == "methods" and set(theirs[name]) <= set(mine[name]) or name == "black_box" and mine[name]
+        if name != "data_dir" and theirs.get(name) != mine[name] and not more:
             together = " over all processes" if max(before, ranks) > 1 and name in BATCH_SIZES else ""
             raise MinihireError(
                 f"this run was started with {name} = {theirs.get(name)}{together}, not {mine[name]}: "

@@ -1,5 +1,6 @@
 """A run interrupted anywhere and resumed finds what an unbroken run finds."""
 
+import shutil
 import signal
 from dataclasses import replace
 
@@ -231,9 +232,25 @@ def test_what_is_kept_to_look_at(unbroken):
     assert len((unbroken[0] / "results.json").read_bytes()) < 500_000
 
 
+def test_a_finished_run_may_be_given_the_black_box_and_more_methods(go, white, unbroken, tmp_path, monkeypatch):
+    out = shutil.copytree(white[0], tmp_path / "grown")
+    grown = go(out, resume=True)
+    in_order = lambda results: sorted(results["accuracy"], key=str)
+    assert in_order(grown) == in_order(unbroken[1]) and grown["config"] == unbroken[1]["config"] and grown["finished"]
+    trained, train = [], pipeline.train
+    monkeypatch.setattr(pipeline, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
+    more = go(out, resume=True, methods=("hire", "control"))
+    assert trained == ["control", "second control"] and more["config"]["methods"] == ["hire", "control"]
+    rows = in_order(more)
+    assert all(row in rows for row in in_order(grown))
+    assert {(r["access"], r["attack"]) for r in rows if r["model"] == "control"} == {
+        (r["access"], r["attack"]) for r in rows if r["model"] == "hire"
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("hire", "control")), ("augment", False)],
+    [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("control",)), ("augment", False), ("black_box", False)],
 )
 def test_a_run_is_not_resumed_with_other_settings(go, unbroken, name, value):
     before = (unbroken[0] / "results.json").read_bytes()

@@ -13,6 +13,7 @@ import contextlib
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from minihire.training.health import describe_failure, silent_layers
 from minihire.training.noise import NoNoise
 from minihire.training.optimisers import OPTIMISERS, Schedule
 from minihire.training.resume import fingerprint, refuse_different_starts, restore, save
+
+QUICK, RARELY = 1.0, 20  # a checkpoint that takes longer, in seconds, waits until it is a twentieth of the time
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Training:
         self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
         self.period = k.repeated(self._period)
         self.unsettled: list[tuple[int, Any]] = []  # (batch, what was counted) of updates that nobody has read yet
+        self.saving = 0.0  # seconds that the last checkpoint took
+        self.saved = -math.inf  # and when it was written
         self.stop = StopSignal(k)
 
     def run(self) -> list[dict]:
@@ -152,7 +157,8 @@ class Training:
             if not any(known.endswith(warning) for known in self.warnings):
                 self.warnings.append(f"{self.label}, epoch {self.epoch}: {warning}")
                 say(f"warning: {self.warnings[-1]}")
-        self._save()
+        if self._worth_saving():
+            self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
         progress.tell(
             f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
@@ -289,9 +295,18 @@ class Training:
         """Whether there is a checkpoint to go on from."""
         return self.path is not None and self.path.exists()
 
+    def _worth_saving(self) -> bool:
+        """At an epoch's end: always where a checkpoint is quick or training ends, else where it is little of the time."""
+        if self.epoch == self.recipe.epochs or self.network.backend.ranks > 1:
+            return True
+        return self.saving < QUICK or perf_counter() - self.saved > RARELY * self.saving
+
     def _save(self):
         if self.path is not None:
+            start = perf_counter()
             save(self)
+            self.saved = perf_counter()
+            self.saving = self.saved - start
 
 
 def train(
@@ -306,7 +321,10 @@ def train(
     label: str = "training",
     about: dict | None = None,
 ) -> Training:
-    """Train a network in place. With a path, a checkpoint after every epoch and at a stop; resume goes on from it."""
+    """Train a network in place. With a path, a checkpoint after every epoch and at a stop; resume goes on from it.
+
+    Where a checkpoint takes long beside an epoch (600 MB on a fast GPU), not after every one.
+    """
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():
         restore(training, load(training.path))

@@ -55,7 +55,10 @@ def test_kappa_is_carried_from_period_to_period_and_from_batch_to_batch(k, netwo
     assert not seen[0].any() and seen[1].any()
     assert np.array_equal(seen[2], after[0]) and np.array_equal(seen[4], after[1][:8])
     np.testing.assert_array_equal(
-        seen[3], np.clip(seen[2] + np.float32(0.02) * np.sign(k.to_numpy(calls[2][1].image)), -np.float32(0.03), np.float32(0.03))
+        seen[3],
+        np.clip(
+            seen[2] + np.float32(0.02) * np.sign(k.to_numpy(calls[2][1].image)), -np.float32(0.03), np.float32(0.03)
+        ),
     )
 
 

@@ -101,6 +101,24 @@ def test_a_killed_training_goes_on_from_its_last_epoch(k, start, everything, mon
     assert everything(start(kind, k, tmp_path / "killed.npz")) == unbroken
 
 
+def test_a_slow_checkpoint_is_written_seldom_but_at_the_end(network, data, monkeypatch, tmp_path):
+    """A clock on which a checkpoint takes two seconds and an epoch seven: every sixth epoch is a twentieth of the time."""
+    now, epochs = [100.0], []
+
+    def saving(training):
+        now[0] += 2
+        epochs.append(training.epoch)
+
+    epoch = Training._epoch
+    monkeypatch.setattr("minihire.training.loop.save", saving)
+    monkeypatch.setattr("minihire.training.loop.perf_counter", lambda: now[0])
+    monkeypatch.setattr(
+        Training, "_epoch", lambda self, progress: (now.insert(0, now.pop() + 7), epoch(self, progress))
+    )
+    train(network(get_backend("numba", threads=1)), Recipe(epochs=15, batch_size=16), data, path=tmp_path / "x.npz")
+    assert epochs == [1, 7, 13, 15]
+
+
 def test_a_finished_training_is_left_as_it_is(start, everything, monkeypatch, tmp_path):
     k, path = get_backend("reference"), tmp_path / "hire.npz"
     done = everything(start("hire", k, path))

@@ -1,0 +1,1 @@
+"""python -m benchmarks.gpu: training, attack and inference steps on one GPU beside peers; see __main__.py."""

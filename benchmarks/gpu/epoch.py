@@ -1,0 +1,53 @@
+"""Whole epochs of VGG5 on CIFAR-10 as the training loop runs them: data, crops, dropout, graphs and all."""
+
+import time
+
+from benchmarks.gpu.cells import Settings
+from benchmarks.gpu.measure import DENSITY
+from benchmarks.prepare import force_density
+from minihire import data
+from minihire.experiments import preset
+from minihire.network import Network, initialise
+from minihire.pipeline import build_model
+from minihire.progress import Progress
+from minihire.training.loop import Training
+
+METHODS = ("traditional", "hire")
+WARM_UP = 5  # batches
+
+
+def timed(settings: Settings, batch: int, folder) -> list[dict]:
+    """A row for each method and precision but float32: seconds of an epoch of all training images."""
+    tiny = dict(width=1 / 16, hidden=16, train_limit=64) if settings.quick else {}
+    config = preset("vgg5-cifar10", batch_size=batch, data_dir=str(folder), **tiny)
+    train = data.load("cifar10", folder, seed=0, train_limit=config.train_limit).train
+    rows = []
+    for precision in [p for p in settings.precisions if p != "float32" or settings.quick]:
+        for method in METHODS:
+            k = settings.backend(precision)
+            model = build_model(config, train)
+            network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=config.steps)
+            force_density(network, k.asarray(train.images[:4].astype("float32") / 255), DENSITY)
+            training = Training(network, config.recipe(method), train, seed=0)
+            for batch_number in range(min(WARM_UP, len(training.batches))):
+                training.batch = batch_number
+                training._train_batch()
+            training._settle()
+            training.batch, training.sums = 0, dict.fromkeys(training.sums, 0)
+            start = time.perf_counter()
+            with Progress(f"{method}, {precision}, batch {batch}", len(train)) as progress:
+                training._epoch(progress)
+            taken = time.perf_counter() - start
+            rows.append(
+                {
+                    "method": method,
+                    "precision": precision,
+                    "batch": batch,
+                    "images": len(train),
+                    "steps": config.steps,
+                    "periods": config.recipe(method).periods,
+                    "seconds": taken,
+                    "images_per_s": len(train) / taken,
+                }
+            )
+    return rows

@@ -1,0 +1,126 @@
+"""Tables of a GPU measurement, and what figure 7 of the paper says of it: HIRE's time and memory over traditional training's."""
+
+from benchmarks.gpu.cells import PEERS, RIVALS
+from benchmarks.report import MEBIBYTE
+from minihire.report.tables import table
+
+IMAGES = 50_000  # of an epoch of CIFAR-10
+
+
+def cell_table(cell: dict) -> str:
+    """A row for each side."""
+    rows, own = [], cell["sides"].get("minihire", {}).get("median_s")
+    own = own or cell["sides"].get("minihire eager", {}).get("median_s")
+    for name, side in cell["sides"].items():
+        if "median_s" not in side:
+            rows.append([name, side["note"], "", "", "", ""])
+            continue
+        times = f"{side['median_s'] / own:.2f}" if own else "–"
+        memory = [_mebibytes(side["peak_bytes"]), _mebibytes(_scratch(side))]
+        rows.append([name, f"{1e3 * side['median_s']:.3f}", f"{side['images_per_s']:,.0f}", times, *memory])
+    title = f"{cell['model']}, batch {cell['batch']}, {cell['precision']}, {cell['task']}"
+    return f"{title}\n" + table(["side", "ms", "images/s", "times ours", "peak MiB", "of it scratch"], rows)
+
+
+def kernel_tables(kernels: dict) -> str:
+    """The neuron's passes and Adam's step beside what a copy of their bytes would take."""
+    lif = [
+        [r["layer"], str(r["batch"]), r["kernels"], *(f"{1e6 * t:,.0f}" for t in r["seconds"])]
+        + [f"{share:.0%}" for share in r["share_of_floor"]]
+        for r in kernels["lif"]["rows"]
+    ]
+    adam = [
+        [r["precision"], f"{r['entries']:,}", f"{1e6 * r['seconds']:,.0f}", f"{r['share_of_floor']:.0%}"]
+        for r in kernels["adam"]
+    ]
+    return (
+        f"neurons, T = {kernels['lif']['steps']}; copy {kernels['lif']['copy_bytes_per_s'] / 1e9:,.0f} GB/s\n"
+        + table(["layer", "batch", "kernels", "forward µs", "backward µs", "forward, of floor", "backward"], lif)
+        + "\n\nAdam on 8192×4096 with its gradient\n"
+        + table(["precision", "entries at a time", "µs", "of floor"], adam)
+    )
+
+
+def epoch_table(rows: list[dict]) -> str:
+    """Seconds of whole epochs."""
+    shown = [
+        [
+            r["method"],
+            r["precision"],
+            str(r["batch"]),
+            f"{r['images']:,}",
+            f"{r['seconds']:.2f}",
+            f"{r['images_per_s']:,.0f}",
+        ]
+        for r in rows
+    ]
+    return "VGG5, whole epochs\n" + table(["method", "precision", "batch", "images", "seconds", "images/s"], shown)
+
+
+def figures(content: dict) -> list[dict]:
+    """For each cell of training: HIRE over traditional, the fastest peer over minihire, and an epoch from a step's time."""
+    found = []
+    for cell in content["cells"]:
+        sides = {name: side for name, side in cell["sides"].items() if "median_s" in side}
+        own = next((sides[n] for n in ("minihire", "minihire eager") if n in sides), None)
+        rivals = {n: s for n, s in sides.items() if n in RIVALS and PEERS[RIVALS[n][0]].spiking}
+        fastest = min(rivals, key=lambda name: rivals[name]["median_s"], default=None)
+        row = {name: cell[name] for name in ("model", "batch", "precision", "task")}
+        row |= {"fastest_peer": fastest, "times_fastest_peer": None}
+        if own and fastest:
+            row["times_fastest_peer"] = rivals[fastest]["median_s"] / own["median_s"]
+        hire = next((sides[n] for n in ("minihire HIRE", "minihire HIRE eager") if n in sides), None)
+        if own and hire and own["how"] == hire["how"]:
+            row |= {
+                "hire_time_ratio": hire["median_s"] / own["median_s"],
+                "hire_peak_ratio": _ratio(hire["peak_bytes"], own["peak_bytes"]),
+                "hire_scratch_ratio": _ratio(_scratch(hire), _scratch(own)),
+                "epoch_s": IMAGES / own["images_per_s"],
+                "hire_epoch_s": IMAGES / hire["images_per_s"],
+            }
+        found.append(row)
+    return found
+
+
+def text(content: dict) -> str:
+    """Everything that was found, in a few tables."""
+    rows = [
+        [
+            f"{r['model']} {r['batch']} {r['precision']}",
+            f"{r['hire_time_ratio']:.3f}",
+            *(_share(r[key]) for key in ("hire_peak_ratio", "hire_scratch_ratio")),
+            *(f"{r[key]:.2f}" for key in ("epoch_s", "hire_epoch_s")),
+            "–" if r["times_fastest_peer"] is None else f"{r['times_fastest_peer']:.2f} ({r['fastest_peer']})",
+        ]
+        for r in content["summary"]
+        if "hire_time_ratio" in r
+    ]
+    header = ["training", "HIRE: time", "peak", "scratch", "epoch s", "HIRE epoch s", "fastest peer's time over ours"]
+    parts = [
+        "HIRE (N = 2) over traditional training; epochs of 50,000 images from a step's time\n" + table(header, rows)
+    ]
+    if content["epochs"]:
+        parts.append(epoch_table(content["epochs"]))
+    if content["left_out"]:
+        parts.append("left out, the time being over: " + "; ".join(content["left_out"]))
+    parts.append(
+        "peak: device memory allocated at most, weights and optimiser among it; scratch: the peak less what is held between "
+        "steps; peers may use any algorithm of cuDNN, minihire deterministic ones; a rehearsal (--quick) says nothing of speed"
+    )
+    return "\n\n".join(parts)
+
+
+def _scratch(side):
+    return None if side["peak_bytes"] is None else side["peak_bytes"] - side["held_bytes"]
+
+
+def _ratio(a, b):
+    return None if a is None or not b else a / b
+
+
+def _share(value):
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _mebibytes(size):
+    return "–" if size is None else f"{size / MEBIBYTE:,.0f}"
