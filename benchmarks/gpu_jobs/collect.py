@@ -1,0 +1,149 @@
+"""What a GPU's folder comes to: a page of Markdown, made from results.json and its neighbours alone, and those files."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+from minihire.errors import MinihireError
+from minihire.experiments import METHODS, preset
+from minihire.files import write_atomically
+from minihire.progress import duration
+from minihire.report.tables import TITLES, interval
+from minihire.results import Results
+
+PAPER = Path(__file__).parent / "paper.csv"
+COLUMNS = (
+    ("clean", "none"), ("white_box", "fgsm"), ("white_box", "pgd"), ("black_box", "fgsm"), ("black_box", "pgd"),
+)  # fmt: skip
+HEADER = (
+    "| % | clean | FGSM, white box | PGD-7, white box | FGSM, black box | PGD-7, black box |\n|---|---|---|---|---|---|"
+)
+FREE = (
+    "data_dir",
+    "methods",
+    "black_box",
+    "seed",
+)  # settings that may differ from the preset's without being another one
+NAMES = ("ann", "converted", *METHODS)
+
+
+def collect(work: Path, out: Path) -> list[Path]:
+    """Write OUT/PRESET.md with its files; returns their paths. Raises MinihireError where there are no results yet."""
+    results = Results.load(work / "run" / "results.json")
+    name = results["config"]["preset"]
+    out.mkdir(parents=True, exist_ok=True)
+    found = {"results": work / "run" / "results.json"}
+    found |= {stem: work / f"{stem}.json" for stem in ("check", "gpu", "stages") if (work / f"{stem}.json").exists()}
+    kept = [Path(shutil.copy(path, out / f"{name}-{stem}.json")) for stem, path in found.items()]
+    pictures = sorted((work / "run" / "figures").glob("*.png"))
+    kept += [Path(shutil.copy(path, out / f"{name}-{path.name}")) for path in pictures]
+    text = page(
+        results, {stem: read(path) for stem, path in found.items() if stem != "results"}, attacks(work), pictures
+    )
+    write_atomically(out / f"{name}.md", lambda file: file.write(text.encode()))
+    return [out / f"{name}.md", *kept]
+
+
+def read(path: Path) -> dict:
+    """A JSON file. Raises MinihireError where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MinihireError(f"{path} cannot be read: {error}") from error
+
+
+def attacks(work: Path) -> list[dict]:
+    """Rows like those of results["accuracy"] from the files that `minihire attack` wrote for the second seed."""
+    rows = []
+    for path in sorted((work / "attacks").glob("*.json")):
+        model, access = path.stem.rsplit("-", 1)
+        for attack, score in read(path)["accuracy"].items():
+            kind = ("clean", "none") if attack == "clean" else (access, attack)
+            if kind[0] != "clean" or access == "white_box":
+                rows.append({"model": model, "access": kind[0], "attack": kind[1], **score})
+    return rows
+
+
+def printed(config: dict) -> dict[tuple, str]:
+    """(model, access, attack) → the paper's figure for this data set and network."""
+    found = {}
+    with open(PAPER, newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["data"], row["model"]) == (config["data"], config["model"]):
+                found[row["method"], "clean", "none"] = row["clean"]
+                found |= {(row["method"], row["access"], attack): row[attack] for attack in ("fgsm", "pgd")}
+    return found
+
+
+def accuracy(rows: list[dict], paper: dict) -> str:
+    """A line for each network with its intervals, and one below it with the paper's figures, where it has any."""
+    scores, lines = {(r["model"], r["access"], r["attack"]): r for r in rows}, [HEADER]
+    for model in (m for m in NAMES if any(key[0] == m for key in scores)):
+        cells = [scores.get((model, *column)) for column in COLUMNS]
+        lines.append(f"| {TITLES[model]} | " + " | ".join("–" if c is None else interval(c) for c in cells) + " |")
+        theirs = [paper.get((model, *column)) for column in COLUMNS]
+        if any(theirs):
+            lines.append("| *the paper's* | " + " | ".join(f"*{value}*" if value else "–" for value in theirs) + " |")
+    return "\n".join(lines)
+
+
+def differences(config: dict) -> list[str]:
+    """The settings that are not the preset's, as sentences' parts."""
+    own = preset(config["preset"]).describe()
+    return [f"{n} = {config[n]}, not {own[n]}" for n in own if n not in FREE and config.get(n) != own[n]]
+
+
+def page(results: Results, notes: dict, second: list[dict], pictures: list[Path]) -> str:
+    """The page."""
+    config, data, name = results["config"], results["data"], results["config"]["preset"]
+    device = notes.get("check", notes.get("gpu", {})).get("device", results["machine"]["device"])
+    counts = {row["count"] for row in results["accuracy"]}
+    changed, paper = differences(config), printed(config)
+    parts = [
+        f"# {name}: {config['model']}, {data['name']}, on {device}",
+        f"{data['train']:,} training images, {config['ann_epochs']} epochs of the ANN and {config['snn_epochs']} of each SNN, "
+        f"batch {config['batch_size']}, T = {config['steps']}, N = {config['periods']}, ε_s = {config['noise_step']}; attacks on "
+        f"{' and '.join(f'{n:,}' for n in sorted(counts))} test images, ε = {config['epsilon'] * 255:.3g}/255. In brackets: 95 % "
+        "Wilson intervals, of the images alone: they say nothing about other seeds. Black box: images crafted on the same "
+        "network trained with the other seed.",
+    ]
+    if changed:
+        parts.append(f"**These are not the paper's settings**: {'; '.join(changed)}.")
+    if not results["finished"]:
+        parts.append("**The run is not finished**: what is missing below was not measured yet.")
+    parts += [f"Seed {config['seed']}:", accuracy(results["accuracy"], paper)]
+    if second:
+        parts += [f"Seed {config['seed'] + 1}:", accuracy(second, paper)]
+    parts += [times(results), *machine(results, notes)]
+    parts += [f"![{path.stem}]({name}-{path.name})" for path in pictures]
+    warned = [f"- {sentence}" for sentence in results["warnings"]]
+    parts += ["Warnings of the run:\n" + "\n".join(warned)] if warned else []
+    return "\n\n".join(parts) + "\n"
+
+
+def times(results: Results) -> str:
+    """Time and memory of each phase, by what computed it."""
+    lines = ["| phase | time | device memory | computed by |\n|---|---|---|---|"]
+    for name, phase in results["phases"].items():
+        used = phase.get("peak_device_memory_bytes")
+        memory = "–" if used is None else f"{used / 2**20:,.0f} MiB"
+        lines.append(f"| {name} | {duration(phase['seconds'])} | {memory} | {phase.get('computed_by', '–')} |")
+    total = duration(sum(phase["seconds"] for phase in results["phases"].values()))
+    return "\n".join([*lines, f"| all | {total} | | |"])
+
+
+def machine(results: Results, notes: dict) -> list[str]:
+    """What it ran on, and the commands."""
+    parts = []
+    if "check" in notes:
+        versions = ", ".join(f"{package} {v}" for package, v in notes["check"]["machine"]["versions"].items())
+        parts.append(f"{notes['check']['device']}; {versions}; minihire {results.content['minihire']}.")
+    if "stages" in notes:
+        stages = notes["stages"]["stages"]
+        spent = "; ".join(
+            f"{n} {duration(s['seconds'])} in {s['calls']} calls" for n, s in stages.items() if s["calls"]
+        )
+        lines = [line for stage in stages.values() for line in stage["commands"]]
+        parts += [f"Commands, with starts and checkpoints: {spent}.", "```bash\n" + "\n".join(lines) + "\n```"]
+    return parts

@@ -1,0 +1,206 @@
+"""The stages: each a few commands, with what they took noted in WORK/stages.json."""
+
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+import time
+
+from benchmarks.gpu_jobs.collect import collect
+from minihire.errors import MinihireError
+from minihire.experiments import preset
+from minihire.files import write_atomically
+
+TESTS = ("tests/backends", "tests/test_network.py", "tests/training/test_loop.py", "tests/attacks")
+TEST_MINUTES = 3.0
+LEAST = 0.5  # minutes: with less left nothing is begun
+FIRST, ALL = "traditional,hire", "traditional,control,gaussian,hire"
+
+
+class Unfinished(Exception):
+    """The time is over; the next call goes on."""
+
+
+class Job:
+    """One call: its flags, its clock, and the notes of all calls."""
+
+    def __init__(self, options, extra: tuple[str, ...]):
+        self.options, self.extra, self.start, self.failed = options, extra, time.monotonic(), False
+        self.path = options.work / "stages.json"
+        self.notes = json.loads(self.path.read_text()) if self.path.exists() else {"settings": None, "stages": {}}
+
+    @property
+    def done(self) -> list[str]:
+        """The stages that are finished."""
+        return [name for name, stage in self.notes["stages"].items() if stage["done"]]
+
+    @property
+    def left(self) -> float:
+        """Minutes of this call."""
+        return self.options.minutes - (time.monotonic() - self.start) / 60
+
+    def keep_settings(self):
+        """Note what all calls must share. Raises MinihireError where this call has others."""
+        o = self.options
+        mine = {"preset": o.preset, "device": o.device, "precision": o.precision, "extra": list(self.extra)}
+        before = self.notes["settings"]
+        if before and before != mine:
+            raise MinihireError(f"{o.work} was begun with {before}, not {mine}: give the same flags or another --work")
+        self.notes["settings"] = mine
+        self.save()
+
+    def save(self):
+        """Write the notes."""
+        write_atomically(self.path, lambda file: file.write(json.dumps(self.notes, indent=1).encode()))
+
+    def finish(self, name: str):
+        """Note that a stage is done."""
+        if not self.options.dry_run:
+            self._stage(name)["done"] = True
+            self.save()
+
+    def _stage(self, name):
+        return self.notes["stages"].setdefault(name, {"done": False, "seconds": 0.0, "calls": 0, "commands": []})
+
+    def command(self, stage: str, *arguments, limit: float | None = None, may_fail: bool = False) -> int:
+        """Run python with these arguments, shown and noted; returns its code, 124 after `limit` minutes.
+
+        Raises Unfinished for code 3 or where no time is left, MinihireError for any other unless it may fail.
+        """
+        words = [str(word) for word in arguments]
+        line = shlex.join(["python", *words])
+        if self.options.dry_run:
+            print(f"{stage}: {line}")
+            return 0
+        if self.left < LEAST:
+            raise Unfinished("the time is over")
+        print(f"── {stage}: {line}", flush=True)
+        start, note = time.monotonic(), self._stage(stage)
+        try:
+            code = subprocess.run([sys.executable, *words], timeout=limit and 60 * limit).returncode
+        except subprocess.TimeoutExpired:
+            code = 124
+        note["seconds"] += time.monotonic() - start
+        note["calls"] += 1
+        if line not in note["commands"]:
+            note["commands"].append(line)
+        self.save()
+        if code == 3:
+            raise Unfinished("the time is over")
+        if code and not may_fail:
+            self.failed = True
+            raise MinihireError(f"a command ended with code {code}: {line}")
+        return code
+
+    def run(self, stage: str, *more):
+        """`minihire run` into WORK/run, as long as there is time; it goes on from where it is."""
+        o = self.options
+        if o.data_dir is None and preset(o.preset).data != "shapes":
+            raise MinihireError(f"{stage} needs --data-dir DIR, the folder with the data set's files")
+        place = ["--preset", o.preset, *(["--data-dir", o.data_dir] if o.data_dir else [])]
+        machine = ["--backend", "torch", "--device", o.device, "--precision", o.precision]
+        resume = ["--resume"] if (o.work / "run" / "results.json").exists() else []
+        limit = ["--max-minutes", f"{self.left - 0.2:.2f}"]
+        self.command(
+            stage,
+            "-m",
+            "minihire",
+            "run",
+            *place,
+            "--out",
+            o.work / "run",
+            *resume,
+            *machine,
+            *self.extra,
+            *more,
+            *limit,
+        )
+
+
+def check(job: Job) -> None:
+    """Parity with the reference on the device, then the tests, where pytest is installed."""
+    o = job.options
+    job.command("check", "-m", "benchmarks.gpu_jobs.parity", "--device", o.device, "--json", o.work / "check.json")
+    if importlib.util.find_spec("pytest") is None:
+        print(
+            "check: pytest is not installed here, so the test suite is left out: the parity above was measured without it"
+        )
+        return
+    tests = TESTS if o.tests is None else o.tests
+    limit = min(TEST_MINUTES, max(job.left - LEAST, 0.1))
+    if tests:
+        code = job.command("check", "-m", "pytest", "-q", "-x", *tests, limit=limit, may_fail=True)
+        print(f"check: the tests ended with code {code}{' (the time was over)' * (code == 124)}", flush=True)
+
+
+def benchmark(job: Job) -> None:
+    """benchmarks.gpu, with whole epochs where the data are."""
+    o = job.options
+    data = ["--data-dir", o.data_dir] if o.data_dir and preset(o.preset).data == "cifar10" else []
+    quick = ["--quick"] if o.device == "cpu" else []
+    limit = f"{min(o.benchmark_minutes, max(job.left - 1, 0.1)):.2f}"
+    job.command(
+        "benchmark", "-m", "benchmarks.gpu", "--device", o.device, "--minutes", limit, "--json", o.work / "gpu.json",
+        *data, *quick,
+    )  # fmt: skip
+
+
+def train(job: Job) -> None:
+    """Seed 0: ANN, conversion, traditional training and HIRE, attacked white box."""
+    job.run("train", "--methods", FIRST, "--no-black-box")
+
+
+def second(job: Job) -> None:
+    """The same with seed 1, and the black box that it makes possible."""
+    job.run("second", "--methods", FIRST, "--black-box")
+
+
+def more(job: Job) -> None:
+    """The control and Gaussian noise, of both seeds."""
+    job.run("more", "--methods", ALL, "--black-box")
+
+
+def other(job: Job) -> None:
+    """Seed 1's networks attacked: white box, and black box from seed 0's."""
+    o, models = job.options, job.options.work / "run" / "models"
+    machine = ["--backend", "torch", "--device", o.device, "--precision", o.precision]
+    for name in ("ann", *ALL.split(",")):
+        for access, source in (("white_box", []), ("black_box", ["--source", models / f"{name}.npz"])):
+            path = o.work / "attacks" / f"{name}-{access}.json"
+            if path.exists() or not (job.options.dry_run or (models / "second" / f"{name}.npz").exists()):
+                continue
+            data = ["--data-dir", o.data_dir] if o.data_dir else []
+            job.command(
+                "other",
+                "-m",
+                "minihire",
+                "attack",
+                models / "second" / f"{name}.npz",
+                *source,
+                *data,
+                *machine,
+                "--json",
+                path,
+            )
+
+
+def gather(job: Job) -> None:
+    """Results, figures and the page, small enough to carry home."""
+    out = job.options.out or job.options.work / "collected"
+    if job.options.dry_run:
+        print(f"collect: {job.options.work} → {out}")
+        return
+    for path in collect(job.options.work, out):
+        print(f"collect: {path}, {path.stat().st_size / 1024:,.0f} KiB")
+
+
+STAGES = {
+    "check": check,
+    "benchmark": benchmark,
+    "train": train,
+    "second": second,
+    "more": more,
+    "other": other,
+    "collect": gather,
+}
