@@ -14,6 +14,7 @@ OWN = {  # side → (task if it is another than the cell's, recorded)
     "minihire eager": (None, False),
     "minihire HIRE eager": ("hire", False),
 }
+FREE = "minihire, any cuDNN algorithm"  # what minihire's deterministic ones cost
 RIVALS = {  # side → (peer, how its steps are launched)
     "torch": ("torch", "eager"),
     "torch recorded": ("torch", "recorded"),
@@ -106,6 +107,8 @@ def sides(cell: Cell, settings: Settings) -> dict[str, tuple]:
             and (recorded or cell.task != "forward")
         ):
             found[name] = (None, task or cell.task, "recorded" if recorded else "eager")
+    if cell.task == "train" and settings.records:
+        found[FREE] = (None, "train", "free")
     if cell.task == "forward":  # is never recorded
         found["minihire"] = (None, "forward", "eager")
     for name, (peer, how) in RIVALS.items():

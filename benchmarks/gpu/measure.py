@@ -84,19 +84,20 @@ class Side:
     """One side on the device: its step, what it holds, what it needed at most. Raises where it cannot be made ready."""
 
     def __init__(self, given: Problem, cell: Cell, settings: Settings, peer, task: str, how: str):
-        self.cuda, self.own, place = settings.device != "cpu", peer is None, dict(device=settings.device)
-        self.device = settings.device
+        self.cuda, self.device, place = settings.device != "cpu", settings.device, dict(device=settings.device)
+        own, self.free = peer is None, peer is not None or how == "free"
         before = self.allocated(reset=True)
         with self.settings(cell.precision):
-            if self.own:
-                side = OnDevice(given, task, None, precision=cell.precision, record=how == "recorded", **place)
+            if own:
+                side = OnDevice(given, task, None, precision=cell.precision, record=how != "eager", **place)
+                self.switch()  # a backend has its own
             else:
                 if peer == "ann":
                     given = dataclasses.replace(given, spiking=False, steps=1, optimiser="sgd")
                 side = side_class(PEERS[peer])(given, task, torch.get_num_threads(), precision=cell.precision, **place)
                 if how == "compiled":
                     side.loss = torch.compile(side.loss)
-            self.step = self.recorded(side.step) if how == "recorded" and not self.own else side.step
+            self.step = self.recorded(side.step) if how == "recorded" and not own else side.step
             for _ in range(WARM_UP):
                 self.step()
             self.wait()
@@ -130,11 +131,15 @@ class Side:
     def settings(self, precision: str):
         """torch's switches for this side: peers may use any algorithm of cuDNN, minihire those that are deterministic."""
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = self.own, not self.own
+        self.switch()
         try:
             yield
         finally:
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+    def switch(self):
+        """Which of cuDNN's algorithms may be chosen: all, by trying them, or deterministic ones."""
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = not self.free, self.free
 
     def wait(self):
         """Until the device has done what it was given."""

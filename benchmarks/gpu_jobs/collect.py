@@ -19,12 +19,8 @@ COLUMNS = (
 HEADER = (
     "| % | clean | FGSM, white box | PGD-7, white box | FGSM, black box | PGD-7, black box |\n|---|---|---|---|---|---|"
 )
-FREE = (
-    "data_dir",
-    "methods",
-    "black_box",
-    "seed",
-)  # settings that may differ from the preset's without being another one
+# Settings that may differ from the preset's without being another one.
+FREE = ("data_dir", "methods", "black_box", "seed")
 NAMES = ("ann", "converted", *METHODS)
 
 
@@ -33,14 +29,16 @@ def collect(work: Path, out: Path) -> list[Path]:
     results = Results.load(work / "run" / "results.json")
     name = results["config"]["preset"]
     out.mkdir(parents=True, exist_ok=True)
-    found = {"results": work / "run" / "results.json"}
-    found |= {stem: work / f"{stem}.json" for stem in ("check", "gpu", "stages") if (work / f"{stem}.json").exists()}
-    kept = [Path(shutil.copy(path, out / f"{name}-{stem}.json")) for stem, path in found.items()]
+    notes = {n: read(work / f"{n}.json") for n in ("check", "gpu", "stages") if (work / f"{n}.json").exists()}
+    kept = [Path(shutil.copy(work / "run" / "results.json", out / f"{name}-results.json"))]
+    if "gpu" in notes:
+        kept.append(Path(shutil.copy(work / "gpu.json", out / "gpu.json")))
+    machine = json.dumps({n: content for n, content in notes.items() if n != "gpu"}, indent=1)
+    kept.append(out / f"{name}-machine.json")
+    write_atomically(kept[-1], lambda file: file.write(machine.encode()))
     pictures = sorted((work / "run" / "figures").glob("*.png"))
     kept += [Path(shutil.copy(path, out / f"{name}-{path.name}")) for path in pictures]
-    text = page(
-        results, {stem: read(path) for stem, path in found.items() if stem != "results"}, attacks(work), pictures
-    )
+    text = page(results, notes, attacks(work), pictures)
     write_atomically(out / f"{name}.md", lambda file: file.write(text.encode()))
     return [out / f"{name}.md", *kept]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.gpu import summary
-from benchmarks.gpu.cells import Cell, Settings, planned, sides
+from benchmarks.gpu.cells import FREE, Cell, Settings, planned, sides
 from minihire.errors import MinihireError
 
 torch = pytest.importorskip("torch")
@@ -54,6 +54,17 @@ def test_a_side_that_fails_is_a_note_and_the_time_limit_leaves_out_what_matters_
     assert "too little memory" in out and "left out, the time being over: vgg5, batch 2, bf16, attack;" in out
 
 
+def test_peers_may_use_any_algorithm_and_minihire_deterministic_ones(monkeypatch):
+    """At every step; and afterwards the switches are as they were."""
+    seen, settings = {}, SETTINGS._replace(device="cpu", quick=True)
+    switches = lambda: (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
+    monkeypatch.setattr(measure.OnDevice, "step", lambda self: seen.update({how: switches()}))
+    cell = Cell("vgg5", 2, "tf32", "train")
+    for how in ("eager", "free"):
+        measure.Side(measure.problem(cell, settings), cell, settings, None, "train", how).seconds("tf32", 1)
+    assert seen == {"eager": (True, False), "free": (False, True)} and switches() == (True, False)
+
+
 def test_the_most_important_cells_come_first():
     cells = planned(SETTINGS)
     assert len(cells) == 3 * 2 * 3 * 3
@@ -69,7 +80,7 @@ def test_the_sides_of_a_cell_on_a_gpu():
         "recorded",
     )
     assert forward["minihire"] == (None, "forward", "eager") and "minihire HIRE" not in forward
-    assert "torch compiled" not in train
+    assert "torch compiled" not in train and train[FREE] == (None, "train", "free")
     assert "torch compiled" in sides(Cell("vgg5", 32, "tf32", "train"), SETTINGS._replace(compiled=True))
 
 

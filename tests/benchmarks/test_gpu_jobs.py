@@ -180,9 +180,8 @@ def test_the_page_is_made_of_what_was_measured(work, tmp_path):
     paths = collecting.collect(work, tmp_path / "out")
     text = paths[0].read_text()
     assert {p.name for p in paths} == {
-        f"vgg5-cifar10{end}"
-        for end in (".md", "-results.json", "-check.json", "-stages.json", "-accuracy.png")
-    }  # fmt: skip
+        f"vgg5-cifar10{end}" for end in (".md", "-results.json", "-machine.json", "-accuracy.png")
+    }
     low, high = (100 * Score(42, 60).as_dict()[end] for end in ("low", "high"))
     assert f"| ANN | 70.0 [{low:.1f}, {high:.1f}] | – | 0.0 [0.0, 6.0] | – | – |" in text
     assert "| *the paper's* | *90.2* | *13.3* | *2.0* | *24.0* | *6.4* |" in text
