@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _stages(options, extra) -> int:
     names = list(STAGES) if options.stage == "all" else [options.stage]
     job = Job(options, tuple(extra))
-    if not options.dry_run:
+    if not options.dry_run and options.stage != "collect":
         job.keep_settings()
     for name in names:
         if options.stage == "all" and name in job.done:

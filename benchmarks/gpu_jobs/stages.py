@@ -83,8 +83,9 @@ class Job:
             code = 124
         note["seconds"] += time.monotonic() - start
         note["calls"] += 1
-        if line not in note["commands"]:
-            note["commands"].append(line)
+        once = shlex.join(["python", *_lasting(words)])
+        if once not in note["commands"]:
+            note["commands"].append(once)
         self.save()
         if code == 3:
             raise Unfinished("the time is over")
@@ -116,6 +117,12 @@ class Job:
             *more,
             *limit,
         )
+
+
+def _lasting(words):
+    """A command without what only says which of several calls this was."""
+    words = [word for word in words if word != "--resume"]
+    return words[: words.index("--max-minutes")] if "--max-minutes" in words else words
 
 
 def check(job: Job) -> None:

@@ -82,6 +82,8 @@ def test_calls_go_on_where_the_one_before_ended(tmp_path, machine):
     assert go(tmp_path, "all") == 0
     assert all("minihire run" in line and "--resume" in line for line in again.lines) and len(again.lines) == 3
     notes = json.loads((tmp_path / "work" / "stages.json").read_text())
+    (command,) = notes["stages"]["train"]["commands"]
+    assert command.endswith("--methods traditional,hire --no-black-box")
     assert notes["stages"]["train"]["calls"] == 2 and all(stage["done"] for stage in notes["stages"].values())
     assert go(tmp_path, "all") == 0 and len(again.lines) == 3
 
@@ -91,6 +93,7 @@ def test_a_call_with_other_flags_is_refused(tmp_path, machine, capsys):
     assert go(tmp_path, "train") == 3
     assert go(tmp_path, "train", "--", "--snn-epochs", "3") == 2
     assert "was begun with" in capsys.readouterr().err
+    assert go(tmp_path, "collect") == 0, "which takes what is there"
 
 
 def test_parity_that_fails_ends_the_call_and_tests_that_fail_do_not(tmp_path, machine, capsys):
