@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import TINY  # of this folder
+from tiny_scale import TINY
 
 from minihire.attacks import fgsm, pgd
 from minihire.errors import MinihireError

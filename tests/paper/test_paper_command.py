@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from conftest import TINY  # of this folder
+from tiny_scale import TINY
 
 from minihire import cli
 from minihire.paper import command, page
