@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +29,12 @@ from minihire.pipeline import Run, load_data, new_ann
 from minihire.progress import say
 from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
+from minihire.style import YELLOW, styled
 from minihire.training import checkpoint
 from minihire.training import convert as convert_network
 from minihire.training import train as train_network
+
+STDOUT = Path("-")  # as --json: nothing but JSON on standard output
 
 
 def run(options) -> None:
@@ -74,7 +78,7 @@ def _show(results, out):
     except OSError as error:
         print(f"\n{out}/results.json; the figures could not be written: {error}")
     for sentence in results["warnings"]:
-        print(f"warning: {sentence}")
+        print(styled(f"warning: {sentence}", YELLOW, sys.stdout))
     _write_page(out)
 
 
@@ -186,17 +190,9 @@ def attack(options) -> None:
         scores[attack.name] = attack_accuracy([target], source, test, attack, seed=config.seed)[0]
     found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"
-    print(
-        f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, "
-        f"PGD: α = {config.alpha:.4g}, K = {config.iterations}"
-    )
-    print(
-        tables.table(
-            ["attack", "images", "accuracy, %"],
-            [[name, str(s["count"]), tables.interval(s)] for name, s in found.items()],
-        )
-    )
-    _write_json(
+    header = ["attack", "images", "accuracy, %"]
+    rows = [[name, str(s["count"]), tables.interval(s)] for name, s in found.items()]
+    _show_and_write(
         options.json,
         {
             "checkpoint": str(options.checkpoint),
@@ -204,6 +200,8 @@ def attack(options) -> None:
             "config": config.describe(),
             "accuracy": found,
         },
+        f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, "
+        f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n" + tables.table(header, rows),
     )
 
 
@@ -216,22 +214,24 @@ def analyze(options) -> None:
     _fits(network, test)
     activity = measure_activity(network, (images for images, _ in Batches(test, backend, BATCH)), seed=config.seed)
     once, every = (measure_energy(network, activity, first_layer_every_step=again) for again in (False, True))
-    print(tables.activity_table([layer.as_dict() for layer in activity]))
     content = {
         "activity": {"": [layer.as_dict() for layer in activity]},
         "energy": {
             options.checkpoint.stem: {"first_layer_once": once.as_dict(), "first_layer_every_step": every.as_dict()}
         },
     }
-    print("\n" + tables.operations_table(once.as_dict()) + "\n\n" + tables.energy_table(content))
-    _write_json(
+    layers = content["activity"][""]
+    _show_and_write(
         options.json,
         {
             "checkpoint": str(options.checkpoint),
             "images": len(test),
-            "activity": content["activity"][""],
+            "activity": layers,
             "energy": content["energy"][options.checkpoint.stem],
         },
+        "\n\n".join(
+            (tables.activity_table(layers), tables.operations_table(once.as_dict()), tables.energy_table(content))
+        ),
     )
 
 
@@ -304,10 +304,15 @@ def info(options) -> None:
             f"{sum(r.operations for r in model.table()):,}",
         ]
     )
-    print(tables.table(["layer", "kind", "input", "output", "weights", "operations"], rows))
-    print(
-        f"\n{model.name}: T = {model.steps} time steps unless --steps says otherwise; "
-        f"operations are per image and time step with every input active"
+    layers = [
+        {**r._asdict(), "input_shape": list(r.input_shape), "output_shape": list(r.output_shape)} for r in model.table()
+    ]
+    _show_and_write(
+        options.json,
+        {"model": model.name, "steps": model.steps, "layers": layers},
+        tables.table(["layer", "kind", "input", "output", "weights", "operations"], rows)
+        + f"\n\n{model.name}: T = {model.steps} time steps unless --steps says otherwise; "
+        "operations are per image and time step with every input active",
     )
 
 
@@ -374,6 +379,9 @@ def _fits(network, data):
         )
 
 
-def _write_json(path, content):
-    if path:
-        write_atomically(path, lambda file: file.write(json.dumps(content, indent=1, ensure_ascii=False).encode()))
+def _show_and_write(path, content, text):
+    """The text to people, the content as JSON to a file; for "-" the JSON alone, to standard output."""
+    written = json.dumps(content, indent=1, ensure_ascii=False)
+    print(written if path == STDOUT else text)
+    if path not in (None, STDOUT):
+        write_atomically(path, lambda file: file.write(written.encode()))

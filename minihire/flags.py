@@ -49,7 +49,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--preset",
         default=argparse.SUPPRESS,
         metavar="NAME",
-        help=f"{', '.join(PRESETS)} (default: mini)",
+        help=f"{', '.join(PRESETS)} (default: mini, whose values stand below in [ ]; a checkpoint's own come first)",
     )
     sections = {}
     for f in CONFIG_FIELDS:
@@ -60,7 +60,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _add(section, f):
-    flag, text = f"--{f.name.replace('_', '-')}", f.metadata["help"]
+    flag, text = f"--{f.name.replace('_', '-')}", f"{f.metadata['help']}{_usual(f)}"
     kind = _TYPES[f.name]
     if kind is bool:
         section.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
@@ -71,6 +71,16 @@ def _add(section, f):
     convert = {float: number, int: int, str: str}.get(kind, names)
     metavar = "{" + ",".join(choices) + "}" if choices else {float: "X", int: "N"}.get(kind, "DIR")
     section.add_argument(flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text)
+
+
+def _usual(f):
+    """The default of the preset that is the default, where the text names none."""
+    value = PRESETS["mini"].get(f.name, f.default)
+    if value is None or "default" in f.metadata["help"]:
+        return ""
+    shown = ",".join(value) if isinstance(value, tuple) else {True: "yes", False: "no"}.get(value, value)
+    shown = shown if isinstance(value, bool | str | tuple) else f"{value:.4g}" if isinstance(value, float) else value
+    return f" [{shown}]"
 
 
 def given_settings(arguments: argparse.Namespace) -> dict:

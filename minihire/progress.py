@@ -7,6 +7,7 @@ from time import perf_counter
 from tqdm import tqdm
 
 from backends import launched
+from minihire.style import BOLD, YELLOW, styled
 
 
 class Progress:
@@ -77,6 +78,8 @@ class Progress:
 def say(line: str = "") -> None:
     """Print a line without breaking a bar."""
     if not Progress.quiet:
+        if line.lstrip().startswith(("──", "warning:")):
+            line = styled(line, YELLOW if line.startswith("warning:") else BOLD, sys.stdout)
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 

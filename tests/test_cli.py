@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +16,27 @@ import numpy as np
 import pytest
 
 import minihire
-from minihire import cli, folders
+from minihire import cli, completion, folders
 from minihire.attacks import gradient
 from minihire.progress import Progress
+from minihire.style import RED, styled
 from minihire.training.checkpoint import load
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("run", "train", "convert", "attack", "analyze", "report", "import", "export", "paper", "info", "demo")
+COMMANDS = (
+    "run",
+    "train",
+    "convert",
+    "attack",
+    "analyze",
+    "report",
+    "import",
+    "export",
+    "paper",
+    "info",
+    "demo",
+    "completion",
+)
 SMALL = {
     "width": 1 / 32,
     "hidden": 12,
@@ -357,7 +373,11 @@ def test_an_interrupted_train_goes_on_with_resume(cifar, chain, tmp_path, monkey
 
 def test_version_in_a_process_of_its_own():
     done = subprocess.run([sys.executable, "-m", "minihire", "--version"], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"minihire {minihire.__version__}\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout.startswith(f"minihire {minihire.__version__}; backends: numba ")
+        and "reference (numpy" in done.stdout
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
@@ -374,6 +394,79 @@ def test_the_commands_are_listed(capsys):
         cli.main(["--help"])
     lines = capsys.readouterr().out.splitlines()
     assert all(any(line.startswith(f"    {name} ") for line in lines) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_help_has_examples_that_the_command_understands(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    examples = capsys.readouterr().out.partition("examples:")[2]
+    assert f"minihire {name}" in examples
+    for flag in re.findall(r" (--[a-z-]+)", examples):
+        assert flag in ("--nproc-per-node",) or any(flag in sub.format_help() for sub in every_parser().values()), flag
+
+
+def every_parser():
+    return completion.commands(cli._parser())
+
+
+def test_a_setting_s_help_shows_what_the_default_preset_has():
+    shown = " ".join(every_parser()["run"].format_help().split())
+    assert "time steps T of the SNN [4]" in shown and "random flip and crop of training images [yes]" in shown
+
+
+def test_json_on_standard_output_stands_alone(finished, capsys):
+    capsys.readouterr()
+    for arguments in (["info", "vgg5"], ["analyze", finished[0] / "models" / "hire.npz", *EXECUTION]):
+        assert cli.main([*map(str, arguments), "--json", "-"]) == 0
+        content = json.loads(capsys.readouterr().out)
+        assert content.get("layers") or content["activity"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_are_for_terminals_that_want_them(monkeypatch, environment, coloured):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (styled("x", RED, Terminal()) != "x") == coloured
+    assert styled("x", RED, io.StringIO()) == "x"
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_completion_knows_every_command_and_flag(shell, capsys, tmp_path):
+    assert cli.main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS) and "noise-step" in text and "resnet20" in text
+    if shutil.which(shell):
+        path = tmp_path / "completion"
+        path.write_text(text, encoding="utf-8")
+        assert subprocess.run([shell, "-n", path], capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["an"], "analyze"),
+        (["run", "--noise-b"], "--noise-bound"),
+        (["run", "--coding", "r"], "rate"),
+        (["info", "--js"], "--json"),
+    ],
+)
+def test_bash_completes(words, expected, capsys, tmp_path):
+    cli.main(["completion", "bash"])
+    path = tmp_path / "completion"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    line = " ".join(f"'{word}'" for word in ("minihire", *words))
+    asked = f"source {path}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _minihire; echo ${{COMPREPLY[@]}}"
+    assert subprocess.run(["bash", "-c", asked], capture_output=True, text=True).stdout.split() == [expected]
 
 
 def test_ctrl_c_anywhere_is_one_sentence_and_130(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The README's example runs, as printed."""
 
+import configparser
 import re
 import subprocess
 import sys
@@ -21,3 +22,14 @@ def test_python_example_runs_and_reports_three_accuracies():
 def test_every_file_in_the_readme_exists():
     links = re.findall(r"\]\(([^)h][^)]*)\)", (ROOT / "README.md").read_text())
     assert links and not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_an_installed_copy_has_every_package():
+    listed = configparser.ConfigParser()
+    listed.read(ROOT / "setup.cfg", encoding="utf-8")
+    there = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("backends", "minihire")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert {*listed["options"]["packages"].split()} == there
