@@ -152,6 +152,7 @@ def _parser():
         sub = subparsers.add_parser(
             name,
             help=text,
+            prog=f"minihire {name}",
             usage=f"minihire {name} {shape}{' ' * bool(shape)}[FLAG …]",
             description=text[0].upper() + text[1:] + ".",
             epilog=f"examples:\n  {EXAMPLES[name]}",
@@ -257,6 +258,7 @@ def _parser():
     )
     paper.add_argument("--out", type=Path, metavar="DIR", help="for paper.html and the cache (default: runs/paper)")
     paper.add_argument("--data-dir", metavar="DIR", help="where the data set lies, for small and full")
+    paper.add_argument("--download", action="store_true", help="fetch the data set into --data-dir, if it is not there")
     paper.add_argument("--seeds", type=int, default=1, metavar="K", help="train everything K times (default: 1)")
     paper.add_argument("--models", type=names, default=(), metavar="A,B", help="of scale full: vgg5, vgg11, resnet12")
     paper.add_argument("--list", action="store_true", help="what each needs, has, and would cost; nothing is done")

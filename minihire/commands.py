@@ -271,7 +271,9 @@ def paper(options) -> None:
     if options.seeds < 1:
         raise MinihireError(f"--seeds must be 1 or more, not {options.seeds}")
     out = options.out or folders.BASE / "paper"
-    lab = Lab(scale(options.scale, options.data_dir, options.models), _backend(options), out, options.seeds)
+    lab = Lab(
+        scale(options.scale, options.data_dir, options.models), _backend(options), out, options.seeds, options.download
+    )
     if options.list:
         print(reproduction.listing(lab, names))
         return

@@ -396,6 +396,13 @@ def test_the_commands_are_listed(capsys):
     assert all(any(line.startswith(f"    {name} ") for line in lines) for name in COMMANDS)
 
 
+def test_a_missing_argument_names_the_command_s_help(capsys):
+    assert cli.main(["report"]) == 2
+    assert (
+        capsys.readouterr().err == "minihire: the following arguments are required: OUT; see minihire report --help\n"
+    )
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_help_has_examples_that_the_command_understands(name, capsys):
     with pytest.raises(SystemExit):

@@ -66,9 +66,9 @@ class Lab:
     Everything that is finished is kept; what is broken off goes on from its last checkpoint.
     """
 
-    def __init__(self, scale: Scale, backend: Backend, out: Path, seeds: int = 1):
+    def __init__(self, scale: Scale, backend: Backend, out: Path, seeds: int = 1, download: bool = False):
         self.scale, self.backend, self.folder = scale, backend, Path(out) / "cache"
-        self.seeds = range(seeds)
+        self.seeds, self.download = range(seeds), download
         self.network = lru_cache(4)(self._network)
         self._splits: dict[tuple, Splits] = {}
         self.used: dict[Path, float] = {}  # seconds of what was made or found
@@ -77,7 +77,7 @@ class Lab:
         """The images of a configuration, read once."""
         key = tuple(getattr(config, f.name) for f in fields(Config) if f.metadata.get("group") == "data")
         if key not in self._splits:
-            self._splits[key] = load_data(config)
+            self._splits[key] = load_data(config, self.download)
         return self._splits[key]
 
     # ---------------------------------------------------------------- networks
