@@ -174,7 +174,7 @@ class Config:
         bound = self.noise_step if self.noise_bound is None else self.noise_bound
         noise = {
             "gaussian": GaussianNoise(self.noise_step),
-            "hire": CraftedNoise(self.noise_step, bound, self.carry_noise),
+            "hire": CraftedNoise(self.noise_step, bound, carried=self.carry_noise),
         }.get(method, NoNoise())
         return Recipe(
             self.snn_epochs,

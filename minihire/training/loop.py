@@ -211,7 +211,7 @@ class Training:
             else:
                 counted = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
             self.unsettled.append((self.batch, [k.later(array) for array in counted]))
-        if kappa is not None and getattr(recipe.noise, "carried", True):
+        if kappa is not None and recipe.noise.carried:
             k.write_rows(self.kappa, 0, kappa)
         return self.batches.images(self.batch)
 

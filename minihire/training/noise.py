@@ -1,11 +1,12 @@
 """The noise rule: with the number of periods, the only difference between the ways of training.
 
-A rule has `crafted` (whether it needs ∂L/∂κ), `start(k, shape)` → κ or None before the first batch,
-`before(k, kappa, draws)` → the κ that a period sees, and `after(k, kappa, grad)` → the κ that it leaves behind.
+A rule has `crafted` (whether it needs ∂L/∂κ), `carried` (whether κ goes on to the next batch), `start(k, shape)` → κ or None
+before the first batch, `before(k, kappa, draws)` → the κ that a period sees, and `after(k, kappa, grad)` → the κ that it
+leaves behind.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from backends.randomness import Draw, Stream
@@ -16,6 +17,7 @@ class NoNoise:
     """κ = 0: traditional training with one period, the control with more."""
 
     crafted: ClassVar[bool] = False
+    carried: ClassVar[bool] = True
 
     def start(self, k, shape):
         """None: nothing is added to the images."""
@@ -57,7 +59,7 @@ class CraftedNoise(NoNoise):
     crafted: ClassVar[bool] = True
     step: float
     bound: float
-    carried: bool = True
+    carried: bool = field(default=True, kw_only=True)
 
     def start(self, k, shape):
         """Zeros."""
