@@ -186,30 +186,45 @@ class Lab:
         return value
 
     def answers(
-        self, subject: Subject, attack: Attack | None = None, source: Subject | None = None, images: int | None = None
+        self,
+        subject: Subject,
+        attack: Attack | None = None,
+        source: Subject | None = None,
+        images: int | None = None,
+        *,
+        steps: int | None = None,
+        part: str = "test",
     ):
         """Which of the first `images` test images (default: all) the network gets right, clean or attacked: bool [N].
 
-        source: the network that the images are crafted on; default the attacked one itself.
+        source: the network that the images are crafted on; default the attacked one itself. steps: time steps that both are run
+        with, default those of their settings. part: "test", or "heldout" for the training images set aside.
         """
-        test = self.splits(subject.config).test
-        test = test.limit(min(images or len(test), len(test)))
-        source = source or subject
-        what = {"answers": subject.describe(), "images": len(test), "steps": subject.config.steps}
+        data = getattr(self.splits(subject.config), part)
+        data = data.limit(min(images or len(data), len(data)))
+        source, steps = source or subject, steps or subject.config.steps
+        what = {"answers": subject.describe(), "images": len(data), "steps": steps}
+        if part != "test":
+            what["part"] = part
         if attack:
             what |= {"attack": _attack(attack), "source": source.describe()}
 
         def compute():
-            network = self.network(subject)
+            network = self._run_with(subject, steps)
             if attack is None:
-                right = accuracy(network, test, seed=subject.seed)
+                right = accuracy(network, data, seed=subject.seed)
             else:
                 StopSignal(self.backend).check("before an attack; finished work was kept")
                 say(f"── {attack.name} on {self.title(subject)}" + ("" if source == subject else ", black box"))
-                right = attack_accuracy([network], self.network(source), test, attack, seed=subject.seed)[0]
+                crafted_on = self._run_with(source, steps)
+                right = attack_accuracy([network], crafted_on, data, attack, seed=subject.seed)[0]
             return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
 
         return _unpacked(self.once(what, compute, subject, source))
+
+    def _run_with(self, subject, steps):
+        network = self.network(subject)
+        return replace(network, steps=steps) if network.spiking and network.steps != steps else network
 
     def answers_to_noise(self, subject: Subject, epsilon: float, images: int, draws: int = 10):
         """Which of the first test images the network gets right under every one of `draws` uniform perturbations: bool [N]."""
@@ -232,6 +247,10 @@ class Lab:
             return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
 
         return _unpacked(self.once(what, compute, subject))
+
+    def each(self, measure, parts) -> list:
+        """measure(lab, part) of each part. What has several measurements asks for them here, so that a plan knows them all."""
+        return [measure(self, part) for part in parts]
 
     def other(self, subject: Subject) -> Subject:
         """The same training with the next seed: where black-box images come from."""

@@ -80,7 +80,11 @@ class Comparison:
     @property
     def better(self) -> bool | None:
         """True (False) where every seed gains (loses) and p < 0.05; None where that cannot be told."""
-        if self.p >= 0.05 or not (min(self.gains) > 0 or max(self.gains) < 0):
+        return self.decided(0.05)
+
+    def decided(self, level: float) -> bool | None:
+        """`better`, with another limit on p: where many comparisons stand side by side."""
+        if self.p >= level or not (min(self.gains) > 0 or max(self.gains) < 0):
             return None
         return min(self.gains) > 0
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +57,11 @@ class Plan:
         took: dict[str, list[float]] = {}
         for path in (self.lab.folder / "models").glob("*.done"):
             note = json.loads(path.read_text(encoding="utf-8"))
-            took.setdefault(note["of"]["method"], []).append(note["seconds"])
+            took.setdefault(_training(note["of"]), []).append(note["seconds"])
         for path in (self.lab.folder / "measured").glob("*.json"):
             note = json.loads(path.read_text(encoding="utf-8"))
             took.setdefault(_kind(note["what"]), []).append(note["seconds"])
-        wanted = [subject.method for subject in needs.missing_networks] + needs.kinds
+        wanted = [_training(subject.describe()) for subject in needs.missing_networks] + needs.kinds
         if any(kind not in took for kind in wanted):
             return None
         return sum(float(np.mean(took[kind])) for kind in wanted)
@@ -86,19 +87,18 @@ class Clerk(Lab):
                 self.needs.kinds.append(_kind(what))
         if path.exists():
             return super().once(what, compute, *subjects)
+        if "answers" in what:  # every other one right
+            return {"count": what["images"], "bits": "aa" * math.ceil(what["images"] / 8)}
         raise NotMeasured
 
-    def answers(self, subject, attack=None, source=None, images=None):
-        try:
-            return super().answers(subject, attack, source, images)
-        except NotMeasured:
-            return np.arange(10) % 2 == 0
-
-    def answers_to_noise(self, subject, epsilon, images, draws=10):
-        try:
-            return super().answers_to_noise(subject, epsilon, images, draws)
-        except NotMeasured:
-            return np.arange(10) % 2 == 0
+    def each(self, measure, parts):
+        found = []
+        for part in parts:
+            with contextlib.suppress(NotMeasured):
+                found.append(measure(self, part))
+        if len(found) < len(parts):
+            raise NotMeasured
+        return found
 
     def _note(self, subject):
         for one in (subject, *(subject._replace(method=m) for m in ("ann", "converted") if m != subject.method)):
@@ -109,7 +109,12 @@ class Clerk(Lab):
                 self.needs.there.add(self.path(one))
 
 
+def _training(subject):
+    """A training's kind: its method and input coding are what its cost goes by."""
+    return f"{subject['coding']} {subject['method']}"
+
+
 def _kind(what):
-    """A measurement's kind, with the attack's number of iterations: what its cost goes by."""
-    attack = what.get("attack", {})
-    return f"{next(iter(sorted(what)))} {attack.get('iterations', '')}"
+    """A measurement's kind: what is measured, the input coding and the attack's iterations are what its cost goes by."""
+    coding = next((found["coding"] for found in what.values() if isinstance(found, dict) and "coding" in found), "")
+    return f"{next(iter(sorted(what)))} {coding} {what.get('attack', {}).get('iterations', '')}"

@@ -1,6 +1,6 @@
 """How large the paper is reproduced: seconds on "shapes", minutes to hours on a part of CIFAR-10, or the paper's own settings."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from minihire.errors import MinihireError
 from minihire.experiments import Config, preset
@@ -26,6 +26,7 @@ class Scale:
     iterations: tuple[int, ...] = (1, 2, 4, 7, 20, 40, 80)  # figure 8b: K
     sweep_images: int = 500  # test images of figure 8, table 4 and rate-coded networks under attack
     batches: int = 200  # figure 7
+    choices: dict = field(default_factory=lambda: dict(heldout=5000))  # changes for what the paper leaves open
 
     def config(self, model: str) -> Config:
         """The configuration of a model, or of the first where this scale has no such model."""
@@ -55,6 +56,7 @@ MINI = Scale(
     iterations=(1, 4, 7, 20),
     sweep_images=100,
     batches=10,
+    choices=dict(heldout=200),
 )
 SMALL = Scale(
     "small",
@@ -62,6 +64,7 @@ SMALL = Scale(
     rate=dict(coding="rate", steps=100, time_chunk=10, snn_epochs=1, calibration_images=128, calibration_steps=100),
     iterations=(1, 2, 4, 7, 20, 40),
     batches=20,
+    choices=dict(heldout=1000, snn_epochs=6),
 )
 FULL = Scale(
     "full",

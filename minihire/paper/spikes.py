@@ -32,16 +32,15 @@ def activity(lab: Lab, subject: Subject) -> list[dict]:
     return lab.once(what, compute, subject)
 
 
-def _by_layer(lab, config, name, key):
-    """A neuron layer's mean over seeds, by layer."""
-    subjects = [ways(lab, name)[0].subject(config, seed) for seed in lab.seeds]
-    rows = [{r["name"]: r[key] for r in activity(lab, s) if r[key] is not None} for s in subjects]
-    return {layer: float(np.mean([r[layer] for r in rows])) for layer in rows[0]}
-
-
 def _layers(lab, outcome, config, key, title, unit):
+    """A chart and a table of a neuron layer's mean over seeds, by way of training and layer."""
     names = [n for n in LABELS if n != "rate" or config.model.startswith("vgg")]
-    series = {name: _by_layer(lab, config, name, key) for name in names}
+    subjects = [way.subject(config, seed) for way in ways(lab, *names) for seed in lab.seeds]
+    found = [{r["name"]: r[key] for r in rows if r[key] is not None} for rows in lab.each(activity, subjects)]
+    series, count = {}, len(lab.seeds)
+    for number, name in enumerate(names):
+        of_seeds = found[number * count : (number + 1) * count]
+        series[name] = {layer: float(np.mean([row[layer] for row in of_seeds])) for layer in of_seeds[0]}
     chart = [{"name": name, "label": LABELS[name], "values": values} for name, values in series.items()]
     outcome.layers(named(config), unit, chart)
     header = [title, *next(iter(series.values()))]
@@ -68,21 +67,25 @@ def figure1b(lab: Lab) -> Outcome:
 def figure3(lab: Lab) -> Outcome:
     """Time-averaged activity."""
     outcome = Outcome("fig3", "Figure 3: time-averaged spiking activity (TASA) by layer")
-    for config in lab.scale.settings:
-        if config.model.startswith("vgg"):
-            series = _layers(lab, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
-            higher = [series["traditional"][layer] > series["rate"][layer] for layer in series["traditional"]]
-            claim = f"{shown(config)}: the direct-coded SNN fires more often per step than the rate-coded one"
-            holds = True if all(higher) else False if not any(higher) else None
-            outcome.claim(lab, claim, "most layers of VGG11", f"in {sum(higher)} of {len(higher)} layers", holds)
+    lab.each(
+        lambda lab, config: _over_time(lab, outcome, config),
+        [c for c in lab.scale.settings if c.model.startswith("vgg")],
+    )
     return outcome
+
+
+def _over_time(lab, outcome, config):
+    series = _layers(lab, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
+    higher = [series["traditional"][layer] > series["rate"][layer] for layer in series["traditional"]]
+    claim = f"{shown(config)}: the direct-coded SNN fires more often per step than the rate-coded one"
+    holds = True if all(higher) else False if not any(higher) else None
+    outcome.claim(lab, claim, "most layers of VGG11", f"in {sum(higher)} of {len(higher)} layers", holds)
 
 
 def figure5(lab: Lab) -> Outcome:
     """Perturbation distance over the leak, and by layer."""
     outcome = Outcome("fig5", "Figure 5: perturbation distance of one LIF layer over its leak, and of every layer")
-    _over_the_leak(lab, outcome)
-    _by_depth(lab, outcome)
+    lab.each(lambda lab, part: part(lab, outcome), (_over_the_leak, _by_depth))
     return outcome
 
 

@@ -10,9 +10,10 @@ import pytest
 from tiny_scale import TINY
 
 from minihire import cli
-from minihire.paper import command, page
+from minihire.paper import choices, command, page
 from minihire.paper import lab as module
 from minihire.paper.lab import Lab
+from minihire.paper.outcome import Comparison
 from minihire.paper.plan import Plan
 from minihire.paper.scales import SCALES
 from minihire.report.paper import accuracies
@@ -86,6 +87,56 @@ def test_a_plan_counts_what_is_missing_and_makes_nothing(made, lab, backend, tmp
     assert len(needs.missing_networks) <= 1
 
 
+def test_a_plan_of_nothing_asks_for_what_is_measured_in_the_end(made, backend, tmp_path):
+    """What an empty cache lacks is what a full one has, whatever the values of what is missing."""
+    full = Plan(Lab(TINY, backend, made[0], seeds=2))
+    for name, experiment in command.EXPERIMENTS.items():
+        empty = Plan(Lab(TINY, backend, tmp_path, seeds=2)).needs(experiment.make)
+        found = full.needs(experiment.make)
+        assert empty.measurements == empty.missing_measurements == found.measurements, name
+        assert {p.name for p in empty.networks} == {p.name for p in found.networks} and not found.missing, name
+
+
+def test_a_plan_of_a_half_filled_cache(made, backend, tmp_path):
+    """Real answers beside those that are only guessed at: no experiment may stumble over the number of images."""
+    half = tmp_path / "cache" / "measured"
+    shutil.copytree(made[0] / "cache", tmp_path / "cache")
+    for path in sorted(half.iterdir())[::2]:
+        path.unlink()
+    lines = command.listing(Lab(TINY, backend, tmp_path, seeds=2), list(command.EXPERIMENTS)).splitlines()[2:]
+    assert len(lines) == len(command.EXPERIMENTS) and sum("about" in line for line in lines) > 10
+
+
+def test_what_the_paper_leaves_open_is_one_setting_at_a_time_on_held_out_images(made, backend):
+    config = replace(TINY.settings[0], **TINY.choices)
+    tried = choices.choices(config)
+    assert len({(c.question, c.value) for c in tried}) == len(tried) > 10
+    for choice in tried:
+        changed = {f for f in choice.changes if getattr(config, f) == choice.changes[f]}
+        assert len(choice.changes) + bool(choice.steps) <= 2 and not changed, choice
+    notes = [
+        json.loads(path.read_text(encoding="utf-8"))["what"] for path in (made[0] / "cache/measured").glob("*.json")
+    ]
+    heldout = [note for note in notes if note.get("part") == "heldout"]
+    assert len(heldout) == 2 * 3 * (len(tried) + 1)  # seeds, attacks and clean, and the defaults
+    assert all(note["images"] == 20 and note["answers"]["heldout"] == 20 for note in heldout)
+    assert {note["steps"] for note in heldout} == {1, 2}
+    first, second = outcome(made, "choices")["tables"]
+    assert len(first["rows"]) == len(tried) + 1 and len(second["rows"]) == len(tried)
+
+
+@pytest.mark.parametrize(
+    ("gains", "p", "found"),
+    [
+        (([1, 2], [3, 4], [-1, -2]), 1e-6, "clean, FGSM higher; PGD lower"),
+        (([1, -2], [3, 4], [0, 0]), 1e-6, "FGSM higher"),
+        (([1, 2], [3, 4], [5, 6]), 0.04, "nothing"),
+    ],
+)
+def test_what_can_be_told_of_many_comparisons(gains, p, found):
+    assert choices.shown_differences([Comparison(g, p) for g in gains], 0.001) == found
+
+
 def test_needs_of_the_whole_are_each_counted_once(backend, lab):
     needs = Plan(lab).needs(command.EXPERIMENTS["table2"].make)
     assert sorted(s.method for s in needs.networks.values()) == sorted(
@@ -112,7 +163,7 @@ def test_bad_input_is_one_sentence(arguments, says, capsys, tmp_path):
 def test_the_list_is_shown_without_data(capsys, tmp_path):
     assert cli.main(["paper", "--list", "--out", str(tmp_path / "new")]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in command.EXPERIMENTS) and not (tmp_path / "new").exists()
+    assert all(name in shown for name in command.GROUPS["all"]) and not (tmp_path / "new").exists()
 
 
 def test_scales_have_the_paper_s_settings():

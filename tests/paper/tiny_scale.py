@@ -21,4 +21,5 @@ TINY = Scale(
     iterations=(1, 2, 4),
     sweep_images=12,
     batches=2,
+    choices=dict(heldout=20),
 )
