@@ -251,7 +251,7 @@ def _parser():
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1 … table7, fig1 … fig11, all of these (default: all), or choices; --list shows them",
+        help="table1 … table7, fig1 … fig11, all (the default), attackers, choices; --list shows them",
     )
     paper.add_argument(
         "--scale", default="mini", metavar="SCALE", help="mini (default; “shapes”), small (part of CIFAR-10), or full"

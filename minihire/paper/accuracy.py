@@ -170,25 +170,20 @@ def _against(name, number, access, lab):
                     printed_gain = getattr(paper["hire"], attack.lower()) - getattr(paper[other], attack.lower())
                     claim = f"{shown(config)}: HIRE above {TITLES[other]} under {access}-box {attack}"
                     _gain(outcome, lab, claim, f"{printed_gain:+.1f}", hire[index], found[TITLES[other]][index])
-        _share_of_the_noise(outcome, config, hire, found, access)
+        for index, attack in ((1, "FGSM"), (2, "PGD")):
+            three = (answers[index] for answers in (hire, found[TITLES["control"]], found[TITLES["traditional"]]))
+            outcome.notes.append(share_of_the_noise(config, f"{access}-box {attack}", *three))
     return outcome
 
 
-def _share_of_the_noise(outcome, config, hire, found, access):
-    """How much of the gain the updates alone bring: the sentence that the paper's tables cannot give."""
-    for index, attack in ((1, "FGSM"), (2, "PGD")):
-        whole, updates, noise = (
-            np.mean(compare(a[index], b[index]).gains)
-            for a, b in (
-                (hire, found[TITLES["traditional"]]),
-                (found[TITLES["control"]], found[TITLES["traditional"]]),
-                (hire, found[TITLES["control"]]),
-            )
-        )
-        outcome.notes.append(
-            f"{shown(config)}, {access}-box {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} "
-            f"come with the N updates alone (κ = 0) and {noise:+.1f} with the noise."
-        )
+def share_of_the_noise(config, attack: str, hire: list, control: list, traditional: list) -> str:
+    """How much of the gain the updates alone bring: the sentence that the paper's tables cannot give. Answers by seed."""
+    pairs = ((hire, traditional), (control, traditional), (hire, control))
+    whole, updates, noise = (float(np.mean(compare(a, b).gains)) for a, b in pairs)
+    return (
+        f"{shown(config)}, {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come with the N "
+        f"updates alone (κ = 0) and {noise:+.1f} with the noise."
+    )
 
 
 def table2(lab: Lab) -> Outcome:

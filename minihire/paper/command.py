@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from minihire.errors import MinihireError
 from minihire.files import write_atomically
-from minihire.paper import accuracy, choices, cost, page, spikes, sweeps
+from minihire.paper import accuracy, attackers, choices, cost, page, spikes, sweeps
 from minihire.paper.lab import Lab
 from minihire.paper.outcome import Outcome
 from minihire.paper.plan import Plan
@@ -19,7 +19,7 @@ from minihire.report.tables import table
 
 
 class Experiment(NamedTuple):
-    """A table or figure of the paper."""
+    """A table or figure of the paper, or what it lacks."""
 
     what: str
     make: Callable[[Lab], Outcome]
@@ -43,9 +43,10 @@ EXPERIMENTS = {
     "fig9": Experiment("crafted against Gaussian noise", accuracy.figure9),
     "fig10": Experiment("noise step ε_s swept, T of both codings", sweeps.figure10),
     "fig11": Experiment("compute energy, FP and INT", cost.figure11),
+    "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
     "choices": Experiment("what the paper leaves open, one at a time", choices.open_choices),
 }
-GROUPS = {"all": tuple(name for name in EXPERIMENTS if name != "choices"), "fig1": ("fig1b", "fig1c")}
+GROUPS = {"all": tuple(name for name in EXPERIMENTS if name.startswith(("table", "fig"))), "fig1": ("fig1b", "fig1c")}
 
 
 def chosen(names: list[str]) -> list[str]:
