@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 
-from backends import get_backend, numba_cpu
+from backends import get_backend
+from backends.numba_cpu import products
 from minihire.report.tables import table
 
 LAYERS = {
@@ -40,19 +41,19 @@ def measure(k, side: int, channels: int, features: int, density: float, rounds: 
         "weight gradient": lambda: k.conv2d_weight_gradient(grad, x, 3, 1, 1),
         "input gradient": lambda: k.conv2d_input_gradient(grad, weight, x.shape, 1, 1),
     }
-    before, ratios = numba_cpu.EVENT_DENSITY, {}
+    before, ratios = products.EVENT_DENSITY, {}
     try:
         for name, kernel in kernels.items():
             times = {ALWAYS: [], NEVER: []}
             for _ in range(rounds + 1):  # the first round warms up
                 for choice, found in times.items():
-                    numba_cpu.EVENT_DENSITY = choice
+                    products.EVENT_DENSITY = choice
                     start = time.perf_counter()
                     kernel()
                     found.append(time.perf_counter() - start)
             ratios[name] = statistics.median(times[NEVER][1:]) / statistics.median(times[ALWAYS][1:])
     finally:
-        numba_cpu.EVENT_DENSITY = before
+        products.EVENT_DENSITY = before
     return ratios
 
 

@@ -25,7 +25,7 @@ def neurons(settings: Settings) -> dict:
 
 def adam(settings: Settings) -> list[dict]:
     """Adam's step on VGG5's largest matrix, its gradient among it, by the entries that are updated at a time."""
-    import backends.torch_any as module
+    import backends.torch_any.updates as module
 
     inputs, outputs, batch, before = (64, 32, 2, module.ENTRIES) if settings.quick else (8192, 4096, 32, module.ENTRIES)
     rows, copy = [], None

@@ -23,8 +23,7 @@ torch = pytest.importorskip("torch")
 from torch.utils import _pytree as trees  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-from backends import torch_any  # noqa: E402
-from backends.torch_any import graphs, lif  # noqa: E402
+from backends.torch_any import graphs, lif, updates  # noqa: E402
 
 MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
 HIRE = dict(periods=2, noise=CraftedNoise(0.02, 0.03))
@@ -264,8 +263,8 @@ def test_a_recording_is_undisturbed_and_leaves_stream_and_pool_as_it_found_them(
 
 def test_learning_rates_are_float32_on_a_gpu():
     """Its fused optimisers refuse others; on a CPU they have the weights' own precision."""
-    assert torch_any._rate(torch.zeros((), dtype=torch.float64, device="meta")).dtype == torch.float32
-    assert torch_any._rate(torch.full((), 0.1, dtype=torch.float64)).item() == 0.1 == torch_any._rate(0.1)
+    assert updates._rate(torch.zeros((), dtype=torch.float64, device="meta")).dtype == torch.float32
+    assert updates._rate(torch.full((), 0.1, dtype=torch.float64)).item() == 0.1 == updates._rate(0.1)
 
 
 def test_draws_may_have_their_step_on_the_device():

@@ -9,7 +9,7 @@ import pytest
 
 from backends import get_backend
 from backends.interface import NeuronState
-from backends.numba_cpu import EVENT_DENSITY
+from backends.numba_cpu.products import EVENT_DENSITY
 from backends.randomness import Draw
 from backends.surrogates import rate, rectangle
 

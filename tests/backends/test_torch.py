@@ -99,7 +99,7 @@ def test_nothing_is_recorded_for_torch_s_own_gradients():
 @pytest.mark.parametrize("rows", [1, 7, 1024])
 @pytest.mark.parametrize("rule", ["sgd", "adam", "amsgrad"])
 def test_optimisers_by_rows_equal_those_of_the_whole_gradient(monkeypatch, rows, rule):
-    import backends.torch_any as module
+    import backends.torch_any.updates as module
 
     k, rng = get_backend("torch", dtype="float64"), np.random.default_rng(0)
     monkeypatch.setattr(module, "ROWS", rows)

@@ -1,0 +1,224 @@
+"""Convolutions, linear layers and pools of the Numba backend: lists of events or dense products, by the density at hand."""
+
+import math
+
+import numpy as np
+
+from backends.arrays import CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
+from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.numba_cpu.storage import Storage
+
+with kernel_cache():
+    from backends.numba_cpu import (
+        convolution,
+        elementwise,
+        event_convolution,
+        event_linear,
+        event_weight_gradient,
+        leaky,
+        linear,
+    )
+
+EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
+LEAKY_BATCH = 8  # images, from which on each thread goes through time on its own; sums then differ by their rounding
+SAMPLE = 1 << 14  # entries that are looked at to estimate it
+
+
+def _stride(flat):
+    """Every how many-th entry is looked at; odd, so that channels, whose number mostly is even, take turns."""
+    return (len(flat) // SAMPLE) | 1
+
+
+class Products(Storage):
+    """Products with weights, their gradients, and sums of windows and of steps."""
+
+    def add(self, a, b):
+        if a.shape != b.shape:  # compiled kernels do not check
+            raise ValueError(f"add needs two arrays of one shape, not {a.shape} and {b.shape}")
+        if isinstance(a, SpikeTrain):
+            a, b = b, a
+        a = self._dense(a)
+        out = self._empty(a.shape)
+        if isinstance(b, SpikeTrain):
+            elementwise.add_counts(a.reshape(-1), b.counts.reshape(-1), self.float.type(b.scale), out.reshape(-1))
+        else:
+            elementwise.add(a.reshape(-1), self._dense(b).reshape(-1), out.reshape(-1))
+        return out
+
+    def conv2d(self, x, weight, stride, padding):
+        return self._convolution(x, weight, stride, padding, self._density(x))
+
+    def _convolution(self, x, weight, stride, padding, density):
+        (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
+        rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
+        out = self._empty((steps, batch, rows, columns, features))
+        lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
+        if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
+            slabs, span = event_convolution.pack_weights(weight, lanes, block)
+            into = out.reshape(-1, *out.shape[2:])
+            if self._leaks(x) and stride == 1:
+                event_convolution.forward_leaky(x.grad, x.leak, slabs, size, padding, block, span, lanes, out)
+            else:
+                event_convolution.forward(*self._listable(x), slabs, size, stride, padding, block, span, lanes, into)
+        else:
+            into = out.reshape(steps * batch, rows * columns, features)
+            flat = weight.reshape(-1, features)
+            convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
+        return out
+
+    def conv2d_weight_gradient(self, grad, x, size, stride, padding):
+        (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
+        lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
+        # where the input's pixels lie in the gradient with its border: in 16 bits
+        places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
+        density = self._density(x) if stride == 1 else math.inf
+        if self._sparser(grad, x, density, size, padding):
+            return self._leaky_weight_gradient(grad, x, size, padding)
+        if lanes and places <= 2**16 and density < EVENT_DENSITY:
+            owners = features // lanes * (channels // chunk)
+            parts = event_weight_gradient.parts_for(owners, steps * batch)
+            out = self._empty((parts, owners, size * size * chunk * lanes))
+            listable = self._listable(x)
+            event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
+            blocks = out.sum(axis=0).reshape(features // lanes, channels // chunk, size, size, chunk, lanes)
+            return np.ascontiguousarray(blocks.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
+        images = self._by_image(x)
+        depth = size * size * channels
+        most = max(2, min(16, 2**23 // (depth * features)))  # bounded memory; shapes alone decide
+        tasks = max(1, min(len(images), most))
+        partial = self.zeros((tasks, depth, features))
+        grad = self._dense(grad).reshape(len(images), rows * columns, features)
+        convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
+        return partial.sum(axis=0).reshape(size, size, channels, features)
+
+    def _sparser(self, grad, x, density, size, padding):
+        """Whether increments of the current's gradient make shorter lists than spikes x of this density."""
+        lanes = event_convolution.lanes_for(x.shape[4])
+        if not (self._leaks(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
+            return False
+        places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3]
+        return places <= 2**16 and self._density(grad) < min(density, EVENT_DENSITY)
+
+    def _leaky_weight_gradient(self, grad, x, size, padding):
+        features, channels = grad.shape[4], x.shape[4]
+        lanes, chunk = event_convolution.lanes_for(channels), event_convolution.block_for(features)
+        groups = features // chunk, channels // lanes
+        owners = groups[0] * groups[1]
+        parts = event_weight_gradient.parts_for(owners, grad.shape[1])
+        out = self._empty((parts, owners, size * size * chunk * lanes))
+        scale = np.float32(x.scale)
+        event_weight_gradient.leaky_weight_gradient(
+            grad.grad, grad.leak, x.counts, scale, size, padding, chunk, lanes, out
+        )
+        blocks = out.sum(axis=0).reshape(*groups, size, size, chunk, lanes)[:, :, ::-1, ::-1]
+        return np.ascontiguousarray(blocks.transpose(2, 3, 1, 5, 0, 4)).reshape(size, size, channels, features)
+
+    def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
+        steps, batch, rows, columns, features = grad.shape
+        size, channels = len(weight), shape[4]
+        density = self._density(grad) if stride == 1 and event_convolution.lanes_for(channels) else math.inf
+        if density < EVENT_DENSITY:
+            flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
+            return self._convolution(grad, flipped, 1, size - 1 - padding, density)
+        out = self.zeros(shape)
+        grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
+        flat = out.reshape(steps * batch, *shape[2:])
+        convolution.input_gradient(grad, weight.reshape(-1, features), size, stride, padding, columns, flat)
+        return out
+
+    @staticmethod
+    def _leaks(x) -> bool:
+        """Whether lists should hold increments over time: a batch is then split by image alone."""
+        return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= LEAKY_BATCH
+
+    def _density(self, x) -> float:
+        """The share of entries that lists would hold, by a sample; above 1 where the event-driven kernels cannot be used."""
+        if self.dtype != "float32":
+            return math.inf
+        if self._leaks(x):
+            now, later = x.grad[:-1].reshape(-1), x.grad[1:].reshape(-1)
+            every = _stride(now)
+            sample = now[::every] - x.leak * later[::every]
+            return np.count_nonzero(sample) / max(len(sample), 1)
+        flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
+        sample = flat[:: _stride(flat)]
+        return np.count_nonzero(sample) / max(len(sample), 1)
+
+    def _listable(self, x):
+        """(images or rows, scale, whether every event has its own value) for lists of events."""
+        if isinstance(x, SpikeTrain):
+            counts = x.counts
+            return counts.reshape(-1, *counts.shape[2:]), np.float32(x.scale), int(not x.binary)
+        return self._by_image(x), np.float32(1), 1
+
+    def linear(self, x, weight):
+        return self._product(x, weight, transposed=False)
+
+    def linear_input_gradient(self, grad, weight):
+        return self._product(grad, weight, transposed=True)
+
+    def _product(self, x, weight, transposed):
+        depth, features = weight.shape[::-1] if transposed else weight.shape
+        if x.shape[2] != depth:  # compiled kernels do not check
+            raise ValueError(f"a linear layer of {depth} inputs was given {x.shape[2]}")
+        weight = np.ascontiguousarray(weight)
+        out = self._empty((*x.shape[:2], features))
+        into = out.reshape(-1, features)
+        if features >= event_linear.LANES and self._density(x) < EVENT_DENSITY:
+            leaks, leak = self._leaks(x), getattr(x, "leak", None)
+            if leaks:
+                sparse = self._empty(x.shape)
+                leaky.increments(self._by_step(x), leak, self._by_step(sparse))
+                x = sparse
+            rows, scale, each = self._listable(x)
+            blocks = -(-depth // event_linear.LANES)
+            index = self._empty((blocks, event_linear.LANES * len(rows)), np.uint16)
+            value = self._empty(index.shape, np.float32) if each else np.full((1, 1), scale)
+            start = np.empty((blocks, len(rows) + 1), np.int64)
+            event_linear.list_blocks(rows, scale, each, index, value, start)
+            event_linear.product(index, value, each, start, weight, transposed, into)
+            if leaks:
+                leaky.accumulate(self._by_step(out), leak)
+        elif transposed:
+            linear.input_gradient(self._by_image(x), weight, into)
+        else:
+            linear.forward(self._by_image(x), weight, into)
+        return out
+
+    def linear_weight_gradient(self, grad, x):
+        return OuterProduct(x, grad)
+
+    def _factors(self, product):
+        """x, grad, scale, each, rows: the arguments of the optimisers' kernels that compute xᵀ·grad on the way."""
+        grad = self._by_image(product.grad)
+        listable = isinstance(product.x, SpikeTrain) and grad.shape[1] >= 32
+        density, grad_density = (self._density(a) if listable else math.inf for a in (product.x, grad))
+        if min(density, grad_density) < EVENT_DENSITY:
+            counts, scale, each = self._listable(product.x)
+            if grad_density < density and len(grad) < 2**16:
+                index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
+                found = np.empty(grad.shape[1], np.int64)
+                event_linear.list_gradient(grad, index, value, found)
+                return counts, (index, value, found), scale, each, event_linear.LANES
+            panels = self._empty((-(-grad.shape[1] // event_linear.LANES), len(grad), event_linear.LANES))
+            event_linear.panels(grad, panels)
+            return counts, panels, scale, each, event_linear.LANES
+        return self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES
+
+    def avg_pool(self, x):
+        shape = (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4])
+        if isinstance(x, SpikeTrain) and x.binary:
+            counts = self._empty(shape, np.uint8)
+            elementwise.sum_pool(self._by_image(x.counts), self._by_image(counts))
+            return SpikeTrain(counts, x.scale / 4, False)
+        out = self._empty(shape)
+        elementwise.avg_pool(self._by_image(x), self._by_image(out))
+        return out
+
+    def avg_pool_gradient(self, grad, shape):
+        return PooledGradient(grad, tuple(shape))
+
+    def sum_time(self, x):
+        if isinstance(x, SpikeTrain):
+            return x.counts.sum(axis=0, keepdims=True, dtype=self.float) * self.float.type(x.scale)
+        return super().sum_time(self._dense(x))

@@ -1,0 +1,129 @@
+"""How the Numba backend holds arrays, draws random numbers, and makes batches of images."""
+
+import functools
+
+import numpy as np
+
+from backends.arrays import CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
+from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.reference import ReferenceBackend
+
+with kernel_cache():
+    from backends.numba_cpu import elementwise, optimisers
+
+OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
+
+
+def _opened(kernel):
+    """A kernel of the reference, which is given NumPy arrays in place of those of arrays.py."""
+
+    @functools.wraps(kernel)
+    def opened(self, *arguments, **options):
+        return kernel(self, *(self._dense(a) if isinstance(a, OPAQUE) else a for a in arguments), **options)
+
+    return opened
+
+
+class Storage(ReferenceBackend):
+    """Arrays are C-contiguous NumPy arrays and those of arrays.py."""
+
+    def _empty(self, shape, dtype=None):
+        return self.workspace.empty(shape, dtype or self.float)
+
+    def _dense(self, array):
+        """A NumPy array of what may be one of the others."""
+        if isinstance(array, SpikeTrain):
+            out = self._empty(array.shape)
+            elementwise.expand(array.counts.reshape(-1), self.float.type(array.scale), out.reshape(-1))
+            return out
+        if isinstance(array, CurrentGradient):
+            return array.grad
+        if isinstance(array, PooledGradient):
+            out = self._empty(array.shape)
+            out[...] = 0
+            elementwise.avg_pool_gradient(self._by_image(array.grad), self._by_image(out))
+            return out
+        if isinstance(array, OuterProduct):
+            out = self._empty(array.shape)
+            optimisers.store_rows(*self._factors(array), out)
+            return out
+        if isinstance(array, DropoutMask):
+            return array.keep * self.float.type(array.scale)
+        return np.ascontiguousarray(array)
+
+    def _flat(self, array):
+        return self.none if array is None else self._dense(array).reshape(-1)
+
+    def _by_step(self, array):
+        dense = self._dense(array)
+        return dense.reshape(len(dense), -1)
+
+    def _by_image(self, array):
+        dense = self._dense(array)
+        return dense.reshape(dense.shape[0] * dense.shape[1], *dense.shape[2:])
+
+    def asarray(self, values):
+        array = super().asarray(values)
+        if array.dtype != self.float:
+            return array
+        out = self._empty(array.shape)
+        out[...] = array
+        return out
+
+    def to_numpy(self, array):
+        return self._dense(array)
+
+    def zeros(self, shape):
+        out = self._empty(shape)
+        out[...] = 0
+        return out
+
+    def reshape(self, array, shape):
+        if isinstance(array, SpikeTrain):
+            return array._replace(counts=array.counts.reshape(shape))
+        return self._dense(array).reshape(shape)
+
+    def rows(self, array, start, stop):
+        if isinstance(array, SpikeTrain):
+            return array._replace(counts=array.counts[start:stop])
+        return super().rows(self._dense(array), start, stop)
+
+    total, write_rows = _opened(ReferenceBackend.total), _opened(ReferenceBackend.write_rows)
+
+    def events(self, array):
+        return super().events(array.counts if isinstance(array, SpikeTrain) else self._dense(array))
+
+    # ---------------------------------------------------------------- randomness and images
+
+    def uniform(self, draw, shape, first=0):
+        out = np.empty(shape, np.float32)
+        elementwise.uniform(*self._words(draw), first, out.reshape(-1))
+        return out.astype(self.float, copy=False)
+
+    def dropout_mask(self, draw, shape, rate, first=0):
+        keep = np.empty(shape, np.uint8)
+        elementwise.at_least(*self._words(draw), first, self.float.type(rate), keep.reshape(-1))
+        return DropoutMask(keep, 1 / (1 - rate))
+
+    @staticmethod
+    def _words(draw):
+        numbers = (draw.step, int(draw.stream), draw.layer, draw.seed, draw.seed >> 32)
+        return [np.uint64(n & 0xFFFFFFFF) for n in numbers]
+
+    def _mask(self, mask):
+        """(keep [M] or empty, scale) of a dropout mask, or of an array like one."""
+        if mask is None:
+            return self.no_bytes, self.float.type(1)
+        if not isinstance(mask, DropoutMask):
+            mask = DropoutMask((mask != 0).view(np.uint8), float(np.max(mask, initial=0)))
+        return np.ascontiguousarray(mask.keep).reshape(-1), self.float.type(mask.scale)
+
+    def image_batch(self, store, index, shift, flip, padding):
+        out = np.empty((len(index), *store.shape[1:]), self.float)
+        elementwise.image_batch(store, index, shift, flip, padding, self.float.type(1 / 255), out)
+        return out
+
+    rate_code, scale_shift = _opened(ReferenceBackend.rate_code), _opened(ReferenceBackend.scale_shift)
+    clip, clip_gradient = _opened(ReferenceBackend.clip), _opened(ReferenceBackend.clip_gradient)
+    sign_step, repeat_time = _opened(ReferenceBackend.sign_step), _opened(ReferenceBackend.repeat_time)
+    cross_entropy = _opened(ReferenceBackend.cross_entropy)

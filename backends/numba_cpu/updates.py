@@ -1,0 +1,50 @@
+"""Optimiser steps of the Numba backend: a linear layer's weight gradient is computed where it is used."""
+
+import math
+
+from backends.arrays import OuterProduct
+from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.numba_cpu.products import Products
+
+with kernel_cache():
+    from backends.numba_cpu import optimisers
+
+
+class Updates(Products):
+    """SGD and Adam, in place."""
+
+    def _in_place(self, array):
+        """The flat array itself, to be updated, or an empty one for None."""
+        if array is None:
+            return self.none
+        if not array.flags.c_contiguous:
+            raise ValueError("an array that an optimiser updates must be C-contiguous")
+        return array.reshape(-1)
+
+    def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
+        scalars = tuple(self.float.type(s) for s in (rate, momentum, decay, low, high))
+        if isinstance(grad, OuterProduct):
+            optimisers.sgd_rows(parameter, *self._factors(grad), velocity, scalars)
+        else:
+            optimisers.sgd(self._in_place(parameter), self._flat(grad), self._in_place(velocity), scalars)
+
+    def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
+        first, second = decays
+        numbers = (
+            rate / (1 - first**step),
+            first,
+            second,
+            1 - first,
+            1 - second,
+            epsilon,
+            math.sqrt(1 - second**step),
+            low,
+            high,
+        )
+        scalars = tuple(self.float.type(s) for s in numbers)
+        if isinstance(grad, OuterProduct):
+            largest = self.none.reshape(0, parameter.shape[1]) if largest is None else largest
+            optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, scalars)
+        else:
+            moments = (self._in_place(a) for a in (mean, square, largest))
+            optimisers.adam(self._in_place(parameter), self._flat(grad), *moments, scalars)

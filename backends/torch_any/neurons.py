@@ -1,0 +1,145 @@
+"""ReLU and LIF neurons of the Torch backend: the scans of lif.py or triton_lif.py, called."""
+
+import torch
+
+from backends import lif as plain_lif
+from backends.arrays import DropoutMask, PooledGradient, SavedNeurons, SpikeTrain
+from backends.interface import NeuronState
+from backends.torch_any import lif
+from backends.torch_any.storage import BYTE, Storage, count
+
+
+class Neurons(Storage):
+    """Neurons, forward and backward."""
+
+    def _mask(self, mask):
+        """keep uint8 [M] or None, and the scale, of a dropout mask or of a tensor like one."""
+        if mask is None:
+            return None, 1.0
+        if not isinstance(mask, DropoutMask):
+            mask = DropoutMask((mask != 0).view(BYTE), float(mask.max()) if mask.numel() else 1.0)
+        return _flat(mask.keep), mask.scale
+
+    def lif_forward(self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None):
+        current = self._dense(current).contiguous()
+        if soft is not None:
+            return self._soft(current, state, leak, threshold, steps, reset, mask, soft)
+        shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
+        keep, scale = self._mask(mask)
+        size = count(shape[1:])
+        counts = torch.empty((steps, size), dtype=BYTE, device=self.device)
+        end, end_spikes = (self._like(current[0]) for _ in range(2))
+        membrane = None if static else torch.empty((steps, size), dtype=self.float, device=self.device)
+        start, start_spikes = (None, None) if state is None else state
+        self.scans.forward(
+            current.reshape(len(current), -1),
+            _flat(start),
+            _flat(start_spikes),
+            leak,
+            threshold,
+            delayed,
+            keep,
+            membrane,
+            counts,
+            end.view(-1),
+            end_spikes.view(-1),
+        )
+        saved = SavedNeurons(
+            current if static else None, membrane, state, leak, threshold, reset, keep, scale, tuple(shape)
+        )
+        return SpikeTrain(counts.reshape(shape), scale, True), NeuronState(end, end_spikes if delayed else None), saved
+
+    def _soft(self, current, state, leak, threshold, steps, reset, mask, soft):
+        """Spikes without a step, for gradient checks, where the reference is fast enough."""
+        host = lambda array: None if array is None else self.to_numpy(array)
+        state = None if state is None else NeuronState(*(host(x) for x in state))
+        spikes, end, saved = plain_lif.lif_forward(
+            host(current),
+            state,
+            host(leak),
+            host(threshold),
+            steps,
+            reset=reset,
+            mask=host(mask),
+            soft=soft,
+        )
+        here = lambda array: None if array is None else self.asarray(array)
+        return self.asarray(spikes), NeuronState(*(here(x) for x in end)), saved
+
+    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False):
+        if surrogate.kind == "rate":
+            raise ValueError("the rate gradient is lif_rate_backward's")
+        grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
+        if not isinstance(saved, SavedNeurons):  # soft spikes
+            grad_state = NeuronState(*(None if x is None else self.to_numpy(x) for x in (grad_end, grad_end_spikes)))
+            found = plain_lif.lif_backward(saved, self.to_numpy(grad_spikes), grad_state, surrogate, reset_grad)
+            start = NeuronState(*(None if x is None else self.asarray(x) for x in found[1]))
+            return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
+        delayed, static = saved.reset == "delayed", saved.membrane is None
+        pooled = isinstance(grad_spikes, PooledGradient)
+        if pooled:
+            grad_spikes = grad_spikes._replace(grad=self._dense(grad_spikes.grad))
+        start, start_spikes = (None, None) if saved.start is None else saved.start
+        size = count(saved.shape[1:])
+        grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
+        grad_start, grad_start_spikes = (self._like(grad_current[0]) for _ in range(2))
+        grad_leak, grad_threshold = self.scans.backward(
+            saved.current.reshape(1, -1) if static else None,
+            saved.membrane,
+            _flat(start),
+            _flat(start_spikes),
+            saved.leak,
+            saved.threshold,
+            delayed,
+            saved.keep,
+            saved.scale,
+            grad_spikes if pooled else self._dense(grad_spikes).reshape(saved.shape[0], -1),
+            _flat(grad_end),
+            _flat(grad_end_spikes),
+            surrogate,
+            reset_grad,
+            grad_current,
+            grad_start,
+            grad_start_spikes,
+        )
+        grad_start, grad_start_spikes = (a.reshape(saved.shape[1:]) for a in (grad_start, grad_start_spikes))
+        grad_start = NeuronState(grad_start, grad_start_spikes if delayed and reset_grad else None)
+        grad_current = grad_current.reshape(len(grad_current), *saved.shape[1:])
+        return grad_current, grad_start, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
+
+    def lif_rate_backward(self, saved, grad_spikes):
+        if not isinstance(saved, SavedNeurons):  # soft spikes
+            return self.asarray(plain_lif.lif_rate_backward(saved, self.to_numpy(grad_spikes)))
+        steps = saved.shape[0]
+        lam, v, g = saved.leak, saved.threshold, self._dense(grad_spikes).reshape(steps, -1).sum(dim=0)
+        start, start_spikes = (None, None) if saved.start is None else (_flat(x) for x in saved.start)
+        if saved.keep is not None:
+            g = g * saved.keep * saved.scale
+        if saved.membrane is None:
+            current = saved.current.reshape(-1) * steps
+        else:
+            current = torch.zeros_like(g)
+            for t in range(steps):
+                before = lif.before(saved.membrane, t, start, v, saved.reset == "delayed")
+                current += saved.membrane[t] if before is None else saved.membrane[t] - lam * before
+            if saved.reset == "delayed":
+                current += v * (saved.membrane[:-1] > v).sum(dim=0)
+                current += 0 if start_spikes is None else v * start_spikes
+        rate = current / steps / v - (1 - lam) / 2
+        every_step = torch.where((rate > 0) & (rate < 1), g / (v * steps), 0).reshape(1, *saved.shape[1:])
+        return every_step * steps if saved.membrane is None else every_step.expand(saved.shape)
+
+    def _like(self, tensor):
+        return torch.empty_like(tensor, dtype=self.float)
+
+    def relu(self, x, mask=None):
+        out = self._dense(x).clamp(min=0)
+        return out if mask is None else out.mul_(self._dense(mask))
+
+    def relu_gradient(self, grad, x, mask=None):
+        grad = self._dense(grad) * (self._dense(x) > 0)
+        return grad if mask is None else grad.mul_(self._dense(mask))
+
+
+def _flat(tensor):
+    return None if tensor is None else tensor.reshape(-1).contiguous()

@@ -1,0 +1,111 @@
+"""Convolutions, linear layers and pools of the Torch backend."""
+
+import torch
+from torch.nn import functional
+
+from backends.arrays import OuterProduct, PooledGradient, Prepared, SpikeTrain
+from backends.torch_any.storage import Storage
+
+
+class Products(Storage):
+    """Products with weights, their gradients, and sums of windows and of steps."""
+
+    def add(self, a, b):
+        return self._dense(a) + self._dense(b)
+
+    def _factor(self, x):
+        """A factor of a product, and the number that the product must be multiplied by: what bf16 would round."""
+        if isinstance(x, SpikeTrain) and self.factor != self.float:
+            return x.counts.to(self.factor), x.scale
+        return self._dense(x, self.factor), 1.0
+
+    def _product(self, found, scale):
+        return found.to(self.float) if scale == 1 else found.to(self.float) * scale
+
+    def _images(self, x):
+        """`_factor` of [T, B, H, W, C] as [T·B, C, H, W], channels last."""
+        x, scale = self._factor(x)
+        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).permute(0, 3, 1, 2), scale
+
+    def _times(self, a, b):
+        """a · b, in float32 where that takes no more than the factors' type."""
+        if self.widens:
+            return torch.mm(a.flatten(0, -2), b, out_dtype=self.float).reshape(*a.shape[:-1], b.shape[1])
+        return a @ b
+
+    def prepared(self, weight):
+        if weight.dim() == 4:  # a convolution's, in torch's order
+            return Prepared(weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last), weight.shape)
+        return Prepared(weight.to(self.factor), weight.shape)
+
+    def _factor_of(self, weight):
+        """The tensor of a prepared weight, or of one that is prepared here."""
+        return (weight if isinstance(weight, Prepared) else self.prepared(weight)).tensor
+
+    def conv2d(self, x, weight, stride, padding):
+        images, scale = self._images(x)
+        out = functional.conv2d(images, self._factor_of(weight), stride=stride, padding=padding)
+        out = self._product(out.permute(0, 2, 3, 1).contiguous(), scale)
+        return out.reshape(*x.shape[:2], *out.shape[1:])
+
+    def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
+        like = torch.empty((1,) if self.device != "cpu" else shape, dtype=self.factor, device=self.device)
+        like = like.expand(shape).flatten(0, 1).permute(0, 3, 1, 2)  # a GPU looks at its shape alone
+        kernel = self._factor_of(weight)
+        found = _convolution_backward(self._images(grad)[0], like, kernel, stride, padding, (True, False, False))[0]
+        return found.permute(0, 2, 3, 1).contiguous().to(self.float).reshape(shape)
+
+    def conv2d_weight_gradient(self, grad, x, size, stride, padding):
+        like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)
+        images, scale = self._images(x)
+        found = _convolution_backward(
+            self._images(grad)[0], images, like.permute(0, 3, 1, 2), stride, padding, (False, True, False)
+        )[1]
+        return self._product(found.permute(2, 3, 1, 0).contiguous(), scale)
+
+    def linear(self, x, weight):
+        x, scale = self._factor(x)
+        return self._product(self._times(x, self._factor_of(weight)), scale)
+
+    def linear_input_gradient(self, grad, weight):
+        grad, weight = self._dense(grad, self.factor), self._factor_of(weight)
+        if self.device != "cpu":
+            return self._times(grad, weight.T).to(self.float)
+        turned = weight @ grad.flatten(0, 1).T  # on a CPU faster than with the weights turned
+        return turned.T.contiguous().to(self.float).reshape(*grad.shape[:2], len(weight))
+
+    def linear_weight_gradient(self, grad, x):
+        return OuterProduct(x, grad)
+
+    def _factors(self, product):
+        """x [N, F_in] and grad [N, F_out] of a linear weight gradient xᵀ·grad, and what it must be multiplied by."""
+        x, scale = self._factor(product.x)
+        return x.flatten(0, 1), self._dense(product.grad, self.factor).flatten(0, 1), scale
+
+    def avg_pool(self, x):
+        if isinstance(x, SpikeTrain) and x.binary:
+            return SpikeTrain(_sum_of_windows(x.counts), x.scale / 4, False)
+        return _sum_of_windows(self._dense(x)).div_(4)
+
+    def avg_pool_gradient(self, grad, shape):
+        return PooledGradient(self._dense(grad), tuple(shape))
+
+    def sum_time(self, x):
+        if isinstance(x, SpikeTrain):
+            return x.counts.sum(dim=0, keepdim=True, dtype=self.float) * x.scale
+        return self._dense(x).sum(dim=0, keepdim=True)
+
+    def repeat_time(self, x, steps):
+        return self._dense(x).expand(steps, *x.shape[1:])
+
+
+def _sum_of_windows(x):
+    """Sums over 2×2 windows of [T, B, H, W, C]; an odd last row or column is left out."""
+    x = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
+    return (x[:, :, ::2, ::2] + x[:, :, ::2, 1::2]).add_(x[:, :, 1::2, ::2]).add_(x[:, :, 1::2, 1::2])
+
+
+def _convolution_backward(grad, x, weight, stride, padding, wanted):
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, wanted
+    )

@@ -1,0 +1,148 @@
+"""How the Torch backend holds arrays, draws random numbers, and makes batches of images."""
+
+import math
+
+import numpy as np
+import torch
+
+from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SpikeTrain
+from backends.interface import Backend
+from backends.torch_any import lif, philox
+
+BYTE = torch.uint8
+
+
+class Storage(Backend):
+    """Arrays are torch tensors on one device and those of arrays.py."""
+
+    def _dense(self, array, dtype=None):
+        """A tensor (of the given type) of what may be one of the others."""
+        if isinstance(array, SpikeTrain):
+            dense = array.counts.to(dtype or self.float)
+            return dense if array.scale == 1 else dense.mul_(array.scale)
+        if isinstance(array, DropoutMask):
+            return array.keep.to(self.float).mul_(array.scale)
+        if isinstance(array, PooledGradient):
+            return lif.spread(array, 0, array.shape[1]).reshape(array.shape)
+        if isinstance(array, OuterProduct):
+            x, grad, scale = self._factors(array)
+            return self._product(self._times(x.T, grad), scale)
+        return array if dtype is None else array.to(dtype)
+
+    def asarray(self, values):
+        if isinstance(values, torch.Tensor):
+            return values.detach().to(self.device, values.dtype if values.dtype in (BYTE, torch.int64) else self.float)
+        array = np.asarray(values)
+        kept = array.dtype in (np.uint8, np.int64)
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if kept else self.dtype)
+        return self._send(torch.tensor(array))
+
+    def _send(self, tensor):
+        """A tensor of the host on the device; a GPU is not waited for."""
+        if self.device == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def _constant(self, values):
+        """A tuple of numbers as a tensor, sent once."""
+        if values not in self.constants:
+            self.constants[values] = self._send(torch.tensor(values, dtype=self.float))
+        return self.constants[values]
+
+    def to_numpy(self, array):
+        return array if isinstance(array, np.ndarray) else self._dense(array).detach().cpu().numpy()
+
+    def zeros(self, shape):
+        return torch.zeros(tuple(shape), dtype=self.float, device=self.device)
+
+    def reshape(self, array, shape):
+        if isinstance(array, SpikeTrain):
+            return array._replace(counts=array.counts.reshape(shape))
+        return self._dense(array).reshape(shape)
+
+    def rows(self, array, start, stop):
+        if isinstance(array, SpikeTrain):
+            return array._replace(counts=array.counts[start:stop])
+        return self._dense(array)[start:stop]
+
+    def write_rows(self, array, start, values):
+        values = self._dense(values)
+        array[start : start + len(values)] = torch.as_tensor(values)
+
+    def total(self, array):
+        return float(self._dense(array).sum(dtype=torch.float64))
+
+    def largest(self, array, count):
+        if self.device == "cpu":
+            return super().largest(array, count)
+        values = self._dense(array).reshape(-1)
+        return values.topk(min(count, len(values)), sorted=False).values.cpu().numpy()
+
+    def events(self, array):
+        return int(torch.count_nonzero(array.counts if isinstance(array, SpikeTrain) else self._dense(array)))
+
+    # ---------------------------------------------------------------- randomness
+
+    def uniform(self, draw, shape, first=0):
+        return philox.uniform(draw, count(shape), first, self.device).reshape(tuple(shape)).to(self.float)
+
+    def normal(self, draw, shape, first=0):
+        bits = philox.random_bits(draw, count(shape), first, self.device)
+        return self.quantiles[bits >> 16].reshape(tuple(shape))
+
+    def dropout_mask(self, draw, shape, rate, first=0):
+        least = math.ceil(rounded(rate, self.float) * 2**24)  # of the 24 bits that a uniform number is made of
+        keep = philox.at_least(draw, count(shape), first, least, self.device)
+        return DropoutMask(keep.reshape(tuple(shape)), 1 / (1 - rate))
+
+    def rate_code(self, draw, images, first_step, steps, first=0):
+        images = self._dense(images)
+        draws = [draw._replace(layer=first_step + t) for t in range(steps)]
+        spikes = torch.stack([self.uniform(d, images.shape, first) < images for d in draws])
+        return SpikeTrain(spikes.view(BYTE), 1.0, True)
+
+    # ---------------------------------------------------------------- images
+
+    def image_batch(self, store, index, shift, flip, padding):
+        index, y0, x0, flip = self._send(torch.from_numpy(np.stack((index, shift[:, 0], shift[:, 1], flip))))
+        _, height, width, _ = store.shape
+        y, x = torch.arange(height, device=self.device), torch.arange(width, device=self.device)
+        rows = _reflected(y + y0[:, None] - padding, height)  # [B, H]
+        columns = _reflected(torch.where(flip[:, None] == 1, width - 1 - x, x) + x0[:, None] - padding, width)
+        images = store[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return images.to(self.float).mul_(rounded(1 / 255, self.float))
+
+    def scale_shift(self, x, scale, shift):
+        return self._dense(x) * self._constant(tuple(scale)) + self._constant(tuple(shift))
+
+    def clip(self, x, low, high):
+        return self._dense(x).clamp(low, high)
+
+    def clip_gradient(self, grad, x, low, high):
+        grad, x = self._dense(grad), self._dense(x)
+        return grad * ((x >= low) & (x <= high))
+
+    def sign_step(self, x, grad, step, low, high, center=None, bound=0.0):
+        moved = self._dense(x) + rounded(step, self.float) * torch.sign(self._dense(grad))
+        if center is not None:
+            bound = rounded(bound, self.float)
+            moved = torch.minimum(torch.maximum(moved, center - bound), center + bound)
+        return moved.clamp_(low, high)
+
+
+def count(shape) -> int:
+    count = 1
+    for n in shape:
+        count *= int(n)
+    return count
+
+
+def rounded(number, dtype):
+    """A Python number with the value that it has in this type."""
+    return float(number if dtype == torch.float64 else np.float32(number))
+
+
+def _reflected(index, size):
+    """Positions beyond an edge, mirrored at it."""
+    index = index.abs()
+    return torch.where(index < size, index, 2 * (size - 1) - index)

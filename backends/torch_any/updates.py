@@ -1,0 +1,86 @@
+"""Loss and optimiser steps of the Torch backend: a linear layer's weight gradient is computed where it is used."""
+
+import torch
+
+from backends.arrays import OuterProduct
+from backends.torch_any.products import Products
+from backends.torch_any.storage import rounded
+
+ROWS = 1024  # rows of a linear layer's weight that a CPU updates at a time: their gradient is never written out whole
+ENTRIES = 1 << 24  # of it that a GPU updates at a time: torch's fused optimisers give each thread block 65,536
+
+
+class Updates(Products):
+    """Cross-entropy, SGD and Adam, in place."""
+
+    def cross_entropy(self, logits, labels, weight):
+        log_softmax = torch.log_softmax(logits, dim=1)
+        chosen = torch.as_tensor(labels, device=self.device)[:, None]
+        grad = log_softmax.exp()
+        grad.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=grad.dtype))
+        return -log_softmax.gather(1, chosen)[:, 0], grad.mul_(rounded(weight, self.float))
+
+    def tally(self, losses, logits, labels):
+        right = (logits.argmax(dim=1) == torch.as_tensor(labels, device=self.device)).sum()
+        count = torch.full((), len(logits), dtype=torch.float64, device=self.device)
+        return torch.stack((losses.sum(dtype=torch.float64), right.double(), count))
+
+    def _by_rows(self, grad, *arrays):
+        """(gradient, *arrays) in parts that cover them all; None stays None. A handle is computed part by part."""
+        if not isinstance(grad, OuterProduct):
+            yield self._dense(grad), *arrays
+            return
+        x, grad, scale = self._factors(grad)
+        rows = ROWS if self.device == "cpu" else max(1, ENTRIES // grad.shape[1])
+        for first in range(0, x.shape[1], rows):
+            part = slice(first, first + rows)
+            found = self._times(x[:, part].T, grad)
+            yield self._product(found, scale), *(None if a is None else a[part] for a in arrays)
+
+    def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
+        for g, w, u in self._by_rows(grad, parameter, velocity):
+            if not momentum:  # torch's kernel then takes no velocity
+                torch.add(g, w, alpha=decay, out=u)
+            torch._fused_sgd_(
+                [w],
+                [g],
+                [u] if momentum else [],
+                lr=_rate(rate),
+                momentum=momentum,
+                weight_decay=decay,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
+            _clip(w, low, high)
+
+    def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
+        count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
+        for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, largest):
+            torch._fused_adam_(
+                [w],
+                [g],
+                [m],
+                [s],
+                [] if most is None else [most],
+                [count],
+                lr=_rate(rate),
+                beta1=decays[0],
+                beta2=decays[1],
+                weight_decay=0.0,
+                eps=epsilon,
+                amsgrad=most is not None,
+                maximize=False,
+            )
+            _clip(w, low, high)
+
+
+def _rate(rate):
+    """A learning rate as torch's fused optimisers take it: on a GPU as float32, whatever the weights are."""
+    return rate.float() if isinstance(rate, torch.Tensor) and rate.device.type != "cpu" else rate
+
+
+def _clip(parameter, low, high):
+    if low > float("-inf") or high < float("inf"):
+        parameter.clamp_(low, high)
