@@ -4,7 +4,7 @@ from minihire.analysis.activity import LayerActivity, measure_activity
 from minihire.analysis.distance import perturbation_distance, spike_distance
 from minihire.analysis.energy import COSTS, Energy, LayerOperations, measure_energy, operations
 from minihire.analysis.raster import spike_trains
-from minihire.analysis.statistics import Score, mcnemar, wilson
+from minihire.analysis.statistics import Score, gain, mcnemar, mcnemar_over_seeds, wilson
 
 __all__ = [
     "COSTS",
@@ -12,7 +12,9 @@ __all__ = [
     "LayerActivity",
     "LayerOperations",
     "Score",
+    "gain",
     "mcnemar",
+    "mcnemar_over_seeds",
     "measure_activity",
     "measure_energy",
     "operations",

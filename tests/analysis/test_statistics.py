@@ -1,10 +1,12 @@
 """Intervals and tests against printed values and against SciPy's own."""
 
+from itertools import product
+
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
-from minihire.analysis import Score, mcnemar, wilson
+from minihire.analysis import Score, gain, mcnemar, mcnemar_over_seeds, wilson
 from minihire.errors import MinihireError
 
 
@@ -75,3 +77,51 @@ def test_mcnemar_refuses():
         mcnemar(right, right[:2])
     with pytest.raises(MinihireError, match="booleans"):
         mcnemar(np.array([3, 5, 1]), right)
+
+
+def answers(seed, seeds, images):
+    return np.random.default_rng(seed).random((2, seeds, images)) < np.array([0.7, 0.4])[:, None, None]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mcnemar_over_one_seed_is_mcnemar(seed):
+    first, second = answers(seed, 1, 60)
+    assert mcnemar_over_seeds(first, second) == pytest.approx(mcnemar(first[0], second[0]), rel=1e-9)
+
+
+@pytest.mark.parametrize(("seeds", "images"), [(2, 6), (3, 9), (4, 7)])
+def test_mcnemar_over_seeds_counts_every_change_of_signs(seeds, images):
+    first, second = answers(seeds, seeds, images)
+    d = first.sum(axis=0) - second.sum(axis=0, dtype=int)
+    sums = [abs(sum(s * x for s, x in zip(signs, d, strict=True))) for signs in product((-1, 1), repeat=images)]
+    expected = np.mean([s >= abs(d.sum()) for s in sums])
+    assert mcnemar_over_seeds(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+def test_mcnemar_over_seeds_of_equal_answers_is_1():
+    assert mcnemar_over_seeds([[True, False]], [[True, False]]) == 1.0
+
+
+def test_the_interval_of_a_gain_is_student_s():
+    first, second = answers(3, 3, 50)
+    means = first.mean(axis=0) - second.mean(axis=0)
+    assert gain(first, second) == pytest.approx(ttest_1samp(means, 0).confidence_interval(0.95), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([np.ones(3, bool)], [np.ones(4, bool)]),
+        ([np.ones(3, bool)] * 2, [np.ones(3, bool)]),
+        ([np.ones(3, bool), np.ones(2, bool)], [np.ones(3, bool), np.ones(2, bool)]),
+        ([np.ones(3)], [np.ones(3)]),
+    ],
+)
+def test_ways_are_compared_on_the_same_images(first, second):
+    with pytest.raises(MinihireError, match="as many seeds of each on the same images"):
+        mcnemar_over_seeds(first, second)
+
+
+def test_one_image_has_no_interval():
+    with pytest.raises(MinihireError, match="at least 2 images, not 1"):
+        gain([[True]], [[False]])
