@@ -20,7 +20,7 @@ from minihire.experiments import METHODS, Config, preset
 from minihire.files import write_atomically
 from minihire.flags import given_settings
 from minihire.interop import published
-from minihire.interrupt import Interrupted
+from minihire.interrupt import Interrupted, go_on_with
 from minihire.models import MODELS, build
 from minihire.paper import command as reproduction
 from minihire.paper.lab import Lab
@@ -34,6 +34,7 @@ from minihire.training import checkpoint
 from minihire.training import convert as convert_network
 from minihire.training import train as train_network
 
+SEEDS = 1000  # of `paper`, at most
 STDOUT = Path("-")  # as --json: nothing but JSON on standard output
 
 
@@ -268,8 +269,8 @@ def _in_words(meta):
 def paper(options) -> None:
     """The paper's tables and figures at a scale, from one cache of networks and measurements."""
     names = reproduction.chosen(options.names or ["all"])
-    if options.seeds < 1:
-        raise MinihireError(f"--seeds must be 1 or more, not {options.seeds}")
+    if not 1 <= options.seeds <= SEEDS:
+        raise MinihireError(f"--seeds must be 1 … {SEEDS}, not {options.seeds}")
     out = options.out or folders.BASE / "paper"
     lab = Lab(
         scale(options.scale, options.data_dir, options.models), _backend(options), out, options.seeds, options.download
@@ -277,7 +278,7 @@ def paper(options) -> None:
     if options.list:
         print(reproduction.listing(lab, names))
         return
-    with folders.lock(out):
+    with folders.lock(out), go_on_with("the same command"):
         content = reproduction.reproduce(lab, names, out)
     print(f"{out}/paper.html, paper.md and paper.json: {len(content['outcomes'])} tables and figures")
 

@@ -41,6 +41,16 @@ def stop_after(minutes: float | None):
         StopSignal.limit = TimeLimit(math.inf)
 
 
+@contextlib.contextmanager
+def go_on_with(what: str):
+    """While entered, work that stops says that this goes on with it, in place of --resume."""
+    before, StopSignal.again = StopSignal.again, what
+    try:
+        yield
+    finally:
+        StopSignal.again = before
+
+
 class StopSignal:
     """While entered, the first Ctrl-C makes it `requested`; a second one raises KeyboardInterrupt at once.
 
@@ -50,6 +60,7 @@ class StopSignal:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     limit = TimeLimit(math.inf)
+    again = "--resume"  # what goes on with the work
 
     def __init__(self, backend=None):
         self._backend = backend if backend is not None and backend.ranks > 1 else None
@@ -104,7 +115,7 @@ class StopSignal:
         """Raise Interrupted (or OutOfTime) if a stop is requested, of any rank: all of them come here."""
         self._ask_all()
         if self.requested:
-            raise self.interruption(where if self._reasons[0] else f"{where}; --resume goes on")
+            raise self.interruption(where if self._reasons[0] else f"{where}; {self.again} goes on")
 
     def interruption(self, where: str) -> Interrupted:
         """What to raise after a request: says where work stopped and, at the end of the time, after how long."""
