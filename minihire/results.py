@@ -101,7 +101,7 @@ class Results:
     @contextlib.contextmanager
     def phase(self, name: str):
         """Time and peak memory of a piece of work (added up over resumed parts); the file is saved at its end."""
-        exact = _reset_peak_memory()
+        exact = reset_peak_memory()
         start = time.perf_counter()
         try:
             yield
@@ -137,7 +137,7 @@ def _processor() -> str:
         return platform.processor()
 
 
-def _reset_peak_memory() -> bool:
+def reset_peak_memory() -> bool:
     """Start a new peak, where the system can (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")

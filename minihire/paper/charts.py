@@ -4,6 +4,8 @@ from minihire.report import charts
 from minihire.report.charts import WIDTH, colour_class, line, marker, plain, svg, text, ticks
 from minihire.report.markup import Markup, tag
 
+LINE = 13  # from one label to the next
+
 
 def draw(chart: dict) -> Markup:
     """A chart of an outcome, with its key."""
@@ -51,8 +53,17 @@ def lines(chart: dict) -> Markup:
                 tip = f"{one['label']}, {chart['across']} {plain(x)}: {y:.4g}"
                 drawn.append(marker(one["name"], across(x), up(y), tip, hollow=one["dashed"]))
     if alike:
-        drawn += [text(right + 8, up(one["points"][-1][1]) + 4, one["label"]) for one in series]
+        heights = apart([up(one["points"][-1][1]) + 4 for one in series], bottom)
+        drawn += [text(right + 8, y, one["label"]) for one, y in zip(series, heights, strict=True)]
     heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
     words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(one['label'] for one in series)}"
     name = text((left + right) / 2, bottom + 34, chart["across"], "middle")
     return svg(WIDTH, 228, words, heading, grid, line(left, bottom, right, bottom, "axis"), below, drawn, name)
+
+
+def apart(heights: list[float], bottom: float) -> list[float]:
+    """Places of labels, near where they belong, in the same order, none over another and none below `bottom`."""
+    order, found = sorted(range(len(heights)), key=lambda i: -heights[i]), {}
+    for place, i in enumerate(order):
+        found[i] = min(heights[i], bottom if not place else found[order[place - 1]] - LINE)
+    return [found[i] for i in range(len(heights))]

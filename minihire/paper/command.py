@@ -14,6 +14,7 @@ from minihire.paper import accuracy, attackers, choices, cost, page, spikes, swe
 from minihire.paper.lab import Lab
 from minihire.paper.outcome import Outcome
 from minihire.paper.plan import Plan
+from minihire.paper.scales import SCALES
 from minihire.progress import duration, say
 from minihire.report.tables import table
 
@@ -75,12 +76,13 @@ def listing(lab: Lab, names: list[str]) -> str:
 
 def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
     """Make the outcomes, print each, and keep them all in OUT/paper.json, paper.md and paper.html; returns the content."""
+    machine = f"{lab.maker()} backend on {lab.backend.device}, {os.cpu_count()} cores, {platform.system()}"
     content = {
         "schema": 1,
         "scale": lab.scale.name,
         "seeds": len(lab.seeds),
-        "command": shlex.join(["minihire", "paper", *names, "--scale", lab.scale.name, "--seeds", str(len(lab.seeds))]),
-        "machine": f"{lab.backend.name} backend on {lab.backend.device}, {os.cpu_count()} cores, {platform.system()}",
+        "command": _command(lab, names),
+        "machine": machine,
         "seconds": 0.0,
         "outcomes": [],
     }
@@ -88,9 +90,21 @@ def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
         outcome = EXPERIMENTS[name].make(lab).as_dict()
         content["outcomes"].append(outcome)
         content["seconds"] = lab.seconds()
+        others = sorted({maker for maker in lab.makers.values() if maker and maker != lab.maker()})
+        content["machine"] = machine + (f" (in part made earlier by {', '.join(others)})" if others else "")
         say("\n" + page.as_text(outcome) + "\n")
         _write(out, content)
     return content
+
+
+def _command(lab, names):
+    """What asks for the same again, but for the data's folder."""
+    names = ["all"] if names == list(EXPERIMENTS) else names
+    found = ["minihire", "paper", *names, "--scale", lab.scale.name, "--seeds", str(len(lab.seeds))]
+    models, whole = dict.fromkeys(c.model for c in lab.scale.settings), SCALES.get(lab.scale.name, lab.scale)
+    if set(models) != {c.model for c in whole.settings}:
+        found += ["--models", ",".join(models)]
+    return shlex.join(found)
 
 
 def _write(out, content):

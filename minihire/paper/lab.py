@@ -1,6 +1,5 @@
 """Networks and measurements, each made once: a cache in one folder, keyed by what was asked for."""
 
-import hashlib
 import json
 import math
 import time
@@ -19,10 +18,10 @@ from minihire.data.dataset import Splits
 from minihire.errors import MinihireError
 from minihire.evaluation import BATCH, accuracy, predict
 from minihire.experiments import Config
-from minihire.files import write_atomically
 from minihire.interrupt import StopSignal
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.paper import notes
 from minihire.paper.scales import Scale
 from minihire.pipeline import load_data, new_ann
 from minihire.progress import say
@@ -66,41 +65,66 @@ class Lab:
     Everything that is finished is kept; what is broken off goes on from its last checkpoint.
     """
 
+    writes = True  # whether it may leave anything in the cache
+
     def __init__(self, scale: Scale, backend: Backend, out: Path, seeds: int = 1, download: bool = False):
         self.scale, self.backend, self.folder = scale, backend, Path(out) / "cache"
         self.seeds, self.download = range(seeds), download
         self.network = lru_cache(4)(self._network)
         self._splits: dict[tuple, Splits] = {}
         self.used: dict[Path, float] = {}  # seconds of what was made or found
+        self.makers: dict[Path, str | None] = {}  # backend of what was found, None where it was not noted
 
-    def splits(self, config: Config) -> Splits:
-        """The images of a configuration, read once."""
-        key = tuple(getattr(config, f.name) for f in fields(Config) if f.metadata.get("group") == "data")
-        if key not in self._splits:
-            self._splits[key] = load_data(config, self.download)
-        return self._splits[key]
+    def splits(self, config: Config, download: bool | None = None) -> Splits:
+        """The images of a configuration, read once. Raises MinihireError where the cache was made from others."""
+        key = {f.name: getattr(config, f.name) for f in fields(Config) if f.metadata.get("group") == "data"}
+        if (known := tuple(key.values())) not in self._splits:
+            found = load_data(config, self.download if download is None else download)
+            self._refuse_other_images(config, {n: v for n, v in key.items() if n not in ELSEWHERE}, found)
+            self._splits[known] = found
+        return self._splits[known]
+
+    def _refuse_other_images(self, config, key, splits):
+        """The key names the data set, not what lies in its files: the cache notes that, too."""
+        path, found = (
+            self.folder / "images" / f"{config.data}-{notes.digest([FORMAT, key])}.json",
+            notes.digest_of_images(splits),
+        )
+        if path.exists():
+            if notes.read(path, "and the images are noted again", "digest")["digest"] != found:
+                where = f"those in {config.data_dir}" if config.data_dir else "this version's"
+                raise MinihireError(
+                    f"{self.folder.parent} holds results of other images of {config.data} than {where}: "
+                    "give the folder of the same images, or choose another --out"
+                )
+        elif self.writes:
+            notes.write(path, {"of": key, "digest": found})
 
     # ---------------------------------------------------------------- networks
 
     def path(self, subject: Subject) -> Path:
         """Where a network's checkpoint lies."""
         config = subject.config
-        name = f"{config.model}-{config.data}-{subject.method}-{subject.seed}-{_digest(subject.describe())}.npz"
+        name = f"{config.model}-{config.data}-{subject.method}-{subject.seed}-{self._digest(subject.describe())}.npz"
         return self.folder / "models" / name
 
     def has(self, subject: Subject) -> bool:
         """Whether the network is there, trained to its end."""
-        return self.path(subject).with_suffix(".done").exists()
+        path = self.path(subject)
+        return path.with_suffix(".done").exists() and path.exists()
 
     def _network(self, subject: Subject) -> Network:
         path, done = self.path(subject), self.path(subject).with_suffix(".done")
-        if done.exists():
-            self._count(subject)
-            network = checkpoint.load(path).network(self.backend)
+        self._count(subject)
+        if self.has(subject):
+            try:
+                network = checkpoint.load(path).network(self.backend)
+            except checkpoint.CheckpointError as error:
+                raise MinihireError(f"{path} is damaged: delete it, and it is trained again") from error
             return replace(network, time_chunk=subject.config.time_chunk) if network.spiking else network
-        network, self.used[done] = self._timed(lambda: self._made(subject, path))
-        note = {"seconds": round(self.used[done], 1), "of": subject.describe(), "backend": self.backend.name}
-        write_atomically(done, lambda file: file.write(json.dumps(note, indent=1).encode()))
+        network, self.used[done] = self._timed(lambda: self._made(subject, path), path.with_suffix(".spent"))
+        notes.write(done, {"seconds": round(self.used[done], 1), "of": subject.describe(), "backend": self.maker()})
+        path.with_suffix(".spent").unlink(missing_ok=True)
         return network
 
     def _made(self, subject, path):
@@ -135,6 +159,11 @@ class Lab:
         )
         return network
 
+    def _digest(self, content):
+        """What a file goes by; products of another precision are other results."""
+        precision = self.backend.precision
+        return notes.digest([FORMAT, content, *([precision] if precision != "float32" else [])])
+
     def title(self, subject: Subject) -> str:
         """A network in words."""
         config = subject.config
@@ -145,7 +174,7 @@ class Lab:
 
     def measurement(self, what: dict) -> Path:
         """Where a measurement lies."""
-        return self.folder / "measured" / f"{_digest(what)}.json"
+        return self.folder / "measured" / f"{self._digest(what)}.json"
 
     def seconds(self) -> float:
         """What everything in the cache that this lab has used took to make."""
@@ -154,15 +183,36 @@ class Lab:
     def _count(self, subject):
         """What a network, and those that it was made from, took to make."""
         for method in {"ann", subject.method, *(() if subject.method == "ann" else ("converted",))}:
-            done = self.path(subject._replace(method=method)).with_suffix(".done")
-            if done.exists() and done not in self.used:
-                self.used[done] = json.loads(done.read_text(encoding="utf-8"))["seconds"]
+            one = subject._replace(method=method)
+            done = self.path(one).with_suffix(".done")
+            if done not in self.used and self.has(one):
+                note = notes.read(done, f"and {self.path(one).name} too, and it is trained again", "seconds")
+                self.used[done], self.makers[done] = note["seconds"], note.get("backend")
 
-    def _timed(self, make):
-        """make(), and its seconds less those of the networks that it had to train first."""
+    def _timed(self, make, spent: Path | None = None):
+        """make(), and its seconds less those of the networks that it had to train first.
+
+        spent: a file for the seconds of what is broken off, to be counted when it has gone on to its end.
+        """
+        earlier = (
+            notes.read(spent, "and its seconds are counted anew", "seconds")["seconds"]
+            if spent and spent.exists()
+            else 0.0
+        )
         start, before = time.perf_counter(), self.seconds()
-        made = make()
-        return made, max(time.perf_counter() - start - (self.seconds() - before), 0.0)
+        taken = lambda: earlier + max(time.perf_counter() - start - (self.seconds() - before), 0.0)
+        try:
+            made = make()
+        except BaseException:
+            if spent and spent.with_suffix(".npz").exists():  # its checkpoint: a part of the work is kept
+                notes.write(spent, {"seconds": round(taken(), 1)})
+            raise
+        return made, taken()
+
+    def maker(self) -> str:
+        """The backend that makes something, in words: what is found in the cache may be another's."""
+        k = self.backend
+        return " ".join([k.name, *([k.precision] if k.precision != "float32" else [])])
 
     def once(self, what: dict, compute, *subjects: Subject) -> Any:
         """compute(), plain data, or what it returned when the same was asked for before.
@@ -173,16 +223,14 @@ class Lab:
             self._count(subject)
         path = self.measurement(what)
         if path.exists():
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-                self.used[path] = content["seconds"]
-                return content["value"]
-            except (OSError, ValueError, LookupError) as error:
-                raise MinihireError(f"{path} is damaged: delete it, and it is measured again") from error
+            content = notes.read(path, "and it is measured again", "what", "value", "seconds")
+            if content["what"] != json.loads(json.dumps(what)):
+                raise MinihireError(f"{path} is damaged: delete it, and it is measured again")
+            self.used[path], self.makers[path] = content["seconds"], content.get("backend")
+            return content["value"]
         value, self.used[path] = self._timed(compute)
-        content = {"what": what, "value": value, "seconds": round(self.used[path], 2)}
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        write_atomically(path, lambda file: file.write(text.encode()))
+        seconds = round(self.used[path], 2)
+        notes.write(path, {"what": what, "value": value, "seconds": seconds, "backend": self.maker()})
         return value
 
     def answers(
@@ -207,7 +255,7 @@ class Lab:
         if part != "test":
             what["part"] = part
         if attack:
-            what |= {"attack": _attack(attack), "source": source.describe()}
+            what |= {"attack": plain(attack), "source": source.describe()}
 
         def compute():
             network = self._run_with(subject, steps)
@@ -263,10 +311,6 @@ def _unpacked(found):
     return np.unpackbits(bits, count=found["count"]).astype(bool)
 
 
-def _attack(attack):
+def plain(attack: Attack) -> dict:
+    """An attack as plain data, for a key."""
     return {**asdict(attack), "surrogate": attack.surrogate and list(attack.surrogate)}
-
-
-def _digest(content):
-    text = json.dumps([FORMAT, content], sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -4,9 +4,12 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from minihire.analysis import mcnemar, wilson
+from minihire.analysis import gain, mcnemar_over_seeds, wilson
 from minihire.report.words import DATA, model_name
 
+NOTICEABLE = (
+    1.0  # percentage points: "no noticeable difference" is a claim that the interval of the gain stays below this
+)
 AGREES, DIFFERS, UNDECIDED, NOT_COMPARABLE = "agrees", "differs", "undecided", "not comparable"
 
 
@@ -39,9 +42,12 @@ class Outcome:
         self.charts.append({"kind": "bars", "title": title, "unit": unit, "rows": rows})
 
     def claim(self, lab, claim: str, paper: str, ours: str, holds: bool | None, reason: str = "") -> None:
-        """Add a claim of the paper's and what became of it. holds: None where our figures cannot tell."""
-        if lab.scale.reason:
-            verdict, reason = NOT_COMPARABLE, lab.scale.reason
+        """Add a claim of the paper's and what became of it. holds: None where our figures cannot tell.
+
+        reason: why it cannot be compared here, if so.
+        """
+        if lab.scale.reason or reason:
+            verdict, reason = NOT_COMPARABLE, lab.scale.reason or reason
         else:
             verdict = UNDECIDED if holds is None else AGREES if holds else DIFFERS
         self.claims.append({"claim": claim, "paper": paper, "ours": ours, "verdict": verdict, "reason": reason})
@@ -71,11 +77,14 @@ def spread(answers: list[np.ndarray]) -> tuple[float, float, float]:
 class Comparison:
     """One way of training against another, seed by seed on the same images.
 
-    gains: percentage points of each seed; p: McNemar's over the images of all seeds (exact).
+    gains: percentage points of each seed; p: McNemar's over all seeds, each image once (exact); low, high: the 95 % interval of
+    the gain's mean, in percentage points.
     """
 
     gains: list[float]
     p: float
+    low: float
+    high: float
 
     @property
     def better(self) -> bool | None:
@@ -88,15 +97,29 @@ class Comparison:
             return None
         return min(self.gains) > 0
 
-    def __str__(self):
+    def below(self, limit: float = NOTICEABLE) -> bool | None:
+        """Whether the gain is less than so many points: its whole interval is (True), or is not (False); None: a part of it."""
+        return True if self.high < limit else False if self.low >= limit else None
+
+    @property
+    def interval(self) -> str:
+        """The gain of each seed with the interval of their mean, in words."""
+        return f"{self._each}, 95 % interval {self.low:+.1f} to {self.high:+.1f}"
+
+    @property
+    def _each(self):
         each = "" if len(self.gains) == 1 else f" ({', '.join(f'{g:+.1f}' for g in self.gains)})"
-        return f"{np.mean(self.gains):+.1f}{each}, p = {self.p:.2g}"
+        return f"{np.mean(self.gains):+.1f}{each}"
+
+    def __str__(self):
+        return f"{self._each}, p = {self.p:.2g}"
 
 
 def compare(ours: list[np.ndarray], theirs: list[np.ndarray]) -> Comparison:
     """Answers by seed of two ways of training, on the same images."""
     gains = [100 * float(a.mean() - b.mean()) for a, b in zip(ours, theirs, strict=True)]
-    return Comparison(gains, mcnemar(np.concatenate(ours), np.concatenate(theirs)))
+    low, high = gain(ours, theirs)
+    return Comparison(gains, mcnemar_over_seeds(ours, theirs), 100 * low, 100 * high)
 
 
 def all_of(found: list[bool | None]) -> bool | None:
@@ -104,6 +127,11 @@ def all_of(found: list[bool | None]) -> bool | None:
     if any(x is False for x in found):
         return False
     return None if any(x is None for x in found) else True
+
+
+def all_alike(found: list[bool]) -> bool | None:
+    """True if all hold, False if none does, else None: of seeds or layers."""
+    return True if all(found) else None if any(found) else False
 
 
 def shown(config) -> str:
@@ -114,3 +142,11 @@ def shown(config) -> str:
 def named(config) -> str:
     """VGG5 on CIFAR-10."""
     return f"{shown(config)} on {DATA.get(config.data, config.data)}"
+
+
+def of_paper(config, model: str) -> str:
+    """ " (VGG11 on CIFAR-100)" where a claim of the paper's is about another network or data set than ours; else nothing."""
+    theirs = {"vgg5": "cifar10", "vgg11": "cifar100"}[model]
+    if (config.model, config.data) == (model, theirs):
+        return ""
+    return f" ({model_name({'model': model})} on {DATA[theirs]})"

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from minihire.paper.charts import draw
-from minihire.paper.outcome import AGREES, DIFFERS, NOT_COMPARABLE, UNDECIDED
+from minihire.paper.outcome import AGREES, DIFFERS, NOT_COMPARABLE, NOTICEABLE, UNDECIDED
 from minihire.progress import duration
 from minihire.report import markup, tables
 from minihire.report.layout import document
@@ -40,7 +40,7 @@ def as_markdown(content: dict) -> str:
 def as_page(content: dict) -> str:
     """All outcomes as one HTML page."""
     rows = [
-        [tag("a", o["title"], href=f"#{o['name']}"), *counts]
+        [tag("a", prose(o["title"]), href=f"#{o['name']}"), *counts]
         for o, counts in zip(content["outcomes"], _counts(content), strict=True)
     ]
     contents = markup.table(["", *VERDICTS], rows, caption="The paper's claims, by verdict", class_="contents")
@@ -54,7 +54,7 @@ def _section(outcome):
         parts.append(tag("p", prose(outcome["text"])))
     if outcome["charts"]:
         parts.append(tag("div", [draw(chart) for chart in outcome["charts"]], class_="charts"))
-    parts += [markup.table(t["header"], t["rows"], caption=t["caption"]) for t in outcome["tables"]]
+    parts += [markup.table(t["header"], t["rows"], caption=t["caption"], class_="wrapped") for t in outcome["tables"]]
     if outcome["claims"]:
         rows = [[*claim, tag("b", verdict)] for *claim, verdict in _claims(outcome)]
         parts.append(markup.table(CLAIMS, rows, caption="The paper's claims", class_="claims"))
@@ -86,8 +86,10 @@ def _how(content):
     return (
         f"{content['command']}: {seeds} seed{'s' * (seeds > 1)}, {content['machine']}. Everything here took "
         f"{duration(content['seconds'])} to train and to measure (what was in the cache already counts as it was first made). "
-        "A claim agrees or differs where every seed says so and McNemar's test over all seeds' images has p < 0.05, and is "
-        "undecided where not; nothing is comparable at scale mini."
+        "“Better” agrees or differs where every seed says so and McNemar's test over all seeds, each image counted once, has "
+        "p < 0.05. "
+        f"“No noticeable gain” agrees where the gain's whole 95 % interval is below {NOTICEABLE:g} point, and differs where none "
+        "of it is. What neither holds for is undecided. Other claims say what they go by. Nothing is comparable at scale mini."
     )
 
 

@@ -55,12 +55,13 @@ class Plan:
     def seconds(self, needs: Needs) -> float | None:
         """About how long the missing part takes; None where nothing like it was ever done here."""
         took: dict[str, list[float]] = {}
-        for path in (self.lab.folder / "models").glob("*.done"):
-            note = json.loads(path.read_text(encoding="utf-8"))
-            took.setdefault(_training(note["of"]), []).append(note["seconds"])
-        for path in (self.lab.folder / "measured").glob("*.json"):
-            note = json.loads(path.read_text(encoding="utf-8"))
-            took.setdefault(_kind(note["what"]), []).append(note["seconds"])
+        for path in (*self.lab.folder.glob("models/*.done"), *self.lab.folder.glob("measured/*.json")):
+            with contextlib.suppress(
+                OSError, ValueError, LookupError, TypeError, AttributeError
+            ):  # damaged: no help here
+                note = json.loads(path.read_text(encoding="utf-8"))
+                kind = _training(note["of"]) if path.suffix == ".done" else _kind(note["what"])
+                took.setdefault(kind, []).append(float(note["seconds"]))
         wanted = [_training(subject.describe()) for subject in needs.missing_networks] + needs.kinds
         if any(kind not in took for kind in wanted):
             return None
@@ -69,6 +70,8 @@ class Plan:
 
 class Clerk(Lab):
     """A lab that makes nothing."""
+
+    writes = False
 
     def __init__(self, lab: Lab, needs: Needs):
         super().__init__(lab.scale, lab.backend, lab.folder.parent, len(lab.seeds))

@@ -125,7 +125,77 @@ def test_seconds_count_each_thing_once(lab):
     subject = Subject(CONFIG, "hire", 0)
     lab.answers(subject)
     total = lab.seconds()
-    notes = [json.loads(p.read_text(encoding="utf-8"))["seconds"] for p in lab.folder.glob("*/*.[dj]*")]
+    files = [*lab.folder.glob("models/*.done"), *lab.folder.glob("measured/*")]
+    notes = [json.loads(p.read_text(encoding="utf-8"))["seconds"] for p in files]
     assert len(notes) == 4 and abs(sum(notes) - total) < 0.3  # ANN, conversion, HIRE, answers
     lab.answers(subject)
     assert lab.seconds() == pytest.approx(total, abs=0.1)
+
+
+def test_what_was_broken_off_counts_too(lab, backend, monkeypatch):
+    subject, clock = Subject(CONFIG, "ann", 0), iter(range(0, 1000, 100))
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+
+    def broken_off(network, recipe, data, path, **_):
+        module.checkpoint.save(path, network)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "train", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            lab.network(subject)
+    lab.path(subject).unlink()
+    again = Lab(TINY, backend, lab.folder.parent)
+    again.network(subject)
+    assert again.seconds() == 200 and not list(lab.folder.glob("models/*.spent"))
+
+
+def test_seconds_of_what_was_found_are_not_taken_off(lab, backend):
+    lab.network(Subject(CONFIG, "converted", 0))
+    for path in lab.folder.glob("models/*.done"):
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "seconds": 5000}), encoding="utf-8")
+    again, subject = Lab(TINY, backend, lab.folder.parent), Subject(CONFIG, "hire", 0)
+    again.network(subject)
+    assert again.used[again.path(subject).with_suffix(".done")] > 0 and again.seconds() > 10_000
+
+
+def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(lab, backend):
+    subject = Subject(CONFIG, "ann", 0)
+    lab.network(subject)
+    path = lab.path(subject)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    with pytest.raises(MinihireError, match=f"{path.name} is damaged: delete it, and it is trained again"):
+        Lab(TINY, backend, lab.folder.parent).network(subject)
+    path.unlink()
+    Lab(TINY, backend, lab.folder.parent).network(subject)
+    assert path.read_bytes()
+    path.with_suffix(".done").write_text("{", encoding="utf-8")
+    with pytest.raises(MinihireError, match=f"done is damaged: delete it, and {path.name} too"):
+        Lab(TINY, backend, lab.folder.parent).network(subject)
+
+
+def test_a_measurement_of_something_else_is_damaged(lab):
+    subject = Subject(CONFIG, "ann", 0)
+    lab.answers(subject, images=5)
+    lab.answers(subject, images=6)
+    five, six = sorted((lab.folder / "measured").glob("*.json"), key=lambda p: '"images": 6' in p.read_text("utf-8"))
+    five.write_bytes(six.read_bytes())
+    with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+        lab.answers(subject, images=5)
+
+
+def test_a_cache_is_of_one_data_set_s_images(lab, backend, monkeypatch):
+    lab.answers(Subject(CONFIG, "ann", 0))
+    splits = lab.splits(CONFIG)
+    other = replace(splits.test, labels=splits.test.labels[::-1].copy())
+    monkeypatch.setattr(module, "load_data", lambda *_: replace(splits, test=other))
+    with pytest.raises(MinihireError, match="holds results of other images of shapes"):
+        Lab(TINY, backend, lab.folder.parent).answers(Subject(CONFIG, "ann", 0))
+
+
+def test_products_of_another_precision_are_other_results(lab, monkeypatch):
+    subject = Subject(CONFIG, "ann", 0)
+    before, measured = lab.path(subject), lab.measurement({"x": 1})
+    monkeypatch.setattr(lab.backend, "precision", "bf16")
+    assert lab.path(subject) != before and lab.measurement({"x": 1}) != measured and lab.maker().endswith("bf16")

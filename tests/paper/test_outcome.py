@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minihire.paper.outcome import Outcome, all_of, compare, percent, spread
+from minihire.paper.outcome import Outcome, all_alike, all_of, compare, of_paper, percent, spread
+from minihire.paper.scales import MINI, SCALES
 
 
 def right(count, of=100):
@@ -34,7 +35,7 @@ def test_better_needs_every_seed_and_more_than_luck(ours, theirs, better):
 
 def test_comparisons_are_paired():
     """As often right, but on other images: no difference to speak of; one image more on top of the same ones: little evidence."""
-    assert compare([right(50)], [~right(50)]).p == 1.0
+    assert compare([right(50)], [~right(50)]).p == pytest.approx(1.0)
     assert compare([right(51)], [right(50)]).p == 1.0
     assert compare([right(60)], [right(50)]).p == pytest.approx(2 * 0.5**10)
 
@@ -52,6 +53,40 @@ def test_verdicts(reason, holds, verdict):
     outcome = Outcome("x", "X")
     outcome.claim(AnyLab, "a claim", "1", "2", holds)
     assert outcome.claims[0]["verdict"] == verdict and outcome.claims[0]["reason"] == reason
+
+
+def test_no_noticeable_gain_needs_images_enough():
+    """A point is noticeable: 20 more of 10,000 are not, 300 more are, and of 50 images nothing can be said."""
+    many = lambda count: [right(count, 10_000)]
+    assert compare(many(5020), many(5000)).below() is True
+    assert compare(many(5300), many(5000)).below() is False
+    assert compare([right(21, 50)], [right(20, 50)]).below() is None
+    assert compare(many(5000), many(5300)).below() is True  # a loss is no gain
+
+
+def test_seeds_that_err_on_the_same_images_are_no_more_evidence():
+    one, three = compare([right(60)], [right(54)]), compare([right(60)] * 3, [right(54)] * 3)
+    assert one.p == pytest.approx(three.p) and (one.low, one.high) == pytest.approx((three.low, three.high))
+
+
+def test_a_claim_that_this_scale_cannot_test_says_why():
+    class AnyLab:
+        class scale:
+            reason = ""
+
+    outcome = Outcome("x", "X")
+    outcome.claim(AnyLab, "a claim", "1", "2", True, "nothing like it was measured")
+    assert outcome.claims[0]["verdict"] == "not comparable" and "nothing like it" in outcome.claims[0]["reason"]
+
+
+def test_a_claim_about_another_network_says_which():
+    full = SCALES["full"].settings
+    assert of_paper(MINI.settings[0], "vgg11") == " (VGG11 on CIFAR-100)"
+    assert [of_paper(c, "vgg11") for c in full if c.model == "vgg11"] == [""]
+
+
+def test_all_alike():
+    assert (all_alike([True, True]), all_alike([True, False]), all_alike([False])) == (True, None, False)
 
 
 def test_all_of():

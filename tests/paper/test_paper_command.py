@@ -151,7 +151,8 @@ def test_needs_of_the_whole_are_each_counted_once(backend, lab):
         (["--scale", "huge"], "there is no scale 'huge': choose mini, small, full"),
         (["--scale", "small"], "scale small trains on cifar10: give its folder with --data-dir"),
         (["--scale", "full", "--data-dir", ".", "--models", "vgg16"], "scale full has no vgg16: choose vgg5"),
-        (["--seeds", "0"], "--seeds must be 1 or more, not 0"),
+        (["--seeds", "0"], "--seeds must be 1 … 1000, not 0"),
+        (["--seeds", "1" + 20 * "0"], "--seeds must be 1 … 1000, not 1"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, says, capsys, tmp_path):
@@ -170,3 +171,33 @@ def test_scales_have_the_paper_s_settings():
     full = {(c.model, c.data): (c.steps, c.noise_step) for c in SCALES["full"].settings}
     assert full["vgg5", "cifar10"] == (6, 0.013) and full["vgg11", "cifar100"] == (8, 0.025) and len(full) == 4
     assert all(replace(c, **s.rate).coding == "rate" for s in SCALES.values() for c in s.settings)
+
+
+def test_foreign_files_in_the_cache_do_not_keep_the_list_from_being_made(lab):
+    for name in ("measured/a.json", "measured/b.json", "models/c.done", "models/d.done"):
+        path = lab.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text({"a": "[]", "b": "{}", "c": "{", "d": '{"of": 3}'}[path.stem], encoding="utf-8")
+    assert "not known yet" in command.listing(lab, ["table2"])
+
+
+def test_work_that_stops_says_that_the_same_command_goes_on(capsys, tmp_path):
+    assert cli.main(["paper", "table2", "--max-minutes", "0.0001", "--out", str(tmp_path)]) == 3
+    error = capsys.readouterr().err
+    assert "the same command goes on" in error and "--resume" not in error
+
+
+def test_what_another_backend_made_is_named(made, backend, tmp_path):
+    shutil.copytree(made[0], tmp_path / "copy")
+    assert "made earlier" not in made[1]["machine"]
+    for path in (tmp_path / "copy" / "cache" / "measured").glob("*.json"):
+        path.write_text(path.read_text("utf-8").replace(f'"backend": "{backend.name}"', '"backend": "other"'), "utf-8")
+    content = command.reproduce(Lab(TINY, backend, tmp_path / "copy", seeds=2), ["table2"], tmp_path)
+    assert content["machine"].endswith("(in part made earlier by other)")
+
+
+def test_the_command_that_is_shown_asks_for_the_same(made, backend, tmp_path):
+    assert made[1]["command"] == "minihire paper all --scale tiny --seeds 2"
+    part = replace(SCALES["full"], settings=SCALES["full"].settings[:1])
+    content = command.reproduce(Lab(part, backend, tmp_path), ["table7"], tmp_path)
+    assert content["command"] == "minihire paper table7 --scale full --seeds 1 --models vgg5"
