@@ -47,8 +47,15 @@ def go_on_with(what: str):
     before, StopSignal.again = StopSignal.again, what
     try:
         yield
+    except KeyboardInterrupt:
+        raise Interrupted(_kept()) from None
     finally:
         StopSignal.again = before
+
+
+def _kept():
+    goes_on = "(run and train go on with --resume)"
+    return f"stopped; finished work was kept {goes_on if StopSignal.again == '--resume' else f'({StopSignal.again} goes on)'}"
 
 
 class StopSignal:
@@ -103,7 +110,7 @@ class StopSignal:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
         if self._reasons[0] and kind is None:  # asked for after the last look: what follows must not begin
-            raise Interrupted("stopped; finished work was kept (run and train go on with --resume)")
+            raise Interrupted(_kept())
 
     def _request(self, *_):
         if self._asked:

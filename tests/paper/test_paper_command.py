@@ -170,7 +170,8 @@ def test_the_list_is_shown_without_data(capsys, tmp_path):
 def test_scales_have_the_paper_s_settings():
     full = {(c.model, c.data): (c.steps, c.noise_step) for c in SCALES["full"].settings}
     assert full["vgg5", "cifar10"] == (6, 0.013) and full["vgg11", "cifar100"] == (8, 0.025) and len(full) == 4
-    assert all(replace(c, **s.rate).coding == "rate" for s in SCALES.values() for c in s.settings)
+    rates = [replace(c, **s.rate) for s in SCALES.values() for c in s.settings]
+    assert all(c.coding == "rate" and c.scaling_factor == 1.0 and c.learning_rate == 1e-4 for c in rates)
 
 
 def test_foreign_files_in_the_cache_do_not_keep_the_list_from_being_made(lab):
@@ -185,6 +186,15 @@ def test_work_that_stops_says_that_the_same_command_goes_on(capsys, tmp_path):
     assert cli.main(["paper", "table2", "--max-minutes", "0.0001", "--out", str(tmp_path)]) == 3
     error = capsys.readouterr().err
     assert "the same command goes on" in error and "--resume" not in error
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(capsys, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "reproduce", interrupted)
+    assert cli.main(["paper", "table7", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "minihire: stopped; finished work was kept (the same command goes on)\n"
 
 
 def test_what_another_backend_made_is_named(made, backend, tmp_path):
