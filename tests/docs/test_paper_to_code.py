@@ -90,10 +90,11 @@ def test_the_experiments_are_those_of_minihire_paper():
     """Each name of the column is one that the command knows, and none of the command's is missing."""
     if importlib.util.find_spec("minihire.paper") is None:
         pytest.skip("minihire paper is not in this version")
-    from minihire.paper.command import EXPERIMENTS
+    from minihire.paper.command import EXPERIMENTS, GROUPS
 
     column = {row[2].strip("`") for row in rows(PAGE) if len(row) == 4 and row[0].split()[0] in ("table", "figure")}
-    assert column - {"–"} == set(EXPERIMENTS)
+    assert column - {"–"} == set(GROUPS["all"])
+    assert all(f"`{name}`" in PAGE for name in EXPERIMENTS)
 
 
 def test_equation_5_is_one_click_from_the_readme():
