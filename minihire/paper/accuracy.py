@@ -42,9 +42,9 @@ def ways(lab: Lab, *names: str) -> list[Way]:
 
 
 def measured(lab: Lab, config, way: Way, access: str) -> list[list[np.ndarray]]:
-    """Answers of every seed to clean, FGSM and PGD images; rate-coded networks see the scale's `sweep_images` of them."""
+    """Answers of every seed to clean, FGSM and PGD images; rate-coded networks see the scale's `rate_images` of them."""
     columns = [[], [], []]
-    images = lab.scale.sweep_images if way.printed == "rate_coded" else None
+    images = lab.scale.rate_images if way.printed == "rate_coded" else None
     for seed in lab.seeds:
         subject = way.subject(config, seed)
         source = lab.other(subject) if access == "black" else None
@@ -112,7 +112,7 @@ def table1(lab: Lab) -> Outcome:
             rate = dict(lab.scale.rate)
             outcome.notes.append(
                 f"The rate-coded SNN has T = {rate['steps']} and was trained for {rate['snn_epochs']} "
-                f"epoch{'s' * (rate['snn_epochs'] > 1)} after conversion; it is attacked on {lab.scale.sweep_images} test "
+                f"epoch{'s' * (rate['snn_epochs'] > 1)} after conversion; it is attacked on {lab.scale.rate_images} test "
                 "images, with fresh spikes in every gradient."
             )
         white, black = (of_access[access] for access in ACCESS)

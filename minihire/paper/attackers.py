@@ -39,7 +39,7 @@ def attackers(lab: Lab) -> Outcome:
 
 def _at(lab, outcome, config, images, share):
     """Tables and notes at a share of the bound ε."""
-    epsilon, chosen = share * config.epsilon, ways(lab, "traditional", "control", "gaussian", "not carried", "hire")
+    epsilon, chosen = share * config.epsilon, ways(lab, "traditional", "control", "not carried", "hire")
     wanted = [
         (way.subject(config, seed), pgd(epsilon, 2.5 * epsilon / ITERATIONS, ITERATIONS, surrogate=surrogate))
         for way in chosen

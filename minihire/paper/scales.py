@@ -27,7 +27,8 @@ class Scale:
     time_steps: tuple[int, ...] = (4, 6, 8)  # figure 4: T
     bounds: tuple[float, ...] = (2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255)  # figure 8a: ε
     iterations: tuple[int, ...] = (1, 2, 4, 7, 20, 40, 80)  # figure 8b: K
-    sweep_images: int = 500  # test images of figure 8, table 4 and rate-coded networks under attack
+    sweep_images: int = 500  # test images of figure 8 and table 4
+    rate_images: int = 200  # test images of rate-coded networks
     batches: int = 200  # figure 7
     choices: dict = field(default_factory=lambda: dict(heldout=5000))  # changes for what the paper leaves open
 
@@ -58,6 +59,7 @@ MINI = Scale(
     bounds=(4 / 255, 8 / 255, 32 / 255),
     iterations=(1, 4, 7, 20),
     sweep_images=100,
+    rate_images=100,
     batches=10,
     choices=dict(heldout=200),
 )
@@ -76,6 +78,7 @@ FULL = Scale(
     noise_steps=(0.01, 0.013, 0.02, 0.025, 0.03),
     iterations=(1, 2, 4, 7, 10, 20, 40, 60, 80, 100),
     sweep_images=10_000,
+    rate_images=10_000,
 )
 SCALES = {scale.name: scale for scale in (MINI, SMALL, FULL)}
 

@@ -20,6 +20,7 @@ TINY = Scale(
     bounds=(4 / 255, 32 / 255),
     iterations=(1, 2, 4),
     sweep_images=12,
+    rate_images=12,
     batches=2,
     choices=dict(heldout=20),
 )
