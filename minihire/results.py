@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import platform
 import time
@@ -67,12 +68,12 @@ class Results:
         """Read a results file. Raises MinihireError where it is missing, damaged or newer."""
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
             newer = content["schema"] > SCHEMA
             whole = newer or all(type(content[key]) is kind for key, kind in KEYS.items())
         except OSError as error:
             raise MinihireError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise MinihireError(f"{path} is not a results file of minihire, or it is damaged") from error
         if not whole:
             raise MinihireError(f"{path} is not a results file of minihire, or it is damaged")
@@ -112,6 +113,14 @@ class Results:
             entry["seconds"] = round(entry["seconds"] + time.perf_counter() - start, 3)
             entry["peak_memory_bytes"] = max(entry["peak_memory_bytes"], peak_memory())
             self.save()
+
+
+def _finite(text: str) -> float:
+    """A number that `save` may have written: neither NaN nor infinite, which pictures cannot show."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
 
 
 def peak_memory() -> int:

@@ -72,6 +72,8 @@ def test_a_save_that_fails_leaves_the_old_file(results, monkeypatch):
         '{"schema": 1, "config": []}',
         "\xff",
         "{" * 2000,
+        "[" * 100_000 + "]" * 100_000,
+        '{"schema": 1' + "0" * 5000 + "}",
     ],
 )
 def test_damaged_files_are_refused(results, text):
@@ -84,6 +86,16 @@ def test_damaged_files_are_refused(results, text):
 @pytest.mark.parametrize("missing", ["config", "models", "accuracy", "phases", "warnings"])
 def test_a_file_that_lacks_something_is_refused(results, missing):
     results.path.write_text(json.dumps({key: value for key, value in results.content.items() if key != missing}))
+    with pytest.raises(MinihireError, match="damaged"):
+        Results.load(results.path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none_are_refused(results, number):
+    results["distance"] = {"hire": {"pixels": 0.5}}
+    results.save()
+    text = results.path.read_text(encoding="utf-8")
+    results.path.write_text(text.replace("0.5", number), encoding="utf-8")
     with pytest.raises(MinihireError, match="damaged"):
         Results.load(results.path)
 

@@ -7,7 +7,7 @@ from minihire.paper.outcome import AGREES, DIFFERS, NOT_COMPARABLE, NOTICEABLE, 
 from minihire.progress import duration
 from minihire.report import markup, tables
 from minihire.report.layout import document
-from minihire.report.markup import prose, tag
+from minihire.report.markup import join, prose, tag
 
 VERDICTS = [AGREES, DIFFERS, UNDECIDED, NOT_COMPARABLE]
 CLAIMS = ["claim", "paper", "ours", "verdict"]
@@ -45,7 +45,9 @@ def as_page(content: dict) -> str:
     ]
     contents = markup.table(["", *VERDICTS], rows, caption="The paper's claims, by verdict", class_="contents")
     head = tag("header", tag("h1", _title(content)), tag("p", prose(_how(content))), contents)
-    return document(_title(content), tag("main", head, [_section(outcome) for outcome in content["outcomes"]]))
+    return document(
+        _title(content), tag("main", head, [_section(outcome) for outcome in content["outcomes"]]), source="paper.json"
+    )
 
 
 def _section(outcome):
@@ -54,12 +56,20 @@ def _section(outcome):
         parts.append(tag("p", prose(outcome["text"])))
     if outcome["charts"]:
         parts.append(tag("div", [draw(chart) for chart in outcome["charts"]], class_="charts"))
-    parts += [markup.table(t["header"], t["rows"], caption=t["caption"], class_="wrapped") for t in outcome["tables"]]
+    for table in outcome["tables"]:
+        rows = [[_in_lines(cell) for cell in row] for row in table["rows"]]
+        parts.append(markup.table(table["header"], rows, caption=table["caption"], class_="outcome"))
     if outcome["claims"]:
-        rows = [[*claim, tag("b", verdict)] for *claim, verdict in _claims(outcome)]
+        rows = [[*map(_in_lines, claim), tag("b", verdict)] for *claim, verdict in _claims(outcome)]
         parts.append(markup.table(CLAIMS, rows, caption="The paper's claims", class_="claims"))
     parts += [tag("p", prose(note)) for note in (*outcome["notes"], *_reasons(outcome))]
     return tag("section", parts)
+
+
+def _in_lines(cell):
+    """A comparison with its p in a line of its own, so that three of them fit side by side."""
+    gain, comma, p = cell.partition(", p = ")
+    return join([gain, tag("small", f"p = {p}")]) if comma else cell
 
 
 def _counts(content):

@@ -16,6 +16,7 @@ def comparison(runs: list[Run]) -> str:
     """The page of several runs. Raises MinihireError for fields that cannot be read."""
     parts = [("The runs", overview), ("Settings that differ", differences), ("Accuracy", accuracy)]
     parts += [("Energy", energy), ("Time", time)]
+    each = several(runs)  # first: a field that cannot be read is told with the run that it belongs to
     made = [(name, make(runs)) for name, make in parts]
     header = tag(
         "header",
@@ -28,7 +29,7 @@ def comparison(runs: list[Run]) -> str:
         ),
     )
     body = [tag("section", tag("h2", name), content) for name, content in made if content]
-    body.append(tag("section", tag("h2", "Each run"), several(runs), id="each"))
+    body.append(tag("section", tag("h2", "Each run"), each, id="each"))
     return document(f"minihire: {len(runs)} runs compared", header, tag("main", body))
 
 

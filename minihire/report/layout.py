@@ -32,8 +32,8 @@ def guarded(run: Run, part: str, make):
         ) from error
 
 
-def document(title: str, *body) -> str:
-    """A whole page."""
+def document(title: str, *body, source: str = "results.json") -> str:
+    """A whole page; source: the file that it is made from."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -45,7 +45,7 @@ def document(title: str, *body) -> str:
     )
     foot = tag(
         "footer",
-        "Made from results.json by minihire. HIRE-SNN: S. Kundu, M. Pedram and P. A. Beerel, ICCV 2021, ",
+        f"Made from {source} by minihire. HIRE-SNN: S. Kundu, M. Pedram and P. A. Beerel, ICCV 2021, ",
         tag("a", "arXiv:2110.11417", href="https://arxiv.org/abs/2110.11417"),
         ".",
     )

@@ -27,7 +27,7 @@ def write(path: Path, runs: list[Run]) -> None:
     path = Path(path)
     _refuse_other_files(path)
     content = single(runs[0]) if len(runs) == 1 else comparison(runs)
-    write_atomically(path, lambda file: file.write(content.encode("utf-8")))
+    write_atomically(path, lambda file: file.write(content.encode("utf-8", "replace")))
 
 
 def _refuse_other_files(path):

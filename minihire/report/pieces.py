@@ -1,7 +1,7 @@
 """Small pieces that the page's sections share: a network's name, legends, charts side by side, notes, folded parts."""
 
 from minihire.report import charts
-from minihire.report.markup import Markup, tag
+from minihire.report.markup import Markup, join, tag
 from minihire.report.words import network_name
 
 ATTACKS = {"none": "clean", "fgsm": "FGSM", "pgd": "PGD"}
@@ -25,6 +25,11 @@ def grid(*drawings) -> Markup:
 def note(*children) -> Markup:
     """A short paragraph in small type."""
     return tag("p", children, class_="note")
+
+
+def typed(command: str) -> Markup:
+    """A command in running text, which breaks between its words only."""
+    return tag("code", join([tag("span", word) for word in command.split(" ")], " "), class_="typed")
 
 
 def details(summary, *children) -> Markup:

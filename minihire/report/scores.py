@@ -52,7 +52,8 @@ def accuracy(results) -> Markup | None:
             note(
                 "Mean and 95 % Wilson interval, images right of images tested; every strip runs from 0 to 100 %. The interval "
                 "is for these images and this training, not for another seed. One surrogate gradient and few steps do not "
-                "establish robustness."
+                "establish robustness.",
+                " A dash: not measured." if len(found) < len(columns) * len({key[0] for key in found}) else None,
             ),
             _paper_note(results, beside),
         ]

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from minihire.experiments import PRESETS, Config
 from minihire.report.markup import Markup, join, prose, table, tag
-from minihire.report.pieces import details, note
+from minihire.report.pieces import details, note, typed
 
 FIELDS = {f.name: f for f in fields(Config) if f.metadata}
 
@@ -94,7 +94,9 @@ def again(results) -> Markup:
             tag("pre", tag("code", command(results)), tabindex="0"),
             note(
                 "Random draws depend on the settings alone: the same version on the same CPU finds the same figures; elsewhere "
-                "rounding differs, and what follows from it. The data may lie in another folder (--data-dir)."
+                "rounding differs, and what follows from it. The data may lie in another folder (",
+                typed("--data-dir"),
+                ").",
             ),
         ]
     )

@@ -5,6 +5,7 @@ import shlex
 from minihire.report import gallery, scores, sections, settings, words
 from minihire.report.layout import Run, document, guarded
 from minihire.report.markup import Markup, join, prose, tag
+from minihire.report.pieces import typed
 
 SECTIONS = (
     ("accuracy", "Accuracy", scores.accuracy),
@@ -54,7 +55,7 @@ def notices(run: Run) -> Markup | None:
         last = f" Its last phase was “{list(results['phases'])[-1]}”." if results["phases"] else ""
         command = f"minihire run --resume --out {shlex.quote(str(run.folder))}"
         told = f"{last} The page shows what it has so far. To go on: "
-        lines.append([tag("b", "Not finished."), told, tag("code", command)])
+        lines.append([tag("b", "Not finished."), told, typed(command)])
     lines += [[tag("b", "Warning:"), f" {sentence}"] for sentence in results["warnings"]]
     return tag("aside", [tag("p", line) for line in lines], class_="notices") if lines else None
 

@@ -46,7 +46,7 @@ def summary(results) -> str:
     config, data = results["config"], results["data"]
     sentences = [_data(data, results), _network(config), _training(config), _attacks(config), _computed(results)]
     told = " ".join(sentence for sentence in sentences if sentence)
-    return told if results.get("finished") else f"What the run is to be: {told}"
+    return told if results.get("finished") else f"When this run is finished: {told}"
 
 
 def _data(data, results):
@@ -95,6 +95,7 @@ def _computed(results):
         where = f"the CPU with {_count(machine['threads'], 'thread')}"
     precision = machine.get("precision", machine["dtype"])
     took = f" in {duration(sum(phase['seconds'] for phase in phases.values()))}" if phases else ""
+    took += " so far" if took and not results.get("finished") else ""
     started = f", started {machine['started'][:10]}" if machine.get("started") else ""
     return f"minihire {results['minihire']} computed it on {where} ({machine['backend']} backend, {precision}){took}{started}."
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minihire.paper import page
 from minihire.paper.outcome import Outcome, all_alike, all_of, compare, of_paper, percent, spread
 from minihire.paper.scales import MINI, SCALES
 
@@ -91,3 +92,14 @@ def test_all_alike():
 
 def test_all_of():
     assert (all_of([True, True]), all_of([True, None]), all_of([None, False])) == (True, None, False)
+
+
+def test_the_page_puts_p_in_a_line_of_its_own_and_names_its_source():
+    compared = str(compare([right(60), right(61)], [right(30), right(31)]))
+    outcome = Outcome("table9", "Table 9: a <b>table</b>", "what it shows")
+    outcome.table("gains", ["", "FGSM"], [["HIRE less ANN", compared]])
+    content = {"scale": "mini", "command": "minihire paper", "machine": "here", "seeds": 2, "seconds": 3.0}
+    html = page.as_page(content | {"outcomes": [outcome.as_dict()]})
+    gain, p = compared.split(", p = ")
+    assert f"<td>{gain}<small>p = {p}</small></td>" in html
+    assert "Made from paper.json by minihire." in html and "<b>table</b>" not in html

@@ -402,8 +402,8 @@ def test_warnings_stand_above_everything(folder_of):
         ("Spikes", ("spike_trains", "hire", 0, "trains"), 3),
         ("Spikes", ("activity", "hire", 1, "tasa"), "x"),
         ("Energy", ("energy", "hire", "first_layer_once"), {}),
-        ("Training", ("models", "ann", "history", 0, "loss"), float("nan")),
-        ("Thresholds and leaks", ("models", "hire", "leaks", "neuron1"), float("inf")),
+        ("Training", ("models", "ann", "history", 0, "loss"), "high"),
+        ("Thresholds and leaks", ("models", "hire", "leaks", "neuron1"), "small"),
         ("Time and memory", ("phases", "train ann", "seconds"), "long"),
         ("summary", ("config", "methods"), None),
         ("summary", ("config", "steps"), MISSING),
@@ -426,7 +426,42 @@ def test_a_field_that_cannot_be_read_is_told_in_one_sentence(tiny, folder_of, ca
     assert not (folder / "report.html").exists()
 
 
+def test_letters_that_no_file_can_hold_are_replaced(folder_of, capsys):
+    folder = folder_of(warnings=["half a pair: \ud800"])
+    assert cli.main(["report", str(folder)]) == 0
+    assert "half a pair: ?" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_unfinished_run_does_not_say_that_it_was_all_done(tiny, folder_of):
+    told = words.summary(page.read(folder_of(finished=False)).results)
+    assert told.startswith("When this run is finished: ") and " so far, started " in told
+    assert "so far" not in words.summary(tiny[1])
+
+
 # ---------------------------------------------------------------- several runs
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "value"),
+    [
+        ("Accuracy", ("accuracy", 1), {}),
+        ("Accuracy", ("accuracy", 1, "model"), True),
+        ("Energy", ("energy", "hire", "first_layer_once", "int32", "total_pj"), ["much"]),
+        ("Energy", ("energy", "hire", "first_layer_once", "int32", "ratio"), {}),
+        ("summary", ("phases", "train ann"), "long"),
+    ],
+)
+def test_of_several_runs_the_one_that_cannot_be_read_is_named(tiny, folder_of, tmp_path, capsys, part, path, value):
+    content = copy.deepcopy(tiny[1])
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    sound, damaged = folder_of("sound"), folder_of("damaged", **content)
+    assert cli.main(["report", str(sound), str(damaged), "--out", str(tmp_path / "both.html")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"{damaged / 'results.json'} has a field that cannot be read" in told
+    assert f"in the part “{part}” (" in told and not (tmp_path / "both.html").exists()
 
 
 def test_several_runs_side_by_side(tiny, folder_of):
