@@ -58,7 +58,8 @@ def _section(outcome):
         parts.append(tag("div", [draw(chart) for chart in outcome["charts"]], class_="charts"))
     for table in outcome["tables"]:
         rows = [[_in_lines(cell) for cell in row] for row in table["rows"]]
-        parts.append(markup.table(table["header"], rows, caption=table["caption"], class_="outcome"))
+        header = [prose(cell) for cell in table["header"]]
+        parts.append(markup.table(header, rows, caption=prose(table["caption"]), class_="outcome"))
     if outcome["claims"]:
         rows = [[*map(_in_lines, claim), tag("b", verdict)] for *claim, verdict in _claims(outcome)]
         parts.append(markup.table(CLAIMS, rows, caption="The paper's claims", class_="claims"))
@@ -67,9 +68,11 @@ def _section(outcome):
 
 
 def _in_lines(cell):
-    """A comparison with its p in a line of its own, so that three of them fit side by side."""
+    """A cell; of one comparison with its p in a line of its own, so that three of them fit side by side."""
     gain, comma, p = cell.partition(", p = ")
-    return join([gain, tag("small", f"p = {p}")]) if comma else cell
+    if not comma or ", p = " in p:
+        return prose(cell)
+    return join([gain, tag("span", ", ", hidden=True), tag("small", f"p = {p}")])
 
 
 def _counts(content):

@@ -31,7 +31,7 @@ def _accuracy_over(outcome, lab, config, across, values, way_at, name, word):
         outcome.lines(f"{shown(config)}, {access} box", "accuracy, %", across, series)
         for x in values:
             rows[x] += [percent(found[x][index]) for index in ((0, 1, 2) if access == "white" else (1, 2))]
-    header = [across, "clean", "FGSM wb", "PGD wb", "FGSM bb", "PGD bb"]
+    header = [across.removesuffix(", in 1/1000"), "clean", "FGSM wb", "PGD wb", "FGSM bb", "PGD bb"]
     outcome.table(f"{named(config)}: accuracy in %", header, [rows[x] for x in values])
     return answers
 

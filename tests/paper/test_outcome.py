@@ -1,9 +1,11 @@
 """What may be said of answers: intervals, comparisons of two ways of training, verdicts."""
 
+import re
+
 import numpy as np
 import pytest
 
-from minihire.paper import page
+from minihire.paper import charts, page
 from minihire.paper.outcome import Outcome, all_alike, all_of, compare, of_paper, percent, spread
 from minihire.paper.scales import MINI, SCALES
 
@@ -97,9 +99,23 @@ def test_all_of():
 def test_the_page_puts_p_in_a_line_of_its_own_and_names_its_source():
     compared = str(compare([right(60), right(61)], [right(30), right(31)]))
     outcome = Outcome("table9", "Table 9: a <b>table</b>", "what it shows")
-    outcome.table("gains", ["", "FGSM"], [["HIRE less ANN", compared]])
+    outcome.table(
+        "gains", ["ε_s", "FGSM"], [["HIRE less ANN", compared], ["both", "FGSM +1.0, p = 0.2; PGD +2.0, p = 0.1"]]
+    )
     content = {"scale": "mini", "command": "minihire paper", "machine": "here", "seeds": 2, "seconds": 3.0}
     html = page.as_page(content | {"outcomes": [outcome.as_dict()]})
     gain, p = compared.split(", p = ")
-    assert f"<td>{gain}<small>p = {p}</small></td>" in html
+    assert f"<td>{gain}<span hidden>, </span><small>p = {p}</small></td>" in html
+    assert "<td>FGSM +1.0, p = 0.2; PGD +2.0, p = 0.1</td>" in html and ">ε<sub>s</sub></th>" in html
     assert "Made from paper.json by minihire." in html and "<b>table</b>" not in html
+
+
+def test_labels_at_the_ends_of_lines_lie_apart():
+    points = lambda y: [[0, y, y, y], [1, y, y, y]]
+    series = [
+        {"name": "hire", "label": str(y), "dashed": False, "points": points(y)} for y in (64.0, 67.0, 65.0, 2.0, 0.0)
+    ]
+    drawn = charts.lines({"title": "", "unit": "%", "across": "T", "series": series})
+    at = {label: float(y) for y, label in re.findall(r'y="([\d.]+)" text-anchor="start">([\d.]+)<', drawn)}
+    assert sorted(at, key=at.get) == ["67.0", "65.0", "64.0", "2.0", "0.0"]
+    assert min(b - a for a, b in zip(sorted(at.values()), sorted(at.values())[1:], strict=False)) >= 12.9

@@ -41,6 +41,11 @@ def test_the_paper_s_figures_stand_beside_ours(made):
     assert rows["traditional SNN", "black box"][3::2] == [f"{x:g}" for x in (paper.clean, paper.fgsm, paper.pgd)]
 
 
+def test_a_swept_setting_stands_in_the_unit_of_its_heading(made):
+    table = outcome(made, "fig10")["tables"][0]
+    assert table["header"][0] == "noise step ε_s" and [row[0] for row in table["rows"]] == ["0", "0.01", "0.02"]
+
+
 def test_the_controls_stand_beside_hire(made):
     names = [row[0] for row in outcome(made, "table2")["tables"][0]["rows"]]
     assert names[-1] == "HIRE-SNN" and {"N periods, κ = 0", "Gaussian noise SNN", "HIRE, κ from zero in each batch"} < {
