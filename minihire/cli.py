@@ -16,13 +16,13 @@ from minihire.progress import Progress
 from minihire.style import RED, styled
 from minihire.subcommands import SUBCOMMANDS
 
-EXAMPLES = """minihire run                                   everything, small, on the embedded data set
+EXAMPLES = """minihire run                 everything, small, on the embedded data set
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
-  minihire paper table2 fig8                     the paper's table 2 and figure 8 in seconds; --scale small on CIFAR-10
-  minihire demo 1                                the first lesson"""
+  minihire paper table2 fig8   the paper's table 2 and figure 8, in minutes
+  minihire demo 1              the first lesson"""
 CODES = (
-    "exit codes: 0 done, 2 wrong input or too little memory, 3 stopped by --max-minutes and not finished, "
-    "130 stopped by Ctrl-C"
+    "exit codes: 0 done, 2 wrong input or too little memory, 3 stopped by\n"
+    "  --max-minutes and not finished, 130 stopped by Ctrl-C"
 )
 
 

@@ -76,8 +76,8 @@ def _analyze(parser):
 
 
 def _report(parser):
-    _file(parser, "folders", "a run's folder", "OUT", nargs="+")
-    _file(parser, "--out", "page to write (default, for one run: OUT/report.html)")
+    _file(parser, "folders", "a run's folder, which holds its results.json", "DIR", nargs="+")
+    _file(parser, "--out", "page to write (default, for one run: DIR/report.html)")
 
 
 def _paper(parser):
@@ -146,18 +146,19 @@ SUBCOMMANDS = {
     "run": Subcommand(
         WHOLE,
         commands.run,
-        "train an ANN, convert it, train the SNN on, attack it, count its energy",
+        "train an ANN, convert it, train the SNN, attack, count energy",
         "",
         _run,
         """minihire run --preset cifar10-small --data-dir DIR --no-black-box
-  minihire run --resume                          go on with the latest mini run
-  minihire run --out DIR --max-minutes 50; while [ $? = 3 ]; do minihire run --resume --out DIR --max-minutes 50; done
-  torchrun --nproc-per-node 2 -m minihire run --backend torch --device cuda     two processes: docs/several-processes.md""",
+  minihire run --resume        go on with the latest mini run
+  minihire run --out DIR --max-minutes 50
+  while [ $? = 3 ]; do minihire run --resume --out DIR --max-minutes 50; done
+  torchrun --nproc-per-node 2 -m minihire run --backend torch --device cuda""",
     ),
     "report": Subcommand(
         WHOLE,
         commands.report,
-        "one page of a run, or of several side by side, from their results.json",
+        "one page of a run, or of several side by side",
         "DIR [DIR …]",
         _report,
         "minihire report runs/mini runs/mini-2 --out compare.html",
@@ -168,7 +169,7 @@ SUBCOMMANDS = {
         "reproduce the paper's tables and figures, beside what it prints",
         "[NAME …]",
         _paper,
-        """minihire paper --list                          what each needs, has, and would cost
+        """minihire paper --list        what each needs, has, and would cost
   minihire paper table2 fig8
   minihire paper all --scale small --seeds 3 --data-dir DIR""",
     ),
@@ -196,7 +197,8 @@ SUBCOMMANDS = {
         "CHECKPOINT",
         _attack,
         """minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
-  minihire attack runs/mini/models/hire.npz --source runs/mini/models/second/hire.npz     black box
+  minihire attack runs/mini/models/hire.npz \\
+    --source runs/mini/models/second/hire.npz     black box
   minihire attack runs/mini/models/hire.npz --json - | python -m json.tool""",
     ),
     "analyze": Subcommand(
@@ -245,8 +247,8 @@ SUBCOMMANDS = {
         "a shell's completion of commands and flags",
         "SHELL",
         _completion,
-        """minihire completion bash > ~/.local/share/bash-completion/completions/minihire
+        """minihire completion bash >> ~/.bashrc
   minihire completion zsh >> ~/.zshrc
-  minihire completion fish > ~/.config/fish/completions/minihire.fish""",
+  minihire completion fish >> ~/.config/fish/config.fish""",
     ),
 }

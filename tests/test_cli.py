@@ -381,12 +381,14 @@ def test_version_in_a_process_of_its_own():
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
-def test_help_of_every_command(arguments, capsys):
+def test_help_of_every_command(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     out, err = capsys.readouterr()
     assert caught.value.code == 0 and out.startswith("usage: minihire") and err == ""
     assert "%(" not in out and "%%" not in out
+    assert [line for line in out.splitlines() if len(line) > 80] == []
 
 
 def test_the_commands_are_listed(capsys):
@@ -399,7 +401,7 @@ def test_the_commands_are_listed(capsys):
 def test_a_missing_argument_names_the_command_s_help(capsys):
     assert cli.main(["report"]) == 2
     assert (
-        capsys.readouterr().err == "minihire: the following arguments are required: OUT; see minihire report --help\n"
+        capsys.readouterr().err == "minihire: the following arguments are required: DIR; see minihire report --help\n"
     )
 
 
