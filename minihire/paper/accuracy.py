@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.paper.lab import Lab, Subject
+from minihire.paper.lab import Lab
 from minihire.paper.outcome import Outcome, all_of, compare, named, of_paper, percent, shown
+from minihire.paper.subject import Subject
 from minihire.report.paper import FROZEN, accuracies
 from minihire.report.tables import TITLES
 
@@ -151,12 +152,14 @@ def _against(name, number, access, lab):
         rows, found = accuracy_rows(lab, config, chosen, access)
         outcome.table(_caption(lab, config), HEADER, rows)
         hire = found[TITLES["hire"]]
-        gains = []
-        for way in chosen[:-1]:
-            compared = [compare(a, b) for a, b in zip(hire, found[way.title], strict=True)]
-            gains.append([f"HIRE less {way.title}", *map(str, compared)])
+        pairs = [("HIRE", hire, way.title) for way in chosen[:-1]]
+        pairs.append((TITLES["control"], found[TITLES["control"]], TITLES["traditional"]))
+        gains = [
+            [f"{name} less {title}", *(str(compare(a, b)) for a, b in zip(ours, found[title], strict=True))]
+            for name, ours, title in pairs
+        ]
         outcome.table(
-            "HIRE's gain in percentage points (each seed), McNemar's p over all seeds",
+            "Gains in percentage points (each seed), McNemar's p over all seeds",
             ["", "clean", "FGSM", "PGD"],
             gains,
         )

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.paper.lab import Lab, Subject
+from minihire.paper.lab import Lab
 from minihire.paper.outcome import Comparison, Outcome, compare, named, percent
+from minihire.paper.subject import Subject
 
 DEFAULT = "as it is"
 

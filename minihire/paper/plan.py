@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minihire.paper.lab import Lab, Subject
+from minihire.paper.lab import Lab
+from minihire.paper.subject import Subject
 
 
 class NotMeasured(Exception):

@@ -10,9 +10,10 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import DataError
 from minihire.evaluation import BATCH, predict
 from minihire.paper.accuracy import ways
-from minihire.paper.lab import Lab, Subject, plain
+from minihire.paper.lab import Lab, plain
 from minihire.paper.outcome import Outcome, all_alike, named, of_paper, shown
 from minihire.paper.scales import MINI
+from minihire.paper.subject import Subject
 from minihire.report.tables import TITLES
 
 LEAKS = tuple(round(0.05 * i, 2) for i in range(1, 21))

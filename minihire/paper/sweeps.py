@@ -2,8 +2,9 @@
 
 from minihire.attacks import fgsm, pgd
 from minihire.paper.accuracy import Way, measured
-from minihire.paper.lab import Lab, Subject
+from minihire.paper.lab import Lab
 from minihire.paper.outcome import Outcome, compare, named, of_paper, percent, shown, spread
+from minihire.paper.subject import Subject
 from minihire.report.tables import TITLES
 
 FLAT = 40  # iterations after which the paper's figure 8 (b) is flat

@@ -10,7 +10,8 @@ from tiny_scale import TINY
 from minihire.attacks import fgsm, pgd
 from minihire.errors import MinihireError
 from minihire.paper import lab as module
-from minihire.paper.lab import Lab, Subject
+from minihire.paper.lab import Lab
+from minihire.paper.subject import Subject
 
 CONFIG = TINY.settings[0]
 CHANGES = {
