@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from backends.surrogates import arctan, exponential, rate, straight_through, unit_triangle
+from backends.surrogates import arctan, exponential, rate, unit_triangle
 from minihire.attacks import pgd
 from minihire.paper.accuracy import share_of_the_noise, ways
 from minihire.paper.lab import Lab
@@ -15,10 +15,8 @@ SHARES = (1, 0.25)  # of the bound ε
 SURROGATES = {
     "the defender's own": None,
     "triangle of width 2": unit_triangle(2.0),
-    "triangle of width 3": unit_triangle(3.0),
     "exponential, b = 1": exponential(1.0),
     "arctan, a = 2": arctan(2.0),
-    "straight-through": straight_through(),
     "rate gradient": rate(),
 }
 WORST = "worst of all, image by image"
