@@ -30,7 +30,7 @@ def pyplot():
     try:
         return figures.pyplot()
     except figures.NoMatplotlib as error:
-        raise MinihireError("--figure needs matplotlib: pip install matplotlib, or minihire[plots]") from error
+        raise MinihireError("--figure needs matplotlib: pip install matplotlib") from error
 
 
 def write_scaling(content: dict, path: Path) -> None:

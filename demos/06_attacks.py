@@ -26,7 +26,7 @@ from backends.surrogates import arctan, exponential, rate, unit_triangle
 from minihire.analysis import Score, mcnemar
 from minihire.attacks import fgsm, perturb
 from minihire.data.batches import Batches
-from minihire.report.figures import COLOURS
+from minihire.report.figures import COLOURS, MARKERS
 from minihire.report.tables import TITLES, interval, table
 from minihire.training import Calibration, CraftedNoise, Recipe, convert, train
 
@@ -100,12 +100,12 @@ figure, (left, dots) = plt.subplots(1, 2, figsize=(11.5, 5), width_ratios=[1, 1.
 for row, (name, curve) in enumerate(curves.items()):
     ends = 100 * np.array([Score(int(n), TEST).interval for n in curve.sum(axis=1)])
     left.fill_between(np.arange(K + 1), *ends.T, color=COLOURS[name], alpha=0.2, lw=0)
-    left.plot(100 * curve.mean(axis=1), color=COLOURS[name], marker="osD^"[row], lw=2, ms=4)
+    left.plot(100 * curve.mean(axis=1), color=COLOURS[name], marker=MARKERS[name], lw=2, ms=4)
     for i, who in enumerate(attackers):
         if (name, who) in scores:
             height, *ends = 100 * np.array([scores[name, who][key] for key in ("accuracy", "low", "high")])
             dots.errorbar(height, -i + 0.18 * (1.5 - row), xerr=np.abs(np.array(ends) - height)[:, None], color=COLOURS[name],
-                            marker="osD^"[row], ms=6, lw=1.5, capsize=2, ls="", label=TITLES[name] if i == 0 else None)
+                            marker=MARKERS[name], ms=6, lw=1.5, capsize=2, ls="", label=TITLES[name] if i == 0 else None)
 left.set(title="PGD, own surrogate", xlabel="iterations", ylabel="accuracy (%)", ylim=(0, 102), xticks=range(0, K + 1, 4))
 dots.set(title=f"every attacker, ε = 8/255, {TEST} images", xlabel="accuracy (%)", xlim=(-2, 102))
 dots.set_yticks(-np.arange(len(attackers)), attackers)

@@ -39,7 +39,7 @@ class Progress:
         )
         self.label, self.unit, self.memory = label, unit, memory
         self.count, self.done, self.total = 0, done, total
-        self.start = self.told = perf_counter()
+        self.rate, self.counted, self.told = 0.0, 0, perf_counter()  # as of the last line
 
     def add(self, count: int, note: str = "") -> None:
         """`count` units are done; the note joins the bar, or the line."""
@@ -51,21 +51,19 @@ class Progress:
             self.tell(f"{note and f'{note}, '}{self.done + self.count:,}/{self.total:,} {self.unit}")
 
     def tell(self, text: str) -> None:
-        """Print a line that stays: the label, the text, the pace, the time left and the device memory."""
-        self.told = perf_counter()
+        """Print a line that stays: the label, the text, the pace since the last line, the time left and the device memory."""
+        now = perf_counter()
+        if self.count > self.counted:  # the first stretch compiles; later ones tell what is to come
+            self.rate = (self.count - self.counted) / max(now - self.told, 1e-9)
+        self.counted, self.told = self.count, now
         used = self.memory()
         memory = "" if used is None else f", device memory {used / 2**20:,.0f} MiB"
         pace = f"{self.rate:,.{0 if self.rate >= 10 else 1}f} {self.unit}/s, {duration(self.left)} left"
         say(f"{self.label:<18} {text}, {pace}{memory}")
 
     @property
-    def rate(self) -> float:
-        """Units per second so far."""
-        return self.count / max(perf_counter() - self.start, 1e-9)
-
-    @property
     def left(self) -> float:
-        """Seconds that the rest will take at this rate."""
+        """Seconds that the rest will take at the rate of the stretch before the last line."""
         return (self.total - self.done - self.count) / max(self.rate, 1e-9)
 
     def __enter__(self):

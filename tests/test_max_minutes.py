@@ -157,7 +157,7 @@ def test_a_line_for_an_epoch_is_a_line_too(seconds, capsys):
     assert capsys.readouterr().out.startswith("ann                epoch 1, 0.0 images/s")
     seconds[0] += 1
     progress.add(60)
-    assert capsys.readouterr().out == "ann                5,960/9,000 images, 50 images/s, 1 min 01 s left\n"
+    assert capsys.readouterr().out == "ann                5,960/9,000 images, 99 images/s, 31 s left\n"
 
 
 # ---------------------------------------------------------------- the device's memory

@@ -112,7 +112,7 @@ def _torch():
         import torch
     except ImportError as error:
         raise CheckpointError(
-            "the authors' checkpoints need PyTorch, which is not installed: pip install minihire[torch]"
+            "the authors' checkpoints need PyTorch, which is not installed: pip install torch"
         ) from error
     return torch
 

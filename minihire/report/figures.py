@@ -49,7 +49,7 @@ def pyplot():
         import matplotlib
     except ImportError as error:
         raise NoMatplotlib(
-            "figures were left out: they need matplotlib (pip install matplotlib, or minihire[plots])"
+            "figures were left out: they need matplotlib (pip install matplotlib)"
         ) from error
     import logging
 

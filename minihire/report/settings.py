@@ -94,9 +94,9 @@ def again(results) -> Markup:
             tag("pre", tag("code", command(results)), tabindex="0"),
             note(
                 "Random draws depend on the settings alone: the same version on the same CPU finds the same figures; elsewhere "
-                "rounding differs, and what follows from it. The data may lie in another folder (",
+                "rounding differs, and what follows from it. Where the data lie elsewhere, give ",
                 typed("--data-dir"),
-                ").",
+                ".",
             ),
         ]
     )

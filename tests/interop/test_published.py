@@ -454,4 +454,4 @@ def test_without_torch_it_is_one_sentence(save, tmp_path, monkeypatch, capsys):
     checkpoint.save(tmp_path / "x.npz", replace(ours(), steps=2))
     monkeypatch.setitem(sys.modules, "torch", None)
     for arguments in (("import", path), ("export", tmp_path / "x.npz")):
-        assert "need PyTorch, which is not installed: pip install minihire[torch]" in sentence(capsys, *arguments)
+        assert "need PyTorch, which is not installed: pip install torch" in sentence(capsys, *arguments)
