@@ -26,7 +26,7 @@ class Needs:
     there: set[Path] = field(default_factory=set)
     measurements: int = 0
     missing_measurements: int = 0
-    kinds: list[str] = field(default_factory=list)  # of the missing measurements
+    kinds: list[tuple] = field(default_factory=list)  # of the missing measurements
 
     @property
     def missing_networks(self) -> list[Subject]:
@@ -55,7 +55,7 @@ class Plan:
 
     def seconds(self, needs: Needs) -> float | None:
         """About how long the missing part takes; None where nothing like it was ever done here."""
-        took: dict[str, list[float]] = {}
+        took: dict[tuple, list[float]] = {}
         for path in (*self.lab.folder.glob("models/*.done"), *self.lab.folder.glob("measured/*.json")):
             with contextlib.suppress(
                 OSError, ValueError, LookupError, TypeError, AttributeError
@@ -113,12 +113,19 @@ class Clerk(Lab):
                 self.needs.there.add(self.path(one))
 
 
-def _training(subject):
-    """A training's kind: its method and input coding are what its cost goes by."""
-    return f"{subject['coding']} {subject['method']}"
+def _training(of):
+    """What the cost of a network goes by, from its description."""
+    return of["method"], _size(of)
 
 
 def _kind(what):
-    """A measurement's kind: what is measured, the input coding and the attack's iterations are what its cost goes by."""
-    coding = next((found["coding"] for found in what.values() if isinstance(found, dict) and "coding" in found), "")
-    return f"{next(iter(sorted(what)))} {coding} {what.get('attack', {}).get('iterations', '')}"
+    """What the cost of a measurement goes by: its kind, the attack's number of iterations, and its first network."""
+    return next(iter(sorted(what))), what.get("attack", {}).get("iterations"), _size(what)
+
+
+def _size(plain):
+    """The settings that make a network, or the first one in a measurement's key, quick or slow: "mini" is not "small"."""
+    if isinstance(plain, dict) and "model" in plain:
+        return tuple(plain.get(name) for name in ("model", "data", "width", "train_limit", "test_limit", "coding"))
+    inside = plain.values() if isinstance(plain, dict) else plain if isinstance(plain, list) else ()
+    return next(filter(None, map(_size, inside)), None)
