@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minihire.paper.lab import Lab
-from minihire.paper.outcome import Comparison, Outcome, compare, named, percent
+from minihire.paper.outcome import Comparison, Outcome, compare, named, percent, shown, spread
 from minihire.paper.subject import Subject
 
 DEFAULT = "as it is"
@@ -78,6 +78,7 @@ def open_choices(lab: Lab) -> Outcome:
         rows.append([choice.question, choice.value, *map(percent, found)])
         gains.append([choice.question, choice.value, *map(str, compared), shown_differences(compared, level)])
     columns = ["clean", "FGSM", "PGD"]
+    _over_periods(outcome, config, ours, zip(tried, others, strict=True), columns)
     ends = f"mean and range of {len(lab.seeds)} seeds" if len(lab.seeds) > 1 else "one seed, 95 % Wilson intervals"
     caption = f"{named(config)}, width {config.width:g}: accuracy of HIRE in %, {ends}"
     outcome.table(caption, ["setting", "value", *columns], rows)
@@ -87,6 +88,21 @@ def open_choices(lab: Lab) -> Outcome:
         gains,
     )
     return outcome
+
+
+def _over_periods(outcome, config, ours, found, columns):
+    """A chart of what N does."""
+    by_count = {config.periods: ours} | {c.changes["periods"]: each for c, each in found if "periods" in c.changes}
+    series = [
+        {
+            "name": "hire",
+            "label": column,
+            "dashed": column == "PGD",
+            "points": [[n, *spread(by_count[n][i])] for n in sorted(by_count)],
+        }
+        for i, column in enumerate(columns)
+    ]
+    outcome.lines(f"{shown(config)}, white box", "accuracy, %", "periods N", series)
 
 
 def shown_differences(compared: list[Comparison], level: float) -> str:
