@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,7 @@ import threadpoolctl
 
 from backends import get_backend
 from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
+from benchmarks.command import run
 from benchmarks.prepare import force_density
 from minihire.layers import Draws
 from minihire.models import build
@@ -154,14 +156,14 @@ def measure(width: float, density: float, rounds: int) -> tuple[list[dict], int]
     return rows, k.threads
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the table and, if asked, write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=float, default=1.0, help="factor on channels and hidden sizes (default: 1)")
     parser.add_argument("--density", type=float, default=0.1, help="share of firing neurons (default: 0.1)")
     parser.add_argument("--rounds", type=int, default=5, help="measured steps (default: 5)")
     parser.add_argument("--json", metavar="PATH", help="write all figures to this file")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     rows, threads = measure(options.width, options.density, options.rounds)
     product, copy = machine_ceilings(threads)
@@ -186,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -9,12 +9,14 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 
 import numpy as np
 
 from backends import get_backend
 from backends.numba_cpu import products
+from benchmarks.command import run
 from minihire.report.tables import table
 
 LAYERS = {
@@ -57,12 +59,12 @@ def measure(k, side: int, channels: int, features: int, density: float, rounds: 
     return ratios
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the table and, if asked, write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="PATH")
     parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     k, load = get_backend("numba"), os.getloadavg()[0]
     print(f"{k.threads} threads; load of the machine at the start {load:.1f}; dense time / event-driven time")
     rows, content = [], []
@@ -78,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend
-from benchmarks import machine, train_step
+from benchmarks import ceilings, kernels, machine, train_step
 from benchmarks.command import run
 from benchmarks.contest import Remote
 from benchmarks.peers import PEERS, missing
@@ -228,3 +228,10 @@ def test_peak_memory_is_that_of_the_largest_moment():
     if exact:
         machine.forget_peak()
         assert machine.peak_resident() - before < 2**27 * 0.9
+
+
+@pytest.mark.parametrize("module", [ceilings, kernels], ids=lambda module: module.__name__)
+def test_ctrl_c_is_a_sentence_here_too(module, monkeypatch, capsys):
+    monkeypatch.setattr(module, "get_backend", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(module.main, []) == 130
+    assert capsys.readouterr().err == "benchmarks: stopped\n"
