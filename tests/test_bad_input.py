@@ -205,7 +205,7 @@ CASES = {
     "report of two without a file": ("report {place}/run {place}/run", "give --out FILE"),
     "report over the results": ("report {place}/run --out {place}/run/results.json", "is not a report of minihire"),
     "report below a file": ("report {place}/run --out {place}/file/x.html", "cannot write"),
-    "report of no folder": ("report", "OUT"),
+    "report of no folder": ("report", "DIR"),
     "info of nothing": ("info vgg6", "there is no model 'vgg6': choose vgg5"),
     "info of a corrupt file": ("info {place}/corrupt.npz", "is not a minihire checkpoint, or it is damaged"),
     "info of tiny images": ("info vgg11 --image-shape 4 4 3", "halves the image too often for 4×4 pixels"),
