@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments):
     rank = backends.launched()[0]
     try:
-        options = _parser().parse_args(arguments)
+        options, unknown = _parser().parse_known_args(arguments)
+        if unknown:
+            raise MinihireError(f"unrecognized arguments: {' '.join(unknown)}; see minihire {options.name} --help")
         Progress.quiet = (
             getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == commands.STDOUT
         )
