@@ -35,7 +35,7 @@ def write_atomically(path: Path, write) -> None:
             raise
     except OSError as error:
         raise FileError(
-            f"cannot write {path}: {error.strerror or error}; choose another --out or free some space"
+            f"cannot write {path}: {error.strerror or error}; choose another place or free some space"
         ) from error
 
 

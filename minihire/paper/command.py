@@ -70,8 +70,8 @@ def listing(lab: Lab, names: list[str]) -> str:
         cost_left = "nothing" if not needs.missing else "not known yet" if left is None else f"about {duration(left)}"
         have = f"{len(needs.networks) - len(needs.missing_networks)} of {len(needs.networks)}"
         done = f"{needs.measurements - needs.missing_measurements} of {needs.measurements}"
-        rows.append([name, EXPERIMENTS[name].what, have, done, cost_left])
-    return table(["name", "what", "networks there", "measured", "still to do"], rows)
+        rows.append([f"{name:<10}{EXPERIMENTS[name].what}", have, done, cost_left])
+    return table(["what", "networks there", "measured", "still to do"], rows)
 
 
 def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
