@@ -7,6 +7,7 @@ from minihire.attacks import pgd
 from minihire.paper.accuracy import share_of_the_noise, ways
 from minihire.paper.lab import Lab
 from minihire.paper.outcome import Outcome, compare, named, percent
+from minihire.report.paper import FROZEN
 from minihire.report.tables import TITLES
 
 ITERATIONS = 10
@@ -27,7 +28,7 @@ def attackers(lab: Lab) -> Outcome:
     outcome = Outcome("attackers", "Attackers with other surrogate gradients, on HIRE and its controls")
     config, images = lab.scale.config("vgg5"), min(lab.scale.sweep_images, IMAGES)
     outcome.text = (
-        f"White-box PGD, K = {ITERATIONS}, α = 2.5·ε/K, random start, on {images} test images; the networks of tables 2 and 5. An "
+        f"White-box PGD, K = {ITERATIONS}, α = 2.5·ε/K, random start, on {images} test images; networks of tables 2 and 5. An "
         "attacker may differentiate through any surrogate; the last row counts the images that withstand all. A quarter of "
         "the paper's bound ε leaves more to compare."
     )
@@ -54,6 +55,8 @@ def _at(lab, outcome, config, images, share):
     outcome.table(f"{named(config)}, {bound}: accuracy in %", ["surrogate", *worst], rows)
     hire = worst[TITLES["hire"]]
     gains = [[f"HIRE less {title}", str(compare(hire, found))] for title, found in worst.items() if found is not hire]
-    outcome.table(f"{bound}: HIRE's gain in points (each seed), McNemar's p", ["", WORST], gains)
+    frozen = {way.title: worst[way.title] for way in chosen if way.printed.endswith(FROZEN)}
+    gains.append([" less ".join(reversed(frozen)), str(compare(*reversed(frozen.values())))])
+    outcome.table(f"{bound}: gain in points (each seed), McNemar's p", ["", WORST], gains)
     control, traditional = worst[TITLES["control"]], worst[TITLES["traditional"]]
     outcome.notes.append(share_of_the_noise(config, f"{bound}, {WORST}", hire, control, traditional))
