@@ -48,9 +48,7 @@ def pyplot():
     try:
         import matplotlib
     except ImportError as error:
-        raise NoMatplotlib(
-            "figures were left out: they need matplotlib (pip install matplotlib)"
-        ) from error
+        raise NoMatplotlib("figures were left out: they need matplotlib (pip install matplotlib)") from error
     import logging
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
