@@ -131,10 +131,8 @@ class Storage(Backend):
 
 
 def count(shape) -> int:
-    count = 1
-    for n in shape:
-        count *= int(n)
-    return count
+    """Entries of an array of this shape."""
+    return math.prod(int(n) for n in shape)
 
 
 def rounded(number, dtype):

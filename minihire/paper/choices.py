@@ -45,9 +45,9 @@ def answers(lab: Lab, config, choice: Choice | None) -> list[list[np.ndarray]]:
     """Answers of every seed to clean, FGSM and PGD (white box) images of the held-out training images."""
     subjects = [Subject(replace(config, **(choice.changes if choice else {})), "hire", seed) for seed in lab.seeds]
     steps = choice.steps if choice else None
-    parts = [(attack, subject) for attack in (None, *config.attacks) for subject in subjects]
-    found = lab.each(lambda lab, part: lab.answers(part[1], part[0], steps=steps, part="heldout"), parts)
-    return [found[i : i + len(subjects)] for i in range(0, len(found), len(subjects))]
+    parts = {attack: [(subject, attack) for subject in subjects] for attack in (None, *config.attacks)}
+    found = lab.each_of(lambda lab, part: lab.answers(*part, steps=steps, part="heldout"), parts)
+    return list(found.values())
 
 
 def defaults(config) -> str:

@@ -99,10 +99,11 @@ def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
 
 def _command(lab, names):
     """What asks for the same again, but for the data's folder."""
-    names = ["all"] if names == list(EXPERIMENTS) else names
+    whole = GROUPS["all"]
+    names = ["all", *names[len(whole) :]] if tuple(names[: len(whole)]) == whole else names
     found = ["minihire", "paper", *names, "--scale", lab.scale.name, "--seeds", str(len(lab.seeds))]
-    models, whole = dict.fromkeys(c.model for c in lab.scale.settings), SCALES.get(lab.scale.name, lab.scale)
-    if set(models) != {c.model for c in whole.settings}:
+    models = dict.fromkeys(c.model for c in lab.scale.settings)
+    if set(models) != {c.model for c in SCALES.get(lab.scale.name, lab.scale).settings}:
         found += ["--models", ",".join(models)]
     return shlex.join(found)
 

@@ -129,12 +129,9 @@ def figure11(lab: Lab) -> Outcome:
     )
     config = lab.scale.config("vgg11")
     names = [n for n in ("ann", "rate", "traditional", "hire") if n != "rate" or config.model.startswith("vgg")]
-    chosen, count = ways(lab, *names), len(lab.seeds)
-    measured = lab.each(energies, [way.subject(config, seed) for way in chosen for seed in lab.seeds])
-    found = {
-        name: (way.title, measured[i * count : (i + 1) * count])
-        for i, (name, way) in enumerate(zip(names, chosen, strict=True))
-    }
+    chosen = dict(zip(names, ways(lab, *names), strict=True))
+    subjects = {name: [way.subject(config, seed) for seed in lab.seeds] for name, way in chosen.items()}
+    found = {name: (chosen[name].title, each) for name, each in lab.each_of(energies, subjects).items()}
     rows = []
     for number_format, printed in (("fp32", (4.6, 10)), ("int32", (3.9, 53))):
         total = {n: float(np.mean([e[number_format]["total_pj"] for e in each])) for n, (_, each) in found.items()}

@@ -272,6 +272,11 @@ class Lab:
         """measure(lab, part) of each part. What has several measurements asks for them here, so that a plan knows them all."""
         return [measure(self, part) for part in parts]
 
+    def each_of(self, measure, groups: dict) -> dict:
+        """`each` of several lists of parts, by the same keys."""
+        found = iter(self.each(measure, [part for parts in groups.values() for part in parts]))
+        return {key: [next(found) for _ in parts] for key, parts in groups.items()}
+
     def other(self, subject: Subject) -> Subject:
         """The same training with the next seed: where black-box images come from."""
         count = len(self.seeds)

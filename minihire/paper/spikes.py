@@ -37,10 +37,14 @@ def activity(lab: Lab, subject: Subject) -> list[dict]:
 def _layers(lab, outcome, config, key, title, unit):
     """A chart and a table of a neuron layer's mean over seeds, by way of training and layer."""
     names = [n for n in LABELS if n != "rate" or config.model.startswith("vgg")]
-    subjects = [way.subject(config, seed) for way in ways(lab, *names) for seed in lab.seeds]
-    found = [{r["name"]: r[key] for r in rows if r[key] is not None} for rows in lab.each(activity, subjects)]
-    count = len(lab.seeds)
-    seeds = {name: found[i * count : (i + 1) * count] for i, name in enumerate(names)}
+    subjects = {
+        name: [way.subject(config, seed) for seed in lab.seeds]
+        for name, way in zip(names, ways(lab, *names), strict=True)
+    }
+    seeds = {
+        name: [{r["name"]: r[key] for r in rows if r[key] is not None} for rows in of_seeds]
+        for name, of_seeds in lab.each_of(activity, subjects).items()
+    }
     series = {
         name: {layer: float(np.mean([row[layer] for row in rows])) for layer in rows[0]} for name, rows in seeds.items()
     }

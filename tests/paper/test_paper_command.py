@@ -222,7 +222,7 @@ def test_what_another_backend_made_is_named(made, backend, tmp_path):
 
 
 def test_the_command_that_is_shown_asks_for_the_same(made, backend, tmp_path):
-    assert made[1]["command"] == "minihire paper all --scale tiny --seeds 2"
+    assert made[1]["command"] == "minihire paper all attackers choices --scale tiny --seeds 2"
     part = replace(SCALES["full"], settings=SCALES["full"].settings[:1])
     content = command.reproduce(Lab(part, backend, tmp_path), ["table7"], tmp_path)
     assert content["command"] == "minihire paper table7 --scale full --seeds 1 --models vgg5"
