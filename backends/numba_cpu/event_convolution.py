@@ -11,16 +11,15 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows
-from backends.numba_cpu.leaky import set_leaked, subtract_leaked
+from backends.numba_cpu.increments import scale, subtract
 from backends.numba_cpu.lists import append_events, value_room
-from backends.numba_cpu.slabs import copy
 
 SLAB = 60_000  # bytes of weights that a span of taps may take
 TILE = 4
 
 
 @njit(cache=True)
-def _list_pixels(image, scale, each, padding, block, index, value, start):
+def _list_pixels(image, factor, each, padding, block, index, value, start):
     """Events in the order of channel block, padded row, padded column; start[pixel] is where its list begins.
 
     An index counts channels from the beginning of the padded row: column·block + channel.
@@ -35,7 +34,7 @@ def _list_pixels(image, scale, each, padding, block, index, value, start):
                 pixel += 1
                 if 0 <= y < height and 0 <= x < width:
                     at = (y * width + x) * channels + first
-                    n = append_events(source, at, block, scale, each, (x + padding) * block, index, value, n)
+                    n = append_events(source, at, block, factor, each, (x + padding) * block, index, value, n)
     start[pixel] = n
 
 
@@ -73,48 +72,51 @@ def _add_taps(index, value, start, each, shape, slabs, size, stride, padding, bl
 
 
 @njit(cache=True)
-def _image(image, scale, each, slabs, size, stride, padding, block, span, lanes, out):
+def _image(image, factor, each, slabs, size, stride, padding, block, span, lanes, out):
     """One image of `forward`."""
     index, value, start = _list_room(image.shape, each, padding, block)
-    value[0] = scale
-    _list_pixels(image, scale, each, padding, block, index, value, start)
+    value[0] = factor
+    _list_pixels(image, factor, each, padding, block, index, value, start)
     out[:] = 0
     _add_taps(index, value, start, each, image.shape, slabs, size, stride, padding, block, span, lanes, out)
 
 
 @njit(parallel=True, cache=True)
-def forward(x, scale, each, slabs, size, stride, padding, block, span, lanes, out):
+def forward(x, factor, each, slabs, size, stride, padding, block, span, lanes, out):
     """slabs from `pack_weights`, out [N, H_out, W_out, C_out]."""
     for task in prange(len(x)):
         n = np.int64(task)
-        _image(x[n], scale, each, slabs, size, stride, padding, block, span, lanes, out[n])
+        _image(x[n], factor, each, slabs, size, stride, padding, block, span, lanes, out[n])
 
 
 @njit(cache=True)
-def _leaky_image(n, x, leak, slabs, size, padding, block, span, lanes, out):
-    """Image n of `forward_leaky`."""
-    steps, shape = len(x), x.shape[2:]
+def _image_over_time(
+    n, x, factor, leak, first, onward, slabs, size, stride, padding, block, span, lanes, out
+):  # fmt: skip
+    """Image n of `forward_over_time`."""
+    shape = x.shape[2:]
     index, value, start = _list_room(shape, 1, padding, block)
-    increment = np.empty(shape, np.float32)
-    for t in range(steps - 1, -1, -1):
-        if t == steps - 1:
-            copy(x[t, n].reshape(-1), increment.reshape(-1))
-            out[t, n, :] = 0
+    new = np.empty(shape, np.float32)
+    for step in range(len(x)):
+        t = first + onward * step
+        before, lam = (t - onward, leak) if step else (t, np.float32(0))
+        subtract(x[t, n].reshape(-1), lam, x[before, n].reshape(-1), new.reshape(-1))
+        if step:
+            scale(out[before, n].reshape(-1), leak, out[t, n].reshape(-1))
         else:
-            subtract_leaked(x[t, n].reshape(-1), leak, x[t + 1, n].reshape(-1), increment.reshape(-1))
-            set_leaked(out[t + 1, n].reshape(-1), leak, out[t, n].reshape(-1))
-        _list_pixels(increment, np.float32(1), 1, padding, block, index, value, start)
-        _add_taps(index, value, start, 1, shape, slabs, size, 1, padding, block, span, lanes, out[t, n])
+            out[t, n, :] = 0
+        _list_pixels(new, factor, 1, padding, block, index, value, start)
+        _add_taps(index, value, start, 1, shape, slabs, size, stride, padding, block, span, lanes, out[t, n])
 
 
 @njit(parallel=True, cache=True)
-def forward_leaky(x, leak, slabs, size, padding, block, span, lanes, out):
-    """The same, stride 1, for floats [T, B, H, W, C] that mostly leak: x[t, n] ≈ λ·x[t+1], and so do the results.
-
-    Lists hold the increments x[t, n] − λ·x[t+1] alone, which more often are zero; λ·out[t+1] is the rest.
-    """
+def forward_over_time(x, factor, leak, first, onward, slabs, size, stride, padding, block, span, lanes, out):
+    """The same for x [T, B, H, W, C] by what is new at each step (increments.py), one image at a time."""
     for task in prange(x.shape[1]):
-        _leaky_image(np.int64(task), x, leak, slabs, size, padding, block, span, lanes, out)
+        n = np.int64(task)
+        _image_over_time(
+            n, x, factor, leak, first, onward, slabs, size, stride, padding, block, span, lanes, out
+        )  # fmt: skip
 
 
 def lanes_for(features: int) -> int:

@@ -1,6 +1,7 @@
 """Convolutions, linear layers and pools of the Numba backend: lists of events or dense products, by the density at hand."""
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,18 +16,28 @@ with kernel_cache():
         event_convolution,
         event_linear,
         event_weight_gradient,
-        leaky,
+        increments,
         linear,
     )
 
 EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
-LEAKY_BATCH = 8  # images, from which on each thread goes through time on its own; sums then differ by their rounding
-SAMPLE = 1 << 14  # entries that are looked at to estimate it
+TIMED_BATCH = 8  # images, from which on each thread goes through time on its own; sums then differ by their rounding
+SAMPLE = 1 << 14  # entries that are looked at to estimate a density
 
 
 def _stride(flat):
     """Every how many-th entry is looked at; odd, so that channels, whose number mostly is even, take turns."""
     return (len(flat) // SAMPLE) | 1
+
+
+class Timed(NamedTuple):
+    """An array whose lists hold what is new at each step: the arguments of `forward_over_time` and `increments`."""
+
+    array: Any  # [T, B, …], floats or counts
+    factor: np.float32  # of all entries
+    leak: np.float32
+    first: int  # step, from which on one goes
+    onward: int  # to the next step, 1, or to the one before, −1
 
 
 class Products(Storage):
@@ -46,20 +57,20 @@ class Products(Storage):
         return out
 
     def conv2d(self, x, weight, stride, padding):
-        return self._convolution(x, weight, stride, padding, self._density(x))
+        return self._convolution(x, weight, stride, padding, *self._listing(x))
 
-    def _convolution(self, x, weight, stride, padding, density):
+    def _convolution(self, x, weight, stride, padding, density, timed):
         (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         out = self._empty((steps, batch, rows, columns, features))
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             slabs, span = event_convolution.pack_weights(weight, lanes, block)
-            into = out.reshape(-1, *out.shape[2:])
-            if self._leaks(x) and stride == 1:
-                event_convolution.forward_leaky(x.grad, x.leak, slabs, size, padding, block, span, lanes, out)
+            into, how = out.reshape(-1, *out.shape[2:]), (slabs, size, stride, padding, block, span, lanes)
+            if timed:
+                event_convolution.forward_over_time(*timed, *how, out)
             else:
-                event_convolution.forward(*self._listable(x), slabs, size, stride, padding, block, span, lanes, into)
+                event_convolution.forward(*self._listable(x), *how, into)
         else:
             into = out.reshape(steps * batch, rows * columns, features)
             flat = weight.reshape(-1, features)
@@ -116,10 +127,11 @@ class Products(Storage):
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
-        density = self._density(grad) if stride == 1 and event_convolution.lanes_for(channels) else math.inf
+        listed = stride == 1 and event_convolution.lanes_for(channels)
+        density, timed = self._listing(grad) if listed else (math.inf, None)
         if density < EVENT_DENSITY:
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
-            return self._convolution(grad, flipped, 1, size - 1 - padding, density)
+            return self._convolution(grad, flipped, 1, size - 1 - padding, density, timed)
         out = self.zeros(shape)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
         flat = out.reshape(steps * batch, *shape[2:])
@@ -128,21 +140,45 @@ class Products(Storage):
 
     @staticmethod
     def _leaks(x) -> bool:
-        """Whether lists should hold increments over time: a batch is then split by image alone."""
-        return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= LEAKY_BATCH
+        """Whether this is a gradient whose lists should hold increments over time."""
+        return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= TIMED_BATCH
 
     def _density(self, x) -> float:
-        """The share of entries that lists would hold, by a sample; above 1 where the event-driven kernels cannot be used."""
+        """The share of entries that lists would hold, by a sample; above 1 where the event-driven kernels cannot be used.
+
+        Of a gradient that leaks lists hold increments, of spikes here the spikes.
+        """
         if self.dtype != "float32":
             return math.inf
         if self._leaks(x):
-            now, later = x.grad[:-1].reshape(-1), x.grad[1:].reshape(-1)
-            every = _stride(now)
-            sample = now[::every] - x.leak * later[::every]
-            return np.count_nonzero(sample) / max(len(sample), 1)
-        flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
+            return self._density_of_new(x.grad[:-1], x.leak, x.grad[1:])
+        return self._density_of(x.counts if isinstance(x, SpikeTrain) else self._dense(x))
+
+    @staticmethod
+    def _density_of(array) -> float:
+        flat = array.reshape(-1)
         sample = flat[:: _stride(flat)]
         return np.count_nonzero(sample) / max(len(sample), 1)
+
+    @staticmethod
+    def _density_of_new(array, leak, before) -> float:
+        now, before = array.reshape(-1), before.reshape(-1)
+        every = _stride(now)
+        sample = now[::every] - leak * before[::every]
+        return np.count_nonzero(sample) / max(len(sample), 1)
+
+    def _listing(self, x) -> tuple[float, Timed | None]:
+        """The density of the shorter lists that a product with x may use, and x `Timed` where these hold what is new."""
+        density, last = self._density(x), x.shape[0] - 1
+        if self.dtype == "float32" and self._leaks(x):
+            return density, Timed(x.grad, np.float32(1), x.leak, last, -1)
+        if self.dtype == "float32" and isinstance(x, SpikeTrain) and last and x.shape[1] >= TIMED_BATCH:
+            counts, one = x.counts, np.float32(1)
+            later = self._density_of_new(counts[1:], one, counts[:-1])
+            new = (self._density_of(counts[0]) + last * later) / (last + 1)
+            if new < density:
+                return new, Timed(counts, np.float32(x.scale), one, 0, 1)
+        return density, None
 
     def _listable(self, x):
         """(images or rows, scale, whether every event has its own value) for lists of events."""
@@ -164,21 +200,22 @@ class Products(Storage):
         weight = np.ascontiguousarray(weight)
         out = self._empty((*x.shape[:2], features))
         into = out.reshape(-1, features)
-        if features >= event_linear.LANES and self._density(x) < EVENT_DENSITY:
-            leaks, leak = self._leaks(x), getattr(x, "leak", None)
-            if leaks:
-                sparse = self._empty(x.shape)
-                leaky.increments(self._by_step(x), leak, self._by_step(sparse))
-                x = sparse
-            rows, scale, each = self._listable(x)
+        density, timed = self._listing(x)
+        if features >= event_linear.LANES and density < EVENT_DENSITY:
+            if timed:
+                new = self._empty(x.shape)
+                increments.increments(self._by_step(timed.array), *timed[2:], self._by_step(new))
+                rows, factor, each = self._by_image(new), timed.factor, 1
+            else:
+                rows, factor, each = self._listable(x)
             blocks = -(-depth // event_linear.LANES)
             index = self._empty((blocks, event_linear.LANES * len(rows)), np.uint16)
-            value = self._empty(index.shape, np.float32) if each else np.full((1, 1), scale)
+            value = self._empty(index.shape, np.float32) if each else np.full((1, 1), factor)
             start = np.empty((blocks, len(rows) + 1), np.int64)
-            event_linear.list_blocks(rows, scale, each, index, value, start)
+            event_linear.list_blocks(rows, factor, each, index, value, start)
             event_linear.product(index, value, each, start, weight, transposed, into)
-            if leaks:
-                leaky.accumulate(self._by_step(out), leak)
+            if timed:
+                increments.accumulate(self._by_step(out), *timed[2:])
         elif transposed:
             linear.input_gradient(self._by_image(x), weight, into)
         else:

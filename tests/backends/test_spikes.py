@@ -231,6 +231,41 @@ def test_weight_gradients_through_leaky_neurons(backend, exact, channels, featur
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("density, kept", [(0.0, 1.0), (0.3, 0.0), (0.3, 0.9), (0.9, 0.9), (1.0, 1.0)])
+@pytest.mark.parametrize("layer", ["conv2d", "strided", "linear"])
+def test_spikes_that_mostly_stay_the_same(backend, exact, layer, density, kept, pooled):
+    """Neurons that do what they did at the step before: what changes, or what is there, may decide what is computed."""
+    rng = np.random.default_rng(7)
+    wanted = choose(rng, (4, 9, 6, 8, 32), density)
+    for t in range(1, 4):
+        wanted[t] = np.where(rng.uniform(size=wanted[t].shape) < kept, wanted[t - 1], wanted[t])
+    keep = choose(rng, wanted.shape[1:], 0.75)
+    x, plain = fire(backend, wanted, backend.asarray(keep * 2)), wanted * keep * 2
+    if pooled:
+        x, plain = backend.avg_pool(x), exact.avg_pool(plain)
+    if layer == "linear":
+        x, plain = (k.reshape(a, (4, 9, plain[0, 0].size)) for k, a in ((backend, x), (exact, plain)))
+        weight = dyadic(rng, (plain.shape[2], 70))
+        same(backend, backend.linear(x, backend.asarray(weight)), exact.linear(plain, weight))
+    else:
+        weight, stride = dyadic(rng, (3, 3, 32, 48)), 2 if layer == "strided" else 1
+        expected = exact.conv2d(plain, weight, stride, 1)
+        same(backend, backend.conv2d(x, backend.asarray(weight), stride, 1), expected)
+
+
+@pytest.mark.parametrize("kept, expected", [(0.9, True), (0.0, False)])
+def test_lists_hold_changes_where_these_are_fewer(kept, expected):
+    k, rng = get_backend("numba"), np.random.default_rng(3)
+    wanted = choose(rng, (4, 9, 400), 0.3)
+    for t in range(1, 4):
+        wanted[t] = np.where(rng.uniform(size=wanted[t].shape) < kept, wanted[t - 1], wanted[t])
+    density, timed = k._listing(fire(k, wanted))
+    changes = np.count_nonzero(np.diff(wanted, axis=0, prepend=0)) / wanted.size
+    assert (timed is not None) == expected
+    assert abs(density - (changes if expected else wanted.mean())) < 0.02
+
+
 @pytest.mark.parametrize("height", [102, 103])
 def test_positions_in_a_wide_image_fit_the_lists(backend, exact, height):
     """Without padding the input is larger than the gradient: here its positions just fit 16 bits, and just do not."""
