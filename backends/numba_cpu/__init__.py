@@ -31,4 +31,6 @@ class NumbaBackend(Neurons, Updates):
         self.no_bytes = np.empty(0, np.uint8)
 
     def announce(self, say):
-        CompileNotice(say)
+        from backends.numba_cpu import ahead  # not above: `python -m` wants to be the one who imports it
+
+        CompileNotice(say, ahead.start if self.threads > 1 else lambda: None)

@@ -61,7 +61,11 @@ def weight_gradient(grad, x, size, stride, padding, width_out, partial):
         for first in range(begin, end, group):
             last = min(first + group, end)
             patches = _group_patches(x, first, last, size, stride, padding, width_out, pixels)
-            partial[task] += np.dot(patches.T, grad[first:last].reshape((last - first) * pixels, features))
+            product = np.dot(patches.T, grad[first:last].reshape((last - first) * pixels, features))
+            into = partial[task]
+            for i in range(len(product)):  # written with +=, Numba would compile, for seconds, what an error would say
+                for c in range(features):
+                    into[i, c] += product[i, c]
 
 
 @njit(parallel=True, cache=True)

@@ -94,8 +94,8 @@ def _image_over_time(
     n, x, factor, leak, first, onward, slabs, size, stride, padding, block, span, lanes, out
 ):  # fmt: skip
     """Image n of `forward_over_time`."""
-    shape = x.shape[2:]
-    index, value, start = _list_room(shape, 1, padding, block)
+    shape, each = x.shape[2:], np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
+    index, value, start = _list_room(shape, each, padding, block)
     new = np.empty(shape, np.float32)
     for step in range(len(x)):
         t = first + onward * step
@@ -105,8 +105,8 @@ def _image_over_time(
             scale(out[before, n].reshape(-1), leak, out[t, n].reshape(-1))
         else:
             out[t, n, :] = 0
-        _list_pixels(new, factor, 1, padding, block, index, value, start)
-        _add_taps(index, value, start, 1, shape, slabs, size, stride, padding, block, span, lanes, out[t, n])
+        _list_pixels(new, factor, each, padding, block, index, value, start)
+        _add_taps(index, value, start, each, shape, slabs, size, stride, padding, block, span, lanes, out[t, n])
 
 
 @njit(parallel=True, cache=True)

@@ -104,6 +104,7 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
     line = width + 2 * border
     f, c = owner // groups * chunk, owner % groups * lanes
     total[:] = 0
+    each = np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
     trace = np.empty((height + 2 * border) * line * lanes, np.float32)
     index, value = np.empty(chunk * room, np.uint16), np.empty(chunk * room, np.float32)
     found, increment, source = np.empty(chunk, np.int64), np.empty(chunk, np.float32), grad.reshape(-1)
@@ -122,8 +123,8 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
                         now, later = source[at : at + chunk], source[at + after : at + after + chunk]
                         for i in range(len(increment)):
                             increment[i] = now[i] - lam * later[i]
-                        list_columns(increment, 0, chunk, np.float32(1), 1, place, room, index, value, found)
-                _add_lists(index, value, 1, found, room, trace, line, size, border - padding, lanes, total)
+                        list_columns(increment, 0, chunk, np.float32(1), each, place, room, index, value, found)
+                _add_lists(index, value, each, found, room, trace, line, size, border - padding, lanes, total)
 
 
 @njit(parallel=True, cache=True)

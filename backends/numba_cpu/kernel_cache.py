@@ -27,8 +27,8 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_folder() -> Path:
-    """MINIHIRE_CACHE_DIR or the user's cache folder; a fresh temporary one where neither can be written."""
+def kept_folder() -> Path | None:
+    """The folder for these sources in MINIHIRE_CACHE_DIR or the user's cache folder; None where it cannot be written."""
     try:
         base = os.environ.get("MINIHIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(base).resolve() / "minihire" / f"kernels-{fingerprint(Path(__file__).parent)}"
@@ -36,9 +36,16 @@ def cache_folder() -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, RuntimeError):  # a user without a home is a RuntimeError
+        return None
+
+
+def cache_folder() -> Path:
+    """The folder that is kept, or else a fresh temporary one."""
+    folder = kept_folder()
+    if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+    return folder
 
 
 @contextlib.contextmanager
@@ -53,16 +60,19 @@ def kernel_cache():
 
 
 class CompileNotice(event.Listener):
-    """Calls say(line) when the first kernel is compiled that the cache does not hold."""
+    """Calls say(line), and help(), when the first kernel is compiled that the cache does not hold."""
 
-    def __init__(self, say):
-        self.say, self.said = say, False
+    def __init__(self, say, help):
+        self.say, self.help, self.said = say, help, False
         event.register("numba:compile", self)
 
     def on_start(self, event):
         if not self.said:
             self.said = True
-            self.say("compiling kernels for this machine as they are needed: about a minute in all, once per version")
+            self.say(
+                "compiling kernels for this machine as they are needed: half a minute or so in all, once per version"
+            )
+            self.help()
 
     def on_end(self, event):
         """Required by Numba."""

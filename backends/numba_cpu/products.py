@@ -22,6 +22,7 @@ with kernel_cache():
 
 EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
 TIMED_BATCH = 8  # images, from which on each thread goes through time on its own; sums then differ by their rounding
+NARROW = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
 SAMPLE = 1 << 14  # entries that are looked at to estimate a density
 
 
@@ -223,13 +224,15 @@ class Products(Storage):
         return out
 
     def linear_weight_gradient(self, grad, x):
+        if grad.shape[2] < NARROW:
+            return self._by_image(x).T @ self._by_image(grad)
         return OuterProduct(x, grad)
 
     def _factors(self, product):
         """x, grad, scale, each, rows: the arguments of the optimisers' kernels that compute xᵀ·grad on the way."""
         grad = self._by_image(product.grad)
-        listable = isinstance(product.x, SpikeTrain) and grad.shape[1] >= 32
-        density, grad_density = (self._density(a) if listable else math.inf for a in (product.x, grad))
+        spikes = isinstance(product.x, SpikeTrain)
+        density, grad_density = (self._density(a) if spikes else math.inf for a in (product.x, grad))
         if min(density, grad_density) < EVENT_DENSITY:
             counts, scale, each = self._listable(product.x)
             if grad_density < density and len(grad) < 2**16:
