@@ -224,8 +224,10 @@ class Products(Storage):
         return out
 
     def linear_weight_gradient(self, grad, x):
-        if grad.shape[2] < NARROW:
-            return self._by_image(x).T @ self._by_image(grad)
+        if grad.shape[2] < NARROW:  # not by NumPy's @, whose threads keep a core busy for a while afterwards
+            out = self._empty((x.shape[2], grad.shape[2]))
+            linear.forward(np.ascontiguousarray(self._by_image(x).T), self._by_image(grad), out)
+            return out
         return OuterProduct(x, grad)
 
     def _factors(self, product):
