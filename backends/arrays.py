@@ -40,7 +40,7 @@ class PooledGradient(NamedTuple):
 
 
 class CurrentGradient(NamedTuple):
-    """The gradient of a current that neurons with this leak integrated: see numba_cpu/leaky.py."""
+    """The gradient of a current that neurons with this leak integrated: see numba_cpu/increments.py."""
 
     grad: Array  # [T, B, …]
     leak: Any

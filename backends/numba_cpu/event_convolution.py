@@ -130,9 +130,14 @@ def block_for(channels: int, density: float = 0.0) -> int:
     return block if channels % block == 0 else channels
 
 
-def pack_weights(weight, lanes: int, block: int):
-    """weight [k, k, C_in, C_out] in the layout of `forward`, flat, and the span: how many taps of a row share a list."""
+def span_for(size: int, block: int, lanes: int) -> int:
+    """How many taps of a row share a list."""
+    return size if size * block * lanes * 4 <= SLAB else 1
+
+
+def pack_weights(weight, lanes: int, block: int, span: int, out) -> None:
+    """Write weight [k, k, C_in, C_out] to out, flat, in the layout of `forward`."""
     size, _, channels, features = weight.shape
-    span = size if size * block * lanes * 4 <= SLAB else 1
     parts = weight.reshape(size, size // span, span, channels // block, block, features // lanes, lanes)
-    return np.ascontiguousarray(parts.transpose(5, 0, 1, 3, 2, 4, 6)).reshape(-1), span
+    ordered = parts.transpose(5, 0, 1, 3, 2, 4, 6)
+    np.copyto(out.reshape(ordered.shape), ordered)

@@ -129,7 +129,7 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
 
 @njit(parallel=True, cache=True)
 def leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes, out):
-    """The same, with the roles changed, for a gradient that leaks: see leaky.py.
+    """The same, with the roles changed, for a gradient that leaks: see increments.py.
 
     With d[t] = k[t] + λ·d[t+1], Σₜ x[t]·d[t] = Σₜ k[t]·(x[t] + λ·x[t−1] + λ²·x[t−2] + …): lists of k, which more often
     is zero, name pixels of this trace of x. grad [T, B, H_out, W_out, C_out], counts uint8 [T, B, H, W, C_in],

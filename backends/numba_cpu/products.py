@@ -66,7 +66,8 @@ class Products(Storage):
         out = self._empty((steps, batch, rows, columns, features))
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
-            slabs, span = event_convolution.pack_weights(weight, lanes, block)
+            span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
+            event_convolution.pack_weights(weight, lanes, block, span, slabs)
             into, how = out.reshape(-1, *out.shape[2:]), (slabs, size, stride, padding, block, span, lanes)
             if timed:
                 event_convolution.forward_over_time(*timed, *how, out)

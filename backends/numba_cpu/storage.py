@@ -27,8 +27,8 @@ def _opened(kernel):
 class Storage(ReferenceBackend):
     """Arrays are C-contiguous NumPy arrays and those of arrays.py."""
 
-    def _empty(self, shape, dtype=None):
-        return self.workspace.empty(shape, dtype or self.float)
+    def _empty(self, shape, dtype=None, huge=False):
+        return self.workspace.empty(shape, dtype or self.float, huge)
 
     def _dense(self, array):
         """A NumPy array of what may be one of the others."""

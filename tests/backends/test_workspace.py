@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from backends.numba_cpu.workspace import LINE, SMALL, SPARE, Workspace
+from backends.numba_cpu.workspace import ADVISED, HUGE, LINE, SMALL, SPARE, Workspace
 
 COUNT = SMALL // 4  # floats of the smallest array that comes from the workspace
 
@@ -20,6 +20,20 @@ def test_arrays_are_writable_contiguous_and_begin_at_a_cache_line(dtype):
         assert array.ctypes.data % LINE == 0
         array[...] = number
     assert all(np.all(array == number) for number, array in enumerate(arrays))
+
+
+@pytest.mark.parametrize("count", [COUNT, 3 * HUGE // 4, 5 * HUGE // 4 + 1])
+def test_an_array_in_huge_pages_begins_with_one_and_is_memory_like_any_other(count):
+    workspace = Workspace()
+    arrays = [workspace.empty((count,), np.float32, huge=True) for _ in range(3)]
+    for number, array in enumerate(arrays):
+        assert array.shape == (count,) and array.ctypes.data % HUGE == 0
+        array[...] = number
+    assert all(np.all(array == number) for number, array in enumerate(arrays))
+    assert all(block.size >= ADVISED for block in workspace.blocks)
+    del array, arrays
+    workspace.empty((count,), np.float32, huge=True)
+    assert len(workspace.blocks) <= 3
 
 
 def test_memory_is_used_again_once_it_is_free():
