@@ -73,6 +73,7 @@ class SavedNeurons(NamedTuple):
     keep: Array | None  # uint8 [M] of the dropout mask, or empty or None
     scale: Any
     shape: tuple[int, ...]  # [T, B, …]
+    reuse: bool  # the gradient may take the membrane's place
 
 
 class Prepared(NamedTuple):

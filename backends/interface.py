@@ -240,13 +240,15 @@ class Backend(ABC):
         reset: str = "immediate",
         mask=None,
         soft: Surrogate | None = None,
+        reuse: bool = False,
     ) -> tuple[Array, NeuronState, Any]:
         """A layer of LIF neurons over `steps` time steps (equations 1 and 2): the equations are in backends/lif.py.
 
         current [T or 1, B, …] (1: the same at every step), state from the chunk before or None (membrane 0),
         mask [B, …] from `dropout_mask` or None, soft: emit F(z) in place of a step (for gradient checks).
-        A neuron fires where m > v, exactly. Returns (spikes [T, B, …] times the mask, state, saved); `saved` goes to
-        `lif_backward` and nowhere else.
+        reuse: nobody needs the current any more: its memory may become what is saved, and that, in a first and only
+        backward pass, the gradient. A neuron fires where m > v, exactly. Returns (spikes [T, B, …] times the mask, state,
+        saved); `saved` goes to `lif_backward` and nowhere else.
         """
 
     @abstractmethod

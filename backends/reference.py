@@ -136,7 +136,9 @@ class ReferenceBackend(Backend):
 
     # ---------------------------------------------------------------- neurons
 
-    def lif_forward(self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None):
+    def lif_forward(
+        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, reuse=False
+    ):
         return lif.lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
 
     def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False):

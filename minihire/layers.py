@@ -147,7 +147,8 @@ class Neuron:
 
     def fire(self, run: Pass, x, leak, threshold, mask):
         """Spikes [T, B, …] times the mask, and the last state, of the current x [T or 1, B, …]: what a variant overrides."""
-        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, run.state.get(self.name), mask)
+        state, reuse = run.state.get(self.name), run.observe is None  # an observer may have kept the current
+        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, state, mask, reuse)
 
 
 @dataclass(frozen=True)

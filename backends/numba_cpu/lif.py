@@ -15,10 +15,10 @@ BLOCK = 1024
 
 
 @njit(cache=True)
-def _charge(u, fired, current, lam, v, delayed, m):
-    """m = λ·u + I (delayed: − v·s of the step before)."""
+def _charge(u, fired, lam, v, delayed, m):
+    """m = λ·u + I (delayed: − v·s of the step before), where m holds I."""
     for i in range(len(m)):
-        m[i] = lam * u[i] + current[i]
+        m[i] = lam * u[i] + m[i]
     if delayed:
         for i in range(len(m)):
             m[i] -= v * fired[i]
@@ -37,7 +37,9 @@ def _fire(m, v, delayed, fired, u):
 
 
 @njit(cache=True)
-def _forward(current, start, start_spikes, lam, v, delayed, keep, membrane, counts, end, end_spikes, first, last):
+def _forward(
+    current, start, start_spikes, lam, v, delayed, keep, in_place, membrane, counts, end, end_spikes, first, last
+):  # fmt: skip
     """All steps of neurons first … last − 1."""
     steps = len(counts)
     u, fired = np.zeros(last - first, current.dtype), np.zeros(last - first, current.dtype)
@@ -49,7 +51,9 @@ def _forward(current, start, start_spikes, lam, v, delayed, keep, membrane, coun
     for t in range(steps):
         if len(membrane):
             m = membrane[t, first:last]
-        _charge(u, fired, current[min(t, len(current) - 1), first:last], lam, v, delayed, m)
+        if not in_place:
+            copy(current[min(t, len(current) - 1), first:last], m)
+        _charge(u, fired, lam, v, delayed, m)
         _fire(m, v, delayed, fired, u)
         out = counts[t, first:last]
         for i in range(last - first):
@@ -64,8 +68,9 @@ def _forward(current, start, start_spikes, lam, v, delayed, keep, membrane, coun
 
 
 @njit(parallel=True, cache=True)
-def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
-    """current [T or 1, M]; start, start_spikes [M], keep uint8 [M]: may be empty; membrane [T, M], or [0, M]: not kept.
+def forward(current, start, start_spikes, leak, threshold, delayed, keep, in_place, membrane, counts, end, end_spikes):
+    """current [T or 1, M]; start, start_spikes [M], keep uint8 [M]: may be empty; membrane [T, M], or [0, M]: not kept;
+    in_place: it is the current.
 
     counts uint8 [T, M]: the spikes of the neurons that are kept; end [M], end_spikes [M] (or empty).
     """
@@ -81,6 +86,7 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
             threshold[0],
             delayed,
             keep,
+            in_place,
             membrane,
             counts,
             end,
@@ -185,7 +191,8 @@ def _backward(
         if len(start_spikes):
             copy(start_spikes[first:last], fired)
         for t in range(steps):
-            _charge(u, fired, current[0, first:last], lam, v, delayed, again[t])
+            copy(current[0, first:last], again[t])
+            _charge(u, fired, lam, v, delayed, again[t])
             _fire(again[t], v, delayed, fired, u)
     if len(grad_end):
         copy(grad_end[first:last], through_leak)
@@ -247,7 +254,8 @@ def backward(
 ):  # fmt: skip
     """Shapes as in `forward`; grad_current [T or 1, M]; partial float64 [blocks, 2] (∂λ, ∂v sums).
 
-    membrane [T, M], or [0, M]: computed again from the current, which is then the same at all steps. grad_spikes [T, ·]
+    membrane [T, M], or [0, M]: computed again from the current, which is then the same at all steps; grad_current may take
+    its place: a step's membrane is not needed once its gradient is written. grad_spikes [T, ·]
     with `pooled` as in `_load_gradient`; it is multiplied by keep · scale where there is a mask.
     """
     count = grad_current.shape[1]

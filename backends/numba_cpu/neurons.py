@@ -25,13 +25,18 @@ class Neurons(Storage):
         elementwise.relu_gradient(self._by_step(grad), self._by_step(x), *self._mask(mask), self._by_step(out))
         return out
 
-    def lif_forward(self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None):
+    def lif_forward(
+        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, reuse=False
+    ):
         current = self._dense(current)
         if soft is not None:
             mask = None if mask is None else self._dense(mask)
             return super().lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
         shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
-        membrane = None if static else self._empty(shape)  # of a static current the backward pass computes it again
+        reuse = reuse and not static and current.flags.writeable
+        membrane = None  # of a static current the backward pass computes it again
+        if not static:
+            membrane = current if reuse else self._empty(shape)
         counts = self._empty(shape, np.uint8)
         end = self._empty(shape[1:])
         end_spikes = self._empty(shape[1:]) if delayed else None
@@ -45,13 +50,14 @@ class Neurons(Storage):
             threshold,
             delayed,
             keep,
+            reuse,
             self._membranes(membrane, end),
             counts.reshape(steps, -1),
             self._flat(end),
             self._flat(end_spikes),
         )
         current = current if static else None
-        saved = SavedNeurons(current, membrane, state, leak, threshold, reset, keep, scale, shape)
+        saved = SavedNeurons(current, membrane, state, leak, threshold, reset, keep, scale, shape, reuse)
         return SpikeTrain(counts, float(scale), True), NeuronState(end, end_spikes), saved
 
     def _membranes(self, membrane, like):
@@ -63,7 +69,7 @@ class Neurons(Storage):
         if surrogate.kind == "rate":
             raise ValueError("the rate gradient is lif_rate_backward's")
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
-        grad_current = self._empty((1 if static else shape[0], *shape[1:]))
+        grad_current = saved.membrane if saved.reuse else self._empty((1 if static else shape[0], *shape[1:]))
         grad_start = self._empty(shape[1:])
         grad_start_spikes = self._empty(shape[1:]) if delayed else None
         partial = np.empty((-(-grad_start.size // lif.BLOCK), 2))

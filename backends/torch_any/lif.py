@@ -32,7 +32,7 @@ def _part(array, part):
 
 
 def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
-    """Fill membrane [T, M] (None: not kept), counts uint8 [T, M], end [M] and, if delayed, end_spikes [M].
+    """Fill membrane [T, M] (None: not kept; it may be the current), counts uint8 [T, M], end and, if delayed, end_spikes [M].
 
     current [T or 1, M]; start, start_spikes [M] or None for zeros; leak, threshold [1]; keep uint8 [M] or None.
     """
@@ -49,14 +49,14 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
 
 
 def _integrate(current, start, start_spikes, lam, v, delayed, m):
-    """Fill m [T, M]; returns the membrane that is handed on, and the spikes of the last step, [M] each."""
-    fired, after = torch.empty_like(m[0]), torch.empty_like(m[0])
+    """Fill m [T, M], or the current's own memory; returns the last membrane and the spikes of the last step, [M] each."""
+    fired, after, leaked = (torch.empty_like(m[0]) for _ in range(3))
     for t in range(len(m)):
         now, before = current[min(t, len(current) - 1)], start if t == 0 else after
         if before is None:
             m[t] = now
         else:
-            torch.mul(before, lam, out=m[t]).add_(now)
+            torch.add(torch.mul(before, lam, out=leaked), now, out=m[t])
         lowered = start_spikes if t == 0 else fired
         if delayed and lowered is not None:
             m[t].sub_(lowered, alpha=v)
@@ -71,8 +71,8 @@ def backward(
 ):  # fmt: skip
     """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M]; returns ∂L/∂λ and ∂L/∂v, float64 [2].
 
-    current [1, M] and membrane None, or membrane [T, M] alone; grad_spikes [T, M], or PooledGradient, which is spread while
-    it is in the cache; times keep · scale where there is a mask.
+    current [1, M] and membrane None, or membrane [T, M] alone, whose place ∂L/∂I may take; grad_spikes [T, M], or
+    PooledGradient, which is spread while it is in the cache; times keep · scale where there is a mask.
     """
     pooled = isinstance(grad_spikes, PooledGradient)
     image = math.prod(grad_spikes.shape[2:]) if pooled else 1
@@ -129,30 +129,31 @@ def _slopes(surrogate, m, v, out):
 
 
 def _integrate_back(m, lam, v, delayed, mask, grad, grad_end, grad_end_spikes, surrogate, reset_grad, d, sums):
-    """Fill d = ∂L/∂I [T, M] and add ∂L/∂λ and ∂L/∂v to sums, by P, Q and R above; returns d[0].
+    """Fill d = ∂L/∂I [T, M], or m's own memory, and add ∂L/∂λ and ∂L/∂v to sums, by P, Q and R above; returns d[0].
 
     grad [T, M] before the mask [M].
     """
-    fired = torch.empty_like(m[0])
+    fired, new = torch.empty_like(m[0]), torch.empty_like(m[0])
     for t in reversed(range(len(m))):
         last = t == len(m) - 1
         later, through = (None, grad_end) if last else (d[t + 1], None)
         g = grad[t] if mask is None else grad[t] * mask
         if reset_grad:
             g = _with_reset(g, later, through, grad_end_spikes if last else None, lam, v, delayed)
-        _slopes(surrogate, m[t], v, d[t]).mul_(g)
+        _slopes(surrogate, m[t], v, new).mul_(g)
         if later is not None:
-            d[t].add_(later, alpha=lam)
+            new.add_(later, alpha=lam)
             torch.gt(m[t], v, out=fired)
             q, r = torch.dot(later, m[t]), torch.dot(later, fired)
             sums[0] += q if delayed else q - v * r
             sums[1] += lam * q / v - (r if delayed else lam * r)
         elif through is not None:
-            d[t].add_(through)
+            new.add_(through)
             sums[1] += torch.dot(through, m[t]) / v
             if not delayed:
                 sums[1] -= torch.dot(through, (m[t] > v).to(m.dtype))
-        sums[1] -= torch.dot(d[t], m[t]) / v
+        sums[1] -= torch.dot(new, m[t]) / v
+        d[t] = new  # not before: m may be here
     return d[0]
 
 

@@ -20,7 +20,9 @@ class Neurons(Storage):
             mask = DropoutMask((mask != 0).view(BYTE), float(mask.max()) if mask.numel() else 1.0)
         return _flat(mask.keep), mask.scale
 
-    def lif_forward(self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None):
+    def lif_forward(
+        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, reuse=False
+    ):
         current = self._dense(current).contiguous()
         if soft is not None:
             return self._soft(current, state, leak, threshold, steps, reset, mask, soft)
@@ -29,7 +31,10 @@ class Neurons(Storage):
         size = count(shape[1:])
         counts = torch.empty((steps, size), dtype=BYTE, device=self.device)
         end, end_spikes = (self._like(current[0]) for _ in range(2))
-        membrane = None if static else torch.empty((steps, size), dtype=self.float, device=self.device)
+        membrane, reuse = None, reuse and not static and current.dtype == self.float
+        if not static:
+            place = current if reuse else torch.empty_like(current, dtype=self.float)
+            membrane = place.view(steps, size)
         start, start_spikes = (None, None) if state is None else state
         self.scans.forward(
             current.reshape(len(current), -1),
@@ -45,7 +50,7 @@ class Neurons(Storage):
             end_spikes.view(-1),
         )
         saved = SavedNeurons(
-            current if static else None, membrane, state, leak, threshold, reset, keep, scale, tuple(shape)
+            current if static else None, membrane, state, leak, threshold, reset, keep, scale, tuple(shape), reuse
         )
         return SpikeTrain(counts.reshape(shape), scale, True), NeuronState(end, end_spikes if delayed else None), saved
 
@@ -81,7 +86,9 @@ class Neurons(Storage):
             grad_spikes = grad_spikes._replace(grad=self._dense(grad_spikes.grad))
         start, start_spikes = (None, None) if saved.start is None else saved.start
         size = count(saved.shape[1:])
-        grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
+        grad_current = saved.membrane
+        if static or not saved.reuse:
+            grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
         grad_start, grad_start_spikes = (self._like(grad_current[0]) for _ in range(2))
         grad_leak, grad_threshold = self.scans.backward(
             saved.current.reshape(1, -1) if static else None,

@@ -37,17 +37,18 @@ class NeuronOptions:
             raise ValueError(f"reset is 'immediate' or 'delayed', not {self.reset!r}")
 
 
-def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None):
+def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, reuse=False):
     """Spikes [T, B, …] and the last state of neurons driven by a current [T or 1, B, …]: (Variable, state).
 
     leak, threshold: Variables of shape [1]. state: from the chunk before, a NeuronState of Variables, or None; mask:
-    dropout's [B, …] or None. Gradients flow through current, leak, threshold, and the state in and out.
+    dropout's [B, …] or None; reuse: nobody needs the current's values any more. Gradients flow through current, leak,
+    threshold, and the state in and out.
     """
     k = tape.backend
     start = None if state is None else NeuronState(*(x and x.value for x in state))
     soft = options.surrogate if options.soft else None
     values, end, saved = k.lif_forward(
-        current.value, start, leak.value, threshold.value, steps, reset=options.reset, mask=mask, soft=soft
+        current.value, start, leak.value, threshold.value, steps, reset=options.reset, mask=mask, soft=soft, reuse=reuse
     )
     shape, inputs = values.shape, [current, leak, threshold, *(x for x in state or () if x is not None)]
     count = len(inputs)

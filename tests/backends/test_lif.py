@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from backends import surrogates
+from backends import get_backend, surrogates
 from backends.interface import NeuronState
 
 FAMILY = {
@@ -309,6 +309,50 @@ def test_chunks_of_time_give_the_gradients_of_the_whole(
     )
     for i in (2, 3):
         sums_agree(backend, backend.add(early[i], late[i]), expected[i], expected[0])
+
+
+@pytest.mark.parametrize("reset_grad", [False, True])
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("steps, count", [(1, 7), (3, 41), (4, 3000)])
+def test_a_current_that_nobody_needs_gives_its_memory_and_nothing_else_changes(
+    backend, reset, reset_grad, with_state, steps, count
+):
+    """To the bit; and one that is not given away stays as it was."""
+    rng, shape = np.random.default_rng(count), (2, count)
+    values, g = rng.normal(0.4, 1, (steps, *shape)), rng.normal(size=(steps, *shape))
+    start = None
+    if with_state:
+        start = NeuronState(
+            backend.asarray(rng.normal(size=shape)),
+            backend.asarray(rng.integers(0, 2, shape) * 1.0) if reset == "delayed" else None,
+        )
+    leak, v, mask = scalar(backend, 0.9), scalar(backend, 0.8), backend.asarray(rng.integers(0, 2, shape) * 1.5)
+    end = NeuronState(backend.asarray(rng.normal(size=shape)), None)
+    found = []
+    for reuse in (False, True):
+        current = backend.asarray(values)
+        spikes, last, saved = backend.lif_forward(current, start, leak, v, steps, reset=reset, mask=mask, reuse=reuse)
+        if not reuse:
+            np.testing.assert_array_equal(backend.to_numpy(current), backend.to_numpy(backend.asarray(values)))
+        gradients = backend.lif_backward(saved, backend.asarray(g), end, surrogates.triangle(), reset_grad)
+        d, first, *scalars = gradients
+        arrays = [spikes, *last, d, *first, *scalars]
+        found.append([np.array(backend.to_numpy(a)) for a in arrays if a is not None])
+    for kept, reused in zip(*found, strict=True):
+        np.testing.assert_array_equal(reused, kept)
+
+
+@pytest.mark.parametrize("name", ["numba", "torch"])
+def test_a_current_s_memory_is_used_three_times(name):
+    """Current, membranes and gradient of a layer in one place."""
+    pytest.importorskip(name)
+    k = get_backend(name)
+    host = lambda array: np.asarray(array.grad if hasattr(array, "grad") and array.grad is not None else array)
+    current = k.asarray(np.full((3, 4, 50), 0.4))
+    _, _, saved = k.lif_forward(current, None, scalar(k, 1.0), scalar(k, 1.0), 3, reuse=True)
+    d, *_ = k.lif_backward(saved, k.asarray(np.ones((3, 4, 50))), None, surrogates.triangle())
+    assert np.shares_memory(host(current), host(saved.membrane)) and np.shares_memory(host(current), host(d))
 
 
 # ---------------------------------------------------------------- the rate gradient
