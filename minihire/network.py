@@ -96,12 +96,14 @@ class Network:
         scale: float | None = None,
         surrogate: Surrogate | None = None,
         state: dict[str, NeuronState] | None = None,
+        keep_state: bool = True,
     ) -> Gradients:
         """Cross-entropy of images [B, H, W, C] with labels int64 [B] and its gradients, in one forward and one backward pass.
 
         weights, image: which gradients are wanted. noise: κ, added to the images (then clipped to [0, 1] if clip_noise);
         the image gradient is then ∂L/∂κ. training: dropout on. scale: what each image's loss counts (default: 1/B).
-        surrogate: an attacker's own, in place of the network's. state: membranes to start from, detached.
+        surrogate: an attacker's own, in place of the network's. state: membranes to start from, detached; keep_state:
+        whether the last ones are wanted, which take the memory of a time step.
         """
         k = self.backend
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
@@ -132,7 +134,8 @@ class Network:
             start = _variables(starts[i], needs_grad=i > 0)
             run, part = chunk(i, start, grads=True)
             if last_state is None:
-                last_state = _values(run.end)
+                last_state = _values(run.end) if keep_state else {}
+                run.end.clear()
                 logits = part.value if logits is None else k.add(logits, part.value)
                 losses, grad_logits = k.cross_entropy(logits, labels, 1 / labels.shape[0] if scale is None else scale)
             seeds = [(part, grad_logits)]

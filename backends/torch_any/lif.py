@@ -87,7 +87,7 @@ def backward(
             m = current.new_empty((steps, grad.shape[1]))
             _integrate(current[:, part], first, fired, lam, v, delayed, m)
         mask = None if keep is None else keep[part].to(m.dtype).mul_(scale)
-        d = torch.empty_like(m) if membrane is None or static else grad_current[:, part]
+        d = m if static else grad_current[:, part]
         ends = (_part(a, part) for a in (grad_end, grad_end_spikes))
         last = _integrate_back(m, lam, v, delayed, mask, grad, *ends, surrogate, reset_grad, d, sums)
         if static:

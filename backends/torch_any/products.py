@@ -7,6 +7,9 @@ from backends.arrays import OuterProduct, PooledGradient, Prepared, SpikeTrain
 from backends.torch_any.storage import Storage
 
 
+IMAGES = 64  # whose spikes a CPU turns into floats at a time: a small part of what the network keeps
+
+
 class Products(Storage):
     """Products with weights, their gradients, and sums of windows and of steps."""
 
@@ -27,6 +30,19 @@ class Products(Storage):
         x, scale = self._factor(x)
         return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).permute(0, 3, 1, 2), scale
 
+    def _pieces(self, x):
+        """Slices of the T·B images of x, and `_images` of each: of spikes on a CPU a part of them, else all at once."""
+        count = x.shape[0] * x.shape[1]
+        if self.device != "cpu" or not isinstance(x, SpikeTrain) or count <= IMAGES:
+            yield slice(0, count), *self._images(x)
+            return
+        flat = x.counts.flatten(0, 1)
+        room = torch.empty((IMAGES, *flat.shape[1:]), dtype=self.factor)
+        for first in range(0, count, IMAGES):
+            part = slice(first, min(first + IMAGES, count))
+            images = room[: part.stop - first].copy_(flat[part])
+            yield part, images.permute(0, 3, 1, 2), x.scale
+
     def _times(self, a, b):
         """a · b, in float32 where that takes no more than the factors' type."""
         if self.widens:
@@ -43,9 +59,15 @@ class Products(Storage):
         return (weight if isinstance(weight, Prepared) else self.prepared(weight)).tensor
 
     def conv2d(self, x, weight, stride, padding):
-        images, scale = self._images(x)
-        out = functional.conv2d(images, self._factor_of(weight), stride=stride, padding=padding)
-        out = self._product(out.permute(0, 2, 3, 1).contiguous(), scale)
+        kernel, out, count = self._factor_of(weight), None, x.shape[0] * x.shape[1]
+        for part, images, scale in self._pieces(x):
+            found = functional.conv2d(images, kernel, stride=stride, padding=padding).permute(0, 2, 3, 1)
+            found = self._product(found.contiguous(), scale)
+            if len(found) == count:
+                out = found
+            else:
+                out = found.new_empty((count, *found.shape[1:])) if out is None else out
+                out[part] = found
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
@@ -57,11 +79,11 @@ class Products(Storage):
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)
-        images, scale = self._images(x)
-        found = _convolution_backward(
-            self._images(grad)[0], images, like.permute(0, 3, 1, 2), stride, padding, (False, True, False)
-        )[1]
-        return self._product(found.permute(2, 3, 1, 0).contiguous(), scale)
+        like, grad, total = like.permute(0, 3, 1, 2), self._images(grad)[0], None
+        for part, images, scale in self._pieces(x):
+            found = _convolution_backward(grad[part], images, like, stride, padding, (False, True, False))[1]
+            total = found if total is None else total.add_(found)
+        return self._product(total.permute(2, 3, 1, 0).contiguous(), scale)
 
     def linear(self, x, weight):
         x, scale = self._factor(x)

@@ -95,6 +95,7 @@ class Attacker:
             scale=1.0,
             draws=draws,
             surrogate=attack.surrogate,
+            keep_state=False,
         )
         return k.sign_step(current, found.image, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
 

@@ -230,6 +230,7 @@ class Training:
             draws=draws,
             state=state,
             scale=1 / self.batches.images(self.batch),
+            keep_state=recipe.carry_membranes,
         )
         result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
         tally = k.tally(result.losses, result.logits, labels)
