@@ -15,7 +15,7 @@ LINE = 64  # arrays begin at a cache line
 STAGGER = 17 * LINE  # and no two at the same place of a page: a store to one would hold up loads from the other
 HUGE = 1 << 21  # bytes of a huge page: memory without gaps for the second-level cache, whose places go by addresses
 ADVISED = 1 << 22  # bytes from which on NumPy asks the system for huge pages
-SPARE = 1.25  # how much may be held, times the most that was ever in use
+SPARE = 1.1  # how much may be held, times the most that was ever in use
 
 
 class Workspace:
