@@ -63,11 +63,13 @@ def size_of(array) -> int:
 
 
 def listed(k, array) -> int:
-    """How many entries a list of events holds: of a gradient that leaks, its increments."""
-    if not isinstance(array, CurrentGradient):
-        return k.events(array)
-    new = array.grad[:-1] - array.leak * array.grad[1:]
-    return k.events(new) + k.events(array.grad[-1])
+    """How many entries lists of events hold: increments of a gradient that leaks; of spikes what changes, if that is less."""
+    if isinstance(array, CurrentGradient):
+        return k.events(array.grad[:-1] - array.leak * array.grad[1:]) + k.events(array.grad[-1])
+    if isinstance(array, SpikeTrain):
+        counts = array.counts
+        return min(k.events(array), k.events(counts[0]) + k.events((counts[1:] != counts[:-1]).astype(counts.dtype)))
+    return k.events(array)
 
 
 def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
@@ -75,14 +77,15 @@ def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
     if name in ("conv2d", "linear"):
         x, weight = arguments[:2]
         taps = weight.shape[0] * weight.shape[1] if name == "conv2d" else 1
-        return 2 * k.events(x) * taps * weight.shape[-1], size_of(x) + weight.nbytes + result.nbytes
+        return 2 * listed(k, x) * taps * weight.shape[-1], size_of(x) + weight.nbytes + result.nbytes
     if name in ("conv2d_input_gradient", "linear_input_gradient"):
         grad, weight = arguments[:2]
         taps = weight.shape[0] * weight.shape[1] if name == "conv2d_input_gradient" else 1
         return 2 * listed(k, grad) * taps * weight.shape[-2], size_of(grad) + weight.nbytes + result.nbytes
     if name == "conv2d_weight_gradient":
         grad, x = arguments[:2]
-        return 2 * k.events(x) * arguments[2] ** 2 * grad.shape[-1], size_of(grad) + size_of(x) + result.nbytes
+        fewer = min(k.events(x) * grad.shape[-1], listed(k, grad) * x.shape[-1])
+        return 2 * fewer * arguments[2] ** 2, size_of(grad) + size_of(x) + result.nbytes
     if name == "adam_step":
         parameter, grad = arguments[:2]
         operations = 0

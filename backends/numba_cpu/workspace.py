@@ -15,6 +15,7 @@ LINE = 64  # arrays begin at a cache line
 STAGGER = 17 * LINE  # and no two at the same place of a page: a store to one would hold up loads from the other
 HUGE = 1 << 21  # bytes of a huge page: memory without gaps for the second-level cache, whose places go by addresses
 ADVISED = 1 << 22  # bytes from which on NumPy asks the system for huge pages
+SLACK = 1 << 20  # bytes at most that a block is larger than what it was made for: huge pages make them real memory
 SPARE = 1.1  # how much may be held, times the most that was ever in use
 
 
@@ -42,7 +43,7 @@ class Workspace:
         with self.lock:
             block = self._free_block(size)
             if block is None:
-                block = np.empty(size + size // 16 + 64 * STAGGER + LINE, np.uint8)
+                block = np.empty(size + min(size // 16, SLACK) + 64 * STAGGER + LINE, np.uint8)
                 self.blocks.append(block)
                 self._drop_spare(block)
             self.handed_out += 1

@@ -6,7 +6,6 @@ from torch.nn import functional
 from backends.arrays import OuterProduct, PooledGradient, Prepared, SpikeTrain
 from backends.torch_any.storage import Storage
 
-
 IMAGES = 64  # whose spikes a CPU turns into floats at a time: a small part of what the network keeps
 
 
@@ -82,8 +81,9 @@ class Products(Storage):
         like, grad, total = like.permute(0, 3, 1, 2), self._images(grad)[0], None
         for part, images, scale in self._pieces(x):
             found = _convolution_backward(grad[part], images, like, stride, padding, (False, True, False))[1]
+            found = self._product(found, scale)
             total = found if total is None else total.add_(found)
-        return self._product(total.permute(2, 3, 1, 0).contiguous(), scale)
+        return total.permute(2, 3, 1, 0).contiguous()
 
     def linear(self, x, weight):
         x, scale = self._factor(x)

@@ -44,6 +44,7 @@ def same(k, got, expected):
         ((1, 2, 4, 9, 128), 32, 3),
         ((3, 1, 5, 5, 8), 48, 1),
         ((2, 2, 5, 4, 20), 64, 3),
+        ((2, 40, 4, 3, 8), 16, 3),
     ],
 )
 def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, density):
