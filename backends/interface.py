@@ -11,8 +11,9 @@ weights [F_in, F_out]; threshold and leak are arrays of shape [1], so that no ke
 arrays have the backend's `dtype`.
 
 **Arguments stay as they are**, except in `sgd_step`, `adam_step` and `write_rows`, which update in place the arrays that
-their docstrings name. A result may share memory with an argument (`reshape`, `rows`, `repeat_time`), and a weight gradient
-or a pool's gradient may be computed only when it is used: do not write to what a kernel was given or has returned.
+their docstrings name, and a current that `lif_forward` is given with `reuse`. A result may share memory with an argument
+(`reshape`, `rows`, `repeat_time`), and a weight gradient or a pool's gradient may be computed only when it is used: do not
+write to what a kernel was given or has returned.
 
 **Numbers are finite.** A backend that skips zeros does not multiply them by what is infinite or not a number.
 
@@ -246,9 +247,9 @@ class Backend(ABC):
 
         current [T or 1, B, …] (1: the same at every step), state from the chunk before or None (membrane 0),
         mask [B, …] from `dropout_mask` or None, soft: emit F(z) in place of a step (for gradient checks).
-        reuse: nobody needs the current any more: its memory may become what is saved, and that, in a first and only
-        backward pass, the gradient. A neuron fires where m > v, exactly. Returns (spikes [T, B, …] times the mask, state,
-        saved); `saved` goes to `lif_backward` and nowhere else.
+        reuse: nobody needs the current any more. Its memory may become that of `saved`, which then serves one backward pass
+        only, whose gradient may in turn take it. A neuron fires where m > v, exactly. Returns (spikes [T, B, …] times the
+        mask, state, saved); `saved` goes to `lif_backward` and nowhere else.
         """
 
     @abstractmethod

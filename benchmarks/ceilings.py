@@ -66,7 +66,7 @@ def listed(k, array) -> int:
     """How many entries lists of events hold: increments of a gradient that leaks; of spikes what changes, if that is less."""
     if isinstance(array, CurrentGradient):
         return k.events(array.grad[:-1] - array.leak * array.grad[1:]) + k.events(array.grad[-1])
-    if isinstance(array, SpikeTrain):
+    if isinstance(array, SpikeTrain):  # of a batch that is large enough for it, as the one measured here
         counts = array.counts
         return min(k.events(array), k.events(counts[0]) + k.events((counts[1:] != counts[:-1]).astype(counts.dtype)))
     return k.events(array)

@@ -3,7 +3,7 @@
 python -m benchmarks.compiling [--alone] [--json PATH]
 
 The run trains an ANN and two SNNs and attacks them, so it needs every kernel that training and attacks do; it is so
-short that nearly all of its cold time is compiling. --alone takes away the second process that compiles meanwhile.
+short that nearly all of its cold time is compiling. --alone: on one thread, so without the second process that compiles.
 """
 
 import json

@@ -115,7 +115,8 @@ class Linear:
 class Neuron:
     """The nonlinearity: ReLU (ANN) or LIF with one trainable threshold and leak (SNN), then dropout.
 
-    Dropout belongs to the neuron: its mask is drawn once per forward pass and shared by all time steps.
+    Dropout belongs to the neuron: its mask is drawn once per forward pass and shared by all time steps. What it is given is
+    its own: the current's memory becomes that of the membranes, so no other layer may use the same current.
     """
 
     name: str

@@ -7,44 +7,54 @@ them in the kernel cache, where the program finds them when it gets there. Its r
     python -m backends.numba_cpu.ahead         compiles all, as the process does
 """
 
-import atexit
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 
 from backends.arrays import CurrentGradient, SpikeTrain
-from backends.numba_cpu.kernel_cache import kept_folder
+from backends.numba_cpu.kernel_cache import kept_folder, saving
 from backends.randomness import Draw, Stream
 from backends.surrogates import triangle
 
-ROOT = Path(__file__).parents[2]
+FOLDER = kept_folder()  # as the program's kernels found it; it may go elsewhere later
+PROGRAM = f"""
+import sys
+sys.path[0] = {str(Path(__file__).parents[2])!r}  # not the folder in which the user happens to be
+from backends.numba_cpu import ahead
+ahead.main(beside=True)
+"""
 STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 32  # as few as make the kernels of a real network's shapes the right ones
 
 
 def start() -> None:
-    """Start the process, if there is a core for it and what it compiles is kept. It ends with the program."""
-    if not (sys.executable and kept_folder() and (os.cpu_count() or 1) > 1):
+    """Start the process, if there is a core for it and what it compiles is kept. It ends with the program, however that ends."""
+    if not (sys.executable and FOLDER and (os.cpu_count() or 1) > 1) or getattr(sys, "frozen", False):
         return
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            env=os.environ | {"PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", PROGRAM],
+            env=os.environ | {"MINIHIRE_CACHE_DIR": str(FOLDER.parents[1])},
+            stdin=subprocess.PIPE,  # closed when the program ends
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
     except OSError:  # the program compiles all by itself
         return
-    atexit.register(_end, process)
+    started.append(process)
 
 
-def _end(process):
-    process.kill()
-    process.wait()
+started: list[subprocess.Popen] = []  # kept, so that their pipes stay open
+
+
+def _end_with(pipe):
+    """End the process when the other end of the pipe is closed, but not while a kernel is being written."""
+    pipe.read()
+    with saving:
+        os._exit(0)
 
 
 def kernels(k):
@@ -112,12 +122,14 @@ def kernels(k):
     ]
 
 
-def main() -> None:
-    """Compile everything."""
+def main(beside: bool = False) -> None:
+    """Compile everything; beside a program, whose end closes the standard input, behind it and no longer than it lives."""
     from backends.numba_cpu import NumbaBackend
 
-    if hasattr(os, "nice"):
-        os.nice(5)  # the program goes first
+    if beside:
+        threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+        if hasattr(os, "nice"):
+            os.nice(5)
     for call in kernels(NumbaBackend(threads=1)):
         call()
 

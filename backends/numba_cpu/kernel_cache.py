@@ -11,12 +11,15 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import llvmlite
 import numba
 import numpy
-from numba.core import event
+from numba.core import caching, event
+
+saving = threading.Lock()  # held while a kernel is being written: who ends the process takes it first
 
 
 def fingerprint(folder: Path) -> str:
@@ -46,6 +49,29 @@ def cache_folder() -> Path:
         folder = Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def _sole_writer(folder):
+    """Between processes, where the system has such locks: Numba writes an index, then the code that it names.
+
+    Two at once, for one function with other types, may leave an index that names the other's code.
+    """
+    with saving, contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            file = stack.enter_context(open(Path(folder, "writing.lock"), "wb"))
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        yield
+
+
+def _save(self, key, data, save=caching.IndexDataCacheFile.save):
+    with _sole_writer(self._cache_path):
+        save(self, key, data)
+
+
+caching.IndexDataCacheFile.save = _save
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ with kernel_cache():
     )
 
 EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
-TIMED_BATCH = 8  # images, from which on each thread goes through time on its own; sums then differ by their rounding
+TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
+TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
 NARROW = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
 SAMPLE = 1 << 14  # entries that are looked at to estimate a density
 
@@ -174,7 +175,12 @@ class Products(Storage):
         density, last = self._density(x), x.shape[0] - 1
         if self.dtype == "float32" and self._leaks(x):
             return density, Timed(x.grad, np.float32(1), x.leak, last, -1)
-        if self.dtype == "float32" and isinstance(x, SpikeTrain) and last and x.shape[1] >= TIMED_BATCH:
+        if (
+            self.dtype == "float32"
+            and isinstance(x, SpikeTrain)
+            and 0 < last < TIMED_STEPS
+            and x.shape[1] >= TIMED_BATCH
+        ):
             counts, one = x.counts, np.float32(1)
             later = self._density_of_new(counts[1:], one, counts[:-1])
             new = (self._density_of(counts[0]) + last * later) / (last + 1)

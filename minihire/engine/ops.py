@@ -18,7 +18,7 @@ def conv2d(tape, x, w, stride=1, padding=1):
     k, weight, shape, size = tape.backend, tape.backend.prepared(w.value), x.shape, w.shape[0]
     inputs, needed = x.value if w.needs_grad else None, x.needs_grad
 
-    def pullback(g):  # the large result last: it waits for nothing
+    def pullback(g):  # the large result is computed last, so that it does not lie in memory meanwhile
         of_weight = None if inputs is None else k.conv2d_weight_gradient(g, inputs, size, stride, padding)
         return k.conv2d_input_gradient(g, weight, shape, stride, padding) if needed else None, of_weight
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,29 +61,90 @@ def test_all_that_training_and_attacks_call_is_compiled_ahead():
 def started(monkeypatch):
     """What would have been started: the arguments of Popen."""
     found = []
-
-    class Process:
-        def __init__(self, command, **options):
-            found.append((command, options))
-
-    monkeypatch.setattr(ahead.subprocess, "Popen", Process)
-    monkeypatch.setattr(ahead.atexit, "register", lambda *given: found.append(given))
+    monkeypatch.setattr(ahead.subprocess, "Popen", lambda command, **options: found.append((command, options)))
+    monkeypatch.setattr(ahead, "started", [])
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
     return found
 
 
-def test_it_starts_beside_the_program_and_ends_with_it(started, monkeypatch):
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+def test_it_compiles_into_the_program_s_own_folder(started, monkeypatch):
+    monkeypatch.setenv("MINIHIRE_CACHE_DIR", "somewhere/else")  # since the program started
     ahead.start()
-    (command, options), (end, _) = started
-    assert command == [sys.executable, "-m", "backends.numba_cpu.ahead"]
-    assert options["env"]["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT) and end is ahead._end
+    ((command, options),) = started
+    assert command == [sys.executable, "-c", ahead.PROGRAM] and len(ahead.started) == 1
+    folder = Path(options["env"]["MINIHIRE_CACHE_DIR"], "minihire", ahead.FOLDER.name)
+    assert folder == ahead.FOLDER and folder.is_absolute()
+
+
+RUNS_IT = """
+import sys
+from backends.numba_cpu import ahead
+ahead.start()
+print(ahead.started[0].pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def runs(process):
+    """Whether a process is there, and not a dead one that nobody asked about."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL") or (os.cpu_count() or 1) < 2, reason="needs SIGKILL and two cores")
+def test_it_ends_with_the_program_however_that_ends(tmp_path):
+    """And is not led astray by a folder with modules of the same names."""
+    (tmp_path / "backends").mkdir()
+    (tmp_path / "backends" / "__init__.py").write_text("open('astray', 'w')")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MINIHIRE_CACHE_DIR": str(tmp_path / "cache")}
+    program = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path[0] = {str(ROOT)!r}\n{RUNS_IT}"],
+        env=environment,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    helper = int(program.stdout.readline())
+    time.sleep(3)  # by now it has imported what it needs
+    assert runs(helper)
+    program.kill()
+    program.wait()
+    for _ in range(100):
+        if not runs(helper):
+            break
+        time.sleep(0.2)
+    else:
+        os.kill(helper, signal.SIGKILL)
+        raise AssertionError("the process outlived the program by 20 seconds")
+    assert not (tmp_path / "astray").exists()
+
+
+def test_two_writers_of_one_kernel_take_turns(tmp_path):
+    """Each adds its own types to an index; the code that the index names is theirs."""
+    source = tmp_path / "kernel.py"
+    source.write_text("import numba\n\n\n@numba.njit(cache=True)\ndef double(x):\n    return x + x\n")
+    work = "import sys, backends.numba_cpu, kernel\nfor _ in range(3): assert kernel.double({0}) == 2 * {0}\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "kept")
+    for _ in range(2):  # cold, then from what was kept
+        both = [
+            subprocess.Popen([sys.executable, "-c", work.format(number)], env=environment)
+            for number in ("1", "1.5", "2j")
+        ]
+        assert [process.wait() for process in both] == [0, 0, 0]
+    assert list(tmp_path.glob("kept/**/writing.lock"))
 
 
 @pytest.mark.parametrize("missing", ["core", "folder", "python"])
 def test_it_does_not_start_where_it_would_be_of_no_use(started, monkeypatch, missing):
     monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1 if missing == "core" else 2)
     if missing == "folder":
-        monkeypatch.setattr(ahead, "kept_folder", lambda: None)
+        monkeypatch.setattr(ahead, "FOLDER", None)
     if missing == "python":
         monkeypatch.setattr(ahead.sys, "executable", None)
     ahead.start()

@@ -255,6 +255,15 @@ def test_spikes_that_mostly_stay_the_same(backend, exact, layer, density, kept, 
         same(backend, backend.conv2d(x, backend.asarray(weight), stride, 1), expected)
 
 
+def test_lists_of_many_steps_hold_spikes():
+    """Rounding would add up over them: a product of no spikes is zero at the last step as well."""
+    k, rng = get_backend("numba"), np.random.default_rng(3)
+    wanted = np.repeat(choose(rng, (1, 9, 128), 0.9), 40, axis=0)
+    wanted[20:, 0] = 0
+    out = k.to_numpy(k.linear(fire(k, wanted), k.asarray(rng.normal(size=(128, 64)))))
+    assert np.all(out[20:, 0] == 0) and np.all(np.any(out[20:, 1:] != 0, axis=2))
+
+
 @pytest.mark.parametrize("kept, expected", [(0.9, True), (0.0, False)])
 def test_lists_hold_changes_where_these_are_fewer(kept, expected):
     k, rng = get_backend("numba"), np.random.default_rng(3)
