@@ -157,7 +157,9 @@ def test_a_system_that_starts_no_process_is_no_error(monkeypatch):
 
     monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(ahead.subprocess, "Popen", refuse)
+    monkeypatch.setattr(ahead, "started", [])
     ahead.start()
+    assert ahead.started == []
 
 
 def test_one_thread_means_one_process(monkeypatch):
