@@ -18,7 +18,10 @@ from minihire.models import Model
 
 
 class Gradients(NamedTuple):
-    """losses [B], logits [B, C], weight gradients by name, ∂L/∂image (∂L/∂κ if there is noise), last state by layer."""
+    """losses [B], logits [B, C], weight gradients by name, ∂L/∂image (∂L/∂κ if there is noise), last state by layer.
+
+    state is empty where it was not to be kept.
+    """
 
     losses: Any
     logits: Any
