@@ -45,6 +45,7 @@ class Lab:
         self.network = lru_cache(4)(self._network)
         self._splits: dict[tuple, Splits] = {}
         self.used: dict[Path, float] = {}  # seconds of what was made or found
+        self._made_seconds = 0.0  # what this lab itself took, so that nothing is counted within another
         self.makers: dict[Path, str | None] = {}  # backend of what was found, None where it was not noted
 
     def splits(self, config: Config, download: bool | None = None) -> Splits:
@@ -95,7 +96,7 @@ class Lab:
                 raise MinihireError(f"{path} is damaged: delete it, and it is trained again") from error
             return replace(network, time_chunk=subject.config.time_chunk) if network.spiking else network
         network, self.used[done] = self._timed(lambda: self._made(subject, path), path.with_suffix(".spent"))
-        notes.write(done, {"seconds": round(self.used[done], 1), "of": subject.describe(), "backend": self.maker()})
+        notes.write(done, {"seconds": self.used[done], "of": subject.describe(), "backend": self.maker()})
         path.with_suffix(".spent").unlink(missing_ok=True)
         return network
 
@@ -171,15 +172,17 @@ class Lab:
             if spent and spent.exists()
             else 0.0
         )
-        start, before = time.perf_counter(), self.seconds()
-        taken = lambda: earlier + max(time.perf_counter() - start - (self.seconds() - before), 0.0)
+        start, before = time.perf_counter(), self._made_seconds
+        taken = lambda: round(earlier + time.perf_counter() - start - (self._made_seconds - before), 3)
         try:
             made = make()
         except BaseException:
             if spent and spent.with_suffix(".npz").exists():  # its checkpoint: a part of the work is kept
-                notes.write(spent, {"seconds": round(taken(), 1)})
+                notes.write(spent, {"seconds": taken()})
             raise
-        return made, taken()
+        seconds = taken()
+        self._made_seconds = before + time.perf_counter() - start
+        return made, seconds
 
     def maker(self) -> str:
         """The backend that makes something, in words: what is found in the cache may be another's."""
@@ -201,8 +204,7 @@ class Lab:
             self.used[path], self.makers[path] = content["seconds"], content.get("backend")
             return content["value"]
         value, self.used[path] = self._timed(compute)
-        seconds = round(self.used[path], 2)
-        notes.write(path, {"what": what, "value": value, "seconds": seconds, "backend": self.maker()})
+        notes.write(path, {"what": what, "value": value, "seconds": self.used[path], "backend": self.maker()})
         return value
 
     def answers(
