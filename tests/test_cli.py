@@ -9,14 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minihire
-from minihire import cli, completion, folders
+from minihire import cli, completion, folders, pipeline
 from minihire.attacks import gradient
 from minihire.progress import Progress
 from minihire.style import RED, styled
@@ -191,12 +190,13 @@ def test_results_name_every_setting_and_the_data(finished, cifar):
     }
 
 
-def test_resuming_a_finished_run_changes_nothing_and_is_quick(finished, no_figures):
+def test_resuming_a_finished_run_changes_nothing_and_trains_nothing(finished, no_figures, monkeypatch):
     out, _ = finished
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    start = time.perf_counter()
+    for name in ("train", "convert", "accuracy", "attack_accuracy", "measure_activity"):
+        monkeypatch.setattr(pipeline, name, None)
     code, text = command("run", "--resume", "--out", out, *EXECUTION)
-    assert code == 0 and "accuracy, %" in text and time.perf_counter() - start < 5
+    assert code == 0 and "accuracy, %" in text
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 

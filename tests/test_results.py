@@ -134,7 +134,7 @@ def test_a_phase_is_timed_and_saved_and_its_parts_add_up(results):
         with results.phase("train ann"):
             time.sleep(0.02)
     saved = Results.load(results.path)["phases"]["train ann"]
-    assert 0.04 <= saved["seconds"] < 2 and saved["peak_memory_bytes"] > 10**6
+    assert saved["seconds"] >= 0.04 and saved["peak_memory_bytes"] > 10**6
 
 
 def test_a_phase_that_is_broken_off_is_saved_too(results):

@@ -128,9 +128,9 @@ def test_seconds_count_each_thing_once(lab):
     total = lab.seconds()
     files = [*lab.folder.glob("models/*.done"), *lab.folder.glob("measured/*")]
     notes = [json.loads(p.read_text(encoding="utf-8"))["seconds"] for p in files]
-    assert len(notes) == 4 and abs(sum(notes) - total) < 0.3  # ANN, conversion, HIRE, answers
+    assert len(notes) == 4 and sum(notes) == pytest.approx(total)  # ANN, conversion, HIRE, answers
     lab.answers(subject)
-    assert lab.seconds() == pytest.approx(total, abs=0.1)
+    assert lab.seconds() == total
 
 
 def test_what_was_broken_off_counts_too(lab, backend, monkeypatch):
