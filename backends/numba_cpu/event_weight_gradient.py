@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows, add_three_rows
+from backends.numba_cpu.increments import subtract
 from backends.numba_cpu.lists import list_columns, value_room
-from backends.numba_cpu.slabs import copy_row
+from backends.numba_cpu.slabs import copy_lanes
 
 TILE = 4  # rows of an image that share lists: what these name fits the first-level cache
 
@@ -56,11 +57,7 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
         for y in range(rows):
             for q in range(columns):
                 at, start = ((y + border) * line + q + border) * lanes, ((n * rows + y) * columns + q) * features + f
-                if lanes == 64:
-                    copy_row(flat, at, all_grads, start)
-                else:
-                    for i in range(lanes):
-                        flat[at + i] = all_grads[start + i]
+                copy_lanes(lanes, flat, at, all_grads, start)
         for top in range(0, height, TILE):
             found[:] = 0
             for y in range(top, min(top + TILE, height)):
@@ -85,14 +82,36 @@ def weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, out):
 
 
 @njit(cache=True)
-def _add_trace(counts, scale, leak, lanes, line, border, trace):
-    """trace = leak · trace + scale · counts [H, W, lanes], inside the border of trace, flat [·, line, lanes]."""
-    for y in range(counts.shape[0]):
-        for x in range(counts.shape[1]):
-            at, pixel = ((y + border) * line + x + border) * lanes, counts[y, x]
-            row = trace[at : at + lanes]
-            for i in range(len(row)):
-                row[i] = leak * row[i] + scale * np.float32(pixel[i])
+def _decay_and_add(trace, leak, scale, counts):
+    """trace = leak · trace + scale · counts; flat arrays."""
+    for i in range(len(trace)):
+        trace[i] = leak * trace[i] + scale * np.float32(counts[i])
+
+
+@njit(cache=True)
+def _add_trace(counts, scale, leak, channel, lanes, border, trace):
+    """The same for channels `channel` … of counts [H, W, C], inside the border of trace, flat [·, W + 2·border, lanes]."""
+    height, width, channels = counts.shape
+    source = counts.reshape(-1)
+    for y in range(height):
+        at, row = ((y + border) * (width + 2 * border) + border) * lanes, y * width * channels
+        if lanes == channels:  # a whole row: what is long costs less
+            _decay_and_add(trace[at : at + width * lanes], leak, scale, source[row:])
+        else:
+            for x in range(width):
+                here, pixel = at + x * lanes, source[row + x * channels + channel :]
+                _decay_and_add(trace[here : here + lanes], leak, scale, pixel)
+
+
+@njit(cache=True)
+def _increments_of_row(source, at, after, leak, features, chunk, out):
+    """out [columns · chunk] = d[t] − leak · d[t + 1] of a row of pixels, whose first begins at `at`; d[t + 1] lies `after` on."""
+    if chunk == features:
+        subtract(source[at:], leak, source[at + after :], out)
+    else:
+        for x in range(len(out) // chunk):
+            here = at + x * features
+            subtract(source[here:], leak, source[here + after :], out[x * chunk : (x + 1) * chunk])
 
 
 @njit(cache=True)
@@ -107,23 +126,22 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
     each = np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
     trace = np.empty((height + 2 * border) * line * lanes, np.float32)
     index, value = np.empty(chunk * room, np.uint16), np.empty(chunk * room, np.float32)
-    found, increment, source = np.empty(chunk, np.int64), np.empty(chunk, np.float32), grad.reshape(-1)
+    found, row, source = np.empty(chunk, np.int64), np.empty(columns * chunk, np.float32), grad.reshape(-1)
     apart = batch * rows * columns * features
     for n in range(part * share, min((part + 1) * share, batch)):
         trace[:] = 0
         for t in range(steps):
-            _add_trace(counts[t, n, :, :, c : c + lanes], scale, leak, lanes, line, border, trace)
+            _add_trace(counts[t, n], scale, leak, c, lanes, border, trace)
             after = apart if t < steps - 1 else 0
             lam = leak if after else np.float32(0)
             for top in range(0, rows, TILE):
                 found[:] = 0
                 for y in range(top, min(top + TILE, rows)):
+                    at = ((t * batch + n) * rows + y) * columns * features + f
+                    _increments_of_row(source, at, after, lam, features, chunk, row)
                     for x in range(columns):
-                        at, place = (((t * batch + n) * rows + y) * columns + x) * features + f, y * line + x
-                        now, later = source[at : at + chunk], source[at + after : at + after + chunk]
-                        for i in range(len(increment)):
-                            increment[i] = now[i] - lam * later[i]
-                        list_columns(increment, 0, chunk, np.float32(1), each, place, room, index, value, found)
+                        at, place = x * chunk, y * line + x
+                        list_columns(row, at, chunk, np.float32(1), each, place, room, index, value, found)
                 _add_lists(index, value, each, found, room, trace, line, size, border - padding, lanes, total)
 
 

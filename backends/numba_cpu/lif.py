@@ -156,19 +156,23 @@ def _load_gradient(grad, pooled, first, out):
     if height == 0:
         copy(grad[first:], out)
         return
-    quarter, done = grad.dtype.type(0.25), 0
-    while done < len(out):  # a run of channels at a time
-        pixel, c = (first + done) // channels, (first + done) % channels
-        image, y, x = pixel // (height * width), pixel // width % height // 2, pixel % width // 2
+    quarter, done, (pixel, c) = grad.dtype.type(0.25), 0, divmod(first, channels)
+    row, x = divmod(pixel, width)
+    image, y = divmod(row, height)
+    while done < len(out):  # a run of channels at a time; divisions only once, they cost as much as a run
         run = out[done : done + channels - c]
-        if y < height // 2 and x < width // 2:
-            at = ((image * (height // 2) + y) * (width // 2) + x) * channels + c
+        if y < height // 2 * 2 and x < width // 2 * 2:
+            at = ((image * (height // 2) + y // 2) * (width // 2) + x // 2) * channels + c
             source = grad[at : at + len(run)]
             for i in range(len(run)):
                 run[i] = source[i] * quarter
         else:
             run[:] = 0
-        done += len(run)
+        done, c, x = done + len(run), 0, x + 1
+        if x == width:
+            x, y = 0, y + 1
+        if y == height:
+            y, image = 0, image + 1
 
 
 @njit(cache=True, error_model="numpy")

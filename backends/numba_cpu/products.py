@@ -18,6 +18,7 @@ with kernel_cache():
         event_weight_gradient,
         increments,
         linear,
+        narrow_convolution,
     )
 
 EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
@@ -65,6 +66,8 @@ class Products(Storage):
         (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         out = self._empty((steps, batch, rows, columns, features))
+        if self.dtype == "float32" and (lanes := narrow_convolution.lanes_for(features, size, stride, padding)):
+            return self._narrow_convolution(x, weight, padding, lanes, timed, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
@@ -78,6 +81,16 @@ class Products(Storage):
             into = out.reshape(steps * batch, rows * columns, features)
             flat = weight.reshape(-1, features)
             convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
+        return out
+
+    def _narrow_convolution(self, x, weight, padding, lanes, timed, out):
+        slabs = self._empty((weight.size,))
+        narrow_convolution.pack_weights(weight, lanes, slabs)
+        if timed:
+            narrow_convolution.forward_over_time(*timed, slabs, padding, lanes, out)
+        else:
+            images, factor, _ = self._listable(x)
+            narrow_convolution.forward(images, factor, slabs, padding, lanes, out.reshape(-1, *out.shape[2:]))
         return out
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):

@@ -1,4 +1,4 @@
-"""Copying weights to where they are needed, by whole vectors: a row of 64, or a block of 16×16 turned over its diagonal.
+"""Copying to where something is needed, by whole vectors: a row of 64, 32 or 16, or a block of 16×16 turned over its diagonal.
 
 As in events.py these are written in LLVM's language; a loop over elements, as Numba compiles it, takes several times as
 long. A block is turned over in four rounds: round r exchanges, between rows i and i + 2ʳ, the entries whose column has
@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-INT, SIDE, LANES = ir.IntType(64), 16, 64
+INT, SIDE = ir.IntType(64), 16
 
 
 def _address(context, builder, kind, array, at, width):
@@ -38,19 +38,36 @@ def copy(source, out):
         out[i] = source[i]
 
 
-@intrinsic
-def copy_row(typingctx, out, at, source, start):
-    """out[at : at + 64] = source[start : start + 64], flat positions."""
+def _row_copier(lanes):
+    @intrinsic
+    def copy_row(typingctx, out, at, source, start):
+        """out[at : at + lanes] = source[start : start + lanes], flat positions."""
 
-    def emit(context, builder, signature, arguments):
-        kinds = signature.args
-        row = builder.load(_address(context, builder, kinds[2], arguments[2], arguments[3], LANES))
-        row.align = 4
-        store = builder.store(row, _address(context, builder, kinds[0], arguments[0], arguments[1], LANES))
-        store.align = 4
-        return context.get_dummy_value()
+        def emit(context, builder, signature, arguments):
+            kinds = signature.args
+            row = builder.load(_address(context, builder, kinds[2], arguments[2], arguments[3], lanes))
+            row.align = 4
+            store = builder.store(row, _address(context, builder, kinds[0], arguments[0], arguments[1], lanes))
+            store.align = 4
+            return context.get_dummy_value()
 
-    return types.void(out, types.intp, source, types.intp), emit
+        return types.void(out, types.intp, source, types.intp), emit
+
+    return copy_row
+
+
+copy_row, _copy_32, _copy_16 = _row_copier(64), _row_copier(32), _row_copier(16)
+
+
+@njit(cache=True, inline="always")
+def copy_lanes(lanes, out, at, source, start):
+    """The same for 64, 32 or 16 lanes."""
+    if lanes == 64:
+        copy_row(out, at, source, start)
+    elif lanes == 32:
+        _copy_32(out, at, source, start)
+    else:
+        _copy_16(out, at, source, start)
 
 
 @intrinsic

@@ -1,0 +1,102 @@
+"""3×3 convolutions of stride 1 with few output channels, 16 or 32 at a time: every input that is not zero is scattered. float32.
+
+Lists (event_convolution.py) pay where a sum is wide: 64 outputs keep the adders busy. Where it is narrow, each non-zero
+input is rather taken once and added to the nine output pixels that read it (scatter.py). Weights lie as
+[C_out/LANES][C_in][3][3][LANES], their taps turned round, as an input's first output is the one that reads it last.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from backends.numba_cpu.increments import scale, subtract
+from backends.numba_cpu.lists import event_mask
+from backends.numba_cpu.scatter import add_pixel
+from backends.numba_cpu.slabs import copy, copy_lanes
+
+BLOCK = 64  # channels: bits of a mask
+
+
+@njit(cache=True)
+def _scatter(image, factor, slabs, lanes, group, sums):
+    """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, LANES]."""
+    height, width, channels = image.shape
+    source, line = image.reshape(-1), (width + 2) * lanes
+    for first in range(0, channels, BLOCK):
+        count, base = min(BLOCK, channels - first), (group * channels + first) * 9
+        for y in range(height):
+            for x in range(width):
+                at, corner = (y * width + x) * channels + first, y * line + x * lanes
+                mask = event_mask(source, at, count)
+                add_pixel(lanes, sums, corner, line, slabs, base, source, at, factor, mask)
+
+
+@njit(cache=True)
+def _store(sums, width, padding, lanes, group, out):
+    """Take what is inside the image from sums to a group of channels of out [H_out, W_out, C_out]."""
+    rows, columns, features = out.shape
+    skipped, line, into = 2 - padding, (width + 2) * lanes, out.reshape(-1)
+    for y in range(rows):
+        at, place = (y + skipped) * line + skipped * lanes, y * columns * features + group * lanes
+        if lanes == features:
+            copy(sums[at : at + columns * lanes], into[place : place + columns * lanes])
+        else:
+            for x in range(columns):
+                copy_lanes(lanes, into, place + x * features, sums, at + x * lanes)
+
+
+@njit(cache=True)
+def _image(image, factor, slabs, padding, lanes, out):
+    """One image of `forward`."""
+    height, width, _ = image.shape
+    sums = np.empty((height + 2) * (width + 2) * lanes, np.float32)
+    for group in range(out.shape[2] // lanes):
+        sums[:] = 0
+        _scatter(image, factor, slabs, lanes, group, sums)
+        _store(sums, width, padding, lanes, group, out)
+
+
+@njit(parallel=True, cache=True)
+def forward(x, factor, slabs, padding, lanes, out):
+    """x [N, H, W, C] floats or counts, slabs from `pack_weights`, padding ≤ 2, out [N, H_out, W_out, C_out]."""
+    for task in prange(len(x)):
+        n = np.int64(task)
+        _image(x[n], factor, slabs, padding, lanes, out[n])
+
+
+@njit(cache=True)
+def _image_over_time(n, x, factor, leak, first, onward, slabs, padding, lanes, out):
+    """Image n of `forward_over_time`."""
+    height, width, _ = shape = x.shape[2:]
+    groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
+    new, sums = np.empty(shape, np.float32), np.zeros((groups, size), np.float32)
+    for step in range(len(x)):
+        t = first + onward * step
+        before, lam = (t - onward, leak) if step else (t, np.float32(0))
+        subtract(x[t, n].reshape(-1), lam, x[before, n].reshape(-1), new.reshape(-1))
+        for group in range(groups):
+            if leak != 1:
+                scale(sums[group], leak, sums[group])
+            _scatter(new, factor, slabs, lanes, group, sums[group])
+            _store(sums[group], width, padding, lanes, group, out[t, n])
+
+
+@njit(parallel=True, cache=True)
+def forward_over_time(x, factor, leak, first, onward, slabs, padding, lanes, out):
+    """The same for x [T, B, H, W, C] by what is new at each step (increments.py), one image at a time."""
+    for task in prange(x.shape[1]):
+        n = np.int64(task)
+        _image_over_time(n, x, factor, leak, first, onward, slabs, padding, lanes, out)
+
+
+def lanes_for(features: int, size: int, stride: int, padding: int) -> int:
+    """How many output channels are computed at once; 0 where these kernels do not apply or lists are faster."""
+    if (size, stride) != (3, 1) or padding > 2 or features % 64 == 0:
+        return 0
+    return next((lanes for lanes in (32, 16) if features % lanes == 0), 0)
+
+
+def pack_weights(weight, lanes: int, out) -> None:
+    """Write weight [3, 3, C_in, C_out] to out, flat, in the layout of `forward`."""
+    channels, features = weight.shape[2:]
+    parts = weight[::-1, ::-1].reshape(9, channels, features // lanes, lanes).transpose(2, 1, 0, 3)
+    np.copyto(out.reshape(parts.shape), parts)
