@@ -124,28 +124,25 @@ def _slopes(code, height, width, membrane, inverse, out):
         out[:] = one
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
-def _dot(a, b):
-    total = a.dtype.type(0)
-    for i in range(len(a)):
-        total += a[i] * b[i]
-    return total
-
-
-@njit(cache=True, fastmath={"reassoc"})
-def _sum_where_above(m, v, a):
-    total = a.dtype.type(0)
-    for i in range(len(a)):
-        total += a[i] if m[i] > v else a.dtype.type(0)
-    return total
+# Sums are loops that write nothing: the compiler orders a sum otherwise where it must fear that arrays lie close together.
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _dot_reset(a, m, v):
-    """Σ a·u, u the membranes m after the reset."""
-    total, zero = a.dtype.type(0), a.dtype.type(0)
-    for i in range(len(a)):
-        total += a[i] * (m[i] - (zero if m[i] <= v else v))
+def _threshold_sums(k, m, v, lowered):
+    """Σ k·m and Σ lowered where m is above v."""
+    direct = through_reset = zero = k.dtype.type(0)
+    for i in range(len(k)):
+        direct += k[i] * m[i]
+        through_reset += lowered[i] if m[i] > v else zero
+    return direct, through_reset
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _leak_sum(d, m, v):
+    """Σ d·u, u the membranes m after a reset by v."""
+    total = zero = d.dtype.type(0)
+    for i in range(len(d)):
+        total += d[i] * (m[i] - (zero if m[i] <= v else v))
     return total
 
 
@@ -186,12 +183,12 @@ def _backward(
     zero, inverse, size = leak.dtype.type(0), leak.dtype.type(1) / v, last - first
     g, slope = np.empty(size, leak.dtype), np.empty(size, leak.dtype)
     through_leak, through_reset = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
-    lowered = np.zeros(size, leak.dtype)
+    lowered, before = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
     again = np.empty((steps if len(membrane) == 0 else 0, size), leak.dtype)
+    if len(start):
+        copy(start[first:last], before)
     if len(again):
-        u, fired = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
-        if len(start):
-            copy(start[first:last], u)
+        u, fired = before.copy(), np.zeros(size, leak.dtype)
         if len(start_spikes):
             copy(start_spikes[first:last], fired)
         for t in range(steps):
@@ -223,7 +220,8 @@ def _backward(
         _slopes(code, height, width, m, inverse, slope)
         for i in range(size):
             slope[i] *= g[i]  # k
-        sum_threshold -= _dot(slope, m) / (v * v) + _sum_where_above(m, v, lowered if delayed else through_leak)
+        direct, reset = _threshold_sums(slope, m, v, lowered if delayed else through_leak)
+        sum_threshold -= direct / (v * v) + reset
         d = g if static else grad_current[t, first:last]
         for i in range(size):
             d[i] = slope[i] * inverse + through_leak[i]
@@ -233,9 +231,9 @@ def _backward(
                 into[i] += d[i]
         if t > 0:
             m_before = again[t - 1] if len(again) else membrane[t - 1, first:last]
-            sum_leak += _dot(d, m_before) if delayed else _dot_reset(d, m_before, v)
-        elif len(start):
-            sum_leak += _dot(d, start[first:last])
+            sum_leak += _leak_sum(d, m_before, zero if delayed else v)
+        else:
+            sum_leak += _leak_sum(d, before, zero)
         for i in range(size):
             through_leak[i] = lam * d[i]
         if delayed:

@@ -67,7 +67,7 @@ def sgd_rows(parameter, x, grad, scale, each, rows, velocity, scalars):
 
 
 @njit(cache=True, error_model="numpy")
-def _adam(
+def adam_block(
     parameter, grad, mean, square, largest, rate, first, second, first_rest, second_rest, epsilon, root, low, high
 ):
     """A loop for each array that is written: so the compiler sees that they do not overlap, and vectorises."""
@@ -93,7 +93,7 @@ def adam(parameter, grad, mean, square, largest, scalars):
     for block in prange((len(parameter) + BLOCK - 1) // BLOCK):
         a = np.int64(block) * BLOCK
         b = min(a + BLOCK, len(parameter))
-        _adam(parameter[a:b], grad[a:b], mean[a:b], square[a:b], largest[a:b], *scalars)
+        adam_block(parameter[a:b], grad[a:b], mean[a:b], square[a:b], largest[a:b], *scalars)
 
 
 @njit(parallel=True, cache=True)
@@ -104,4 +104,4 @@ def adam_rows(parameter, x, grad, scale, each, rows, mean, square, largest, scal
         found = gradient_rows(x, grad, scale, each, first)
         for i in range(first, min(first + rows, len(parameter))):
             row = found[i - first, : parameter.shape[1]]
-            _adam(parameter[i], row, mean[i], square[i], largest[min(i, len(largest)) : i + 1].reshape(-1), *scalars)
+            adam_block(parameter[i], row, mean[i], square[i], largest[min(i, len(largest)) : i + 1].reshape(-1), *scalars)

@@ -46,5 +46,8 @@ class Updates(Products):
             largest = self.none.reshape(0, parameter.shape[1]) if largest is None else largest
             optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, scalars)
         else:
-            moments = (self._in_place(a) for a in (mean, square, largest))
-            optimisers.adam(self._in_place(parameter), self._flat(grad), *moments, scalars)
+            arrays = self._in_place(parameter), self._flat(grad), *map(self._in_place, (mean, square, largest))
+            if parameter.size <= optimisers.BLOCK:  # threads would start for longer than they work
+                optimisers.adam_block(*arrays, *scalars)
+            else:
+                optimisers.adam(*arrays, scalars)
