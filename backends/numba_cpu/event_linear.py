@@ -11,9 +11,10 @@ from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
 from backends.numba_cpu.lists import append_events, list_columns, value_room
-from backends.numba_cpu.slabs import copy, copy_row, turn_block
+from backends.numba_cpu.slabs import copy, copy_row, prefetch, turn_block
 
 LANES = 64  # outputs, and inputs, of a slab
+LINES = LANES * LANES // 16  # of the cache, in a slab
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache
 
 
@@ -58,7 +59,8 @@ def _load_slab(weight, transposed, k, m, slab):
 @njit(parallel=True, cache=True)
 def product(index, value, each, start, weight, transposed, out):
     """out [N, M] = x · weight, x [N, K] as lists; weight [K, M], or [M, K] if transposed."""
-    flat_index, flat_value = index.reshape(-1), value.reshape(-1)
+    flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
+    columns, share = weight.shape[1], (LINES + len(out) - 1) // len(out)
     for task in prange((out.shape[1] + LANES - 1) // LANES):
         m = np.int64(task) * LANES
         wide = min(LANES, out.shape[1] - m)
@@ -67,8 +69,14 @@ def product(index, value, each, start, weight, transposed, out):
         panel = np.zeros((len(out), LANES), np.float32)
         sums = panel.reshape(-1)
         for block in range(len(start)):
-            _load_slab(weight, transposed, block * LANES, m, slab)
+            k = block * LANES
+            _load_slab(weight, transposed, k, m, slab)
+            following = m * columns + k + LANES if transposed else (k + LANES) * columns + m
+            line = 0
             for n in range(len(out)):
+                for _ in range(share):  # adding up lists hardly needs memory, which so brings the next slab meanwhile
+                    prefetch(weights, following + (line >> 2) * columns + ((line & 3) << 4))
+                    line = min(line + 1, LINES - 1)
                 first, last = start[block, n], start[block, n + 1]
                 add_rows_64(sums, n * LANES, 0, rows, 0, flat_index, flat_value, each, first, last)
         for n in range(len(out)):

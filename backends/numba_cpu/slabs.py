@@ -1,4 +1,4 @@
-"""Copying to where something is needed, by whole vectors: a row of 64, 32 or 16, or a block of 16×16 turned over its diagonal.
+"""Bringing floats to where they are needed, by whole vectors: rows of 64, 32 or 16, or blocks of 16×16 turned over their diagonal.
 
 As in events.py these are written in LLVM's language; a loop over elements, as Numba compiles it, takes several times as
 long. A block is turned over in four rounds: round r exchanges, between rows i and i + 2ʳ, the entries whose column has
@@ -68,6 +68,23 @@ def copy_lanes(lanes, out, at, source, start):
         _copy_32(out, at, source, start)
     else:
         _copy_16(out, at, source, start)
+
+
+@intrinsic
+def prefetch(typingctx, array, at):
+    """Have the line of the flat position `at`, which may lie beyond the array, brought to the second-level cache."""
+
+    def emit(context, builder, signature, arguments):
+        place = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        address = builder.bitcast(builder.gep(place, [arguments[1]]), byte)
+        to_read, second_level, data = (ir.Constant(number, n) for n in (0, 2, 1))
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        builder.call(ask, [address, to_read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
 
 
 @intrinsic
