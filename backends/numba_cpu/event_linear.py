@@ -11,7 +11,7 @@ from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
 from backends.numba_cpu.lists import append_events, list_columns, value_room
-from backends.numba_cpu.slabs import copy, copy_row, prefetch, turn_block
+from backends.numba_cpu.slabs import copy, copy_row, prefetch, scratch, turn_block
 
 LANES = 64  # outputs, and inputs, of a slab
 LINES = LANES * LANES // 16  # of the cache, in a slab
@@ -64,10 +64,9 @@ def product(index, value, each, start, weight, transposed, out):
     for task in prange((out.shape[1] + LANES - 1) // LANES):
         m = np.int64(task) * LANES
         wide = min(LANES, out.shape[1] - m)
-        slab = np.empty((LANES, LANES), np.float32)
-        rows = slab.reshape(-1)
-        panel = np.zeros((len(out), LANES), np.float32)
-        sums = panel.reshape(-1)
+        rows, sums = scratch(LANES * LANES), scratch(len(out) * LANES)
+        slab, panel = rows.reshape(LANES, LANES), sums.reshape(len(out), LANES)
+        sums[:] = 0
         for block in range(len(start)):
             k = block * LANES
             _load_slab(weight, transposed, k, m, slab)
@@ -116,8 +115,8 @@ def gradient_rows(x, scale, each, panels, first):
     index, value = np.empty(LANES * TILE, np.uint16), value_room(each, LANES * TILE)
     value[0] = scale
     depth, source, found = x.shape[1], x.reshape(-1), np.empty(LANES, np.int64)
-    flat, rows = np.zeros((LANES, blocks * LANES), np.float32), panels.reshape(-1)
-    sums = flat.reshape(-1)
+    sums, rows = scratch(LANES * blocks * LANES), panels.reshape(-1)
+    sums[:] = 0
     for top in range(0, count, TILE):
         found[:] = 0
         for n in range(top, min(top + TILE, count)):
@@ -127,7 +126,7 @@ def gradient_rows(x, scale, each, panels, first):
             for i in range(LANES):
                 at, a = (i * blocks + block) * LANES, i * TILE
                 add_rows_64(sums, at, 0, rows, block * count + top, index, value, each, a, a + found[i])
-    return flat
+    return sums.reshape(LANES, blocks * LANES)
 
 
 @njit(cache=True)
@@ -135,13 +134,15 @@ def gradient_rows_of_lists(x, scale, index, value, found, first):
     """The same over lists of grad, as `list_gradient` makes them: the result comes turned over, 64 columns at a time."""
     features, count = index.shape
     width = -(-features // LANES) * LANES
-    panel = np.zeros((count, LANES), np.float32)  # x[:, first : first + LANES]
+    rows = scratch(count * LANES)
+    panel = rows.reshape(count, LANES)  # x[:, first : first + LANES]
+    rows[:] = 0
     for n in range(count):
         row, into = x[n, first : first + LANES], panel[n]
         for i in range(len(row)):
             into[i] = scale * np.float32(row[i])
-    flat, turned = np.empty((LANES, width), np.float32), np.empty(LANES * LANES, np.float32)
-    sums, rows, all_index, all_value = flat.reshape(-1), panel.reshape(-1), index.reshape(-1), value.reshape(-1)
+    sums, turned = scratch(LANES * width), scratch(LANES * LANES)
+    all_index, all_value = index.reshape(-1), value.reshape(-1)
     for block in range(0, width, LANES):
         turned[:] = 0
         for c in range(block, min(block + LANES, features)):
@@ -151,4 +152,4 @@ def gradient_rows_of_lists(x, scale, index, value, found, first):
         for i in range(0, LANES, 16):
             for j in range(0, LANES, 16):
                 turn_block(sums, i * width + block + j, width, turned, j * LANES + i, LANES)
-    return flat
+    return sums.reshape(LANES, width)

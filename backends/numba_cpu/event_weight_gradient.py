@@ -10,7 +10,7 @@ from numba import njit, prange
 from backends.numba_cpu.events import add_rows, add_three_rows
 from backends.numba_cpu.increments import subtract
 from backends.numba_cpu.lists import list_columns, value_room
-from backends.numba_cpu.slabs import copy_lanes
+from backends.numba_cpu.slabs import copy_lanes, scratch
 
 TILE = 4  # rows of an image that share lists: what these name fits the first-level cache
 
@@ -48,7 +48,8 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
     line = columns + 2 * border
     f, c = owner // chunks * lanes, owner % chunks * chunk
     total[:] = 0
-    flat = np.zeros((rows + 2 * border) * line * lanes, np.float32)  # the gradient with zeros around it
+    flat = scratch((rows + 2 * border) * line * lanes)  # the gradient with zeros around it
+    flat[:] = 0
     index = np.empty(chunk * room, np.uint16)
     value = value_room(each, chunk * room)
     value[0] = scale
@@ -124,7 +125,7 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
     f, c = owner // groups * chunk, owner % groups * lanes
     total[:] = 0
     each = np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
-    trace = np.empty((height + 2 * border) * line * lanes, np.float32)
+    trace = scratch((height + 2 * border) * line * lanes)
     index, value = np.empty(chunk * room, np.uint16), np.empty(chunk * room, np.float32)
     found, row, source = np.empty(chunk, np.int64), np.empty(columns * chunk, np.float32), grad.reshape(-1)
     apart = batch * rows * columns * features

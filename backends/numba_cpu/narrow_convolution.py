@@ -11,7 +11,7 @@ from numba import njit, prange
 from backends.numba_cpu.increments import scale, subtract
 from backends.numba_cpu.lists import event_mask
 from backends.numba_cpu.scatter import add_pixel
-from backends.numba_cpu.slabs import copy, copy_lanes
+from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
 
@@ -48,7 +48,7 @@ def _store(sums, width, padding, lanes, group, out):
 def _image(image, factor, slabs, padding, lanes, out):
     """One image of `forward`."""
     height, width, _ = image.shape
-    sums = np.empty((height + 2) * (width + 2) * lanes, np.float32)
+    sums = scratch((height + 2) * (width + 2) * lanes)
     for group in range(out.shape[2] // lanes):
         sums[:] = 0
         _scatter(image, factor, slabs, lanes, group, sums)
@@ -68,7 +68,8 @@ def _image_over_time(n, x, factor, leak, first, onward, slabs, padding, lanes, o
     """Image n of `forward_over_time`."""
     height, width, _ = shape = x.shape[2:]
     groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
-    new, sums = np.empty(shape, np.float32), np.zeros((groups, size), np.float32)
+    new, sums = np.empty(shape, np.float32), scratch(groups * size).reshape(groups, size)
+    sums[:] = 0
     for step in range(len(x)):
         t = first + onward * step
         before, lam = (t - onward, leak) if step else (t, np.float32(0))

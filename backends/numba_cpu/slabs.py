@@ -5,6 +5,7 @@ long. A block is turned over in four rounds: round r exchanges, between rows i a
 bit r set with those whose column has it cleared.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -29,6 +30,14 @@ def _exchange(builder, rows, bit):
                 mask = ir.Constant(ir.VectorType(number, SIDE), order)
                 new[at] = builder.shuffle_vector(rows[i], rows[i | bit], mask)
     return new
+
+
+@njit(cache=True)
+def scratch(count):
+    """An uninitialised array of so many float32 that begins at a cache line: vectors of 64 bytes then lie in one, not in two."""
+    room = np.empty(count + 16, np.float32)
+    start = -room.ctypes.data % 64 // 4
+    return room[start : start + count]
 
 
 @njit(cache=True)
