@@ -39,17 +39,17 @@ def _add_lists(index, value, each, found, room, rows, line, size, padding, lanes
 
 
 @njit(cache=True)
-def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, part, share, owner, total):
+def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, part, share, owner, totals):
     """Sum the images of one part into the block of the result that one owner has."""
     count, height, columns_in, channels = x.shape
     _, rows, columns, features = grad.shape
-    all_grads, source = grad.reshape(-1), x.reshape(-1)
-    border, chunks, room = size - 1, channels // chunk, TILE * columns_in
+    all_grads, source, groups = grad.reshape(-1), x.reshape(-1), len(totals)
+    border, others, room = size - 1, features // (groups * lanes), TILE * columns_in
     line = columns + 2 * border
-    f, c = owner // chunks * lanes, owner % chunks * chunk
-    total[:] = 0
-    flat = scratch((rows + 2 * border) * line * lanes)  # the gradient with zeros around it
-    flat[:] = 0
+    c, f = owner // others * chunk, owner % others * groups * lanes
+    totals[:] = 0
+    panels = scratch(groups * (rows + 2 * border) * line * lanes).reshape(groups, -1)  # the gradient with zeros around it
+    panels[:] = 0
     index = np.empty(chunk * room, np.uint16)
     value = value_room(each, chunk * room)
     value[0] = scale
@@ -58,28 +58,32 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
         for y in range(rows):
             for q in range(columns):
                 at, start = ((y + border) * line + q + border) * lanes, ((n * rows + y) * columns + q) * features + f
-                copy_lanes(lanes, flat, at, all_grads, start)
+                for g in range(groups):
+                    copy_lanes(lanes, panels[g], at, all_grads, start + g * lanes)
         for top in range(0, height, TILE):
             found[:] = 0
             for y in range(top, min(top + TILE, height)):
                 for q in range(columns_in):
                     at, place = ((n * height + y) * columns_in + q) * channels + c, y * line + q
                     list_columns(source, at, chunk, scale, each, place, room, index, value, found)
-            _add_lists(index, value, each, found, room, flat, line, size, padding, lanes, total)
+            for g in range(groups):
+                _add_lists(index, value, each, found, room, panels[g], line, size, padding, lanes, totals[g])
 
 
 @njit(parallel=True, cache=True)
 def weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, out):
-    """Stride 1. grad [N, H_out, W_out, C_out], out [parts, C_out/lanes · C_in/chunk, k·k·chunk·lanes].
+    """Stride 1. grad [N, H_out, W_out, C_out], out [parts, owners, groups, k·k·chunk·lanes].
 
-    Each part sums over its own share of the images; the shapes alone decide how many there are.
+    A task, or owner, lists `chunk` input channels for `groups` times `lanes` output channels; owners are in the order of
+    [C_in/chunk, C_out/(groups · lanes)]. Each part sums over its own share of the images; the shapes alone decide how many
+    there are (`layout`).
     """
     parts, owners = out.shape[:2]
     share = (len(x) + parts - 1) // parts
     for task in prange(parts * owners):
         part, owner = np.int64(task) // owners, np.int64(task) % owners
-        total = out[part, owner]
-        _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, part, share, owner, total)
+        totals = out[part, owner]
+        _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, part, share, owner, totals)
 
 
 @njit(cache=True)
@@ -116,23 +120,24 @@ def _increments_of_row(source, at, after, leak, features, chunk, out):
 
 
 @njit(cache=True)
-def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes, part, share, owner, total):
+def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes, part, share, owner, totals):
     """Sum the images of one part into the block of the result that one owner has."""
     steps, batch, rows, columns, features = grad.shape
     height, width, channels = counts.shape[2:]
-    border, groups, room = size - 1, channels // lanes, TILE * columns
-    line = width + 2 * border
-    f, c = owner // groups * chunk, owner % groups * lanes
-    total[:] = 0
+    groups, border, room = len(totals), size - 1, TILE * columns
+    others, line = channels // (groups * lanes), width + 2 * border
+    f, c = owner // others * chunk, owner % others * groups * lanes
+    totals[:] = 0
     each = np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
-    trace = scratch((height + 2 * border) * line * lanes)
+    traces = scratch(groups * (height + 2 * border) * line * lanes).reshape(groups, -1)
     index, value = np.empty(chunk * room, np.uint16), np.empty(chunk * room, np.float32)
     found, row, source = np.empty(chunk, np.int64), np.empty(columns * chunk, np.float32), grad.reshape(-1)
     apart = batch * rows * columns * features
     for n in range(part * share, min((part + 1) * share, batch)):
-        trace[:] = 0
+        traces[:] = 0
         for t in range(steps):
-            _add_trace(counts[t, n], scale, leak, c, lanes, border, trace)
+            for g in range(groups):
+                _add_trace(counts[t, n], scale, leak, c + g * lanes, lanes, border, traces[g])
             after = apart if t < steps - 1 else 0
             lam = leak if after else np.float32(0)
             for top in range(0, rows, TILE):
@@ -143,7 +148,8 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
                     for x in range(columns):
                         at, place = x * chunk, y * line + x
                         list_columns(row, at, chunk, np.float32(1), each, place, room, index, value, found)
-                _add_lists(index, value, each, found, room, trace, line, size, border - padding, lanes, total)
+                for g in range(groups):
+                    _add_lists(index, value, each, found, room, traces[g], line, size, border - padding, lanes, totals[g])
 
 
 @njit(parallel=True, cache=True)
@@ -152,18 +158,25 @@ def leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes
 
     With d[t] = k[t] + λ·d[t+1], Σₜ x[t]·d[t] = Σₜ k[t]·(x[t] + λ·x[t−1] + λ²·x[t−2] + …): lists of k, which more often
     is zero, name pixels of this trace of x. grad [T, B, H_out, W_out, C_out], counts uint8 [T, B, H, W, C_in],
-    out [parts, C_out/chunk · C_in/lanes, k·k·chunk·lanes]: [k, k, chunk, lanes] with the taps in the opposite order.
+    out [parts, owners, groups, k·k·chunk·lanes]: [k, k, chunk, lanes] with the taps in the opposite order, owners in the
+    order of [C_out/chunk, C_in/(groups · lanes)].
     """
     parts, owners = out.shape[:2]
     share = (grad.shape[1] + parts - 1) // parts
     for task in prange(parts * owners):
         part, owner = np.int64(task) // owners, np.int64(task) % owners
-        total = out[part, owner]
+        totals = out[part, owner]
         _share_of_leaky_weight_gradient(
-            grad, leak, counts, scale, size, padding, chunk, lanes, part, share, owner, total
+            grad, leak, counts, scale, size, padding, chunk, lanes, part, share, owner, totals
         )
 
 
-def parts_for(owners: int, count: int) -> int:
-    """How many partial sums of a weight gradient let eight threads work, given how many tasks own a block of it."""
-    return max(1, min(count, 8 // owners))
+def layout(size: int, listed: int, chunk: int, summed: int, lanes: int, count: int) -> tuple[int, int, int, int]:
+    """The shape of `out`: lists of `listed` channels by chunk, sums of `summed` channels by lanes, over `count` images.
+
+    Two groups of lanes share lists where they can: more sums than that no longer fit the second-level cache. There are as
+    many parts as let eight threads work.
+    """
+    groups = 2 if summed // lanes % 2 == 0 else 1
+    owners = listed // chunk * (summed // (groups * lanes))
+    return max(1, min(count, 8 // owners)), owners, groups, size * size * chunk * lanes

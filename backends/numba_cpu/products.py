@@ -102,13 +102,11 @@ class Products(Storage):
         if self._sparser(grad, x, density, size, padding):
             return self._leaky_weight_gradient(grad, x, size, padding)
         if lanes and places <= 2**16 and density < EVENT_DENSITY:
-            owners = features // lanes * (channels // chunk)
-            parts = event_weight_gradient.parts_for(owners, steps * batch)
-            out = self._empty((parts, owners, size * size * chunk * lanes))
+            out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, steps * batch))
             listable = self._listable(x)
             event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
-            blocks = out.sum(axis=0).reshape(features // lanes, channels // chunk, size, size, chunk, lanes)
-            return np.ascontiguousarray(blocks.transpose(2, 3, 1, 4, 0, 5)).reshape(size, size, channels, features)
+            blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
+            return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
         images = self._by_image(x)
         depth = size * size * channels
         most = max(2, min(16, 2**23 // (depth * features)))  # bounded memory; shapes alone decide
@@ -129,15 +127,13 @@ class Products(Storage):
     def _leaky_weight_gradient(self, grad, x, size, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_convolution.lanes_for(channels), event_convolution.block_for(features)
-        groups = features // chunk, channels // lanes
-        owners = groups[0] * groups[1]
-        parts = event_weight_gradient.parts_for(owners, grad.shape[1])
-        out = self._empty((parts, owners, size * size * chunk * lanes))
+        out = self._empty(event_weight_gradient.layout(size, features, chunk, channels, lanes, grad.shape[1]))
         scale = np.float32(x.scale)
         event_weight_gradient.leaky_weight_gradient(
             grad.grad, grad.leak, x.counts, scale, size, padding, chunk, lanes, out
         )
-        blocks = out.sum(axis=0).reshape(*groups, size, size, chunk, lanes)[:, :, ::-1, ::-1]
+        sums = out.sum(axis=0).reshape(features // chunk, channels // lanes, size, size, chunk, lanes)
+        blocks = sums[:, :, ::-1, ::-1]
         return np.ascontiguousarray(blocks.transpose(2, 3, 1, 5, 0, 4)).reshape(size, size, channels, features)
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
