@@ -8,35 +8,61 @@ the lowest set bit, are single instructions that Numba has no words for; they ar
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
-INT = ir.IntType(64)
-
-
-def _mask_of(lanes):
-    @intrinsic
-    def mask(typingctx, source, at):
-        """Bit i is set where source[at + i] is not zero, i < lanes; source is flat, of bytes or floats."""
-
-        def emit(context, builder, signature, arguments):
-            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-            kind = ir.VectorType(data.type.pointee, lanes)
-            entries = builder.load(builder.bitcast(builder.gep(data, [arguments[1]]), kind.as_pointer()))
-            if isinstance(source.dtype, types.Float):
-                entries.align = source.dtype.bitwidth // 8
-                found = builder.fcmp_unordered("!=", entries, ir.Constant(kind, [0.0] * lanes))
-            else:
-                entries.align = 1
-                found = builder.icmp_unsigned("!=", entries, ir.Constant(kind, [0] * lanes))
-            bits = builder.bitcast(found, ir.IntType(lanes))
-            return bits if lanes == 64 else builder.zext(bits, INT)
-
-        return types.int64(source, types.intp), emit
-
-    return mask
+PLACE = np.uint64  # for places in arrays: of a signed one Numba looks whether it is negative, which took half of the time
+WHOLE = 16, 32, 48, 64  # entries that are compared at once
 
 
-_mask_of_64, _mask_of_16 = _mask_of(64), _mask_of(16)
+@intrinsic
+def event_mask(typingctx, source, at, count):
+    """Bit i is set where source[at + i] is not zero, i < count, 1 ≤ count ≤ 64; source is flat, of bytes or floats.
+
+    Counts of WHOLE are loads of that many entries; others are looked at one by one.
+    """
+    floats = isinstance(source.dtype, types.Float)
+
+    def emit(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        first, number = builder.gep(data, [arguments[1]]), ir.IntType(64)
+        zero = ir.Constant(data.type.pointee, 0)
+
+        def differs(entries, from_what):
+            kind = builder.fcmp_unordered if floats else builder.icmp_unsigned
+            return kind("!=", entries, from_what)
+
+        one_by_one, done = (builder.append_basic_block(name) for name in ("one_by_one", "done"))
+        lanes = {count: builder.append_basic_block(f"lanes{count}") for count in WHOLE}
+        begin, found = builder.block, []
+        cases = builder.switch(arguments[2], one_by_one)
+        for count, block in lanes.items():
+            cases.add_case(ir.Constant(number, count), block)
+            builder.position_at_end(block)
+            kind = ir.VectorType(data.type.pointee, count)
+            entries = builder.load(builder.bitcast(first, kind.as_pointer()))
+            entries.align = source.dtype.bitwidth // 8
+            bits = builder.bitcast(differs(entries, ir.Constant(kind, [0] * count)), ir.IntType(count))
+            found.append((bits if count == 64 else builder.zext(bits, number), block))
+            builder.branch(done)
+
+        builder.position_at_end(one_by_one)
+        i, mask = builder.phi(number), builder.phi(number)
+        bit = builder.zext(differs(builder.load(builder.gep(first, [i])), zero), number)
+        more = builder.or_(mask, builder.shl(bit, i))
+        following = builder.add(i, ir.Constant(number, 1))
+        for phi, later in ((i, following), (mask, more)):
+            phi.add_incoming(ir.Constant(number, 0), begin)
+            phi.add_incoming(later, one_by_one)
+        builder.cbranch(builder.icmp_signed("<", following, arguments[2]), one_by_one, done)
+        found.append((more, one_by_one))
+
+        builder.position_at_end(done)
+        result = builder.phi(number)
+        for value, block in found:
+            result.add_incoming(value, block)
+        return result
+
+    return types.int64(source, types.int64, types.int64), emit
 
 
 @intrinsic
@@ -49,21 +75,6 @@ def lowest_bit(typingctx, mask):
     return types.int64(types.int64), emit
 
 
-@register_jitable
-def event_mask(source, at, count):
-    """Bit i is set where source[at + i] is not zero, i < count ≤ 64."""
-    if count == 64:
-        return _mask_of_64(source, at)
-    mask, i = 0, 0
-    while i + 16 <= count:
-        mask |= _mask_of_16(source, at + i) << i
-        i += 16
-    while i < count:
-        mask |= np.int64(source[at + i] != 0) << i
-        i += 1
-    return mask
-
-
 @njit(cache=True, inline="always")
 def append_events(source, at, count, scale, each, position, index, value, n):
     """Append the events of source[at : at + count], flat bytes or floats, to a list of n; returns its new length.
@@ -74,10 +85,10 @@ def append_events(source, at, count, scale, each, position, index, value, n):
     for first in range(0, count, 64):
         mask = event_mask(source, at + first, min(64, count - first))
         while mask != 0:
-            c = first + lowest_bit(mask)
-            index[n] = position + c
+            c, end = first + lowest_bit(mask), PLACE(n)
+            index[end] = position + c
             if each:
-                value[n] = scale * np.float32(source[at + c])
+                value[end] = scale * np.float32(source[PLACE(at + c)])
             n += 1
             mask &= mask - 1
     return n
@@ -93,11 +104,12 @@ def list_columns(source, at, count, scale, each, place, room, index, value, foun
         mask = event_mask(source, at + first, min(64, count - first))
         while mask != 0:
             c = first + lowest_bit(mask)
-            end = c * room + found[c]
+            length = found[PLACE(c)]
+            end = PLACE(c * room + length)
             index[end] = place
             if each:
-                value[end] = scale * np.float32(source[at + c])
-            found[c] += 1
+                value[end] = scale * np.float32(source[PLACE(at + c)])
+            found[PLACE(c)] = length + 1
             mask &= mask - 1
 
 

@@ -1,4 +1,4 @@
-"""Bringing floats to where they are needed, by whole vectors: rows of 64, 32 or 16, or blocks of 16×16 turned over their diagonal.
+"""Bringing floats to where they are needed, by whole vectors: rows of 64, 32 or 16, blocks of 16×16 turned over their diagonal.
 
 As in events.py these are written in LLVM's language; a loop over elements, as Numba compiles it, takes several times as
 long. A block is turned over in four rounds: round r exchanges, between rows i and i + 2ʳ, the entries whose column has
