@@ -27,7 +27,7 @@ sys.path[0] = {str(Path(__file__).parents[2])!r}  # not the folder in which the 
 from backends.numba_cpu import ahead
 ahead.main(beside=True)
 """
-STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 32  # as few as make the kernels of a real network's shapes the right ones
+STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64  # as few as make the kernels of a real network's shapes the right ones
 
 
 def start() -> None:
@@ -78,6 +78,7 @@ def kernels(k):
 
     convolution, linear = k.zeros((3, 3, CHANNELS, CHANNELS)), k.zeros((flat[2], 64))
     first, image = k.zeros((3, 3, 3, CHANNELS)), k.asarray(np.ones((1, BATCH, SIDE, SIDE, 3)))
+    narrow = k.zeros((3, 3, CHANNELS, 16))
     one, hidden = k.asarray([1.0]), (STEPS, BATCH, 64)
     current = k.zeros((1, *shape[1:]))
 
@@ -95,6 +96,7 @@ def kernels(k):
     return [
         lambda: adam(linear, k.linear_weight_gradient(leaking(hidden, 0.01), spikes(flat))),
         lambda: adam(linear, k.linear_weight_gradient(leaking(hidden, 0.5), spikes(flat))),
+        lambda: adam(convolution, convolution),
         lambda: adam(first, first),
         lambda: k.conv2d_weight_gradient(current, image, 3, 1, 1),
         lambda: k.conv2d_weight_gradient(leaking(shape), spikes(shape, 0.6), 3, 1, 1),
@@ -110,6 +112,7 @@ def kernels(k):
         lambda: k.conv2d(staying(shape), convolution, 1, 1),
         lambda: k.avg_pool(neurons(current)),
         lambda: k.conv2d(image, first, 1, 1),
+        *(lambda x=x: k.conv2d(x, narrow, 1, 1) for x in (leaking(shape), staying(shape), spikes(shape), current)),
         lambda: k.uniform(draw, (4,)),
         # what an ANN needs besides
         lambda: sgd(linear, k.linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
@@ -117,6 +120,7 @@ def kernels(k):
         lambda: k.relu_gradient(k.avg_pool_gradient(k.zeros(pooled), shape), k.zeros(shape)),
         lambda: k.conv2d_weight_gradient(current, some((1, *shape[1:]), 0.5), 3, 1, 1),
         lambda: k.linear(k.asarray(np.ones(flat)), linear),
+        lambda: k.linear(some(flat, 0.3), linear),
         lambda: k.avg_pool(k.relu(current)),
         lambda: k.conv2d(some((1, *shape[1:]), 0.5), convolution, 1, 1),
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.events import add_rows_64
+from backends.numba_cpu.increments import add_scaled, subtract
 from backends.numba_cpu.lists import append_events, list_columns, value_room
 from backends.numba_cpu.slabs import copy, copy_row, prefetch, scratch, turn_block
 
@@ -38,6 +39,29 @@ def list_blocks(x, scale, each, index, value, start):
 
 
 @njit(cache=True)
+def _list_new(x, factor, leak, first_step, onward, block, index, value, start):
+    """The lists of one block of `list_new_blocks`."""
+    steps, batch, depth = x.shape
+    n, first = block * index.shape[1], block * LANES
+    count, each = min(LANES, depth - first), np.int64(1)  # for a plain 1 Numba would compile all once more
+    flat_index, flat_value, new = index.reshape(-1), value.reshape(-1), scratch(LANES)
+    for t in range(steps):
+        before, lam = (t, np.float32(0)) if t == first_step else (t - onward, leak)
+        for row in range(batch):
+            start[block, t * batch + row] = n
+            subtract(x[t, row, first:], lam, x[before, row, first:], new[:count])
+            n = append_events(new, 0, count, factor, each, 0, flat_index, flat_value, n)
+    start[block, steps * batch] = n
+
+
+@njit(parallel=True, cache=True)
+def list_new_blocks(x, factor, leak, first_step, onward, index, value, start):
+    """The same for x [T, B, F] of what is new at each step (increments.py)."""
+    for task in prange(len(start)):
+        _list_new(x, factor, leak, first_step, onward, np.int64(task), index, value, start)
+
+
+@njit(cache=True)
 def _load_slab(weight, transposed, k, m, slab):
     """slab[i, j] = weight[k + i, m + j] (transposed: weight[m + j, k + i]), as far as the weights go."""
     columns, flat, into = weight.shape[1], weight.reshape(-1), slab.reshape(-1)
@@ -57,29 +81,40 @@ def _load_slab(weight, transposed, k, m, slab):
 
 
 @njit(parallel=True, cache=True)
-def product(index, value, each, start, weight, transposed, out):
-    """out [N, M] = x · weight, x [N, K] as lists; weight [K, M], or [M, K] if transposed."""
+def product(index, value, each, start, weight, transposed, leak, first_step, onward, out):
+    """out [T, B, M] = x · weight, x [T·B, K] as lists; weight [K, M], or [M, K] if transposed.
+
+    Where lists hold what is new (T > 1), each step from the one after `first_step` on is added to `leak` times the step
+    before (`onward` −1: the one after).
+    """
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
-    columns, share = weight.shape[1], (LINES + len(out) - 1) // len(out)
-    for task in prange((out.shape[1] + LANES - 1) // LANES):
+    (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
+    share = (LINES + count - 1) // count
+    for task in prange((features + LANES - 1) // LANES):
         m = np.int64(task) * LANES
-        wide = min(LANES, out.shape[1] - m)
-        rows, sums = scratch(LANES * LANES), scratch(len(out) * LANES)
-        slab, panel = rows.reshape(LANES, LANES), sums.reshape(len(out), LANES)
+        wide = min(LANES, features - m)
+        rows, sums = scratch(LANES * LANES), scratch(count * LANES)
+        slab = rows.reshape(LANES, LANES)
         sums[:] = 0
         for block in range(len(start)):
             k = block * LANES
             _load_slab(weight, transposed, k, m, slab)
             following = m * columns + k + LANES if transposed else (k + LANES) * columns + m
             line = 0
-            for n in range(len(out)):
+            for n in range(count):
                 for _ in range(share):  # adding up lists hardly needs memory, which so brings the next slab meanwhile
                     prefetch(weights, following + (line >> 2) * columns + ((line & 3) << 4))
                     line = min(line + 1, LINES - 1)
                 first, last = start[block, n], start[block, n + 1]
                 add_rows_64(sums, n * LANES, 0, rows, 0, flat_index, flat_value, each, first, last)
-        for n in range(len(out)):
-            copy(panel[n], out[n, m : m + wide])
+        by_step = sums.reshape(steps, batch * LANES)
+        for step in range(1, steps):
+            t = first_step + onward * step
+            add_scaled(by_step[t - onward], leak, by_step[t])
+        for t in range(steps):
+            for n in range(batch):
+                at = n * LANES
+                copy(by_step[t, at : at + wide], out[t, n, m : m + wide])
 
 
 @njit(parallel=True, cache=True)

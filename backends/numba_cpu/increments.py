@@ -12,9 +12,7 @@ Weight gradients use the same in `event_weight_gradient.leaky_weight_gradient`.
 """
 
 import numpy as np
-from numba import njit, prange
-
-BLOCK = 4096
+from numba import njit
 
 
 @njit(cache=True)
@@ -31,26 +29,8 @@ def scale(before, leak, out):
         out[i] = leak * before[i]
 
 
-@njit(parallel=True, cache=True)
-def increments(x, leak, first, onward, out):
-    """out[t] = x[t] − λ·x[t − onward], out[first] = x[first]; [T, M], onward 1 (from first = 0) or −1 (from T − 1)."""
-    steps, count = x.shape
-    for task in prange((count + BLOCK - 1) // BLOCK):
-        a = np.int64(task) * BLOCK
-        b = min(a + BLOCK, count)
-        for t in range(steps):
-            before, lam = (t, np.float32(0)) if t == first else (t - onward, leak)
-            subtract(x[t, a:b], lam, x[before, a:b], out[t, a:b])
-
-
-@njit(parallel=True, cache=True)
-def accumulate(out, leak, first, onward):
-    """out[t] += λ·out[t − onward], from the step after `first` on; [T, M]."""
-    steps, count = out.shape
-    for task in prange((count + BLOCK - 1) // BLOCK):
-        a = np.int64(task) * BLOCK
-        b = min(a + BLOCK, count)
-        for step in range(1, steps):
-            t = first + onward * step
-            for i in range(a, b):
-                out[t, i] += leak * out[t - onward, i]
+@njit(cache=True)
+def add_scaled(before, leak, out):
+    """out += λ·before; flat arrays."""
+    for i in range(len(out)):
+        out[i] += leak * before[i]

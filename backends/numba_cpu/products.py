@@ -16,7 +16,6 @@ with kernel_cache():
         event_convolution,
         event_linear,
         event_weight_gradient,
-        increments,
         linear,
         narrow_convolution,
     )
@@ -34,7 +33,7 @@ def _stride(flat):
 
 
 class Timed(NamedTuple):
-    """An array whose lists hold what is new at each step: the arguments of `forward_over_time` and `increments`."""
+    """An array whose lists hold what is new at each step: arguments of `forward_over_time` and `list_new_blocks`."""
 
     array: Any  # [T, B, …], floats or counts
     factor: np.float32  # of all entries
@@ -219,20 +218,19 @@ class Products(Storage):
         into = out.reshape(-1, features)
         density, timed = self._listing(x)
         if features >= event_linear.LANES and density < EVENT_DENSITY:
+            blocks, count, each = -(-depth // event_linear.LANES), len(into), 1
+            index = self._empty((blocks, event_linear.LANES * count), np.uint16)
+            start = np.empty((blocks, count + 1), np.int64)
             if timed:
-                new = self._empty(x.shape)
-                increments.increments(self._by_step(timed.array), *timed[2:], self._by_step(new))
-                rows, factor, each = self._by_image(new), timed.factor, 1
+                value = self._empty(index.shape, np.float32)
+                event_linear.list_new_blocks(*timed, index, value, start)
+                onward, sums = timed[2:], out
             else:
                 rows, factor, each = self._listable(x)
-            blocks = -(-depth // event_linear.LANES)
-            index = self._empty((blocks, event_linear.LANES * len(rows)), np.uint16)
-            value = self._empty(index.shape, np.float32) if each else np.full((1, 1), factor)
-            start = np.empty((blocks, len(rows) + 1), np.int64)
-            event_linear.list_blocks(rows, factor, each, index, value, start)
-            event_linear.product(index, value, each, start, weight, transposed, into)
-            if timed:
-                increments.accumulate(self._by_step(out), *timed[2:])
+                value = self._empty(index.shape, np.float32) if each else np.full((1, 1), factor)
+                event_linear.list_blocks(rows, factor, each, index, value, start)
+                onward, sums = (np.float32(0), 0, 1), into.reshape(1, *into.shape)
+            event_linear.product(index, value, each, start, weight, transposed, *onward, sums)
         elif transposed:
             linear.input_gradient(self._by_image(x), weight, into)
         else:

@@ -15,7 +15,7 @@ INT, SIDE = ir.IntType(64), 16
 
 def _address(context, builder, kind, array, at, width):
     data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), ir.VectorType(ir.FloatType(), width).as_pointer())
+    return builder.bitcast(builder.gep(data, [at]), ir.VectorType(data.type.pointee, width).as_pointer())
 
 
 def _exchange(builder, rows, bit):

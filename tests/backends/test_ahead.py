@@ -32,7 +32,7 @@ from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.training.optimisers import Adam, SGD
 
-k, model, rng = get_backend("numba"), build("vgg5", width=0.25, hidden=64, dropout=0.2), np.random.default_rng(0)
+k, model, rng = get_backend("numba"), build("vgg5", width=WIDTH, hidden=64, dropout=0.2), np.random.default_rng(0)
 images, labels = k.asarray(rng.random((8, 32, 32, 3))), k.asarray(rng.integers(0, 10, 8))
 for spiking, optimiser in ((False, SGD), (True, Adam)):
     network = Network(model, k, initialise(model, k, 0, spiking), spiking=spiking, steps=3)
@@ -52,9 +52,11 @@ def kernels_of(program):
 
 
 def test_all_that_training_and_attacks_call_is_compiled_ahead():
-    ahead_of_all, called = kernels_of("from backends.numba_cpu import ahead; ahead.main()"), kernels_of(WORK)
-    assert len(called) > 25
-    assert sorted(called - ahead_of_all) == []
+    ahead_of_all = kernels_of("from backends.numba_cpu import ahead; ahead.main()")
+    for width in ("0.25", "1"):  # narrow and wide convolutions
+        called = kernels_of(WORK.replace("WIDTH", width))
+        assert len(called) > 25
+        assert sorted(called - ahead_of_all) == []
 
 
 @pytest.fixture
