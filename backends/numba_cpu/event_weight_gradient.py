@@ -48,7 +48,7 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
     line = columns + 2 * border
     c, f = owner // others * chunk, owner % others * groups * lanes
     totals[:] = 0
-    panels = scratch(groups * (rows + 2 * border) * line * lanes).reshape(groups, -1)  # the gradient with zeros around it
+    panels = scratch(groups * (rows + 2 * border) * line * lanes).reshape(groups, -1)  # with zeros around the gradient
     panels[:] = 0
     index = np.empty(chunk * room, np.uint16)
     value = value_room(each, chunk * room)
@@ -149,7 +149,9 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
                         at, place = x * chunk, y * line + x
                         list_columns(row, at, chunk, np.float32(1), each, place, room, index, value, found)
                 for g in range(groups):
-                    _add_lists(index, value, each, found, room, traces[g], line, size, border - padding, lanes, totals[g])
+                    _add_lists(
+                        index, value, each, found, room, traces[g], line, size, border - padding, lanes, totals[g]
+                    )
 
 
 @njit(parallel=True, cache=True)

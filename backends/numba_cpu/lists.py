@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-PLACE = np.uint64  # for places in arrays: of a signed one Numba looks whether it is negative, which took half of the time
+PLACE = np.uint64  # in an array: of a signed one Numba looks whether it is negative, which took half of the time
 WHOLE = 16, 32, 48, 64  # entries that are compared at once
 
 

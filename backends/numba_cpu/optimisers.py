@@ -104,4 +104,6 @@ def adam_rows(parameter, x, grad, scale, each, rows, mean, square, largest, scal
         found = gradient_rows(x, grad, scale, each, first)
         for i in range(first, min(first + rows, len(parameter))):
             row = found[i - first, : parameter.shape[1]]
-            adam_block(parameter[i], row, mean[i], square[i], largest[min(i, len(largest)) : i + 1].reshape(-1), *scalars)
+            adam_block(
+                parameter[i], row, mean[i], square[i], largest[min(i, len(largest)) : i + 1].reshape(-1), *scalars
+            )

@@ -45,6 +45,9 @@ def same(k, got, expected):
         ((3, 1, 5, 5, 8), 48, 1),
         ((2, 2, 5, 4, 20), 64, 3),
         ((2, 40, 4, 3, 8), 16, 3),
+        ((1, 2, 5, 6, 100), 48, 3),
+        ((2, 1, 2, 3, 64), 96, 3),
+        ((1, 2, 3, 2, 64), 192, 3),
     ],
 )
 def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, density):
@@ -63,6 +66,19 @@ def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, d
         grad = dyadic(rng, expected.shape)
         got = backend.conv2d_weight_gradient(backend.asarray(grad), x, size, stride, size // 2)
         same(backend, got, exact.conv2d_weight_gradient(grad, plain, size, stride, size // 2))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("padding, side", [(0, 4), (1, 4), (2, 4), (3, 4), (1, 1), (2, 1)])
+@pytest.mark.parametrize("channels, features", [(3, 16), (70, 32), (16, 64)])
+def test_convolutions_with_and_without_a_border(backend, exact, channels, features, padding, side, steps):
+    """Spikes that stay the same and floats, a border as wide as the kernel and none."""
+    rng = np.random.default_rng(padding)
+    wanted = np.repeat(choose(rng, (1, 9, side, side + 1, channels), 0.3), steps, axis=0)
+    weight = dyadic(rng, (3, 3, channels, features))
+    for x in (fire(backend, wanted), backend.asarray(wanted)):
+        got = backend.conv2d(x, backend.asarray(weight), 1, padding)
+        same(backend, got, exact.conv2d(wanted, weight, 1, padding))
 
 
 @pytest.mark.parametrize("density", DENSITIES)
@@ -184,11 +200,11 @@ def test_products_of_spikes_do_not_depend_on_the_number_of_threads():
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("steps, batch", [(1, 9), (3, 2), (4, 9)])
-@pytest.mark.parametrize("layer", ["conv2d", "linear"])
+@pytest.mark.parametrize("layer", ["conv2d", "narrow", "linear"])
 def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, density):
     """What neurons hand to the layer before them goes back through its weights: most of it leaks, little is new."""
     rng = np.random.default_rng(steps * batch)
-    shape, weight = (steps, batch, 5, 6, 64), dyadic(rng, (3, 3, 64, 64))
+    shape, weight = (steps, batch, 5, 6, 64), dyadic(rng, (3, 3, 48 if layer == "narrow" else 64, 64))
     if layer == "linear":
         shape, weight = (steps, batch, 130), dyadic(rng, (192, 130))
     current, grad = dyadic(rng, shape), dyadic(rng, shape) * choose(rng, shape, density)
@@ -201,7 +217,7 @@ def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, de
         if layer == "linear":
             back = k.linear_input_gradient(d, k.asarray(weight))
         else:
-            back = k.conv2d_input_gradient(d, k.asarray(weight), shape, 1, 1)
+            back = k.conv2d_input_gradient(d, k.asarray(weight), (*shape[:4], weight.shape[2]), 1, 1)
         found.append([k.to_numpy(back), k.to_numpy(d), k.to_numpy(k.add(d, d))])
     for got, expected in zip(*found, strict=True):
         np.testing.assert_array_equal(got, expected)
@@ -211,7 +227,16 @@ def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, de
 @pytest.mark.parametrize("density", [0.0, 0.2, 0.6])
 @pytest.mark.parametrize(
     "channels, features, size, padding",
-    [(64, 64, 3, 1), (32, 24, 3, 0), (16, 96, 1, 0), (48, 5, 3, 2), (16, 128, 1, 1), (20, 16, 3, 1)],
+    [
+        (64, 64, 3, 1),
+        (32, 24, 3, 0),
+        (16, 96, 1, 0),
+        (48, 5, 3, 2),
+        (16, 128, 1, 1),
+        (20, 16, 3, 1),
+        (128, 64, 3, 1),
+        (192, 16, 3, 0),
+    ],
 )
 def test_weight_gradients_through_leaky_neurons(backend, exact, channels, features, size, padding, density, pooled):
     """Many spikes in, little that is new in the gradient: the rarer of the two may decide what is computed."""
@@ -234,7 +259,7 @@ def test_weight_gradients_through_leaky_neurons(backend, exact, channels, featur
 
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("density, kept", [(0.0, 1.0), (0.3, 0.0), (0.3, 0.9), (0.9, 0.9), (1.0, 1.0)])
-@pytest.mark.parametrize("layer", ["conv2d", "strided", "linear"])
+@pytest.mark.parametrize("layer", ["narrow", "wide", "strided", "linear"])
 def test_spikes_that_mostly_stay_the_same(backend, exact, layer, density, kept, pooled):
     """Neurons that do what they did at the step before: what changes, or what is there, may decide what is computed."""
     rng = np.random.default_rng(7)
@@ -250,7 +275,7 @@ def test_spikes_that_mostly_stay_the_same(backend, exact, layer, density, kept, 
         weight = dyadic(rng, (plain.shape[2], 70))
         same(backend, backend.linear(x, backend.asarray(weight)), exact.linear(plain, weight))
     else:
-        weight, stride = dyadic(rng, (3, 3, 32, 48)), 2 if layer == "strided" else 1
+        weight, stride = dyadic(rng, (3, 3, 32, 64 if layer == "wide" else 48)), 2 if layer == "strided" else 1
         expected = exact.conv2d(plain, weight, stride, 1)
         same(backend, backend.conv2d(x, backend.asarray(weight), stride, 1), expected)
 
