@@ -89,7 +89,7 @@ def product(index, value, each, start, weight, transposed, leak, first_step, onw
     """
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
     (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
-    share = (LINES + count - 1) // count
+    share = (LINES + count - 1) // max(count, 1)
     for task in prange((features + LANES - 1) // LANES):
         m = np.int64(task) * LANES
         wide = min(LANES, features - m)

@@ -1,7 +1,7 @@
 """Lists of events: where the entries of an array are that are not zero, and what they are.
 
-Entries, bytes (spikes, pooled spikes) or floats, are compared with zero 64 at a time: the outcome is a number with a bit
-for each, and going from one set bit to the next costs nothing for the entries between. The comparison, and the search for
+Entries, bytes (spikes, pooled spikes) or floats, are compared with zero up to 64 at a time: the outcome is a number with a
+bit for each, and going from one set bit to the next costs nothing for the entries between. The comparison, and the search for
 the lowest set bit, are single instructions that Numba has no words for; they are written in LLVM's language (events.py).
 """
 

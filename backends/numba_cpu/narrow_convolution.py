@@ -1,4 +1,4 @@
-"""3×3 convolutions of stride 1 with few output channels, 16 or 32 at a time: every input that is not zero is scattered. float32.
+"""3×3 convolutions of stride 1 with few output channels, 8 to 32 at a time: every input that is not zero is scattered. float32.
 
 Lists (event_convolution.py) pay where a sum is wide: 64 outputs keep the adders busy. Where it is narrow, each non-zero
 input is rather taken once and added to the nine output pixels that read it (scatter.py). Weights lie as
@@ -14,6 +14,7 @@ from backends.numba_cpu.scatter import add_pixel
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
+FEW = 16  # input channels, up to which these kernels beat dense products at any density
 
 
 @njit(cache=True)
@@ -91,9 +92,9 @@ def forward_over_time(x, factor, leak, first, onward, slabs, padding, lanes, out
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:
     """How many output channels are computed at once; 0 where these kernels do not apply or lists are faster."""
-    if (size, stride) != (3, 1) or padding > 2 or features % 64 == 0:
+    if (size, stride) != (3, 1) or padding > 2 or features >= 64:
         return 0
-    return next((lanes for lanes in (32, 16) if features % lanes == 0), 0)
+    return next((lanes for lanes in (32, 16, 8) if features % lanes == 0), 0)
 
 
 def pack_weights(weight, lanes: int, out) -> None:

@@ -20,7 +20,7 @@ with kernel_cache():
         narrow_convolution,
     )
 
-EVENT_DENSITY = 0.75  # below this share of non-zero inputs lists beat dense products (benchmarks/kernels.py)
+EVENT_DENSITY = 0.75  # below this share of non-zero inputs events beat dense products (benchmarks/kernels.py)
 TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
 TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
 NARROW = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
@@ -62,10 +62,13 @@ class Products(Storage):
         return self._convolution(x, weight, stride, padding, *self._listing(x))
 
     def _convolution(self, x, weight, stride, padding, density, timed):
-        (steps, batch, height, width, channels), (size, _, _, features) = x.shape, weight.shape
+        (steps, batch, height, width, channels), (size, _, depth, features) = x.shape, weight.shape
+        if channels != depth:  # compiled kernels do not check
+            raise ValueError(f"a convolution of {depth} channels was given {channels}")
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         out = self._empty((steps, batch, rows, columns, features))
-        if self.dtype == "float32" and (lanes := narrow_convolution.lanes_for(features, size, stride, padding)):
+        lanes = narrow_convolution.lanes_for(features, size, stride, padding) if self.dtype == "float32" else 0
+        if lanes and (density < EVENT_DENSITY or channels <= narrow_convolution.FEW):
             return self._narrow_convolution(x, weight, padding, lanes, timed, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:

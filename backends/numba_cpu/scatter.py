@@ -2,8 +2,8 @@
 
     out[at + i·line + j·LANES : … + LANES] += Σ_c scale·source[first + c] · rows[base + c·9 + 3·i + j]      i < TAPS/3, j < 3
 
-over the channels c whose bit is set in `mask`; rows is [·, LANES]. The same idea as events.py, which see, for outputs of 16
-or 32 channels: there one sum waits for itself at every event, here nine sums that do not depend on each other take turns,
+over the channels c whose bit is set in `mask`; rows is [·, LANES]. The same idea as events.py, which see, for outputs of 8
+to 32 channels: there one sum waits for itself at every event, here nine sums that do not depend on each other take turns,
 and no list is needed, as every event is used once only. In LLVM's language:
 
     some:    sumᵢⱼ₀ ← load outᵢⱼ, if any bit is set
@@ -63,8 +63,7 @@ def _pixel_adder(lanes, taps):
             bits, totals = builder.phi(INT), [builder.phi(vector) for _ in outs]
             channel = builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
             entry = builder.load(builder.gep(entries, [channel]))
-            if not isinstance(source.dtype, types.Float):
-                entry = builder.uitofp(entry, ir.FloatType())
+            entry = context.cast(builder, entry, source.dtype, types.float32)
             lane = builder.insert_element(nothing, builder.fmul(entry, scale), zero)
             scales = builder.shuffle_vector(lane, nothing, first_lane)
             row = builder.gep(rows_from, [builder.mul(channel, ir.Constant(INT, 9))])
@@ -93,15 +92,17 @@ def _pixel_adder(lanes, taps):
     return add_pixel
 
 
-_add_pixel_16, _add_pixel_32 = _pixel_adder(16, TAPS), _pixel_adder(32, TAPS)
+_add_pixel_8, _add_pixel_16, _add_pixel_32 = (_pixel_adder(lanes, TAPS) for lanes in (8, 16, 32))
 
 
 @njit(cache=True, inline="always")
 def add_pixel(lanes, out, at, line, rows, base, source, first, scale, mask):
-    """All nine taps, for 16 or 32 lanes; out and rows are flat, base counts rows of LANES."""
+    """All nine taps, for 32, 16 or 8 lanes; out and rows are flat, base counts rows of LANES."""
     for k in range(0, 9, TAPS):
         corner = at + k // 3 * line
         if lanes == 32:
             _add_pixel_32(out, corner, line, rows, base + k, source, first, scale, mask)
-        else:
+        elif lanes == 16:
             _add_pixel_16(out, corner, line, rows, base + k, source, first, scale, mask)
+        else:
+            _add_pixel_8(out, corner, line, rows, base + k, source, first, scale, mask)

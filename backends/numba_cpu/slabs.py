@@ -1,4 +1,4 @@
-"""Bringing floats to where they are needed, by whole vectors: rows of 64, 32 or 16, blocks of 16×16 turned over their diagonal.
+"""Bringing floats to where they are needed, by whole vectors: rows of 8 to 64, blocks of 16×16 turned over their diagonal.
 
 As in events.py these are written in LLVM's language; a loop over elements, as Numba compiles it, takes several times as
 long. A block is turned over in four rounds: round r exchanges, between rows i and i + 2ʳ, the entries whose column has
@@ -65,18 +65,20 @@ def _row_copier(lanes):
     return copy_row
 
 
-copy_row, _copy_32, _copy_16 = _row_copier(64), _row_copier(32), _row_copier(16)
+copy_row, _copy_32, _copy_16, _copy_8 = (_row_copier(lanes) for lanes in (64, 32, 16, 8))
 
 
 @njit(cache=True, inline="always")
 def copy_lanes(lanes, out, at, source, start):
-    """The same for 64, 32 or 16 lanes."""
+    """The same for 64, 32, 16 or 8 lanes."""
     if lanes == 64:
         copy_row(out, at, source, start)
     elif lanes == 32:
         _copy_32(out, at, source, start)
-    else:
+    elif lanes == 16:
         _copy_16(out, at, source, start)
+    else:
+        _copy_8(out, at, source, start)
 
 
 @intrinsic

@@ -70,7 +70,7 @@ def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, d
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("padding, side", [(0, 4), (1, 4), (2, 4), (3, 4), (1, 1), (2, 1)])
-@pytest.mark.parametrize("channels, features", [(3, 16), (70, 32), (16, 64)])
+@pytest.mark.parametrize("channels, features", [(3, 16), (70, 32), (16, 64), (12, 24)])
 def test_convolutions_with_and_without_a_border(backend, exact, channels, features, padding, side, steps):
     """Spikes that stay the same and floats, a border as wide as the kernel and none."""
     rng = np.random.default_rng(padding)
@@ -360,6 +360,9 @@ def test_what_does_not_fit_is_refused_and_not_computed(numba_backend):
     x = np.zeros((1, 1, 200), np.float32)
     with pytest.raises(ValueError, match="64 inputs was given 200"):
         k.linear(x, np.zeros((64, 64), np.float32))
+    for features in (16, 64):
+        with pytest.raises(ValueError, match="32 channels was given 64"):
+            k.conv2d(np.zeros((1, 1, 4, 4, 64), np.float32), np.zeros((3, 3, 32, features), np.float32), 1, 1)
     with pytest.raises(ValueError, match="one shape"):
         k.add(np.zeros((3, 2), np.float32), np.zeros((1, 2), np.float32))
     turned = np.zeros((6, 4), np.float32).T
@@ -384,3 +387,6 @@ def test_images_without_pixels_or_without_number(backend, exact):
     none = np.zeros((1, 0, 4, 4, 16))
     got = backend.conv2d_weight_gradient(backend.asarray(none), backend.asarray(none), 3, 1, 1)
     same(backend, got, np.zeros((3, 3, 16, 16)))
+    rows, weight = backend.asarray(np.zeros((1, 0, 64))), backend.asarray(np.ones((64, 64)))
+    for product in (backend.linear, backend.linear_input_gradient):
+        assert tuple(product(rows, weight).shape) == (1, 0, 64)
