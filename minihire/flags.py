@@ -95,7 +95,7 @@ def add_time_limit(parser: argparse.ArgumentParser, again: str = "run again with
         type=minutes,
         metavar="M",
         help=f"after M minutes finish the batch, save, and exit with 3: not finished, {again} "
-        "(a conversion, or an attack on one network, starts again: give it more time than that takes)",
+        "(a conversion starts again: give it more time than that takes)",
     )
 
 

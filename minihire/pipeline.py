@@ -241,14 +241,17 @@ class Run:
                     self._record(name, "clean", "none", None, accuracy(network, test, seed=self.config.seed))
         for attack in self.config.attacks:
             for name, network in models.items():
-                if self._missing(name, "white_box", attack.name):
-                    with self._phase(f"attack {attack.name}", f"{name}, white box"):
-                        right = attack_accuracy([network], network, test, attack, seed=self.config.seed)
-                        self._record(name, "white_box", attack.name, name, right[0])
-                if name in black_box and name != "converted" and self._missing(name, "black_box", attack.name):
-                    with self._phase(f"attack {attack.name}", f"{name}, black box"):
-                        right = attack_accuracy([network], black_box[name], test, attack, seed=self.config.seed)
-                        self._record(name, "black_box", attack.name, f"second {name}", right[0])
+                self._attack(attack, name, network, network, "white_box")
+                if name in black_box and name != "converted":
+                    self._attack(attack, name, network, black_box[name], "black_box")
+
+    def _attack(self, attack, name, network, source, access):
+        """Accuracy under one attack, with images crafted on `source`; what a stopped one had found is kept in a file."""
+        if self._missing(name, access, attack.name):
+            path = self.out / f"{attack.name}-{name}-{access}.npz"
+            with self._phase(f"attack {attack.name}", f"{name}, {access.replace('_', ' ')}"):
+                right = attack_accuracy([network], source, self.splits.test, attack, seed=self.config.seed, path=path)
+                self._record(name, access, attack.name, name if source is network else f"second {name}", right[0])
 
     def _missing(self, model, access, attack):
         return not any(

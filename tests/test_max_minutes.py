@@ -2,6 +2,7 @@
 
 import re
 import signal
+from functools import partial
 
 import pytest
 from test_cli import EXECUTION, command, results_of, small, weights, write_cifar10
@@ -9,6 +10,7 @@ from test_pipeline import same_as
 
 from backends import BackendError, get_backend
 from backends.numba_cpu import NumbaBackend
+from minihire.attacks import attack_accuracy
 from minihire.experiments import Config
 from minihire.interrupt import Interrupted, OutOfTime, StopSignal, stop_after
 from minihire.pipeline import Run, load_data
@@ -87,6 +89,17 @@ def test_a_run_in_pieces_finds_what_an_unbroken_run_finds(run, a_minute_a_batch,
     assert all(re.fullmatch(r"minihire: --max-minutes 6 are over: stopped .*; --resume goes on.*", s) for s in stops)
     assert left == dict.fromkeys(("ann", "conversion", "hire", "fgsm", "pgd"), 0)
     same_as((unbroken, results_of(unbroken)), out, results_of(out))
+
+
+def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(run, a_minute_a_batch, monkeypatch, tmp_path):
+    unbroken, out, codes = tmp_path / "unbroken", tmp_path / "pieces", []
+    monkeypatch.setattr("minihire.pipeline.attack_accuracy", partial(attack_accuracy, batch_size=2))
+    assert run(unbroken) == 0
+    while not codes or codes[-1] == 3 and len(codes) < 40:
+        codes.append(run(out, "--max-minutes", 7, *(["--resume"] if codes else [])))
+    assert codes == [3] * (len(codes) - 1) + [0]
+    same_as((unbroken, results_of(unbroken)), out, results_of(out))
+    assert not list(out.glob("*.npz"))
 
 
 @pytest.mark.parametrize("minutes", [BATCHES, BATCHES + 1, "1e6"])

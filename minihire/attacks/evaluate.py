@@ -1,5 +1,9 @@
 """Accuracy under attack: crafted on the attacked network (white box) or on another (black box, transfer)."""
 
+import os
+import zipfile
+from pathlib import Path
+
 import numpy as np
 
 from minihire.attacks.gradient import Attack
@@ -7,19 +11,29 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.errors import MinihireError
 from minihire.evaluation import BATCH, predict
-from minihire.interrupt import StopSignal
+from minihire.files import write_atomically
+from minihire.interrupt import Interrupted, StopSignal
 from minihire.layers import Draws
 from minihire.network import Network
 from minihire.progress import Progress
 
 
 def attack_accuracy(
-    targets: list[Network], source: Network, data: Dataset, attack: Attack, *, seed: int = 0, batch_size: int = BATCH
+    targets: list[Network],
+    source: Network,
+    data: Dataset,
+    attack: Attack,
+    *,
+    seed: int = 0,
+    batch_size: int = BATCH,
+    path: os.PathLike | None = None,
 ) -> list[np.ndarray]:
     """Which images each target still gets right when they were crafted on `source`: bool [N] per target.
 
     White box: targets = [source]. Images are crafted once for all targets; of several ranks each attacks every ranks-th
-    batch. Raises MinihireError where the networks take images of different shapes or have different classes.
+    batch. path: a file for the answers so far when it is stopped; called again with this file, which is for one attack on
+    one set of networks and images, it goes on from them. Raises MinihireError where the networks take images of different
+    shapes or have different classes, or where `path` is damaged.
     """
     for target in targets:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
@@ -28,11 +42,20 @@ def attack_accuracy(
                 f"a network for {theirs[:3]} images of {theirs[3]} classes "
                 f"cannot craft images for one of {ours[:3]} and {ours[3]}"
             )
-    k, right = source.backend, np.zeros((len(targets), len(data)))
+    k, found_earlier = source.backend, path and _begun(Path(path), len(targets), len(data))
+    earlier, done = found_earlier or (np.zeros((len(targets), len(data))), 0)
+    done -= done % batch_size
+    earlier[:, done:] = 0
+    right = np.zeros_like(earlier)  # what this rank finds
     batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
-    with StopSignal(k) as stop, Progress(attack.name, len(data)) as progress:
-        for number in range(0, len(batches), k.ranks):
-            stop.check(f"during {attack.name}; finished results were kept")
+    with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
+        for number in range(done // batch_size, len(batches), k.ranks):
+            try:
+                stop.check(f"during {attack.name}; finished results were kept")
+            except Interrupted:
+                if path:
+                    _keep(Path(path), earlier + k.sum_over_ranks([right])[0], number * batch_size)
+                raise
             if number + k.rank < len(batches):
                 first = (number + k.rank) * batch_size
                 (images, labels), draws = batches.load(0, number + k.rank), Draws(seed, 0, first)
@@ -41,4 +64,25 @@ def attack_accuracy(
                     found[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
             progress.add(sum(batches.images(n) for n in range(number, min(number + k.ranks, len(batches)))))
         (right,) = k.sum_over_ranks([right])
-    return list(right > 0)
+    if found_earlier and k.rank == 0:
+        Path(path).unlink()
+    return list(earlier + right > 0)
+
+
+def _keep(path, right, done):
+    arrays = {"right": right > 0, "done": np.array(done)}
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def _begun(path, targets, images):
+    """(answers [targets, images], of how many images) that an attack left when it was stopped; None if there is no file."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            right, done = kept["right"].astype(float), int(kept["done"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise MinihireError(f"{path} is damaged: delete it, and the attack begins anew") from error
+    if right.shape != (targets, images) or not 0 <= done <= images:
+        raise MinihireError(f"{path} is of an attack on other images: delete it, and the attack begins anew")
+    return right, done

@@ -203,8 +203,9 @@ class Lab:
                 raise MinihireError(f"{path} is damaged: delete it, and it is measured again")
             self.used[path], self.makers[path] = content["seconds"], content.get("backend")
             return content["value"]
-        value, self.used[path] = self._timed(compute)
+        value, self.used[path] = self._timed(compute, path.with_suffix(".spent"))
         notes.write(path, {"what": what, "value": value, "seconds": self.used[path], "backend": self.maker()})
+        path.with_suffix(".spent").unlink(missing_ok=True)
         return value
 
     def answers(
@@ -239,7 +240,8 @@ class Lab:
                 StopSignal(self.backend).check("before an attack; finished work was kept")
                 say(f"── {attack.name} on {self.title(subject)}" + ("" if source == subject else ", black box"))
                 crafted_on = self._run_with(source, steps)
-                right = attack_accuracy([network], crafted_on, data, attack, seed=subject.seed)[0]
+                path = self.measurement(what).with_suffix(".npz")
+                right = attack_accuracy([network], crafted_on, data, attack, seed=subject.seed, path=path)[0]
             return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
 
         return _unpacked(self.once(what, compute, subject, source))

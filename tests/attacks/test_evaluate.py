@@ -7,6 +7,7 @@ import pytest
 
 from backends import get_backend
 from minihire.attacks import attack_accuracy, fgsm, perturb, pgd
+from minihire.data.batches import Batches
 from minihire.errors import MinihireError
 from minihire.evaluation import accuracy, predict
 from minihire.interrupt import Interrupted, OutOfTime, stop_after
@@ -72,3 +73,36 @@ def test_the_end_of_the_time_stops_between_batches(network, data, monkeypatch):
     with pytest.raises(OutOfTime, match="--max-minutes 2 are over: stopped during fgsm"), stop_after(2):
         attack_accuracy([net], net, data, fgsm(), batch_size=5)
     assert len(batches) == 2
+
+
+def test_a_stopped_attack_goes_on_with_its_next_batch(network, data, monkeypatch, tmp_path):
+    """Also with batches of another size; and a finished one leaves nothing behind."""
+    net, path, seen, load = network(get_backend("reference")), tmp_path / "deep" / "kept.npz", [], Batches.load
+    monkeypatch.setattr(Batches, "load", lambda self, *place: (seen.append(place[1] * self.size), load(self, *place))[1])
+    whole = attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=3)
+    assert seen == [0, 3, 6, 9]
+    for size, begins, after in ((3, 0, 2), (4, 4, 1)):
+        del seen[:]
+        with monkeypatch.context() as patched, pytest.raises(Interrupted):
+            patched.setattr(Progress, "add", lambda *_, after=after: len(seen) == after and signal.raise_signal(signal.SIGINT))
+            attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=size, path=path)
+        assert seen == [begins + size * i for i in range(after)]
+    del seen[:]
+    found = attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=2, path=path)
+    assert seen == [8, 10] and not path.exists()
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_what_is_no_half_done_attack_is_refused(network, data, tmp_path):
+    net, path = network(get_backend("reference")), tmp_path / "kept.npz"
+    for write in (
+        lambda: path.write_bytes(b"PK nothing"),
+        lambda: np.savez(path, right=np.ones((1, 12), bool)),
+        lambda: np.savez(path, right=np.array([{}]), done=3),
+    ):
+        write()
+        with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack begins anew"):
+            attack_accuracy([net], net, data, fgsm(), path=path)
+    np.savez(path, right=np.ones((1, 13), bool), done=3)
+    with pytest.raises(MinihireError, match="is of an attack on other images"):
+        attack_accuracy([net], net, data, fgsm(), path=path)
