@@ -31,20 +31,37 @@ from numba.extending import intrinsic
 INT = ir.IntType(64)
 
 
+def pointer_to(context, builder, signature, arguments):
+    """pointer(i): where the data of argument i, an array, begin."""
+    return lambda i: context.make_array(signature.args[i])(context, builder, arguments[i]).data
+
+
+def load_row(builder, address):
+    """The vector at an address."""
+    row = builder.load(address)
+    row.align = 4  # a multiple of 4 bytes is all that we promise
+    return row
+
+
+def spread(builder, number, vector):
+    """A vector of this type, each of whose lanes is the number."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    first_lane = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    lane = builder.insert_element(nothing, number, ir.Constant(INT, 0))
+    return builder.shuffle_vector(lane, nothing, first_lane)
+
+
+def add_product(builder, total, row, scales):
+    """total + row · scales, which may be rounded once."""
+    product = builder.fmul(row, scales, flags=("contract",))
+    return builder.fadd(total, product, flags=("contract",))
+
+
 def _row_adder(lanes, taps):
     vector = ir.VectorType(ir.FloatType(), lanes)
-    nothing = ir.Constant(vector, ir.Undefined)
-    first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
 
     def emit(context, builder, signature, arguments):
-        def pointer(i):
-            return context.make_array(signature.args[i])(context, builder, arguments[i]).data
-
-        def load_row(address):
-            row = builder.load(address)
-            row.align = 4  # a multiple of 4 bytes is all that we promise
-            return row
-
+        pointer = pointer_to(context, builder, signature, arguments)
         at, apart, base, each, first, last = (arguments[i] for i in (1, 2, 4, 7, 8, 9))
         places = [builder.add(at, builder.mul(apart, ir.Constant(INT, k))) for k in range(taps)]
         outs = [builder.bitcast(builder.gep(pointer(0), [place]), vector.as_pointer()) for place in places]
@@ -57,7 +74,7 @@ def _row_adder(lanes, taps):
         builder.cbranch(builder.icmp_signed("<", first, last), some, done)
 
         builder.position_at_end(some)
-        before = [load_row(out) for out in outs]
+        before = [load_row(builder, out) for out in outs]
         builder.branch(test)
 
         builder.position_at_end(test)
@@ -68,13 +85,11 @@ def _row_adder(lanes, taps):
         builder.position_at_end(events)
         row = builder.gep(rows, [builder.zext(builder.load(builder.gep(index, [event])), INT)])
         scale = builder.load(builder.gep(value, [builder.mul(event, each)]))
-        scales = builder.shuffle_vector(
-            builder.insert_element(nothing, scale, ir.Constant(INT, 0)), nothing, first_lane
-        )
-        new = []
-        for k, total in enumerate(totals):
-            product = builder.fmul(load_row(builder.gep(row, [ir.Constant(INT, -k)])), scales, flags=("contract",))
-            new.append(builder.fadd(total, product, flags=("contract",)))
+        scales = spread(builder, scale, vector)
+        new = [
+            add_product(builder, total, load_row(builder, builder.gep(row, [ir.Constant(INT, -k)])), scales)
+            for k, total in enumerate(totals)
+        ]
         for phi, initial, later in ((event, first, following), *zip(totals, before, new, strict=True)):
             phi.add_incoming(initial, some)
             phi.add_incoming(later, events)

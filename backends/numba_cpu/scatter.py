@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-INT = ir.IntType(64)
+from backends.numba_cpu.events import INT, add_product, load_row, pointer_to, spread
 
 # Nine sums of 32 floats fit into 32 registers of 16 floats; where there are 16 of 8, a row of three at a time does.
 TAPS = 9 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 3
@@ -29,21 +29,12 @@ TAPS = 9 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 3
 
 def _pixel_adder(lanes, taps):
     vector = ir.VectorType(ir.FloatType(), lanes)
-    nothing = ir.Constant(vector, ir.Undefined)
-    first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     zero, one = ir.Constant(INT, 0), ir.Constant(INT, 1)
 
     @intrinsic
     def add_pixel(typingctx, out, at, line, rows, base, source, first, scale, mask):
         def emit(context, builder, signature, arguments):
-            def pointer(i):
-                return context.make_array(signature.args[i])(context, builder, arguments[i]).data
-
-            def load_row(address):
-                row = builder.load(address)
-                row.align = 4  # a multiple of 4 bytes is all that we promise
-                return row
-
+            pointer = pointer_to(context, builder, signature, arguments)
             at, line, base, first, scale, mask = (arguments[i] for i in (1, 2, 4, 6, 7, 8))
             some, events, stored, done = (
                 builder.append_basic_block(name) for name in ("some", "events", "stored", "done")
@@ -56,7 +47,7 @@ def _pixel_adder(lanes, taps):
             builder.cbranch(builder.icmp_signed("!=", mask, zero), some, done)
 
             builder.position_at_end(some)
-            before = [load_row(out) for out in outs]
+            before = [load_row(builder, out) for out in outs]
             builder.branch(events)
 
             builder.position_at_end(events)
@@ -64,13 +55,12 @@ def _pixel_adder(lanes, taps):
             channel = builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
             entry = builder.load(builder.gep(entries, [channel]))
             entry = context.cast(builder, entry, source.dtype, types.float32)
-            lane = builder.insert_element(nothing, builder.fmul(entry, scale), zero)
-            scales = builder.shuffle_vector(lane, nothing, first_lane)
+            scales = spread(builder, builder.fmul(entry, scale), vector)
             row = builder.gep(rows_from, [builder.mul(channel, ir.Constant(INT, 9))])
-            new = []
-            for k, total in enumerate(totals):
-                product = builder.fmul(load_row(builder.gep(row, [ir.Constant(INT, k)])), scales, flags=("contract",))
-                new.append(builder.fadd(total, product, flags=("contract",)))
+            new = [
+                add_product(builder, total, load_row(builder, builder.gep(row, [ir.Constant(INT, k)])), scales)
+                for k, total in enumerate(totals)
+            ]
             rest = builder.and_(bits, builder.sub(bits, one))
             for phi, initial, later in ((bits, mask, rest), *zip(totals, before, new, strict=True)):
                 phi.add_incoming(initial, some)
