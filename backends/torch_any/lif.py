@@ -5,14 +5,16 @@ On CUDA triton_lif.py takes its place, where there is Triton.
 All arrays are flat: [T, M] or [M]. What stays from the forward pass is the membrane alone; of a current that was the same
 at all steps it is computed again. A CPU goes through all steps of some neurons while their arrays are in its cache.
 
-What the leak and the threshold need follows from three sums per step, with n = d[t+1] (k/v being d[t] − λ·n):
-P = Σ d[t]·m[t], Q = Σ n·m[t], R = Σ n·s[t].
+What the leak and the threshold need follows from three sums per step, with n = d[t+1] and e = d[t] − λ·n, what arrives
+at m[t] through its own spike: E = Σ e·m[t], Q = Σ n·m[t], R = Σ n·s[t].
 
-    immediate   ∂L/∂λ += Q − v·R        ∂L/∂v −= (P − λ·Q)/v + λ·R
-    delayed     ∂L/∂λ += Q              ∂L/∂v −= (P − λ·Q)/v + R
+    immediate   ∂L/∂λ += Q − v·R        ∂L/∂v −= E/v + λ·R
+    delayed     ∂L/∂λ += Q              ∂L/∂v −= E/v + R
 """
 
+import functools
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -27,6 +29,11 @@ def _chunks(count, device, whole=1):
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
 
 
+def _largest(parts):
+    """The length of the longest of these slices, of the first."""
+    return parts[0].stop - parts[0].start if parts else 0
+
+
 def _part(array, part):
     return None if array is None else array[..., part]
 
@@ -37,20 +44,28 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
     current [T or 1, M]; start, start_spikes [M] or None for zeros; leak, threshold [1]; keep uint8 [M] or None.
     """
     lam, v = leak.item(), threshold.item()
-    for part in _chunks(counts.shape[1], counts.device):
+    parts = _chunks(counts.shape[1], counts.device)
+    size = _largest(parts)
+    room = end.new_empty((3, size))
+    kept = end.new_empty((len(counts), size)) if membrane is None else None
+    for part in parts:
         inputs = [_part(a, part) for a in (current, start, start_spikes)]
-        m = current.new_empty((len(counts), inputs[0].shape[1])) if membrane is None else membrane[:, part]
-        end[part], fired = _integrate(*inputs, lam, v, delayed, m)
+        here = slice(0, part.stop - part.start)
+        m = kept[:, here] if membrane is None else membrane[:, part]
+        spikes = counts[:, part].view(torch.bool)
+        end[part], fired = _integrate(*inputs, lam, v, delayed, m, room[:, here], spikes)
         if delayed:
             end_spikes[part] = fired
-        torch.gt(m, v, out=counts[:, part].view(torch.bool))
         if keep is not None:
             counts[:, part] &= keep[part]
 
 
-def _integrate(current, start, start_spikes, lam, v, delayed, m):
-    """Fill m [T, M], or the current's own memory; returns the last membrane and the spikes of the last step, [M] each."""
-    fired, after, leaked = (torch.empty_like(m[0]) for _ in range(3))
+def _integrate(current, start, start_spikes, lam, v, delayed, m, room, spikes=None):
+    """Fill m [T, M], or the current's own memory; returns the last membrane and the spikes of the last step, [M] each.
+
+    room [3, M]; spikes bool [T, M], or None: not wanted.
+    """
+    fired, after, leaked = room
     for t in range(len(m)):
         now, before = current[min(t, len(current) - 1)], start if t == 0 else after
         if before is None:
@@ -61,6 +76,8 @@ def _integrate(current, start, start_spikes, lam, v, delayed, m):
         if delayed and lowered is not None:
             m[t].sub_(lowered, alpha=v)
         torch.gt(m[t], v, out=fired)
+        if spikes is not None:
+            spikes[t] = fired  # a comparison into bytes takes a CPU six times as long
         after = m[t] if delayed else torch.sub(m[t], fired, alpha=v, out=after)
     return after, fired
 
@@ -78,39 +95,76 @@ def backward(
     image = math.prod(grad_spikes.shape[2:]) if pooled else 1
     count, steps = grad_start.shape[0], grad_spikes.shape[0]
     lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
-    sums = torch.zeros(2, dtype=torch.float64, device=leak.device)
-    for part in _chunks(count, leak.device, image):
-        grad = spread(grad_spikes, part.start // image, part.stop // image) if pooled else grad_spikes[:, part]
+    sums = Sums([], [], [], [])
+    parts = _chunks(count, leak.device, image)
+    size = _largest(parts)
+    room = grad_start.new_empty((3, size))
+    again = grad_start.new_empty((steps, size)) if membrane is None else None
+    for part in parts:
         first, fired = (_part(a, part) for a in (start, start_spikes))
+        here = slice(0, part.stop - part.start)
         m = _part(membrane, part)
         if m is None:
-            m = current.new_empty((steps, grad.shape[1]))
-            _integrate(current[:, part], first, fired, lam, v, delayed, m)
+            m = again[:, here]
+            _integrate(current[:, part], first, fired, lam, v, delayed, m, room[:, here])
         mask = None if keep is None else keep[part].to(m.dtype).mul_(scale)
+        arriving = functools.partial(_arriving, grad_spikes, part, image, mask, room[0, here])
         d = m if static else grad_current[:, part]
         ends = (_part(a, part) for a in (grad_end, grad_end_spikes))
-        last = _integrate_back(m, lam, v, delayed, mask, grad, *ends, surrogate, reset_grad, d, sums)
+        last = _integrate_back(m, lam, v, delayed, arriving, *ends, surrogate, reset_grad, d, room[1:, here], sums)
         if static:
             torch.sum(d, dim=0, out=grad_current[0, part])
         torch.mul(last, lam, out=grad_start[part])
         if first is not None:
-            sums[0] += torch.dot(last, first)
+            sums.q.append(torch.dot(last, first))
         if delayed:
             torch.mul(last, -v, out=grad_start_spikes[part])
         if delayed and fired is not None:
-            sums[1] -= torch.dot(last, fired)
-    return sums
+            sums.r.append(torch.dot(last, fired))
+    return sums.gradients(lam, v, delayed, leak)
 
 
-def spread(pooled, first, last):
-    """The gradient [T, (last − first)·H·W·C] of the neurons of images first … last − 1 before a pool."""
-    (steps, _, height, width, channels), grad = pooled.shape, pooled.grad[:, first:last]
-    rows, columns = height // 2, width // 2
-    out = grad.new_zeros if height % 2 or width % 2 else grad.new_empty
-    out = out((steps, last - first, height, width, channels))
-    windows = out[:, :, : rows * 2, : columns * 2].unflatten(3, (columns, 2)).unflatten(2, (rows, 2))
-    windows.copy_((grad / 4)[:, :, :, None, :, None])
-    return out.reshape(steps, -1)
+class Sums(NamedTuple):
+    """Parts of E, Q and R above, and of what reaches the last spikes from the steps after them: lists of numbers []."""
+
+    e: list
+    q: list
+    r: list
+    end: list
+
+    def gradients(self, lam, v, delayed, like):
+        """∂L/∂λ and ∂L/∂v [2]."""
+        zero = torch.zeros_like(like, dtype=torch.float64)[0]
+        e, q, r, end = (torch.stack(parts).sum(dtype=torch.float64) if parts else zero for parts in self)
+        return torch.stack((q, -e / v - r) if delayed else (q - v * r, -e / v - lam * r - end))
+
+
+def _arriving(grad, part, image, mask, room, t):
+    """∂L/∂spikes [n] of a part at step t: of grad [T, M], or a PooledGradient that is spread in room [n]; after the mask [n]."""
+    if isinstance(grad, PooledGradient):
+        images = slice(part.start // image, part.stop // image)
+        found = spread(grad.grad[t, images], grad.shape[2:], room)
+    else:
+        found = grad[t, part]
+    return found if mask is None else torch.mul(found, mask, out=room)
+
+
+def spread(grad, shape, out):
+    """Fill out [N·H·W·C] with the gradient of N images of the shape [H, W, C] before a pool, grad [N, H//2, W//2, C]."""
+    (height, width, channels), (rows, columns) = shape, grad.shape[1:3]
+    images = out.view(-1, height, width, channels)
+    if height % 2 or width % 2:
+        images.zero_()
+    windows = images[:, : rows * 2, : columns * 2].unflatten(2, (columns, 2)).unflatten(1, (rows, 2))
+    windows.copy_((grad / 4)[:, :, None, :, None])
+    return out
+
+
+def spread_out(pooled):
+    """The gradient [T, B, H, W, C] of all neurons before a pool."""
+    out = pooled.grad.new_empty(pooled.shape)
+    spread(pooled.grad.flatten(0, 1), pooled.shape[2:], out.view(-1))
+    return out
 
 
 def _slopes(surrogate, m, v, out):
@@ -128,32 +182,30 @@ def _slopes(surrogate, m, v, out):
     return z.fill_(1 / v)
 
 
-def _integrate_back(m, lam, v, delayed, mask, grad, grad_end, grad_end_spikes, surrogate, reset_grad, d, sums):
-    """Fill d = ∂L/∂I [T, M], or m's own memory, and add ∂L/∂λ and ∂L/∂v to sums, by P, Q and R above; returns d[0].
+def _integrate_back(m, lam, v, delayed, arriving, grad_end, grad_end_spikes, surrogate, reset_grad, d, room, sums):
+    """Fill d = ∂L/∂I [T, M], or m's own memory, and append to the parts of the sums; returns d[0].
 
-    grad [T, M] before the mask [M].
+    arriving(t): ∂L/∂spikes [M] at step t. room [2, M].
     """
-    fired, new = torch.empty_like(m[0]), torch.empty_like(m[0])
+    e, fired = room
     for t in reversed(range(len(m))):
         last = t == len(m) - 1
         later, through = (None, grad_end) if last else (d[t + 1], None)
-        g = grad[t] if mask is None else grad[t] * mask
+        g = arriving(t)
         if reset_grad:
             g = _with_reset(g, later, through, grad_end_spikes if last else None, lam, v, delayed)
-        _slopes(surrogate, m[t], v, new).mul_(g)
+        _slopes(surrogate, m[t], v, e).mul_(g)
+        sums.e.append(torch.dot(e, m[t]))
         if later is not None:
-            new.add_(later, alpha=lam)
-            torch.gt(m[t], v, out=fired)
-            q, r = torch.dot(later, m[t]), torch.dot(later, fired)
-            sums[0] += q if delayed else q - v * r
-            sums[1] += lam * q / v - (r if delayed else lam * r)
+            sums.q.append(torch.dot(later, m[t]))
+            sums.r.append(torch.dot(later, torch.gt(m[t], v, out=fired)))
+            torch.add(e, later, alpha=lam, out=d[t])  # not before: m may be here
         elif through is not None:
-            new.add_(through)
-            sums[1] += torch.dot(through, m[t]) / v
             if not delayed:
-                sums[1] -= torch.dot(through, (m[t] > v).to(m.dtype))
-        sums[1] -= torch.dot(new, m[t]) / v
-        d[t] = new  # not before: m may be here
+                sums.end.append(torch.dot(through, torch.gt(m[t], v, out=fired)))
+            torch.add(e, through, out=d[t])
+        else:
+            d[t] = e
     return d[0]
 
 

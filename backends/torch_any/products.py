@@ -48,6 +48,10 @@ class Products(Storage):
             return torch.mm(a.flatten(0, -2), b, out_dtype=self.float).reshape(*a.shape[:-1], b.shape[1])
         return a @ b
 
+    def _turned(self, x, weight):
+        """x [T, B, F_in] times weight [F_out, F_in], turned, with few rows in x: so a CPU is fastest."""
+        return (weight @ x.flatten(0, 1).T).T.contiguous().reshape(*x.shape[:2], len(weight))
+
     def prepared(self, weight):
         if weight.dim() == 4:  # a convolution's, in torch's order
             return Prepared(weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last), weight.shape)
@@ -61,40 +65,48 @@ class Products(Storage):
         kernel, out, count = self._factor_of(weight), None, x.shape[0] * x.shape[1]
         for part, images, scale in self._pieces(x):
             found = functional.conv2d(images, kernel, stride=stride, padding=padding).permute(0, 2, 3, 1)
-            found = self._product(found.contiguous(), scale)
             if len(found) == count:
-                out = found
+                out = self._product(found.contiguous(), scale)
             else:
-                out = found.new_empty((count, *found.shape[1:])) if out is None else out
-                out[part] = found
+                out = found.new_empty((count, *found.shape[1:]), dtype=self.float) if out is None else out
+                torch.mul(found, scale, out=out[part])
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
-        like = torch.empty((1,) if self.device != "cpu" else shape, dtype=self.factor, device=self.device)
-        like = like.expand(shape).flatten(0, 1).permute(0, 3, 1, 2)  # a GPU looks at its shape alone
-        kernel = self._factor_of(weight)
-        found = _convolution_backward(self._images(grad)[0], like, kernel, stride, padding, (True, False, False))[0]
+        grad, kernel = self._images(grad)[0], self._factor_of(weight)
+        beyond = [shape[2 + i] - ((grad.shape[2 + i] - 1) * stride - 2 * padding + kernel.shape[2]) for i in (0, 1)]
+        found = functional.conv_transpose2d(grad, kernel, stride=stride, padding=padding, output_padding=beyond)
         return found.permute(0, 2, 3, 1).contiguous().to(self.float).reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)
         like, grad, total = like.permute(0, 3, 1, 2), self._images(grad)[0], None
         for part, images, scale in self._pieces(x):
-            found = _convolution_backward(grad[part], images, like, stride, padding, (False, True, False))[1]
+            found = torch.ops.aten.convolution_backward(
+                grad[part],
+                images,
+                like,
+                None,
+                [stride] * 2,
+                [padding] * 2,
+                [1, 1],
+                False,
+                [0, 0],
+                1,
+                (False, True, False),
+            )[1]
             found = self._product(found, scale)
             total = found if total is None else total.add_(found)
         return total.permute(2, 3, 1, 0).contiguous()
 
     def linear(self, x, weight):
-        x, scale = self._factor(x)
-        return self._product(self._times(x, self._factor_of(weight)), scale)
+        (x, scale), weight = self._factor(x), self._factor_of(weight)
+        return self._product(self._turned(x, weight.T) if self.device == "cpu" else self._times(x, weight), scale)
 
     def linear_input_gradient(self, grad, weight):
         grad, weight = self._dense(grad, self.factor), self._factor_of(weight)
-        if self.device != "cpu":
-            return self._times(grad, weight.T).to(self.float)
-        turned = weight @ grad.flatten(0, 1).T  # on a CPU faster than with the weights turned
-        return turned.T.contiguous().to(self.float).reshape(*grad.shape[:2], len(weight))
+        product = self._turned(grad, weight) if self.device == "cpu" else self._times(grad, weight.T)
+        return product.to(self.float)
 
     def linear_weight_gradient(self, grad, x):
         return OuterProduct(x, grad)
@@ -125,9 +137,3 @@ def _sum_of_windows(x):
     """Sums over 2×2 windows of [T, B, H, W, C]; an odd last row or column is left out."""
     x = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
     return (x[:, :, ::2, ::2] + x[:, :, ::2, 1::2]).add_(x[:, :, 1::2, ::2]).add_(x[:, :, 1::2, 1::2])
-
-
-def _convolution_backward(grad, x, weight, stride, padding, wanted):
-    return torch.ops.aten.convolution_backward(
-        grad, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, wanted
-    )

@@ -23,7 +23,7 @@ class Storage(Backend):
         if isinstance(array, DropoutMask):
             return array.keep.to(self.float).mul_(array.scale)
         if isinstance(array, PooledGradient):
-            return lif.spread(array, 0, array.shape[1]).reshape(array.shape)
+            return lif.spread_out(array)
         if isinstance(array, OuterProduct):
             x, grad, scale = self._factors(array)
             return self._product(self._times(x.T, grad), scale)
