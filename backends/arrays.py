@@ -39,6 +39,16 @@ class PooledGradient(NamedTuple):
     shape: tuple[int, ...]  # [T, B, H, W, C]
 
 
+class InputGradient(NamedTuple):
+    """The gradient of a convolution's input that was not yet computed: neurons do, some images at a time."""
+
+    grad: Array  # [T, B, H_out, W_out, C_out]
+    weight: Array  # as the backend's product takes it
+    shape: tuple[int, ...]  # [T, B, H, W, C_in]
+    stride: int
+    padding: int
+
+
 class CurrentGradient(NamedTuple):
     """The gradient of a current that neurons with this leak integrated: see numba_cpu/increments.py."""
 

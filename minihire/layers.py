@@ -34,7 +34,7 @@ class Pass:
     neuron: NeuronOptions = NeuronOptions()
     readout: str = "membrane"
     state: dict[str, NeuronState] = field(default_factory=dict)  # in: of the chunk before
-    end: dict[str, NeuronState] = field(default_factory=dict)  # out: for the next chunk
+    end: dict[str, NeuronState] | None = field(default_factory=dict)  # out: for the next chunk; None: not wanted
     dropout: Draws | None = None  # None: evaluation
     observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
 
@@ -142,7 +142,9 @@ class Neuron:
             out = ops.relu(run.tape, x, mask)
         else:
             v, leak = run.weights[f"{self.name}.threshold"], run.weights[f"{self.name}.leak"]
-            out, run.end[self.name] = self.fire(run, x, leak, v, mask)
+            out, end = self.fire(run, x, leak, v, mask)
+            if run.end is not None:
+                run.end[self.name] = end
         run.see("spikes", self.name, out)
         return out
 

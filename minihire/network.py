@@ -74,10 +74,12 @@ class Network:
         chunk by chunk. Raises MinihireError for images of another shape.
         """
         weights = {name: Variable(array) for name, array in self.parameters.items()}
+        chunks = self._chunks(steps)
         logits, state = None, {}
-        for first, count in self._chunks(steps):
+        for first, count in chunks:
+            end = None if (first, count) == chunks[-1] else {}
             run = Pass(
-                Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, observe=observe
+                Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, end, observe=observe
             )
             part = self._logits(run, Variable(images), None, draws, first)
             logits = part.value if logits is None else self.backend.add(logits, part.value)
@@ -121,9 +123,8 @@ class Network:
 
         def chunk(position, start, grads):
             first, count = chunks[position]
-            run = Pass(
-                Tape(k), leaves if grads else frozen, self.spiking, count, neuron, self.readout, start, dropout=dropout
-            )
+            used, end = leaves if grads else frozen, {} if keep_state or position + 1 < len(chunks) else None
+            run = Pass(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
             return run, self._logits(run, *sources, draws, first, clip_noise)
 
@@ -137,8 +138,7 @@ class Network:
             start = _variables(starts[i], needs_grad=i > 0)
             run, part = chunk(i, start, grads=True)
             if last_state is None:
-                last_state = _values(run.end) if keep_state else {}
-                run.end.clear()
+                last_state, run.end = _values(run.end or {}), None
                 logits = part.value if logits is None else k.add(logits, part.value)
                 losses, grad_logits = k.cross_entropy(logits, labels, 1 / labels.shape[0] if scale is None else scale)
             seeds = [(part, grad_logits)]
@@ -162,7 +162,8 @@ class Network:
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         tape, pixels = Tape(self.backend), Variable(images, needs_grad=True)
-        run = Pass(tape, weights, self.spiking, self.steps if self.spiking else 1, neuron, self.readout)
+        steps = self.steps if self.spiking else 1
+        run = Pass(tape, weights, self.spiking, steps, neuron, self.readout, end=None)
         logits = self._logits(run, pixels, None, draws, 0)
 
         def pull(grad_logits):

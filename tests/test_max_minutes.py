@@ -91,7 +91,9 @@ def test_a_run_in_pieces_finds_what_an_unbroken_run_finds(run, a_minute_a_batch,
     same_as((unbroken, results_of(unbroken)), out, results_of(out))
 
 
-def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(run, a_minute_a_batch, monkeypatch, tmp_path):
+def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(
+    run, a_minute_a_batch, monkeypatch, tmp_path
+):
     unbroken, out, codes = tmp_path / "unbroken", tmp_path / "pieces", []
     monkeypatch.setattr("minihire.pipeline.attack_accuracy", partial(attack_accuracy, batch_size=2))
     assert run(unbroken) == 0

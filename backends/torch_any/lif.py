@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from backends.arrays import PooledGradient
+from backends.torch_any import gradients
 
 CHUNK = 1 << 19  # neurons at a time on a CPU: fewer, and the threads wait for each other more than they compute
 
@@ -88,11 +88,10 @@ def backward(
 ):  # fmt: skip
     """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M]; returns ∂L/∂λ and ∂L/∂v, float64 [2].
 
-    current [1, M] and membrane None, or membrane [T, M] alone, whose place ∂L/∂I may take; grad_spikes [T, M], or
-    PooledGradient, which is spread while it is in the cache; times keep · scale where there is a mask.
+    current [1, M] and membrane None, or membrane [T, M] alone, whose place ∂L/∂I may take; grad_spikes [T, M], or what
+    gradients.py computes step by step; times keep · scale where there is a mask.
     """
-    pooled = isinstance(grad_spikes, PooledGradient)
-    image = math.prod(grad_spikes.shape[2:]) if pooled else 1
+    image = 1 if isinstance(grad_spikes, torch.Tensor) else math.prod(grad_spikes.shape[2:])
     count, steps = grad_start.shape[0], grad_spikes.shape[0]
     lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
     sums = Sums([], [], [], [])
@@ -140,31 +139,12 @@ class Sums(NamedTuple):
 
 
 def _arriving(grad, part, image, mask, room, t):
-    """∂L/∂spikes [n] of a part at step t: of grad [T, M], or a PooledGradient that is spread in room [n]; after the mask [n]."""
-    if isinstance(grad, PooledGradient):
-        images = slice(part.start // image, part.stop // image)
-        found = spread(grad.grad[t, images], grad.shape[2:], room)
-    else:
+    """∂L/∂spikes [n] of a part at step t: of grad [T, M], or what gradients.py computes of it; after the mask [n]."""
+    if isinstance(grad, torch.Tensor):
         found = grad[t, part]
+    else:
+        found = gradients.part(grad, t, slice(part.start // image, part.stop // image), room)
     return found if mask is None else torch.mul(found, mask, out=room)
-
-
-def spread(grad, shape, out):
-    """Fill out [N·H·W·C] with the gradient of N images of the shape [H, W, C] before a pool, grad [N, H//2, W//2, C]."""
-    (height, width, channels), (rows, columns) = shape, grad.shape[1:3]
-    images = out.view(-1, height, width, channels)
-    if height % 2 or width % 2:
-        images.zero_()
-    windows = images[:, : rows * 2, : columns * 2].unflatten(2, (columns, 2)).unflatten(1, (rows, 2))
-    windows.copy_((grad / 4)[:, :, None, :, None])
-    return out
-
-
-def spread_out(pooled):
-    """The gradient [T, B, H, W, C] of all neurons before a pool."""
-    out = pooled.grad.new_empty(pooled.shape)
-    spread(pooled.grad.flatten(0, 1), pooled.shape[2:], out.view(-1))
-    return out
 
 
 def _slopes(surrogate, m, v, out):

@@ -3,7 +3,7 @@
 import torch
 
 from backends import lif as plain_lif
-from backends.arrays import DropoutMask, PooledGradient, SavedNeurons, SpikeTrain
+from backends.arrays import DropoutMask, InputGradient, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import NeuronState
 from backends.torch_any import lif
 from backends.torch_any.storage import BYTE, Storage, count
@@ -30,7 +30,8 @@ class Neurons(Storage):
         keep, scale = self._mask(mask)
         size = count(shape[1:])
         counts = torch.empty((steps, size), dtype=BYTE, device=self.device)
-        end, end_spikes = (self._like(current[0]) for _ in range(2))
+        end = self._like(current[0])
+        end_spikes = self._like(end) if delayed else end
         membrane, reuse = None, reuse and not static and current.dtype == self.float
         if not static:
             place = current if reuse else torch.empty_like(current, dtype=self.float)
@@ -81,15 +82,17 @@ class Neurons(Storage):
             start = NeuronState(*(None if x is None else self.asarray(x) for x in found[1]))
             return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
         delayed, static = saved.reset == "delayed", saved.membrane is None
-        pooled = isinstance(grad_spikes, PooledGradient)
-        if pooled:
+        if isinstance(grad_spikes, PooledGradient):
             grad_spikes = grad_spikes._replace(grad=self._dense(grad_spikes.grad))
+        elif not isinstance(grad_spikes, InputGradient):
+            grad_spikes = self._dense(grad_spikes).reshape(saved.shape[0], -1)
         start, start_spikes = (None, None) if saved.start is None else saved.start
         size = count(saved.shape[1:])
         grad_current = saved.membrane
         if static or not saved.reuse:
             grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
-        grad_start, grad_start_spikes = (self._like(grad_current[0]) for _ in range(2))
+        grad_start = self._like(grad_current[0])
+        grad_start_spikes = self._like(grad_start) if delayed else grad_start
         grad_leak, grad_threshold = self.scans.backward(
             saved.current.reshape(1, -1) if static else None,
             saved.membrane,
@@ -100,7 +103,7 @@ class Neurons(Storage):
             delayed,
             saved.keep,
             saved.scale,
-            grad_spikes if pooled else self._dense(grad_spikes).reshape(saved.shape[0], -1),
+            grad_spikes,
             _flat(grad_end),
             _flat(grad_end_spikes),
             surrogate,

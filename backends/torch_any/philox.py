@@ -30,11 +30,18 @@ def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
         from backends.torch_any import triton_philox
 
         return triton_philox.random_bits(a, b, words, key, device)[first % 4 : first % 4 + count]
-    parts = [
-        _philox(torch.arange(start, min(start + BLOCK, b), device=device), words, key) for start in range(a, b, BLOCK)
-    ]
-    bits = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device=device)
+    bits = torch.empty((b - a) * 4, dtype=torch.int64, device=device)
+    for part, found in _parts(a, b, words, key, device):
+        bits[part] = found
     return bits[first % 4 : first % 4 + count]
+
+
+def _parts(a, b, words, key, device):
+    """The numbers of counters a … b − 1, part by part: a slice of all of them, and its numbers."""
+    for start in range(a, b, BLOCK):
+        stop = min(start + BLOCK, b)
+        found = _philox(torch.arange(start, stop, device=device), words, key)
+        yield slice((start - a) * 4, (stop - a) * 4), found
 
 
 def _place(draw, count, first):
@@ -49,12 +56,16 @@ def _fused(device):
 
 def at_least(draw, count: int, first: int, least: int, device) -> torch.Tensor:
     """1 where the 24 bits of `uniform` are `least` or more, else 0: uint8 [count]."""
+    words, key, a, b = _place(draw, count, first)
     if _fused(device):
         from backends.torch_any import triton_philox
 
-        words, key, a, b = _place(draw, count, first)
-        return triton_philox.at_least(a, b, words, key, least, device)[first % 4 : first % 4 + count]
-    return ((random_bits(draw, count, first, device) >> 8) >= least).view(torch.uint8)
+        enough = triton_philox.at_least(a, b, words, key, least, device)
+    else:
+        enough = torch.empty((b - a) * 4, dtype=torch.uint8, device=device)
+        for part, found in _parts(a, b, words, key, device):
+            torch.ge(found, least << 8, out=enough[part].view(torch.bool))
+    return enough[first % 4 : first % 4 + count]
 
 
 def uniform(draw, count: int, first: int, device) -> torch.Tensor:

@@ -3,10 +3,10 @@
 import torch
 from torch.nn import functional
 
-from backends.arrays import OuterProduct, PooledGradient, Prepared, SpikeTrain
+from backends.arrays import InputGradient, OuterProduct, PooledGradient, Prepared, SpikeTrain
 from backends.torch_any.storage import Storage
 
-IMAGES = 64  # whose spikes a CPU turns into floats at a time: a small part of what the network keeps
+IMAGES = 32  # whose spikes a CPU turns into floats at a time: a small part of what the network keeps
 
 
 class Products(Storage):
@@ -54,7 +54,8 @@ class Products(Storage):
 
     def prepared(self, weight):
         if weight.dim() == 4:  # a convolution's, in torch's order
-            return Prepared(weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last), weight.shape)
+            kernel = weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last, copy=True)
+            return Prepared(kernel, weight.shape)
         return Prepared(weight.to(self.factor), weight.shape)
 
     def _factor_of(self, weight):
@@ -73,10 +74,9 @@ class Products(Storage):
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
-        grad, kernel = self._images(grad)[0], self._factor_of(weight)
-        beyond = [shape[2 + i] - ((grad.shape[2 + i] - 1) * stride - 2 * padding + kernel.shape[2]) for i in (0, 1)]
-        found = functional.conv_transpose2d(grad, kernel, stride=stride, padding=padding, output_padding=beyond)
-        return found.permute(0, 2, 3, 1).contiguous().to(self.float).reshape(shape)
+        grad = self._dense(grad, self.factor)
+        found = InputGradient(grad, self._factor_of(weight), tuple(shape), stride, padding)
+        return found if self.device == "cpu" else self._dense(found)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import torch
 
-from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SpikeTrain
+from backends.arrays import DropoutMask, InputGradient, OuterProduct, PooledGradient, SpikeTrain
 from backends.interface import Backend
-from backends.torch_any import lif, philox
+from backends.torch_any import gradients, philox
 
 BYTE = torch.uint8
 
@@ -22,8 +22,8 @@ class Storage(Backend):
             return dense if array.scale == 1 else dense.mul_(array.scale)
         if isinstance(array, DropoutMask):
             return array.keep.to(self.float).mul_(array.scale)
-        if isinstance(array, PooledGradient):
-            return lif.spread_out(array)
+        if isinstance(array, PooledGradient | InputGradient):
+            return gradients.whole(array).to(dtype or self.float)
         if isinstance(array, OuterProduct):
             x, grad, scale = self._factors(array)
             return self._product(self._times(x.T, grad), scale)

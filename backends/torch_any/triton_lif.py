@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from backends.arrays import PooledGradient
-from backends.torch_any.lif import spread_out
+from backends.torch_any.gradients import whole
 
 BLOCK, SMALL_BLOCK = 1024, 256  # neurons of a program; small layers need more programs than there are multiprocessors
 ENOUGH = 1 << 19  # neurons of a layer that is not small
@@ -220,7 +220,7 @@ def backward(
     if pooled and size < 1 << 31:
         image, grad_spikes = grad_spikes.shape[2:], grad_spikes.grad
     elif pooled:
-        pooled, grad_spikes = False, spread_out(grad_spikes)
+        pooled, grad_spikes = False, whole(grad_spikes)
     block = _block(size)
     blocks = triton.cdiv(size, block)
     partial = torch.empty((blocks, 2), dtype=leak.dtype, device=leak.device)

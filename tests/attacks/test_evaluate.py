@@ -78,13 +78,17 @@ def test_the_end_of_the_time_stops_between_batches(network, data, monkeypatch):
 def test_a_stopped_attack_goes_on_with_its_next_batch(network, data, monkeypatch, tmp_path):
     """Also with batches of another size; and a finished one leaves nothing behind."""
     net, path, seen, load = network(get_backend("reference")), tmp_path / "deep" / "kept.npz", [], Batches.load
-    monkeypatch.setattr(Batches, "load", lambda self, *place: (seen.append(place[1] * self.size), load(self, *place))[1])
+    monkeypatch.setattr(
+        Batches, "load", lambda self, *place: (seen.append(place[1] * self.size), load(self, *place))[1]
+    )
     whole = attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=3)
     assert seen == [0, 3, 6, 9]
     for size, begins, after in ((3, 0, 2), (4, 4, 1)):
         del seen[:]
         with monkeypatch.context() as patched, pytest.raises(Interrupted):
-            patched.setattr(Progress, "add", lambda *_, after=after: len(seen) == after and signal.raise_signal(signal.SIGINT))
+            patched.setattr(
+                Progress, "add", lambda *_, after=after: len(seen) == after and signal.raise_signal(signal.SIGINT)
+            )
             attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=size, path=path)
         assert seen == [begins + size * i for i in range(after)]
     del seen[:]

@@ -10,6 +10,8 @@ import pytest
 
 from backends import BackendError, get_backend
 from backends.arrays import OuterProduct, SpikeTrain
+from backends.interface import NeuronState
+from backends.surrogates import triangle
 from minihire.data.dataset import Dataset
 from minihire.models import build
 from minihire.network import Network, initialise
@@ -17,6 +19,7 @@ from minihire.training import CraftedNoise, Recipe
 from minihire.training.loop import Training
 
 torch = pytest.importorskip("torch")
+lif = pytest.importorskip("backends.torch_any.lif")
 ROOT = Path(__file__).parent.parent.parent
 MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
 
@@ -202,7 +205,7 @@ def test_prepared_weights_give_what_weights_give(precision):
         *((k.conv2d_input_gradient(once, w, x.shape, 1, 1) for w in (kernel, k.prepared(kernel))),),
         *((k.linear_input_gradient(product, w) for w in (matrix, k.prepared(matrix))),),
     ]
-    assert all(torch.equal(*pair) for pair in pairs)
+    assert all(np.array_equal(k.to_numpy(a), k.to_numpy(b)) for a, b in pairs)
     assert k.prepared(kernel).shape == kernel.shape and k.prepared(matrix).tensor.dtype == k.factor
 
 
@@ -211,6 +214,40 @@ def test_other_failures_of_torch_stay_what_they_are():
     with pytest.raises(RuntimeError) as error:
         k.linear(k.zeros((1, 1, 3)), k.zeros((4, 2)))
     assert not isinstance(error.value, BackendError)
+
+
+# ---------------------------------------------------------------- neurons in parts, gradients where they are used
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("reset", ["immediate", "delayed"])
+@pytest.mark.parametrize("source", ["dense", "pool", "convolution", "stride 2"])
+def test_neurons_in_parts_learn_what_they_learn_at_once(monkeypatch, static, reset, source):
+    """With gradients that are computed part by part; seven images make parts of three, three and one."""
+    k, rng = get_backend("torch", dtype="float64"), np.random.default_rng(0)
+    shape, array = (4, 7, 5, 6, 3), lambda *shape: k.asarray(rng.normal(size=shape))
+    if source == "pool":
+        handle = k.avg_pool_gradient(array(4, 7, 2, 3, 3), shape)
+    elif source == "dense":
+        handle = array(*shape)
+    else:
+        stride = 2 if source == "stride 2" else 1
+        grad = array(4, 7, 3, 3, 2) if stride == 2 else array(4, 7, 5, 6, 2)
+        handle = k.conv2d_input_gradient(grad, array(3, 3, 3, 2), shape, stride, 1)
+    dense = k.asarray(k.to_numpy(handle))
+    current, mask = array(1 if static else 4, 7, 5, 6, 3), k.asarray((rng.random(shape[1:]) < 0.7) / 0.7)
+    leak, threshold, start = k.asarray([0.9]), k.asarray([0.4]), array(*shape[1:])
+    state = NeuronState(start, (start > 0).double() if reset == "delayed" else None)
+    end, found = NeuronState(array(*shape[1:]), None), []
+    for chunk, grad in ((1 << 19, dense), (3 * 5 * 6 * 3 + 5, handle)):
+        monkeypatch.setattr(lif, "CHUNK", chunk)
+        spikes, last, saved = k.lif_forward(current, state, leak, threshold, 4, reset=reset, mask=mask)
+        back = k.lif_backward(saved, grad, end, triangle(), reset_grad=True)
+        arrays = spikes, *last, back[0], *back[1], *back[2:]
+        found.append([k.to_numpy(a) for a in arrays if a is not None])
+    for at_once, in_parts in zip(*found, strict=True):
+        np.testing.assert_allclose(in_parts, at_once, rtol=1e-12, atol=1e-12)
+    assert all(np.abs(a).max() > 0 for a in found[0])
 
 
 # ---------------------------------------------------------------- kernels for CUDA, in Triton's interpreter
