@@ -75,6 +75,7 @@ class TorchBackend(Neurons, Updates):
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         torch.backends.cudnn.deterministic = True
         self.widens = self.factor != self.float and _widens(self.device)
+        self.onednn = _onednn()
         self.scans, self.say = _scans(self.device), _nothing
         plain = self.scans is lif  # which reads numbers from the device
         self.records = record and not plain and self.ranks == 1
@@ -130,6 +131,11 @@ def _device(name: str) -> str:
         if index >= count:
             raise BackendError(f"there is no {name}: this machine has {count} CUDA device{'s' * (count > 1)}")
     return "cpu" if kind == "cpu" else name
+
+
+def _onednn() -> bool:
+    """Whether this torch can multiply by oneDNN: a fifth faster than by MKL, which torch's own linear layer calls."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _scans(device: str):

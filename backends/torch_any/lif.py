@@ -14,13 +14,15 @@ at m[t] through its own spike: E = Σ e·m[t], Q = Σ n·m[t], R = Σ n·s[t].
 
 import functools
 import math
+import threading
 from typing import NamedTuple
 
 import torch
 
 from backends.torch_any import gradients
 
-CHUNK = 1 << 19  # neurons at a time on a CPU: fewer, and the threads wait for each other more than they compute
+CHUNK = 1 << 18  # neurons at a time on a CPU: fewer, and the threads wait for each other more than they compute
+kept = threading.local()  # .scratch: a thread's memory for what a call needs meanwhile, lest holes stay between arrays
 
 
 def _chunks(count, device, whole=1):
@@ -29,9 +31,15 @@ def _chunks(count, device, whole=1):
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
 
 
-def _largest(parts):
-    """The length of the longest of these slices, of the first."""
-    return parts[0].stop - parts[0].start if parts else 0
+def _scratch(like, rows, parts):
+    """[rows, n] for the largest part, on a CPU where this thread's last call had its own."""
+    shape = rows, parts[0].stop - parts[0].start if parts else 0
+    if like.device.type != "cpu":
+        return like.new_empty(shape)
+    found = getattr(kept, "scratch", None)
+    if found is None or found.dtype != like.dtype or len(found) < math.prod(shape):
+        kept.scratch = found = like.new_empty(math.prod(shape))
+    return found[: math.prod(shape)].view(shape)
 
 
 def _part(array, part):
@@ -45,15 +53,13 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
     """
     lam, v = leak.item(), threshold.item()
     parts = _chunks(counts.shape[1], counts.device)
-    size = _largest(parts)
-    room = end.new_empty((3, size))
-    kept = end.new_empty((len(counts), size)) if membrane is None else None
+    scratch = _scratch(end, 3 + len(counts) * (membrane is None), parts)
     for part in parts:
         inputs = [_part(a, part) for a in (current, start, start_spikes)]
         here = slice(0, part.stop - part.start)
-        m = kept[:, here] if membrane is None else membrane[:, part]
+        m = scratch[3:, here] if membrane is None else membrane[:, part]
         spikes = counts[:, part].view(torch.bool)
-        end[part], fired = _integrate(*inputs, lam, v, delayed, m, room[:, here], spikes)
+        end[part], fired = _integrate(*inputs, lam, v, delayed, m, scratch[:3, here], spikes)
         if delayed:
             end_spikes[part] = fired
         if keep is not None:
@@ -96,21 +102,19 @@ def backward(
     lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
     sums = Sums([], [], [], [])
     parts = _chunks(count, leak.device, image)
-    size = _largest(parts)
-    room = grad_start.new_empty((3, size))
-    again = grad_start.new_empty((steps, size)) if membrane is None else None
+    scratch = _scratch(grad_start, 3 + steps * (membrane is None), parts)
     for part in parts:
         first, fired = (_part(a, part) for a in (start, start_spikes))
         here = slice(0, part.stop - part.start)
         m = _part(membrane, part)
         if m is None:
-            m = again[:, here]
-            _integrate(current[:, part], first, fired, lam, v, delayed, m, room[:, here])
+            m = scratch[3:, here]
+            _integrate(current[:, part], first, fired, lam, v, delayed, m, scratch[:3, here])
         mask = None if keep is None else keep[part].to(m.dtype).mul_(scale)
-        arriving = functools.partial(_arriving, grad_spikes, part, image, mask, room[0, here])
+        arriving = functools.partial(_arriving, grad_spikes, part, image, mask, scratch[0, here])
         d = m if static else grad_current[:, part]
         ends = (_part(a, part) for a in (grad_end, grad_end_spikes))
-        last = _integrate_back(m, lam, v, delayed, arriving, *ends, surrogate, reset_grad, d, room[1:, here], sums)
+        last = _integrate_back(m, lam, v, delayed, arriving, *ends, surrogate, reset_grad, d, scratch[1:3, here], sums)
         if static:
             torch.sum(d, dim=0, out=grad_current[0, part])
         torch.mul(last, lam, out=grad_start[part])

@@ -6,7 +6,7 @@ from torch.nn import functional
 from backends.arrays import InputGradient, OuterProduct, PooledGradient, Prepared, SpikeTrain
 from backends.torch_any.storage import Storage
 
-IMAGES = 32  # whose spikes a CPU turns into floats at a time: a small part of what the network keeps
+IMAGES = 16  # whose spikes a CPU turns into floats at a time: a small part of what the network keeps
 
 
 class Products(Storage):
@@ -48,9 +48,11 @@ class Products(Storage):
             return torch.mm(a.flatten(0, -2), b, out_dtype=self.float).reshape(*a.shape[:-1], b.shape[1])
         return a @ b
 
-    def _turned(self, x, weight):
-        """x [T, B, F_in] times weight [F_out, F_in], turned, with few rows in x: so a CPU is fastest."""
-        return (weight @ x.flatten(0, 1).T).T.contiguous().reshape(*x.shape[:2], len(weight))
+    def _linear(self, x, weight):
+        """x [T, B, F_in] times the turned weight [F_out, F_in], on a CPU."""
+        if self.onednn and x.dtype == torch.float32:
+            return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+        return functional.linear(x, weight)
 
     def prepared(self, weight):
         if weight.dim() == 4:  # a convolution's, in torch's order
@@ -71,6 +73,7 @@ class Products(Storage):
             else:
                 out = found.new_empty((count, *found.shape[1:]), dtype=self.float) if out is None else out
                 torch.mul(found, scale, out=out[part])
+            del found  # before the next part needs as much
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
@@ -101,11 +104,11 @@ class Products(Storage):
 
     def linear(self, x, weight):
         (x, scale), weight = self._factor(x), self._factor_of(weight)
-        return self._product(self._turned(x, weight.T) if self.device == "cpu" else self._times(x, weight), scale)
+        return self._product(self._linear(x, weight.T) if self.device == "cpu" else self._times(x, weight), scale)
 
     def linear_input_gradient(self, grad, weight):
         grad, weight = self._dense(grad, self.factor), self._factor_of(weight)
-        product = self._turned(grad, weight) if self.device == "cpu" else self._times(grad, weight.T)
+        product = self._linear(grad, weight) if self.device == "cpu" else self._times(grad, weight.T)
         return product.to(self.float)
 
     def linear_weight_gradient(self, grad, x):

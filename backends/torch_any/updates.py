@@ -31,13 +31,11 @@ class Updates(Products):
             yield self._dense(grad), *arrays
             return
         x, grad, scale = self._factors(grad)
-        on_cpu, size = self.device == "cpu", x.shape[1]
-        rows = min(size, ROWS) if on_cpu else max(1, ENTRIES // grad.shape[1])
-        room = grad.new_empty((rows, grad.shape[1])) if on_cpu else None
-        for first in range(0, size, rows):
-            part = slice(first, min(first + rows, size))
-            turned = x[:, part].T
-            found = torch.mm(turned, grad, out=room[: len(turned)]) if on_cpu else self._times(turned, grad)
+        on_cpu = self.device == "cpu"
+        x, rows = (x.T.contiguous(), ROWS) if on_cpu else (x.T, max(1, ENTRIES // grad.shape[1]))
+        for first in range(0, len(x), rows):
+            part = slice(first, first + rows)
+            found = self._linear(x[part], grad.T) if on_cpu else self._times(x[part], grad)
             yield self._product(found, scale), *(None if a is None else a[part] for a in arrays)
 
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
