@@ -337,6 +337,17 @@ def test_a_static_input_is_the_same_as_repeating_it(backend):
     np.testing.assert_array_equal(backend.to_numpy(x.value), backend.to_numpy(network.forward(images)))
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_membranes_that_nobody_asks_for_are_not_handed_out(backend, chunk):
+    """And nothing else changes, also where chunks of time hand them on to each other."""
+    kept, dropped = (gradients(backend, Setting(steps=5), chunk, keep_state=wanted) for wanted in (True, False))
+    assert kept.state and dropped.state == {}
+    np.testing.assert_array_equal(backend.to_numpy(dropped.logits), backend.to_numpy(kept.logits))
+    np.testing.assert_array_equal(backend.to_numpy(dropped.image), backend.to_numpy(kept.image))
+    for name, grad in kept.weights.items():
+        np.testing.assert_array_equal(backend.to_numpy(dropped.weights[name]), backend.to_numpy(grad))
+
+
 def test_the_membranes_may_be_carried_on(backend):
     """Two steps and two more from where they ended: together the logits of four."""
     found = [gradients(backend, Setting(reset="delayed"), steps=steps, training=False) for steps in (4, 2)]
