@@ -12,7 +12,7 @@ import backends
 from backends.surrogates import triangle
 from minihire import __version__, folders
 from minihire.analysis import Score, measure_activity, measure_energy
-from minihire.attacks import attack_accuracy
+from minihire.attacks import attack_accuracy, keep_answers
 from minihire.data.batches import Batches
 from minihire.errors import MinihireError
 from minihire.evaluation import BATCH, accuracy
@@ -24,6 +24,7 @@ from minihire.interrupt import Interrupted, go_on_with
 from minihire.models import MODELS, build
 from minihire.paper import command as reproduction
 from minihire.paper.lab import Lab
+from minihire.paper.notes import digest
 from minihire.paper.scales import scale
 from minihire.pipeline import Run, load_data, new_ann
 from minihire.progress import say
@@ -33,6 +34,7 @@ from minihire.style import YELLOW, styled
 from minihire.training import checkpoint
 from minihire.training import convert as convert_network
 from minihire.training import train as train_network
+from minihire.training.resume import fingerprint
 
 SEEDS = 1000  # of `paper`, at most
 STDOUT = Path("-")  # as --json: nothing but JSON on standard output
@@ -186,9 +188,14 @@ def attack(options) -> None:
     source = checkpoint.load(options.source).network(backend) if options.source else target
     test = _data(config, options, backend).test
     _fits(target, test)
-    scores = {"clean": accuracy(target, test, seed=config.seed)}
-    for attack in config.attacks:
-        scores[attack.name] = attack_accuracy([target], source, test, attack, seed=config.seed)[0]
+    place = None if options.json in (None, STDOUT) else options.json
+    if options.max_minutes is not None and place is None:
+        raise MinihireError("--max-minutes needs --json FILE: the answers so far stay beside it, for the same command")
+    paths = {attack.name: place and place.with_name(f"{place.stem}.{attack.name}.npz") for attack in config.attacks}
+    with go_on_with("the same command" if place else None):
+        scores = {"clean": accuracy(target, test, seed=config.seed)}
+        for attack in config.attacks:
+            scores[attack.name] = _attacked(target, source, test, attack, config.seed, paths[attack.name])
     found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"
     header = ["attack", "images", "accuracy, %"]
@@ -204,6 +211,18 @@ def attack(options) -> None:
         f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, "
         f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n" + tables.table(header, rows),
     )
+    for path in filter(None, paths.values()):
+        path.unlink(missing_ok=True)
+
+
+def _attacked(target, source, test, attack, seed, path):
+    """The answers to an attack; they stay in the path's file, so that the command can go on should it be stopped later."""
+    networks = [[fingerprint(n, test), n.steps, n.coding, n.readout, repr(n.neuron)] for n in (target, source)]
+    about = digest([networks, repr(attack), seed])
+    right = attack_accuracy([target], source, test, attack, seed=seed, path=path, about=about)[0]
+    if path and target.backend.rank == 0:
+        keep_answers(path, right[None], len(test), about)
+    return right
 
 
 def analyze(options) -> None:

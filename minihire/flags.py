@@ -88,14 +88,13 @@ def given_settings(arguments: argparse.Namespace) -> dict:
     return {f.name: getattr(arguments, f.name) for f in CONFIG_FIELDS if hasattr(arguments, f.name)}
 
 
-def add_time_limit(parser: argparse.ArgumentParser, again: str = "run again with --resume") -> None:
-    """--max-minutes, for a command that can go on; again: how."""
+def add_time_limit(parser: argparse.ArgumentParser, again: str = "run again with --resume", note: str = "") -> None:
+    """--max-minutes, for a command that can go on; again: how; note: what to know."""
     parser.add_argument(
         "--max-minutes",
         type=minutes,
         metavar="M",
-        help=f"after M minutes finish the batch, save, and exit with 3: not finished, {again} "
-        "(a conversion starts again: give it more time than that takes)",
+        help=f"after M minutes finish the batch, save, and exit with 3: not finished, {again}{note}",
     )
 
 

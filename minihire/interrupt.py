@@ -42,8 +42,8 @@ def stop_after(minutes: float | None):
 
 
 @contextlib.contextmanager
-def go_on_with(what: str):
-    """While entered, work that stops says that this goes on with it, in place of --resume."""
+def go_on_with(what: str | None):
+    """While entered, work that stops says that this goes on with it, in place of --resume; None: nothing does."""
     before, StopSignal.again = StopSignal.again, what
     try:
         yield
@@ -54,6 +54,8 @@ def go_on_with(what: str):
 
 
 def _kept():
+    if StopSignal.again is None:
+        return "stopped"
     goes_on = "(run and train go on with --resume)"
     return f"stopped; finished work was kept {goes_on if StopSignal.again == '--resume' else f'({StopSignal.again} goes on)'}"
 
@@ -67,7 +69,7 @@ class StopSignal:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     limit = TimeLimit(math.inf)
-    again = "--resume"  # what goes on with the work
+    again: str | None = "--resume"  # what goes on with the work
 
     def __init__(self, backend=None):
         self._backend = backend if backend is not None and backend.ranks > 1 else None
@@ -122,7 +124,8 @@ class StopSignal:
         """Raise Interrupted (or OutOfTime) if a stop is requested, of any rank: all of them come here."""
         self._ask_all()
         if self.requested:
-            raise self.interruption(where if self._reasons[0] else f"{where}; {self.again} goes on")
+            told = self._reasons[0] or self.again is None
+            raise self.interruption(where if told else f"{where}; {self.again} goes on")
 
     def interruption(self, where: str) -> Interrupted:
         """What to raise after a request: says where work stopped and, at the end of the time, after how long."""

@@ -10,6 +10,8 @@ from minihire.demo import demo
 from minihire.experiments import METHODS
 from minihire.flags import Parser, add_execution, add_settings, add_time_limit, names
 
+CONVERSION = " (a conversion starts again: give it more time than that takes)"
+
 
 class Subcommand(NamedTuple):
     """function: what runs it, given the parsed flags; shape: its arguments in the usage line; flags: adds them to a parser."""
@@ -43,7 +45,7 @@ def _run(parser):
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --out, or with the latest one of this preset"
     )
-    add_time_limit(parser)
+    add_time_limit(parser, note=CONVERSION)
     _settings(parser)
 
 
@@ -52,7 +54,7 @@ def _train(parser):
     _file(parser, "--from", "the converted SNN to start from (not for ann)", dest="start")
     _file(parser, "--out", "checkpoint to write, .npz", required=True)
     parser.add_argument("--resume", action="store_true", help="go on from --out where it exists")
-    add_time_limit(parser)
+    add_time_limit(parser, note=CONVERSION)
     _settings(parser)
 
 
@@ -66,6 +68,7 @@ def _attack(parser):
     _file(parser, "checkpoint", None, "CHECKPOINT")
     _file(parser, "--source", "craft the images on this checkpoint (black box)")
     _json(parser, "scores")
+    add_time_limit(parser, "run the same command, with --json FILE, again")
     _settings(parser)
 
 
@@ -98,7 +101,7 @@ def _paper(parser):
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="train everything K times (default: 1)")
     parser.add_argument("--models", type=names, default=(), metavar="A,B", help="of scale full: vgg5, vgg11, resnet12")
     parser.add_argument("--list", action="store_true", help="what each needs, has, and would cost; nothing is done")
-    add_time_limit(parser, "run the same command again")
+    add_time_limit(parser, "run the same command again", CONVERSION)
     add_execution(parser)
 
 

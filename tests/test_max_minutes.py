@@ -104,6 +104,48 @@ def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(
     assert not list(out.glob("*.npz"))
 
 
+@pytest.fixture
+def attack(train, cifar, monkeypatch, tmp_path):
+    """attack(…) on the test images of a small SNN, in batches of two: its exit code."""
+    assert train(tmp_path / "ann.npz") == 0
+    assert command("convert", tmp_path / "ann.npz", *small(cifar), *EXECUTION, "--out", tmp_path / "snn.npz")[0] == 0
+    monkeypatch.setattr("minihire.commands.attack_accuracy", partial(attack_accuracy, batch_size=2))
+    return lambda *more: command("attack", tmp_path / "snn.npz", *small(cifar), *EXECUTION, *more)[0]
+
+
+def test_the_attack_command_goes_on_where_it_stopped(attack, a_minute_a_batch, tmp_path, capsys):
+    whole, pieces, codes = tmp_path / "whole.json", tmp_path / "pieces.json", []
+    assert attack("--json", whole) == 0
+    capsys.readouterr()
+    while not codes or codes[-1] == 3 and len(codes) < 40:
+        codes.append(attack("--json", pieces, "--max-minutes", 7))
+    assert codes == [3, 3, 0]  # were the first attack made again, its eight batches would end every try
+    stops = capsys.readouterr().err.splitlines()
+    told = r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); what was finished is kept; the same command goes on"
+    assert len(stops) == len(codes) - 1 and all(re.fullmatch(told, line) for line in stops)
+    assert pieces.read_text() == whole.read_text() and not list(tmp_path.glob("pieces.*.npz"))
+
+
+def test_answers_to_another_attack_are_not_gone_on_with(attack, a_minute_a_batch, tmp_path, capsys):
+    limited = "--json", tmp_path / "x.json", "--max-minutes", 3
+    assert attack(*limited) == 3 and attack(*limited, "--epsilon", "1/255") == 2
+    assert "x.fgsm.npz is of another attack or other images: delete it, and" in capsys.readouterr().err
+    (tmp_path / "x.fgsm.npz").unlink()
+    assert attack(*limited, "--epsilon", "1/255") == 3
+
+
+def test_an_attack_command_that_keeps_nothing_says_nothing_else(attack, monkeypatch, tmp_path, capsys):
+    assert attack("--max-minutes", 3) == 2 == attack("--max-minutes", 3, "--json", "-")
+    assert (
+        capsys.readouterr().err.count("minihire: --max-minutes needs --json FILE: the answers so far stay beside it")
+        == 2
+    )
+    monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert attack() == 130
+    assert capsys.readouterr().err == "minihire: stopped during fgsm\n"
+    assert not list(tmp_path.glob("*.fgsm.npz"))
+
+
 @pytest.mark.parametrize("minutes", [BATCHES, BATCHES + 1, "1e6"])
 def test_a_limit_that_comes_with_the_last_batch_or_later_changes_nothing(train, a_minute_a_batch, tmp_path, minutes):
     assert train(tmp_path / "plain.npz") == 0 == train(tmp_path / "limited.npz", "--max-minutes", minutes)

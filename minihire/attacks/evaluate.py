@@ -27,13 +27,14 @@ def attack_accuracy(
     seed: int = 0,
     batch_size: int = BATCH,
     path: os.PathLike | None = None,
+    about: str = "",
 ) -> list[np.ndarray]:
     """Which images each target still gets right when they were crafted on `source`: bool [N] per target.
 
     White box: targets = [source]. Images are crafted once for all targets; of several ranks each attacks every ranks-th
-    batch. path: a file for the answers so far when it is stopped; called again with this file, which is for one attack on
-    one set of networks and images, it goes on from them. Raises MinihireError where the networks take images of different
-    shapes or have different classes, or where `path` is damaged.
+    batch. path: a file for the answers so far when it is stopped; called again with this file it goes on from them. about:
+    what tells this attack on these networks and images from others, where the file's name does not. Raises MinihireError
+    where the networks take images of different shapes or have different classes, or where `path` is damaged or of another.
     """
     for target in targets:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
@@ -42,7 +43,7 @@ def attack_accuracy(
                 f"a network for {theirs[:3]} images of {theirs[3]} classes "
                 f"cannot craft images for one of {ours[:3]} and {ours[3]}"
             )
-    k, found_earlier = source.backend, path and _begun(Path(path), len(targets), len(data))
+    k, found_earlier = source.backend, path and _begun(Path(path), len(targets), len(data), about)
     earlier, done = found_earlier or (np.zeros((len(targets), len(data))), 0)
     done -= done % batch_size
     earlier[:, done:] = 0
@@ -51,10 +52,10 @@ def attack_accuracy(
     with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
         for number in range(done // batch_size, len(batches), k.ranks):
             try:
-                stop.check(f"during {attack.name}; finished results were kept")
+                stop.check(f"during {attack.name}" + ("; what was finished is kept" if path else ""))
             except Interrupted:
                 if path:
-                    _keep(Path(path), earlier + k.sum_over_ranks([right])[0], number * batch_size)
+                    keep_answers(path, earlier + k.sum_over_ranks([right])[0], number * batch_size, about)
                 raise
             if number + k.rank < len(batches):
                 first = (number + k.rank) * batch_size
@@ -69,20 +70,21 @@ def attack_accuracy(
     return list(earlier + right > 0)
 
 
-def _keep(path, right, done):
-    arrays = {"right": right > 0, "done": np.array(done)}
-    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+def keep_answers(path: os.PathLike, right: np.ndarray, done: int, about: str = "") -> None:
+    """Write what `attack_accuracy` goes on from: answers [targets, N], of which the first `done` images' are known."""
+    arrays = {"right": right > 0, "done": np.array(done), "about": np.array(about)}
+    write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
 
 
-def _begun(path, targets, images):
+def _begun(path, targets, images, about):
     """(answers [targets, images], of how many images) that an attack left when it was stopped; None if there is no file."""
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as kept:
-            right, done = kept["right"].astype(float), int(kept["done"])
+            right, done, of = kept["right"].astype(float), int(kept["done"]), str(kept["about"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise MinihireError(f"{path} is damaged: delete it, and the attack begins anew") from error
-    if right.shape != (targets, images) or not 0 <= done <= images:
-        raise MinihireError(f"{path} is of an attack on other images: delete it, and the attack begins anew")
+    if of != about or right.shape != (targets, images) or not 0 <= done <= images:
+        raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack begins anew")
     return right, done

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend
-from minihire.attacks import attack_accuracy, fgsm, perturb, pgd
+from minihire.attacks import attack_accuracy, fgsm, keep_answers, perturb, pgd
 from minihire.data.batches import Batches
 from minihire.errors import MinihireError
 from minihire.evaluation import accuracy, predict
@@ -107,6 +107,7 @@ def test_what_is_no_half_done_attack_is_refused(network, data, tmp_path):
         write()
         with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack begins anew"):
             attack_accuracy([net], net, data, fgsm(), path=path)
-    np.savez(path, right=np.ones((1, 13), bool), done=3)
-    with pytest.raises(MinihireError, match="is of an attack on other images"):
-        attack_accuracy([net], net, data, fgsm(), path=path)
+    for images, about in ((13, ""), (12, "another attack")):
+        keep_answers(path, np.ones((1, images)), 3, about)
+        with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
+            attack_accuracy([net], net, data, fgsm(), path=path)
