@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import llvmlite
@@ -19,6 +20,7 @@ import numba
 import numpy
 from numba.core import caching, event
 
+MONTH = 30 * 24 * 3600  # seconds
 saving = threading.Lock()  # held while a kernel is being written: who ends the process takes it first
 
 
@@ -37,9 +39,19 @@ def kept_folder() -> Path | None:
         folder = Path(base).resolve() / "minihire" / f"kernels-{fingerprint(Path(__file__).parent)}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
+            _drop_unused(folder)
             return folder
     except (OSError, RuntimeError):  # a user without a home is a RuntimeError
         return None
+
+
+def _drop_unused(folder):
+    """Note that this folder is used now, and remove those beside it, of other versions, that nobody used for a month."""
+    os.utime(folder)
+    for other in folder.parent.glob("kernels-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - other.stat().st_mtime > MONTH:
+                shutil.rmtree(other)
 
 
 def cache_folder() -> Path:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,19 @@ def test_the_cache_lies_where_the_environment_says(kernel_cache, monkeypatch, tm
     monkeypatch.delenv("MINIHIRE_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
     assert (tmp_path / "there") in kernel_cache.cache_folder().parents
+
+
+def test_kernels_of_other_versions_go_when_nobody_used_them_for_a_month(kernel_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIHIRE_CACHE_DIR", str(tmp_path))
+    mine, names = kernel_cache.cache_folder(), ("kernels-old", "kernels-recent", "something-else")
+    others = [mine.parent / name for name in names]
+    for folder, days in ((mine, 50), *zip(others, (31, 29, 50), strict=True)):
+        folder.mkdir(exist_ok=True)
+        (folder / "kernel").write_text("code")
+        os.utime(folder, (time.time() - days * 24 * 3600,) * 2)
+    assert kernel_cache.cache_folder() == mine and (mine / "kernel").exists()
+    assert [folder.exists() for folder in others] == [False, True, True]
+    assert mine.stat().st_mtime > others[1].stat().st_mtime
 
 
 def test_an_unusable_folder_gives_a_temporary_one(kernel_cache, monkeypatch, tmp_path):
