@@ -12,8 +12,8 @@ arrays have the backend's `dtype`.
 
 **Arguments stay as they are**, except in `sgd_step`, `adam_step` and `write_rows`, which update in place the arrays that
 their docstrings name, and a current that `lif_forward` is given with `reuse`. A result may share memory with an argument
-(`reshape`, `rows`, `repeat_time`), and a weight gradient or a pool's gradient may be computed only when it is used: do not
-write to what a kernel was given or has returned.
+(`reshape`, `rows`, `repeat_time`), and the gradient of a weight, a pool or a convolution's input may be computed only when
+it is used: do not write to what a kernel was given or has returned.
 
 **Numbers are finite.** A backend that skips zeros does not multiply them by what is infinite or not a number.
 
@@ -193,7 +193,7 @@ class Backend(ABC):
 
     @abstractmethod
     def conv2d_input_gradient(self, grad, weight, shape, stride: int, padding: int) -> Array:
-        """∂L/∂x of `shape` [T, B, H, W, C_in] from ∂L/∂out."""
+        """∂L/∂x of `shape` [T, B, H, W, C_in] from ∂L/∂out; an array or a handle."""
 
     @abstractmethod
     def conv2d_weight_gradient(self, grad, x, size: int, stride: int, padding: int) -> Array:

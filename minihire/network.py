@@ -76,8 +76,8 @@ class Network:
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         chunks = self._chunks(steps)
         logits, state = None, {}
-        for first, count in chunks:
-            end = None if (first, count) == chunks[-1] else {}
+        for position, (first, count) in enumerate(chunks):
+            end = {} if position + 1 < len(chunks) else None
             run = Pass(
                 Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, end, observe=observe
             )

@@ -6,7 +6,8 @@ All arrays are flat: [T, M] or [M]. What stays from the forward pass is the memb
 at all steps it is computed again. A CPU goes through all steps of some neurons while their arrays are in its cache.
 
 What the leak and the threshold need follows from three sums per step, with n = d[t+1] and e = d[t] − λ·n, what arrives
-at m[t] through its own spike: E = Σ e·m[t], Q = Σ n·m[t], R = Σ n·s[t].
+at m[t] through its own spike: E = Σ e·m[t], Q = Σ n·m[t], R = Σ n·s[t]. (At the last step ∂L/∂u[t] from the next chunk of
+time stands for λ·n: Q's share is that chunk's, and R's is `end` below.)
 
     immediate   ∂L/∂λ += Q − v·R        ∂L/∂v −= E/v + λ·R
     delayed     ∂L/∂λ += Q              ∂L/∂v −= E/v + R
@@ -22,7 +23,10 @@ import torch
 from backends.torch_any import gradients
 
 CHUNK = 1 << 18  # neurons at a time on a CPU: fewer, and the threads wait for each other more than they compute
-kept = threading.local()  # .scratch: a thread's memory for what a call needs meanwhile, lest holes stay between arrays
+KEPT = 1 << 22  # numbers at most that a thread keeps as its scratch
+kept = (
+    threading.local()
+)  # .scratch: memory for what a call needs meanwhile; taken anew it would lie between other arrays
 
 
 def _chunks(count, device, whole=1):
@@ -34,12 +38,15 @@ def _chunks(count, device, whole=1):
 def _scratch(like, rows, parts):
     """[rows, n] for the largest part, on a CPU where this thread's last call had its own."""
     shape = rows, parts[0].stop - parts[0].start if parts else 0
-    if like.device.type != "cpu":
+    size = math.prod(shape)
+    if like.device.type != "cpu" or size > KEPT:
         return like.new_empty(shape)
     found = getattr(kept, "scratch", None)
-    if found is None or found.dtype != like.dtype or len(found) < math.prod(shape):
-        kept.scratch = found = like.new_empty(math.prod(shape))
-    return found[: math.prod(shape)].view(shape)
+    if found is None or found.dtype != like.dtype or len(found) < size:
+        kept.scratch = None  # its memory goes first
+        with torch.inference_mode(False):  # which would make it useless to other calls
+            kept.scratch = found = torch.empty(size, dtype=like.dtype)
+    return found.detach()[:size].view(shape)
 
 
 def _part(array, part):

@@ -31,7 +31,7 @@ class Neurons(Storage):
         size = count(shape[1:])
         counts = torch.empty((steps, size), dtype=BYTE, device=self.device)
         end = self._like(current[0])
-        end_spikes = self._like(end) if delayed else end
+        end_spikes = self._like(end) if delayed else end  # or else a stand-in that nobody writes
         membrane, reuse = None, reuse and not static and current.dtype == self.float
         if not static:
             place = current if reuse else torch.empty_like(current, dtype=self.float)
@@ -92,7 +92,7 @@ class Neurons(Storage):
         if static or not saved.reuse:
             grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
         grad_start = self._like(grad_current[0])
-        grad_start_spikes = self._like(grad_start) if delayed else grad_start
+        grad_start_spikes = self._like(grad_start) if delayed else grad_start  # or else a stand-in
         grad_leak, grad_threshold = self.scans.backward(
             saved.current.reshape(1, -1) if static else None,
             saved.membrane,

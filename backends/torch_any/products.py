@@ -1,12 +1,14 @@
 """Convolutions, linear layers and pools of the Torch backend."""
 
+import math
+
 import torch
 from torch.nn import functional
 
 from backends.arrays import InputGradient, OuterProduct, PooledGradient, Prepared, SpikeTrain
 from backends.torch_any.storage import Storage
 
-IMAGES = 16  # whose spikes a CPU turns into floats at a time: a small part of what the network keeps
+SPIKES = 1 << 19  # that a CPU turns into floats at a time: a small part of what the network keeps
 
 
 class Products(Storage):
@@ -31,14 +33,14 @@ class Products(Storage):
 
     def _pieces(self, x):
         """Slices of the T·B images of x, and `_images` of each: of spikes on a CPU a part of them, else all at once."""
-        count = x.shape[0] * x.shape[1]
-        if self.device != "cpu" or not isinstance(x, SpikeTrain) or count <= IMAGES:
+        count, size = x.shape[0] * x.shape[1], max(1, SPIKES // max(1, math.prod(x.shape[2:])))
+        if self.device != "cpu" or not isinstance(x, SpikeTrain) or count <= size:
             yield slice(0, count), *self._images(x)
             return
         flat = x.counts.flatten(0, 1)
-        room = torch.empty((IMAGES, *flat.shape[1:]), dtype=self.factor)
-        for first in range(0, count, IMAGES):
-            part = slice(first, min(first + IMAGES, count))
+        room = torch.empty((size, *flat.shape[1:]), dtype=self.factor)
+        for first in range(0, count, size):
+            part = slice(first, min(first + size, count))
             images = room[: part.stop - first].copy_(flat[part])
             yield part, images.permute(0, 3, 1, 2), x.scale
 
@@ -49,13 +51,14 @@ class Products(Storage):
         return a @ b
 
     def _linear(self, x, weight):
-        """x [T, B, F_in] times the turned weight [F_out, F_in], on a CPU."""
-        if self.onednn and x.dtype == torch.float32:
+        """x […, F_in] times the turned weight [F_out, F_in], on a CPU."""
+        if self.onednn and x.dtype == torch.float32 and x.shape[-1] == weight.shape[1] > 0:
             return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
         return functional.linear(x, weight)
 
     def prepared(self, weight):
         if weight.dim() == 4:  # a convolution's, in torch's order
+            # a copy in any case: an input gradient is computed later, when the weight may be another one
             kernel = weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last, copy=True)
             return Prepared(kernel, weight.shape)
         return Prepared(weight.to(self.factor), weight.shape)
@@ -72,7 +75,7 @@ class Products(Storage):
                 out = self._product(found.contiguous(), scale)
             else:
                 out = found.new_empty((count, *found.shape[1:]), dtype=self.float) if out is None else out
-                torch.mul(found, scale, out=out[part])
+                torch.mul(found.to(self.float), scale, out=out[part])
             del found  # before the next part needs as much
         return out.reshape(*x.shape[:2], *out.shape[1:])
 

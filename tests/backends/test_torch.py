@@ -1,5 +1,6 @@
 """What is the Torch backend's own: parity over whole trainings, precision, bytes for spikes, devices, its GPU kernels."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from minihire.training import CraftedNoise, Recipe
 from minihire.training.loop import Training
 
 torch = pytest.importorskip("torch")
-lif = pytest.importorskip("backends.torch_any.lif")
+lif, products = (pytest.importorskip(f"backends.torch_any.{name}") for name in ("lif", "products"))
 ROOT = Path(__file__).parent.parent.parent
 MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
 
@@ -211,12 +212,45 @@ def test_prepared_weights_give_what_weights_give(precision):
 
 def test_other_failures_of_torch_stay_what_they_are():
     k = get_backend("torch")
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as error:
         k.linear(k.zeros((1, 1, 3)), k.zeros((4, 2)))
     assert not isinstance(error.value, BackendError)
 
 
+def test_images_in_parts_are_rounded_like_few(monkeypatch):
+    """In bf16, too: dropout's factor has no short form."""
+    k, rng = get_backend("torch", precision="bf16"), np.random.default_rng(0)
+    spikes = SpikeTrain(torch.tensor(rng.integers(0, 2, (1, 10, 6, 6, 4)), dtype=torch.uint8), 1 / 0.7, True)
+    weight, found = k.asarray(rng.normal(size=(3, 3, 4, 5))), []
+    for size in (1 << 19, 3 * 6 * 6 * 4):
+        monkeypatch.setattr(products, "SPIKES", size)
+        found.append(k.conv2d(spikes, weight, 1, 1))
+    assert torch.equal(*found)
+
+
 # ---------------------------------------------------------------- neurons in parts, gradients where they are used
+
+
+def test_neurons_fire_after_calls_that_failed_or_ran_without_autograd():
+    k, leak = get_backend("torch"), torch.tensor([0.5])
+    current = torch.full((1, 2, 3), 0.4)
+    fire = lambda x: k.to_numpy(k.lif_forward(x, None, leak, leak, 4)[0])
+    expected = get_backend("reference").lif_forward(current.numpy(), None, leak.numpy(), leak.numpy(), 4)[0]
+    with torch.inference_mode():
+        lif.kept.scratch = None
+        np.testing.assert_array_equal(fire(current), expected)
+    np.testing.assert_array_equal(fire(current), expected)
+    with contextlib.suppress(RuntimeError):  # a current that wants torch's own gradient
+        fire(current.clone().requires_grad_())
+    np.testing.assert_array_equal(fire(current), expected)
+
+
+def test_a_long_run_s_scratch_is_not_kept():
+    k, leak = get_backend("torch"), torch.tensor([0.5])
+    lif.kept.scratch = None
+    for steps, kept in ((20, 23 * 1024), (8000, 23 * 1024)):
+        k.lif_forward(torch.zeros(1, 1, 1024), None, leak, leak, steps)
+        assert len(lif.kept.scratch) == kept
 
 
 @pytest.mark.parametrize("static", [False, True])
