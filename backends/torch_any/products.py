@@ -9,6 +9,7 @@ from backends.arrays import InputGradient, OuterProduct, PooledGradient, Prepare
 from backends.torch_any.storage import Storage
 
 SPIKES = 1 << 19  # that a CPU turns into floats at a time: a small part of what the network keeps
+LARGE = 1 << 21  # numbers of a convolution's input gradient that a CPU leaves to the neurons: a smaller one takes little memory
 
 
 class Products(Storage):
@@ -82,7 +83,7 @@ class Products(Storage):
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         grad = self._dense(grad, self.factor)
         found = InputGradient(grad, self._factor_of(weight), tuple(shape), stride, padding)
-        return found if self.device == "cpu" else self._dense(found)
+        return found if self.device == "cpu" and math.prod(shape) >= LARGE else self._dense(found)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)
