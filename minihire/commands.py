@@ -182,15 +182,15 @@ def convert(options) -> None:
 
 def attack(options) -> None:
     """Accuracy of a checkpoint, clean and attacked."""
+    place = None if options.json in (None, STDOUT) else options.json
+    if options.max_minutes is not None and place is None:
+        raise MinihireError("--max-minutes needs --json FILE: the answers so far stay beside it, for the same command")
     saved = checkpoint.load(options.checkpoint)
     config, backend = _config(options, saved.meta.get("about")), _backend(options)
     target = _spiking(saved.network(backend), config, options)
     source = checkpoint.load(options.source).network(backend) if options.source else target
     test = _data(config, options, backend).test
     _fits(target, test)
-    place = None if options.json in (None, STDOUT) else options.json
-    if options.max_minutes is not None and place is None:
-        raise MinihireError("--max-minutes needs --json FILE: the answers so far stay beside it, for the same command")
     paths = {attack.name: place and place.with_name(f"{place.stem}.{attack.name}.npz") for attack in config.attacks}
     with go_on_with("the same command" if place else None):
         scores = {"clean": accuracy(target, test, seed=config.seed)}
@@ -211,16 +211,18 @@ def attack(options) -> None:
         f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, "
         f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n" + tables.table(header, rows),
     )
-    for path in filter(None, paths.values()):
+    for path in paths.values() if place and backend.rank == 0 else ():
         path.unlink(missing_ok=True)
 
 
 def _attacked(target, source, test, attack, seed, path):
     """The answers to an attack; they stay in the path's file, so that the command can go on should it be stopped later."""
+    if not path:
+        return attack_accuracy([target], source, test, attack, seed=seed)[0]
     networks = [[fingerprint(n, test), n.steps, n.coding, n.readout, repr(n.neuron)] for n in (target, source)]
     about = digest([networks, repr(attack), seed])
     right = attack_accuracy([target], source, test, attack, seed=seed, path=path, about=about)[0]
-    if path and target.backend.rank == 0:
+    if target.backend.rank == 0:
         keep_answers(path, right[None], len(test), about)
     return right
 
