@@ -242,24 +242,32 @@ class Backend(ABC):
         mask=None,
         soft: Surrogate | None = None,
         reuse: bool = False,
-    ) -> tuple[Array, NeuronState, Any]:
+        want_state: bool = True,
+    ) -> tuple[Array, NeuronState | None, Any]:
         """A layer of LIF neurons over `steps` time steps (equations 1 and 2): the equations are in backends/lif.py.
 
         current [T or 1, B, …] (1: the same at every step), state from the chunk before or None (membrane 0),
         mask [B, …] from `dropout_mask` or None, soft: emit F(z) in place of a step (for gradient checks).
         reuse: nobody needs the current any more. Its memory may become that of `saved`, which then serves one backward pass
         only, whose gradient may in turn take it. A neuron fires where m > v, exactly. Returns (spikes [T, B, …] times the
-        mask, state, saved); `saved` goes to `lif_backward` and nowhere else.
+        mask, state, saved); the last state is None unless it is wanted, `saved` goes to `lif_backward` and nowhere else.
         """
 
     @abstractmethod
     def lif_backward(
-        self, saved, grad_spikes, grad_state: NeuronState | None, surrogate: Surrogate, reset_grad: bool = False
-    ) -> tuple[Array, NeuronState, Array, Array]:
+        self,
+        saved,
+        grad_spikes,
+        grad_state: NeuronState | None,
+        surrogate: Surrogate,
+        reset_grad: bool = False,
+        want_state: bool = True,
+    ) -> tuple[Array, NeuronState | None, Array, Array]:
         """Back-propagation through time of `lif_forward`, by hand.
 
         grad_spikes [T, B, …]; grad_state: ∂L/∂(the state that was handed on), or None. Returns ∂L/∂current (of the
-        current's shape: summed over time where it was static), ∂L/∂(initial state), ∂L/∂leak [1], ∂L/∂threshold [1].
+        current's shape: summed over time where it was static), ∂L/∂(initial state), or None if it is not wanted,
+        ∂L/∂leak [1], ∂L/∂threshold [1].
         """
 
     @abstractmethod

@@ -137,12 +137,25 @@ class ReferenceBackend(Backend):
     # ---------------------------------------------------------------- neurons
 
     def lif_forward(
-        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, reuse=False
+        self,
+        current,
+        state,
+        leak,
+        threshold,
+        steps,
+        *,
+        reset="immediate",
+        mask=None,
+        soft=None,
+        reuse=False,
+        want_state=True,
     ):
-        return lif.lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
+        spikes, end, saved = lif.lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
+        return spikes, end if want_state else None, saved
 
-    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False):
-        return lif.lif_backward(saved, grad_spikes, grad_state, surrogate, reset_grad)
+    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
+        grad_current, grad_start, *grads = lif.lif_backward(saved, grad_spikes, grad_state, surrogate, reset_grad)
+        return grad_current, grad_start if want_state else None, *grads
 
     def lif_rate_backward(self, saved, grad_spikes):
         return lif.lif_rate_backward(saved, grad_spikes)

@@ -149,9 +149,10 @@ class Neuron:
         return out
 
     def fire(self, run: Pass, x, leak, threshold, mask):
-        """Spikes [T, B, …] times the mask, and the last state, of the current x [T or 1, B, …]: what a variant overrides."""
+        """Spikes [T, B, …] times the mask, and the last state or None, of the current x [T or 1, B, …]: a variant's own."""
         state, reuse = run.state.get(self.name), run.observe is None  # an observer may have kept the current
-        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, state, mask, reuse)
+        wanted = run.end is not None
+        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, state, mask, reuse, wanted)
 
 
 @dataclass(frozen=True)

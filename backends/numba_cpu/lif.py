@@ -1,7 +1,14 @@
 """The LIF neuron of backends/lif.py, fused over time: each block of neurons runs all its steps while it is in cache.
 
-The block's size is fixed, and so is the order of every sum: results do not depend on the number of threads. Loops are
-short and touch few arrays each: so the compiler sees that the arrays do not overlap, and vectorises.
+The block's size is fixed, and so is the order of every sum: results do not depend on the number of threads. A time step is
+one loop over vectors of neurons (lanes.py); arrays are read at flat positions, as every slice of an array has a price.
+
+What leak and threshold need follows from three sums of a step, with n = d[t+1] (at the last step the ∂L/∂u[t] that the next
+chunk of time hands back):
+
+    E = Σ k·m[t]       Q = Σ n·u[t], delayed Σ n·m[t]       R = Σ n·s[t]
+    ∂L/∂λ += Q, but for the last step, whose share the next chunk counts
+    ∂L/∂v −= E/v² + λ·R (at the last step R); delayed E/v² + R (at the last step E/v²)
 """
 
 import math
@@ -9,108 +16,98 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from backends.numba_cpu.slabs import copy, copy_lanes
+from backends.numba_cpu.lanes import COUNT, load, spread, store, total, where_above
+from backends.numba_cpu.slabs import scratch
 
-BLOCK = 1024
-LANES = 16  # channels that are copied at once
-
-
-@njit(cache=True)
-def _charge(u, fired, lam, v, delayed, m):
-    """m = λ·u + I (delayed: − v·s of the step before), where m holds I."""
-    for i in range(len(m)):
-        m[i] = lam * u[i] + m[i]
-    if delayed:
-        for i in range(len(m)):
-            m[i] -= v * fired[i]
+BLOCK = 1024  # neurons, a multiple of COUNT
 
 
 @njit(cache=True)
-def _fire(m, v, delayed, fired, u):
-    """s = 1[m > v] and the membrane that the next step starts from."""
-    for i in range(len(m)):
-        fired[i] = m[i] > v
-    if delayed:
-        copy(m, u)
+def _fire(count, current, now, u, fired, lam, v, delayed, membrane, there, keep, first, counts, out):
+    """A time step: m = λ·u + I (delayed: − v·s of the step before), s = 1[m > v], and u, what the next one starts from.
+
+    The current lies from position `now` on; membrane from `there`, keep from `first`, counts from `out`: each may be empty.
+    """
+    zeros, ones = spread(v - v), spread(v / v)
+    for i in range(0, count, COUNT):
+        m = lam * load(u, i, zeros) + load(current, now + i, zeros)
+        if delayed:
+            m = m - v * load(fired, i, zeros)
+        spikes = where_above(m, v, ones, zeros)
+        if len(membrane):
+            store(membrane, there + i, m)
+        if delayed:
+            store(fired, i, spikes)
+            store(u, i, m)
+        else:
+            store(u, i, m - v * spikes)
+        if len(keep):
+            spikes = spikes * load(keep, first + i, zeros)
+        if len(counts):
+            store(counts, out + i, spikes)
+
+
+@njit(cache=True)
+def _room(count, like):
+    """An uninitialised array of numbers like those of another."""
+    return scratch(count * like.itemsize // 4).view(like.dtype)
+
+
+@njit(cache=True)
+def _fill(out, values, first):
+    """out = values[first : …], or zeros if there are none."""
+    if len(values):
+        for i in range(len(out)):
+            out[i] = values[first + i]
     else:
-        for i in range(len(m)):
-            u[i] = m[i] - v * fired[i]
+        for i in range(len(out)):
+            out[i] = 0
 
 
 @njit(cache=True)
 def _forward(
-    current, start, start_spikes, lam, v, delayed, keep, in_place, membrane, counts, end, end_spikes, first, last
+    current, start, start_spikes, lam, v, delayed, keep, membrane, counts, end, end_spikes, first, count
 ):  # fmt: skip
-    """All steps of neurons first … last − 1."""
-    steps = len(counts)
-    u, fired = np.zeros(last - first, current.dtype), np.zeros(last - first, current.dtype)
-    m = np.empty(last - first, current.dtype)
-    if len(start):
-        copy(start[first:last], u)
-    if len(start_spikes):
-        copy(start_spikes[first:last], fired)
-    for t in range(steps):
-        if len(membrane):
-            m = membrane[t, first:last]
-        if not in_place:
-            copy(current[min(t, len(current) - 1), first:last], m)
-        _charge(u, fired, lam, v, delayed, m)
-        _fire(m, v, delayed, fired, u)
-        out = counts[t, first:last]
-        for i in range(last - first):
-            out[i] = np.uint8(fired[i])
-        if len(keep):
-            kept = keep[first:last]
-            for i in range(last - first):
-                out[i] &= kept[i]
-    copy(u, end[first:last])
-    if delayed:
-        copy(fired, end_spikes[first:last])
+    """All steps of `count` neurons."""
+    room = _room(2 * count, current)
+    u, fired = room[:count], room[count:]
+    _fill(u, start, first)
+    _fill(fired, start_spikes, first)
+    step = counts.shape[1]
+    for t in range(len(counts)):
+        now = min(t, len(current) - 1) * step + first
+        at = t * step + first
+        _fire(count, current, now, u, fired, lam, v, delayed, membrane, at, keep, first, counts, at)
+    for i in range(count if len(end) else 0):
+        end[first + i] = u[i]
+    for i in range(count if len(end_spikes) else 0):
+        end_spikes[first + i] = fired[i]
 
 
 @njit(parallel=True, cache=True)
-def forward(current, start, start_spikes, leak, threshold, delayed, keep, in_place, membrane, counts, end, end_spikes):
-    """current [T or 1, M]; start, start_spikes [M], keep uint8 [M]: may be empty; membrane [T, M], or [0, M]: not kept;
-    in_place: it is the current.
+def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
+    """current [T or 1, M]; start, start_spikes [M], keep uint8 [M]: may be empty; membrane [T, M], which may be the current,
+    or [0, M]: not kept.
 
-    counts uint8 [T, M]: the spikes of the neurons that are kept; end [M], end_spikes [M] (or empty).
+    counts uint8 [T, M]: the spikes of the neurons that are kept; end [M], and if delayed end_spikes [M], or empty.
+    M is a multiple of COUNT.
     """
     count = counts.shape[1]
     for block in prange((count + BLOCK - 1) // BLOCK):
         first = np.int64(block) * BLOCK
-        last = min(first + BLOCK, count)
+        size = min(BLOCK, count - first)
         _forward(
-            current,
-            start,
-            start_spikes,
-            leak[0],
-            threshold[0],
-            delayed,
-            keep,
-            in_place,
-            membrane,
-            counts,
-            end,
-            end_spikes,
-            first,
-            last,
-        )
+            current, start, start_spikes, leak[0], threshold[0], delayed, keep, membrane, counts, end, end_spikes,
+            first, size,
+        )  # fmt: skip
 
 
 @njit(cache=True)
-def _slopes(code, height, width, membrane, inverse, out):
-    """out = f(m·inverse − 1), inverse = 1/v, of the surrogate with this code (the order of backends.surrogates.KINDS).
-
-    A division costs as much as ten multiplications.
-    """
+def _slopes(code, height, width, inverse, membrane, first, out):
+    """out = f(m·inverse − 1), inverse = 1/v, of a surrogate other than the triangle, by its code."""
     one, zero = membrane.dtype.type(1), membrane.dtype.type(0)
-    if code == 0:
-        steepness = one / width
-        for i in range(len(out)):
-            out[i] = height * max(zero, one - abs(membrane[i] * inverse - one) * steepness)
-        return
-    for i in range(len(membrane)):
-        out[i] = membrane[i] * inverse - one
+    for i in range(len(out)):
+        out[i] = membrane[first + i] * inverse - one
     if code == 1:
         for i in range(len(out)):
             out[i] = height * math.exp(-width * abs(out[i]))
@@ -122,157 +119,139 @@ def _slopes(code, height, width, membrane, inverse, out):
             a = membrane.dtype.type(math.pi) * width * out[i] / 2
             out[i] = height / (one + a * a)
     else:
-        out[:] = one
-
-
-# Sums are loops that write nothing: the compiler orders a sum otherwise where it must fear that arrays lie close together.
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})
-def _threshold_sums(k, m, v, lowered):
-    """Σ k·m and Σ lowered where m is above v."""
-    direct = through_reset = zero = k.dtype.type(0)
-    for i in range(len(k)):
-        direct += k[i] * m[i]
-        through_reset += lowered[i] if m[i] > v else zero
-    return direct, through_reset
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})
-def _leak_sum(d, m, v):
-    """Σ d·u, u the membranes m after a reset by v."""
-    total = zero = d.dtype.type(0)
-    for i in range(len(d)):
-        total += d[i] * (m[i] - (zero if m[i] <= v else v))
-    return total
+        for i in range(len(out)):
+            out[i] = one
 
 
 @njit(cache=True)
-def _load_gradient(grad, pooled, first, out):
-    """out = the gradient of neurons first …; pooled (H, W, C): grad [B·H/2·W/2·C] is that of their 2×2 means, else (0, 0, 0)."""
+def _under_pool(pooled, first, out):
+    """out[j] = where the gradient of 2×2 means [B, H/2, W/2, C] has that of neurons first + j·COUNT …, −1: nowhere.
+
+    pooled: (H, W, C), C a multiple of COUNT.
+    """
     height, width, channels = pooled
-    if height == 0:
-        copy(grad[first:], out)
-        return
-    done, (pixel, c) = 0, divmod(first, channels)
+    pixel, c = divmod(first, channels)
     row, x = divmod(pixel, width)
     image, y = divmod(row, height)
-    while done < len(out):  # a run of channels at a time; divisions only once, they cost as much as a run
-        run = min(channels - c, len(out) - done)
-        if y < height // 2 * 2 and x < width // 2 * 2:
-            at = ((image * (height // 2) + y // 2) * (width // 2) + x // 2) * channels + c
-            i = 0
-            while i + LANES <= run:
-                copy_lanes(LANES, out, done + i, grad, at + i)
-                i += LANES
-            while i < run:
-                out[done + i] = grad[at + i]
-                i += 1
-        else:
-            out[done : done + run] = 0
-        done, c, x = done + run, 0, x + 1
+    for j in range(len(out)):
+        inside = y < height // 2 * 2 and x < width // 2 * 2
+        out[j] = ((image * (height // 2) + y // 2) * (width // 2) + x // 2) * channels + c if inside else -1
+        c += COUNT
+        if c == channels:
+            c, x = 0, x + 1
         if x == width:
             x, y = 0, y + 1
         if y == height:
             y, image = 0, image + 1
-    for i in range(len(out)):
-        out[i] *= grad.dtype.type(0.25)
+
+
+@njit(cache=True)
+def _product_sum(a, values, first):
+    """Σ a·values[first : …], 0 if there are none."""
+    found = 0.0
+    for i in range(len(a) if len(values) else 0):
+        found += a[i] * values[first + i]
+    return found
 
 
 @njit(cache=True, error_model="numpy")
 def _backward(
     current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes, pooled, grad_end,
-    grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start, grad_start_spikes, first, last,
+    grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start, grad_start_spikes, first, count,
 ):  # fmt: skip
-    """All steps of neurons first … last − 1; returns the sums ∂λ and ∂v."""
-    steps = len(grad_spikes)
-    lam, v = leak[0], threshold[0]
-    zero, inverse, size = leak.dtype.type(0), leak.dtype.type(1) / v, last - first
-    g, slope = np.empty(size, leak.dtype), np.empty(size, leak.dtype)
-    through_leak, through_reset = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
-    lowered, before = np.zeros(size, leak.dtype), np.zeros(size, leak.dtype)
-    again = np.empty((steps if len(membrane) == 0 else 0, size), leak.dtype)
-    if len(start):
-        copy(start[first:last], before)
-    if len(again):
-        u, fired = before.copy(), np.zeros(size, leak.dtype)
-        if len(start_spikes):
-            copy(start_spikes[first:last], fired)
+    """All steps of `count` neurons; returns the sums ∂λ and ∂v."""
+    lam, v, one, zero = leak[0], threshold[0], leak.dtype.type(1), leak.dtype.type(0)
+    inverse, steepness, quarter, zeros = one / v, one / width, leak.dtype.type(0.25), spread(zero)
+    steps, step, static = len(grad_spikes), grad_current.shape[1], len(grad_current) == 1
+    room = _room(3 * count, leak)
+    later, by_end, slope = room[:count], room[count : 2 * count], room[2 * count :]
+    m, m_step, m_first = membrane, step, first
+    if len(membrane) == 0:
+        m, m_step, m_first = np.empty((steps, count), leak.dtype), count, 0
+        _fill(later, start, first)
+        _fill(by_end, start_spikes, first)
         for t in range(steps):
-            copy(current[0, first:last], again[t])
-            _charge(u, fired, lam, v, delayed, again[t])
-            _fire(again[t], v, delayed, fired, u)
-    if len(grad_end):
-        copy(grad_end[first:last], through_leak)
-    if len(grad_end_spikes):
-        copy(grad_end_spikes[first:last], through_reset)
-    static = len(grad_current) == 1
-    if static:
-        grad_current[0, first:last] = 0
+            _fire(count, current, first, later, by_end, lam, v, delayed, m, t * count, keep[:0], 0, keep[:0], 0)
+    _fill(later, grad_end, first)
+    _fill(by_end, grad_end_spikes, first)
+    under = np.empty(count // COUNT if pooled[0] else 0, np.int64)
+    _under_pool(pooled, first, under)
     sum_leak = sum_threshold = 0.0
     for t in range(steps - 1, -1, -1):
-        m = again[t] if len(again) else membrane[t, first:last]
-        _load_gradient(grad_spikes[t], pooled, first, g)
-        if len(keep):
-            kept = keep[first:last]
-            for i in range(size):
-                g[i] = g[i] * scale if kept[i] else zero
-        if reset_grad:
-            if delayed:
-                for i in range(size):
-                    g[i] += through_reset[i]
+        ends = t == steps - 1
+        to_leak, to_reset = one if ends else lam, zero if ends else one
+        if not delayed:
+            to_reset = to_leak
+        path, lowered = -v * to_reset if reset_grad else zero, zero if delayed else v
+        at, given, out = t * m_step + m_first, t * grad_spikes.shape[1], first if static else t * step + first
+        if code != 0:
+            _slopes(code, height, width, inverse, m[t], m_first, slope)
+        e = q = r = zeros
+        for i in range(0, count, COUNT):
+            now, n = load(m, at + i, zeros), load(later, i, zeros)
+            if code != 0:
+                f = load(slope, i, zeros)
             else:
-                for i in range(size):
-                    g[i] -= v * through_leak[i]
-        _slopes(code, height, width, m, inverse, slope)
-        for i in range(size):
-            slope[i] *= g[i]  # k
-        direct, reset = _threshold_sums(slope, m, v, lowered if delayed else through_leak)
-        sum_threshold -= direct / (v * v) + reset
-        d = g if static else grad_current[t, first:last]
-        for i in range(size):
-            d[i] = slope[i] * inverse + through_leak[i]
-        if static:
-            into = grad_current[0, first:last]
-            for i in range(size):
-                into[i] += d[i]
-        if t > 0:
-            m_before = again[t - 1] if len(again) else membrane[t - 1, first:last]
-            sum_leak += _leak_sum(d, m_before, zero if delayed else v)
-        else:
-            sum_leak += _leak_sum(d, before, zero)
-        for i in range(size):
-            through_leak[i] = lam * d[i]
-        if delayed:
-            for i in range(size):
-                through_reset[i] = -v * d[i]
-            copy(d, lowered)
-    copy(through_leak, grad_start[first:last])
+                z = now * inverse - one
+                f = one - where_above(z, zero, z, zero - z) * steepness
+                f = height * where_above(f, zero, f, zero)
+            if pooled[0] == 0:
+                g = load(grad_spikes, given + first + i, zeros)
+            elif under[i // COUNT] < 0:
+                g = zeros
+            else:
+                g = quarter * load(grad_spikes, given + under[i // COUNT], zeros)
+            if len(keep):
+                g = g * scale * load(keep, first + i, zeros)
+            if path != 0:
+                g = g + path * n
+            if ends and delayed and reset_grad:
+                g = g + load(by_end, i, zeros)
+            k = f * g
+            d = k * inverse + to_leak * n
+            store(later, i, d)
+            if static and not ends:
+                d = d + load(grad_current, out + i, zeros)
+            store(grad_current, out + i, d)
+            e = e + k * now
+            q = q + n * (now - where_above(now, v, lowered, zeros))
+            r = r + where_above(now, v, n, zeros)
+        sum_threshold -= total(e) / (v * v) + total(r) * to_reset
+        sum_leak += zero if ends else total(q)
+    sum_leak += _product_sum(later, start, first)
     if delayed:
-        copy(through_reset, grad_start_spikes[first:last])
-        if len(start_spikes):
-            for i in range(size):
-                sum_threshold -= lowered[i] * start_spikes[first + i]
+        sum_threshold -= _product_sum(later, start_spikes, first)
+    for i in range(count if len(grad_start) else 0):
+        grad_start[first + i] = lam * later[i]
+    for i in range(count if len(grad_start_spikes) else 0):
+        grad_start_spikes[first + i] = -v * later[i]
     return sum_leak, sum_threshold
 
 
 @njit(parallel=True, cache=True)
 def backward(
     current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes, pooled, grad_end,
-    grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start, grad_start_spikes, partial,
+    grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start, grad_start_spikes,
 ):  # fmt: skip
-    """Shapes as in `forward`; grad_current [T or 1, M]; partial float64 [blocks, 2] (∂λ, ∂v sums).
+    """∂L/∂λ and ∂L/∂v. Shapes as in `forward`; fills grad_current [T or 1, M] and, if they are not empty, grad_start and
+    grad_start_spikes [M].
 
     membrane [T, M], or [0, M]: computed again from the current, which is then the same at all steps; grad_current may take
-    its place: a step's membrane is not needed once its gradient is written. grad_spikes [T, ·]
-    with `pooled` as in `_load_gradient`; it is multiplied by keep · scale where there is a mask.
+    its place: a step's membrane is not needed once its gradient is written. grad_spikes [T, M], or that of 2×2 means where
+    `pooled` is (H, W, C), C a multiple of COUNT, and not (0, 0, 0); it is multiplied by keep · scale where there is a mask.
     """
     count = grad_current.shape[1]
+    partial = np.empty(((count + BLOCK - 1) // BLOCK, 2))
     for block in prange(len(partial)):
         first = np.int64(block) * BLOCK
-        last = min(first + BLOCK, count)
+        size = min(BLOCK, count - first)
         partial[block, 0], partial[block, 1] = _backward(
             current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes, pooled,
             grad_end, grad_end_spikes, code, height, width, reset_grad, grad_current, grad_start,
-            grad_start_spikes, first, last,
+            grad_start_spikes, first, size,
         )  # fmt: skip
+    by_leak = by_threshold = 0.0
+    for block in range(len(partial)):
+        by_leak += partial[block, 0]
+        by_threshold += partial[block, 1]
+    return by_leak, by_threshold

@@ -1,5 +1,7 @@
 """ReLU and LIF neurons of the Numba backend: the kernels of lif.py, called."""
 
+import math
+
 import numpy as np
 
 from backends.arrays import CurrentGradient, PooledGradient, SavedNeurons, SpikeTrain
@@ -26,23 +28,34 @@ class Neurons(Storage):
         return out
 
     def lif_forward(
-        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, reuse=False
+        self,
+        current,
+        state,
+        leak,
+        threshold,
+        steps,
+        *,
+        reset="immediate",
+        mask=None,
+        soft=None,
+        reuse=False,
+        want_state=True,
     ):
         current = self._dense(current)
         if soft is not None:
             mask = None if mask is None else self._dense(mask)
-            return super().lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
+            options = {"reset": reset, "mask": mask, "soft": soft, "want_state": want_state}
+            return super().lif_forward(current, state, leak, threshold, steps, **options)
         shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
         reuse = reuse and not static and current.flags.writeable
         membrane = None  # of a static current the backward pass computes it again
         if not static:
             membrane = current if reuse else self._empty(shape)
         counts = self._empty(shape, np.uint8)
-        end = self._empty(shape[1:])
-        end_spikes = self._empty(shape[1:]) if delayed else None
-        start, start_spikes = (None, None) if state is None else state
+        end = self._state(shape, want_state, delayed)
+        start, start_spikes = state or (None, None)
         keep, scale = self._mask(mask)
-        lif.forward(
+        arrays = (
             self._by_step(current),
             self._flat(start),
             self._flat(start_spikes),
@@ -50,37 +63,35 @@ class Neurons(Storage):
             threshold,
             delayed,
             keep,
-            reuse,
-            self._membranes(membrane, end),
+            self._membranes(membrane, shape),
             counts.reshape(steps, -1),
-            self._flat(end),
-            self._flat(end_spikes),
+            *(self._flat(x) for x in end),
         )
+        _in_lanes(lif.forward, counts[0].size, arrays, written=arrays[-4:])
         current = current if static else None
         saved = SavedNeurons(current, membrane, state, leak, threshold, reset, keep, scale, shape, reuse)
-        return SpikeTrain(counts, float(scale), True), NeuronState(end, end_spikes), saved
+        return SpikeTrain(counts, float(scale), True), end if want_state else None, saved
 
-    def _membranes(self, membrane, like):
-        return np.empty((0, like.size), self.float) if membrane is None else self._by_step(membrane)
+    def _state(self, shape, wanted, with_spikes):
+        """Room for a state or for the gradient of one, if it is wanted."""
+        return NeuronState(*(self._empty(shape[1:]) if wanted and needed else None for needed in (True, with_spikes)))
 
-    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False):
+    def _membranes(self, membrane, shape):
+        return np.empty((0, math.prod(shape[1:])), self.float) if membrane is None else self._by_step(membrane)
+
+    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
         if not isinstance(saved, SavedNeurons):  # soft spikes, for gradient checks
-            return super().lif_backward(saved, self._dense(grad_spikes), grad_state, surrogate, reset_grad)
+            return super().lif_backward(saved, self._dense(grad_spikes), grad_state, surrogate, reset_grad, want_state)
         if surrogate.kind == "rate":
             raise ValueError("the rate gradient is lif_rate_backward's")
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
         grad_current = saved.membrane if saved.reuse else self._empty((1 if static else shape[0], *shape[1:]))
-        grad_start = self._empty(shape[1:])
-        grad_start_spikes = self._empty(shape[1:]) if delayed else None
-        partial = np.empty((-(-grad_start.size // lif.BLOCK), 2))
-        start, start_spikes = (None, None) if saved.start is None else saved.start
-        grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
-        pooled = isinstance(grad_spikes, PooledGradient)
-        lif.backward(
-            self._by_step(saved.current) if static else self._membranes(None, grad_start),
-            self._membranes(saved.membrane, grad_start),
-            self._flat(start),
-            self._flat(start_spikes),
+        found = self._state(shape, want_state, delayed)
+        pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.COUNT == 0
+        arrays = (
+            self._by_step(saved.current) if static else self._membranes(None, shape),
+            self._membranes(saved.membrane, shape),
+            *(self._flat(x) for x in saved.start or (None, None)),
             saved.leak,
             saved.threshold,
             delayed,
@@ -88,22 +99,19 @@ class Neurons(Storage):
             saved.scale,
             self._by_step(grad_spikes.grad if pooled else grad_spikes),
             tuple(shape[2:]) if pooled else (0, 0, 0),
-            self._flat(grad_end),
-            self._flat(grad_end_spikes),
+            *(self._flat(x) for x in grad_state or (None, None)),
             surrogate.code,
             self.float.type(surrogate.height),
             self.float.type(surrogate.width),
             reset_grad,
             self._by_step(grad_current),
-            self._flat(grad_start),
-            self._flat(grad_start_spikes),
-            partial,
+            *(self._flat(x) for x in found),
         )
-        grad_leak, grad_threshold = partial.sum(axis=0)
-        start_gradient = NeuronState(grad_start, grad_start_spikes if reset_grad else None)
+        grads = _in_lanes(lif.backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
-        return grad_current, start_gradient, self.asarray([grad_leak]), self.asarray([grad_threshold])
+        found = NeuronState(found.membrane, found.spikes if reset_grad else None) if want_state else None
+        return grad_current, found, *(self.asarray([grad]) for grad in grads)
 
     def lif_rate_backward(self, saved, grad_spikes):
         if isinstance(saved, SavedNeurons):
@@ -121,3 +129,20 @@ class Neurons(Storage):
             return again[2]
         spikes = (saved.membrane > saved.threshold[0]).astype(self.float)
         return Saved(saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False)
+
+
+def _in_lanes(kernel, neurons, arguments, written):
+    """kernel(*arguments), for any number of neurons: through padded copies, unless vectors of lif.COUNT divide it."""
+    spare = -neurons % lif.COUNT
+    if not spare:
+        return kernel(*arguments)
+    of_neurons = [isinstance(a, np.ndarray) and a.shape[-1] == neurons for a in arguments]
+    padded = [
+        np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, spare)]) if is_padded else a
+        for a, is_padded in zip(arguments, of_neurons, strict=True)
+    ]
+    result = kernel(*padded)
+    for array, copy in zip(arguments, padded, strict=True):
+        if any(array is a for a in written) and array.shape[-1] == neurons:
+            array[...] = copy[..., :neurons]
+    return result

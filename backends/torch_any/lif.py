@@ -54,21 +54,22 @@ def _part(array, part):
 
 
 def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
-    """Fill membrane [T, M] (None: not kept; it may be the current), counts uint8 [T, M], end and, if delayed, end_spikes [M].
+    """Fill counts uint8 [T, M], and membrane [T, M], which may be the current, end and, if delayed, end_spikes [M], or None.
 
     current [T or 1, M]; start, start_spikes [M] or None for zeros; leak, threshold [1]; keep uint8 [M] or None.
     """
     lam, v = leak.item(), threshold.item()
     parts = _chunks(counts.shape[1], counts.device)
-    scratch = _scratch(end, 3 + len(counts) * (membrane is None), parts)
+    scratch = _scratch(leak, 3 + len(counts) * (membrane is None), parts)
     for part in parts:
         inputs = [_part(a, part) for a in (current, start, start_spikes)]
         here = slice(0, part.stop - part.start)
         m = scratch[3:, here] if membrane is None else membrane[:, part]
         spikes = counts[:, part].view(torch.bool)
-        end[part], fired = _integrate(*inputs, lam, v, delayed, m, scratch[:3, here], spikes)
-        if delayed:
-            end_spikes[part] = fired
+        last = _integrate(*inputs, lam, v, delayed, m, scratch[:3, here], spikes)
+        for whole, found in zip((end, end_spikes), last, strict=True):
+            if whole is not None:
+                whole[part] = found
         if keep is not None:
             counts[:, part] &= keep[part]
 
@@ -99,17 +100,17 @@ def backward(
     current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes,
     grad_end, grad_end_spikes, surrogate, reset_grad, grad_current, grad_start, grad_start_spikes,
 ):  # fmt: skip
-    """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M]; returns ∂L/∂λ and ∂L/∂v, float64 [2].
+    """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M], or None; returns ∂L/∂λ and ∂L/∂v, float64 [2].
 
     current [1, M] and membrane None, or membrane [T, M] alone, whose place ∂L/∂I may take; grad_spikes [T, M], or what
     gradients.py computes step by step; times keep · scale where there is a mask.
     """
     image = 1 if isinstance(grad_spikes, torch.Tensor) else math.prod(grad_spikes.shape[2:])
-    count, steps = grad_start.shape[0], grad_spikes.shape[0]
+    count, steps = grad_current.shape[1], grad_spikes.shape[0]
     lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
     sums = Sums([], [], [], [])
     parts = _chunks(count, leak.device, image)
-    scratch = _scratch(grad_start, 3 + steps * (membrane is None), parts)
+    scratch = _scratch(leak, 3 + steps * (membrane is None), parts)
     for part in parts:
         first, fired = (_part(a, part) for a in (start, start_spikes))
         here = slice(0, part.stop - part.start)
@@ -124,10 +125,11 @@ def backward(
         last = _integrate_back(m, lam, v, delayed, arriving, *ends, surrogate, reset_grad, d, scratch[1:3, here], sums)
         if static:
             torch.sum(d, dim=0, out=grad_current[0, part])
-        torch.mul(last, lam, out=grad_start[part])
+        if grad_start is not None:
+            torch.mul(last, lam, out=grad_start[part])
         if first is not None:
             sums.q.append(torch.dot(last, first))
-        if delayed:
+        if grad_start_spikes is not None:
             torch.mul(last, -v, out=grad_start_spikes[part])
         if delayed and fired is not None:
             sums.r.append(torch.dot(last, fired))

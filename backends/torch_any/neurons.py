@@ -21,7 +21,18 @@ class Neurons(Storage):
         return _flat(mask.keep), mask.scale
 
     def lif_forward(
-        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, reuse=False
+        self,
+        current,
+        state,
+        leak,
+        threshold,
+        steps,
+        *,
+        reset="immediate",
+        mask=None,
+        soft=None,
+        reuse=False,
+        want_state=True,
     ):
         current = self._dense(current).contiguous()
         if soft is not None:
@@ -30,8 +41,7 @@ class Neurons(Storage):
         keep, scale = self._mask(mask)
         size = count(shape[1:])
         counts = torch.empty((steps, size), dtype=BYTE, device=self.device)
-        end = self._like(current[0])
-        end_spikes = self._like(end) if delayed else end  # or else a stand-in that nobody writes
+        end = self._state(current[0], want_state, delayed)
         membrane, reuse = None, reuse and not static and current.dtype == self.float
         if not static:
             place = current if reuse else torch.empty_like(current, dtype=self.float)
@@ -47,13 +57,16 @@ class Neurons(Storage):
             keep,
             membrane,
             counts,
-            end.view(-1),
-            end_spikes.view(-1),
+            *(_flat(x) for x in end),
         )
         saved = SavedNeurons(
             current if static else None, membrane, state, leak, threshold, reset, keep, scale, tuple(shape), reuse
         )
-        return SpikeTrain(counts.reshape(shape), scale, True), NeuronState(end, end_spikes if delayed else None), saved
+        return SpikeTrain(counts.reshape(shape), scale, True), end if want_state else None, saved
+
+    def _state(self, like, wanted, with_spikes):
+        """Room for a state or for the gradient of one, if it is wanted."""
+        return NeuronState(*(self._like(like) if wanted and needed else None for needed in (True, with_spikes)))
 
     def _soft(self, current, state, leak, threshold, steps, reset, mask, soft):
         """Spikes without a step, for gradient checks, where the reference is fast enough."""
@@ -72,7 +85,7 @@ class Neurons(Storage):
         here = lambda array: None if array is None else self.asarray(array)
         return self.asarray(spikes), NeuronState(*(here(x) for x in end)), saved
 
-    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False):
+    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
         if surrogate.kind == "rate":
             raise ValueError("the rate gradient is lif_rate_backward's")
         grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
@@ -91,8 +104,7 @@ class Neurons(Storage):
         grad_current = saved.membrane
         if static or not saved.reuse:
             grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
-        grad_start = self._like(grad_current[0])
-        grad_start_spikes = self._like(grad_start) if delayed else grad_start  # or else a stand-in
+        found = self._state(grad_current[0], want_state, delayed)
         grad_leak, grad_threshold = self.scans.backward(
             saved.current.reshape(1, -1) if static else None,
             saved.membrane,
@@ -109,13 +121,12 @@ class Neurons(Storage):
             surrogate,
             reset_grad,
             grad_current,
-            grad_start,
-            grad_start_spikes,
+            *found,
         )
-        grad_start, grad_start_spikes = (a.reshape(saved.shape[1:]) for a in (grad_start, grad_start_spikes))
-        grad_start = NeuronState(grad_start, grad_start_spikes if delayed and reset_grad else None)
+        membrane, spikes = (None if x is None else x.reshape(saved.shape[1:]) for x in found)
+        found = NeuronState(membrane, spikes if reset_grad else None) if want_state else None
         grad_current = grad_current.reshape(len(grad_current), *saved.shape[1:])
-        return grad_current, grad_start, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
+        return grad_current, found, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
 
     def lif_rate_backward(self, saved, grad_spikes):
         if not isinstance(saved, SavedNeurons):  # soft spikes

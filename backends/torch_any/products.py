@@ -9,7 +9,7 @@ from backends.arrays import InputGradient, OuterProduct, PooledGradient, Prepare
 from backends.torch_any.storage import Storage
 
 SPIKES = 1 << 19  # that a CPU turns into floats at a time: a small part of what the network keeps
-LARGE = 1 << 21  # numbers of a convolution's input gradient that a CPU leaves to the neurons: a smaller one takes little memory
+LARGE = 1 << 21  # numbers of a convolution's input gradient that a CPU leaves to the neurons: smaller ones need little
 
 
 class Products(Storage):

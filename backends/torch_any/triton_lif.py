@@ -45,7 +45,7 @@ def _step(u, fired, now, lam, v, DELAYED: tl.constexpr):
 def _forward(
     current, start, start_spikes, leak, threshold, keep, membrane, counts, end, end_spikes, size,
     STEPS: tl.constexpr, STATIC: tl.constexpr, DELAYED: tl.constexpr, START: tl.constexpr, FIRED: tl.constexpr,
-    KEEP: tl.constexpr, BLOCK: tl.constexpr,
+    KEEP: tl.constexpr, WANTED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < size
@@ -69,9 +69,10 @@ def _forward(
             tl.store(membrane + place, m, inside)
         tl.store(counts + place, fired.to(tl.uint8) & kept, inside)
         place += size
-    tl.store(end + at, u, inside)
-    if DELAYED:
-        tl.store(end_spikes + at, fired, inside)
+    if WANTED:
+        tl.store(end + at, u, inside)
+        if DELAYED:
+            tl.store(end_spikes + at, fired, inside)
 
 
 @triton.jit
@@ -107,7 +108,7 @@ def _backward(
     grad_current, grad_start, grad_start_spikes, partial, size,
     STEPS: tl.constexpr, STATIC: tl.constexpr, DELAYED: tl.constexpr, START: tl.constexpr, FIRED: tl.constexpr,
     KEEP: tl.constexpr, POOLED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
-    END: tl.constexpr, END_SPIKES: tl.constexpr, RESET_GRAD: tl.constexpr,
+    END: tl.constexpr, END_SPIKES: tl.constexpr, RESET_GRAD: tl.constexpr, WANTED: tl.constexpr,
     KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -189,10 +190,12 @@ def _backward(
         of_grad -= step_of_grad
     if DELAYED:
         sum_threshold -= lowered * fired
-        tl.store(grad_start_spikes + at, through_reset, inside)
     if STATIC:
         tl.store(grad_current + at, total, inside)
-    tl.store(grad_start + at, through_leak, inside)
+    if WANTED:
+        tl.store(grad_start + at, through_leak, inside)
+        if DELAYED:
+            tl.store(grad_start_spikes + at, through_reset, inside)
     tl.store(partial + 2 * tl.program_id(0), tl.sum(tl.where(inside, sum_leak, 0.0), axis=0))
     tl.store(partial + 2 * tl.program_id(0) + 1, tl.sum(tl.where(inside, sum_threshold, 0.0), axis=0))
 
@@ -204,9 +207,9 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
     with on_device_of(counts):
         _forward[(triton.cdiv(size, block),)](
             current, *_or(current, start, start_spikes), leak, threshold, *_or(counts, keep), *_or(current, membrane),
-            counts, end, end_spikes, size,
+            counts, *_or(current, end, end_spikes), size,
             STEPS=steps, STATIC=membrane is None, DELAYED=delayed, START=start is not None,
-            FIRED=start_spikes is not None, KEEP=keep is not None, BLOCK=block, **OPTIONS,
+            FIRED=start_spikes is not None, KEEP=keep is not None, WANTED=end is not None, BLOCK=block, **OPTIONS,
         )  # fmt: skip
 
 
@@ -215,7 +218,7 @@ def backward(
     grad_end, grad_end_spikes, surrogate, reset_grad, grad_current, grad_start, grad_start_spikes,
 ):  # fmt: skip
     """See lif.backward."""
-    (steps, size), image = (grad_spikes.shape[0], grad_start.shape[0]), (1, 1, 1)
+    (steps, size), image = (grad_spikes.shape[0], grad_current.shape[1]), (1, 1, 1)
     pooled = isinstance(grad_spikes, PooledGradient)
     if pooled and size < 1 << 31:
         image, grad_spikes = grad_spikes.shape[2:], grad_spikes.grad
@@ -229,12 +232,12 @@ def backward(
         _backward[(blocks,)](
             *_or(like, current, membrane, start, start_spikes), leak, threshold, *_or(leak.view(torch.uint8), keep),
             leak.new_full((1,), scale), grad_spikes.contiguous(), *_or(like, grad_end, grad_end_spikes),
-            grad_current, grad_start, grad_start_spikes, partial, size,
+            grad_current, *_or(like, grad_start, grad_start_spikes), partial, size,
             STEPS=steps, POOLED=pooled, ROWS=image[0], COLUMNS=image[1], CHANNELS=image[2],
             STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
             KEEP=keep is not None, END=grad_end is not None, END_SPIKES=grad_end_spikes is not None,
-            RESET_GRAD=reset_grad, KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height, WIDTH=surrogate.width,
-            BLOCK=block, **OPTIONS,
+            RESET_GRAD=reset_grad, WANTED=grad_start is not None, KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height,
+            WIDTH=surrogate.width, BLOCK=block, **OPTIONS,
         )  # fmt: skip
     return partial.sum(dim=0, dtype=torch.float64)
 

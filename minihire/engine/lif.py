@@ -37,33 +37,45 @@ class NeuronOptions:
             raise ValueError(f"reset is 'immediate' or 'delayed', not {self.reset!r}")
 
 
-def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, reuse=False):
+def lif(
+    tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, reuse=False, want_state=True
+):
     """Spikes [T, B, …] and the last state of neurons driven by a current [T or 1, B, …]: (Variable, state).
 
     leak, threshold: Variables of shape [1]. state: from the chunk before, a NeuronState of Variables, or None; mask:
-    dropout's [B, …] or None; reuse: nobody needs the current's values any more. Gradients flow through current, leak,
-    threshold, and the state in and out.
+    dropout's [B, …] or None; reuse: nobody needs the current's values any more; want_state: whether the last state is
+    wanted, else None. Gradients flow through current, leak, threshold, and the state in and out.
     """
     k = tape.backend
     start = None if state is None else NeuronState(*(x and x.value for x in state))
     soft = options.surrogate if options.soft else None
     values, end, saved = k.lif_forward(
-        current.value, start, leak.value, threshold.value, steps, reset=options.reset, mask=mask, soft=soft, reuse=reuse
+        current.value,
+        start,
+        leak.value,
+        threshold.value,
+        steps,
+        reset=options.reset,
+        mask=mask,
+        soft=soft,
+        reuse=reuse,
+        want_state=want_state,
     )
-    shape, inputs = values.shape, [current, leak, threshold, *(x for x in state or () if x is not None)]
-    count = len(inputs)
+    before = [x for x in state or () if x is not None]
+    shape, count, backwards = values.shape, len(before), any(x.needs_grad for x in before)
 
     def pullback(grad_spikes, *grad_end):
         if grad_spikes is None:
             grad_spikes = k.zeros(shape)
         if options.surrogate.kind == "rate":
-            return k.lif_rate_backward(saved, grad_spikes), *[None] * (count - 1)
+            return k.lif_rate_backward(saved, grad_spikes), None, None, *[None] * count
+        grad_state = NeuronState(*grad_end) if grad_end else None
         grad_current, grad_start, grad_leak, grad_threshold = k.lif_backward(
-            saved, grad_spikes, NeuronState(*grad_end), options.surrogate, options.reset_grad
+            saved, grad_spikes, grad_state, options.surrogate, options.reset_grad, backwards
         )
-        return grad_current, grad_leak, grad_threshold, *grad_start[: count - 3]
+        return grad_current, grad_leak, grad_threshold, *(grad_start or [None] * count)[:count]
 
     spikes = Variable(values)
-    last = [Variable(x) for x in end if x is not None]
-    tape.record([spikes, *last], inputs, pullback)
-    return spikes, NeuronState(*last)
+    last = [Variable(x) for x in end or () if x is not None]
+    tape.record([spikes, *last], [current, leak, threshold, *before], pullback)
+    return spikes, NeuronState(*last) if last else None

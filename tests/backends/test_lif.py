@@ -343,6 +343,28 @@ def test_a_current_that_nobody_needs_gives_its_memory_and_nothing_else_changes(
         np.testing.assert_array_equal(reused, kept)
 
 
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("count", [7, 3008])
+def test_a_state_that_nobody_wants_is_not_made_and_nothing_else_changes(backend, count, reset, with_state, static):
+    """To the bit, forward and backward."""
+    rng, shape = np.random.default_rng(count), (2, count)
+    current = backend.asarray(rng.normal(0.4, 1, (1 if static else 3, *shape)))
+    start, g = None, backend.asarray(rng.normal(size=(3, *shape)))
+    if with_state:
+        spikes = backend.asarray(rng.integers(0, 2, shape) * 1.0) if reset == "delayed" else None
+        start = NeuronState(backend.asarray(rng.normal(size=shape)), spikes)
+    leak, v, found = scalar(backend, 0.9), scalar(backend, 0.8), []
+    for wanted in (True, False):
+        spikes, last, saved = backend.lif_forward(current, start, leak, v, 3, reset=reset, want_state=wanted)
+        d, first, *sums = backend.lif_backward(saved, g, None, surrogates.triangle(), want_state=wanted)
+        assert (last is not None, first is not None) == (wanted, wanted)
+        found.append([np.array(backend.to_numpy(x)) for x in (spikes, d, *sums)])
+    for with_it, without in zip(*found, strict=True):
+        np.testing.assert_array_equal(without, with_it)
+
+
 @pytest.mark.parametrize("name", ["numba", "torch"])
 def test_a_current_s_memory_is_used_three_times(name):
     """Current, membranes and gradient of a layer in one place."""

@@ -1,0 +1,149 @@
+"""Sixteen neighbouring numbers as one value: arithmetic on whole vectors, written like arithmetic on numbers.
+
+A loop over many arrays that also adds up sums is not vectorised by the compiler, which must fear that arrays overlap;
+split into loops of two or three arrays it is, but then each is a pass through the cache. Here the vector is the programmer's own:
+
+    m = load(u, i) * leak + load(current, i)        the numbers i … i + 15 of each array
+    store(u, i, m - where_above(m, v, v, zero))
+
+`Lanes` is a type that Numba compiles like a number, to LLVM's vector of 16, which lies in one or more registers. Numbers among
+the operands stand for 16 equal ones. Nothing is rounded otherwise than it would be one by one.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, overload, register_model
+
+COUNT = 16
+INDEX = ir.IntType(32)
+
+
+class Lanes(types.Type):
+    """COUNT numbers of one type, float32 or float64."""
+
+    def __init__(self, number):
+        self.number = number
+        super().__init__(f"{COUNT} lanes of {number}")
+
+
+@register_model(Lanes)
+class _InRegisters(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, _vector(manager.lookup(kind.number).get_value_type()))
+
+
+def _vector(number):
+    return ir.VectorType(number, COUNT)
+
+
+def _choose(builder, first, second, order):
+    """The entries of two vectors, one after the other, in the given order."""
+    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(INDEX, len(order)), order))
+
+
+def _pointer(context, builder, kind, array, at):
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+
+
+@intrinsic
+def spread(typingctx, number):
+    """The number in every lane."""
+
+    def emit(context, builder, signature, arguments):
+        nothing = ir.Constant(_vector(arguments[0].type), ir.Undefined)
+        lane = builder.insert_element(nothing, arguments[0], ir.Constant(INDEX, 0))
+        return _choose(builder, lane, nothing, [0] * COUNT)
+
+    return Lanes(number)(number), emit
+
+
+@intrinsic
+def total(typingctx, lanes):
+    """The sum of all lanes: one half is added to the other until one number is left."""
+
+    def emit(context, builder, signature, arguments):
+        (row,), size = arguments, COUNT
+        while size > 1:
+            size //= 2
+            halves = (_choose(builder, row, row, list(range(first, first + size))) for first in (0, size))
+            row = builder.fadd(*halves)
+        return builder.extract_element(row, ir.Constant(INDEX, 0))
+
+    return lanes.number(lanes), emit
+
+
+@intrinsic
+def load(typingctx, array, at, like):
+    """The numbers or bytes from the flat position `at` of a C-contiguous array, as numbers like those of `like`."""
+    size = array.dtype.bitwidth // 8
+
+    def emit(context, builder, signature, arguments):
+        place = _pointer(context, builder, array, *arguments[:2])
+        row = builder.load(builder.bitcast(place, _vector(place.type.pointee).as_pointer()))
+        row.align = size
+        return row if array.dtype == like.number else builder.uitofp(row, arguments[2].type)
+
+    return like(array, types.intp, like), emit
+
+
+@intrinsic
+def store(typingctx, array, at, lanes):
+    """The lanes to the flat position `at` of a C-contiguous array, as whole numbers if it is of bytes."""
+    size = array.dtype.bitwidth // 8
+
+    def emit(context, builder, signature, arguments):
+        place, row = _pointer(context, builder, array, *arguments[:2]), arguments[2]
+        if array.dtype != lanes.number:
+            row = builder.fptoui(row, _vector(place.type.pointee))
+        builder.store(row, builder.bitcast(place, row.type.as_pointer())).align = size
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes), emit
+
+
+@intrinsic
+def _select_above(typingctx, x, limit, a, b):
+    def emit(context, builder, signature, arguments):
+        x, limit, a, b = arguments
+        return builder.select(builder.fcmp_ordered(">", x, limit), a, b)
+
+    return x(x, limit, a, b), emit
+
+
+def _as_lanes(x):
+    raise NotImplementedError("compiled code only")
+
+
+def where_above(x, limit, a, b):
+    """a where x > limit, else b."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_as_lanes, inline="always")
+def _(x):
+    return (lambda x: x) if isinstance(x, Lanes) else (lambda x: spread(x))
+
+
+@overload(where_above, inline="always")
+def _(x, limit, a, b):
+    return lambda x, limit, a, b: _select_above(x, _as_lanes(limit), _as_lanes(a), _as_lanes(b))
+
+
+def _operator(symbol, instruction):
+    @intrinsic
+    def operate(typingctx, a, b):
+        def emit(context, builder, signature, arguments):
+            return getattr(builder, instruction)(*arguments)
+
+        return a(a, b), emit
+
+    @overload(symbol, inline="always")
+    def _(a, b):
+        if isinstance(a, Lanes) or isinstance(b, Lanes):
+            return lambda a, b: operate(_as_lanes(a), _as_lanes(b))
+
+
+for symbol, instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _operator(symbol, instruction)
