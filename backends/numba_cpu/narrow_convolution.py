@@ -14,7 +14,7 @@ from backends.numba_cpu.scatter import add_pixel
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
-FEW = 16  # input channels, up to which these kernels beat dense products at any density
+FEW = 16  # input channels, up to which these kernels, and a weight gradient's lists, beat dense products at any density
 
 
 @njit(cache=True)

@@ -103,7 +103,8 @@ class Products(Storage):
         density = self._density(x) if stride == 1 else math.inf
         if self._sparser(grad, x, density, size, padding):
             return self._leaky_weight_gradient(grad, x, size, padding)
-        if lanes and places <= 2**16 and density < EVENT_DENSITY:
+        few = channels <= narrow_convolution.FEW and stride == 1 and self.dtype == "float32"
+        if lanes and places <= 2**16 and (few or density < EVENT_DENSITY):
             out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, steps * batch))
             listable = self._listable(x)
             event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)

@@ -104,6 +104,15 @@ class Storage(ReferenceBackend):
         elementwise.uniform(*self._words(draw), first, out.reshape(-1))
         return out.astype(self.float, copy=False)
 
+    def scale_shift(self, x, scale, shift):
+        x = self._dense(x)
+        across = x.shape[-2] if x.ndim > 1 else 1  # pixels at a time: NumPy's loop over three channels would be short
+        scale, shift = (np.tile(np.array(values, x.dtype), across) for values in (scale, shift))
+        out = self._empty(x.shape)
+        lines = np.multiply(x.reshape(-1, len(scale)), scale, out=out.reshape(-1, len(scale)))
+        np.add(lines, shift, out=lines)
+        return out
+
     def dropout_mask(self, draw, shape, rate, first=0):
         keep = np.empty(shape, np.uint8)
         elementwise.at_least(*self._words(draw), first, self.float.type(rate), keep.reshape(-1))
@@ -127,6 +136,6 @@ class Storage(ReferenceBackend):
         elementwise.image_batch(store, index, shift, flip, padding, self.float.type(1 / 255), out)
         return out
 
-    rate_code, scale_shift = _opened(ReferenceBackend.rate_code), _opened(ReferenceBackend.scale_shift)
+    rate_code = _opened(ReferenceBackend.rate_code)
     clip, clip_gradient = _opened(ReferenceBackend.clip), _opened(ReferenceBackend.clip_gradient)
     sign_step, cross_entropy = _opened(ReferenceBackend.sign_step), _opened(ReferenceBackend.cross_entropy)
