@@ -149,7 +149,7 @@ class Neuron:
         return out
 
     def fire(self, run: Pass, x, leak, threshold, mask):
-        """Spikes [T, B, …] times the mask, and the last state or None, of the current x [T or 1, B, …]: a variant's own."""
+        """Spikes [T, B, …] times the mask, and the last state or None, of the current x [T or 1, B, …]; to be overridden."""
         state, reuse = run.state.get(self.name), run.observe is None  # an observer may have kept the current
         wanted = run.end is not None
         return lif(run.tape, x, leak, threshold, run.steps, run.neuron, state, mask, reuse, wanted)

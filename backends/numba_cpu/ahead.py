@@ -118,7 +118,7 @@ def kernels(k):
         lambda: sgd(linear, k.linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
         lambda: sgd(first, first),
         lambda: k.relu_gradient(k.avg_pool_gradient(k.zeros(pooled), shape), k.zeros(shape)),
-        lambda: k.conv2d_weight_gradient(current, some((1, *shape[1:]), 0.5), 3, 1, 1),
+        lambda: k.conv2d_weight_gradient(current, some((1, *shape[1:]), 1.0), 3, 1, 1),
         lambda: k.linear(k.asarray(np.ones(flat)), linear),
         lambda: k.linear(some(flat, 0.3), linear),
         lambda: k.avg_pool(k.relu(current)),

@@ -14,6 +14,7 @@ import operator
 
 from llvmlite import ir
 from numba import types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, overload, register_model
 
 COUNT = 16
@@ -50,6 +51,8 @@ def _pointer(context, builder, kind, array, at):
 @intrinsic
 def spread(typingctx, number):
     """The number in every lane."""
+    if not isinstance(number, types.Float):
+        raise TypingError(f"lanes hold floating point numbers, not {number}")
 
     def emit(context, builder, signature, arguments):
         nothing = ir.Constant(_vector(arguments[0].type), ir.Undefined)
@@ -74,9 +77,15 @@ def total(typingctx, lanes):
     return lanes.number(lanes), emit
 
 
+def _check(array, lanes):
+    if array.dtype not in (lanes.number, types.uint8) or array.layout != "C":
+        raise TypingError(f"lanes of {lanes.number} lie in contiguous arrays of such numbers, or bytes, not in {array}")
+
+
 @intrinsic
 def load(typingctx, array, at, like):
     """The numbers or bytes from the flat position `at` of a C-contiguous array, as numbers like those of `like`."""
+    _check(array, like)
     size = array.dtype.bitwidth // 8
 
     def emit(context, builder, signature, arguments):
@@ -91,6 +100,7 @@ def load(typingctx, array, at, like):
 @intrinsic
 def store(typingctx, array, at, lanes):
     """The lanes to the flat position `at` of a C-contiguous array, as whole numbers if it is of bytes."""
+    _check(array, lanes)
     size = array.dtype.bitwidth // 8
 
     def emit(context, builder, signature, arguments):
@@ -128,7 +138,7 @@ def _(x):
 
 @overload(where_above, inline="always")
 def _(x, limit, a, b):
-    return lambda x, limit, a, b: _select_above(x, _as_lanes(limit), _as_lanes(a), _as_lanes(b))
+    return lambda x, limit, a, b: _select_above(_as_lanes(x), _as_lanes(limit), _as_lanes(a), _as_lanes(b))
 
 
 def _operator(symbol, instruction):

@@ -7,8 +7,8 @@ What leak and threshold need follows from three sums of a step, with n = d[t+1] 
 chunk of time hands back):
 
     E = Σ k·m[t]       Q = Σ n·u[t], delayed Σ n·m[t]       R = Σ n·s[t]
-    ∂L/∂λ += Q, but for the last step, whose share the next chunk counts
-    ∂L/∂v −= E/v² + λ·R (at the last step R); delayed E/v² + R (at the last step E/v²)
+    ∂L/∂λ += Q, but for the last step, whose share the next chunk counts, and d[0]·(the membrane of the start)
+    ∂L/∂v −= E/v² + λ·R (at the last step R); delayed E/v² + R (at the last step E/v²), and d[0]·(the spikes of the start)
 """
 
 import math
@@ -26,9 +26,10 @@ BLOCK = 1024  # neurons, a multiple of COUNT
 def _fire(count, current, now, u, fired, lam, v, delayed, membrane, there, keep, first, counts, out):
     """A time step: m = λ·u + I (delayed: − v·s of the step before), s = 1[m > v], and u, what the next one starts from.
 
-    The current lies from position `now` on; membrane from `there`, keep from `first`, counts from `out`: each may be empty.
+    The current lies from position `now` on; membrane from `there`, keep from `first`, counts from `out`: each of these may be
+    empty. fired holds s under the delayed reset alone.
     """
-    zeros, ones = spread(v - v), spread(v / v)
+    zeros, ones = spread(u.dtype.type(0)), spread(u.dtype.type(1))
     for i in range(0, count, COUNT):
         m = lam * load(u, i, zeros) + load(current, now + i, zeros)
         if delayed:
@@ -170,7 +171,7 @@ def _backward(
         m, m_step, m_first = np.empty((steps, count), leak.dtype), count, 0
         _fill(later, start, first)
         _fill(by_end, start_spikes, first)
-        for t in range(steps):
+        for t in range(steps):  # with two rooms that are needed only afterwards as u and s
             _fire(count, current, first, later, by_end, lam, v, delayed, m, t * count, keep[:0], 0, keep[:0], 0)
     _fill(later, grad_end, first)
     _fill(by_end, grad_end_spikes, first)
@@ -194,7 +195,7 @@ def _backward(
             else:
                 z = now * inverse - one
                 f = one - where_above(z, zero, z, zero - z) * steepness
-                f = height * where_above(f, zero, f, zero)
+                f = height * where_above(zero, f, zero, f)  # so that what is not a number stays so
             if pooled[0] == 0:
                 g = load(grad_spikes, given + first + i, zeros)
             elif under[i // COUNT] < 0:

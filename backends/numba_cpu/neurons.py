@@ -86,7 +86,7 @@ class Neurons(Storage):
             raise ValueError("the rate gradient is lif_rate_backward's")
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
         grad_current = saved.membrane if saved.reuse else self._empty((1 if static else shape[0], *shape[1:]))
-        found = self._state(shape, want_state, delayed)
+        found = self._state(shape, want_state, delayed and reset_grad)
         pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.COUNT == 0
         arrays = (
             self._by_step(saved.current) if static else self._membranes(None, shape),
@@ -110,8 +110,7 @@ class Neurons(Storage):
         grads = _in_lanes(lif.backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
-        found = NeuronState(found.membrane, found.spikes if reset_grad else None) if want_state else None
-        return grad_current, found, *(self.asarray([grad]) for grad in grads)
+        return grad_current, found if want_state else None, *(self.asarray([grad]) for grad in grads)
 
     def lif_rate_backward(self, saved, grad_spikes):
         if isinstance(saved, SavedNeurons):
@@ -136,13 +135,12 @@ def _in_lanes(kernel, neurons, arguments, written):
     spare = -neurons % lif.COUNT
     if not spare:
         return kernel(*arguments)
-    of_neurons = [isinstance(a, np.ndarray) and a.shape[-1] == neurons for a in arguments]
     padded = [
-        np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, spare)]) if is_padded else a
-        for a, is_padded in zip(arguments, of_neurons, strict=True)
+        np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, spare)]) if isinstance(a, np.ndarray) and a.shape[-1] == neurons else a
+        for a in arguments  # of one neuron leak and threshold, too, which changes nothing
     ]
     result = kernel(*padded)
     for array, copy in zip(arguments, padded, strict=True):
-        if any(array is a for a in written) and array.shape[-1] == neurons:
+        if any(array is a for a in written) and array.size:
             array[...] = copy[..., :neurons]
     return result

@@ -107,6 +107,8 @@ class Storage(ReferenceBackend):
     def scale_shift(self, x, scale, shift):
         x = self._dense(x)
         across = x.shape[-2] if x.ndim > 1 else 1  # pixels at a time: NumPy's loop over three channels would be short
+        if x.size == 0:
+            return self._empty(x.shape)
         scale, shift = (np.tile(np.array(values, x.dtype), across) for values in (scale, shift))
         out = self._empty(x.shape)
         lines = np.multiply(x.reshape(-1, len(scale)), scale, out=out.reshape(-1, len(scale)))

@@ -36,7 +36,8 @@ class Neurons(Storage):
     ):
         current = self._dense(current).contiguous()
         if soft is not None:
-            return self._soft(current, state, leak, threshold, steps, reset, mask, soft)
+            spikes, end, saved = self._soft(current, state, leak, threshold, steps, reset, mask, soft)
+            return spikes, end if want_state else None, saved
         shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
         keep, scale = self._mask(mask)
         size = count(shape[1:])
@@ -93,6 +94,7 @@ class Neurons(Storage):
             grad_state = NeuronState(*(None if x is None else self.to_numpy(x) for x in (grad_end, grad_end_spikes)))
             found = plain_lif.lif_backward(saved, self.to_numpy(grad_spikes), grad_state, surrogate, reset_grad)
             start = NeuronState(*(None if x is None else self.asarray(x) for x in found[1]))
+            start = start if want_state else None
             return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
         delayed, static = saved.reset == "delayed", saved.membrane is None
         if isinstance(grad_spikes, PooledGradient):
@@ -104,7 +106,7 @@ class Neurons(Storage):
         grad_current = saved.membrane
         if static or not saved.reuse:
             grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
-        found = self._state(grad_current[0], want_state, delayed)
+        found = self._state(grad_current[0], want_state, delayed and reset_grad)
         grad_leak, grad_threshold = self.scans.backward(
             saved.current.reshape(1, -1) if static else None,
             saved.membrane,
@@ -124,7 +126,7 @@ class Neurons(Storage):
             *found,
         )
         membrane, spikes = (None if x is None else x.reshape(saved.shape[1:]) for x in found)
-        found = NeuronState(membrane, spikes if reset_grad else None) if want_state else None
+        found = NeuronState(membrane, spikes) if want_state else None
         grad_current = grad_current.reshape(len(grad_current), *saved.shape[1:])
         return grad_current, found, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
 

@@ -108,7 +108,8 @@ def _backward(
     grad_current, grad_start, grad_start_spikes, partial, size,
     STEPS: tl.constexpr, STATIC: tl.constexpr, DELAYED: tl.constexpr, START: tl.constexpr, FIRED: tl.constexpr,
     KEEP: tl.constexpr, POOLED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
-    END: tl.constexpr, END_SPIKES: tl.constexpr, RESET_GRAD: tl.constexpr, WANTED: tl.constexpr,
+    END: tl.constexpr, END_SPIKES: tl.constexpr, RESET_GRAD: tl.constexpr,
+    WANTED: tl.constexpr, SPIKES_WANTED: tl.constexpr,
     KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -194,8 +195,8 @@ def _backward(
         tl.store(grad_current + at, total, inside)
     if WANTED:
         tl.store(grad_start + at, through_leak, inside)
-        if DELAYED:
-            tl.store(grad_start_spikes + at, through_reset, inside)
+    if SPIKES_WANTED:
+        tl.store(grad_start_spikes + at, through_reset, inside)
     tl.store(partial + 2 * tl.program_id(0), tl.sum(tl.where(inside, sum_leak, 0.0), axis=0))
     tl.store(partial + 2 * tl.program_id(0) + 1, tl.sum(tl.where(inside, sum_threshold, 0.0), axis=0))
 
@@ -236,8 +237,8 @@ def backward(
             STEPS=steps, POOLED=pooled, ROWS=image[0], COLUMNS=image[1], CHANNELS=image[2],
             STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
             KEEP=keep is not None, END=grad_end is not None, END_SPIKES=grad_end_spikes is not None,
-            RESET_GRAD=reset_grad, WANTED=grad_start is not None, KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height,
-            WIDTH=surrogate.width, BLOCK=block, **OPTIONS,
+            RESET_GRAD=reset_grad, WANTED=grad_start is not None, SPIKES_WANTED=grad_start_spikes is not None,
+            KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height, WIDTH=surrogate.width, BLOCK=block, **OPTIONS,
         )  # fmt: skip
     return partial.sum(dim=0, dtype=torch.float64)
 

@@ -62,7 +62,7 @@ def lif(
         want_state=want_state,
     )
     before = [x for x in state or () if x is not None]
-    shape, count, backwards = values.shape, len(before), any(x.needs_grad for x in before)
+    shape, count, start_wanted = values.shape, len(before), any(x.needs_grad for x in before)
 
     def pullback(grad_spikes, *grad_end):
         if grad_spikes is None:
@@ -71,7 +71,7 @@ def lif(
             return k.lif_rate_backward(saved, grad_spikes), None, None, *[None] * count
         grad_state = NeuronState(*grad_end) if grad_end else None
         grad_current, grad_start, grad_leak, grad_threshold = k.lif_backward(
-            saved, grad_spikes, grad_state, options.surrogate, options.reset_grad, backwards
+            saved, grad_spikes, grad_state, options.surrogate, options.reset_grad, start_wanted
         )
         return grad_current, grad_leak, grad_threshold, *(grad_start or [None] * count)[:count]
 

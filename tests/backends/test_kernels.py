@@ -258,6 +258,9 @@ def test_clip_lets_the_gradient_pass_at_both_ends(backend):
 def test_scale_shift_works_per_channel(backend):
     x = backend.asarray(np.array([[0.5, 0.25, 1.0], [0.0, 0.75, 0.5]]))
     equal(backend, backend.scale_shift(x, (4.0, 2.0, 1.0), (-2.0, 0.0, 0.5)), [[0, 0.5, 1.5], [-2, 1.5, 1]])
+    for shape in ((0, 3), (1, 0, 3), (0, 2, 3), (2, 5, 4, 3)):
+        empty = backend.asarray(np.ones(shape))
+        equal(backend, backend.scale_shift(empty, (4.0, 2.0, 1.0), (-2.0, 0.0, 0.5)), np.ones(shape) * [2, 2, 1.5])
 
 
 def test_sign_step_moves_clips_and_projects(backend):

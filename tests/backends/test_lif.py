@@ -361,8 +361,28 @@ def test_a_state_that_nobody_wants_is_not_made_and_nothing_else_changes(backend,
         d, first, *sums = backend.lif_backward(saved, g, None, surrogates.triangle(), want_state=wanted)
         assert (last is not None, first is not None) == (wanted, wanted)
         found.append([np.array(backend.to_numpy(x)) for x in (spikes, d, *sums)])
+        soft = backend.lif_forward(current, None, leak, v, 3, reset=reset, soft=FAMILY["triangle"], want_state=wanted)
+        assert (soft[1] is not None) == wanted
+        assert (backend.lif_backward(soft[2], g, None, FAMILY["triangle"], want_state=wanted)[1] is not None) == wanted
     for with_it, without in zip(*found, strict=True):
         np.testing.assert_array_equal(without, with_it)
+
+
+@pytest.mark.parametrize("count", [5, 32])
+def test_a_threshold_of_zero_fires_at_what_is_above_it(backend, count):
+    current = np.random.default_rng(0).normal(size=(1, 2, count))
+    spikes, _, _ = backend.lif_forward(backend.asarray(current), None, scalar(backend, 1), scalar(backend, 0), 1)
+    np.testing.assert_array_equal(backend.to_numpy(spikes), current > 0)
+
+
+def test_lanes_of_other_numbers_are_refused():
+    """An array of whole numbers would be taken for bytes."""
+    pytest.importorskip("numba")
+    from numba.core.errors import TypingError
+
+    k = get_backend("numba")
+    with pytest.raises(TypingError, match="lanes hold floating point"):
+        k.lif_forward(np.ones((3, 2, 16), np.int32), None, scalar(k, 1), scalar(k, 1), 3)
 
 
 @pytest.mark.parametrize("name", ["numba", "torch"])

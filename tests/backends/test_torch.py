@@ -314,7 +314,7 @@ def both(static, delayed, state, reset_grad, mask, surrogate):
         ends = room(state), room(state and delayed)
         scans.forward(current, start, fired, leak, threshold, delayed, keep, membrane, counts, *ends)
         into = membrane if in_place and not static else torch.empty(len(inputs), size)
-        back = into, room(state), room(state and delayed)
+        back = into, room(state), room(state and delayed and reset_grad)
         sums = scans.backward(
             current if static else None, membrane, start, fired, leak, threshold, delayed, keep, 1.25, grad,
             end, end_spikes, surrogate, reset_grad, *back,
