@@ -157,7 +157,9 @@ def test_an_archive_cut_short_is_refused(offer, tmp_path):
     assert "is not a whole .tar.gz archive" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"<html>gone</html>", gzip.compress(b"no tar" * 500), b""], ids=["page", "no tar", "empty"])
+@pytest.mark.parametrize(
+    "data", [b"<html>gone</html>", gzip.compress(b"no tar" * 500), b""], ids=["page", "no tar", "empty"]
+)
 def test_what_is_no_archive_is_refused(offer, tmp_path, data):
     offer(data)
     assert "cifar-10-binary.tar.gz" in refusal(tmp_path)
