@@ -3,8 +3,9 @@
 A loop over many arrays that also adds up sums is not vectorised by the compiler, which must fear that arrays overlap;
 split into loops of two or three arrays it is, but then each is a pass through the cache. Here the vector is the programmer's own:
 
-    m = load(u, i) * leak + load(current, i)        the numbers i … i + 15 of each array
-    store(u, i, m - where_above(m, v, v, zero))
+    zeros = spread(zero)
+    m = load(u, i, zeros) * leak + load(current, i, zeros)        the numbers i … i + 15 of each array
+    store(u, i, m - where_above(m, v, v, zeros))
 
 `Lanes` is a type that Numba compiles like a number, to LLVM's vector of 16, which lies in one or more registers. Numbers among
 the operands stand for 16 equal ones. Nothing is rounded otherwise than it would be one by one.
