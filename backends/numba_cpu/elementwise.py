@@ -1,58 +1,9 @@
-"""Random draws, image batches, ReLU and pooling, in parallel."""
+"""Image batches, ReLU and pooling, in parallel."""
 
 import numpy as np
 from numba import njit, prange
 
-from backends.randomness import MULTIPLIERS, ROUNDS, WEYL
-
-M0, M1 = (np.uint64(m) for m in MULTIPLIERS)
-W0, W1 = (np.uint64(w) for w in WEYL)
-LOW, HALF, BYTE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(8)
-UNIT = np.float32(2.0**-24)
 BLOCK = 4096
-
-
-@njit(cache=True)
-def _philox(block, step, stream, layer, k0, k1):
-    c0, c1, c2, c3 = np.uint64(block), step, stream, layer
-    for _ in range(ROUNDS):
-        p0, p1 = c0 * M0, c2 * M1
-        c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW
-        k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-    return c0, c1, c2, c3
-
-
-@njit(parallel=True, cache=True)
-def uniform(step, stream, layer, k0, k1, first, out):
-    """out[i] = number first + i of the draw, in [0, 1); see backends.randomness."""
-    count = len(out)
-    for task in prange((count + BLOCK - 1) // BLOCK):
-        i = np.int64(task) * BLOCK
-        last = min(i + BLOCK, count)
-        while i < last:
-            words = _philox((first + i) // 4, step, stream, layer, k0, k1)
-            lane = (first + i) % 4
-            for word in words[:]:
-                if lane <= 0 and i < last:
-                    out[i] = np.float32(word >> BYTE) * UNIT
-                    i += 1
-                lane -= 1
-
-
-@njit(parallel=True, cache=True)
-def at_least(step, stream, layer, k0, k1, first, rate, out):
-    """out[i] = 1 where number first + i of the draw is at least the rate, else 0."""
-    for task in prange((len(out) + BLOCK - 1) // BLOCK):
-        i = np.int64(task) * BLOCK
-        last = min(i + BLOCK, len(out))
-        while i < last:
-            words = _philox((first + i) // 4, step, stream, layer, k0, k1)
-            lane = (first + i) % 4
-            for word in words[:]:
-                if lane <= 0 and i < last:
-                    out[i] = np.float32(word >> BYTE) * UNIT >= rate
-                    i += 1
-                lane -= 1
 
 
 @njit(parallel=True, cache=True)

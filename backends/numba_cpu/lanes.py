@@ -23,7 +23,7 @@ INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """COUNT numbers of one type, float32 or float64."""
+    """COUNT numbers of one type: float32, float64, or whole."""
 
     def __init__(self, number):
         self.number = number
@@ -45,6 +45,12 @@ def _choose(builder, first, second, order):
     return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(INDEX, len(order)), order))
 
 
+def _repeat(builder, number):
+    nothing = ir.Constant(_vector(number.type), ir.Undefined)
+    lane = builder.insert_element(nothing, number, ir.Constant(INDEX, 0))
+    return _choose(builder, lane, nothing, [0] * COUNT)
+
+
 def _pointer(context, builder, kind, array, at):
     return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
 
@@ -52,13 +58,18 @@ def _pointer(context, builder, kind, array, at):
 @intrinsic
 def spread(typingctx, number):
     """The number in every lane."""
-    if not isinstance(number, types.Float):
-        raise TypingError(f"lanes hold floating point numbers, not {number}")
+    if not isinstance(number, (types.Float, types.Integer)):
+        raise TypingError(f"lanes hold numbers, not {number}")
+
+    return Lanes(number)(number), lambda context, builder, signature, arguments: _repeat(builder, arguments[0])
+
+
+@intrinsic
+def ascending(typingctx, number):
+    """The whole number and those that follow, number … number + COUNT − 1."""
 
     def emit(context, builder, signature, arguments):
-        nothing = ir.Constant(_vector(arguments[0].type), ir.Undefined)
-        lane = builder.insert_element(nothing, arguments[0], ir.Constant(INDEX, 0))
-        return _choose(builder, lane, nothing, [0] * COUNT)
+        return builder.add(_repeat(builder, arguments[0]), ir.Constant(_vector(arguments[0].type), list(range(COUNT))))
 
     return Lanes(number)(number), emit
 
@@ -79,8 +90,8 @@ def total(typingctx, lanes):
 
 
 def _check(array, lanes):
-    if array.dtype not in (lanes.number, types.uint8) or array.layout != "C":
-        raise TypingError(f"lanes of {lanes.number} lie in contiguous arrays of such numbers, or bytes, not in {array}")
+    if array.dtype not in (lanes.number, types.uint8, types.uint32) or array.layout != "C":
+        raise TypingError(f"lanes of {lanes.number} lie in contiguous arrays of such numbers, or whole ones, not in {array}")
 
 
 @intrinsic
@@ -100,14 +111,15 @@ def load(typingctx, array, at, like):
 
 @intrinsic
 def store(typingctx, array, at, lanes):
-    """The lanes to the flat position `at` of a C-contiguous array, as whole numbers if it is of bytes."""
+    """The lanes to the flat position `at` of a C-contiguous array, as whole numbers if it is of such, their lowest bits."""
     _check(array, lanes)
     size = array.dtype.bitwidth // 8
 
     def emit(context, builder, signature, arguments):
         place, row = _pointer(context, builder, array, *arguments[:2]), arguments[2]
         if array.dtype != lanes.number:
-            row = builder.fptoui(row, _vector(place.type.pointee))
+            shorten = builder.fptoui if isinstance(lanes.number, types.Float) else builder.trunc
+            row = shorten(row, _vector(place.type.pointee))
         builder.store(row, builder.bitcast(place, row.type.as_pointer())).align = size
         return context.get_dummy_value()
 
@@ -142,11 +154,13 @@ def _(x, limit, a, b):
     return lambda x, limit, a, b: _select_above(_as_lanes(x), _as_lanes(limit), _as_lanes(a), _as_lanes(b))
 
 
-def _operator(symbol, instruction):
+def _operator(symbol, of_floats, of_whole):
     @intrinsic
     def operate(typingctx, a, b):
+        name = of_floats if isinstance(a.number, types.Float) else of_whole
+
         def emit(context, builder, signature, arguments):
-            return getattr(builder, instruction)(*arguments)
+            return getattr(builder, name)(*arguments)
 
         return a(a, b), emit
 
@@ -156,5 +170,10 @@ def _operator(symbol, instruction):
             return lambda a, b: operate(_as_lanes(a), _as_lanes(b))
 
 
-for symbol, instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
-    _operator(symbol, instruction)
+_operator(operator.add, "fadd", "add")
+_operator(operator.sub, "fsub", "sub")
+_operator(operator.mul, "fmul", "mul")
+for symbol, instruction in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):
+    _operator(symbol, None, instruction)
+_operator(operator.lshift, None, "shl")
+_operator(operator.rshift, None, "lshr")  # of unsigned numbers

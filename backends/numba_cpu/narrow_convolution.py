@@ -10,7 +10,7 @@ from numba import njit, prange
 
 from backends.numba_cpu.increments import scale, subtract
 from backends.numba_cpu.lists import event_mask
-from backends.numba_cpu.scatter import add_pixel
+from backends.numba_cpu.scatter import add_line
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
@@ -21,14 +21,14 @@ FEW = 16  # input channels, up to which these kernels, and a weight gradient's l
 def _scatter(image, factor, slabs, lanes, group, sums):
     """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, LANES]."""
     height, width, channels = image.shape
-    source, line = image.reshape(-1), (width + 2) * lanes
+    source, line, masks = image.reshape(-1), (width + 2) * lanes, np.empty(width, np.int64)
     for first in range(0, channels, BLOCK):
         count, base = min(BLOCK, channels - first), (group * channels + first) * 9
         for y in range(height):
+            at = y * width * channels + first
             for x in range(width):
-                at, corner = (y * width + x) * channels + first, y * line + x * lanes
-                mask = event_mask(source, at, count)
-                add_pixel(lanes, sums, corner, line, slabs, base, source, at, factor, mask)
+                masks[x] = event_mask(source, at + x * channels, count)
+            add_line(lanes, sums, y * line, line, slabs, base, source, at, channels, factor, masks, width)
 
 
 @njit(cache=True)

@@ -1,19 +1,25 @@
-"""The primitive of narrow convolutions: add one input pixel to all the outputs that read it, with their sums in registers.
+"""The primitive of narrow convolutions: add a line of input pixels to all the outputs that read them, with the sums in registers.
 
-    out[at + i·line + j·LANES : … + LANES] += Σ_c scale·source[first + c] · rows[base + c·9 + 3·i + j]      i < TAPS/3, j < 3
+    out[at + i·line + (x + j)·LANES : … + LANES] += Σ_c scale·source[first + x·apart + c] · rows[base + c·9 + 3·i + j]
 
-over the channels c whose bit is set in `mask`; rows is [·, LANES]. The same idea as events.py, which see, for outputs of 8
-to 32 channels: there one sum waits for itself at every event, here nine sums that do not depend on each other take turns,
-and no list is needed, as every event is used once only. In LLVM's language:
+for i < TAPS/3, j < 3, over the pixels x of the line and the channels c whose bit is set in masks[x]; rows is [·, LANES].
+The same idea as events.py, which see, for outputs of 8 to 32 channels: there one sum waits for itself at every event, here
+nine sums that do not depend on each other take turns, and no list is needed, as every event is used once only. Six of a
+pixel's nine sums are the next pixel's, too: they stay where they are, three are done, three more begin. In LLVM's language:
 
-    some:    sumᵢⱼ₀ ← load outᵢⱼ, if any bit is set
-    events:  bits ← phi(mask, rest)
-             sumᵢⱼ ← phi(sumᵢⱼ₀, newᵢⱼ)
+    line:    sumᵢ₀, sumᵢ₁ ← load out, the columns 0 and 1
+    pixel:   x ← phi(0, x + 1), sumᵢ₀ ← phi(…, lastᵢ₁), sumᵢ₁ ← phi(…, lastᵢ₂)
+             sumᵢ₂ ← load outᵢ of column x + 2
+             next, unless any bit of masks[x] is set
+    events:  bits ← phi(masks[x], rest), sumᵢⱼ ← phi(sumᵢⱼ, newᵢⱼ)
              c ← position of the lowest bit that is set
-             newᵢⱼ ← sumᵢⱼ + scale·source[first + c] · load rows[base + c·9 + 3·i + j]
+             newᵢⱼ ← sumᵢⱼ + scale·source[first + x·apart + c] · load rows[base + c·9 + 3·i + j]
              rest ← bits without its lowest
              again, while there are any
-    stored:  outᵢⱼ ← newᵢⱼ
+    next:    lastᵢⱼ ← phi(sumᵢⱼ, newᵢⱼ)
+             outᵢ of column x ← lastᵢ₀
+             pixel, while x + 1 < width
+    done:    outᵢ of the last two columns ← lastᵢ₁, lastᵢ₂
 """
 
 import llvmlite.binding
@@ -27,72 +33,102 @@ from backends.numba_cpu.events import INT, add_product, load_row, pointer_to, sp
 TAPS = 9 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 3
 
 
-def _pixel_adder(lanes, taps):
+def _line_adder(lanes, taps):
     vector = ir.VectorType(ir.FloatType(), lanes)
     zero, one = ir.Constant(INT, 0), ir.Constant(INT, 1)
+    of_tap = [(k // 3, k % 3) for k in range(taps)]  # row and column
+
+    def emit(context, builder, signature, arguments):
+        pointer = pointer_to(context, builder, signature, arguments)
+        at, line, base, first, apart, scale, width = (arguments[i] for i in (1, 2, 4, 6, 7, 8, 10))
+        kind = signature.args[5].dtype
+        start, pixel, events, following, done, out_of_it = (
+            builder.append_basic_block(name) for name in ("line", "pixel", "events", "next", "done", "out_of_it")
+        )
+        corner = builder.gep(pointer(0), [at])
+        corners = [builder.gep(corner, [builder.mul(line, ir.Constant(INT, i))]) for i in range(taps // 3)]
+        outs = [builder.bitcast(place, vector.as_pointer()) for place in corners]
+        rows = builder.gep(builder.bitcast(pointer(3), vector.as_pointer()), [base])
+        source, masks = builder.gep(pointer(5), [first]), pointer(9)
+
+        def place(i, column):
+            return builder.gep(outs[i], [column])
+
+        builder.cbranch(builder.icmp_signed(">", width, zero), start, out_of_it)
+
+        builder.position_at_end(start)
+        begun = {(i, j): load_row(builder, place(i, ir.Constant(INT, j))) for i in range(taps // 3) for j in range(2)}
+        builder.branch(pixel)
+
+        builder.position_at_end(pixel)
+        x = builder.phi(INT)
+        sums = {key: builder.phi(vector) for key in begun}
+        for i in range(taps // 3):
+            sums[i, 2] = load_row(builder, place(i, builder.add(x, ir.Constant(INT, 2))))
+        entries = builder.gep(source, [builder.mul(x, apart)])
+        mask = builder.load(builder.gep(masks, [x]))
+        builder.cbranch(builder.icmp_signed("!=", mask, zero), events, following)
+
+        builder.position_at_end(events)
+        bits, totals = builder.phi(INT), {key: builder.phi(vector) for key in of_tap}
+        channel = builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
+        entry = builder.load(builder.gep(entries, [channel]))
+        entry = context.cast(builder, entry, kind, types.float32)
+        scales = spread(builder, builder.fmul(entry, scale), vector)
+        row = builder.gep(rows, [builder.mul(channel, ir.Constant(INT, 9))])
+        new = {}
+        for k, key in enumerate(of_tap):
+            weights = load_row(builder, builder.gep(row, [ir.Constant(INT, k)]))
+            new[key] = add_product(builder, totals[key], weights, scales)
+        rest = builder.and_(bits, builder.sub(bits, one))
+        for phi, initial, later in ((bits, mask, rest), *((totals[key], sums[key], new[key]) for key in of_tap)):
+            phi.add_incoming(initial, pixel)
+            phi.add_incoming(later, events)
+        builder.cbranch(builder.icmp_signed("!=", rest, zero), events, following)
+
+        builder.position_at_end(following)
+        last = {key: builder.phi(vector) for key in of_tap}
+        for key, phi in last.items():
+            phi.add_incoming(sums[key], pixel)
+            phi.add_incoming(new[key], events)
+        for i in range(taps // 3):
+            builder.store(last[i, 0], place(i, x)).align = 4
+        after = builder.add(x, one)
+        x.add_incoming(zero, start)
+        x.add_incoming(after, following)
+        for i, j in begun:
+            sums[i, j].add_incoming(begun[i, j], start)
+            sums[i, j].add_incoming(last[i, j + 1], following)
+        builder.cbranch(builder.icmp_signed("<", after, width), pixel, done)
+
+        builder.position_at_end(done)
+        for i, j in begun:
+            builder.store(last[i, j + 1], place(i, builder.add(after, ir.Constant(INT, j)))).align = 4
+        builder.branch(out_of_it)
+
+        builder.position_at_end(out_of_it)
+        return context.get_dummy_value()
 
     @intrinsic
-    def add_pixel(typingctx, out, at, line, rows, base, source, first, scale, mask):
-        def emit(context, builder, signature, arguments):
-            pointer = pointer_to(context, builder, signature, arguments)
-            at, line, base, first, scale, mask = (arguments[i] for i in (1, 2, 4, 6, 7, 8))
-            some, events, stored, done = (
-                builder.append_basic_block(name) for name in ("some", "events", "stored", "done")
-            )
-            corners = [builder.add(at, builder.mul(line, ir.Constant(INT, i))) for i in range(taps // 3)]
-            places = [builder.add(corner, ir.Constant(INT, j * lanes)) for corner in corners for j in range(3)]
-            outs = [builder.bitcast(builder.gep(pointer(0), [place]), vector.as_pointer()) for place in places]
-            rows_from = builder.gep(builder.bitcast(pointer(3), vector.as_pointer()), [base])
-            entries = builder.gep(pointer(5), [first])
-            builder.cbranch(builder.icmp_signed("!=", mask, zero), some, done)
-
-            builder.position_at_end(some)
-            before = [load_row(builder, out) for out in outs]
-            builder.branch(events)
-
-            builder.position_at_end(events)
-            bits, totals = builder.phi(INT), [builder.phi(vector) for _ in outs]
-            channel = builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
-            entry = builder.load(builder.gep(entries, [channel]))
-            entry = context.cast(builder, entry, source.dtype, types.float32)
-            scales = spread(builder, builder.fmul(entry, scale), vector)
-            row = builder.gep(rows_from, [builder.mul(channel, ir.Constant(INT, 9))])
-            new = [
-                add_product(builder, total, load_row(builder, builder.gep(row, [ir.Constant(INT, k)])), scales)
-                for k, total in enumerate(totals)
-            ]
-            rest = builder.and_(bits, builder.sub(bits, one))
-            for phi, initial, later in ((bits, mask, rest), *zip(totals, before, new, strict=True)):
-                phi.add_incoming(initial, some)
-                phi.add_incoming(later, events)
-            builder.cbranch(builder.icmp_signed("!=", rest, zero), events, stored)
-
-            builder.position_at_end(stored)
-            for out, total in zip(outs, new, strict=True):
-                builder.store(total, out).align = 4
-            builder.branch(done)
-
-            builder.position_at_end(done)
-            return context.get_dummy_value()
-
+    def add_line(typingctx, out, at, line, rows, base, source, first, apart, scale, masks, width):
         integer = types.intp
-        arguments = out, integer, integer, rows, integer, source, integer, types.float32, types.int64
+        arguments = out, integer, integer, rows, integer, source, integer, integer, types.float32, masks, integer
         return types.void(*arguments), emit
 
-    return add_pixel
+    return add_line
 
 
-_add_pixel_8, _add_pixel_16, _add_pixel_32 = (_pixel_adder(lanes, TAPS) for lanes in (8, 16, 32))
+_add_line_8, _add_line_16, _add_line_32 = (_line_adder(lanes, TAPS) for lanes in (8, 16, 32))
 
 
 @njit(cache=True, inline="always")
-def add_pixel(lanes, out, at, line, rows, base, source, first, scale, mask):
-    """All nine taps, for 32, 16 or 8 lanes; out and rows are flat, base counts rows of LANES."""
+def add_line(lanes, out, at, line, rows, base, source, first, apart, scale, masks, width):
+    """All nine taps, for 32, 16 or 8 lanes; out, rows and source are flat, base counts rows of LANES."""
     for k in range(0, 9, TAPS):
         corner = at + k // 3 * line
         if lanes == 32:
-            _add_pixel_32(out, corner, line, rows, base + k, source, first, scale, mask)
+            _add_line_32(out, corner, line, rows, base + k, source, first, apart, scale, masks, width)
         elif lanes == 16:
-            _add_pixel_16(out, corner, line, rows, base + k, source, first, scale, mask)
+            _add_line_16(out, corner, line, rows, base + k, source, first, apart, scale, masks, width)
         else:
-            _add_pixel_8(out, corner, line, rows, base + k, source, first, scale, mask)
+            _add_line_8(out, corner, line, rows, base + k, source, first, apart, scale, masks, width)

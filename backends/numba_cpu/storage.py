@@ -1,6 +1,7 @@
 """How the Numba backend holds arrays, draws random numbers, and makes batches of images."""
 
 import functools
+import math
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.reference import ReferenceBackend
 
 with kernel_cache():
-    from backends.numba_cpu import elementwise, optimisers
+    from backends.numba_cpu import elementwise, optimisers, philox
 
 OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
 
@@ -101,7 +102,7 @@ class Storage(ReferenceBackend):
 
     def uniform(self, draw, shape, first=0):
         out = np.empty(shape, np.float32)
-        elementwise.uniform(*self._words(draw), first, out.reshape(-1))
+        philox.uniform(*self._words(draw), first, out.reshape(-1))
         return out.astype(self.float, copy=False)
 
     def scale_shift(self, x, scale, shift):
@@ -116,9 +117,12 @@ class Storage(ReferenceBackend):
         return out
 
     def dropout_mask(self, draw, shape, rate, first=0):
-        keep = np.empty(shape, np.uint8)
-        elementwise.at_least(*self._words(draw), first, self.float.type(rate), keep.reshape(-1))
-        return DropoutMask(keep, 1 / (1 - rate))
+        least = math.ceil(float(self.float.type(rate)) * 2**24)  # of the 24 bits that a uniform number is made of
+        count, skipped = math.prod(shape), first % 4
+        keep = self._empty((-(-(skipped + count) // philox.FOURS), philox.COUNT), np.uint32)
+        philox.at_least(np.uint64(first // 4), *self._words(draw), np.uint64(least), keep.reshape(-1))
+        keep = keep.reshape(-1).view(np.uint8)[skipped : skipped + count]
+        return DropoutMask(keep.reshape(shape), 1 / (1 - rate))
 
     @staticmethod
     def _words(draw):

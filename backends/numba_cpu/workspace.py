@@ -2,6 +2,8 @@
 
 A training step needs the same few hundred megabytes again and again; fresh from the system every page of them is first
 cleared, which can take as long as the arithmetic. An array is free again when nobody refers to it.
+
+Arrays are asked for fifty times a step, and while they are, one thread works: so what is known of a block is kept.
 """
 
 import math
@@ -11,6 +13,7 @@ import threading
 import numpy as np
 
 SMALL = 1 << 17  # bytes; the C library serves these well
+TINY = 1 << 12  # bytes, below which it matters to nobody where an array begins
 LINE = 64  # arrays begin at a cache line
 STAGGER = 17 * LINE  # and no two at the same place of a page: a store to one would hold up loads from the other
 HUGE = 1 << 21  # bytes of a huge page: memory without gaps for the second-level cache, whose places go by addresses
@@ -19,12 +22,33 @@ SLACK = 1 << 20  # bytes at most that a block is larger than what it was made fo
 SPARE = 1.1  # how much may be held, times the most that was ever in use
 
 
+class Block:
+    """Memory, where it begins, and its bytes."""
+
+    __slots__ = ("address", "memory", "size")
+
+    def __init__(self, size):
+        self.memory, self.size = np.empty(size, np.uint8), size
+        self.address = self.memory.ctypes.data
+
+    def references(self) -> int:
+        """How often the memory is referred to: UNUSED times where no array lies in it."""
+        return sys.getrefcount(self.memory)
+
+    def array(self, shape, dtype, start):
+        """An array that begins at this byte, and keeps the block from being free."""
+        return np.ndarray(shape, dtype, self.memory, start)
+
+
+UNUSED = Block(1).references()
+
+
 class Workspace:
     """Hands out uninitialised arrays, large ones from memory that earlier arrays have left."""
 
     def __init__(self):
         self.lock = threading.Lock()  # nobody else may look for a free block until this one is taken
-        self.blocks: list[np.ndarray] = []  # the one handed out longest ago first
+        self.blocks: list[Block] = []  # the one handed out longest ago first
         self.most_in_use = 0
         self.handed_out = 0
 
@@ -34,52 +58,44 @@ class Workspace:
         Ordinary pages lie wherever the system has some: of half a megabyte that is read again and again, parts then
         drive each other out of a cache of twice the size, in every other process, at up to a third of the speed.
         """
-        dtype, shape = np.dtype(dtype), tuple(int(n) for n in shape)
-        length = size = math.prod(shape) * dtype.itemsize
-        if size < SMALL:
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        if size < TINY:
             return np.empty(shape, dtype)
+        if size < SMALL:
+            block = Block(size + LINE)
+            return block.array(shape, dtype, -block.address % LINE)
         if huge:
             size = max(size + HUGE, ADVISED)
         with self.lock:
             block = self._free_block(size)
             if block is None:
-                block = np.empty(size + min(size // 16, SLACK) + 64 * STAGGER + LINE, np.uint8)
-                self.blocks.append(block)
-                self._drop_spare(block)
+                block = Block(size + min(size // 16, SLACK) + 64 * STAGGER + LINE)
+                self._drop_spare(block.size)
+            self.blocks.append(block)
             self.handed_out += 1
-        if huge:
-            start = -block.ctypes.data % HUGE
-        else:
-            start = -block.ctypes.data % LINE + self.handed_out % 64 * STAGGER
-            start = start if start + size <= block.size else -block.ctypes.data % LINE
-        return block[start : start + length].view(dtype).reshape(shape)
+            if huge:
+                start = -block.address % HUGE
+            else:
+                start = -block.address % LINE + self.handed_out % 64 * STAGGER
+                start = start if start + size <= block.size else -block.address % LINE
+            return block.array(shape, dtype, start)
 
     def _free_block(self, size):
-        fitting = [i for i in self._idle() if size + LINE <= self.blocks[i].size <= 2 * size + 64 * STAGGER + LINE]
-        if not fitting:
-            return None
-        block = self.blocks.pop(min(fitting, key=lambda i: self.blocks[i].size))
-        self.blocks.append(block)
-        return block
+        """The smallest that is free and neither too small nor far too large, taken out of the list; or None."""
+        least, most, best = size + LINE, 2 * size + 64 * STAGGER + LINE, None
+        for number, block in enumerate(self.blocks):
+            if least <= block.size <= most and block.references() == UNUSED:
+                best, most = number, block.size - 1
+        return None if best is None else self.blocks.pop(best)
 
-    def _idle(self):
-        return [i for i in range(len(self.blocks)) if sys.getrefcount(self.blocks[i]) == UNUSED]
-
-    def _drop_spare(self, newest):
-        idle = {i for i in self._idle() if self.blocks[i] is not newest}
-        held = sum(block.size for block in self.blocks)
-        self.most_in_use = max(self.most_in_use, held - sum(self.blocks[i].size for i in idle))
-        for i in sorted(idle):
+    def _drop_spare(self, size):
+        """Before so many bytes come to it, give back what was handed out longest ago while more is held than may be."""
+        spare = [block for block in self.blocks if block.references() == UNUSED]
+        held = size + sum(block.size for block in self.blocks)
+        self.most_in_use = max(self.most_in_use, held - sum(block.size for block in spare))
+        for block in spare:
             if held <= SPARE * self.most_in_use:
                 break
-            held -= self.blocks[i].size
-            self.blocks[i] = None
-        self.blocks = [block for block in self.blocks if block is not None]
-
-
-def _count_of_unused():
-    blocks = [np.empty(1, np.uint8)]
-    return next(sys.getrefcount(blocks[i]) for i in range(1))
-
-
-UNUSED = _count_of_unused()
+            held -= block.size
+            self.blocks.remove(block)
