@@ -12,7 +12,7 @@ from backends.numba_cpu.increments import subtract
 from backends.numba_cpu.lists import list_columns, value_room
 from backends.numba_cpu.slabs import copy_lanes, scratch
 
-TILE = 4  # rows of an image that share lists: what these name fits the first-level cache
+NAMED = 10 << 10  # floats: lists are shared by so many rows of an image that what they name stays in the first-level cache
 
 
 @njit(cache=True)
@@ -44,8 +44,10 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
     count, height, columns_in, channels = x.shape
     _, rows, columns, features = grad.shape
     all_grads, source, groups = grad.reshape(-1), x.reshape(-1), len(totals)
-    border, others, room = size - 1, features // (groups * lanes), TILE * columns_in
+    border, others = size - 1, features // (groups * lanes)
     line = columns + 2 * border
+    tile = max(1, NAMED // (line * lanes))
+    room = tile * columns_in
     c, f = owner // others * chunk, owner % others * groups * lanes
     totals[:] = 0
     panels = scratch(groups * (rows + 2 * border) * line * lanes).reshape(groups, -1)  # with zeros around the gradient
@@ -60,9 +62,9 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
                 at, start = ((y + border) * line + q + border) * lanes, ((n * rows + y) * columns + q) * features + f
                 for g in range(groups):
                     copy_lanes(lanes, panels[g], at, all_grads, start + g * lanes)
-        for top in range(0, height, TILE):
+        for top in range(0, height, tile):
             found[:] = 0
-            for y in range(top, min(top + TILE, height)):
+            for y in range(top, min(top + tile, height)):
                 for q in range(columns_in):
                     at, place = ((n * height + y) * columns_in + q) * channels + c, y * line + q
                     list_columns(source, at, chunk, scale, each, place, room, index, value, found)
@@ -124,8 +126,10 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
     """Sum the images of one part into the block of the result that one owner has."""
     steps, batch, rows, columns, features = grad.shape
     height, width, channels = counts.shape[2:]
-    groups, border, room = len(totals), size - 1, TILE * columns
+    groups, border = len(totals), size - 1
     others, line = channels // (groups * lanes), width + 2 * border
+    tile = max(1, NAMED // (line * lanes))
+    room = tile * columns
     f, c = owner // others * chunk, owner % others * groups * lanes
     totals[:] = 0
     each = np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
@@ -140,9 +144,9 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
                 _add_trace(counts[t, n], scale, leak, c + g * lanes, lanes, border, traces[g])
             after = apart if t < steps - 1 else 0
             lam = leak if after else np.float32(0)
-            for top in range(0, rows, TILE):
+            for top in range(0, rows, tile):
                 found[:] = 0
-                for y in range(top, min(top + TILE, rows)):
+                for y in range(top, min(top + tile, rows)):
                     at = ((t * batch + n) * rows + y) * columns * features + f
                     _increments_of_row(source, at, after, lam, features, chunk, row)
                     for x in range(columns):
