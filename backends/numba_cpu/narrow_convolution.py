@@ -10,7 +10,7 @@ from numba import njit, prange
 
 from backends.numba_cpu.increments import scale, subtract
 from backends.numba_cpu.lists import event_mask
-from backends.numba_cpu.scatter import add_line
+from backends.numba_cpu.scatter import WIDE_REGISTERS, add_line, taps_for
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
@@ -22,13 +22,16 @@ def _scatter(image, factor, slabs, lanes, group, sums):
     """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, LANES]."""
     height, width, channels = image.shape
     source, line, masks = image.reshape(-1), (width + 2) * lanes, np.empty(width, np.int64)
+    taps = taps_for(lanes)
     for first in range(0, channels, BLOCK):
-        count, base = min(BLOCK, channels - first), (group * channels + first) * 9
-        for y in range(height):
-            at = y * width * channels + first
-            for x in range(width):
-                masks[x] = event_mask(source, at + x * channels, count)
-            add_line(lanes, sums, y * line, line, slabs, base, source, at, channels, factor, masks, width)
+        count = min(BLOCK, channels - first)
+        for k in range(9 // taps):
+            base = ((group * (9 // taps) + k) * channels + first) * taps
+            for y in range(height):
+                at = y * width * channels + first
+                for x in range(width):
+                    masks[x] = event_mask(source, at + x * channels, count)
+                add_line(lanes, sums, (y + k) * line, line, slabs, base, source, at, channels, factor, masks, width)
 
 
 @njit(cache=True)
@@ -92,13 +95,14 @@ def forward_over_time(x, factor, leak, first, onward, slabs, padding, lanes, out
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:
     """How many output channels are computed at once; 0 where these kernels do not apply or lists are faster."""
-    if (size, stride) != (3, 1) or padding > 2 or features >= 64:
+    if (size, stride) != (3, 1) or padding > 2:
         return 0
-    return next((lanes for lanes in (32, 16, 8) if features % lanes == 0), 0)
+    return next((lanes for lanes in (64, 32, 16, 8) if features % lanes == 0), 0)
 
 
 def pack_weights(weight, lanes: int, out) -> None:
     """Write weight [3, 3, C_in, C_out] to out, flat, in the layout of `forward`."""
     channels, features = weight.shape[2:]
-    parts = weight[::-1, ::-1].reshape(9, channels, features // lanes, lanes).transpose(2, 1, 0, 3)
+    taps = taps_for(lanes)
+    parts = weight[::-1, ::-1].reshape(9 // taps, taps, channels, features // lanes, lanes).transpose(3, 0, 2, 1, 4)
     np.copyto(out.reshape(parts.shape), parts)

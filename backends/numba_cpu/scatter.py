@@ -1,6 +1,6 @@
 """The primitive of narrow convolutions: add a line of input pixels to all the outputs that read them, with the sums in registers.
 
-    out[at + i·line + (x + j)·LANES : … + LANES] += Σ_c scale·source[first + x·apart + c] · rows[base + c·9 + 3·i + j]
+    out[at + i·line + (x + j)·LANES : … + LANES] += Σ_c scale·source[first + x·apart + c] · rows[base + c·TAPS + 3·i + j]
 
 for i < TAPS/3, j < 3, over the pixels x of the line and the channels c whose bit is set in masks[x]; rows is [·, LANES].
 The same idea as events.py, which see, for outputs of 8 to 32 channels: there one sum waits for itself at every event, here
@@ -13,7 +13,7 @@ pixel's nine sums are the next pixel's, too: they stay where they are, three are
              next, unless any bit of masks[x] is set
     events:  bits ← phi(masks[x], rest), sumᵢⱼ ← phi(sumᵢⱼ, newᵢⱼ)
              c ← position of the lowest bit that is set
-             newᵢⱼ ← sumᵢⱼ + scale·source[first + x·apart + c] · load rows[base + c·9 + 3·i + j]
+             newᵢⱼ ← sumᵢⱼ + scale·source[first + x·apart + c] · load rows[base + c·TAPS + 3·i + j]
              rest ← bits without its lowest
              again, while there are any
     next:    lastᵢⱼ ← phi(sumᵢⱼ, newᵢⱼ)
@@ -29,8 +29,13 @@ from numba.extending import intrinsic
 
 from backends.numba_cpu.events import INT, add_product, load_row, pointer_to, spread
 
-# Nine sums of 32 floats fit into 32 registers of 16 floats; where there are 16 of 8, a row of three at a time does.
-TAPS = 9 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 3
+WIDE_REGISTERS = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 floats, not 16 of 8
+
+
+@njit(cache=True)
+def taps_for(lanes):
+    """Nine sums of 32 floats fit into 32 registers of 16 floats; of 64, or where there are 16 of 8, three do."""
+    return 9 if WIDE_REGISTERS and lanes <= 32 else 3
 
 
 def _line_adder(lanes, taps):
@@ -75,7 +80,7 @@ def _line_adder(lanes, taps):
         entry = builder.load(builder.gep(entries, [channel]))
         entry = context.cast(builder, entry, kind, types.float32)
         scales = spread(builder, builder.fmul(entry, scale), vector)
-        row = builder.gep(rows, [builder.mul(channel, ir.Constant(INT, 9))])
+        row = builder.gep(rows, [builder.mul(channel, ir.Constant(INT, taps))])
         new = {}
         for k, key in enumerate(of_tap):
             weights = load_row(builder, builder.gep(row, [ir.Constant(INT, k)]))
@@ -118,17 +123,17 @@ def _line_adder(lanes, taps):
     return add_line
 
 
-_add_line_8, _add_line_16, _add_line_32 = (_line_adder(lanes, TAPS) for lanes in (8, 16, 32))
+_add_line_8, _add_line_16, _add_line_32, _add_line_64 = (_line_adder(n, taps_for(n)) for n in (8, 16, 32, 64))
 
 
 @njit(cache=True, inline="always")
 def add_line(lanes, out, at, line, rows, base, source, first, apart, scale, masks, width):
-    """All nine taps, for 32, 16 or 8 lanes; out, rows and source are flat, base counts rows of LANES."""
-    for k in range(0, 9, TAPS):
-        corner = at + k // 3 * line
-        if lanes == 32:
-            _add_line_32(out, corner, line, rows, base + k, source, first, apart, scale, masks, width)
-        elif lanes == 16:
-            _add_line_16(out, corner, line, rows, base + k, source, first, apart, scale, masks, width)
-        else:
-            _add_line_8(out, corner, line, rows, base + k, source, first, apart, scale, masks, width)
+    """The primitive for 64, 32, 16 or 8 lanes and the taps that these have; out, rows and source are flat."""
+    if lanes == 64:
+        _add_line_64(out, at, line, rows, base, source, first, apart, scale, masks, width)
+    elif lanes == 32:
+        _add_line_32(out, at, line, rows, base, source, first, apart, scale, masks, width)
+    elif lanes == 16:
+        _add_line_16(out, at, line, rows, base, source, first, apart, scale, masks, width)
+    else:
+        _add_line_8(out, at, line, rows, base, source, first, apart, scale, masks, width)
