@@ -21,17 +21,18 @@ FEW = 16  # input channels, up to which these kernels, and a weight gradient's l
 def _scatter(image, factor, slabs, lanes, group, sums):
     """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, LANES]."""
     height, width, channels = image.shape
-    source, line, masks = image.reshape(-1), (width + 2) * lanes, np.empty(width, np.int64)
+    source, line, masks = image.reshape(-1), (width + 2) * lanes, np.empty((height, width), np.int64)
     taps = taps_for(lanes)
     for first in range(0, channels, BLOCK):
         count = min(BLOCK, channels - first)
+        for y in range(height):
+            for x in range(width):
+                masks[y, x] = event_mask(source, (y * width + x) * channels + first, count)
         for k in range(9 // taps):
             base = ((group * (9 // taps) + k) * channels + first) * taps
             for y in range(height):
                 at = y * width * channels + first
-                for x in range(width):
-                    masks[x] = event_mask(source, at + x * channels, count)
-                add_line(lanes, sums, (y + k) * line, line, slabs, base, source, at, channels, factor, masks, width)
+                add_line(lanes, sums, (y + k) * line, line, slabs, base, source, at, channels, factor, masks[y], width)
 
 
 @njit(cache=True)
