@@ -9,13 +9,14 @@ zeros than the input, for each output the rows in which its gradient is not.
 import numpy as np
 from numba import njit, prange
 
-from backends.numba_cpu.events import add_rows_64
+from backends.numba_cpu.events import add_rows_64, add_rows_128
 from backends.numba_cpu.increments import add_scaled, subtract
 from backends.numba_cpu.lists import append_events, list_columns, value_room
 from backends.numba_cpu.slabs import copy, copy_row, prefetch, scratch, turn_block
 
 LANES = 64  # outputs, and inputs, of a slab
-LINES = LANES * LANES // 16  # of the cache, in a slab
+WIDE = 128
+LINES = LANES * WIDE // 16  # of the cache, in a slab
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache
 
 
@@ -66,18 +67,19 @@ def _load_slab(weight, transposed, k, m, slab):
     """slab[i, j] = weight[k + i, m + j] (transposed: weight[m + j, k + i]), as far as the weights go."""
     columns, flat, into = weight.shape[1], weight.reshape(-1), slab.reshape(-1)
     deep, wide = weight.shape[::-1] if transposed else weight.shape
-    deep, wide = min(LANES, deep - k), min(LANES, wide - m)
-    if deep < LANES or wide < LANES:
+    deep, wide = min(LANES, deep - k), min(WIDE, wide - m)
+    if deep < LANES or wide < WIDE:
         for i in range(deep):
             for j in range(wide):
                 slab[i, j] = weight[m + j, k + i] if transposed else weight[k + i, m + j]
     elif transposed:
         for i in range(0, LANES, 16):
-            for j in range(0, LANES, 16):
-                turn_block(into, i * LANES + j, LANES, flat, (m + j) * columns + k + i, columns)
+            for j in range(0, WIDE, 16):
+                turn_block(into, i * WIDE + j, WIDE, flat, (m + j) * columns + k + i, columns)
     else:
         for i in range(LANES):
-            copy_row(into, i * LANES, flat, (k + i) * columns + m)
+            copy_row(into, i * WIDE, flat, (k + i) * columns + m)
+            copy_row(into, i * WIDE + 64, flat, (k + i) * columns + m + 64)
 
 
 @njit(parallel=True, cache=True)
@@ -90,11 +92,11 @@ def product(index, value, each, start, weight, transposed, leak, first_step, onw
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
     (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
     share = (LINES + count - 1) // max(count, 1)
-    for task in prange((features + LANES - 1) // LANES):
-        m = np.int64(task) * LANES
-        wide = min(LANES, features - m)
-        rows, sums = scratch(LANES * LANES), scratch(count * LANES)
-        slab = rows.reshape(LANES, LANES)
+    for task in prange((features + WIDE - 1) // WIDE):
+        m = np.int64(task) * WIDE
+        wide = min(WIDE, features - m)
+        rows, sums = scratch(LANES * WIDE), scratch(count * WIDE)
+        slab = rows.reshape(LANES, WIDE)
         sums[:] = 0
         for block in range(len(start)):
             k = block * LANES
@@ -103,17 +105,20 @@ def product(index, value, each, start, weight, transposed, leak, first_step, onw
             line = 0
             for n in range(count):
                 for _ in range(share):  # adding up lists hardly needs memory, which so brings the next slab meanwhile
-                    prefetch(weights, following + (line >> 2) * columns + ((line & 3) << 4))
+                    if transposed:
+                        prefetch(weights, following + (line >> 2) * columns + ((line & 3) << 4))
+                    else:
+                        prefetch(weights, following + (line >> 3) * columns + ((line & 7) << 4))
                     line = min(line + 1, LINES - 1)
                 first, last = start[block, n], start[block, n + 1]
-                add_rows_64(sums, n * LANES, 0, rows, 0, flat_index, flat_value, each, first, last)
-        by_step = sums.reshape(steps, batch * LANES)
+                add_rows_128(sums, n * WIDE, 0, rows, 0, flat_index, flat_value, each, first, last)
+        by_step = sums.reshape(steps, batch * WIDE)
         for step in range(1, steps):
             t = first_step + onward * step
             add_scaled(by_step[t - onward], leak, by_step[t])
         for t in range(steps):
             for n in range(batch):
-                at = n * LANES
+                at = n * WIDE
                 copy(by_step[t, at : at + wide], out[t, n, m : m + wide])
 
 

@@ -111,7 +111,7 @@ def _row_adder(lanes, taps):
     return add_rows
 
 
-add_rows_16, add_rows_32, add_rows_64 = (_row_adder(lanes, 1) for lanes in (16, 32, 64))
+add_rows_16, add_rows_32, add_rows_64, add_rows_128 = (_row_adder(lanes, 1) for lanes in (16, 32, 64, 128))
 add_three_rows_16, add_three_rows_32, add_three_rows_64 = (_row_adder(lanes, 3) for lanes in (16, 32, 64))
 
 
