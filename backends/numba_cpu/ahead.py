@@ -78,7 +78,6 @@ def kernels(k):
 
     convolution, linear = k.zeros((3, 3, CHANNELS, CHANNELS)), k.zeros((flat[2], 64))
     first, image = k.zeros((3, 3, 3, CHANNELS)), k.asarray(np.ones((1, BATCH, SIDE, SIDE, 3)))
-    narrow = k.zeros((3, 3, CHANNELS, 16))
     one, hidden = k.asarray([1.0]), (STEPS, BATCH, 64)
     current = k.zeros((1, *shape[1:]))
 
@@ -112,7 +111,6 @@ def kernels(k):
         lambda: k.conv2d(staying(shape), convolution, 1, 1),
         lambda: k.avg_pool(neurons(current)),
         lambda: k.conv2d(image, first, 1, 1),
-        *(lambda x=x: k.conv2d(x, narrow, 1, 1) for x in (leaking(shape), staying(shape), spikes(shape), current)),
         lambda: k.uniform(draw, (4,)),
         # what an ANN needs besides
         lambda: sgd(linear, k.linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
@@ -122,7 +120,7 @@ def kernels(k):
         lambda: k.linear(k.asarray(np.ones(flat)), linear),
         lambda: k.linear(some(flat, 0.3), linear),
         lambda: k.avg_pool(k.relu(current)),
-        lambda: k.conv2d(some((1, *shape[1:]), 0.5), convolution, 1, 1),
+        lambda: k.conv2d(some((1, *shape[1:]), 1.0), convolution, 1, 1),
     ]
 
 

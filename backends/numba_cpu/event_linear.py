@@ -1,6 +1,6 @@
 """Linear layers that touch only what is not zero. float32.
 
-Weights are taken in slabs of 64 inputs × 64 outputs, 16 KB, copied to where they fit the first-level cache; then every
+Weights are taken in slabs of 64 inputs × 128 outputs, 32 KB, copied to where they fit the first-level cache; then every
 row of the batch adds up the rows of the slab that its list names. The weight gradient is the same with the roles
 changed: the lists name, for each input, the rows of the batch in which it is not zero; or, where the gradient has more
 zeros than the input, for each output the rows in which its gradient is not.
@@ -9,14 +9,15 @@ zeros than the input, for each output the rows in which its gradient is not.
 import numpy as np
 from numba import njit, prange
 
-from backends.numba_cpu.events import add_rows_64, add_rows_128
+from backends.numba_cpu.events import WIDE_REGISTERS, add_rows_64, add_rows_128
 from backends.numba_cpu.increments import add_scaled, subtract
 from backends.numba_cpu.lists import append_events, list_columns, value_room
 from backends.numba_cpu.slabs import copy, copy_row, prefetch, scratch, turn_block
 
-LANES = 64  # outputs, and inputs, of a slab
-WIDE = 128
+LANES = 64  # inputs of a slab of weights; and inputs and outputs of a block of their gradient
+WIDE = 128 if WIDE_REGISTERS else 64  # outputs of a slab
 LINES = LANES * WIDE // 16  # of the cache, in a slab
+add_wide_rows = add_rows_128 if WIDE_REGISTERS else add_rows_64
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache
 
 
@@ -78,8 +79,8 @@ def _load_slab(weight, transposed, k, m, slab):
                 turn_block(into, i * WIDE + j, WIDE, flat, (m + j) * columns + k + i, columns)
     else:
         for i in range(LANES):
-            copy_row(into, i * WIDE, flat, (k + i) * columns + m)
-            copy_row(into, i * WIDE + 64, flat, (k + i) * columns + m + 64)
+            for j in range(0, WIDE, 64):
+                copy_row(into, i * WIDE + j, flat, (k + i) * columns + m + j)
 
 
 @njit(parallel=True, cache=True)
@@ -91,7 +92,7 @@ def product(index, value, each, start, weight, transposed, leak, first_step, onw
     """
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
     (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
-    share = (LINES + count - 1) // max(count, 1)
+    share, across = (LINES + count - 1) // max(count, 1), LANES // 16 if transposed else WIDE // 16
     for task in prange((features + WIDE - 1) // WIDE):
         m = np.int64(task) * WIDE
         wide = min(WIDE, features - m)
@@ -105,13 +106,10 @@ def product(index, value, each, start, weight, transposed, leak, first_step, onw
             line = 0
             for n in range(count):
                 for _ in range(share):  # adding up lists hardly needs memory, which so brings the next slab meanwhile
-                    if transposed:
-                        prefetch(weights, following + (line >> 2) * columns + ((line & 3) << 4))
-                    else:
-                        prefetch(weights, following + (line >> 3) * columns + ((line & 7) << 4))
+                    prefetch(weights, following + line // across * columns + line % across * 16)
                     line = min(line + 1, LINES - 1)
                 first, last = start[block, n], start[block, n + 1]
-                add_rows_128(sums, n * WIDE, 0, rows, 0, flat_index, flat_value, each, first, last)
+                add_wide_rows(sums, n * WIDE, rows, 0, flat_index, flat_value, each, first, last)
         by_step = sums.reshape(steps, batch * WIDE)
         for step in range(1, steps):
             t = first_step + onward * step
@@ -165,7 +163,7 @@ def gradient_rows(x, scale, each, panels, first):
         for block in range(blocks):
             for i in range(LANES):
                 at, a = (i * blocks + block) * LANES, i * TILE
-                add_rows_64(sums, at, 0, rows, block * count + top, index, value, each, a, a + found[i])
+                add_rows_64(sums, at, rows, block * count + top, index, value, each, a, a + found[i])
     return sums.reshape(LANES, blocks * LANES)
 
 
@@ -186,9 +184,8 @@ def gradient_rows_of_lists(x, scale, index, value, found, first):
     for block in range(0, width, LANES):
         turned[:] = 0
         for c in range(block, min(block + LANES, features)):
-            add_rows_64(
-                turned, (c - block) * LANES, 0, rows, 0, all_index, all_value, 1, c * count, c * count + found[c]
-            )
+            a = c * count
+            add_rows_64(turned, (c - block) * LANES, rows, 0, all_index, all_value, 1, a, a + found[c])
         for i in range(0, LANES, 16):
             for j in range(0, LANES, 16):
                 turn_block(sums, i * width + block + j, width, turned, j * LANES + i, LANES)

@@ -7,12 +7,15 @@ are added up. Tasks own blocks of the result: no sum depends on the number of th
 import numpy as np
 from numba import njit, prange
 
-from backends.numba_cpu.events import add_rows, add_three_rows
+from backends.numba_cpu.events import add_rows, add_taps, taps_for
 from backends.numba_cpu.increments import subtract
+from backends.numba_cpu.lanes import COUNT, load, spread, store
 from backends.numba_cpu.lists import list_columns, value_room
 from backends.numba_cpu.slabs import copy_lanes, scratch
 
-NAMED = 10 << 10  # floats: lists are shared by so many rows of an image that what they name stays in the first-level cache
+NAMED = (
+    20 << 10
+)  # floats: lists are shared by so many rows of an image that what they name stays in the first-level cache
 
 
 @njit(cache=True)
@@ -23,13 +26,13 @@ def _add_lists(index, value, each, found, room, rows, line, size, padding, lanes
     border of k − 1.
     """
     border, chunk = size - 1, len(found)
-    for i in range(size):
+    for i in range(0, size, taps_for(lanes) // 3 if size == 3 else 1):
         base = (padding - i + border) * line + padding + border
         if size == 3:
             for c in range(chunk):
                 at, first = (i * size * chunk + c) * lanes, c * room
                 last = first + found[c]
-                add_three_rows(lanes, total, at, chunk * lanes, rows, base, index, value, each, first, last)
+                add_taps(lanes, total, at, rows, base, index, value, each, first, last, chunk * lanes, line)
         else:
             for j in range(size):
                 for c in range(chunk):
@@ -89,25 +92,17 @@ def weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, out):
 
 
 @njit(cache=True)
-def _decay_and_add(trace, leak, scale, counts):
-    """trace = leak · trace + scale · counts; flat arrays."""
-    for i in range(len(trace)):
-        trace[i] = leak * trace[i] + scale * np.float32(counts[i])
-
-
-@njit(cache=True)
 def _add_trace(counts, scale, leak, channel, lanes, border, trace):
-    """The same for channels `channel` … of counts [H, W, C], inside the border of trace, flat [·, W + 2·border, lanes]."""
+    """trace = leak · trace + scale · counts, of `lanes` channels from `channel` on: counts [H, W, C], trace flat with a border."""
     height, width, channels = counts.shape
-    source = counts.reshape(-1)
+    source, like = counts.reshape(-1), spread(scale)
     for y in range(height):
-        at, row = ((y + border) * (width + 2 * border) + border) * lanes, y * width * channels
-        if lanes == channels:  # a whole row: what is long costs less
-            _decay_and_add(trace[at : at + width * lanes], leak, scale, source[row:])
-        else:
-            for x in range(width):
-                here, pixel = at + x * lanes, source[row + x * channels + channel :]
-                _decay_and_add(trace[here : here + lanes], leak, scale, pixel)
+        at, row = ((y + border) * (width + 2 * border) + border) * lanes, y * width * channels + channel
+        for x in range(width):
+            here, pixel = at + x * lanes, row + x * channels
+            for i in range(0, lanes, COUNT):
+                now = leak * load(trace, here + i, like) + scale * load(source, pixel + i, like)
+                store(trace, here + i, now)
 
 
 @njit(cache=True)
@@ -177,12 +172,17 @@ def leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes
         )
 
 
+def lanes_for(channels: int) -> int:
+    """How many channels are summed at once; 0 where these kernels do not apply."""
+    return next((lanes for lanes in (32, 16) if channels % lanes == 0), 0)
+
+
 def layout(size: int, listed: int, chunk: int, summed: int, lanes: int, count: int) -> tuple[int, int, int, int]:
     """The shape of `out`: lists of `listed` channels by chunk, sums of `summed` channels by lanes, over `count` images.
 
-    Two groups of lanes share lists where they can: more sums than that no longer fit the second-level cache. There are as
+    Up to four groups of lanes share lists: more sums than that no longer fit the second-level cache. There are as
     many parts as let eight threads work.
     """
-    groups = 2 if summed // lanes % 2 == 0 else 1
+    groups = next(count for count in (4, 2, 1) if summed // lanes % count == 0)
     owners = listed // chunk * (summed // (groups * lanes))
     return max(1, min(count, 8 // owners)), owners, groups, size * size * chunk * lanes

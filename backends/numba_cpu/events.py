@@ -1,9 +1,10 @@
 """The one primitive of event-driven kernels: add the rows that a list names, with the sums held in vector registers.
 
-    out[at + k·apart : … + LANES] += Σ_e value[e·each] · rows[base − k + index[e]]     e = first … last − 1, k < TAPS
+    out[at + k·apart : … + LANES] += Σ_e value[e·each] · rows[base − k//3·line − k%3 + index[e]]     e = first … last − 1
 
-rows is [·, LANES]; each is 1 where every event has its own value and 0 where all have the same; TAPS sums at once serve a
-row of a convolution kernel, whose taps read neighbouring rows.
+for k < TAPS; rows is [·, LANES]; each is 1 where every event has its own value and 0 where all have the same. Three sums, or
+nine, at once serve one or three rows of a convolution kernel, whose taps read neighbouring rows of an image: a sum waits for
+itself at every event, others meanwhile take their turn.
 
 In plain Python this would be a loop over events around a loop over lanes; compiled as such, the sum goes to memory and
 back at every event. A compiler keeps it in registers if it is one value of type "vector of LANES floats". Numba cannot
@@ -24,6 +25,7 @@ four of one, with a loop for the one to three that remain: on random lists of 6 
 Multiplication and addition may be fused into one instruction ("contract"), which skips a rounding.
 """
 
+import llvmlite.binding
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -62,11 +64,13 @@ def _row_adder(lanes, taps):
 
     def emit(context, builder, signature, arguments):
         pointer = pointer_to(context, builder, signature, arguments)
-        at, apart, base, each, first, last = (arguments[i] for i in (1, 2, 4, 7, 8, 9))
+        at, base, each, first, last = (arguments[i] for i in (1, 3, 6, 7, 8))
+        apart, line = arguments[9:] or 2 * [ir.Constant(INT, 0)]
         places = [builder.add(at, builder.mul(apart, ir.Constant(INT, k))) for k in range(taps)]
         outs = [builder.bitcast(builder.gep(pointer(0), [place]), vector.as_pointer()) for place in places]
-        rows = builder.gep(builder.bitcast(pointer(3), vector.as_pointer()), [base])
-        index, value = pointer(5), pointer(6)
+        rows = builder.bitcast(pointer(2), vector.as_pointer())
+        lines = [builder.sub(base, builder.mul(line, ir.Constant(INT, i))) for i in range((taps + 2) // 3)]
+        index, value = pointer(4), pointer(5)
 
         some, test, events, stored, done = (
             builder.append_basic_block(name) for name in ("some", "test", "events", "stored", "done")
@@ -83,11 +87,14 @@ def _row_adder(lanes, taps):
         builder.cbranch(builder.icmp_signed("<=", following, last), events, stored)
 
         builder.position_at_end(events)
-        row = builder.gep(rows, [builder.zext(builder.load(builder.gep(index, [event])), INT)])
+        named = builder.zext(builder.load(builder.gep(index, [event])), INT)
+        begins = [builder.gep(rows, [builder.add(begin, named)]) for begin in lines]
         scale = builder.load(builder.gep(value, [builder.mul(event, each)]))
         scales = spread(builder, scale, vector)
         new = [
-            add_product(builder, total, load_row(builder, builder.gep(row, [ir.Constant(INT, -k)])), scales)
+            add_product(
+                builder, total, load_row(builder, builder.gep(begins[k // 3], [ir.Constant(INT, -(k % 3))])), scales
+            )
             for k, total in enumerate(totals)
         ]
         for phi, initial, later in ((event, first, following), *zip(totals, before, new, strict=True)):
@@ -103,35 +110,52 @@ def _row_adder(lanes, taps):
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    @intrinsic
-    def add_rows(typingctx, out, at, apart, rows, base, index, value, each, first, last):
-        integer = types.intp
-        return types.void(out, integer, integer, rows, integer, index, value, integer, integer, integer), emit
+    integer = types.intp
 
-    return add_rows
+    @intrinsic
+    def add_rows(typingctx, out, at, rows, base, index, value, each, first, last):
+        return types.void(out, integer, rows, integer, index, value, integer, integer, integer), emit
+
+    @intrinsic
+    def add_taps(typingctx, out, at, rows, base, index, value, each, first, last, apart, line):
+        return types.void(out, integer, rows, integer, index, value, *5 * (integer,)), emit
+
+    return add_rows if taps == 1 else add_taps
+
+
+WIDE_REGISTERS = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 floats, not 16 of 8
+
+
+def fits(lanes: int) -> bool:
+    """Whether the registers hold the sums of three taps."""
+    return lanes <= 32 or WIDE_REGISTERS
+
+
+@njit(cache=True)
+def taps_for(lanes):
+    """The taps whose sums the registers hold at once: nine of 32 lanes; of 64, or where there are fewer registers, three."""
+    return 9 if WIDE_REGISTERS and lanes <= 32 else 3
 
 
 add_rows_16, add_rows_32, add_rows_64, add_rows_128 = (_row_adder(lanes, 1) for lanes in (16, 32, 64, 128))
-add_three_rows_16, add_three_rows_32, add_three_rows_64 = (_row_adder(lanes, 3) for lanes in (16, 32, 64))
+_add_taps_16, _add_taps_32 = (_row_adder(lanes, taps_for.py_func(lanes)) for lanes in (16, 32))
 
 
 @njit(cache=True, inline="always")
 def add_rows(lanes, out, at, rows, base, index, value, each, first, last):
     """The primitive with one tap, for lanes 64, 32 or 16."""
     if lanes == 64:
-        add_rows_64(out, at, 0, rows, base, index, value, each, first, last)
+        add_rows_64(out, at, rows, base, index, value, each, first, last)
     elif lanes == 32:
-        add_rows_32(out, at, 0, rows, base, index, value, each, first, last)
+        add_rows_32(out, at, rows, base, index, value, each, first, last)
     else:
-        add_rows_16(out, at, 0, rows, base, index, value, each, first, last)
+        add_rows_16(out, at, rows, base, index, value, each, first, last)
 
 
 @njit(cache=True, inline="always")
-def add_three_rows(lanes, out, at, apart, rows, base, index, value, each, first, last):
-    """The primitive with three taps, for lanes 64, 32 or 16."""
-    if lanes == 64:
-        add_three_rows_64(out, at, apart, rows, base, index, value, each, first, last)
-    elif lanes == 32:
-        add_three_rows_32(out, at, apart, rows, base, index, value, each, first, last)
+def add_taps(lanes, out, at, rows, base, index, value, each, first, last, apart, line):
+    """The primitive with as many taps as the registers hold, for lanes 32 or 16."""
+    if lanes == 32:
+        _add_taps_32(out, at, rows, base, index, value, each, first, last, apart, line)
     else:
-        add_three_rows_16(out, at, apart, rows, base, index, value, each, first, last)
+        _add_taps_16(out, at, rows, base, index, value, each, first, last, apart, line)

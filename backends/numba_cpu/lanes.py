@@ -91,12 +91,14 @@ def total(typingctx, lanes):
 
 def _check(array, lanes):
     if array.dtype not in (lanes.number, types.uint8, types.uint32) or array.layout != "C":
-        raise TypingError(f"lanes of {lanes.number} lie in contiguous arrays of such numbers, or whole ones, not in {array}")
+        raise TypingError(
+            f"lanes of {lanes.number} lie in contiguous arrays of such numbers, or whole ones, not in {array}"
+        )
 
 
 @intrinsic
 def load(typingctx, array, at, like):
-    """The numbers or bytes from the flat position `at` of a C-contiguous array, as numbers like those of `like`."""
+    """The numbers from the flat position `at` of a C-contiguous array, as numbers like those of `like`."""
     _check(array, like)
     size = array.dtype.bitwidth // 8
 
@@ -104,7 +106,10 @@ def load(typingctx, array, at, like):
         place = _pointer(context, builder, array, *arguments[:2])
         row = builder.load(builder.bitcast(place, _vector(place.type.pointee).as_pointer()))
         row.align = size
-        return row if array.dtype == like.number else builder.uitofp(row, arguments[2].type)
+        if array.dtype == like.number:
+            return row
+        lengthen = builder.uitofp if isinstance(like.number, types.Float) else builder.zext
+        return lengthen(row, arguments[2].type)
 
     return like(array, types.intp, like), emit
 
@@ -158,6 +163,8 @@ def _operator(symbol, of_floats, of_whole):
     @intrinsic
     def operate(typingctx, a, b):
         name = of_floats if isinstance(a.number, types.Float) else of_whole
+        if a != b or name is None:
+            raise TypingError(f"{symbol.__name__} of {a} and {b}")
 
         def emit(context, builder, signature, arguments):
             return getattr(builder, name)(*arguments)

@@ -17,7 +17,7 @@ with kernel_cache():
         event_linear,
         event_weight_gradient,
         linear,
-        narrow_convolution,
+        scatter_convolution,
     )
 
 EVENT_DENSITY = 0.75  # below this share of non-zero inputs events beat dense products (benchmarks/kernels.py)
@@ -67,9 +67,9 @@ class Products(Storage):
             raise ValueError(f"a convolution of {depth} channels was given {channels}")
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         out = self._empty((steps, batch, rows, columns, features))
-        lanes = narrow_convolution.lanes_for(features, size, stride, padding) if self.dtype == "float32" else 0
-        if lanes and (density < EVENT_DENSITY or channels <= narrow_convolution.FEW):
-            return self._narrow_convolution(x, weight, padding, lanes, timed, out)
+        lanes = scatter_convolution.lanes_for(features, size, stride, padding) if self.dtype == "float32" else 0
+        if lanes and (density < EVENT_DENSITY or channels <= scatter_convolution.FEW):
+            return self._scatter(x, weight, padding, lanes, timed, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
@@ -85,25 +85,25 @@ class Products(Storage):
             convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
         return out
 
-    def _narrow_convolution(self, x, weight, padding, lanes, timed, out):
-        slabs = self._empty((weight.size,))
-        narrow_convolution.pack_weights(weight, lanes, slabs)
+    def _scatter(self, x, weight, padding, lanes, timed, out):
+        slabs = self._empty((weight.size,), huge=True)
+        scatter_convolution.pack_weights(weight, lanes, slabs)
         if timed:
-            narrow_convolution.forward_over_time(*timed, slabs, padding, lanes, out)
+            scatter_convolution.forward_over_time(*timed, slabs, padding, lanes, out)
         else:
             images, factor, _ = self._listable(x)
-            narrow_convolution.forward(images, factor, slabs, padding, lanes, out.reshape(-1, *out.shape[2:]))
+            scatter_convolution.forward(images, factor, slabs, padding, lanes, out.reshape(-1, *out.shape[2:]))
         return out
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
-        lanes, chunk = event_convolution.lanes_for(features), event_convolution.block_for(channels)
+        lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
         # where the input's pixels lie in the gradient with its border: in 16 bits
         places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
         density = self._density(x) if stride == 1 else math.inf
         if self._sparser(grad, x, density, size, padding):
             return self._leaky_weight_gradient(grad, x, size, padding)
-        few = channels <= narrow_convolution.FEW and stride == 1 and self.dtype == "float32"
+        few = channels <= scatter_convolution.FEW and stride == 1 and self.dtype == "float32"
         if lanes and places <= 2**16 and (few or density < EVENT_DENSITY):
             out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, steps * batch))
             listable = self._listable(x)
@@ -121,7 +121,7 @@ class Products(Storage):
 
     def _sparser(self, grad, x, density, size, padding):
         """Whether increments of the current's gradient make shorter lists than spikes x of this density."""
-        lanes = event_convolution.lanes_for(x.shape[4])
+        lanes = event_weight_gradient.lanes_for(x.shape[4])
         if not (self._leaks(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
             return False
         places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3]
@@ -129,7 +129,7 @@ class Products(Storage):
 
     def _leaky_weight_gradient(self, grad, x, size, padding):
         features, channels = grad.shape[4], x.shape[4]
-        lanes, chunk = event_convolution.lanes_for(channels), event_convolution.block_for(features)
+        lanes, chunk = event_weight_gradient.lanes_for(channels), event_convolution.block_for(features)
         out = self._empty(event_weight_gradient.layout(size, features, chunk, channels, lanes, grad.shape[1]))
         scale = np.float32(x.scale)
         event_weight_gradient.leaky_weight_gradient(

@@ -22,20 +22,11 @@ pixel's nine sums are the next pixel's, too: they stay where they are, three are
     done:    outᵢ of the last two columns ← lastᵢ₁, lastᵢ₂
 """
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from backends.numba_cpu.events import INT, add_product, load_row, pointer_to, spread
-
-WIDE_REGISTERS = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 floats, not 16 of 8
-
-
-@njit(cache=True)
-def taps_for(lanes):
-    """Nine sums of 32 floats fit into 32 registers of 16 floats; of 64, or where there are 16 of 8, three do."""
-    return 9 if WIDE_REGISTERS and lanes <= 32 else 3
+from backends.numba_cpu.events import INT, add_product, load_row, pointer_to, spread, taps_for
 
 
 def _line_adder(lanes, taps):
@@ -123,7 +114,7 @@ def _line_adder(lanes, taps):
     return add_line
 
 
-_add_line_8, _add_line_16, _add_line_32, _add_line_64 = (_line_adder(n, taps_for(n)) for n in (8, 16, 32, 64))
+_add_line_8, _add_line_16, _add_line_32, _add_line_64 = (_line_adder(n, taps_for.py_func(n)) for n in (8, 16, 32, 64))
 
 
 @njit(cache=True, inline="always")

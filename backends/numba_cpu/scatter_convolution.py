@@ -1,16 +1,18 @@
-"""3×3 convolutions of stride 1 with few output channels, 8 to 32 at a time: every input that is not zero is scattered. float32.
+"""3×3 convolutions of stride 1 that scatter: every input that is not zero is added to the nine outputs that read it. float32.
 
-Lists (event_convolution.py) pay where a sum is wide: 64 outputs keep the adders busy. Where it is narrow, each non-zero
-input is rather taken once and added to the nine output pixels that read it (scatter.py). Weights lie as
-[C_out/LANES][C_in][3][3][LANES], their taps turned round, as an input's first output is the one that reads it last.
+No lists are made, as every event is used once (scatter.py); it serves 8 to 64 output channels at a time. Other
+convolutions gather (event_convolution.py). Weights lie as [C_out/LANES][9/TAPS][C_in][TAPS][LANES], so that the slab that
+goes over an image (three taps of 64 channels and lanes: 48 KB) stays in the cache, their taps turned round, as an
+input's first output is the one that reads it last.
 """
 
 import numpy as np
 from numba import njit, prange
 
+from backends.numba_cpu.events import fits, taps_for
 from backends.numba_cpu.increments import scale, subtract
 from backends.numba_cpu.lists import event_mask
-from backends.numba_cpu.scatter import WIDE_REGISTERS, add_line, taps_for
+from backends.numba_cpu.scatter import add_line
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
@@ -18,21 +20,36 @@ FEW = 16  # input channels, up to which these kernels, and a weight gradient's l
 
 
 @njit(cache=True)
-def _scatter(image, factor, slabs, lanes, group, sums):
-    """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, LANES]."""
+def _find_events(image, masks):
+    """masks[first / BLOCK, y, x]: which of the channels first … first + BLOCK − 1 of an image [H, W, C] are not zero."""
     height, width, channels = image.shape
-    source, line, masks = image.reshape(-1), (width + 2) * lanes, np.empty((height, width), np.int64)
-    taps = taps_for(lanes)
-    for first in range(0, channels, BLOCK):
+    source = image.reshape(-1)
+    for block in range(len(masks)):
+        first = block * BLOCK
         count = min(BLOCK, channels - first)
         for y in range(height):
             for x in range(width):
-                masks[y, x] = event_mask(source, (y * width + x) * channels + first, count)
+                masks[block, y, x] = event_mask(source, (y * width + x) * channels + first, count)
+
+
+@njit(cache=True)
+def _scatter(image, masks, factor, slabs, lanes, group, sums):
+    """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, LANES]."""
+    height, width, channels = image.shape
+    source, line, taps = image.reshape(-1), (width + 2) * lanes, taps_for(lanes)
+    for block in range(len(masks)):
+        first = block * BLOCK
         for k in range(9 // taps):
             base = ((group * (9 // taps) + k) * channels + first) * taps
             for y in range(height):
-                at = y * width * channels + first
-                add_line(lanes, sums, (y + k) * line, line, slabs, base, source, at, channels, factor, masks[y], width)
+                at, corner = y * width * channels + first, (y + k) * line
+                add_line(lanes, sums, corner, line, slabs, base, source, at, channels, factor, masks[block, y], width)
+
+
+@njit(cache=True)
+def _room_for_masks(shape):
+    height, width, channels = shape
+    return np.empty(((channels + BLOCK - 1) // BLOCK, height, width), np.int64)
 
 
 @njit(cache=True)
@@ -53,10 +70,11 @@ def _store(sums, width, padding, lanes, group, out):
 def _image(image, factor, slabs, padding, lanes, out):
     """One image of `forward`."""
     height, width, _ = image.shape
-    sums = scratch((height + 2) * (width + 2) * lanes)
+    sums, masks = scratch((height + 2) * (width + 2) * lanes), _room_for_masks(image.shape)
+    _find_events(image, masks)
     for group in range(out.shape[2] // lanes):
         sums[:] = 0
-        _scatter(image, factor, slabs, lanes, group, sums)
+        _scatter(image, masks, factor, slabs, lanes, group, sums)
         _store(sums, width, padding, lanes, group, out)
 
 
@@ -73,16 +91,17 @@ def _image_over_time(n, x, factor, leak, first, onward, slabs, padding, lanes, o
     """Image n of `forward_over_time`."""
     height, width, _ = shape = x.shape[2:]
     groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
-    new, sums = np.empty(shape, np.float32), scratch(groups * size).reshape(groups, size)
+    new, masks, sums = np.empty(shape, np.float32), _room_for_masks(shape), scratch(groups * size).reshape(groups, size)
     sums[:] = 0
     for step in range(len(x)):
         t = first + onward * step
         before, lam = (t - onward, leak) if step else (t, np.float32(0))
         subtract(x[t, n].reshape(-1), lam, x[before, n].reshape(-1), new.reshape(-1))
+        _find_events(new, masks)
         for group in range(groups):
             if leak != 1:
                 scale(sums[group], leak, sums[group])
-            _scatter(new, factor, slabs, lanes, group, sums[group])
+            _scatter(new, masks, factor, slabs, lanes, group, sums[group])
             _store(sums[group], width, padding, lanes, group, out[t, n])
 
 
@@ -95,15 +114,14 @@ def forward_over_time(x, factor, leak, first, onward, slabs, padding, lanes, out
 
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:
-    """How many output channels are computed at once; 0 where these kernels do not apply or lists are faster."""
+    """How many output channels are computed at once; 0 where these kernels do not apply."""
     if (size, stride) != (3, 1) or padding > 2:
         return 0
-    return next((lanes for lanes in (64, 32, 16, 8) if features % lanes == 0), 0)
+    return next((lanes for lanes in (64, 32, 16, 8) if features % lanes == 0 and fits(lanes)), 0)
 
 
 def pack_weights(weight, lanes: int, out) -> None:
     """Write weight [3, 3, C_in, C_out] to out, flat, in the layout of `forward`."""
-    channels, features = weight.shape[2:]
-    taps = taps_for(lanes)
+    (channels, features), taps = weight.shape[2:], taps_for(lanes)
     parts = weight[::-1, ::-1].reshape(9 // taps, taps, channels, features // lanes, lanes).transpose(3, 0, 2, 1, 4)
     np.copyto(out.reshape(parts.shape), parts)
