@@ -93,7 +93,7 @@ def weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, out):
 
 @njit(cache=True)
 def _add_trace(counts, scale, leak, channel, lanes, border, trace):
-    """trace = leak · trace + scale · counts, of `lanes` channels from `channel` on: counts [H, W, C], trace flat with a border."""
+    """trace = leak · trace + scale · counts, `lanes` channels from `channel` on; counts [H, W, C], trace flat, with a border."""
     height, width, channels = counts.shape
     source, like = counts.reshape(-1), spread(scale)
     for y in range(height):
