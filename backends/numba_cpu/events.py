@@ -38,6 +38,19 @@ def pointer_to(context, builder, signature, arguments):
     return lambda i: context.make_array(signature.args[i])(context, builder, arguments[i]).data
 
 
+def function_of(module, name, result, values, write):
+    """A function of the module that takes such values and does what write(builder, *arguments) says: written once.
+
+    It is not made part of its callers, each of whose loops LLVM would compile once for every choice that does not change in it.
+    """
+    if name not in module.globals:
+        function = ir.Function(module, ir.FunctionType(result, [value.type for value in values]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        write(ir.IRBuilder(function.append_basic_block()), *function.args)
+    return module.globals[name]
+
+
 def load_row(builder, address):
     """The vector at an address."""
     row = builder.load(address)

@@ -86,14 +86,14 @@ class Products(Storage):
         return out
 
     def _scatter(self, x, weight, padding, lanes, timed, out):
+        shape = out.shape
         slabs = self._empty((weight.size,), huge=True)
         scatter_convolution.pack_weights(weight, lanes, slabs)
-        if timed:
-            scatter_convolution.forward_over_time(*timed, slabs, padding, lanes, out)
-        else:
+        if timed is None:  # all images as those of one step
             images, factor, _ = self._listable(x)
-            scatter_convolution.forward(images, factor, slabs, padding, lanes, out.reshape(-1, *out.shape[2:]))
-        return out
+            timed, out = Timed(images[None], factor, np.float32(0), 0, 1), out.reshape(1, -1, *out.shape[2:])
+        scatter_convolution.forward(*timed, slabs, padding, lanes, out)
+        return out.reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]

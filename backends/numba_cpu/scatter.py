@@ -26,7 +26,9 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from backends.numba_cpu.events import INT, add_product, load_row, pointer_to, spread, taps_for
+from backends.numba_cpu.events import INT, add_product, function_of, load_row, pointer_to, spread, taps_for
+
+ARRAYS = 0, 3, 5, 9  # among the arguments
 
 
 def _line_adder(lanes, taps):
@@ -34,18 +36,15 @@ def _line_adder(lanes, taps):
     zero, one = ir.Constant(INT, 0), ir.Constant(INT, 1)
     of_tap = [(k // 3, k % 3) for k in range(taps)]  # row and column
 
-    def emit(context, builder, signature, arguments):
-        pointer = pointer_to(context, builder, signature, arguments)
-        at, line, base, first, apart, scale, width = (arguments[i] for i in (1, 2, 4, 6, 7, 8, 10))
-        kind = signature.args[5].dtype
+    def write(builder, out, at, line, rows, base, source, first, apart, scale, masks, width):
         start, pixel, events, following, done, out_of_it = (
             builder.append_basic_block(name) for name in ("line", "pixel", "events", "next", "done", "out_of_it")
         )
-        corner = builder.gep(pointer(0), [at])
+        corner = builder.gep(out, [at])
         corners = [builder.gep(corner, [builder.mul(line, ir.Constant(INT, i))]) for i in range(taps // 3)]
         outs = [builder.bitcast(place, vector.as_pointer()) for place in corners]
-        rows = builder.gep(builder.bitcast(pointer(3), vector.as_pointer()), [base])
-        source, masks = builder.gep(pointer(5), [first]), pointer(9)
+        rows = builder.gep(builder.bitcast(rows, vector.as_pointer()), [base])
+        source = builder.gep(source, [first])
 
         def place(i, column):
             return builder.gep(outs[i], [column])
@@ -69,7 +68,6 @@ def _line_adder(lanes, taps):
         bits, totals = builder.phi(INT), {key: builder.phi(vector) for key in of_tap}
         channel = builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
         entry = builder.load(builder.gep(entries, [channel]))
-        entry = context.cast(builder, entry, kind, types.float32)
         scales = spread(builder, builder.fmul(entry, scale), vector)
         row = builder.gep(rows, [builder.mul(channel, ir.Constant(INT, taps))])
         new = {}
@@ -103,6 +101,12 @@ def _line_adder(lanes, taps):
         builder.branch(out_of_it)
 
         builder.position_at_end(out_of_it)
+        builder.ret_void()
+
+    def emit(context, builder, signature, arguments):
+        pointer = pointer_to(context, builder, signature, arguments)
+        values = [pointer(i) if i in ARRAYS else argument for i, argument in enumerate(arguments)]
+        builder.call(function_of(builder.module, f"add_line_{lanes}", ir.VoidType(), values, write), values)
         return context.get_dummy_value()
 
     @intrinsic

@@ -47,12 +47,6 @@ def _scatter(image, masks, factor, slabs, lanes, group, sums):
 
 
 @njit(cache=True)
-def _room_for_masks(shape):
-    height, width, channels = shape
-    return np.empty(((channels + BLOCK - 1) // BLOCK, height, width), np.int64)
-
-
-@njit(cache=True)
 def _store(sums, width, padding, lanes, group, out):
     """Take what is inside the image from sums to a group of channels of out [H_out, W_out, C_out]."""
     rows, columns, features = out.shape
@@ -67,31 +61,12 @@ def _store(sums, width, padding, lanes, group, out):
 
 
 @njit(cache=True)
-def _image(image, factor, slabs, padding, lanes, out):
-    """One image of `forward`."""
-    height, width, _ = image.shape
-    sums, masks = scratch((height + 2) * (width + 2) * lanes), _room_for_masks(image.shape)
-    _find_events(image, masks)
-    for group in range(out.shape[2] // lanes):
-        sums[:] = 0
-        _scatter(image, masks, factor, slabs, lanes, group, sums)
-        _store(sums, width, padding, lanes, group, out)
-
-
-@njit(parallel=True, cache=True)
-def forward(x, factor, slabs, padding, lanes, out):
-    """x [N, H, W, C] floats or counts, slabs from `pack_weights`, padding ≤ 2, out [N, H_out, W_out, C_out]."""
-    for task in prange(len(x)):
-        n = np.int64(task)
-        _image(x[n], factor, slabs, padding, lanes, out[n])
-
-
-@njit(cache=True)
-def _image_over_time(n, x, factor, leak, first, onward, slabs, padding, lanes, out):
-    """Image n of `forward_over_time`."""
-    height, width, _ = shape = x.shape[2:]
+def _image(n, x, factor, leak, first, onward, slabs, padding, lanes, out):
+    """Image n of `forward`."""
+    height, width, channels = shape = x.shape[2:]
     groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
-    new, masks, sums = np.empty(shape, np.float32), _room_for_masks(shape), scratch(groups * size).reshape(groups, size)
+    masks = np.empty(((channels + BLOCK - 1) // BLOCK, height, width), np.int64)
+    new, sums = np.empty(shape, np.float32), scratch(groups * size).reshape(groups, size)
     sums[:] = 0
     for step in range(len(x)):
         t = first + onward * step
@@ -99,18 +74,21 @@ def _image_over_time(n, x, factor, leak, first, onward, slabs, padding, lanes, o
         subtract(x[t, n].reshape(-1), lam, x[before, n].reshape(-1), new.reshape(-1))
         _find_events(new, masks)
         for group in range(groups):
-            if leak != 1:
+            if step and leak != 1:
                 scale(sums[group], leak, sums[group])
             _scatter(new, masks, factor, slabs, lanes, group, sums[group])
             _store(sums[group], width, padding, lanes, group, out[t, n])
 
 
 @njit(parallel=True, cache=True)
-def forward_over_time(x, factor, leak, first, onward, slabs, padding, lanes, out):
-    """The same for x [T, B, H, W, C] by what is new at each step (increments.py), one image at a time."""
+def forward(x, factor, leak, first, onward, slabs, padding, lanes, out):
+    """x [T, B, H, W, C] floats or counts, slabs from `pack_weights`, padding ≤ 2, out [T, B, H_out, W_out, C_out].
+
+    By what is new at each step (increments.py), from step `first` onward (+1, or −1); T = 1: of unrelated images.
+    """
     for task in prange(x.shape[1]):
         n = np.int64(task)
-        _image_over_time(n, x, factor, leak, first, onward, slabs, padding, lanes, out)
+        _image(n, x, factor, leak, first, onward, slabs, padding, lanes, out)
 
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:
