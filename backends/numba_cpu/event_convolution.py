@@ -1,4 +1,6 @@
-"""Convolutions that touch only what is not zero: spikes, pooled spikes, sparse gradients. float32.
+"""Convolutions that gather, and touch only what is not zero: spikes, pooled spikes, sparse gradients. float32.
+
+Those of 3×3 and stride 1 scatter, which is faster (scatter_convolution.py); these serve all others.
 
 For each image, lists of its non-zero inputs by channel block, row and pixel; then for each output pixel and tap, the rows
 of weights that the list names are added up. Weights lie as [C_out/LANES][k][k/span][C_in/block][span][block][LANES], so

@@ -1,6 +1,6 @@
 """Linear layers that touch only what is not zero. float32.
 
-Weights are taken in slabs of 64 inputs × 128 outputs, 32 KB, copied to where they fit the first-level cache; then every
+Weights are taken in slabs of 64 inputs × 64 or 128 outputs, 16 or 32 KB, copied to the first-level cache; then every
 row of the batch adds up the rows of the slab that its list names. The weight gradient is the same with the roles
 changed: the lists name, for each input, the rows of the batch in which it is not zero; or, where the gradient has more
 zeros than the input, for each output the rows in which its gradient is not.
@@ -15,9 +15,7 @@ from backends.numba_cpu.lists import append_events, list_columns, value_room
 from backends.numba_cpu.slabs import copy, copy_row, prefetch, scratch, turn_block
 
 LANES = 64  # inputs of a slab of weights; and inputs and outputs of a block of their gradient
-WIDE = 128 if WIDE_REGISTERS else 64  # outputs of a slab
-LINES = LANES * WIDE // 16  # of the cache, in a slab
-add_wide_rows = add_rows_128 if WIDE_REGISTERS else add_rows_64
+MANY = 512  # outputs, from which on a slab has 128: sums do not wait for themselves, and tasks still are many
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache
 
 
@@ -66,38 +64,42 @@ def list_new_blocks(x, factor, leak, first_step, onward, index, value, start):
 @njit(cache=True)
 def _load_slab(weight, transposed, k, m, slab):
     """slab[i, j] = weight[k + i, m + j] (transposed: weight[m + j, k + i]), as far as the weights go."""
-    columns, flat, into = weight.shape[1], weight.reshape(-1), slab.reshape(-1)
+    columns, flat, into, lanes = weight.shape[1], weight.reshape(-1), slab.reshape(-1), slab.shape[1]
     deep, wide = weight.shape[::-1] if transposed else weight.shape
-    deep, wide = min(LANES, deep - k), min(WIDE, wide - m)
-    if deep < LANES or wide < WIDE:
+    deep, wide = min(LANES, deep - k), min(lanes, wide - m)
+    if deep < LANES or wide < lanes:
         for i in range(deep):
             for j in range(wide):
                 slab[i, j] = weight[m + j, k + i] if transposed else weight[k + i, m + j]
     elif transposed:
         for i in range(0, LANES, 16):
-            for j in range(0, WIDE, 16):
-                turn_block(into, i * WIDE + j, WIDE, flat, (m + j) * columns + k + i, columns)
+            for j in range(0, lanes, 16):
+                turn_block(into, i * lanes + j, lanes, flat, (m + j) * columns + k + i, columns)
     else:
         for i in range(LANES):
-            for j in range(0, WIDE, 64):
-                copy_row(into, i * WIDE + j, flat, (k + i) * columns + m + j)
+            for j in range(0, lanes, 64):
+                copy_row(into, i * lanes + j, flat, (k + i) * columns + m + j)
 
 
 @njit(parallel=True, cache=True)
-def product(index, value, each, start, weight, transposed, leak, first_step, onward, out):
-    """out [T, B, M] = x · weight, x [T·B, K] as lists; weight [K, M], or [M, K] if transposed.
+def product(lanes, index, value, each, start, weight, transposed, leak, first_step, onward, out):
+    """out [T, B, M] = x · weight, x [T·B, K] as lists; weight [K, M], or [M, K] if transposed; slabs of `lanes` outputs.
 
     Where lists hold what is new (T > 1), each step from the one after `first_step` on is added to `leak` times the step
     before (`onward` −1: the one after).
     """
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
     (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
-    share, across = (LINES + count - 1) // max(count, 1), LANES // 16 if transposed else WIDE // 16
-    for task in prange((features + WIDE - 1) // WIDE):
-        m = np.int64(task) * WIDE
-        wide = min(WIDE, features - m)
-        rows, sums = scratch(LANES * WIDE), scratch(count * WIDE)
-        slab = rows.reshape(LANES, WIDE)
+    lines, across = (
+        LANES * lanes // 16,
+        (LANES if transposed else lanes) // 16,
+    )  # of the cache: in a slab, in a row of it
+    share = (lines + count - 1) // max(count, 1)
+    for task in prange((features + lanes - 1) // lanes):
+        m = np.int64(task) * lanes
+        wide = min(lanes, features - m)
+        rows, sums = scratch(LANES * lanes), scratch(count * lanes)
+        slab = rows.reshape(LANES, lanes)
         sums[:] = 0
         for block in range(len(start)):
             k = block * LANES
@@ -107,17 +109,25 @@ def product(index, value, each, start, weight, transposed, leak, first_step, onw
             for n in range(count):
                 for _ in range(share):  # adding up lists hardly needs memory, which so brings the next slab meanwhile
                     prefetch(weights, following + line // across * columns + line % across * 16)
-                    line = min(line + 1, LINES - 1)
+                    line = min(line + 1, lines - 1)
                 first, last = start[block, n], start[block, n + 1]
-                add_wide_rows(sums, n * WIDE, rows, 0, flat_index, flat_value, each, first, last)
-        by_step = sums.reshape(steps, batch * WIDE)
+                if lanes == 128:
+                    add_rows_128(sums, n * lanes, rows, 0, flat_index, flat_value, each, first, last)
+                else:
+                    add_rows_64(sums, n * lanes, rows, 0, flat_index, flat_value, each, first, last)
+        by_step = sums.reshape(steps, batch * lanes)
         for step in range(1, steps):
             t = first_step + onward * step
             add_scaled(by_step[t - onward], leak, by_step[t])
         for t in range(steps):
             for n in range(batch):
-                at = n * WIDE
+                at = n * lanes
                 copy(by_step[t, at : at + wide], out[t, n, m : m + wide])
+
+
+def lanes_for(features: int) -> int:
+    """How many outputs are computed at once."""
+    return 128 if WIDE_REGISTERS and features >= MANY and features % 128 == 0 else 64
 
 
 @njit(parallel=True, cache=True)

@@ -13,9 +13,7 @@ from backends.numba_cpu.lanes import COUNT, load, spread, store
 from backends.numba_cpu.lists import list_columns, value_room
 from backends.numba_cpu.slabs import copy_lanes, scratch
 
-NAMED = (
-    20 << 10
-)  # floats: lists are shared by so many rows of an image that what they name stays in the first-level cache
+NAMED = 20 << 10  # floats that the lists of as many rows of an image may name, about twice the first-level cache
 
 
 @njit(cache=True)
@@ -49,7 +47,7 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
     all_grads, source, groups = grad.reshape(-1), x.reshape(-1), len(totals)
     border, others = size - 1, features // (groups * lanes)
     line = columns + 2 * border
-    tile = max(1, NAMED // (line * lanes))
+    tile = max(1, min(height, NAMED // (line * lanes)))
     room = tile * columns_in
     c, f = owner // others * chunk, owner % others * groups * lanes
     totals[:] = 0
@@ -123,7 +121,7 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
     height, width, channels = counts.shape[2:]
     groups, border = len(totals), size - 1
     others, line = channels // (groups * lanes), width + 2 * border
-    tile = max(1, NAMED // (line * lanes))
+    tile = max(1, min(rows, NAMED // (line * lanes)))
     room = tile * columns
     f, c = owner // others * chunk, owner % others * groups * lanes
     totals[:] = 0

@@ -1,10 +1,10 @@
-"""The one primitive of event-driven kernels: add the rows that a list names, with the sums held in vector registers.
+"""The primitive of lists: add the rows that a list names, with the sums held in vector registers.
 
     out[at + k·apart : … + LANES] += Σ_e value[e·each] · rows[base − k//3·line − k%3 + index[e]]     e = first … last − 1
 
-for k < TAPS; rows is [·, LANES]; each is 1 where every event has its own value and 0 where all have the same. Three sums, or
-nine, at once serve one or three rows of a convolution kernel, whose taps read neighbouring rows of an image: a sum waits for
-itself at every event, others meanwhile take their turn.
+for k < TAPS; rows is [·, LANES]; each is 1 where every event has its own value and 0 where all have the same. Nine sums at
+once, or three, serve the taps of a convolution kernel, or of a row of it, which read neighbouring pixels of an image: a sum
+waits for itself at every event, others meanwhile take their turn.
 
 In plain Python this would be a loop over events around a loop over lanes; compiled as such, the sum goes to memory and
 back at every event. A compiler keeps it in registers if it is one value of type "vector of LANES floats". Numba cannot

@@ -33,7 +33,7 @@ def _stride(flat):
 
 
 class Timed(NamedTuple):
-    """An array whose lists hold what is new at each step: arguments of `forward_over_time` and `list_new_blocks`."""
+    """An array of which products take what is new at each step; or unrelated images, as those of one step."""
 
     array: Any  # [T, B, …], floats or counts
     factor: np.float32  # of all entries
@@ -101,7 +101,7 @@ class Products(Storage):
         # where the input's pixels lie in the gradient with its border: in 16 bits
         places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
         density = self._density(x) if stride == 1 else math.inf
-        if self._sparser(grad, x, density, size, padding):
+        if stride == 1 and self._sparser(grad, x, density, size, padding):
             return self._leaky_weight_gradient(grad, x, size, padding)
         few = channels <= scatter_convolution.FEW and stride == 1 and self.dtype == "float32"
         if lanes and places <= 2**16 and (few or density < EVENT_DENSITY):
@@ -234,7 +234,8 @@ class Products(Storage):
                 value = self._empty(index.shape, np.float32) if each else np.full((1, 1), factor)
                 event_linear.list_blocks(rows, factor, each, index, value, start)
                 onward, sums = (np.float32(0), 0, 1), into.reshape(1, *into.shape)
-            event_linear.product(index, value, each, start, weight, transposed, *onward, sums)
+            lanes = event_linear.lanes_for(features)
+            event_linear.product(lanes, index, value, each, start, weight, transposed, *onward, sums)
         elif transposed:
             linear.input_gradient(self._by_image(x), weight, into)
         else:

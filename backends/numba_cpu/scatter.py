@@ -1,11 +1,11 @@
-"""The primitive of narrow convolutions: add a line of input pixels to all the outputs that read them, with the sums in registers.
+"""The primitive of convolutions: add a line of input pixels to all the outputs that read them, with the sums in registers.
 
     out[at + i·line + (x + j)·LANES : … + LANES] += Σ_c scale·source[first + x·apart + c] · rows[base + c·TAPS + 3·i + j]
 
 for i < TAPS/3, j < 3, over the pixels x of the line and the channels c whose bit is set in masks[x]; rows is [·, LANES].
-The same idea as events.py, which see, for outputs of 8 to 32 channels: there one sum waits for itself at every event, here
-nine sums that do not depend on each other take turns, and no list is needed, as every event is used once only. Six of a
-pixel's nine sums are the next pixel's, too: they stay where they are, three are done, three more begin. In LLVM's language:
+The same idea as events.py, which see: there one sum waits for itself at every event, here nine sums, or three wider ones,
+take turns, and no list is needed, as every event is used once only. Two of the three columns of sums are the next pixel's,
+too: they stay where they are, one is done, one more begins. In LLVM's language:
 
     line:    sumᵢ₀, sumᵢ₁ ← load out, the columns 0 and 1
     pixel:   x ← phi(0, x + 1), sumᵢ₀ ← phi(…, lastᵢ₁), sumᵢ₁ ← phi(…, lastᵢ₂)

@@ -2,8 +2,8 @@
 
 No lists are made, as every event is used once (scatter.py); it serves 8 to 64 output channels at a time. Other
 convolutions gather (event_convolution.py). Weights lie as [C_out/LANES][9/TAPS][C_in][TAPS][LANES], so that the slab that
-goes over an image (three taps of 64 channels and lanes: 48 KB) stays in the cache, their taps turned round, as an
-input's first output is the one that reads it last.
+goes over an image (of 64 channels: three taps of 64 lanes, 48 KB; nine of 32, 72 KB) stays in the cache, their taps turned
+round, as an input's first output is the one that reads it last.
 """
 
 import numpy as np
@@ -70,8 +70,10 @@ def _image(n, x, factor, leak, first, onward, slabs, padding, lanes, out):
     sums[:] = 0
     for step in range(len(x)):
         t = first + onward * step
-        before, lam = (t - onward, leak) if step else (t, np.float32(0))
-        subtract(x[t, n].reshape(-1), lam, x[before, n].reshape(-1), new.reshape(-1))
+        if step:
+            subtract(x[t, n].reshape(-1), leak, x[t - onward, n].reshape(-1), new.reshape(-1))
+        else:
+            copy(x[t, n].reshape(-1), new.reshape(-1))
         _find_events(new, masks)
         for group in range(groups):
             if step and leak != 1:

@@ -257,6 +257,29 @@ def test_weight_gradients_through_leaky_neurons(backend, exact, channels, featur
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("size, padding", [(1, 0), (3, 1)])
+def test_weight_gradients_of_strided_layers_through_leaky_neurons(backend, exact, size, padding):
+    """As in a residual block that halves the image."""
+    rng = np.random.default_rng(size)
+    wanted = choose(rng, (3, 9, 8, 7, 32), 0.7)
+    current, grad = (dyadic(rng, (3, 9, 4, 4, 48)) for _ in range(2))
+    found = []
+    for k, spikes in ((backend, fire(backend, wanted)), (exact, wanted)):
+        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([0.5]), k.asarray([1.0]), 3)
+        d, *_ = k.lif_backward(saved, k.asarray(grad), None, rectangle())
+        found.append(k.to_numpy(k.conv2d_weight_gradient(d, spikes, size, 2, padding)))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("features", [8, 32, 64])
+def test_what_is_infinite_stays_so(backend, features):
+    """Not a number would be harder to find the cause of."""
+    x = np.zeros((1, 2, 3, 3, 8))
+    x[0, 0, 1, 1, 0] = np.inf
+    out = backend.to_numpy(backend.conv2d(backend.asarray(x), backend.asarray(np.ones((3, 3, 8, features))), 1, 1))
+    assert np.all(out[0, 0] == np.inf) and np.all(out[0, 1] == 0)
+
+
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("density, kept", [(0.0, 1.0), (0.3, 0.0), (0.3, 0.9), (0.9, 0.9), (1.0, 1.0)])
 @pytest.mark.parametrize("layer", ["narrow", "wide", "strided", "linear"])
