@@ -7,12 +7,11 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.lanes import COUNT, ascending, spread, store
-from backends.randomness import MULTIPLIERS, ROUNDS, WEYL
+from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
 
 M0, M1 = (np.uint64(m) for m in MULTIPLIERS)
 W0, W1 = (np.uint64(w) for w in WEYL)
 LOW, HALF, BYTE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(8)
-UNIT = np.float32(2.0**-24)
 BLOCK = 4096
 FOURS = 4 * COUNT  # numbers of so many counters
 ALL = np.uint64(0x01010101)

@@ -1,4 +1,4 @@
-"""Convolutions, linear layers and pools of the Numba backend: lists of events or dense products, by the density at hand."""
+"""Convolutions, linear layers and pools of the Numba backend: event by event or dense products, by the density at hand."""
 
 import math
 from typing import Any, NamedTuple
@@ -96,20 +96,16 @@ class Products(Storage):
         return out.reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
-        (steps, batch, rows, columns, features), channels = grad.shape, x.shape[4]
-        lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
-        # where the input's pixels lie in the gradient with its border: in 16 bits
-        places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
-        density = self._density(x) if stride == 1 else math.inf
-        if stride == 1 and self._sparser(grad, x, density, size, padding):
-            return self._leaky_weight_gradient(grad, x, size, padding)
-        few = channels <= scatter_convolution.FEW and stride == 1 and self.dtype == "float32"
-        if lanes and places <= 2**16 and (few or density < EVENT_DENSITY):
-            out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, steps * batch))
-            listable = self._listable(x)
-            event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
-            blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
-            return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
+        (rows, columns, features), channels = grad.shape[2:], x.shape[4]
+        if stride == 1 and self.dtype == "float32":  # what lists are made for
+            density = self._density(x)
+            if self._sparser(grad, x, density, size, padding):
+                return self._leaky_weight_gradient(grad, x, size, padding)
+            # where the input's pixels lie in the gradient with its border: in 16 bits
+            places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
+            rare = density < EVENT_DENSITY or channels <= scatter_convolution.FEW
+            if rare and event_weight_gradient.lanes_for(features) and places <= 2**16:
+                return self._listed_weight_gradient(grad, x, size, padding)
         images = self._by_image(x)
         depth = size * size * channels
         most = max(2, min(16, 2**23 // (depth * features)))  # bounded memory; shapes alone decide
@@ -118,6 +114,16 @@ class Products(Storage):
         grad = self._dense(grad).reshape(len(images), rows * columns, features)
         convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
         return partial.sum(axis=0).reshape(size, size, channels, features)
+
+    def _listed_weight_gradient(self, grad, x, size, padding):
+        features, channels = grad.shape[4], x.shape[4]
+        lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
+        count = grad.shape[0] * grad.shape[1]
+        out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, count))
+        listable = self._listable(x)
+        event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
+        blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
+        return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
 
     def _sparser(self, grad, x, density, size, padding):
         """Whether increments of the current's gradient make shorter lists than spikes x of this density."""
