@@ -21,6 +21,14 @@ class SpikeTrain(NamedTuple):
         return self.counts.shape
 
 
+class PackedSpikes(NamedTuple):
+    """A spike train of counts 0 and 1 that waits for the backward pass, on the Torch backend: eight in a byte."""
+
+    bytes: Array  # uint8
+    scale: float
+    shape: tuple[int, ...]
+
+
 class DropoutMask(NamedTuple):
     """keep · scale: 1 for the neurons that take part, and the factor 1/(1 − rate) of their spikes."""
 
@@ -47,6 +55,16 @@ class InputGradient(NamedTuple):
     shape: tuple[int, ...]  # [T, B, H, W, C_in]
     stride: int
     padding: int
+
+
+class Convolved(NamedTuple):
+    """A convolution's result, to be computed where it is used: twice costs less than to keep it, on the Torch backend."""
+
+    x: Array  # [1, B, H, W, C_in]
+    weight: Array  # as the backend's product takes it
+    stride: int
+    padding: int
+    shape: tuple[int, ...]  # [1, B, H_out, W_out, C_out]
 
 
 class CurrentGradient(NamedTuple):

@@ -187,9 +187,16 @@ class Backend(ABC):
         """A weight as `conv2d`, `linear` and their input gradients like it best, until it changes. Default: itself."""
         return weight
 
+    def kept(self, x):
+        """What a convolution holds of its input until `conv2d_weight_gradient` takes it. Default: the input itself."""
+        return x
+
     @abstractmethod
     def conv2d(self, x, weight, stride: int, padding: int) -> Array:
-        """Cross-correlation of x [T, B, H, W, C_in] with weight [k, k, C_in, C_out]: [T, B, H_out, W_out, C_out]."""
+        """Cross-correlation of x [T, B, H, W, C_in] with weight [k, k, C_in, C_out]: [T, B, H_out, W_out, C_out].
+
+        An array, or a handle: see arrays.py.
+        """
 
     @abstractmethod
     def conv2d_input_gradient(self, grad, weight, shape, stride: int, padding: int) -> Array:
@@ -280,7 +287,7 @@ class Backend(ABC):
 
     @abstractmethod
     def relu_gradient(self, grad, x, mask=None) -> Array:
-        """grad times the mask where x > 0, else 0."""
+        """grad times the mask where x > 0, else 0. x: what `relu` took, or what it gave."""
 
     # ---------------------------------------------------------------- loss and optimisers
 

@@ -35,7 +35,7 @@ def _says_when_memory_is_short(cls):
 
         return call
 
-    for name in (*Backend.__abstractmethods__, "largest", "prepared", "sum_over_ranks"):
+    for name in (*Backend.__abstractmethods__, "kept", "largest", "prepared", "sum_over_ranks"):
         setattr(cls, name, guarded(getattr(cls, name)))
     return cls
 

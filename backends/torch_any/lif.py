@@ -23,15 +23,16 @@ import torch
 from backends.torch_any import gradients
 
 CHUNK = 1 << 18  # neurons at a time on a CPU: fewer, and the threads wait for each other more than they compute
+SCRATCH = 3 * CHUNK  # numbers that they need meanwhile, about: where a neuron needs many, fewer neurons go at a time
 KEPT = 1 << 22  # numbers at most that a thread keeps as its scratch
 kept = (
     threading.local()
 )  # .scratch: memory for what a call needs meanwhile; taken anew it would lie between other arrays
 
 
-def _chunks(count, device, whole=1):
-    """Slices of neurons, a multiple of `whole` each."""
-    size = max(CHUNK // whole, 1) * whole if device.type == "cpu" else max(count, 1)
+def _chunks(count, device, rows, whole=1):
+    """Slices of neurons, a multiple of `whole` each; rows: numbers of scratch for a neuron."""
+    size = max(min(CHUNK, SCRATCH // rows) // whole, 1) * whole if device.type == "cpu" else max(count, 1)
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
 
 
@@ -59,8 +60,9 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
     current [T or 1, M]; start, start_spikes [M] or None for zeros; leak, threshold [1]; keep uint8 [M] or None.
     """
     lam, v = leak.item(), threshold.item()
-    parts = _chunks(counts.shape[1], counts.device)
-    scratch = _scratch(leak, 3 + len(counts) * (membrane is None), parts)
+    rows = 3 + len(counts) * (membrane is None)
+    parts = _chunks(counts.shape[1], counts.device, rows)
+    scratch = _scratch(leak, rows, parts)
     for part in parts:
         inputs = [_part(a, part) for a in (current, start, start_spikes)]
         here = slice(0, part.stop - part.start)
@@ -109,8 +111,9 @@ def backward(
     count, steps = grad_current.shape[1], grad_spikes.shape[0]
     lam, v, static = leak.item(), threshold.item(), len(grad_current) == 1
     sums = Sums([], [], [], [])
-    parts = _chunks(count, leak.device, image)
-    scratch = _scratch(leak, 3 + steps * (membrane is None), parts)
+    rows = 3 + steps * (membrane is None)
+    parts = _chunks(count, leak.device, rows, image)
+    scratch = _scratch(leak, rows, parts)
     for part in parts:
         first, fired = (_part(a, part) for a in (start, start_spikes))
         here = slice(0, part.stop - part.start)

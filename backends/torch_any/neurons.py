@@ -34,7 +34,7 @@ class Neurons(Storage):
         reuse=False,
         want_state=True,
     ):
-        current = self._dense(current).contiguous()
+        given, current = current, self._dense(current).contiguous()
         if soft is not None:
             spikes, end, saved = self._soft(current, state, leak, threshold, steps, reset, mask, soft)
             return spikes, end if want_state else None, saved
@@ -61,7 +61,7 @@ class Neurons(Storage):
             *(_flat(x) for x in end),
         )
         saved = SavedNeurons(
-            current if static else None, membrane, state, leak, threshold, reset, keep, scale, tuple(shape), reuse
+            given if static else None, membrane, state, leak, threshold, reset, keep, scale, tuple(shape), reuse
         )
         return SpikeTrain(counts.reshape(shape), scale, True), end if want_state else None, saved
 
@@ -108,7 +108,7 @@ class Neurons(Storage):
             grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
         found = self._state(grad_current[0], want_state, delayed and reset_grad)
         grad_leak, grad_threshold = self.scans.backward(
-            saved.current.reshape(1, -1) if static else None,
+            self._dense(saved.current).reshape(1, -1) if static else None,
             saved.membrane,
             _flat(start),
             _flat(start_spikes),
@@ -139,7 +139,7 @@ class Neurons(Storage):
         if saved.keep is not None:
             g = g * saved.keep * saved.scale
         if saved.membrane is None:
-            current = saved.current.reshape(-1) * steps
+            current = self._dense(saved.current).reshape(-1) * steps
         else:
             current = torch.zeros_like(g)
             for t in range(steps):

@@ -5,11 +5,12 @@ import math
 import torch
 from torch.nn import functional
 
-from backends.arrays import InputGradient, OuterProduct, PooledGradient, Prepared, SpikeTrain
+from backends.arrays import Convolved, InputGradient, OuterProduct, PackedSpikes, PooledGradient, Prepared, SpikeTrain
+from backends.torch_any import bits
 from backends.torch_any.storage import Storage
 
 SPIKES = 1 << 19  # that a CPU turns into floats at a time: a small part of what the network keeps
-LARGE = 1 << 21  # numbers of a convolution's input gradient that a CPU leaves to the neurons: smaller ones need little
+LARGE = 1 << 21  # numbers of what a CPU leaves to the neurons to compute: smaller arrays need little memory
 
 
 class Products(Storage):
@@ -34,16 +35,34 @@ class Products(Storage):
 
     def _pieces(self, x):
         """Slices of the T·B images of x, and `_images` of each: of spikes on a CPU a part of them, else all at once."""
-        count, size = x.shape[0] * x.shape[1], max(1, SPIKES // max(1, math.prod(x.shape[2:])))
-        if self.device != "cpu" or not isinstance(x, SpikeTrain) or count <= size:
+        count, size = x.shape[0] * x.shape[1], self._part_of(x.shape)
+        packed = isinstance(x, PackedSpikes)
+        if not packed and (self.device != "cpu" or not isinstance(x, SpikeTrain) or count <= size):
             yield slice(0, count), *self._images(x)
             return
-        flat = x.counts.flatten(0, 1)
-        room = torch.empty((size, *flat.shape[1:]), dtype=self.factor)
+        images = (x.bytes if packed else x.counts).view(count, -1)
+        room = torch.empty((size, *x.shape[2:]), dtype=self.factor)
         for first in range(0, count, size):
             part = slice(first, min(first + size, count))
-            images = room[: part.stop - first].copy_(flat[part])
-            yield part, images.permute(0, 3, 1, 2), x.scale
+            counts, place = images[part], room[: part.stop - first]
+            place.view(len(counts), -1).copy_(bits.unpacked(counts) if packed else counts)
+            yield part, place.permute(0, 3, 1, 2), x.scale
+
+    def _part_of(self, shape):
+        """How many images [H, W, C] of spikes [T, B, H, W, C] a CPU turns into floats at a time."""
+        return max(1, SPIKES // max(1, math.prod(shape[2:])))
+
+    def kept(self, x):
+        if self.device != "cpu" or not isinstance(x, SpikeTrain) or not x.binary or math.prod(x.shape[2:]) % 8:
+            return x
+        count, size = x.shape[0] * x.shape[1], self._part_of(x.shape)
+        if count <= size:
+            return x
+        images = x.counts.view(count, -1)
+        packed = torch.empty((count, images.shape[1] // 8), dtype=torch.uint8)
+        for first in range(0, count, size):
+            packed[first : first + size] = bits.packed(images[first : first + size])
+        return PackedSpikes(packed, x.scale, tuple(x.shape))
 
     def _times(self, a, b):
         """a · b, in float32 where that takes no more than the factors' type."""
@@ -69,7 +88,16 @@ class Products(Storage):
         return (weight if isinstance(weight, Prepared) else self.prepared(weight)).tensor
 
     def conv2d(self, x, weight, stride, padding):
-        kernel, out, count = self._factor_of(weight), None, x.shape[0] * x.shape[1]
+        kernel = self._factor_of(weight)
+        sides = [(side + 2 * padding - kernel.shape[2]) // stride + 1 for side in x.shape[2:4]]
+        shape = (*x.shape[:2], *sides, kernel.shape[0])
+        if self.device == "cpu" and x.shape[0] == 1 and math.prod(shape) >= LARGE:
+            return Convolved(x, kernel, stride, padding, shape)
+        return self._convolved(x, kernel, stride, padding)
+
+    def _convolved(self, x, kernel, stride, padding):
+        """`conv2d` with a kernel that is prepared."""
+        out, count = None, x.shape[0] * x.shape[1]
         for part, images, scale in self._pieces(x):
             found = functional.conv2d(images, kernel, stride=stride, padding=padding).permute(0, 2, 3, 1)
             if len(found) == count:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from backends.arrays import DropoutMask, InputGradient, OuterProduct, PooledGradient, SpikeTrain
+from backends.arrays import Convolved, DropoutMask, InputGradient, OuterProduct, PooledGradient, SpikeTrain
 from backends.interface import Backend
 from backends.torch_any import gradients, philox
 
@@ -24,6 +24,8 @@ class Storage(Backend):
             return array.keep.to(self.float).mul_(array.scale)
         if isinstance(array, PooledGradient | InputGradient):
             return gradients.whole(array).to(dtype or self.float)
+        if isinstance(array, Convolved):
+            return self._convolved(array.x, array.weight, array.stride, array.padding).to(dtype or self.float)
         if isinstance(array, OuterProduct):
             x, grad, scale = self._factors(array)
             return self._product(self._times(x.T, grad), scale)

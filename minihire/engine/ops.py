@@ -16,7 +16,7 @@ def _op(tape: Tape, value, inputs: list[Variable], pullback) -> Variable:
 def conv2d(tape, x, w, stride=1, padding=1):
     """Convolution [T, B, H, W, C_in] * [k, k, C_in, C_out]."""
     k, weight, shape, size = tape.backend, tape.backend.prepared(w.value), x.shape, w.shape[0]
-    inputs, needed = x.value if w.needs_grad else None, x.needs_grad
+    inputs, needed = k.kept(x.value) if w.needs_grad else None, x.needs_grad
 
     def pullback(g):  # the large result is computed last, so that it does not lie in memory meanwhile
         of_weight = None if inputs is None else k.conv2d_weight_gradient(g, inputs, size, stride, padding)
@@ -47,8 +47,9 @@ def avg_pool(tape, x):
 
 def relu(tape, x, mask=None):
     """max(x, 0), times a dropout mask."""
-    k, before = tape.backend, x.value
-    return _op(tape, k.relu(before, mask), [x], lambda g: (k.relu_gradient(g, before, mask),))
+    k = tape.backend
+    after = k.relu(x.value, mask)  # above zero where its input is: which need not be kept
+    return _op(tape, after, [x], lambda g: (k.relu_gradient(g, after, mask),))
 
 
 def add(tape, a, b):

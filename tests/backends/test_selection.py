@@ -165,7 +165,7 @@ def test_every_backend_has_the_contract_s_kernels_with_its_signatures(cls):
         strip = lambda signature: [(p.name, p.kind, p.default) for p in signature.parameters.values()]
         assert strip(own) == strip(declared), kernel
     public = {name for name, value in inspect.getmembers(cls, callable) if not name.startswith("_")}
-    choices = {"announce", "device_memory", "largest", "later", "prepared", "repeated", "sum_over_ranks"}
+    choices = {"announce", "device_memory", "kept", "largest", "later", "prepared", "repeated", "sum_over_ranks"}
     assert public == {*ABSTRACT, *choices}, "a kernel that the contract does not name"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backends import BackendError, get_backend
-from backends.arrays import OuterProduct, SpikeTrain
+from backends.arrays import Convolved, OuterProduct, SpikeTrain
 from backends.interface import NeuronState
 from backends.surrogates import triangle
 from minihire.data.dataset import Dataset
@@ -20,7 +20,7 @@ from minihire.training import CraftedNoise, Recipe
 from minihire.training.loop import Training
 
 torch = pytest.importorskip("torch")
-lif, products = (pytest.importorskip(f"backends.torch_any.{name}") for name in ("lif", "products"))
+bits, lif, products = (pytest.importorskip(f"backends.torch_any.{name}") for name in ("bits", "lif", "products"))
 ROOT = Path(__file__).parent.parent.parent
 MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
 
@@ -228,6 +228,41 @@ def test_images_in_parts_are_rounded_like_few(monkeypatch):
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4, 8), (1, 7, 2, 2, 6), (3, 4, 5, 5, 16)])
+def test_spikes_wait_for_the_backward_pass_eight_in_a_byte(monkeypatch, shape, rate):
+    k, rng = get_backend("torch", dtype="float64"), np.random.default_rng(0)
+    counts = (rng.random(shape) < rate).astype(np.uint8)
+    spikes, grad = SpikeTrain(torch.from_numpy(counts), 1 / 0.7, True), k.asarray(rng.normal(size=(*shape[:4], 5)))
+    expected = k.conv2d_weight_gradient(grad, spikes, 3, 1, 1)
+    assert k.kept(spikes) is spikes, "few spikes stay as they are"
+    monkeypatch.setattr(products, "SPIKES", 3 * counts[0, 0].size)  # parts of three images
+    kept = k.kept(spikes)
+    assert kept.shape == shape and kept.bytes.numel() * 8 == counts.size == bits.unpacked(kept.bytes).numel()
+    assert np.array_equal(bits.unpacked(kept.bytes).numpy().reshape(-1), counts.reshape(-1))
+    np.testing.assert_allclose(k.conv2d_weight_gradient(grad, kept, 3, 1, 1), expected, rtol=1e-13, atol=1e-13)
+    for other in (spikes._replace(binary=False), grad, SpikeTrain(spikes.counts[:, :, :1, :1, :3], 1.0, True)):
+        assert k.kept(other) is other, "what does not fit into whole bytes"
+
+
+def test_a_current_that_is_computed_again_is_the_same(monkeypatch):
+    """Of a large image the first convolution's result is not kept; a whole network's gradients do not depend on it."""
+    model, found = build("vgg5", image_shape=(16, 16, 3), width=0.25, hidden=16), []
+    images = np.random.default_rng(0).random((3, 16, 16, 3))
+    for spiking in (True, False):
+        for large in (1 << 40, 0):
+            monkeypatch.setattr(products, "LARGE", large)
+            k = get_backend("torch", dtype="float64")
+            assert isinstance(k.conv2d(k.zeros((1, 2, 4, 4, 3)), k.zeros((3, 3, 3, 8)), 1, 1), Convolved) == (
+                large == 0
+            )
+            net = Network(model, k, initialise(model, k, 1, spiking=spiking), spiking=spiking, steps=3)
+            step = net.gradients(k.asarray(images), np.array([1, 2, 3]), image=True)
+            found.append({name: k.to_numpy(g) for name, g in {**step.weights, "image": step.image}.items()})
+        for name, expected in found[-2].items():
+            np.testing.assert_allclose(found[-1][name], expected, rtol=0, atol=1e-12, err_msg=name)
+
+
 # ---------------------------------------------------------------- neurons in parts, gradients where they are used
 
 
@@ -248,9 +283,14 @@ def test_neurons_fire_after_calls_that_failed_or_ran_without_autograd():
 def test_a_long_run_s_scratch_is_not_kept():
     k, leak = get_backend("torch"), torch.tensor([0.5])
     lif.kept.scratch = None
-    for steps, kept in ((20, 23 * 1024), (8000, 23 * 1024)):
-        k.lif_forward(torch.zeros(1, 1, 1024), None, leak, leak, steps)
-        assert len(lif.kept.scratch) == kept
+    k.lif_forward(torch.zeros(1, 1, 1024), None, leak, leak, 20)
+    assert len(lif.kept.scratch) == 23 * 1024
+    saved = k.lif_forward(torch.zeros(1, 1, 64, 64, 1), None, leak, leak, 2000)[2]
+    assert 23 * 1024 < len(lif.kept.scratch) <= lif.SCRATCH, "few neurons at a time"
+    handle = k.avg_pool_gradient(torch.zeros(2000, 1, 32, 32, 1), saved.shape)
+    before = len(lif.kept.scratch)
+    k.lif_backward(saved, handle, None, triangle())  # whole images at a time
+    assert len(lif.kept.scratch) == before
 
 
 @pytest.mark.parametrize("static", [False, True])

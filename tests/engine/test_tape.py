@@ -129,11 +129,13 @@ def test_what_only_a_weight_gradient_needs_is_not_kept_without_one(exact):
     tape, x, w = Tape(exact), variable(exact, 2, 1, 6), variable(exact, 6, 3, needs_grad=False)
 
     def forward():
-        middle = ops.relu(tape, x)
-        return ops.linear(tape, middle, w), weakref.ref(middle.value)
+        middle = ops.add(tape, x, x)
+        product = ops.linear(tape, middle, w)
+        return ops.relu(tape, product), weakref.ref(middle.value), weakref.ref(product.value)
 
-    y, middle = forward()
+    y, middle, product = forward()
     gc.collect()
     assert middle() is None
+    assert product() is None, "a ReLU keeps what it gives, not what it takes"
     tape.backward([(y, ones(exact, y))])
     assert x.grad is not None
