@@ -6,7 +6,7 @@ from backends.arrays import OuterProduct
 from backends.torch_any.products import Products
 from backends.torch_any.storage import rounded
 
-ROWS = 512  # rows of a linear layer's weight that a CPU updates at a time: their gradient is never written out whole
+ROWS = 256  # rows of a linear layer's weight that a CPU updates at a time: their gradient is never written out whole
 ENTRIES = 1 << 24  # of it that a GPU updates at a time: torch's fused optimisers give each thread block 65,536
 
 
