@@ -17,30 +17,31 @@ NAMED = 20 << 10  # floats that the lists of as many rows of an image may name, 
 
 
 @njit(cache=True)
-def _add_lists(index, value, each, found, room, rows, line, size, padding, lanes, total):
+def _add_lists(index, value, each, found, room, rows, line, size, up, left, stride, lanes, total):
     """Add to total [k·k·chunk·LANES], for every tap and list, the rows of a bordered image that the list names.
 
     List c has found[c] entries from c·room on: places y·line + x of an image; rows: [·, LANES], `line` pixels wide, with a
-    border of k − 1.
+    border of k − 1. Tap (i, j) reads (up − i)/stride rows below and (left − j)/stride pixels beside, if these are whole.
     """
     border, chunk = size - 1, len(found)
-    for i in range(0, size, taps_for(lanes) // 3 if size == 3 else 1):
-        base = (padding - i + border) * line + padding + border
-        if size == 3:
+    for i in range(0, size, taps_for(lanes) // 3 if size == 3 and stride == 1 else 1):
+        base = ((up - i) // stride + border) * line + border
+        if size == 3 and stride == 1:
             for c in range(chunk):
                 at, first = (i * size * chunk + c) * lanes, c * room
                 last = first + found[c]
-                add_taps(lanes, total, at, rows, base, index, value, each, first, last, chunk * lanes, line)
-        else:
-            for j in range(size):
+                add_taps(lanes, total, at, rows, base + left, index, value, each, first, last, chunk * lanes, line)
+        elif (up - i) % stride == 0:
+            for j in range(left % stride, size, stride):
                 for c in range(chunk):
                     at, first = ((i * size + j) * chunk + c) * lanes, c * room
                     last = first + found[c]
-                    add_rows(lanes, total, at, rows, base - j, index, value, each, first, last)
+                    beside = (left - j) // stride
+                    add_rows(lanes, total, at, rows, base + beside, index, value, each, first, last)
 
 
 @njit(cache=True)
-def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, part, share, owner, totals):
+def _share_of_weight_gradient(grad, x, scale, each, size, stride, padding, chunk, lanes, part, share, owner, totals):
     """Sum the images of one part into the block of the result that one owner has."""
     count, height, columns_in, channels = x.shape
     _, rows, columns, features = grad.shape
@@ -64,18 +65,25 @@ def _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes,
                 for g in range(groups):
                     copy_lanes(lanes, panels[g], at, all_grads, start + g * lanes)
         for top in range(0, height, tile):
-            found[:] = 0
-            for y in range(top, min(top + tile, height)):
-                for q in range(columns_in):
-                    at, place = ((n * height + y) * columns_in + q) * channels + c, y * line + q
-                    list_columns(source, at, chunk, scale, each, place, room, index, value, found)
-            for g in range(groups):
-                _add_lists(index, value, each, found, room, panels[g], line, size, padding, lanes, totals[g])
+            for phase in range(stride * stride):
+                down, right = phase // stride, phase % stride  # of the pixels that read a gradient by the same taps
+                up, left = down + padding, right + padding
+                if not (up % stride < size and left % stride < size):
+                    continue
+                found[:] = 0
+                for y in range(top + (down - top) % stride, min(top + tile, height), stride):
+                    for q in range(right, columns_in, stride):
+                        at, place = ((n * height + y) * columns_in + q) * channels + c, y // stride * line + q // stride
+                        list_columns(source, at, chunk, scale, each, place, room, index, value, found)
+                for g in range(groups):
+                    _add_lists(
+                        index, value, each, found, room, panels[g], line, size, up, left, stride, lanes, totals[g]
+                    )
 
 
 @njit(parallel=True, cache=True)
-def weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, out):
-    """Stride 1. grad [N, H_out, W_out, C_out], out [parts, owners, groups, k·k·chunk·lanes].
+def weight_gradient(grad, x, scale, each, size, stride, padding, chunk, lanes, out):
+    """grad [N, H_out, W_out, C_out], out [parts, owners, groups, k·k·chunk·lanes].
 
     A task, or owner, lists `chunk` input channels for `groups` times `lanes` output channels; owners are in the order of
     [C_in/chunk, C_out/(groups · lanes)]. Each part sums over its own share of the images; the shapes alone decide how many
@@ -86,7 +94,7 @@ def weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, out):
     for task in prange(parts * owners):
         part, owner = np.int64(task) // owners, np.int64(task) % owners
         totals = out[part, owner]
-        _share_of_weight_gradient(grad, x, scale, each, size, padding, chunk, lanes, part, share, owner, totals)
+        _share_of_weight_gradient(grad, x, scale, each, size, stride, padding, chunk, lanes, part, share, owner, totals)
 
 
 @njit(cache=True)
@@ -115,7 +123,9 @@ def _increments_of_row(source, at, after, leak, features, chunk, out):
 
 
 @njit(cache=True)
-def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes, part, share, owner, totals):
+def _share_of_leaky_weight_gradient(
+    grad, leak, counts, scale, size, stride, padding, chunk, lanes, part, share, owner, totals
+):
     """Sum the images of one part into the block of the result that one owner has."""
     steps, batch, rows, columns, features = grad.shape
     height, width, channels = counts.shape[2:]
@@ -143,16 +153,15 @@ def _share_of_leaky_weight_gradient(grad, leak, counts, scale, size, padding, ch
                     at = ((t * batch + n) * rows + y) * columns * features + f
                     _increments_of_row(source, at, after, lam, features, chunk, row)
                     for x in range(columns):
-                        at, place = x * chunk, y * line + x
+                        at, place = x * chunk, (y * line + x) * stride
                         list_columns(row, at, chunk, np.float32(1), each, place, room, index, value, found)
                 for g in range(groups):
-                    _add_lists(
-                        index, value, each, found, room, traces[g], line, size, border - padding, lanes, totals[g]
-                    )
+                    up = border - padding
+                    _add_lists(index, value, each, found, room, traces[g], line, size, up, up, 1, lanes, totals[g])
 
 
 @njit(parallel=True, cache=True)
-def leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes, out):
+def leaky_weight_gradient(grad, leak, counts, scale, size, stride, padding, chunk, lanes, out):
     """The same, with the roles changed, for a gradient that leaks: see increments.py.
 
     With d[t] = k[t] + λ·d[t+1], Σₜ x[t]·d[t] = Σₜ k[t]·(x[t] + λ·x[t−1] + λ²·x[t−2] + …): lists of k, which more often
@@ -166,7 +175,7 @@ def leaky_weight_gradient(grad, leak, counts, scale, size, padding, chunk, lanes
         part, owner = np.int64(task) // owners, np.int64(task) % owners
         totals = out[part, owner]
         _share_of_leaky_weight_gradient(
-            grad, leak, counts, scale, size, padding, chunk, lanes, part, share, owner, totals
+            grad, leak, counts, scale, size, stride, padding, chunk, lanes, part, share, owner, totals
         )
 
 

@@ -69,7 +69,7 @@ class Products(Storage):
         out = self._empty((steps, batch, rows, columns, features))
         lanes = scatter_convolution.lanes_for(features, size, stride, padding) if self.dtype == "float32" else 0
         if lanes and (density < EVENT_DENSITY or channels <= scatter_convolution.FEW):
-            return self._scatter(x, weight, padding, lanes, timed, out)
+            return self._scatter(x, weight, 1, padding, lanes, timed, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
             span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
@@ -85,27 +85,26 @@ class Products(Storage):
             convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
         return out
 
-    def _scatter(self, x, weight, padding, lanes, timed, out):
+    def _scatter(self, x, weight, apart, padding, lanes, timed, out):
         shape = out.shape
         slabs = self._empty((weight.size,), huge=True)
         scatter_convolution.pack_weights(weight, lanes, slabs)
         if timed is None:  # all images as those of one step
             images, factor, _ = self._listable(x)
             timed, out = Timed(images[None], factor, np.float32(0), 0, 1), out.reshape(1, -1, *out.shape[2:])
-        scatter_convolution.forward(*timed, slabs, padding, lanes, out)
+        scatter_convolution.forward(*timed, apart, slabs, padding, lanes, out)
         return out.reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (rows, columns, features), channels = grad.shape[2:], x.shape[4]
-        if stride == 1 and self.dtype == "float32":  # what lists are made for
-            density = self._density(x)
-            if self._sparser(grad, x, density, size, padding):
-                return self._leaky_weight_gradient(grad, x, size, padding)
-            # where the input's pixels lie in the gradient with its border: in 16 bits
-            places = (x.shape[2] - 1) * (columns + 2 * (size - 1)) + x.shape[3]
-            rare = density < EVENT_DENSITY or channels <= scatter_convolution.FEW
-            if rare and event_weight_gradient.lanes_for(features) and places <= 2**16:
-                return self._listed_weight_gradient(grad, x, size, padding)
+        density = self._density(x)
+        if self._sparser(grad, x, density, size, stride, padding):
+            return self._leaky_weight_gradient(grad, x, size, stride, padding)
+        # where the input's pixels lie in the gradient with its border: in 16 bits
+        places = (x.shape[2] - 1) // stride * (columns + 2 * (size - 1)) + (x.shape[3] - 1) // stride
+        rare = density < EVENT_DENSITY or channels <= scatter_convolution.FEW and self.dtype == "float32"
+        if rare and event_weight_gradient.lanes_for(features) and places < 2**16:
+            return self._listed_weight_gradient(grad, x, size, stride, padding)
         images = self._by_image(x)
         depth = size * size * channels
         most = max(2, min(16, 2**23 // (depth * features)))  # bounded memory; shapes alone decide
@@ -115,31 +114,31 @@ class Products(Storage):
         convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
         return partial.sum(axis=0).reshape(size, size, channels, features)
 
-    def _listed_weight_gradient(self, grad, x, size, padding):
+    def _listed_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
         count = grad.shape[0] * grad.shape[1]
         out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, count))
         listable = self._listable(x)
-        event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, padding, chunk, lanes, out)
+        event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, stride, padding, chunk, lanes, out)
         blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
         return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
 
-    def _sparser(self, grad, x, density, size, padding):
+    def _sparser(self, grad, x, density, size, stride, padding):
         """Whether increments of the current's gradient make shorter lists than spikes x of this density."""
         lanes = event_weight_gradient.lanes_for(x.shape[4])
         if not (self._leaks(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
             return False
-        places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3]
-        return places <= 2**16 and self._density(grad) < min(density, EVENT_DENSITY)
+        places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3] - 1
+        return places * stride < 2**16 and self._density(grad) < min(density, EVENT_DENSITY)
 
-    def _leaky_weight_gradient(self, grad, x, size, padding):
+    def _leaky_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_weight_gradient.lanes_for(channels), event_convolution.block_for(features)
         out = self._empty(event_weight_gradient.layout(size, features, chunk, channels, lanes, grad.shape[1]))
         scale = np.float32(x.scale)
         event_weight_gradient.leaky_weight_gradient(
-            grad.grad, grad.leak, x.counts, scale, size, padding, chunk, lanes, out
+            grad.grad, grad.leak, x.counts, scale, size, stride, padding, chunk, lanes, out
         )
         sums = out.sum(axis=0).reshape(features // chunk, channels // lanes, size, size, chunk, lanes)
         blocks = sums[:, :, ::-1, ::-1]
@@ -148,11 +147,18 @@ class Products(Storage):
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
-        listed = stride == 1 and event_convolution.lanes_for(channels)
-        density, timed = self._listing(grad) if listed else (math.inf, None)
+        border = size - 1 - padding
+        lanes = (
+            event_convolution.lanes_for(channels)
+            if stride == 1
+            else scatter_convolution.lanes_for(channels, size, 1, border)
+        )
+        density, timed = self._listing(grad) if lanes else (math.inf, None)
         if density < EVENT_DENSITY:
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
-            return self._convolution(grad, flipped, 1, size - 1 - padding, density, timed)
+            if stride == 1:
+                return self._convolution(grad, flipped, 1, border, density, timed)
+            return self._scatter(grad, flipped, stride, border, lanes, timed, self._empty(shape))
         out = self.zeros(shape)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
         flat = out.reshape(steps * batch, *shape[2:])

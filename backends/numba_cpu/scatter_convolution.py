@@ -61,19 +61,35 @@ def _store(sums, width, padding, lanes, group, out):
 
 
 @njit(cache=True)
-def _image(n, x, factor, leak, first, onward, slabs, padding, lanes, out):
+def _take_new(now, leak, before, known, apart, new):
+    """new [H, W, C] = now − leak · before, or, where nothing is known, now; its pixels come to lie `apart` from each other."""
+    if apart > 1:
+        for y in range(now.shape[0]):
+            for x in range(now.shape[1]):
+                if known:
+                    subtract(now[y, x], leak, before[y, x], new[y * apart, x * apart])
+                else:
+                    copy(now[y, x], new[y * apart, x * apart])
+    elif known:
+        subtract(now.reshape(-1), leak, before.reshape(-1), new.reshape(-1))
+    else:
+        copy(now.reshape(-1), new.reshape(-1))
+
+
+@njit(cache=True)
+def _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, out):
     """Image n of `forward`."""
-    height, width, channels = shape = x.shape[2:]
+    height, width, channels = shape = out.shape[2] + 2 - 2 * padding, out.shape[3] + 2 - 2 * padding, x.shape[4]
     groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
     masks = np.empty(((channels + BLOCK - 1) // BLOCK, height, width), np.int64)
     new, sums = np.empty(shape, np.float32), scratch(groups * size).reshape(groups, size)
     sums[:] = 0
+    if apart > 1:
+        new[:] = 0
     for step in range(len(x)):
         t = first + onward * step
-        if step:
-            subtract(x[t, n].reshape(-1), leak, x[t - onward, n].reshape(-1), new.reshape(-1))
-        else:
-            copy(x[t, n].reshape(-1), new.reshape(-1))
+        before = t - onward if step else t
+        _take_new(x[t, n], leak, x[before, n], step > 0, apart, new)
         _find_events(new, masks)
         for group in range(groups):
             if step and leak != 1:
@@ -83,14 +99,16 @@ def _image(n, x, factor, leak, first, onward, slabs, padding, lanes, out):
 
 
 @njit(parallel=True, cache=True)
-def forward(x, factor, leak, first, onward, slabs, padding, lanes, out):
+def forward(x, factor, leak, first, onward, apart, slabs, padding, lanes, out):
     """x [T, B, H, W, C] floats or counts, slabs from `pack_weights`, padding ≤ 2, out [T, B, H_out, W_out, C_out].
 
     By what is new at each step (increments.py), from step `first` onward (+1, or −1); T = 1: of unrelated images.
+    apart: 1, or the stride of a convolution whose input gradient this is: then between x's pixels, and after them as far
+    as out reaches, lie zeros.
     """
     for task in prange(x.shape[1]):
         n = np.int64(task)
-        _image(n, x, factor, leak, first, onward, slabs, padding, lanes, out)
+        _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, out)
 
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:

@@ -257,18 +257,28 @@ def test_weight_gradients_through_leaky_neurons(backend, exact, channels, featur
     np.testing.assert_array_equal(*found)
 
 
-@pytest.mark.parametrize("size, padding", [(1, 0), (3, 1)])
-def test_weight_gradients_of_strided_layers_through_leaky_neurons(backend, exact, size, padding):
-    """As in a residual block that halves the image."""
+@pytest.mark.parametrize("density", [0.1, 0.7])
+@pytest.mark.parametrize("steps, batch", [(1, 3), (3, 9)])
+@pytest.mark.parametrize(
+    "size, stride, padding", [(1, 2, 0), (3, 2, 1), (3, 2, 0), (3, 2, 2), (3, 3, 1), (2, 2, 0), (5, 3, 2)]
+)
+def test_gradients_of_strided_layers(backend, exact, size, stride, padding, steps, batch, density):
+    """As in a residual block that halves the image: through leaky neurons, and of many or few spikes."""
     rng = np.random.default_rng(size)
-    wanted = choose(rng, (3, 9, 8, 7, 32), 0.7)
-    current, grad = (dyadic(rng, (3, 9, 4, 4, 48)) for _ in range(2))
+    height, width, channels, features = 8, 7, 32, 48
+    rows, columns = ((side + 2 * padding - size) // stride + 1 for side in (height, width))
+    shape, outputs = (steps, batch, height, width, channels), (steps, batch, rows, columns, features)
+    wanted, weight = choose(rng, shape, density), dyadic(rng, (size, size, channels, features))
+    current, grad = dyadic(rng, outputs), dyadic(rng, outputs) * choose(rng, outputs, 0.4)
     found = []
     for k, spikes in ((backend, fire(backend, wanted)), (exact, wanted)):
-        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([0.5]), k.asarray([1.0]), 3)
+        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([0.5]), k.asarray([1.0]), steps)
         d, *_ = k.lif_backward(saved, k.asarray(grad), None, rectangle())
-        found.append(k.to_numpy(k.conv2d_weight_gradient(d, spikes, size, 2, padding)))
-    np.testing.assert_array_equal(*found)
+        for g in (d, k.asarray(grad)):
+            found.append(k.to_numpy(k.conv2d_weight_gradient(g, spikes, size, stride, padding)))
+            found.append(k.to_numpy(k.conv2d_input_gradient(g, k.asarray(weight), shape, stride, padding)))
+    for got, expected in zip(found[:4], found[4:], strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("features", [8, 32, 64])
