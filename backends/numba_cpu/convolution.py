@@ -7,7 +7,16 @@ are the same for any number of threads. Each matrix product is one single-thread
 import numpy as np
 from numba import njit, prange
 
+from backends.numba_cpu.slabs import copy
+
 GROUP_ROWS = 256  # patches per matrix product: enough for BLAS to run at speed, few enough to stay in cache
+
+
+@njit(cache=True)
+def _add(row, out):
+    """out += row."""
+    for i in range(len(out)):
+        out[i] += row[i]
 
 
 @njit(cache=True)
@@ -20,8 +29,7 @@ def _fill_patches(image, size, stride, padding, width_out, patches):
             for j in range(size):
                 y, x, at = top + i, left + j, (i * size + j) * channels
                 if 0 <= y < height and 0 <= x < width:
-                    for c in range(channels):
-                        patches[r, at + c] = image[y, x, c]
+                    copy(image[y, x], patches[r, at : at + channels])
                 else:
                     for c in range(channels):
                         patches[r, at + c] = 0
@@ -85,5 +93,4 @@ def input_gradient(grad, weight, size, stride, padding, width_out, out):
                 for j in range(size):
                     y, x, at = top + i, left + j, (i * size + j) * channels
                     if 0 <= y < height and 0 <= x < width:
-                        for c in range(channels):
-                            out[image, y, x, c] += patches[r, at + c]
+                        _add(patches[r, at : at + channels], out[image, y, x])

@@ -21,31 +21,34 @@ def image_batch(store, index, shift, flip, padding, scale, out):
                     out[b, y, x, c] = out.dtype.type(store[index[b], row, column, c]) * scale
 
 
+@njit(cache=True)
+def _expand(counts, scale, out):
+    for i in range(len(out)):  # from 0 on: then Numba need not ask whether an index counts from the end
+        out[i] = scale * counts[i]
+
+
+@njit(cache=True)
+def _add(x, y, scale, out):
+    for i in range(len(out)):
+        out[i] = x[i] + scale * y[i]
+
+
 @njit(parallel=True, cache=True)
 def expand(counts, scale, out):
-    """out = counts · scale."""
+    """out = counts · scale; flat arrays."""
     for task in prange((len(out) + BLOCK - 1) // BLOCK):
         a = np.int64(task) * BLOCK
-        for i in range(a, min(a + BLOCK, len(out))):
-            out[i] = scale * counts[i]
+        b = min(a + BLOCK, len(out))
+        _expand(counts[a:b], scale, out[a:b])
 
 
 @njit(parallel=True, cache=True)
-def add(x, y, out):
-    """out = x + y."""
+def add(x, y, scale, out):
+    """out = x + y · scale; flat arrays, y floats or counts."""
     for task in prange((len(out) + BLOCK - 1) // BLOCK):
         a = np.int64(task) * BLOCK
-        for i in range(a, min(a + BLOCK, len(out))):
-            out[i] = x[i] + y[i]
-
-
-@njit(parallel=True, cache=True)
-def add_counts(x, counts, scale, out):
-    """out = x + counts · scale."""
-    for task in prange((len(out) + BLOCK - 1) // BLOCK):
-        a = np.int64(task) * BLOCK
-        for i in range(a, min(a + BLOCK, len(out))):
-            out[i] = x[i] + scale * counts[i]
+        b = min(a + BLOCK, len(out))
+        _add(x[a:b], y[a:b], scale, out[a:b])
 
 
 @njit(parallel=True, cache=True)

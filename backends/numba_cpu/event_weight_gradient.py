@@ -41,6 +41,12 @@ def _add_lists(index, value, each, found, room, rows, line, size, up, left, stri
 
 
 @njit(cache=True)
+def _together(area, lanes):
+    """How many images of so many rows of `lanes` floats share lists: small ones would have lists of an event or two."""
+    return max(1, NAMED // (area * lanes))
+
+
+@njit(cache=True)
 def _share_of_weight_gradient(grad, x, scale, each, size, stride, padding, chunk, lanes, part, share, owner, totals):
     """Sum the images of one part into the block of the result that one owner has."""
     count, height, columns_in, channels = x.shape
@@ -48,22 +54,26 @@ def _share_of_weight_gradient(grad, x, scale, each, size, stride, padding, chunk
     all_grads, source, groups = grad.reshape(-1), x.reshape(-1), len(totals)
     border, others = size - 1, features // (groups * lanes)
     line = columns + 2 * border
-    tile = max(1, min(height, NAMED // (line * lanes)))
-    room = tile * columns_in
+    area, end = (rows + 2 * border) * line, min((part + 1) * share, count)
+    tile, many = max(1, min(height, NAMED // (line * lanes))), _together(area, lanes)
+    room = many * tile * columns_in
     c, f = owner // others * chunk, owner % others * groups * lanes
     totals[:] = 0
-    panels = scratch(groups * (rows + 2 * border) * line * lanes).reshape(groups, -1)  # with zeros around the gradient
+    panels = scratch(groups * many * area * lanes).reshape(groups, -1)  # with zeros around the gradients
     panels[:] = 0
     index = np.empty(chunk * room, np.uint16)
     value = value_room(each, chunk * room)
     value[0] = scale
     found = np.empty(chunk, np.int64)
-    for n in range(part * share, min((part + 1) * share, count)):
-        for y in range(rows):
-            for q in range(columns):
-                at, start = ((y + border) * line + q + border) * lanes, ((n * rows + y) * columns + q) * features + f
-                for g in range(groups):
-                    copy_lanes(lanes, panels[g], at, all_grads, start + g * lanes)
+    for first in range(part * share, end, many):
+        images = min(many, end - first)
+        for n in range(images):
+            for y in range(rows):
+                for q in range(columns):
+                    at = (n * area + (y + border) * line + q + border) * lanes
+                    start = (((first + n) * rows + y) * columns + q) * features + f
+                    for g in range(groups):
+                        copy_lanes(lanes, panels[g], at, all_grads, start + g * lanes)
         for top in range(0, height, tile):
             for phase in range(stride * stride):
                 down, right = phase // stride, phase % stride  # of the pixels that read a gradient by the same taps
@@ -71,10 +81,12 @@ def _share_of_weight_gradient(grad, x, scale, each, size, stride, padding, chunk
                 if not (up % stride < size and left % stride < size):
                     continue
                 found[:] = 0
-                for y in range(top + (down - top) % stride, min(top + tile, height), stride):
-                    for q in range(right, columns_in, stride):
-                        at, place = ((n * height + y) * columns_in + q) * channels + c, y // stride * line + q // stride
-                        list_columns(source, at, chunk, scale, each, place, room, index, value, found)
+                for n in range(images):
+                    for y in range(top + (down - top) % stride, min(top + tile, height), stride):
+                        for q in range(right, columns_in, stride):
+                            at = (((first + n) * height + y) * columns_in + q) * channels + c
+                            place = n * area + y // stride * line + q // stride
+                            list_columns(source, at, chunk, scale, each, place, room, index, value, found)
                 for g in range(groups):
                     _add_lists(
                         index, value, each, found, room, panels[g], line, size, up, left, stride, lanes, totals[g]
@@ -130,34 +142,38 @@ def _share_of_leaky_weight_gradient(
     steps, batch, rows, columns, features = grad.shape
     height, width, channels = counts.shape[2:]
     groups, border = len(totals), size - 1
-    others, line = channels // (groups * lanes), width + 2 * border
-    tile = max(1, min(rows, NAMED // (line * lanes)))
-    room = tile * columns
+    others, line, up = channels // (groups * lanes), width + 2 * border, border - padding
+    area, end = (height + 2 * border) * line, min((part + 1) * share, batch)
+    tile, many = max(1, min(rows, NAMED // (line * lanes))), _together(area, lanes)
+    room = many * tile * columns
     f, c = owner // others * chunk, owner % others * groups * lanes
     totals[:] = 0
     each = np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
-    traces = scratch(groups * (height + 2 * border) * line * lanes).reshape(groups, -1)
+    traces = scratch(groups * many * area * lanes).reshape(groups, many, -1)
     index, value = np.empty(chunk * room, np.uint16), np.empty(chunk * room, np.float32)
     found, row, source = np.empty(chunk, np.int64), np.empty(columns * chunk, np.float32), grad.reshape(-1)
     apart = batch * rows * columns * features
-    for n in range(part * share, min((part + 1) * share, batch)):
+    for first in range(part * share, end, many):
+        images = min(many, end - first)
         traces[:] = 0
         for t in range(steps):
             for g in range(groups):
-                _add_trace(counts[t, n], scale, leak, c + g * lanes, lanes, border, traces[g])
+                for n in range(images):
+                    _add_trace(counts[t, first + n], scale, leak, c + g * lanes, lanes, border, traces[g, n])
             after = apart if t < steps - 1 else 0
             lam = leak if after else np.float32(0)
             for top in range(0, rows, tile):
                 found[:] = 0
-                for y in range(top, min(top + tile, rows)):
-                    at = ((t * batch + n) * rows + y) * columns * features + f
-                    _increments_of_row(source, at, after, lam, features, chunk, row)
-                    for x in range(columns):
-                        at, place = x * chunk, (y * line + x) * stride
-                        list_columns(row, at, chunk, np.float32(1), each, place, room, index, value, found)
+                for n in range(images):
+                    for y in range(top, min(top + tile, rows)):
+                        at = ((t * batch + first + n) * rows + y) * columns * features + f
+                        _increments_of_row(source, at, after, lam, features, chunk, row)
+                        for x in range(columns):
+                            at, place = x * chunk, n * area + (y * line + x) * stride
+                            list_columns(row, at, chunk, np.float32(1), each, place, room, index, value, found)
                 for g in range(groups):
-                    up = border - padding
-                    _add_lists(index, value, each, found, room, traces[g], line, size, up, up, 1, lanes, totals[g])
+                    named = traces[g].reshape(-1)
+                    _add_lists(index, value, each, found, room, named, line, size, up, up, 1, lanes, totals[g])
 
 
 @njit(parallel=True, cache=True)

@@ -52,10 +52,8 @@ class Products(Storage):
             a, b = b, a
         a = self._dense(a)
         out = self._empty(a.shape)
-        if isinstance(b, SpikeTrain):
-            elementwise.add_counts(a.reshape(-1), b.counts.reshape(-1), self.float.type(b.scale), out.reshape(-1))
-        else:
-            elementwise.add(a.reshape(-1), self._dense(b).reshape(-1), out.reshape(-1))
+        b, scale = (b.counts, b.scale) if isinstance(b, SpikeTrain) else (self._dense(b), 1)
+        elementwise.add(a.reshape(-1), b.reshape(-1), self.float.type(scale), out.reshape(-1))
         return out
 
     def conv2d(self, x, weight, stride, padding):
