@@ -1,7 +1,7 @@
 """Arrays of the Numba and Torch backends that are more than one array: nothing above the kernels can tell.
 
-Spikes are small whole numbers times one factor that all share, so a byte each is enough. Large gradients that would be
-written once to be read once stay what they are made of.
+Spikes are small whole numbers times one factor that all share, so a byte each is enough. Large arrays that would be
+written to be read once stay what they are made of.
 """
 
 from typing import Any, NamedTuple
@@ -58,7 +58,10 @@ class InputGradient(NamedTuple):
 
 
 class Convolved(NamedTuple):
-    """A convolution's result, to be computed where it is used: twice costs less than to keep it, on the Torch backend."""
+    """A convolution's result, to be computed where it is used, on the Torch backend.
+
+    Of one step alone: the neurons that fire T times in answer would else keep it for their backward pass.
+    """
 
     x: Array  # [1, B, H, W, C_in]
     weight: Array  # as the backend's product takes it
@@ -92,7 +95,7 @@ class OuterProduct(NamedTuple):
 class SavedNeurons(NamedTuple):
     """What the backward pass of LIF neurons needs of the forward pass."""
 
-    current: Array | None  # [1, B, …] where it was the same at every step, else
+    current: "Array | Convolved | None"  # [1, B, …] where it was the same at every step, else
     membrane: Array | None  # m before the reset, [T, B, …] or flat [T, M]
     start: NeuronState | None
     leak: Any

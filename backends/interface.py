@@ -12,8 +12,8 @@ arrays have the backend's `dtype`.
 
 **Arguments stay as they are**, except in `sgd_step`, `adam_step` and `write_rows`, which update in place the arrays that
 their docstrings name, and a current that `lif_forward` is given with `reuse`. A result may share memory with an argument
-(`reshape`, `rows`, `repeat_time`), and the gradient of a weight, a pool or a convolution's input may be computed only when
-it is used: do not write to what a kernel was given or has returned.
+(`reshape`, `rows`, `repeat_time`), and a convolution, or the gradient of a weight, a pool or a convolution's input, may be
+computed only when it is used: do not write to what a kernel was given or has returned.
 
 **Numbers are finite.** A backend that skips zeros does not multiply them by what is infinite or not a number.
 

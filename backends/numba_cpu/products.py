@@ -100,7 +100,8 @@ class Products(Storage):
             return self._leaky_weight_gradient(grad, x, size, stride, padding)
         # where the input's pixels lie in the gradient with its border: in 16 bits
         places = (x.shape[2] - 1) // stride * (columns + 2 * (size - 1)) + (x.shape[3] - 1) // stride
-        rare = density < EVENT_DENSITY or channels <= scatter_convolution.FEW and self.dtype == "float32"
+        few = stride == 1 and channels <= scatter_convolution.FEW and self.dtype == "float32"
+        rare = few or density < EVENT_DENSITY / stride  # with fewer taps for each event a list costs more than it holds
         if rare and event_weight_gradient.lanes_for(features) and places < 2**16:
             return self._listed_weight_gradient(grad, x, size, stride, padding)
         images = self._by_image(x)
@@ -146,11 +147,10 @@ class Products(Storage):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
         border = size - 1 - padding
-        lanes = (
-            event_convolution.lanes_for(channels)
-            if stride == 1
-            else scatter_convolution.lanes_for(channels, size, 1, border)
-        )
+        if stride == 1:
+            lanes = event_convolution.lanes_for(channels)
+        else:
+            lanes = scatter_convolution.lanes_for(channels, size, 1, border)
         density, timed = self._listing(grad) if lanes else (math.inf, None)
         if density < EVENT_DENSITY:
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))

@@ -1,9 +1,10 @@
 """3×3 convolutions of stride 1 that scatter: every input that is not zero is added to the nine outputs that read it. float32.
 
-No lists are made, as every event is used once (scatter.py); it serves 8 to 64 output channels at a time. Other
-convolutions gather (event_convolution.py). Weights lie as [C_out/LANES][9/TAPS][C_in][TAPS][LANES], so that the slab that
-goes over an image (of 64 channels: three taps of 64 lanes, 48 KB; nine of 32, 72 KB) stays in the cache, their taps turned
-round, as an input's first output is the one that reads it last.
+The input gradient of a 3×3 convolution of any stride is one of them, with zeros between the pixels. No lists are made, as
+every event is used once (scatter.py); it serves 8 to 64 output channels at a time. Other convolutions gather
+(event_convolution.py). Weights lie as [C_out/LANES][9/TAPS][C_in][TAPS][LANES], so that the slab that goes over an image
+(of 64 channels: three taps of 64 lanes, 48 KB; nine of 32, 72 KB) stays in the cache, their taps turned round, as an input's
+first output is the one that reads it last.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ from backends.numba_cpu.scatter import add_line
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
-FEW = 16  # input channels, up to which these kernels, and a weight gradient's lists, beat dense products at any density
+FEW = 16  # input channels, up to which these kernels, and at stride 1 a weight gradient's lists, always beat dense products
 
 
 @njit(cache=True)

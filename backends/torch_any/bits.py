@@ -12,7 +12,7 @@ SPREAD = sum(1 << 7 * (8 - i) for i in range(8))
 
 
 def packed(counts):
-    """uint8 [N, M/8] of 0 and 1 in uint8 [N, M], contiguous; M is a multiple of 8."""
+    """uint8 [N, M/8] of 0 and 1 in uint8 [N, M], contiguous; M > 0 and where it begins in memory are multiples of 8."""
     return ((counts.view(torch.int64) * SPREAD) >> 56).to(torch.uint8)
 
 

@@ -22,8 +22,10 @@ import torch
 
 from backends.torch_any import gradients
 
-CHUNK = 1 << 18  # neurons at a time on a CPU: fewer, and the threads wait for each other more than they compute
-SCRATCH = 3 * CHUNK  # numbers that they need meanwhile, about: where a neuron needs many, fewer neurons go at a time
+CHUNK = 1 << 18  # neurons at a time on a CPU: of much fewer, threads wait for each other more than they compute
+SCRATCH = (
+    3 * CHUNK
+)  # numbers that they need meanwhile, or about a neuron's, if it needs many, times the neurons at a time
 KEPT = 1 << 22  # numbers at most that a thread keeps as its scratch
 kept = (
     threading.local()
@@ -32,7 +34,7 @@ kept = (
 
 def _chunks(count, device, rows, whole=1):
     """Slices of neurons, a multiple of `whole` each; rows: numbers of scratch for a neuron."""
-    size = max(min(CHUNK, SCRATCH // rows) // whole, 1) * whole if device.type == "cpu" else max(count, 1)
+    size = max(min(CHUNK, SCRATCH // rows) // max(whole, 1), 1) * whole if device.type == "cpu" else max(count, 1)
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
 
 

@@ -65,6 +65,17 @@ class Elsewhere(torch_any.TorchBackend):
         return self.to_numpy(array).reshape(-1)[:count]
 
 
+def _all_there(*arguments):
+    """Stands for a neuron's scan: its arrays are on the device."""
+    tensors = [x for x in trees.tree_leaves(arguments) if isinstance(x, torch.Tensor)]
+    assert tensors and all(x.device.type == "meta" for x in tensors)
+
+
+def _sums(*arguments):
+    _all_there(*arguments)
+    return torch.empty(2, dtype=torch.float64, device="meta")
+
+
 @pytest.fixture
 def backend(monkeypatch):
     monkeypatch.setattr(torch_any, "_device", lambda name: "meta")
@@ -72,8 +83,7 @@ def backend(monkeypatch):
     def make(precision):
         monkeypatch.setattr(torch_any, "_widens", lambda device: False)
         k = Elsewhere(precision=precision, record=False)
-        sums = lambda *arguments: torch.empty(2, dtype=torch.float64, device="meta")
-        k.scans = SimpleNamespace(forward=lambda *arguments: None, backward=sums)  # Triton's read no values
+        k.scans = SimpleNamespace(forward=_all_there, backward=_sums)  # Triton's read no values
         return k
 
     return make

@@ -334,14 +334,21 @@ def test_lists_hold_changes_where_these_are_fewer(kept, expected):
     assert abs(density - (changes if expected else wanted.mean())) < 0.02
 
 
-@pytest.mark.parametrize("height", [102, 103])
-def test_positions_in_a_wide_image_fit_the_lists(backend, exact, height):
+@pytest.mark.parametrize("height, stride", [(101, 1), (102, 1), (404, 2), (405, 2)])
+def test_positions_in_a_wide_image_fit_the_lists(backend, exact, monkeypatch, height, stride):
     """Without padding the input is larger than the gradient: here its positions just fit 16 bits, and just do not."""
-    rng = np.random.default_rng(0)
-    width = 641  # 101 · (639 + 4) + 641 < 2¹⁶ < 102 · (639 + 4) + 641 + …
-    x, grad = choose(rng, (1, 1, height, width, 1), 0.3), dyadic(rng, (1, 1, height - 2, width - 2, 16))
-    got = backend.conv2d_weight_gradient(backend.asarray(grad), backend.asarray(x), 3, 1, 0)
-    same(backend, got, exact.conv2d_weight_gradient(grad, x, 3, 1, 0))
+    rng, listed = np.random.default_rng(0), []
+    width = (
+        641  # 100 · (639 + 4) + 640 < 2¹⁶ ≤ 101 · 643 + 640; with stride 2, 201 · (320 + 4) + 320 and 202 · 324 + 320
+    )
+    rows, columns = (height - 3) // stride + 1, (width - 3) // stride + 1
+    x, grad = choose(rng, (1, 1, height, width, 1), 0.3), dyadic(rng, (1, 1, rows, columns, 16))
+    if backend.name == "numba":
+        lists = backend._listed_weight_gradient
+        monkeypatch.setattr(backend, "_listed_weight_gradient", lambda *given: listed.append(given) or lists(*given))
+    got = backend.conv2d_weight_gradient(backend.asarray(grad), backend.asarray(x), 3, stride, 0)
+    same(backend, got, exact.conv2d_weight_gradient(grad, x, 3, stride, 0))
+    assert bool(listed) == (backend.name == "numba" and backend.dtype == "float32" and height in (101, 404))
 
 
 def test_every_kernel_opens_what_another_one_made(backend, exact, agrees):
