@@ -1,4 +1,4 @@
-"""Event-driven against dense convolution kernels of the Numba backend, over density: where is the crossover?
+"""Event-driven against dense kernels of the Numba backend, over density: where is the crossover?
 
     python -m benchmarks.kernels [--json PATH]
 
@@ -15,47 +15,72 @@ import time
 import numpy as np
 
 from backends import get_backend
-from backends.numba_cpu import products
+from backends.arrays import SpikeTrain
+from backends.numba_cpu import crossover
 from benchmarks.command import run
 from minihire.report.tables import table
 
-LAYERS = {
-    "conv2, VGG5": (16, 64, 128),
-    "conv3, VGG5": (16, 128, 128),
-    "conv3, VGG5 / 4": (16, 32, 32),
-    "conv8, VGG11": (4, 512, 512),
+LAYERS = {  # side, channels in and out, size, stride; or inputs and outputs
+    "conv2, VGG5": (16, 64, 128, 3, 1),
+    "conv3, VGG5": (16, 128, 128, 3, 1),
+    "conv3, VGG5 / 4": (16, 32, 32, 3, 1),
+    "conv8, VGG11": (4, 512, 512, 3, 1),
+    "block 2, ResNet12": (16, 64, 128, 3, 2),
+    "its shortcut": (16, 64, 128, 1, 2),
+    "a wider window": (16, 64, 64, 5, 1),
+    "linear2, VGG5": (4096, 4096),
 }
-DENSITIES = (0.03, 0.1, 0.2, 0.3, 0.45, 0.6)
-ALWAYS, NEVER = 2.0, -1.0
+DENSITIES = (0.03, 0.1, 0.3, 0.6, 0.8, 1.0)
+ALWAYS, NEVER = crossover.ALWAYS, -1.0
+STEPS, BATCH = 6, 32
 
 
-def measure(k, side: int, channels: int, features: int, density: float, rounds: int) -> dict[str, float]:
-    """Dense time over event-driven time of the forward pass and both gradients."""
+def measure(k, shape: tuple, density: float, rounds: int) -> dict[str, float]:
+    """Dense time over event-driven time of the forward pass and both gradients (a linear layer's weights': with Adam)."""
     rng = np.random.default_rng(0)
-    x = (rng.random((6, 32, side, side, channels)) < density).astype(np.float32)
-    weight = rng.standard_normal((3, 3, channels, features), np.float32)
-    grad = rng.standard_normal((6, 32, side, side, features), np.float32) * (
-        rng.random((6, 32, side, side, features)) < density
-    )
-    grad = grad.astype(np.float32)
-    kernels = {
-        "forward": lambda: k.conv2d(x, weight, 1, 1),
-        "weight gradient": lambda: k.conv2d_weight_gradient(grad, x, 3, 1, 1),
-        "input gradient": lambda: k.conv2d_input_gradient(grad, weight, x.shape, 1, 1),
-    }
-    before, ratios = products.EVENT_DENSITY, {}
+
+    def some(*shape):
+        values = rng.standard_normal((STEPS, BATCH, *shape), np.float32)
+        values[rng.random(values.shape, np.float32) >= density] = 0
+        return values
+
+    if len(shape) == 2:
+        x, grad, weight = some(shape[0]), some(shape[1]), rng.standard_normal(shape, np.float32)
+        moments = [k.zeros(shape) for _ in range(2)]
+
+        def update():
+            gradient = k.linear_weight_gradient(grad, spikes)
+            k.adam_step(weight, gradient, *moments, None, 1e-9, (0.9, 0.999), 1e-8, 1, -1e9, 1e9)
+
+        spikes = SpikeTrain((x != 0).astype(np.uint8), 1.0, True)
+        kernels = {
+            "forward": lambda: k.linear(x, weight),
+            "weight gradient": update,
+            "input gradient": lambda: k.linear_input_gradient(grad, weight),
+        }
+    else:
+        side, channels, features, size, stride = shape
+        out, padding = (side + size // 2 * 2 - size) // stride + 1, size // 2
+        x, grad = some(side, side, channels), some(out, out, features)
+        weight = rng.standard_normal((size, size, channels, features), np.float32)
+        kernels = {
+            "forward": lambda: k.conv2d(x, weight, stride, padding),
+            "weight gradient": lambda: k.conv2d_weight_gradient(grad, x, size, stride, padding),
+            "input gradient": lambda: k.conv2d_input_gradient(grad, weight, x.shape, stride, padding),
+        }
+    limit, ratios = crossover.limit, {}
     try:
         for name, kernel in kernels.items():
             times = {ALWAYS: [], NEVER: []}
             for _ in range(rounds + 1):  # the first round warms up
                 for choice, found in times.items():
-                    products.EVENT_DENSITY = choice
+                    crossover.limit = lambda *_, choice=choice, **__: choice
                     start = time.perf_counter()
                     kernel()
                     found.append(time.perf_counter() - start)
             ratios[name] = statistics.median(times[NEVER][1:]) / statistics.median(times[ALWAYS][1:])
     finally:
-        products.EVENT_DENSITY = before
+        crossover.limit = limit
     return ratios
 
 
@@ -70,10 +95,12 @@ def main(arguments: list[str] | None = None) -> None:
     rows, content = [], []
     for layer, shape in LAYERS.items():
         for density in DENSITIES:
-            ratios = measure(k, *shape, density, options.rounds)
+            ratios = measure(k, shape, density, options.rounds)
             rows.append([f"{layer} {shape}", f"{density:.0%}", *(f"{ratio:.2f}" for ratio in ratios.values())])
             content.append({"layer": layer, "shape": shape, "density": density, **ratios})
-    print(table(["layer (side, C_in, C_out)", "density", "forward", "weight gradient", "input gradient"], rows))
+    print(
+        table(["layer (side, channels, size, stride)", "density", "forward", "weight gradient", "input gradient"], rows)
+    )
     if options.json:
         with open(options.json, "w") as file:
             json.dump({"threads": k.threads, "load": load, "ratios": content}, file, indent=1)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends.arrays import CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
+from backends.numba_cpu import crossover
 from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.numba_cpu.storage import Storage
 
@@ -20,7 +21,6 @@ with kernel_cache():
         scatter_convolution,
     )
 
-EVENT_DENSITY = 0.75  # below this share of non-zero inputs events beat dense products (benchmarks/kernels.py)
 TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
 TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
 NARROW = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
@@ -66,10 +66,10 @@ class Products(Storage):
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         out = self._empty((steps, batch, rows, columns, features))
         lanes = scatter_convolution.lanes_for(features, size, stride, padding) if self.dtype == "float32" else 0
-        if lanes and (density < EVENT_DENSITY or channels <= scatter_convolution.FEW):
+        if lanes and density < crossover.limit("scatter", channels=channels):
             return self._scatter(x, weight, 1, padding, lanes, timed, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
-        if lanes and density < EVENT_DENSITY and (width + 2 * padding) * block < 2**16:
+        if lanes and density < crossover.limit("gather", size, stride) and (width + 2 * padding) * block < 2**16:
             span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
             event_convolution.pack_weights(weight, lanes, block, span, slabs)
             into, how = out.reshape(-1, *out.shape[2:]), (slabs, size, stride, padding, block, span, lanes)
@@ -100,8 +100,7 @@ class Products(Storage):
             return self._leaky_weight_gradient(grad, x, size, stride, padding)
         # where the input's pixels lie in the gradient with its border: in 16 bits
         places = (x.shape[2] - 1) // stride * (columns + 2 * (size - 1)) + (x.shape[3] - 1) // stride
-        few = stride == 1 and channels <= scatter_convolution.FEW and self.dtype == "float32"
-        rare = few or density < EVENT_DENSITY / stride  # with fewer taps for each event a list costs more than it holds
+        rare = density < crossover.limit("weights", size, stride)
         if rare and event_weight_gradient.lanes_for(features) and places < 2**16:
             return self._listed_weight_gradient(grad, x, size, stride, padding)
         images = self._by_image(x)
@@ -129,7 +128,8 @@ class Products(Storage):
         if not (self._leaks(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
             return False
         places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3] - 1
-        return places * stride < 2**16 and self._density(grad) < min(density, EVENT_DENSITY)
+        limit = min(density, crossover.limit("weights", size))  # its entries are read by all taps, whatever the stride
+        return places * stride < 2**16 and self._density(grad) < limit
 
     def _leaky_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
@@ -152,7 +152,7 @@ class Products(Storage):
         else:
             lanes = scatter_convolution.lanes_for(channels, size, 1, border)
         density, timed = self._listing(grad) if lanes else (math.inf, None)
-        if density < EVENT_DENSITY:
+        if density < crossover.limit("gather" if stride == 1 else "scatter", size):
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
             if stride == 1:
                 return self._convolution(grad, flipped, 1, border, density, timed)
@@ -231,7 +231,7 @@ class Products(Storage):
         out = self._empty((*x.shape[:2], features))
         into = out.reshape(-1, features)
         density, timed = self._listing(x)
-        if features >= event_linear.LANES and density < EVENT_DENSITY:
+        if features >= event_linear.LANES and density < crossover.limit("linear"):
             blocks, count, each = -(-depth // event_linear.LANES), len(into), 1
             index = self._empty((blocks, event_linear.LANES * count), np.uint16)
             start = np.empty((blocks, count + 1), np.int64)
@@ -264,7 +264,7 @@ class Products(Storage):
         grad = self._by_image(product.grad)
         spikes = isinstance(product.x, SpikeTrain)
         density, grad_density = (self._density(a) if spikes else math.inf for a in (product.x, grad))
-        if min(density, grad_density) < EVENT_DENSITY:
+        if min(density, grad_density) < crossover.limit("update"):
             counts, scale, each = self._listable(product.x)
             if grad_density < density and len(grad) < 2**16:
                 index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))

@@ -17,7 +17,6 @@ from backends.numba_cpu.scatter import add_line
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
-FEW = 16  # input channels, up to which these kernels, and at stride 1 a weight gradient's lists, always beat dense products
 
 
 @njit(cache=True)
