@@ -7,16 +7,10 @@ are the same for any number of threads. Each matrix product is one single-thread
 import numpy as np
 from numba import njit, prange
 
+from backends.numba_cpu.increments import add_scaled
 from backends.numba_cpu.slabs import copy
 
 GROUP_ROWS = 256  # patches per matrix product: enough for BLAS to run at speed, few enough to stay in cache
-
-
-@njit(cache=True)
-def _add(row, out):
-    """out += row."""
-    for i in range(len(out)):
-        out[i] += row[i]
 
 
 @njit(cache=True)
@@ -93,4 +87,4 @@ def input_gradient(grad, weight, size, stride, padding, width_out, out):
                 for j in range(size):
                     y, x, at = top + i, left + j, (i * size + j) * channels
                     if 0 <= y < height and 0 <= x < width:
-                        _add(patches[r, at : at + channels], out[image, y, x])
+                        add_scaled(patches[r, at : at + channels], out.dtype.type(1), out[image, y, x])

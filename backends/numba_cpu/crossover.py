@@ -4,12 +4,14 @@ Measured by `python -m benchmarks.kernels` (docs/performance.md has its table). 
 of a convolution with stride s reads one in s² pixels, and a list is made of all of them.
 """
 
+import math
+
 ALWAYS = 2.0  # densities are 1 at most, and infinite where there are no event-driven kernels
 MOSTLY = 0.9
 FEW = 16  # input channels, which fill a matrix product badly
 
 
-def limit(kernel: str, size: int = 1, stride: int = 1, channels: int = FEW + 1) -> float:
+def limit(kernel: str, size: int = 1, stride: int = 1, channels: float = math.inf) -> float:
     """The density from which on dense products win. kernel: "scatter", "gather", "weights", "linear" or "update".
 
     Of a convolution of so many channels, or its input's gradient ("scatter" and "gather"), its weights' ("weights"), with

@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit, prange
 
+from backends.numba_cpu.increments import scale
+
 BLOCK = 4096
 
 
@@ -22,33 +24,27 @@ def image_batch(store, index, shift, flip, padding, scale, out):
 
 
 @njit(cache=True)
-def _expand(counts, scale, out):
+def _add(x, y, factor, out):
     for i in range(len(out)):  # from 0 on: then Numba need not ask whether an index counts from the end
-        out[i] = scale * counts[i]
-
-
-@njit(cache=True)
-def _add(x, y, scale, out):
-    for i in range(len(out)):
-        out[i] = x[i] + scale * y[i]
+        out[i] = x[i] + factor * y[i]
 
 
 @njit(parallel=True, cache=True)
-def expand(counts, scale, out):
-    """out = counts · scale; flat arrays."""
+def expand(counts, factor, out):
+    """out = counts · factor; flat arrays."""
     for task in prange((len(out) + BLOCK - 1) // BLOCK):
         a = np.int64(task) * BLOCK
         b = min(a + BLOCK, len(out))
-        _expand(counts[a:b], scale, out[a:b])
+        scale(counts[a:b], factor, out[a:b])
 
 
 @njit(parallel=True, cache=True)
-def add(x, y, scale, out):
-    """out = x + y · scale; flat arrays, y floats or counts."""
+def add(x, y, factor, out):
+    """out = x + y · factor; flat arrays, y floats or counts."""
     for task in prange((len(out) + BLOCK - 1) // BLOCK):
         a = np.int64(task) * BLOCK
         b = min(a + BLOCK, len(out))
-        _add(x[a:b], y[a:b], scale, out[a:b])
+        _add(x[a:b], y[a:b], factor, out[a:b])
 
 
 @njit(parallel=True, cache=True)

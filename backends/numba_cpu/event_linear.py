@@ -90,10 +90,7 @@ def product(lanes, index, value, each, start, weight, transposed, leak, first_st
     """
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
     (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
-    lines, across = (
-        LANES * lanes // 16,
-        (LANES if transposed else lanes) // 16,
-    )  # of the cache: in a slab, in a row of it
+    lines, across = LANES * lanes // 16, (LANES if transposed else lanes) // 16  # of the cache: of a slab, of a row
     share = (lines + count - 1) // max(count, 1)
     for task in prange((features + lanes - 1) // lanes):
         m = np.int64(task) * lanes

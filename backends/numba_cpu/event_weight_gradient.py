@@ -13,9 +13,7 @@ from backends.numba_cpu.lanes import COUNT, load, spread, store
 from backends.numba_cpu.lists import list_columns, value_room
 from backends.numba_cpu.slabs import copy_lanes, scratch
 
-NAMED = (
-    20 << 10
-)  # floats that lists may name, of some rows of an image or of some small images: about twice the first cache
+NAMED = 20 << 10  # floats that lists may name, of rows of an image or of small images: about twice the first cache
 
 
 @njit(cache=True)

@@ -337,9 +337,7 @@ def test_lists_hold_changes_where_these_are_fewer(kept, expected):
 def test_positions_in_a_wide_image_fit_the_lists(backend, exact, monkeypatch, height, stride):
     """Without padding the input is larger than the gradient: here its positions just fit 16 bits, and just do not."""
     rng, listed = np.random.default_rng(0), []
-    width = (
-        641  # 100 · (639 + 4) + 640 < 2¹⁶ ≤ 101 · 643 + 640; with stride 2, 201 · (320 + 4) + 320 and 202 · 324 + 320
-    )
+    width = 641  # 100 · 643 + 640 < 2¹⁶ ≤ 101 · 643 + 640; with stride 2, 201 · 324 + 320 and 202 · 324 + 320
     rows, columns = (height - 3) // stride + 1, (width - 3) // stride + 1
     x, grad = choose(rng, (1, 1, height, width, 1), 0.3), dyadic(rng, (1, 1, rows, columns, 16))
     if backend.name == "numba":
