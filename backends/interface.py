@@ -30,6 +30,7 @@ from backends.randomness import Draw
 from backends.surrogates import Surrogate
 
 Array = Any
+WHOLE = np.uint8, np.uint16, np.int64  # types of whole numbers that arrays may have
 
 
 class NeuronState(NamedTuple):
@@ -94,15 +95,15 @@ class Backend(ABC):
 
     @abstractmethod
     def asarray(self, values) -> Array:
-        """A NumPy array (or nested numbers) as a backend array. uint8 and int64 keep their type, the rest is `dtype`."""
+        """A NumPy array (or nested numbers) as a backend array. Those of WHOLE types keep them, the rest is `dtype`."""
 
     @abstractmethod
     def to_numpy(self, array):
         """The array's values, or a weight gradient handle's, as a NumPy array."""
 
     @abstractmethod
-    def zeros(self, shape) -> Array:
-        """Zeros of `dtype`."""
+    def zeros(self, shape, dtype=None) -> Array:
+        """Zeros of `dtype`, or of a whole type."""
 
     @abstractmethod
     def reshape(self, array, shape) -> Array:
@@ -320,5 +321,6 @@ class Backend(ABC):
     ):
         """Adam (Kingma & Ba, 2015), step counted from 1, in place on parameter, mean and square; then clipped.
 
-        largest: None, or the running maximum of AMSGrad (Reddi et al., 2018), updated too.
+        largest: None, or the running maximum of AMSGrad (Reddi et al., 2018), updated too. mean and square: of `dtype`,
+        or both of 16 bits (uint16, see backends/sixteen.py), which are widened for the step; largest is then None.
         """

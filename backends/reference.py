@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from backends import lif, randomness
-from backends.interface import Backend
+from backends import lif, randomness, sixteen
+from backends.interface import WHOLE, Backend
 
 
 class ReferenceBackend(Backend):
@@ -24,13 +24,13 @@ class ReferenceBackend(Backend):
 
     def asarray(self, values):
         array = np.asarray(values)
-        return np.ascontiguousarray(array if array.dtype in (np.uint8, np.int64) else array.astype(self.float))
+        return np.ascontiguousarray(array if array.dtype in WHOLE else array.astype(self.float))
 
     def to_numpy(self, array):
         return np.asarray(array)
 
-    def zeros(self, shape):
-        return np.zeros(shape, self.float)
+    def zeros(self, shape, dtype=None):
+        return np.zeros(shape, dtype or self.float)
 
     def reshape(self, array, shape):
         return array.reshape(shape)
@@ -186,6 +186,13 @@ class ReferenceBackend(Backend):
         np.clip(parameter - self.float.type(rate) * velocity, low, high, out=parameter)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
+        if mean.dtype == sixteen.TYPE:
+            wide = sixteen.widen(mean, sixteen.CUT_MEAN), sixteen.widen(square, sixteen.CUT_SQUARE)
+            moments = [moment.astype(self.float) for moment in wide]
+            self.adam_step(parameter, grad, *moments, largest, rate, decays, epsilon, step, low, high)
+            mean[...] = sixteen.narrow(moments[0], sixteen.CUT_MEAN, step)
+            square[...] = sixteen.narrow(moments[1], sixteen.CUT_SQUARE, step)
+            return
         grad = self.to_numpy(grad)
         first, second = decays
         mean[...] = first * mean + (1 - first) * grad

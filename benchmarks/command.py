@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from backends import BackendError
@@ -86,7 +87,10 @@ def measure(
     chosen = entrants or [("minihire", own(options), task), *_peers(options, task)]
     with tempfile.TemporaryDirectory(prefix="minihire-benchmark-") as folder:
         problem, small, about = _prepared(request, Path(folder))
+        own_optimiser = getattr(options, "optimiser", None)
+        problem, small = (replace(p, own_optimiser=own_optimiser) for p in (problem, small))
         settings = {"task": task, "rounds": options.rounds, "warm_up": options.warm_up, **about}
+        settings |= {"own_optimiser": own_optimiser} if own_optimiser else {}
         print("\n".join(report.settings(settings)))
         results = []
         for count in counts:

@@ -2,7 +2,7 @@
 
 import math
 
-from backends import get_backend
+from backends import get_backend, sixteen
 from minihire.attacks import Attacker
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
@@ -10,6 +10,7 @@ from minihire.network import Network
 from minihire.training import CraftedNoise, NoNoise, Recipe
 from minihire.training.loop import Training
 
+CUTS = sixteen.CUT_MEAN, sixteen.CUT_SQUARE
 NOISE = CraftedNoise(step=0.013, bound=0.013)
 
 
@@ -39,7 +40,7 @@ class Minihire:
         recipe = Recipe(
             epochs=10**9,
             batch_size=len(labels),
-            optimiser=problem.optimiser,
+            optimiser=problem.own_optimiser or problem.optimiser,
             learning_rate=problem.rate,
             weight_decay=0.0 if problem.optimiser == "adam" else 5e-4,
             augment=False,
@@ -51,7 +52,9 @@ class Minihire:
         for name in optimiser.names if problem.optimiser == "adam" else ():
             moments = problem.moments(name)
             if moments is not None:
-                for slot, values in zip(("mean", "square"), moments, strict=True):
+                for slot, values, cut in zip(("mean", "square"), moments, CUTS, strict=True):
+                    if optimiser.slot_type(name) == sixteen.TYPE:
+                        values = sixteen.narrow(values, cut, problem.optimiser_steps)
                     self.k.write_rows(optimiser.slots[slot][name], 0, values)
                 optimiser.steps = problem.optimiser_steps
 

@@ -16,7 +16,10 @@ from minihire.models import Model
 
 @dataclass(frozen=True)
 class Problem:
-    """One network and one batch. optimiser_steps: how many steps Adam counts so far; rate: so low that densities stay."""
+    """One network and one batch. optimiser_steps: how many steps Adam counts so far; rate: so low that densities stay.
+
+    own_optimiser: what minihire's side takes in the optimiser's place, None for the same.
+    """
 
     folder: Path
     model: Model
@@ -24,6 +27,7 @@ class Problem:
     steps: int
     neuron: NeuronOptions = NeuronOptions()
     optimiser: str = "adam"
+    own_optimiser: str | None = None
     optimiser_steps: int = 0
     rate: float = 1e-6
     dtype: str = "float32"

@@ -59,6 +59,8 @@ def settings(about: dict) -> list[str]:
             f"Adam's moments: {about['moments']}; {about['denormal_share']:.2%} of them are denormal, "
             "the same for all sides"
         )
+    if about.get("own_optimiser"):
+        lines.append(f"minihire's optimiser: {about['own_optimiser']}; the peers' Adam has moments of 32 bits")
     return lines
 
 

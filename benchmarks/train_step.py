@@ -4,6 +4,7 @@ python -m benchmarks.train_step --data-dir DIR                     VGG5 at train
 python -m benchmarks.train_step --density 0.1 --width 0.25         random weights, forced density
 python -m benchmarks.train_step --ann                              an ANN's training step beside PyTorch's
 python -m benchmarks.train_step --hire                             a HIRE batch beside a traditional one
+python -m benchmarks.train_step --optimiser adam16 --data-dir DIR  minihire with moments of 16 bits; the peers keep their Adam
 """
 
 import sys
@@ -20,9 +21,14 @@ def main(arguments=None) -> None:
     p = parser("train_step", __doc__)
     p.add_argument("--ann", action="store_true", help="the ANN's training (SGD with momentum) beside PyTorch's")
     p.add_argument("--hire", action="store_true", help="one HIRE batch (N = 2) beside one traditional batch")
+    p.add_argument("--optimiser", metavar="NAME", help="minihire's: adam or adam16, moments in 16 bits (default: adam)")
     options = p.parse_args(arguments)
     if options.ann and options.hire:
         raise MinihireError("give --ann or --hire, not both")
+    if options.optimiser not in (None, "adam", "adam16"):
+        raise MinihireError(f"--optimiser is adam or adam16, not {options.optimiser!r}")
+    if options.optimiser and options.ann:
+        raise MinihireError("the ANN is trained with SGD: leave --optimiser out")
     if options.ann:
         options.peers = "ann"
         measure(options, "train", spiking=False, optimiser="sgd")

@@ -75,7 +75,12 @@ class Config:
     snn_epochs: int = _setting("SNN training", 30, "epochs", low=1)
     batch_size: int = _setting("SNN training", 32, "batch size", low=1)
     learning_rate: float = _setting("SNN training", 1e-4, "learning rate", above=0, high=10)
-    optimiser: str = _setting("SNN training", "adam", "optimiser", choices=("adam", "amsgrad", "sgd"))
+    optimiser: str = _setting(
+        "SNN training",
+        "adam",
+        "optimiser; adam16 keeps moments in 16 bits",
+        choices=("adam", "adam16", "amsgrad", "sgd"),
+    )
     snn_schedule: str = _setting(
         "SNN training", "step", "×0.2 after 60, 80, 90 %% of the epochs, or one cycle", choices=("step", "one-cycle")
     )

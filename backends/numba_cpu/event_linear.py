@@ -12,10 +12,11 @@ from numba import njit, prange
 from backends.numba_cpu.events import WIDE_REGISTERS, add_rows_64, add_rows_128
 from backends.numba_cpu.increments import add_scaled, subtract
 from backends.numba_cpu.lists import append_events, list_columns, value_room
-from backends.numba_cpu.slabs import copy, copy_row, prefetch, scratch, turn_block
+from backends.numba_cpu.slabs import ask, copy, copy_row, prefetch, scratch, turn_block
 
 LANES = 64  # inputs of a slab of weights; and inputs and outputs of a block of their gradient
 MANY = 512  # outputs, from which on a slab has 128: sums do not wait for themselves, and tasks still are many
+PART = 256  # columns of a block's gradient that are computed, and used, at a time
 TILE = 96  # rows of the batch whose gradients, 64 outputs wide, fit the first-level cache
 
 
@@ -154,46 +155,70 @@ def list_gradient(grad, index, value, found):
 
 
 @njit(cache=True)
-def gradient_rows(x, scale, each, panels, first):
-    """Σ_n x[n, first + i] · grad[n] [LANES, F_out] over lists of x (counts), grad in panels [blocks, N, LANES]."""
-    blocks, count, _ = panels.shape
-    index, value = np.empty(LANES * TILE, np.uint16), value_room(each, LANES * TILE)
+def lists_of(x, scale, each, first):
+    """Of x [N, F_in], counts: for each TILE of its rows, for each of the inputs first … the rows where it is not zero; and room.
+
+    index, value [tiles, LANES·TILE] (value's first alone, if all are the same), found int64 [tiles, LANES]; a part.
+    """
+    count, depth, source = len(x), x.shape[1], x.reshape(-1)
+    tiles, wide = (count + TILE - 1) // TILE, min(LANES, x.shape[1] - first)
+    index, value = np.empty((tiles, LANES * TILE), np.uint16), value_room(each, tiles * LANES * TILE)
+    found = np.zeros((tiles, LANES), np.int64)
     value[0] = scale
-    depth, source, found = x.shape[1], x.reshape(-1), np.empty(LANES, np.int64)
-    sums, rows = scratch(LANES * blocks * LANES), panels.reshape(-1)
-    sums[:] = 0
-    for top in range(0, count, TILE):
-        found[:] = 0
-        for n in range(top, min(top + TILE, count)):
-            at, wide = n * depth + first, min(LANES, depth - first)
-            list_columns(source, at, wide, scale, each, n - top, TILE, index, value, found)
-        for block in range(blocks):
-            for i in range(LANES):
-                at, a = (i * blocks + block) * LANES, i * TILE
-                add_rows_64(sums, at, rows, block * count + top, index, value, each, a, a + found[i])
-    return sums.reshape(LANES, blocks * LANES)
+    for n in range(count):
+        t = n // TILE
+        ours = value[each * t * LANES * TILE :]
+        list_columns(source, n * depth + first, wide, scale, each, n - t * TILE, TILE, index[t], ours, found[t])
+    return index.reshape(-1), value, found, scratch(LANES * PART)
 
 
 @njit(cache=True)
-def gradient_rows_of_lists(x, scale, index, value, found, first):
-    """The same over lists of grad, as `list_gradient` makes them: the result comes turned over, 64 columns at a time."""
-    features, count = index.shape
-    width = -(-features // LANES) * LANES
-    rows = scratch(count * LANES)
-    panel = rows.reshape(count, LANES)  # x[:, first : first + LANES]
+def gradient_part(begun, panels, first, column, wide, updated):
+    """Σ_n x[n, first + i] · grad[n, column + j], i < LANES, j < PART, over lists of x; grad in panels [blocks, N, LANES].
+
+    Meanwhile the arrays `updated`, like the weight, are asked for the part that follows.
+    """
+    index, value, found, part = begun
+    count, rows = panels.shape[1], panels.reshape(-1)
+    features, each = updated[0].shape[1], min(len(value) - 1, 1)
+    part[:] = 0
+    for tile in range(len(found)):
+        for block in range(column, min(column + wide, features), LANES):
+            base = block // LANES * count + tile * TILE
+            for i in range(LANES):
+                if tile == 0:
+                    ask(updated, (first + i) * features + block + wide)
+                a = (tile * LANES + i) * TILE
+                add_rows_64(part, i * PART + block - column, rows, base, index, value, each, a, a + found[tile, i])
+    return part.reshape(LANES, PART)
+
+
+@njit(cache=True)
+def panel_of(x, scale, first):
+    """x[:, first : first + LANES] as floats, for N rows of counts x [N, F_in]; and room for sums and a part."""
+    rows = scratch(len(x) * LANES)
+    panel = rows.reshape(len(x), LANES)
     rows[:] = 0
-    for n in range(count):
+    for n in range(len(x)):
         row, into = x[n, first : first + LANES], panel[n]
         for i in range(len(row)):
             into[i] = scale * np.float32(row[i])
-    sums, turned = scratch(LANES * width), scratch(LANES * LANES)
+    return rows, scratch(LANES * LANES), scratch(LANES * PART)
+
+
+@njit(cache=True)
+def gradient_part_of_lists(begun, index, value, found, first, column, wide, updated):
+    """The same over lists of grad, as `list_gradient` makes them: sums come turned over, 64 columns at a time."""
+    rows, turned, part = begun
+    features, count = index.shape
     all_index, all_value = index.reshape(-1), value.reshape(-1)
-    for block in range(0, width, LANES):
+    for block in range(column, min(column + wide, features), LANES):
         turned[:] = 0
         for c in range(block, min(block + LANES, features)):
+            ask(updated, (first + c - block) * features + block + wide)
             a = c * count
             add_rows_64(turned, (c - block) * LANES, rows, 0, all_index, all_value, 1, a, a + found[c])
         for i in range(0, LANES, 16):
             for j in range(0, LANES, 16):
-                turn_block(sums, i * width + block + j, width, turned, j * LANES + i, LANES)
-    return sums.reshape(LANES, width)
+                turn_block(part, i * PART + block - column + j, PART, turned, j * LANES + i, LANES)
+    return part.reshape(LANES, PART)

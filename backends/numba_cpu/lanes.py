@@ -7,14 +7,19 @@ split into loops of two or three arrays it is, but then each is a pass through t
     m = load(u, i, zeros) * leak + load(current, i, zeros)        the numbers i … i + 15 of each array
     store(u, i, m - where_above(m, v, v, zeros))
 
+The functions that choose, take roots and read bits take plain numbers as well, so that the same lines do for what is left at an
+array's end.
+
 `Lanes` is a type that Numba compiles like a number, to LLVM's vector of 16, which lies in one or more registers. Numbers among
 the operands stand for 16 equal ones. Nothing is rounded otherwise than it would be one by one.
 """
 
 import operator
 
+import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import get_or_insert_function
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -90,7 +95,7 @@ def total(typingctx, lanes):
 
 
 def _check(array, lanes):
-    if array.dtype not in (lanes.number, types.uint8, types.uint32) or array.layout != "C":
+    if array.dtype not in (lanes.number, types.uint8, types.uint16, types.uint32) or array.layout != "C":
         raise TypingError(
             f"lanes of {lanes.number} lie in contiguous arrays of such numbers, or whole ones, not in {array}"
         )
@@ -140,12 +145,66 @@ def _select_above(typingctx, x, limit, a, b):
     return x(x, limit, a, b), emit
 
 
+@intrinsic
+def _roots(typingctx, x):
+    def emit(context, builder, signature, arguments):
+        row = arguments[0].type
+        kind = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[row.element]
+        call = get_or_insert_function(builder.module, ir.FunctionType(row, [row]), f"llvm.sqrt.v{COUNT}{kind}")
+        return builder.call(call, arguments)
+
+    return x(x), emit
+
+
+@intrinsic
+def _bits(typingctx, x):
+    def emit(context, builder, signature, arguments):
+        row, kind = arguments[0], _vector(ir.FloatType())
+        return builder.bitcast(row if row.type == kind else builder.fptrunc(row, kind), _vector(INDEX))
+
+    return Lanes(types.uint32)(x), emit
+
+
+@intrinsic
+def _floats(typingctx, bits, like):
+    def emit(context, builder, signature, arguments):
+        row, kind = builder.bitcast(arguments[0], _vector(ir.FloatType())), arguments[1].type
+        return row if row.type == kind else builder.fpext(row, kind)
+
+    return like(bits, like), emit
+
+
 def _as_lanes(x):
     raise NotImplementedError("compiled code only")
 
 
 def where_above(x, limit, a, b):
     """a where x > limit, else b."""
+    raise NotImplementedError("compiled code only")
+
+
+def take(array, at, like):
+    """The entries from place `at` of a flat array on, as numbers like those of `like`, or the one there if `like` is one."""
+    raise NotImplementedError("compiled code only")
+
+
+def put(array, at, x):
+    """Lanes, or a number, to place `at` of a flat array."""
+    raise NotImplementedError("compiled code only")
+
+
+def root(x):
+    """The square root."""
+    raise NotImplementedError("compiled code only")
+
+
+def bits_of(x):
+    """The 32 bits of a number as a float32, a whole number."""
+    raise NotImplementedError("compiled code only")
+
+
+def float_of(bits, like):
+    """The float32 that has these 32 bits, as a number like `like`."""
     raise NotImplementedError("compiled code only")
 
 
@@ -156,7 +215,46 @@ def _(x):
 
 @overload(where_above, inline="always")
 def _(x, limit, a, b):
-    return lambda x, limit, a, b: _select_above(_as_lanes(x), _as_lanes(limit), _as_lanes(a), _as_lanes(b))
+    if any(isinstance(kind, Lanes) for kind in (x, limit, a, b)):
+        return lambda x, limit, a, b: _select_above(_as_lanes(x), _as_lanes(limit), _as_lanes(a), _as_lanes(b))
+    return lambda x, limit, a, b: _select_above(x, limit, a, b)
+
+
+@overload(take)
+def _(array, at, like):
+    if isinstance(like, Lanes):
+        return lambda array, at, like: load(array, at, like)
+    kind = {types.uint32: np.uint32, types.float32: np.float32, types.float64: np.float64}[like]
+    return lambda array, at, like: kind(array[at])
+
+
+@overload(put)
+def _(array, at, x):
+    if isinstance(x, Lanes):
+        return lambda array, at, x: store(array, at, x)
+
+    def assign(array, at, x):
+        array[at] = x
+
+    return assign
+
+
+@overload(root, inline="always")
+def _(x):
+    return (lambda x: _roots(x)) if isinstance(x, Lanes) else (lambda x: np.sqrt(x))
+
+
+@overload(bits_of, inline="always")
+def _(x):
+    return (lambda x: _bits(x)) if isinstance(x, Lanes) else (lambda x: np.float32(x).view(np.uint32))
+
+
+@overload(float_of, inline="always")
+def _(bits, like):
+    if isinstance(bits, Lanes):
+        return lambda bits, like: _floats(bits, like)
+    kind = np.float32 if like == types.float32 else np.float64
+    return lambda bits, like: kind(np.uint32(bits).view(np.float32))
 
 
 def _operator(symbol, of_floats, of_whole):
@@ -180,6 +278,7 @@ def _operator(symbol, of_floats, of_whole):
 _operator(operator.add, "fadd", "add")
 _operator(operator.sub, "fsub", "sub")
 _operator(operator.mul, "fmul", "mul")
+_operator(operator.truediv, "fdiv", None)
 for symbol, instruction in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):
     _operator(symbol, None, instruction)
 _operator(operator.lshift, None, "shl")

@@ -1,42 +1,75 @@
 """Optimiser steps: one sweep over a parameter, its gradient and its moments.
 
-The gradient of a linear layer is computed here, a block of rows at a time, and used while it is in the cache: written
-out whole it would cost as much time and memory as the parameter itself.
+The gradient of a linear layer is computed here, a part at a time, and used while it is in the cache: written out whole it would
+cost as much time and memory as the parameter itself. Adding up events hardly needs memory, so meanwhile the weights and
+moments are asked for that the next part will update.
 """
 
 import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
 
+from backends import sixteen
 from backends.numba_cpu import event_linear, linear
+from backends.numba_cpu.lanes import COUNT, ascending, bits_of, float_of, put, root, spread, take, where_above
 from backends.numba_cpu.slabs import copy
 
 BLOCK = 4096
+CUT_MEAN, CUT_SQUARE = np.uint32(sixteen.CUT_MEAN), np.uint32(sixteen.CUT_SQUARE)
+ALL = np.uint32(32)
+BY_ENTRY, BY_VECTOR = (np.uint32(sixteen.BY_ENTRY * count % 2**32) for count in (1, COUNT))
 
 
-def gradient_rows(x, grad, scale, each, first):
-    """Rows first … of xᵀ·grad: x [N, F_in] floats, or counts (grad in panels or lists, see event_linear)."""
+# ---------------------------------------------------------------- weight gradients, part by part
+
+
+def begin_rows(x, grad, scale, each, first):
+    """What all parts of rows first … of xᵀ·grad need. x [N, F_in]: floats, or counts (grad in panels or lists, see event_linear)."""
     raise NotImplementedError("for compiled code only")
 
 
-@overload(gradient_rows)
-def _gradient_rows(x, grad, scale, each, first):
+def gradient_part(begun, x, grad, first, column, wide, updated):
+    """Columns column … column + wide − 1 of these rows; updated: the arrays whose next part is wanted soon."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(begin_rows)
+def _begin_rows(x, grad, scale, each, first):
     if isinstance(grad, types.BaseTuple):
-        return lambda x, grad, scale, each, first: event_linear.gradient_rows_of_lists(x, scale, *grad, first)
+        return lambda x, grad, scale, each, first: event_linear.panel_of(x, scale, first)
     if x.dtype == types.uint8:
-        return lambda x, grad, scale, each, first: event_linear.gradient_rows(x, scale, each, grad, first)
-    return lambda x, grad, scale, each, first: linear.gradient_rows(grad, x, first)
+        return lambda x, grad, scale, each, first: event_linear.lists_of(x, scale, each, first)
+    return lambda x, grad, scale, each, first: 0
+
+
+@overload(gradient_part)
+def _gradient_part(begun, x, grad, first, column, wide, updated):
+    if isinstance(grad, types.BaseTuple):
+        return lambda begun, x, grad, first, column, wide, updated: event_linear.gradient_part_of_lists(
+            begun, *grad, first, column, wide, updated
+        )
+    if x.dtype == types.uint8:
+        return lambda begun, x, grad, first, column, wide, updated: event_linear.gradient_part(
+            begun, grad, first, column, wide, updated
+        )
+    return lambda begun, x, grad, first, column, wide, updated: linear.gradient_rows(grad, x, first)
 
 
 @njit(parallel=True, cache=True)
-def store_rows(x, grad, scale, each, rows, out):
-    """out [F_in, F_out] = xᵀ·grad; `rows` of them per task."""
+def store_rows(x, grad, scale, each, rows, wide, out):
+    """out [F_in, F_out] = xᵀ·grad; `rows` of them per task, `wide` columns at a time."""
     for task in prange((len(out) + rows - 1) // rows):
         first = np.int64(task) * rows
         last = min(first + rows, len(out))
-        found = gradient_rows(x, grad, scale, each, first)
-        for i in range(first, last):
-            copy(found[i - first], out[i])
+        begun = begin_rows(x, grad, scale, each, first)
+        for column in range(0, out.shape[1], wide):
+            part = gradient_part(begun, x, grad, first, column, wide, (out,))
+            for i in range(first, last):
+                into = out[i, column : column + wide]
+                copy(part[i - first], into)
+
+
+# ---------------------------------------------------------------- SGD
 
 
 @njit(cache=True)
@@ -57,53 +90,130 @@ def sgd(parameter, grad, velocity, scalars):
 
 
 @njit(parallel=True, cache=True)
-def sgd_rows(parameter, x, grad, scale, each, rows, velocity, scalars):
+def sgd_rows(parameter, x, grad, scale, each, rows, wide, velocity, scalars):
     """The same for a weight [F_in, F_out] whose gradient is xᵀ·grad."""
     for task in prange((len(parameter) + rows - 1) // rows):
         first = np.int64(task) * rows
-        found = gradient_rows(x, grad, scale, each, first)
-        for i in range(first, min(first + rows, len(parameter))):
-            _sgd(parameter[i], found[i - first, : parameter.shape[1]], velocity[i], *scalars)
+        begun = begin_rows(x, grad, scale, each, first)
+        for column in range(0, parameter.shape[1], wide):
+            part = gradient_part(begun, x, grad, first, column, wide, (parameter, velocity))
+            end = column + wide
+            for i in range(first, min(first + rows, len(parameter))):
+                _sgd(parameter[i, column:end], part[i - first], velocity[i, column:end], *scalars)
+
+
+# ---------------------------------------------------------------- Adam
+
+
+def wide_moment(moments, i, cut, number, whole):
+    """Moments from place i on, as numbers like `number`: as they are, or of 16 bits, to which `cut` are appended."""
+    raise NotImplementedError("for compiled code only")
+
+
+def put_moment(moments, i, new, cut, walk):
+    """Write them, in 16 bits as `sixteen.narrow` does."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(wide_moment)
+def _wide_moment(moments, i, cut, number, whole):
+    if moments.dtype == types.uint16:
+        return lambda moments, i, cut, number, whole: float_of(take(moments, i, whole) << cut, number)
+    return lambda moments, i, cut, number, whole: take(moments, i, number)
+
+
+@overload(put_moment)
+def _put_moment(moments, i, new, cut, walk):
+    if moments.dtype == types.uint16:
+        return lambda moments, i, new, cut, walk: put(
+            moments, i, (bits_of(new) + (walk >> np.uint32(ALL - cut))) >> cut
+        )
+    return lambda moments, i, new, cut, walk: put(moments, i, new)
+
+
+def largest_square(largest, i, square):
+    """AMSGrad's running maximum, updated; of an empty tuple the square itself. A branch in the loop would keep arrays counted."""
+    raise NotImplementedError("for compiled code only")
+
+
+def part_of(largest, a, b):
+    """Entries a … b − 1 of the array in the tuple, if there is one."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(largest_square)
+def _largest_square(largest, i, square):
+    if len(largest) == 0:
+        return lambda largest, i, square: square
+
+    def update(largest, i, square):
+        before = take(largest[0], i, square)
+        most = where_above(before, square, before, square)
+        put(largest[0], i, most)
+        return most
+
+    return update
+
+
+@overload(part_of)
+def _part_of(largest, a, b):
+    if len(largest) == 0:
+        return lambda largest, a, b: ()
+    return lambda largest, a, b: (largest[0].reshape(-1)[a:b],)
 
 
 @njit(cache=True, error_model="numpy")
-def adam_block(
-    parameter, grad, mean, square, largest, rate, first, second, first_rest, second_rest, epsilon, root, low, high
-):
-    """A loop for each array that is written: so the compiler sees that they do not overlap, and vectorises."""
-    for i in range(len(parameter)):
-        mean[i] = first * mean[i] + first_rest * grad[i]
-    for i in range(len(parameter)):
-        square[i] = second * square[i] + second_rest * grad[i] * grad[i]
-    top = square
-    if len(largest):
-        top = largest
-        for i in range(len(parameter)):
-            largest[i] = max(largest[i], square[i])
-    for i in range(len(parameter)):
-        parameter[i] = min(max(parameter[i] - rate * mean[i] / (np.sqrt(top[i]) / root + epsilon), low), high)
+def _adam_at(parameter, grad, mean, square, largest, i, number, whole, walk, scalars):
+    """Entry i, or COUNT from there on: `number` and `whole` are of the kind, numbers or lanes, that is worked with."""
+    rate, first, second, first_rest, second_rest, epsilon, correction, low, high = scalars
+    g = take(grad, i, number)
+    m = wide_moment(mean, i, CUT_MEAN, number, whole) * first + g * first_rest
+    s = wide_moment(square, i, CUT_SQUARE, number, whole) * second + g * second_rest * g
+    put_moment(mean, i, m, CUT_MEAN, walk)
+    put_moment(square, i, s, CUT_SQUARE, walk)
+    most = largest_square(largest, i, s)
+    w = take(parameter, i, number) - m * rate / (root(most) / correction + epsilon)
+    w = where_above(w, high, high, w)
+    put(parameter, i, where_above(low, w, low, w))
+
+
+@njit(cache=True, error_model="numpy")
+def adam_block(parameter, grad, mean, square, largest, walk, scalars):
+    """One pass over all arrays, by whole vectors; walk: where the first entry stands (sixteen.py)."""
+    vectors = len(parameter) // COUNT * COUNT
+    number, whole = spread(scalars[0]), ascending(np.uint32(0))
+    walks = whole * BY_ENTRY + walk
+    for i in range(0, vectors, COUNT):
+        _adam_at(parameter, grad, mean, square, largest, i, number, whole, walks, scalars)
+        walks = walks + BY_VECTOR
+    for i in range(vectors, len(parameter)):
+        at = np.uint32(walk + np.uint32(i) * BY_ENTRY)
+        _adam_at(parameter, grad, mean, square, largest, i, scalars[0], walk, at, scalars)
 
 
 @njit(parallel=True, cache=True)
-def adam(parameter, grad, mean, square, largest, scalars):
-    """See Backend.adam_step; flat arrays, largest may be empty.
+def adam(parameter, grad, mean, square, largest, walk, scalars):
+    """See Backend.adam_step; flat arrays; largest: a tuple, of one for AMSGrad, else empty.
 
     scalars, of the arrays' type: rate / (1 − β₁^step), β₁, β₂, 1 − β₁, 1 − β₂, ε, √(1 − β₂^step), low, high.
     """
     for block in prange((len(parameter) + BLOCK - 1) // BLOCK):
         a = np.int64(block) * BLOCK
-        b = min(a + BLOCK, len(parameter))
-        adam_block(parameter[a:b], grad[a:b], mean[a:b], square[a:b], largest[a:b], *scalars)
+        b, at = min(a + BLOCK, len(parameter)), np.uint32(walk + np.uint32(a) * BY_ENTRY)
+        adam_block(parameter[a:b], grad[a:b], mean[a:b], square[a:b], part_of(largest, a, b), at, scalars)
 
 
 @njit(parallel=True, cache=True)
-def adam_rows(parameter, x, grad, scale, each, rows, mean, square, largest, scalars):
-    """The same for a weight [F_in, F_out] whose gradient is xᵀ·grad; largest may be [0, F_out]."""
+def adam_rows(parameter, x, grad, scale, each, rows, wide, mean, square, largest, walk, scalars):
+    """The same for a weight [F_in, F_out] whose gradient is xᵀ·grad."""
+    columns, flat, means, squares = parameter.shape[1], parameter.reshape(-1), mean.reshape(-1), square.reshape(-1)
     for task in prange((len(parameter) + rows - 1) // rows):
         first = np.int64(task) * rows
-        found = gradient_rows(x, grad, scale, each, first)
-        for i in range(first, min(first + rows, len(parameter))):
-            row = found[i - first, : parameter.shape[1]]
-            adam_block(
-                parameter[i], row, mean[i], square[i], largest[min(i, len(largest)) : i + 1].reshape(-1), *scalars
-            )
+        begun = begin_rows(x, grad, scale, each, first)
+        for column in range(0, columns, wide):
+            part = gradient_part(begun, x, grad, first, column, wide, (parameter, mean, square))
+            for i in range(first, min(first + rows, len(parameter))):
+                a = i * columns + column
+                b, at = a + min(wide, columns - column), np.uint32(walk + np.uint32(a) * BY_ENTRY)
+                most = part_of(largest, a, b)
+                adam_block(flat[a:b], part[i - first], means[a:b], squares[a:b], most, at, scalars)

@@ -260,7 +260,7 @@ class Products(Storage):
         return OuterProduct(x, grad)
 
     def _factors(self, product):
-        """x, grad, scale, each, rows: the arguments of the optimisers' kernels that compute xᵀ·grad on the way."""
+        """x, grad, scale, each, rows, wide: what the optimisers' kernels take that compute xᵀ·grad, so much at a time."""
         grad = self._by_image(product.grad)
         spikes = isinstance(product.x, SpikeTrain)
         density, grad_density = (self._density(a) if spikes else math.inf for a in (product.x, grad))
@@ -270,11 +270,11 @@ class Products(Storage):
                 index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
                 found = np.empty(grad.shape[1], np.int64)
                 event_linear.list_gradient(grad, index, value, found)
-                return counts, (index, value, found), scale, each, event_linear.LANES
+                return counts, (index, value, found), scale, each, event_linear.LANES, event_linear.PART
             panels = self._empty((-(-grad.shape[1] // event_linear.LANES), len(grad), event_linear.LANES))
             event_linear.panels(grad, panels)
-            return counts, panels, scale, each, event_linear.LANES
-        return self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES
+            return counts, panels, scale, each, event_linear.LANES, event_linear.PART
+        return self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1]
 
     def avg_pool(self, x):
         shape = (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4])

@@ -81,21 +81,39 @@ def copy_lanes(lanes, out, at, source, start):
         _copy_8(out, at, source, start)
 
 
+def _prefetch(context, builder, kind, array, at):
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    address = builder.bitcast(builder.gep(context.make_array(kind)(context, builder, array).data, [at]), byte)
+    to_read, second_level, data = (ir.Constant(number, n) for n in (0, 2, 1))
+    builder.call(
+        builder.module.declare_intrinsic("llvm.prefetch", [byte], function), [address, to_read, second_level, data]
+    )
+
+
 @intrinsic
 def prefetch(typingctx, array, at):
     """Have the line of the flat position `at`, which may lie beyond the array, brought to the second-level cache."""
 
     def emit(context, builder, signature, arguments):
-        place = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        address = builder.bitcast(builder.gep(place, [arguments[1]]), byte)
-        to_read, second_level, data = (ir.Constant(number, n) for n in (0, 2, 1))
-        ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        builder.call(ask, [address, to_read, second_level, data])
+        _prefetch(context, builder, signature.args[0], *arguments)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit
+
+
+@intrinsic
+def ask(typingctx, arrays, at):
+    """The same for 64 entries from there on of each array of a tuple."""
+
+    def emit(context, builder, signature, arguments):
+        for i, kind in enumerate(arrays):
+            array, per_line = builder.extract_value(arguments[0], i), 512 // kind.dtype.bitwidth
+            for first in range(0, 64, per_line):
+                _prefetch(context, builder, kind, array, builder.add(arguments[1], ir.Constant(INT, first)))
+        return context.get_dummy_value()
+
+    return types.void(arrays, types.intp), emit
 
 
 @intrinsic

@@ -66,17 +66,17 @@ class Storage(ReferenceBackend):
 
     def asarray(self, values):
         array = super().asarray(values)
-        if array.dtype != self.float:
+        if array.dtype in (np.uint8, np.int64):
             return array
-        out = self._empty(array.shape)
+        out = self._empty(array.shape, array.dtype)
         out[...] = array
         return out
 
     def to_numpy(self, array):
         return self._dense(array)
 
-    def zeros(self, shape):
-        out = self._empty(shape)
+    def zeros(self, shape, dtype=None):
+        out = self._empty(shape, dtype)
         out[...] = 0
         return out
 

@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+
+from backends import sixteen
 from backends.arrays import OuterProduct
 from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.numba_cpu.products import Products
@@ -14,9 +17,7 @@ class Updates(Products):
     """SGD and Adam, in place."""
 
     def _in_place(self, array):
-        """The flat array itself, to be updated, or an empty one for None."""
-        if array is None:
-            return self.none
+        """The flat array itself, to be updated."""
         if not array.flags.c_contiguous:
             raise ValueError("an array that an optimiser updates must be C-contiguous")
         return array.reshape(-1)
@@ -41,13 +42,14 @@ class Updates(Products):
             low,
             high,
         )
-        scalars = tuple(self.float.type(s) for s in numbers)
+        scalars, walk = tuple(self.float.type(s) for s in numbers), np.uint32(sixteen.start(0, step))
         if isinstance(grad, OuterProduct):
-            largest = self.none.reshape(0, parameter.shape[1]) if largest is None else largest
-            optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, scalars)
+            largest = () if largest is None else (largest,)
+            optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, walk, scalars)
         else:
-            arrays = self._in_place(parameter), self._flat(grad), *map(self._in_place, (mean, square, largest))
+            largest = () if largest is None else (self._in_place(largest),)
+            arrays = self._in_place(parameter), self._flat(grad), self._in_place(mean), self._in_place(square), largest
             if parameter.size <= optimisers.BLOCK:  # threads would start for longer than they work
-                optimisers.adam_block(*arrays, *scalars)
+                optimisers.adam_block(*arrays, walk, scalars)
             else:
-                optimisers.adam(*arrays, scalars)
+                optimisers.adam(*arrays, walk, scalars)

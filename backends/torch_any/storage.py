@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from backends.arrays import Convolved, DropoutMask, InputGradient, OuterProduct, PooledGradient, SpikeTrain
-from backends.interface import Backend
+from backends.interface import WHOLE, Backend
 from backends.torch_any import gradients, philox
 
 BYTE = torch.uint8
+KEPT = tuple(getattr(torch, np.dtype(kind).name) for kind in WHOLE)
 
 
 class Storage(Backend):
@@ -33,9 +34,9 @@ class Storage(Backend):
 
     def asarray(self, values):
         if isinstance(values, torch.Tensor):
-            return values.detach().to(self.device, values.dtype if values.dtype in (BYTE, torch.int64) else self.float)
+            return values.detach().to(self.device, values.dtype if values.dtype in KEPT else self.float)
         array = np.asarray(values)
-        kept = array.dtype in (np.uint8, np.int64)
+        kept = array.dtype in WHOLE
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if kept else self.dtype)
         return self._send(torch.tensor(array))
 
@@ -54,8 +55,9 @@ class Storage(Backend):
     def to_numpy(self, array):
         return array if isinstance(array, np.ndarray) else self._dense(array).detach().cpu().numpy()
 
-    def zeros(self, shape):
-        return torch.zeros(tuple(shape), dtype=self.float, device=self.device)
+    def zeros(self, shape, dtype=None):
+        dtype = self.float if dtype is None else getattr(torch, np.dtype(dtype).name)
+        return torch.zeros(tuple(shape), dtype=dtype, device=self.device)
 
     def reshape(self, array, shape):
         if isinstance(array, SpikeTrain):

@@ -1,7 +1,10 @@
 """Loss and optimiser steps of the Torch backend: a linear layer's weight gradient is computed where it is used."""
 
+import math
+
 import torch
 
+from backends import sixteen
 from backends.arrays import OuterProduct
 from backends.torch_any.products import Products
 from backends.torch_any.storage import rounded
@@ -58,12 +61,16 @@ class Updates(Products):
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
+        entry = 0
         for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, largest):
+            moments = (
+                [m, s] if m.dtype == self.float else [_widen(m, *MEAN, self.float), _widen(s, *SQUARE, self.float)]
+            )
             torch._fused_adam_(
                 [w],
                 [g],
-                [m],
-                [s],
+                moments[:1],
+                moments[1:],
                 [] if most is None else [most],
                 [count],
                 lr=_rate(rate),
@@ -75,6 +82,37 @@ class Updates(Products):
                 maximize=False,
             )
             _clip(w, low, high)
+            if moments[0] is not m:
+                walk = _walk(entry, m.shape, step, self.device)
+                _narrow(moments[0], sixteen.CUT_MEAN, walk, m)
+                _narrow(moments[1], sixteen.CUT_SQUARE, walk, s)
+            entry += w.numel()
+
+
+# ---------------------------------------------------------------- moments in 16 bits, see backends/sixteen.py
+
+MEAN, SQUARE = (
+    (sixteen.CUT_MEAN, -1),
+    (sixteen.CUT_SQUARE, 0xFFFF),
+)  # bits that were cut off; of the code as 32 bits, those that count
+
+
+def _widen(codes, cut, counted, dtype):
+    """The numbers that uint16 codes stand for. torch shifts signed integers only: a square's code may look negative."""
+    return ((codes.view(torch.int16).to(torch.int32) & counted) << cut).view(torch.float32).to(dtype)
+
+
+def _walk(first, shape, step, device):
+    """int32 of this shape, the bits of `sixteen.walk`: int64 arithmetic, whose lower half they are, cannot overflow."""
+    count = math.prod(shape)
+    entries = torch.arange(first, first + count, device=device).mul_(sixteen.BY_ENTRY)
+    return entries.add_(step * sixteen.BY_STEP).bitwise_and_(2**32 - 1).reshape(shape)
+
+
+def _narrow(moments, cut, walk, codes):
+    """Write float numbers as codes."""
+    bits = moments.to(torch.float32).view(torch.int32)
+    codes.view(torch.int16).copy_((bits + (walk >> (32 - cut)).to(torch.int32)) >> cut)
 
 
 def _rate(rate):

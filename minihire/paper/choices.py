@@ -21,6 +21,9 @@ class Choice(NamedTuple):
     steps: int | None = None
 
 
+SIXTEEN = Choice("optimiser", "Adam, moments in 16 bits", dict(optimiser="adam16"))
+
+
 def choices(config) -> list[Choice]:
     """The other values that are tried, one at a time."""
     steps, periods, bound = config.steps, config.periods, config.noise_step
@@ -37,6 +40,7 @@ def choices(config) -> list[Choice]:
         Choice("reset", "delayed, as in equation 1", dict(reset="delayed")),
         Choice("gradient through the reset", "yes", dict(reset_grad=True)),
         Choice("optimiser", "AMSGrad", dict(optimiser="amsgrad")),
+        SIXTEEN,
         *(Choice("scaling of thresholds", f"{f:g}", dict(scaling_factor=f)) for f in factors),
     ]
 
@@ -61,16 +65,29 @@ def defaults(config) -> str:
 
 def open_choices(lab: Lab) -> Outcome:
     """One setting at a time."""
+    config = _config(lab)
     outcome = Outcome("choices", "What the paper leaves open: one setting of HIRE changed at a time")
-    config = replace(lab.scale.config("vgg5"), **lab.scale.choices)
-    tried = choices(config)
+    return _changed(outcome, lab, config, choices(config))
+
+
+def moments(lab: Lab) -> Outcome:
+    """Adam's moments in 16 bits alone."""
+    outcome = Outcome("moments", "Adam's moments in 32 bits and in 16 (--optimiser adam16)")
+    return _changed(outcome, lab, _config(lab), [SIXTEEN])
+
+
+def _config(lab):
+    return replace(lab.scale.config("vgg5"), **lab.scale.choices)
+
+
+def _changed(outcome, lab, config, tried):
     every = lab.each(lambda lab, choice: answers(lab, config, choice), (None, *tried))
     ours, others = every[0], every[1:]
     level = 0.05 / (3 * len(tried))
     outcome.text = (
         f"White box, on {config.heldout:,} training images set aside, {config.snn_epochs} SNN epochs. {DEFAULT.capitalize()}: "
         f"{defaults(config)}. A difference is named where every seed shows it and McNemar's p over all seeds' images is below "
-        f"0.05 / {3 * len(tried)} (Bonferroni: {len(tried)} values, three measurements)."
+        f"0.05 / {3 * len(tried)} (Bonferroni: {len(tried)} value{'s' * (len(tried) > 1)}, three measurements)."
     )
     rows, gains = [[DEFAULT, "", *map(percent, ours)]], []
     for choice, found in zip(tried, others, strict=True):
@@ -78,7 +95,8 @@ def open_choices(lab: Lab) -> Outcome:
         rows.append([choice.question, choice.value, *map(percent, found)])
         gains.append([choice.question, choice.value, *map(str, compared), shown_differences(compared, level)])
     columns = ["clean", "FGSM", "PGD"]
-    _over_periods(outcome, config, ours, zip(tried, others, strict=True), columns)
+    if any("periods" in choice.changes for choice in tried):
+        _over_periods(outcome, config, ours, zip(tried, others, strict=True), columns)
     ends = f"mean and range of {len(lab.seeds)} seeds" if len(lab.seeds) > 1 else "one seed, 95 % Wilson intervals"
     caption = f"{named(config)}, width {config.width:g}: accuracy of HIRE in %, {ends}"
     outcome.table(caption, ["setting", "value", *columns], rows)

@@ -46,6 +46,7 @@ EXPERIMENTS = {
     "fig11": Experiment("compute energy, FP and INT", cost.figure11),
     "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
     "choices": Experiment("what the paper leaves open, one at a time", choices.open_choices),
+    "moments": Experiment("Adam's moments in 16 bits", choices.moments),
 }
 GROUPS = {"all": tuple(name for name in EXPERIMENTS if name.startswith(("table", "fig"))), "fig1": ("fig1b", "fig1c")}
 

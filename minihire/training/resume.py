@@ -91,12 +91,15 @@ def _refuse_another(training, saved, content, restored):
 
 def _take_over(training, saved, content, restored):
     position, k = content["position"], training.network.backend
-    shapes = {name: tuple(fresh.shape) for name, fresh in _slots(training).items()}
+    kinds = {
+        name: (tuple(fresh.shape), "u" if "uint" in str(fresh.dtype) else "f")
+        for name, fresh in _slots(training).items()
+    }
     if training.kappa is not None:
-        shapes["kappa"] = (training.batches.images(0), *training.data.shape)
-    arrays = {name: saved.arrays[name] for name in shapes}
-    for name, shape in shapes.items():  # compiled kernels do not check bounds
-        if arrays[name].shape != shape or arrays[name].dtype.kind != "f":
+        kinds["kappa"] = (training.batches.images(0), *training.data.shape), "f"
+    arrays = {name: saved.arrays[name] for name in kinds}
+    for name, kind in kinds.items():  # compiled kernels do not check bounds
+        if (arrays[name].shape, arrays[name].dtype.kind) != kind:
             raise ValueError(f"{name} is {arrays[name].dtype} {list(arrays[name].shape)}")
     if len(content["history"]) != position["epoch"]:
         raise ValueError(f"{len(content['history'])} epochs of history at epoch {position['epoch']}")

@@ -133,8 +133,9 @@ def train(k, **recipe):
         dict(periods=2, noise=GaussianNoise(0.02), optimiser="sgd", weight_decay=5e-4),
         dict(HIRE, carry_membranes=True),
         dict(HIRE, craft_after_update=True, freeze=True),
+        dict(HIRE, optimiser="adam16"),
     ],
-    ids=["HIRE", "amsgrad", "gaussian, sgd", "carried membranes", "noise after the update"],
+    ids=["HIRE", "amsgrad", "gaussian, sgd", "carried membranes", "noise after the update", "adam16"],
 )
 def test_recorded_training_has_the_numbers_of_the_plain_one(request, device, recipe):
     """Draws, learning rates and Adam's corrections change from step to step, and must do so in a recording."""

@@ -115,8 +115,9 @@ MODELS = {
         dict(periods=2, noise=CraftedNoise(0.02, 0.03), carry_membranes=True, craft_after_update=True),
         dict(noise=GaussianNoise(0.02), optimiser="sgd", weight_decay=5e-4),
         dict(noise=NoNoise(), optimiser="amsgrad"),
+        dict(noise=NoNoise(), optimiser="adam16"),
     ],
-    ids=["HIRE", "HIRE, carried membranes", "gaussian, sgd", "amsgrad"],
+    ids=["HIRE", "HIRE, carried membranes", "gaussian, sgd", "amsgrad", "adam16"],
 )
 def test_a_training_never_leaves_the_device(backend, model, recipe, precision):
     k, model = backend(precision), MODELS[model]

@@ -71,6 +71,12 @@ def test_a_training_step_beside_all_peers(tmp_path):
     assert content["settings"]["optimiser"] == "adam" and content["settings"]["moments"]
 
 
+def test_moments_of_16_bits_beside_the_peers_own(tmp_path):
+    output, content = content_of("train_step", tmp_path / "found.json", "--peers", "torch", "--optimiser", "adam16")
+    assert content["settings"]["own_optimiser"] == "adam16" and content["settings"]["optimiser"] == "adam"
+    assert "minihire's optimiser: adam16" in output
+
+
 def test_an_attack_step_and_a_forward_pass(tmp_path):
     for name, peers in (("attack_step", "torch"), ("forward", "")):
         output, content = content_of(name, tmp_path / f"{name}.json", "--peers", peers, "--density", "0.2")
@@ -140,6 +146,8 @@ def test_a_network_is_trained_once(tmp_path):
         (["--batch", "two"], "two"),
         (["--width", "-1"], "width"),
         (["--hire", "--ann"], "--hire"),
+        (["--optimiser", "adam8"], "adam8"),
+        (["--optimiser", "adam16", "--ann"], "--optimiser"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )

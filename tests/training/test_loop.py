@@ -233,5 +233,5 @@ def test_recipes_that_cannot_work_are_refused(wrong):
 
 
 def test_unknown_optimisers_are_refused():
-    with pytest.raises(MinihireError, match="no optimiser 'lion': choose sgd, adam, amsgrad"):
+    with pytest.raises(MinihireError, match="no optimiser 'lion': choose sgd, adam, adam16, amsgrad"):
         Recipe(optimiser="lion")

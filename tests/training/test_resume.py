@@ -23,6 +23,7 @@ RECIPES = {
     "ann": Recipe(3, 16, "sgd", 0.02, ONE_CYCLE, weight_decay=5e-4),
     "traditional": Recipe(3, 16, "adam", 0.01),
     "hire": Recipe(3, 16, "amsgrad", 0.01, ONE_CYCLE, periods=2, noise=CraftedNoise(0.02, 0.03)),
+    "moments in 16 bits": Recipe(3, 16, "adam16", 0.01, periods=2, noise=CraftedNoise(0.02, 0.03)),
     "gaussian": Recipe(3, 16, "adam", 0.01, periods=2, noise=GaussianNoise(0.05)),
     "rate": Recipe(3, 16, "adam", 0.01, periods=2, noise=CraftedNoise(0.02, 0.03), carry_membranes=True),
 }

@@ -1,0 +1,147 @@
+"""Adam's moments in 16 bits: the numbers, their rounding over many steps, and the optimiser's step on every backend."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends import get_backend, sixteen
+from backends.arrays import SpikeTrain
+
+BETAS = 0.9, 0.999
+CUTS = sixteen.CUT_MEAN, sixteen.CUT_SQUARE
+STEPS = 2000
+
+
+def random_moments(rng, shape):
+    """mean and square as codes, over many orders of magnitude, some of them zero."""
+    mean = rng.normal(size=shape) * 10.0 ** rng.integers(-12, 1, shape) * (rng.random(shape) < 0.9)
+    square = mean**2 * rng.uniform(1, 10, shape)
+    return [sixteen.narrow(values, cut, 7) for values, cut in zip((mean, square), CUTS, strict=True)]
+
+
+def units(code):
+    """Places on the scale of 16-bit codes of means: a sign and a magnitude."""
+    magnitude = (code & 0x7FFF).astype(int)
+    return np.where(code >> 15, -magnitude, magnitude)
+
+
+@given(st.floats(-(2.0**99), 2.0**99, width=32), st.sampled_from(CUTS), st.integers(0, 10**6))
+def test_a_number_is_rounded_by_less_than_one_unit(value, cut, step):
+    value = np.float32(abs(value) if cut == sixteen.CUT_SQUARE else value)
+    code = sixteen.narrow(np.array([value]), cut, step)
+    below = np.array(value.view(np.uint32) >> np.uint32(cut), np.uint16)
+    assert code.dtype == np.uint16 and code[0] - int(below) in (0, 1)
+    found = float(sixteen.widen(code, cut)[0])
+    assert abs(found - float(value)) <= max(abs(float(value)) * 2.0 ** (cut - 23), 2.0 ** (cut - 149))
+
+
+@given(st.integers(0, 2**16 - 1), st.sampled_from(CUTS), st.integers(0, 10**6))
+def test_what_16_bits_hold_stays_as_it_is(code, cut, step):
+    code = np.array([code], np.uint16)
+    wide = sixteen.widen(code, cut)
+    if np.isfinite(wide[0]):
+        assert sixteen.narrow(wide, cut, step) == code
+
+
+@given(st.floats(2.0**-20, 2.0**20, width=32), st.sampled_from(CUTS), st.integers(0, 10**5))
+def test_the_errors_of_many_steps_do_not_add_up(value, cut, first):
+    """As many of n roundings go up as the part that is cut off says, to within five."""
+    n = 1000
+    found = [float(sixteen.widen(sixteen.narrow(np.array([value]), cut, first + t), cut)[0]) for t in range(n)]
+    assert abs(sum(found) - n * value) < 5 * value * 2.0 ** (cut - 23)
+
+
+def test_neighbours_and_steps_are_rounded_otherwise():
+    places = np.stack([sixteen.walk(0, 1000, step) for step in range(100)]) / 2**32
+    for axis in (0, 1):
+        found = np.histogram(places, 10, (0, 1))[0]
+        assert abs(found - places.size / 10).max() < 0.01 * places.size
+        moved = np.diff(places, axis=axis) % 1
+        assert moved.min() > 0.1 and moved.max() < 0.9, "never nearly where the neighbour is"
+
+
+@pytest.mark.parametrize("from_value, to_value", [(1.0, 0.25), (1e-6, 1e-4), (0.3, 0.0)])
+def test_a_second_moment_goes_where_it_should(from_value, to_value):
+    """It moves by a thousandth a step, a quarter of the least that 16 bits show; rounded to the nearest it would stay."""
+    exact, codes = from_value, sixteen.narrow(np.full(100, from_value), sixteen.CUT_SQUARE, 0)
+    nearest = codes.copy()
+    for step in range(1, STEPS + 1):
+        exact = 0.999 * exact + 0.001 * to_value
+        codes = sixteen.narrow(0.999 * sixteen.widen(codes, 15) + 0.001 * to_value, 15, step)
+        moved = (0.999 * sixteen.widen(nearest, 15) + 0.001 * to_value).astype(np.float32)
+        nearest = ((moved.view(np.uint32) + np.uint32(1 << 14)) >> np.uint32(15)).astype(np.uint16)
+    found = sixteen.widen(codes, 15).astype(float)
+    np.testing.assert_allclose(found, exact, rtol=0.03)
+    assert abs(found.mean() - exact) < 0.003 * exact
+    assert abs(sixteen.widen(nearest, 15).mean() - exact) > 0.2 * exact
+
+
+@pytest.mark.parametrize("shape", [(1,), (15,), (3, 3, 2, 5), (129, 131)], ids=str)
+def test_a_step_is_the_reference_s(backend, exact, agrees, shape):
+    rng = np.random.default_rng(1)
+    moments, start, grad = random_moments(rng, shape), rng.normal(size=shape), rng.normal(size=shape)
+    found = []
+    for k in (exact, backend):
+        weight, mean, square = k.asarray(start.copy()), *(k.asarray(m.copy()) for m in moments)
+        k.adam_step(weight, k.asarray(grad), mean, square, None, 0.01, BETAS, 1e-8, 8, -1.5, 1.5)
+        found.append([np.array(k.to_numpy(a)) for a in (weight, mean, square)])
+    (weight, mean, square), (own, own_mean, own_square) = found
+    agrees(backend.asarray(own), weight)
+    for ours, theirs in ((units(own_mean), units(mean)), (own_square.astype(int), square.astype(int))):
+        differ = np.abs(ours - theirs)
+        assert differ.max() <= 1 and differ.sum() <= max(1, 1e-3 * differ.size), "where a float32 is rounded otherwise"
+
+
+@pytest.mark.parametrize("density", [0.1, 0.9])
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("outputs", [10, 300])
+def test_a_weight_gradient_as_it_is_gives_the_same_step(backend, agrees, pooled, density, outputs):
+    """Computed a part at a time, each of which must know where in the weight it stands."""
+    rng = np.random.default_rng(5)
+    counts = (rng.random((2, 30, 600)) < density) * rng.integers(1, 5 if pooled else 2, (2, 30, 600))
+    x = SpikeTrain(counts.astype(np.uint8), 0.25 if pooled else 1.0, not pooled)
+    if backend.name == "reference":
+        x = x.counts * backend.float.type(x.scale)
+    elif backend.name == "torch":
+        x = x._replace(counts=backend.asarray(x.counts))
+    grad = np.round(rng.normal(size=(2, 30, outputs)) * 8) / 8 * (rng.random((2, 30, outputs)) < density)
+    start, moments = rng.normal(size=(600, outputs)), random_moments(rng, (600, outputs))
+    handle = backend.linear_weight_gradient(backend.asarray(grad), x)
+    found = []
+    for given_grad in (handle, backend.asarray(np.array(backend.to_numpy(handle)))):
+        weight, mean, square = backend.asarray(start.copy()), *(backend.asarray(m.copy()) for m in moments)
+        for step in (8, 9):
+            backend.adam_step(weight, given_grad, mean, square, None, 0.01, BETAS, 1e-8, step, -1.5, 1.5)
+        found.append([np.array(backend.to_numpy(a)) for a in (weight, mean, square)])
+    agrees(backend.asarray(found[0][0]), found[1][0])
+    for ours, theirs in zip(found[0][1:], found[1][1:], strict=True):
+        assert (ours != theirs).mean() < 1e-3
+    assert not np.array_equal(found[0][0], start)
+
+
+def test_threads_make_no_difference():
+    pytest.importorskip("numba")
+    found = []
+    for threads in (1, 2):
+        k, rng = get_backend("numba", threads=threads), np.random.default_rng(5)
+        x = SpikeTrain((rng.random((2, 30, 300)) < 0.1).astype(np.uint8), 1.0, True)
+        grad = k.linear_weight_gradient(k.asarray(rng.normal(size=(2, 30, 130))), x)
+        arrays = k.asarray(rng.normal(size=(300, 130))), *map(k.asarray, random_moments(rng, (300, 130)))
+        k.adam_step(arrays[0], grad, *arrays[1:], None, 0.01, BETAS, 1e-8, 3, -9, 9)
+        found.append([np.array(a) for a in arrays])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_go_where_adam_takes_them(backend):
+    """Noisy gradients for many steps: the way that each weight has gone differs by little."""
+    rng = np.random.default_rng(0)
+    slope, ends = rng.normal(size=400) * 0.3, []
+    grads = slope + rng.normal(size=(300, 400))
+    for kind in (None, sixteen.TYPE):
+        weight, mean, square = backend.zeros((400,)), backend.zeros((400,), kind), backend.zeros((400,), kind)
+        for step, grad in enumerate(grads, 1):
+            backend.adam_step(weight, backend.asarray(grad), mean, square, None, 1e-3, BETAS, 1e-8, step, -9.0, 9.0)
+        ends.append(np.array(backend.to_numpy(weight), float))
+    assert 0 < np.linalg.norm(ends[1] - ends[0]) < 0.01 * np.linalg.norm(ends[0])
