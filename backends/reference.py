@@ -186,7 +186,7 @@ class ReferenceBackend(Backend):
         np.clip(parameter - self.float.type(rate) * velocity, low, high, out=parameter)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
-        if mean.dtype == sixteen.TYPE:
+        if sixteen.are_narrow(mean, square, largest):
             wide = sixteen.widen(mean, sixteen.CUT_MEAN), sixteen.widen(square, sixteen.CUT_SQUARE)
             moments = [moment.astype(self.float) for moment in wide]
             self.adam_step(parameter, grad, *moments, largest, rate, decays, epsilon, step, low, high)

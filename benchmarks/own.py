@@ -10,7 +10,6 @@ from minihire.network import Network
 from minihire.training import CraftedNoise, NoNoise, Recipe
 from minihire.training.loop import Training
 
-CUTS = sixteen.CUT_MEAN, sixteen.CUT_SQUARE
 NOISE = CraftedNoise(step=0.013, bound=0.013)
 
 
@@ -52,9 +51,9 @@ class Minihire:
         for name in optimiser.names if problem.optimiser == "adam" else ():
             moments = problem.moments(name)
             if moments is not None:
-                for slot, values, cut in zip(("mean", "square"), moments, CUTS, strict=True):
+                for slot, values in zip(("mean", "square"), moments, strict=True):
                     if optimiser.slot_type(name) == sixteen.TYPE:
-                        values = sixteen.narrow(values, cut, problem.optimiser_steps)
+                        values = sixteen.narrow(values, sixteen.CUTS[slot], problem.optimiser_steps)
                     self.k.write_rows(optimiser.slots[slot][name], 0, values)
                 optimiser.steps = problem.optimiser_steps
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends import get_backend
+from backends import get_backend, sixteen
 from benchmarks.own import Minihire
 from benchmarks.problem import Problem
 from benchmarks.trained import trained_network
@@ -142,7 +142,7 @@ class Preparation:
         slots = {slot: {n: f"optimiser/{slot}/{n}" for n in names} for slot in ("mean", "square")}
         if saved and all(key in saved.arrays for keys in slots.values() for key in keys.values()):
             for slot, keys in slots.items():
-                problem.write(slot, {name: saved.arrays[key] for name, key in keys.items()})
+                problem.write(slot, {name: _as_numbers(saved.arrays[key], slot) for name, key in keys.items()})
             steps = int(saved.meta["training"]["position"]["optimiser_steps"])
             return replace(problem, optimiser_steps=steps), f"of its training, after {steps} steps"
         size, steps = self.request.batch, self.request.moment_steps
@@ -157,6 +157,11 @@ class Preparation:
             problem.write("mean", {name: mean})
             problem.write("square", {name: square})
         return replace(problem, optimiser_steps=AGE), f"of {steps} steps, silent weights aged by {AGE}"
+
+
+def _as_numbers(moments, slot):
+    """Moments as float32, also where a checkpoint has them in 16 bits."""
+    return sixteen.widen(moments, sixteen.CUTS[slot]) if moments.dtype == sixteen.TYPE else moments
 
 
 def force_density(network, images, density: float) -> None:

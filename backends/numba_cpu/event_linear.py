@@ -155,13 +155,13 @@ def list_gradient(grad, index, value, found):
 
 
 @njit(cache=True)
-def lists_of(x, scale, each, first):
+def begin_lists_of_x(x, scale, each, first):
     """Of x [N, F_in], counts: for each TILE of its rows, for each of the inputs first … the rows where it is not zero; and room.
 
     index, value [tiles, LANES·TILE] (value's first alone, if all are the same), found int64 [tiles, LANES]; a part.
     """
     count, depth, source = len(x), x.shape[1], x.reshape(-1)
-    tiles, wide = (count + TILE - 1) // TILE, min(LANES, x.shape[1] - first)
+    tiles, wide = max(1, (count + TILE - 1) // TILE), min(LANES, x.shape[1] - first)
     index, value = np.empty((tiles, LANES * TILE), np.uint16), value_room(each, tiles * LANES * TILE)
     found = np.zeros((tiles, LANES), np.int64)
     value[0] = scale
@@ -173,28 +173,35 @@ def lists_of(x, scale, each, first):
 
 
 @njit(cache=True)
-def gradient_part(begun, panels, first, column, wide, updated):
+def _following(column, wide, features):
+    """How far on the next part lies: beside this one, or at the beginning of the next LANES rows."""
+    return wide if column + wide < features else LANES * features - column
+
+
+@njit(cache=True)
+def part_by_lists_of_x(begun, panels, first, column, wide, updated):
     """Σ_n x[n, first + i] · grad[n, column + j], i < LANES, j < PART, over lists of x; grad in panels [blocks, N, LANES].
 
-    Meanwhile the arrays `updated`, like the weight, are asked for the part that follows.
+    Meanwhile the arrays `updated`, of the weight's shape, are asked for the part that follows.
     """
     index, value, found, part = begun
     count, rows = panels.shape[1], panels.reshape(-1)
     features, each = updated[0].shape[1], min(len(value) - 1, 1)
+    following = _following(column, wide, features)
     part[:] = 0
     for tile in range(len(found)):
         for block in range(column, min(column + wide, features), LANES):
             base = block // LANES * count + tile * TILE
             for i in range(LANES):
                 if tile == 0:
-                    ask(updated, (first + i) * features + block + wide)
+                    ask(updated, (first + i) * features + block + following)
                 a = (tile * LANES + i) * TILE
                 add_rows_64(part, i * PART + block - column, rows, base, index, value, each, a, a + found[tile, i])
     return part.reshape(LANES, PART)
 
 
 @njit(cache=True)
-def panel_of(x, scale, first):
+def begin_lists_of_grad(x, scale, first):
     """x[:, first : first + LANES] as floats, for N rows of counts x [N, F_in]; and room for sums and a part."""
     rows = scratch(len(x) * LANES)
     panel = rows.reshape(len(x), LANES)
@@ -207,15 +214,16 @@ def panel_of(x, scale, first):
 
 
 @njit(cache=True)
-def gradient_part_of_lists(begun, index, value, found, first, column, wide, updated):
+def part_by_lists_of_grad(begun, index, value, found, first, column, wide, updated):
     """The same over lists of grad, as `list_gradient` makes them: sums come turned over, 64 columns at a time."""
     rows, turned, part = begun
     features, count = index.shape
     all_index, all_value = index.reshape(-1), value.reshape(-1)
+    following = _following(column, wide, features)
     for block in range(column, min(column + wide, features), LANES):
         turned[:] = 0
         for c in range(block, min(block + LANES, features)):
-            ask(updated, (first + c - block) * features + block + wide)
+            ask(updated, (first + c - block) * features + block + following)
             a = c * count
             add_rows_64(turned, (c - block) * LANES, rows, 0, all_index, all_value, 1, a, a + found[c])
         for i in range(0, LANES, 16):

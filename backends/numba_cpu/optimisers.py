@@ -16,40 +16,41 @@ from backends.numba_cpu.slabs import copy
 
 BLOCK = 4096
 CUT_MEAN, CUT_SQUARE = np.uint32(sixteen.CUT_MEAN), np.uint32(sixteen.CUT_SQUARE)
-ALL = np.uint32(32)
-BY_ENTRY, BY_VECTOR = (np.uint32(sixteen.BY_ENTRY * count % 2**32) for count in (1, COUNT))
+TOP, BOTTOM = np.uint32(32 - sixteen.CUT_MEAN), np.uint32(2**sixteen.CUT_SQUARE - 1)
+(SHIFT_1, SHIFT_2, SHIFT_3), (FACTOR_1, FACTOR_2) = map(np.uint32, sixteen.SHIFTS), map(np.uint32, sixteen.FACTORS)
+LOW, VECTOR = np.uint32(2**32 - 1), np.uint32(COUNT)
 
 
 # ---------------------------------------------------------------- weight gradients, part by part
 
 
 def begin_rows(x, grad, scale, each, first):
-    """What all parts of rows first … of xᵀ·grad need. x [N, F_in]: floats, or counts (grad in panels or lists, see event_linear)."""
+    """What all parts of rows first … of xᵀ·grad need; x [N, F_in]: floats, or counts (grad in panels or lists: event_linear)."""
     raise NotImplementedError("for compiled code only")
 
 
 def gradient_part(begun, x, grad, first, column, wide, updated):
-    """Columns column … column + wide − 1 of these rows; updated: the arrays whose next part is wanted soon."""
+    """`wide` of these rows' columns, of a dense product all; updated: the arrays whose next part is asked for meanwhile."""
     raise NotImplementedError("for compiled code only")
 
 
 @overload(begin_rows)
 def _begin_rows(x, grad, scale, each, first):
     if isinstance(grad, types.BaseTuple):
-        return lambda x, grad, scale, each, first: event_linear.panel_of(x, scale, first)
+        return lambda x, grad, scale, each, first: event_linear.begin_lists_of_grad(x, scale, first)
     if x.dtype == types.uint8:
-        return lambda x, grad, scale, each, first: event_linear.lists_of(x, scale, each, first)
+        return lambda x, grad, scale, each, first: event_linear.begin_lists_of_x(x, scale, each, first)
     return lambda x, grad, scale, each, first: 0
 
 
 @overload(gradient_part)
 def _gradient_part(begun, x, grad, first, column, wide, updated):
     if isinstance(grad, types.BaseTuple):
-        return lambda begun, x, grad, first, column, wide, updated: event_linear.gradient_part_of_lists(
+        return lambda begun, x, grad, first, column, wide, updated: event_linear.part_by_lists_of_grad(
             begun, *grad, first, column, wide, updated
         )
     if x.dtype == types.uint8:
-        return lambda begun, x, grad, first, column, wide, updated: event_linear.gradient_part(
+        return lambda begun, x, grad, first, column, wide, updated: event_linear.part_by_lists_of_x(
             begun, grad, first, column, wide, updated
         )
     return lambda begun, x, grad, first, column, wide, updated: linear.gradient_rows(grad, x, first)
@@ -105,13 +106,21 @@ def sgd_rows(parameter, x, grad, scale, each, rows, wide, velocity, scalars):
 # ---------------------------------------------------------------- Adam
 
 
+@njit(cache=True, inline="always")
+def _chance(x):
+    """`sixteen.chance` of lanes, or of a number, whose product Numba makes one of 64 bits."""
+    x = ((x ^ (x >> SHIFT_1)) * FACTOR_1) & LOW
+    x = ((x ^ (x >> SHIFT_2)) * FACTOR_2) & LOW
+    return x ^ (x >> SHIFT_3)
+
+
 def wide_moment(moments, i, cut, number, whole):
     """Moments from place i on, as numbers like `number`: as they are, or of 16 bits, to which `cut` are appended."""
     raise NotImplementedError("for compiled code only")
 
 
-def put_moment(moments, i, new, cut, walk):
-    """Write them, in 16 bits as `sixteen.narrow` does."""
+def put_moments(mean, square, i, m, s, hashed):
+    """Write both, in 16 bits as `sixteen.narrow` does; `hashed` is what the entries hash."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -122,13 +131,18 @@ def _wide_moment(moments, i, cut, number, whole):
     return lambda moments, i, cut, number, whole: take(moments, i, number)
 
 
-@overload(put_moment)
-def _put_moment(moments, i, new, cut, walk):
-    if moments.dtype == types.uint16:
-        return lambda moments, i, new, cut, walk: put(
-            moments, i, (bits_of(new) + (walk >> np.uint32(ALL - cut))) >> cut
-        )
-    return lambda moments, i, new, cut, walk: put(moments, i, new)
+@overload(put_moments)
+def _put_moments(mean, square, i, m, s, hashed):
+    def put_narrow(mean, square, i, m, s, hashed):
+        added = _chance(hashed)
+        put(mean, i, (bits_of(m) + (added >> TOP)) >> CUT_MEAN)
+        put(square, i, (bits_of(s) + (added & BOTTOM)) >> CUT_SQUARE)
+
+    def put_both(mean, square, i, m, s, hashed):
+        put(mean, i, m)
+        put(square, i, s)
+
+    return put_narrow if mean.dtype == types.uint16 else put_both
 
 
 def largest_square(largest, i, square):
@@ -163,14 +177,13 @@ def _part_of(largest, a, b):
 
 
 @njit(cache=True, error_model="numpy")
-def _adam_at(parameter, grad, mean, square, largest, i, number, whole, walk, scalars):
-    """Entry i, or COUNT from there on: `number` and `whole` are of the kind, numbers or lanes, that is worked with."""
+def _adam_at(parameter, grad, mean, square, largest, i, number, hashed, scalars):
+    """Entry i, or COUNT from there on, as `number` and `hashed`, what the entries hash, are numbers or lanes."""
     rate, first, second, first_rest, second_rest, epsilon, correction, low, high = scalars
     g = take(grad, i, number)
-    m = wide_moment(mean, i, CUT_MEAN, number, whole) * first + g * first_rest
-    s = wide_moment(square, i, CUT_SQUARE, number, whole) * second + g * second_rest * g
-    put_moment(mean, i, m, CUT_MEAN, walk)
-    put_moment(square, i, s, CUT_SQUARE, walk)
+    m = wide_moment(mean, i, CUT_MEAN, number, hashed) * first + g * first_rest
+    s = wide_moment(square, i, CUT_SQUARE, number, hashed) * second + g * second_rest * g
+    put_moments(mean, square, i, m, s, hashed)
     most = largest_square(largest, i, s)
     w = take(parameter, i, number) - m * rate / (root(most) / correction + epsilon)
     w = where_above(w, high, high, w)
@@ -178,34 +191,32 @@ def _adam_at(parameter, grad, mean, square, largest, i, number, whole, walk, sca
 
 
 @njit(cache=True, error_model="numpy")
-def adam_block(parameter, grad, mean, square, largest, walk, scalars):
-    """One pass over all arrays, by whole vectors; walk: where the first entry stands (sixteen.py)."""
+def adam_block(parameter, grad, mean, square, largest, start, scalars):
+    """One pass over all arrays, by whole vectors; start: what the first entry hashes (sixteen.py)."""
     vectors = len(parameter) // COUNT * COUNT
-    number, whole = spread(scalars[0]), ascending(np.uint32(0))
-    walks = whole * BY_ENTRY + walk
+    number, hashed = spread(scalars[0]), ascending(start)
     for i in range(0, vectors, COUNT):
-        _adam_at(parameter, grad, mean, square, largest, i, number, whole, walks, scalars)
-        walks = walks + BY_VECTOR
+        _adam_at(parameter, grad, mean, square, largest, i, number, hashed, scalars)
+        hashed = hashed + VECTOR
     for i in range(vectors, len(parameter)):
-        at = np.uint32(walk + np.uint32(i) * BY_ENTRY)
-        _adam_at(parameter, grad, mean, square, largest, i, scalars[0], walk, at, scalars)
+        _adam_at(parameter, grad, mean, square, largest, i, scalars[0], np.uint32(start + i), scalars)
 
 
 @njit(parallel=True, cache=True)
-def adam(parameter, grad, mean, square, largest, walk, scalars):
+def adam(parameter, grad, mean, square, largest, start, scalars):
     """See Backend.adam_step; flat arrays; largest: a tuple, of one for AMSGrad, else empty.
 
     scalars, of the arrays' type: rate / (1 − β₁^step), β₁, β₂, 1 − β₁, 1 − β₂, ε, √(1 − β₂^step), low, high.
     """
     for block in prange((len(parameter) + BLOCK - 1) // BLOCK):
         a = np.int64(block) * BLOCK
-        b, at = min(a + BLOCK, len(parameter)), np.uint32(walk + np.uint32(a) * BY_ENTRY)
+        b, at = min(a + BLOCK, len(parameter)), np.uint32(start + a)
         adam_block(parameter[a:b], grad[a:b], mean[a:b], square[a:b], part_of(largest, a, b), at, scalars)
 
 
 @njit(parallel=True, cache=True)
-def adam_rows(parameter, x, grad, scale, each, rows, wide, mean, square, largest, walk, scalars):
-    """The same for a weight [F_in, F_out] whose gradient is xᵀ·grad."""
+def adam_rows(parameter, x, grad, scale, each, rows, wide, mean, square, largest, start, scalars):
+    """The same for a weight [F_in, F_out], C-contiguous as its moments are, whose gradient is xᵀ·grad."""
     columns, flat, means, squares = parameter.shape[1], parameter.reshape(-1), mean.reshape(-1), square.reshape(-1)
     for task in prange((len(parameter) + rows - 1) // rows):
         first = np.int64(task) * rows
@@ -214,6 +225,6 @@ def adam_rows(parameter, x, grad, scale, each, rows, wide, mean, square, largest
             part = gradient_part(begun, x, grad, first, column, wide, (parameter, mean, square))
             for i in range(first, min(first + rows, len(parameter))):
                 a = i * columns + column
-                b, at = a + min(wide, columns - column), np.uint32(walk + np.uint32(a) * BY_ENTRY)
+                b, at = a + min(wide, columns - column), np.uint32(start + a)
                 most = part_of(largest, a, b)
                 adam_block(flat[a:b], part[i - first], means[a:b], squares[a:b], most, at, scalars)

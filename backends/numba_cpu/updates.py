@@ -30,6 +30,7 @@ class Updates(Products):
             optimisers.sgd(self._in_place(parameter), self._flat(grad), self._in_place(velocity), scalars)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
+        sixteen.are_narrow(mean, square, largest)  # the kernels look at the types
         first, second = decays
         numbers = (
             rate / (1 - first**step),
@@ -42,14 +43,14 @@ class Updates(Products):
             low,
             high,
         )
-        scalars, walk = tuple(self.float.type(s) for s in numbers), np.uint32(sixteen.start(0, step))
+        scalars, start = tuple(self.float.type(s) for s in numbers), np.uint32(sixteen.start(step))
         if isinstance(grad, OuterProduct):
             largest = () if largest is None else (largest,)
-            optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, walk, scalars)
+            optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, start, scalars)
         else:
             largest = () if largest is None else (self._in_place(largest),)
             arrays = self._in_place(parameter), self._flat(grad), self._in_place(mean), self._in_place(square), largest
             if parameter.size <= optimisers.BLOCK:  # threads would start for longer than they work
-                optimisers.adam_block(*arrays, walk, scalars)
+                optimisers.adam_block(*arrays, start, scalars)
             else:
-                optimisers.adam(*arrays, walk, scalars)
+                optimisers.adam(*arrays, start, scalars)

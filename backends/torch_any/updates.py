@@ -61,11 +61,9 @@ class Updates(Products):
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
-        entry = 0
+        entry, narrow = 0, sixteen.are_narrow(mean, square, largest)
         for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, largest):
-            moments = (
-                [m, s] if m.dtype == self.float else [_widen(m, *MEAN, self.float), _widen(s, *SQUARE, self.float)]
-            )
+            moments = [_widen_mean(m, self.float), _widen_square(s, self.float)] if narrow else [m, s]
             torch._fused_adam_(
                 [w],
                 [g],
@@ -82,37 +80,41 @@ class Updates(Products):
                 maximize=False,
             )
             _clip(w, low, high)
-            if moments[0] is not m:
-                walk = _walk(entry, m.shape, step, self.device)
-                _narrow(moments[0], sixteen.CUT_MEAN, walk, m)
-                _narrow(moments[1], sixteen.CUT_SQUARE, walk, s)
+            if narrow:
+                chance = _chance(entry, m.shape, step, self.device)
+                _narrow(moments[0], chance >> (32 - sixteen.CUT_MEAN), sixteen.CUT_MEAN, m)
+                _narrow(moments[1], chance & (2**sixteen.CUT_SQUARE - 1), sixteen.CUT_SQUARE, s)
             entry += w.numel()
 
 
 # ---------------------------------------------------------------- moments in 16 bits, see backends/sixteen.py
 
-MEAN, SQUARE = (
-    (sixteen.CUT_MEAN, -1),
-    (sixteen.CUT_SQUARE, 0xFFFF),
-)  # bits that were cut off; of the code as 32 bits, those that count
+LOW = 2**32 - 1  # the lower half of an int64: torch has no uint32 to calculate with
 
 
-def _widen(codes, cut, counted, dtype):
-    """The numbers that uint16 codes stand for. torch shifts signed integers only: a square's code may look negative."""
-    return ((codes.view(torch.int16).to(torch.int32) & counted) << cut).view(torch.float32).to(dtype)
+def _widen_mean(codes, dtype):
+    """The numbers that the uint16 codes of a mean stand for."""
+    return (codes.view(torch.int16).to(torch.int32) << sixteen.CUT_MEAN).view(torch.float32).to(dtype)
 
 
-def _walk(first, shape, step, device):
-    """int32 of this shape, the bits of `sixteen.walk`: int64 arithmetic, whose lower half they are, cannot overflow."""
-    count = math.prod(shape)
-    entries = torch.arange(first, first + count, device=device).mul_(sixteen.BY_ENTRY)
-    return entries.add_(step * sixteen.BY_STEP).bitwise_and_(2**32 - 1).reshape(shape)
+def _widen_square(codes, dtype):
+    """Those of a square, whose upper bit is no sign."""
+    whole = codes.view(torch.int16).to(torch.int32) & 0xFFFF
+    return (whole << sixteen.CUT_SQUARE).view(torch.float32).to(dtype)
 
 
-def _narrow(moments, cut, walk, codes):
+def _chance(first, shape, step, device):
+    """int64 of this shape, 0 … 2³² − 1: `sixteen.chance` from entry `first` on; step may be a tensor."""
+    x = torch.arange(first, first + math.prod(shape), device=device).add_(step * sixteen.BY_STEP).bitwise_and_(LOW)
+    for shift, factor in zip(sixteen.SHIFTS, (*sixteen.FACTORS, 1), strict=True):
+        x.bitwise_xor_(x >> shift).mul_(factor).bitwise_and_(LOW)  # what overflows is the upper half
+    return x.reshape(shape)
+
+
+def _narrow(moments, added, cut, codes):
     """Write float numbers as codes."""
     bits = moments.to(torch.float32).view(torch.int32)
-    codes.view(torch.int16).copy_((bits + (walk >> (32 - cut)).to(torch.int32)) >> cut)
+    codes.view(torch.int16).copy_((bits + added.to(torch.int32)) >> cut)
 
 
 def _rate(rate):

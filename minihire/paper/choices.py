@@ -21,9 +21,6 @@ class Choice(NamedTuple):
     steps: int | None = None
 
 
-SIXTEEN = Choice("optimiser", "Adam, moments in 16 bits", dict(optimiser="adam16"))
-
-
 def choices(config) -> list[Choice]:
     """The other values that are tried, one at a time."""
     steps, periods, bound = config.steps, config.periods, config.noise_step
@@ -40,7 +37,6 @@ def choices(config) -> list[Choice]:
         Choice("reset", "delayed, as in equation 1", dict(reset="delayed")),
         Choice("gradient through the reset", "yes", dict(reset_grad=True)),
         Choice("optimiser", "AMSGrad", dict(optimiser="amsgrad")),
-        SIXTEEN,
         *(Choice("scaling of thresholds", f"{f:g}", dict(scaling_factor=f)) for f in factors),
     ]
 
@@ -73,7 +69,9 @@ def open_choices(lab: Lab) -> Outcome:
 def moments(lab: Lab) -> Outcome:
     """Adam's moments in 16 bits alone."""
     outcome = Outcome("moments", "Adam's moments in 32 bits and in 16 (--optimiser adam16)")
-    return _changed(outcome, lab, _config(lab), [SIXTEEN])
+    return _changed(
+        outcome, lab, _config(lab), [Choice("optimiser", "Adam, moments in 16 bits", dict(optimiser="adam16"))]
+    )
 
 
 def _config(lab):

@@ -91,16 +91,15 @@ def _refuse_another(training, saved, content, restored):
 
 def _take_over(training, saved, content, restored):
     position, k = content["position"], training.network.backend
-    kinds = {
-        name: (tuple(fresh.shape), "u" if "uint" in str(fresh.dtype) else "f")
-        for name, fresh in _slots(training).items()
-    }
+    shapes = {name: tuple(fresh.shape) for name, fresh in _slots(training).items()}
     if training.kappa is not None:
-        kinds["kappa"] = (training.batches.images(0), *training.data.shape), "f"
-    arrays = {name: saved.arrays[name] for name in kinds}
-    for name, kind in kinds.items():  # compiled kernels do not check bounds
-        if (arrays[name].shape, arrays[name].dtype.kind) != kind:
-            raise ValueError(f"{name} is {arrays[name].dtype} {list(arrays[name].shape)}")
+        shapes["kappa"] = (training.batches.images(0), *training.data.shape)
+    arrays = {name: _native(saved.arrays[name]) for name in shapes}
+    for name, shape in shapes.items():  # compiled kernels do not check bounds
+        whole = name != "kappa" and training.optimiser.slot_type(name.split("/", 2)[2])
+        kind = arrays[name].dtype
+        if arrays[name].shape != shape or (kind != whole if whole else kind.kind != "f"):
+            raise ValueError(f"{name} is {kind} {list(arrays[name].shape)}")
     if len(content["history"]) != position["epoch"]:
         raise ValueError(f"{len(content['history'])} epochs of history at epoch {position['epoch']}")
     training.network.parameters.update(restored.parameters)
@@ -112,6 +111,11 @@ def _take_over(training, saved, content, restored):
     training.epoch, training.batch = int(position["epoch"]), int(position["batch"])
     training.sums = {key: position["sums"][key] for key in training.sums}
     training.history, training.warnings = list(content["history"]), list(content["warnings"])
+
+
+def _native(array):
+    """In this machine's byte order, whichever wrote it."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _slots(training):

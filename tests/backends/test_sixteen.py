@@ -44,21 +44,40 @@ def test_what_16_bits_hold_stays_as_it_is(code, cut, step):
         assert sixteen.narrow(wide, cut, step) == code
 
 
-@given(st.floats(2.0**-20, 2.0**20, width=32), st.sampled_from(CUTS), st.integers(0, 10**5))
-def test_the_errors_of_many_steps_do_not_add_up(value, cut, first):
-    """As many of n roundings go up as the part that is cut off says, to within five."""
-    n = 1000
-    found = [float(sixteen.widen(sixteen.narrow(np.array([value]), cut, first + t), cut)[0]) for t in range(n)]
-    assert abs(sum(found) - n * value) < 5 * value * 2.0 ** (cut - 23)
+@pytest.mark.parametrize("cut", CUTS)
+def test_rounding_is_right_on_average(cut):
+    """Of an entry at many steps, and of many entries at a step: up as often as the part that is cut off says."""
+    n, unit = 40_000, 2.0 ** (cut - 23)
+    for value in (1.0 + 0.25 * unit, 1.5 + 0.9 * unit, 1.0 + 0.01 * unit):
+        expected = np.float32(value)
+        over_entries = sixteen.widen(sixteen.narrow(np.full(n, value), cut, 3), cut)
+        over_steps = [sixteen.widen(sixteen.narrow(np.full(1, value), cut, t), cut)[0] for t in range(n // 10)]
+        for found in (over_entries, over_steps):
+            assert abs(np.mean(found, dtype=float) - expected) < 4 * 0.5 * unit / len(found) ** 0.5
 
 
-def test_neighbours_and_steps_are_rounded_otherwise():
-    places = np.stack([sixteen.walk(0, 1000, step) for step in range(100)]) / 2**32
-    for axis in (0, 1):
-        found = np.histogram(places, 10, (0, 1))[0]
-        assert abs(found - places.size / 10).max() < 0.01 * places.size
-        moved = np.diff(places, axis=axis) % 1
-        assert moved.min() > 0.1 and moved.max() < 0.9, "never nearly where the neighbour is"
+def test_chance_is_even_and_knows_no_neighbours():
+    found = np.stack([sixteen.chance(500, step) for step in range(200)])
+    assert all(abs(((found >> np.uint32(bit)) & np.uint32(1)).mean() - 0.5) < 0.01 for bit in range(32))
+    places = found / 2**32
+    for one, other in ((places[1:], places[:-1]), (places[:, 1:], places[:, :-1]), (places[2:], places[:-2])):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.02
+    mean, square = found >> np.uint32(16), found & np.uint32(0x7FFF)
+    assert abs(np.corrcoef(mean.ravel(), square.ravel())[0, 1]) < 0.02, "both moments of an entry by themselves"
+
+
+@pytest.mark.parametrize("pattern", [(1.0,), (1.0, 0.0), (1.0, 0.2), (1.0, 0.0, 0.0, 0.0, 0.0)], ids=str)
+def test_a_second_moment_is_right_whatever_the_rhythm_of_its_gradients(pattern):
+    """HIRE's updates alternate between two kinds. Rounding by a regular sequence was 3 to 5 % off here."""
+    squares = np.array(pattern) ** 2
+    exact, codes, errors = squares.mean(), sixteen.narrow(np.full(500, squares.mean()), sixteen.CUT_SQUARE, 0), []
+    for step in range(1, STEPS + 1):
+        g = squares[step % len(squares)]
+        exact = 0.999 * exact + 0.001 * g
+        codes = sixteen.narrow(0.999 * sixteen.widen(codes, 15) + 0.001 * g, sixteen.CUT_SQUARE, step)
+        errors.append(sixteen.widen(codes, 15).mean(dtype=float) / exact - 1)
+    assert abs(np.mean(errors[STEPS // 2 :])) < 0.003
+    assert np.std(sixteen.widen(codes, 15) / exact) < 0.05
 
 
 @pytest.mark.parametrize("from_value, to_value", [(1.0, 0.25), (1e-6, 1e-4), (0.3, 0.0)])
@@ -72,8 +91,8 @@ def test_a_second_moment_goes_where_it_should(from_value, to_value):
         moved = (0.999 * sixteen.widen(nearest, 15) + 0.001 * to_value).astype(np.float32)
         nearest = ((moved.view(np.uint32) + np.uint32(1 << 14)) >> np.uint32(15)).astype(np.uint16)
     found = sixteen.widen(codes, 15).astype(float)
-    np.testing.assert_allclose(found, exact, rtol=0.03)
-    assert abs(found.mean() - exact) < 0.003 * exact
+    np.testing.assert_allclose(found, exact, rtol=0.3)
+    assert abs(found.mean() - exact) < 0.02 * exact
     assert abs(sixteen.widen(nearest, 15).mean() - exact) > 0.2 * exact
 
 
@@ -120,18 +139,28 @@ def test_a_weight_gradient_as_it_is_gives_the_same_step(backend, agrees, pooled,
     assert not np.array_equal(found[0][0], start)
 
 
-def test_threads_make_no_difference():
+@pytest.mark.parametrize("density, grad_density", [(0.1, 1.0), (0.5, 0.05), (1.0, 1.0)])
+def test_threads_make_no_difference(density, grad_density):
+    """Lists of spikes, lists of gradients, a dense product."""
     pytest.importorskip("numba")
     found = []
     for threads in (1, 2):
         k, rng = get_backend("numba", threads=threads), np.random.default_rng(5)
-        x = SpikeTrain((rng.random((2, 30, 300)) < 0.1).astype(np.uint8), 1.0, True)
-        grad = k.linear_weight_gradient(k.asarray(rng.normal(size=(2, 30, 130))), x)
-        arrays = k.asarray(rng.normal(size=(300, 130))), *map(k.asarray, random_moments(rng, (300, 130)))
+        x = SpikeTrain((rng.random((2, 30, 600)) < density).astype(np.uint8), 1.0, True)
+        grad = rng.normal(size=(2, 30, 130)) * (rng.random((2, 30, 130)) < grad_density)
+        grad = k.linear_weight_gradient(k.asarray(grad), x)
+        arrays = k.asarray(rng.normal(size=(600, 130))), *map(k.asarray, random_moments(rng, (600, 130)))
         k.adam_step(arrays[0], grad, *arrays[1:], None, 0.01, BETAS, 1e-8, 3, -9, 9)
         found.append([np.array(a) for a in arrays])
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_moments_are_both_narrow_or_neither(backend):
+    wide, narrow = backend.zeros((4,)), backend.zeros((4,), sixteen.TYPE)
+    for mean, square, largest in ((wide, narrow, None), (narrow, wide, None), (narrow, narrow, wide)):
+        with pytest.raises(ValueError, match="both of 16 bits or neither"):
+            backend.adam_step(wide, wide, mean, square, largest, 0.01, BETAS, 1e-8, 1, -9, 9)
 
 
 def test_weights_go_where_adam_takes_them(backend):

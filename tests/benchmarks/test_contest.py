@@ -120,6 +120,22 @@ def test_a_checkpoint_is_measured_as_it_is(tmp_path):
     assert content["ratio_to_fastest_peer"] is None
 
 
+def test_moments_of_16_bits_in_a_checkpoint_are_numbers_for_all_sides(tmp_path, network, data):
+    from minihire.training import Recipe, train
+    from minihire.training.checkpoint import load
+
+    path = tmp_path / "snn.npz"
+    train(network(get_backend("reference")), Recipe(1, 16, "adam16", 0.01), data, path=path)
+    request = Request(batch=4, checkpoint=path, density=None)
+    problem, *_ = Preparation(request, tmp_path / "problem").make()
+    for name in ("conv1.weight", "neuron1.threshold"):
+        for slot, found in zip(("mean", "square"), problem.moments(name), strict=True):
+            saved = load(path).arrays[f"optimiser/{slot}/{name}"]
+            expected = sixteen.widen(saved, sixteen.CUTS[slot]) if name.endswith(".weight") else saved
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == np.float32 and np.abs(found).max() < 100
+
+
 def test_a_network_is_trained_once(tmp_path):
     rng, folder = np.random.default_rng(0), tmp_path / "cifar"
     folder.mkdir()

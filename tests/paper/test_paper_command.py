@@ -123,11 +123,19 @@ def test_what_the_paper_leaves_open_is_one_setting_at_a_time_on_held_out_images(
         json.loads(path.read_text(encoding="utf-8"))["what"] for path in (made[0] / "cache/measured").glob("*.json")
     ]
     heldout = [note for note in notes if note.get("part") == "heldout"]
-    assert len(heldout) == 2 * 3 * (len(tried) + 1)  # seeds, attacks and clean, and the defaults
+    assert len(heldout) == 2 * 3 * (len(tried) + 2)  # seeds, attacks and clean; the defaults, and moments in 16 bits
     assert all(note["images"] == 20 and note["answers"]["heldout"] == 20 for note in heldout)
     assert {note["steps"] for note in heldout} == {1, 2}
     first, second = outcome(made, "choices")["tables"]
     assert len(first["rows"]) == len(tried) + 1 and len(second["rows"]) == len(tried)
+
+
+def test_moments_in_16_bits_are_set_beside_those_in_32(made):
+    first, second = outcome(made, "moments")["tables"]
+    assert [row[:2] for row in first["rows"]] == [["as it is", ""], ["optimiser", "Adam, moments in 16 bits"]]
+    assert first["rows"][0] == outcome(made, "choices")["tables"][0]["rows"][0] and len(second["rows"]) == 1
+    notes = [json.loads(path.read_text(encoding="utf-8"))["of"] for path in (made[0] / "cache/models").glob("*.done")]
+    assert sum("adam16" in json.dumps(note) for note in notes) == 2
 
 
 def test_what_withstands_all_attackers_withstands_each(made):
@@ -222,7 +230,7 @@ def test_what_another_backend_made_is_named(made, backend, tmp_path):
 
 
 def test_the_command_that_is_shown_asks_for_the_same(made, backend, tmp_path):
-    assert made[1]["command"] == "minihire paper all attackers choices --scale tiny --seeds 2"
+    assert made[1]["command"] == "minihire paper all attackers choices moments --scale tiny --seeds 2"
     part = replace(SCALES["full"], settings=SCALES["full"].settings[:1])
     content = command.reproduce(Lab(part, backend, tmp_path), ["table7"], tmp_path)
     assert content["command"] == "minihire paper table7 --scale full --seeds 1 --models vgg5"

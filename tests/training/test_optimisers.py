@@ -5,7 +5,7 @@ import pytest
 
 from minihire.experiments import Config
 from minihire.layers import THRESHOLD_FLOOR
-from minihire.training.optimisers import OPTIMISERS, SGD, Adam, AMSGrad, Schedule
+from minihire.training.optimisers import OPTIMISERS, SGD, Adam, Adam16, AMSGrad, Schedule
 
 
 def drops(recipe):
@@ -79,6 +79,18 @@ def test_first_step_of_adam_is_the_rate(k, network):
     before, grad = np.array(k.to_numpy(net.parameters["readout.weight"])), np.random.default_rng(0).normal(size=(8, 4))
     Adam(net, ["readout.weight"]).step({"readout.weight": k.asarray(grad)}, 0.01)
     np.testing.assert_allclose(before - k.to_numpy(net.parameters["readout.weight"]), 0.01 * np.sign(grad), rtol=1e-4)
+
+
+def test_moments_of_weights_alone_have_16_bits(k, network):
+    net = network(k)
+    slots = Adam16(net, list(net.parameters)).slots
+    assert slots.keys() == {"mean", "square"}
+    for group in slots.values():
+        for name, array in group.items():
+            assert (k.to_numpy(array).dtype == np.uint16) == name.endswith(".weight")
+    assert {k.to_numpy(a).dtype for g in Adam(net, list(net.parameters)).slots.values() for a in g.values()} == {
+        np.dtype(k.dtype)
+    }
 
 
 def test_amsgrad_never_forgets_its_largest_second_moment(k, network):

@@ -174,6 +174,33 @@ def test_a_checkpoint_with_an_array_of_another_shape_is_refused(network, data, t
         train(network(get_backend("numba", threads=1)), RECIPES["hire"], data, path=path, resume=True)
 
 
+@pytest.mark.parametrize("kind", ["u1", "<u4", "<i2", "<f4"])
+def test_codes_of_16_bits_have_16_bits(network, data, tmp_path, kind):
+    """Of another type they would be taken for numbers."""
+    path, entry = tmp_path / "x.npz", "optimiser/square/conv1.weight"
+    start = lambda: train(network(get_backend("reference")), RECIPES["moments in 16 bits"], data, path=path, resume=True)
+    start()
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    np.savez(path, **{**arrays, entry: arrays[entry].astype(kind)})
+    with pytest.raises(CheckpointError, match=f"{entry} is {np.dtype(kind)}"):
+        start()
+
+
+@pytest.mark.parametrize("name", ["reference", "numba", "torch"])
+def test_a_checkpoint_of_the_other_byte_order_goes_on(network, data, press_ctrl_c, tmp_path, digest, name):
+    pytest.importorskip(name) if name != "reference" else None
+    start = lambda path: train(network(get_backend(name)), RECIPES["moments in 16 bits"], data, path=path, resume=True)
+    unbroken = start(tmp_path / "unbroken.npz")
+    press_ctrl_c(4)
+    with pytest.raises(Interrupted):
+        start(tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as archive:
+        arrays = {key: a if a.dtype == np.uint8 else a.astype(a.dtype.newbyteorder("S")) for key, a in archive.items()}
+    np.savez(tmp_path / "x.npz", **arrays)
+    assert digest(start(tmp_path / "x.npz").network.parameters) == digest(unbroken.network.parameters)
+
+
 def test_a_checkpoint_without_a_training_is_refused(network, data, tmp_path):
     from minihire.training import checkpoint
 
