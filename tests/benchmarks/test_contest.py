@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import get_backend
+from backends import get_backend, sixteen
 from benchmarks import ceilings, kernels, machine, train_step
 from benchmarks.command import run
 from benchmarks.contest import Remote
 from benchmarks.peers import PEERS, missing
-from benchmarks.prepare import aged, force_density
+from benchmarks.prepare import Preparation, Request, aged, force_density
 from benchmarks.report import ratios
+from minihire.data.dataset import Dataset
 from minihire.errors import MinihireError
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.training import checkpoint
+from minihire.training import Recipe, checkpoint, train
 
 ROOT = Path(__file__).parent.parent.parent
 SIZE = {
@@ -120,17 +121,18 @@ def test_a_checkpoint_is_measured_as_it_is(tmp_path):
     assert content["ratio_to_fastest_peer"] is None
 
 
-def test_moments_of_16_bits_in_a_checkpoint_are_numbers_for_all_sides(tmp_path, network, data):
-    from minihire.training import Recipe, train
-    from minihire.training.checkpoint import load
-
-    path = tmp_path / "snn.npz"
-    train(network(get_backend("reference")), Recipe(1, 16, "adam16", 0.01), data, path=path)
+def test_moments_of_16_bits_in_a_checkpoint_are_numbers_for_all_sides(tmp_path):
+    k, rng, path = get_backend("reference"), np.random.default_rng(0), tmp_path / "snn.npz"
+    model = build("vgg5", image_shape=(16, 16, 3), width=1 / 32, hidden=8)
+    images = rng.integers(0, 256, (8, *model.image_shape), np.uint8)
+    data = Dataset("random", images, rng.integers(0, 10, 8), tuple("0123456789"), model.mean, model.std)
+    network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=2)
+    train(network, Recipe(1, 4, "adam16", 0.01), data, path=path)
     request = Request(batch=4, checkpoint=path, density=None)
     problem, *_ = Preparation(request, tmp_path / "problem").make()
     for name in ("conv1.weight", "neuron1.threshold"):
         for slot, found in zip(("mean", "square"), problem.moments(name), strict=True):
-            saved = load(path).arrays[f"optimiser/{slot}/{name}"]
+            saved = checkpoint.load(path).arrays[f"optimiser/{slot}/{name}"]
             expected = sixteen.widen(saved, sixteen.CUTS[slot]) if name.endswith(".weight") else saved
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == np.float32 and np.abs(found).max() < 100

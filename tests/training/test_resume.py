@@ -178,7 +178,9 @@ def test_a_checkpoint_with_an_array_of_another_shape_is_refused(network, data, t
 def test_codes_of_16_bits_have_16_bits(network, data, tmp_path, kind):
     """Of another type they would be taken for numbers."""
     path, entry = tmp_path / "x.npz", "optimiser/square/conv1.weight"
-    start = lambda: train(network(get_backend("reference")), RECIPES["moments in 16 bits"], data, path=path, resume=True)
+    start = lambda: train(
+        network(get_backend("reference")), RECIPES["moments in 16 bits"], data, path=path, resume=True
+    )
     start()
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
