@@ -82,15 +82,13 @@ class Updates(Products):
             _clip(w, low, high)
             if narrow:
                 chance = _chance(entry, m.shape, step, self.device)
-                _narrow(moments[0], chance >> (32 - sixteen.CUT_MEAN), sixteen.CUT_MEAN, m)
-                _narrow(moments[1], chance & (2**sixteen.CUT_SQUARE - 1), sixteen.CUT_SQUARE, s)
+                upper = (chance >> (32 - sixteen.CUT_MEAN)).bitwise_and_(2**sixteen.CUT_MEAN - 1)
+                _narrow(moments[0], upper, sixteen.CUT_MEAN, m)
+                _narrow(moments[1], chance.bitwise_and_(2**sixteen.CUT_SQUARE - 1), sixteen.CUT_SQUARE, s)
             entry += w.numel()
 
 
 # ---------------------------------------------------------------- moments in 16 bits, see backends/sixteen.py
-
-LOW = 2**32 - 1  # the lower half of an int64: torch has no uint32 to calculate with
-
 
 def _widen_mean(codes, dtype):
     """The numbers that the uint16 codes of a mean stand for."""
@@ -104,17 +102,25 @@ def _widen_square(codes, dtype):
 
 
 def _chance(first, shape, step, device):
-    """int64 of this shape, 0 … 2³² − 1: `sixteen.chance` from entry `first` on; step may be a tensor."""
-    x = torch.arange(first, first + math.prod(shape), device=device).add_(step * sixteen.BY_STEP).bitwise_and_(LOW)
+    """int32 of this shape with the bits of `sixteen.chance` from entry `first` on; step may be a tensor. Products wrap around."""
+    x = torch.arange(math.prod(shape), dtype=torch.int32, device=device)
+    x.add_(_signed(first + step * sixteen.BY_STEP))
     for shift, factor in zip(sixteen.SHIFTS, (*sixteen.FACTORS, 1), strict=True):
-        x.bitwise_xor_(x >> shift).mul_(factor).bitwise_and_(LOW)  # what overflows is the upper half
+        x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (32 - shift) - 1))
+        if factor != 1:
+            x.mul_(_signed(factor))
     return x.reshape(shape)
 
 
+def _signed(whole):
+    """The lower 32 bits of a whole number, or of a tensor of int64, as a signed one."""
+    return (whole + 2**31) % 2**32 - 2**31
+
+
 def _narrow(moments, added, cut, codes):
-    """Write float numbers as codes."""
+    """Write float numbers as codes; `added`, int32, is used up."""
     bits = moments.to(torch.float32).view(torch.int32)
-    codes.view(torch.int16).copy_((bits + added.to(torch.int32)) >> cut)
+    codes.view(torch.int16).copy_(added.add_(bits).bitwise_right_shift_(cut))
 
 
 def _rate(rate):
