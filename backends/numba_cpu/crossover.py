@@ -20,10 +20,8 @@ def limit(kernel: str, size: int = 1, stride: int = 1, channels: float = math.in
     """
     if kernel == "scatter":
         return ALWAYS if channels <= FEW else MOSTLY
-    if kernel == "linear":
+    if kernel in ("linear", "update"):
         return MOSTLY
-    if kernel == "update":
-        return 0.75
     if kernel == "gather":
         if size > stride:
             return MOSTLY
