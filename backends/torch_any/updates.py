@@ -90,6 +90,7 @@ class Updates(Products):
 
 # ---------------------------------------------------------------- moments in 16 bits, see backends/sixteen.py
 
+
 def _widen_mean(codes, dtype):
     """The numbers that the uint16 codes of a mean stand for."""
     return (codes.view(torch.int16).to(torch.int32) << sixteen.CUT_MEAN).view(torch.float32).to(dtype)
