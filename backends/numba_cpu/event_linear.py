@@ -169,7 +169,7 @@ def begin_lists_of_x(x, scale, each, first):
         t = n // TILE
         ours = value[each * t * LANES * TILE :]
         list_columns(source, n * depth + first, wide, scale, each, n - t * TILE, TILE, index[t], ours, found[t])
-    return index.reshape(-1), value, found, scratch(LANES * PART)
+    return index.reshape(-1), value, each, found, scratch(LANES * PART)
 
 
 @njit(cache=True)
@@ -184,9 +184,8 @@ def part_by_lists_of_x(begun, panels, first, column, wide, updated):
 
     Meanwhile the arrays `updated`, of the weight's shape, are asked for the part that follows.
     """
-    index, value, found, part = begun
-    count, rows = panels.shape[1], panels.reshape(-1)
-    features, each = updated[0].shape[1], min(len(value) - 1, 1)
+    index, value, each, found, part = begun
+    count, rows, features = panels.shape[1], panels.reshape(-1), updated[0].shape[1]
     following = _following(column, wide, features)
     part[:] = 0
     for tile in range(len(found)):
