@@ -13,6 +13,8 @@ Source: stochastic rounding as in Gupta et al., Deep Learning with Limited Numer
 lowbias32 of https://github.com/skeeto/hash-prospector (public domain).
 """
 
+import functools
+
 import numpy as np
 
 CUT_MEAN, CUT_SQUARE = (
@@ -51,9 +53,14 @@ def narrow(values: np.ndarray, cut: int, step: int) -> np.ndarray:
     return ((bits + added) >> np.uint32(cut)).astype(TYPE)
 
 
+@functools.cache
+def _is_narrow(dtype) -> bool:
+    return "uint16" in str(dtype)
+
+
 def are_narrow(mean, square, largest) -> bool:
     """Whether these moments, of any backend, are kept in 16 bits. Raises ValueError for a mixture, or with AMSGrad's maximum."""
-    narrow = ["uint16" in str(moment.dtype) for moment in (mean, square)]
+    narrow = _is_narrow(mean.dtype), _is_narrow(square.dtype)
     if narrow[0] != narrow[1] or (narrow[0] and largest is not None):
         raise ValueError("mean and square are both of 16 bits or neither, and AMSGrad's maximum goes with neither")
     return narrow[0]

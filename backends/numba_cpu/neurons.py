@@ -110,7 +110,7 @@ class Neurons(Storage):
         grads = _in_lanes(lif.backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
-        return grad_current, found if want_state else None, *(self.asarray([grad]) for grad in grads)
+        return grad_current, found if want_state else None, *(np.array([grad], self.float) for grad in grads)
 
     def lif_rate_backward(self, saved, grad_spikes):
         if isinstance(saved, SavedNeurons):

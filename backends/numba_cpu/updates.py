@@ -1,5 +1,6 @@
 """Optimiser steps of the Numba backend: a linear layer's weight gradient is computed where it is used."""
 
+import functools
 import math
 
 import numpy as np
@@ -11,6 +12,15 @@ from backends.numba_cpu.products import Products
 
 with kernel_cache():
     from backends.numba_cpu import optimisers
+
+
+@functools.lru_cache(maxsize=16)
+def _adam_scalars(kind, rate, decays, epsilon, step, low, high):
+    """What a step's kernels take, as numbers of the arrays' type; and what entry 0 hashes. Most parameters have the same."""
+    first, second = decays
+    correction = math.sqrt(1 - second**step)
+    scalars = rate / (1 - first**step), first, second, 1 - first, 1 - second, epsilon, correction, low, high
+    return tuple(kind(s) for s in scalars), np.uint32(sixteen.start(step))
 
 
 class Updates(Products):
@@ -31,19 +41,7 @@ class Updates(Products):
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         sixteen.are_narrow(mean, square, largest)  # the kernels look at the types
-        first, second = decays
-        numbers = (
-            rate / (1 - first**step),
-            first,
-            second,
-            1 - first,
-            1 - second,
-            epsilon,
-            math.sqrt(1 - second**step),
-            low,
-            high,
-        )
-        scalars, start = tuple(self.float.type(s) for s in numbers), np.uint32(sixteen.start(step))
+        scalars, start = _adam_scalars(self.float.type, rate, decays, epsilon, step, low, high)
         if isinstance(grad, OuterProduct):
             largest = () if largest is None else (largest,)
             optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, start, scalars)

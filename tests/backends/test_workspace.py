@@ -1,12 +1,15 @@
 """Memory that is used again: never while somebody still refers to it."""
 
+import itertools
 import sys
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from backends.numba_cpu.workspace import ADVISED, HUGE, LINE, SMALL, SPARE, Workspace
+from backends.numba_cpu.workspace import ADVISED, HUGE, LINE, SMALL, SPARE, TINY, TURN, Workspace
 
 COUNT = SMALL // 4  # floats of the smallest array that comes from the workspace
 
@@ -30,20 +33,71 @@ def test_an_array_in_huge_pages_begins_with_one_and_is_memory_like_any_other(cou
         assert array.shape == (count,) and array.ctypes.data % HUGE == 0
         array[...] = number
     assert all(np.all(array == number) for number, array in enumerate(arrays))
-    assert all(block.size >= ADVISED for block in workspace.blocks)
+    assert all(chunk.size >= ADVISED for chunk in workspace.chunks)
+    before = len(workspace.chunks)
     del array, arrays
     workspace.empty((count,), np.float32, huge=True)
-    assert len(workspace.blocks) <= 3
+    assert len(workspace.chunks) == before
 
 
 def test_memory_is_used_again_once_it_is_free():
     workspace = Workspace()
     first = workspace.empty((2 * COUNT,), np.float32)
+    place = first.ctypes.data
     del first
     second = workspace.empty((2 * COUNT - 100,), np.float32)
-    assert len(workspace.blocks) == 1
+    assert len(workspace.chunks) == 1 and abs(second.ctypes.data - place) <= TURN
     third = workspace.empty((2 * COUNT,), np.float32)
-    assert len(workspace.blocks) == 2 and not np.shares_memory(second, third)
+    assert len(workspace.chunks) == 2 and not np.shares_memory(second, third)
+
+
+def test_a_large_array_leaves_room_for_smaller_ones_and_gets_it_back():
+    workspace = Workspace()
+    del_me = workspace.empty((20, COUNT), np.float32)
+    del del_me
+    parts = [workspace.empty((4, COUNT), np.float32) for _ in range(4)]
+    assert len(workspace.chunks) == 1
+    del parts[1], parts[2]  # neighbours on both sides of what is still in use
+    del parts
+    whole = workspace.empty((20, COUNT - 2048), np.float32)
+    assert len(workspace.chunks) == 1 and whole.nbytes < workspace.in_use <= workspace.held
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 60 * SMALL), st.booleans(), st.integers(0, 5)), min_size=1, max_size=60))
+def test_arrays_never_overlap_and_no_byte_is_lost(wishes):
+    """Whatever is asked for and given back in whatever order; each array keeps what was written to its ends."""
+    workspace, arrays = Workspace(), []
+    for number, (size, huge, gone) in enumerate(wishes):
+        array = workspace.empty((size,), np.uint8, huge=huge)
+        array[:1], array[-1:] = number, number
+        arrays.append((number, array))
+        del array
+        if gone < len(arrays):
+            del arrays[gone]
+    assert all((a[:1] == n).all() and (a[-1:] == n).all() for n, a in arrays)
+    ranges = sorted((a.ctypes.data, a.ctypes.data + a.size) for _, a in arrays if a.size)
+    assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(ranges))
+    large = sum(a.size for _, a in arrays if a.size >= SMALL)
+    workspace.empty((SMALL,), np.uint8)  # looks at what was given back
+    assert large <= workspace.in_use <= workspace.held == sum(chunk.size for chunk in workspace.chunks)
+    arrays.clear()
+    workspace.empty((SMALL,), np.uint8)
+    free = sum(length for length, _ in workspace.lengths)
+    assert free + workspace.in_use == workspace.held and len(workspace.lengths) <= len(workspace.chunks) + 1
+
+
+@pytest.mark.parametrize("sizes", [(9, 4, 6, 2, 8, 3, 7), (1, 30, 2, 20, 3, 10), (5, 5, 5)])
+def test_a_step_like_the_ones_before_asks_the_system_for_nothing(sizes):
+    """Arrays of many sizes, of which a few are in use at a time: from the third time on all memory is there."""
+    workspace, chunks = Workspace(), []
+    for _ in range(12):
+        held = []
+        for size in sizes:
+            held.append(workspace.empty((size, COUNT), np.float32))
+            del held[:-2]
+        chunks.append([id(chunk) for chunk in workspace.chunks])
+    assert chunks[2] == chunks[-1]
 
 
 def test_a_view_keeps_its_memory():
@@ -56,30 +110,23 @@ def test_a_view_keeps_its_memory():
     assert np.all(view == 9)
 
 
-def test_a_large_block_does_not_serve_a_small_array():
-    """It would be missed by the next large one."""
-    workspace = Workspace()
-    large = workspace.empty((10, COUNT), np.float32)
-    del large
-    small = workspace.empty((COUNT,), np.float32)
-    assert small.base.size < 2 * SMALL + COUNT
-
-
 def test_what_is_held_stays_near_what_was_needed_at_most():
-    workspace, most = Workspace(), 0
+    workspace = Workspace()
     for factor in range(1, 40):
         held = [workspace.empty((factor, COUNT), np.float32) for _ in range(3)]
-        most = max(most, sum(array.base.size for array in held))
         del held
-    assert sum(block.size for block in workspace.blocks) <= SPARE * most + SMALL * 45
+    assert workspace.held <= SPARE * workspace.most_in_use
+    assert workspace.most_in_use < 3 * (39 * SMALL + 2 * TURN)
+    assert workspace.held == sum(chunk.size for chunk in workspace.chunks)
 
 
 def test_small_arrays_come_from_numpy():
     workspace = Workspace()
-    assert workspace.empty((3,), np.float32).base is None and not workspace.blocks
+    assert workspace.empty((3,), np.float32).base is None
+    assert workspace.empty((TINY,), np.float32).ctypes.data % LINE == 0 and not workspace.chunks
 
 
-def test_two_threads_never_get_one_block():
+def test_threads_never_get_the_same_memory():
     """Each fills what it was given, lets the other run, and finds it as it was."""
     workspace, wrong, finished, before = Workspace(), [], [], sys.getswitchinterval()
 
