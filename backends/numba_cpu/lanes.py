@@ -11,7 +11,7 @@ The functions that choose, take roots and read bits take plain numbers as well, 
 array's end.
 
 `Lanes` is a type that Numba compiles like a number, to LLVM's vector of 16, which lies in one or more registers. Numbers among
-the operands stand for 16 equal ones. Nothing is rounded otherwise than it would be one by one.
+the operands stand for 16 equal ones. Nothing is rounded otherwise than it would be one by one, but for `add_product`.
 """
 
 import operator
@@ -22,6 +22,8 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, overload, register_model
+
+from backends.numba_cpu import events
 
 COUNT = 16
 INDEX = ir.IntType(32)
@@ -134,6 +136,19 @@ def store(typingctx, array, at, lanes):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), emit
+
+
+@intrinsic
+def add_product(typingctx, sums, lanes, number):
+    """sums + lanes · number, which may be rounded once."""
+    if sums != lanes or number != lanes.number:
+        raise TypingError(f"the product of {lanes} and {number}, added to {sums}")
+
+    def emit(context, builder, signature, arguments):
+        sums, lanes, number = arguments
+        return events.add_product(builder, sums, lanes, _repeat(builder, number))
+
+    return sums(sums, lanes, number), emit
 
 
 @intrinsic

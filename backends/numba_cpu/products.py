@@ -17,6 +17,7 @@ with kernel_cache():
         event_convolution,
         event_linear,
         event_weight_gradient,
+        image_gradient,
         linear,
         scatter_convolution,
     )
@@ -146,6 +147,12 @@ class Products(Storage):
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
+        if self.dtype == "float32" and image_gradient.serves(size, stride, padding, channels):
+            slabs, out = self._empty((features, 3, image_gradient.COUNT)), self._empty(shape)
+            image_gradient.pack_weights(weight, slabs)
+            flat = out.reshape(-1, *shape[2:])
+            image_gradient.input_gradient(self._by_image(grad), slabs.reshape(-1), padding, flat)
+            return out
         border = size - 1 - padding
         if stride == 1:
             lanes = event_convolution.lanes_for(channels)

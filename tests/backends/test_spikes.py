@@ -280,6 +280,25 @@ def test_gradients_of_strided_layers(backend, exact, size, stride, padding, step
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("channels, padding", [(1, 1), (2, 0), (3, 1), (3, 2), (5, 1), (5, 2), (6, 1)])
+@pytest.mark.parametrize("rows, columns", [(1, 1), (2, 1), (3, 5), (6, 4)])
+def test_the_gradient_of_an_image(backend, exact, rows, columns, channels, padding):
+    """Of few channels, one of which is infinite in a corner: it reaches its neighbours and nobody else."""
+    rng = np.random.default_rng(rows)
+    shape = (2, 9, rows + 2 - 2 * padding, columns + 2 - 2 * padding, channels)
+    if min(shape) < 1:
+        shape = (2, 9, 3, 4, channels)
+        rows, columns = (side + 2 * padding - 2 for side in shape[2:4])
+    grad, weight = dyadic(rng, (2, 9, rows, columns, 21)), dyadic(rng, (3, 3, channels, 21))
+    weight[weight == 0] = 1
+    grad[0, 0, 0, 0, 0] = np.inf
+    found = [
+        k.to_numpy(k.conv2d_input_gradient(k.asarray(grad), k.asarray(weight), shape, 1, padding))
+        for k in (backend, exact)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("features", [8, 32, 64])
 def test_what_is_infinite_stays_so(backend, features):
     """Not a number would be harder to find the cause of."""
