@@ -12,7 +12,7 @@ from numba import njit, prange
 from backends.numba_cpu.events import WIDE_REGISTERS, add_rows_64, add_rows_128
 from backends.numba_cpu.increments import add_scaled, subtract
 from backends.numba_cpu.lists import append_events, list_columns, value_room
-from backends.numba_cpu.slabs import ask, copy, copy_row, prefetch, scratch, turn_block
+from backends.numba_cpu.slabs import ask, copy, copy_row, scratch, turn_block
 
 LANES = 64  # inputs of a slab of weights; and inputs and outputs of a block of their gradient
 MANY = 512  # outputs, from which on a slab has 128: sums do not wait for themselves, and tasks still are many
@@ -91,8 +91,8 @@ def product(lanes, index, value, each, start, weight, transposed, leak, first_st
     """
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
     (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
-    lines, across = LANES * lanes // 16, (LANES if transposed else lanes) // 16  # of the cache: of a slab, of a row
-    share = (lines + count - 1) // max(count, 1)
+    pieces, wide_rows = LANES * lanes // 64, lanes > 64 and not transposed  # of a slab, of a row of it: one, or two
+    share = (pieces + count - 1) // max(count, 1)
     for task in prange((features + lanes - 1) // lanes):
         m = np.int64(task) * lanes
         wide = min(lanes, features - m)
@@ -103,11 +103,13 @@ def product(lanes, index, value, each, start, weight, transposed, leak, first_st
             k = block * LANES
             _load_slab(weight, transposed, k, m, slab)
             following = m * columns + k + LANES if transposed else (k + LANES) * columns + m
-            line = 0
+            asked = 0
             for n in range(count):
                 for _ in range(share):  # adding up lists hardly needs memory, which so brings the next slab meanwhile
-                    prefetch(weights, following + line // across * columns + line % across * 16)
-                    line = min(line + 1, lines - 1)
+                    if asked < pieces:
+                        ask((weights,), following)
+                        asked += 1
+                        following += 64 if wide_rows and asked % 2 else columns - 64 * wide_rows
                 first, last = start[block, n], start[block, n + 1]
                 if lanes == 128:
                     add_rows_128(sums, n * lanes, rows, 0, flat_index, flat_value, each, first, last)
