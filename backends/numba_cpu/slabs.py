@@ -92,19 +92,8 @@ def _prefetch(context, builder, kind, array, at):
 
 
 @intrinsic
-def prefetch(typingctx, array, at):
-    """Have the line of the flat position `at`, which may lie beyond the array, brought to the second-level cache."""
-
-    def emit(context, builder, signature, arguments):
-        _prefetch(context, builder, signature.args[0], *arguments)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), emit
-
-
-@intrinsic
 def ask(typingctx, arrays, at):
-    """The same for 64 entries from there on of each array of a tuple."""
+    """Have 64 entries of each array of a tuple brought to the second-level cache: from the flat position `at` on, where they may end."""
 
     def emit(context, builder, signature, arguments):
         for i, kind in enumerate(arrays):
