@@ -93,7 +93,7 @@ def _prefetch(context, builder, kind, array, at):
 
 @intrinsic
 def ask(typingctx, arrays, at):
-    """Have 64 entries of each array of a tuple brought to the second-level cache: from the flat position `at` on, where they may end."""
+    """Have 64 entries of each array of a tuple, from `at` on, brought to the second-level cache; they may lie beyond its end."""
 
     def emit(context, builder, signature, arguments):
         for i, kind in enumerate(arrays):
