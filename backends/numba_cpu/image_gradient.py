@@ -93,6 +93,6 @@ def serves(size: int, stride: int, padding: int, channels: int) -> bool:
 
 def pack_weights(weight, out) -> None:
     """Write weight [3, 3, C, C_out] to out [C_out, 3, COUNT]: the three taps of a row one after the other, then zeros."""
-    features = weight.shape[3]
-    out[:, :, 3 * weight.shape[2] :] = 0
-    out[:, :, : 3 * weight.shape[2]] = weight.transpose(3, 0, 1, 2).reshape(features, 3, -1)
+    channels, features = weight.shape[2:]
+    out[:, :, 3 * channels :] = 0
+    out[:, :, : 3 * channels] = weight.transpose(3, 0, 1, 2).reshape(features, 3, 3 * channels)

@@ -150,7 +150,7 @@ class Products(Storage):
         if self.dtype == "float32" and image_gradient.serves(size, stride, padding, channels):
             slabs, out = self._empty((features, 3, image_gradient.COUNT)), self._empty(shape)
             image_gradient.pack_weights(weight, slabs)
-            flat = out.reshape(-1, *shape[2:])
+            flat = out.reshape(steps * batch, *shape[2:])
             image_gradient.input_gradient(self._by_image(grad), slabs.reshape(-1), padding, flat)
             return out
         border = size - 1 - padding

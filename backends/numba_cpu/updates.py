@@ -15,9 +15,8 @@ with kernel_cache():
 
 
 @functools.lru_cache(maxsize=16)
-def _adam_scalars(kind, rate, decays, epsilon, step, low, high):
+def _adam_scalars(kind, step, rate, first, second, epsilon, low, high):
     """What a step's kernels take, as numbers of the arrays' type; and what entry 0 hashes. Most parameters have the same."""
-    first, second = decays
     correction = math.sqrt(1 - second**step)
     scalars = rate / (1 - first**step), first, second, 1 - first, 1 - second, epsilon, correction, low, high
     return tuple(kind(s) for s in scalars), np.uint32(sixteen.start(step))
@@ -41,7 +40,8 @@ class Updates(Products):
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         sixteen.are_narrow(mean, square, largest)  # the kernels look at the types
-        scalars, start = _adam_scalars(self.float.type, rate, decays, epsilon, step, low, high)
+        numbers = (float(number) for number in (rate, *decays, epsilon, low, high))
+        scalars, start = _adam_scalars(self.float.type, int(step), *numbers)
         if isinstance(grad, OuterProduct):
             largest = () if largest is None else (largest,)
             optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, start, scalars)

@@ -5,7 +5,7 @@ cleared, which can take as long as the arithmetic. An array's memory is free aga
 
 Memory comes from the system in chunks. Of a chunk an array takes as much as it needs, from the shortest stretch that is
 free and long enough; free neighbours become one stretch again. Arrays are asked for fifty times a step, and while they
-are, one thread works: so nothing here looks through all that there is.
+are, one thread works: so where there is such a stretch it is found without a look at the others.
 """
 
 import threading
@@ -22,7 +22,7 @@ STAGGER = 17 * LINE  # and no two at the same place of a page: a store to one wo
 TURN = 64 * STAGGER  # bytes after which places come again: 17 pages, as large arrays should be apart in other ways, too
 HUGE = 1 << 21  # bytes of a huge page: memory without gaps for the second-level cache, whose places go by addresses
 ADVISED = 1 << 22  # bytes from which on NumPy asks the system for huge pages
-SPARE = 1.1  # how much may be held, times the most that was ever in use
+SPARE = 1.1  # how much may be held, times the most that was ever in use; more, where one array keeps a chunk from going back
 
 
 class Chunk:
@@ -31,7 +31,7 @@ class Chunk:
     __slots__ = ("memory", "start", "stop", "used")
 
     def __init__(self, size: int):
-        self.memory = np.empty(size + 2 * LINE, np.uint8)  # the last line stays unused: chunks are never neighbours
+        self.memory = np.empty(size + 2 * LINE, np.uint8)  # its last bytes stay unused: chunks are never neighbours
         address = self.memory.__array_interface__["data"][0]
         self.start = address + -address % LINE
         self.stop = self.start + size + -size % LINE
@@ -61,13 +61,17 @@ class Workspace:
 
     def __init__(self):
         self.lock = threading.Lock()
+        self.handed_out = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew; arrays keep their memory, which goes back to the system when they are gone."""
         self.chunks: list[Chunk] = []
         self.lengths: list[tuple[int, int]] = []  # (bytes, start) of every free stretch, in order
         self.starts: dict[int, tuple[int, Chunk]] = {}  # where it begins: (where it ends, its chunk)
         self.stops: dict[int, int] = {}  # where it ends: where it begins
         self.ended: deque[tuple[int, int, Chunk]] = deque()  # stretches that arrays have left
         self.held = self.in_use = self.most_in_use = 0  # bytes
-        self.handed_out = 0
 
     def empty(self, shape, dtype, huge=False) -> np.ndarray:
         """An uninitialised C-contiguous array; a large one begins at a cache line, or where asked for at a huge page.
@@ -75,7 +79,7 @@ class Workspace:
         Ordinary pages lie wherever the system has some: of half a megabyte that is read again and again, parts then
         drive each other out of a cache of twice the size, in every other process, at up to a third of the speed.
         """
-        dtype = np.dtype(dtype)
+        shape, dtype = tuple(map(int, shape)), np.dtype(dtype)
         size = prod(shape) * dtype.itemsize
         if size < TINY:
             return np.empty(shape, dtype)
@@ -83,19 +87,28 @@ class Workspace:
             memory = np.empty(size + LINE, np.uint8)
             return np.ndarray(shape, dtype, memory, -memory.__array_interface__["data"][0] % LINE)
         with self.lock:
-            while self.ended:
-                start, stop, chunk = self.ended.popleft()
-                self.in_use -= stop - start
-                self._add(start, stop, chunk)
-            self.handed_out += 1
-            every, place = (HUGE, 0) if huge else (TURN, self.handed_out % 64 * STAGGER)
+            try:
+                address, stretch = self._cut(size, huge)
+                return np.asarray(Lease(address, shape, dtype, stretch, self.ended))
+            except BaseException:  # such as Ctrl-C half-way through
+                self._forget()
+                raise
+
+    def _cut(self, size, huge):
+        """(address, stretch) of an array of so many bytes."""
+        while self.ended:
+            start, stop, chunk = self.ended.popleft()
+            self.in_use -= stop - start
+            self._add(start, stop, chunk)
+        self.handed_out += 1
+        every, place = (HUGE, 0) if huge else (TURN, self.handed_out % 64 * STAGGER)
+        found = self._find(size, every, place, huge)
+        if found is None and not huge:  # better at a place that others have, too, than in one more chunk
+            found = self._find(size, LINE, 0, huge)
+        if found is None:
+            self._make_chunk(max(size + every, ADVISED if huge else 0))
             found = self._find(size, every, place, huge)
-            if found is None and not huge:  # better at a place that others have, too, than in one more chunk
-                found = self._find(size, LINE, 0, huge)
-            if found is None:
-                self._make_chunk(max(size + every, ADVISED if huge else 0))
-                found = self._find(size, every, place, huge)
-            return np.asarray(Lease(found[0], tuple(shape), dtype, self._take(*found, size), self.ended))
+        return found[0], self._take(*found, size)
 
     def _find(self, size, every, place, huge):
         """(address, free stretch) of an array that begins `place` bytes after a multiple of `every`; or None."""
@@ -140,16 +153,25 @@ class Workspace:
         return stop, chunk
 
     def _make_chunk(self, size):
-        """Get memory from the system; while more is held than may be, free chunks go back, those unused for longest first."""
-        self.most_in_use = max(self.most_in_use, self.in_use + size)
+        """Get memory from the system."""
+        most = max(self.most_in_use, self.in_use + size)
+        self._give_back(SPARE * most - size)
+        try:
+            chunk = Chunk(size)
+        except MemoryError:
+            self._give_back(0)
+            chunk = Chunk(size)
+        self.most_in_use = most
+        self.chunks.append(chunk)
+        self.held += chunk.size
+        self._insert(chunk.start, chunk.stop, chunk)
+
+    def _give_back(self, most):
+        """While more than this is held, free chunks go back to the system, those unused for longest first."""
         for chunk in sorted(self.chunks, key=lambda chunk: chunk.used):
-            if self.held + size <= SPARE * self.most_in_use:
+            if self.held <= most:
                 break
             if self.starts.get(chunk.start, (0,))[0] == chunk.stop:
                 self._remove(chunk.start)
                 self.chunks.remove(chunk)
                 self.held -= chunk.size
-        chunk = Chunk(size)
-        self.chunks.append(chunk)
-        self.held += chunk.size
-        self._insert(chunk.start, chunk.stop, chunk)

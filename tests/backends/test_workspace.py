@@ -120,6 +120,43 @@ def test_what_is_held_stays_near_what_was_needed_at_most():
     assert workspace.held == sum(chunk.size for chunk in workspace.chunks)
 
 
+def test_a_request_that_fails_changes_nothing():
+    workspace = Workspace()
+    kept = workspace.empty((COUNT,), np.float32)
+    kept[:] = 7
+    with pytest.raises(MemoryError):
+        workspace.empty((1 << 58,), np.uint8)
+    assert workspace.most_in_use < 1 << 40
+    others = [workspace.empty((np.int32(3), COUNT), np.float32) for _ in range(4)]
+    for other in others:
+        other[:] = 1
+    assert np.all(kept == 7)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("where", ["_find", "_take", "_insert", "_remove", "_make_chunk"])
+def test_an_interruption_leaves_a_workspace_that_works(monkeypatch, where, late):
+    """Before or after any of its parts; what was handed out stays what it was."""
+    method = getattr(Workspace, where)
+
+    def interrupted(self, *arguments):
+        if late:
+            method(self, *arguments)
+        raise KeyboardInterrupt
+
+    workspace = Workspace()
+    kept, gone = (workspace.empty((9, COUNT), np.float32) for _ in range(2))
+    kept[:] = 7
+    del gone
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Workspace, where, interrupted)
+        workspace.empty((30, COUNT), np.float32)
+    arrays = [workspace.empty((9, COUNT), np.float32) for _ in range(3)]
+    for array in arrays:
+        array[:] = 1
+    assert np.all(kept == 7) and workspace.in_use <= workspace.held
+
+
 def test_small_arrays_come_from_numpy():
     workspace = Workspace()
     assert workspace.empty((3,), np.float32).base is None
