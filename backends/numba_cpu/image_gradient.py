@@ -17,7 +17,7 @@ MOST = COUNT // 3  # channels
 ROW = 3 * COUNT  # numbers of the weights of one output channel
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _add_rows(sums, place, line, ours, top, middle, bottom):
     """Add what one pixel gives to three rows, as far as `ours`: beyond, infinity times zero would be no number."""
     zero = np.float32(0)
@@ -53,7 +53,7 @@ def _add_pixels(grad, features, pixels, weights, inside, sums, line):
     _add_rows(sums, to_d, line, ours, d0, d1, d2)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _pixel(p, shape, channels):
     """Where the gradient of pixel p of [H', W', C_out] begins, and where its top row goes: beyond all, if there is none."""
     rows, columns, features = shape
