@@ -47,6 +47,7 @@ class Minihire:
             noise=NOISE if hire else NoNoise(),
         )
         self.training = Training(self.network, recipe, self._dataset(images, labels), seed=0)
+        self.start_batch(images, labels)  # in the peers' order, and not shuffled anew for each step
         self.optimiser = optimiser = self.training.optimiser
         for name in optimiser.names if problem.optimiser == "adam" else ():
             moments = problem.moments(name)
