@@ -25,7 +25,7 @@ with kernel_cache():
 TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
 TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
 NARROW = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
-SAMPLE = 1 << 9  # entries that are looked at to estimate a density, to two percent
+SAMPLE = 1 << 10  # entries that are looked at to estimate a density, to one or two percent
 
 
 def _stride(flat):
