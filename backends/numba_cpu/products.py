@@ -21,16 +21,11 @@ with kernel_cache():
         linear,
         scatter_convolution,
     )
+    from backends.numba_cpu.density import shares
 
 TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
 TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
 NARROW = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
-SAMPLE = 1 << 10  # entries that are looked at to estimate a density, to one or two percent
-
-
-def _stride(flat):
-    """Every how many-th entry is looked at; odd, so that channels, whose number mostly is even, take turns."""
-    return (len(flat) // SAMPLE) | 1
 
 
 class Timed(NamedTuple):
@@ -175,47 +170,30 @@ class Products(Storage):
         """Whether this is a gradient whose lists should hold increments over time."""
         return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= TIMED_BATCH
 
-    def _density(self, x) -> float:
-        """The share of entries that lists would hold, by a sample; above 1 where the event-driven kernels cannot be used.
+    def _shares(self, x) -> tuple[float, float]:
+        """The shares of x's entries that are events, and that are new at their step (of a gradient that leaks alone, or spikes).
 
-        Of a gradient that leaks lists hold increments, of spikes here the spikes.
+        By a sample; above 1 where the event-driven kernels cannot be used.
         """
         if self.dtype != "float32":
-            return math.inf
-        if self._leaks(x):
-            return self._density_of_new(x.grad[:-1], x.leak, x.grad[1:])
-        return self._density_of(x.counts if isinstance(x, SpikeTrain) else self._dense(x))
+            return math.inf, math.inf
+        flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
+        step = len(flat) // max(1, x.shape[0])
+        return shares(flat, step, x.leak) if self._leaks(x) else shares(flat, -step, np.float32(1))
 
-    @staticmethod
-    def _density_of(array) -> float:
-        flat = array.reshape(-1)
-        sample = flat[:: _stride(flat)]
-        return np.count_nonzero(sample) / max(len(sample), 1)
-
-    @staticmethod
-    def _density_of_new(array, leak, before) -> float:
-        now, before = array.reshape(-1), before.reshape(-1)
-        every = _stride(now)
-        sample = now[::every] - leak * before[::every]
-        return np.count_nonzero(sample) / max(len(sample), 1)
+    def _density(self, x) -> float:
+        """The share of entries that lists would hold: of a gradient that leaks increments, of spikes here the spikes."""
+        return self._shares(x)[1 if self._leaks(x) else 0]
 
     def _listing(self, x) -> tuple[float, Timed | None]:
         """The density of the shorter lists that a product with x may use, and x `Timed` where these hold what is new."""
-        density, last = self._density(x), x.shape[0] - 1
+        (events, new), last = self._shares(x), x.shape[0] - 1
         if self.dtype == "float32" and self._leaks(x):
-            return density, Timed(x.grad, np.float32(1), x.leak, last, -1)
-        if (
-            self.dtype == "float32"
-            and isinstance(x, SpikeTrain)
-            and 0 < last < TIMED_STEPS
-            and x.shape[1] >= TIMED_BATCH
-        ):
-            counts, one = x.counts, np.float32(1)
-            later = self._density_of_new(counts[1:], one, counts[:-1])
-            new = (self._density_of(counts[0]) + last * later) / (last + 1)
-            if new < density:
-                return new, Timed(counts, np.float32(x.scale), one, 0, 1)
-        return density, None
+            return new, Timed(x.grad, np.float32(1), x.leak, last, -1)
+        many = 0 < last < TIMED_STEPS and x.shape[1] >= TIMED_BATCH
+        if many and isinstance(x, SpikeTrain) and new < events:  # never of inf
+            return new, Timed(x.counts, np.float32(x.scale), np.float32(1), 0, 1)
+        return events, None
 
     def _listable(self, x):
         """(images or rows, scale, whether every event has its own value) for lists of events."""
