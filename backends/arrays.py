@@ -58,16 +58,17 @@ class InputGradient(NamedTuple):
 
 
 class Convolved(NamedTuple):
-    """A convolution's result, to be computed where it is used, on the Torch backend.
+    """A convolution's result, to be computed where it is used.
 
-    Of one step alone: the neurons that fire T times in answer would else keep it for their backward pass.
+    On the Torch backend of one step alone: the neurons that fire T times in answer would else keep it for their backward
+    pass. On the Numba backend of spikes: the neurons fire while their currents are in the cache.
     """
 
-    x: Array  # [1, B, H, W, C_in]
+    x: "Array | SpikeTrain"  # [T, B, H, W, C_in]
     weight: Array  # as the backend's product takes it
     stride: int
     padding: int
-    shape: tuple[int, ...]  # [1, B, H_out, W_out, C_out]
+    shape: tuple[int, ...]  # [T, B, H_out, W_out, C_out]
 
 
 class CurrentGradient(NamedTuple):

@@ -10,6 +10,7 @@ a linear layer on the way) is compared with both.
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -20,7 +21,7 @@ import numpy as np
 import threadpoolctl
 
 from backends import get_backend
-from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
+from backends.arrays import Convolved, CurrentGradient, OuterProduct, SpikeTrain
 from benchmarks.command import run
 from benchmarks.prepare import force_density
 from minihire.layers import Draws
@@ -30,6 +31,7 @@ from minihire.report.tables import table
 from minihire.training.optimisers import Adam
 
 BATCH, STEPS = 32, 6
+DRIVEN = "conv2d and lif_forward"  # neurons that compute the convolution that drives them
 
 
 def best_of(function, rounds: int = 7) -> float:
@@ -72,12 +74,19 @@ def listed(k, array) -> int:
     return k.events(array)
 
 
+def multiplied(k, x, weight) -> int:
+    """Useful operations of a product of x with a weight [F_in, F_out] or [k, k, C_in, C_out]."""
+    return 2 * listed(k, x) * math.prod(weight.shape[:-2]) * weight.shape[-1]
+
+
 def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
     """Useful operations and bytes of one call, or None for a kernel that is not looked at."""
     if name in ("conv2d", "linear"):
         x, weight = arguments[:2]
-        taps = weight.shape[0] * weight.shape[1] if name == "conv2d" else 1
-        return 2 * listed(k, x) * taps * weight.shape[-1], size_of(x) + weight.nbytes + result.nbytes
+        return multiplied(k, x, weight), size_of(x) + weight.nbytes + result.nbytes
+    if name == DRIVEN:
+        (x, weight, *_), (spikes, _, saved) = arguments[0], result
+        return multiplied(k, x, weight), size_of(x) + weight.nbytes + spikes.counts.nbytes + saved.membrane.nbytes
     if name in ("conv2d_input_gradient", "linear_input_gradient"):
         grad, weight = arguments[:2]
         taps = weight.shape[0] * weight.shape[1] if name == "conv2d_input_gradient" else 1
@@ -124,9 +133,11 @@ def watch(k, calls: list) -> None:
             result = kernel(*arguments, **options)
             seconds = time.perf_counter() - start
             running.pop()
-            if running:
+            if running or isinstance(result, Convolved):  # part of another, or not yet computed
                 return result
             shape = arguments[1].shape if hasattr(arguments[1], "shape") else result[0].shape
+            if isinstance(arguments[0], Convolved):
+                name, shape = DRIVEN, arguments[0].weight.shape
             calls.append((name, tuple(shape), seconds, *cost(k, name, arguments, result)))
             return result
 

@@ -88,7 +88,8 @@ def kernels(k):
         k.sgd_step(weight, grad, k.zeros(weight.shape), 0, 0.9, 0, -1, 1)
 
     def neurons(current, forward=True):
-        out, _, saved = k.lif_forward(current, None, one, one, STEPS, mask=k.dropout_mask(draw, shape[1:], 0.2))
+        mask = k.dropout_mask(draw, shape[1:], 0.2)
+        out, _, saved = k.lif_forward(current, None, one, one, STEPS, mask=mask, reuse=True)
         return out if forward else k.lif_backward(saved, k.avg_pool_gradient(k.zeros(pooled), shape), None, triangle())
 
     draw, pooled = Draw(0, 0, Stream(0), 0), (STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS)
@@ -107,8 +108,7 @@ def kernels(k):
         lambda: neurons(current, forward=False),
         lambda: k.linear(spikes(flat), linear),
         lambda: k.linear(staying(flat), linear),
-        lambda: k.conv2d(spikes(shape), convolution, 1, 1),
-        lambda: k.conv2d(staying(shape), convolution, 1, 1),
+        lambda: neurons(k.conv2d(spikes(shape), convolution, 1, 1)),
         lambda: k.avg_pool(neurons(current)),
         lambda: k.conv2d(image, first, 1, 1),
         lambda: k.uniform(draw, (4,)),

@@ -12,6 +12,7 @@ chunk of time hands back):
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -20,6 +21,20 @@ from backends.numba_cpu.lanes import COUNT, load, spread, store, total, where_ab
 from backends.numba_cpu.slabs import scratch
 
 BLOCK = 1024  # neurons, a multiple of COUNT
+
+
+class Layer(NamedTuple):
+    """M neurons, a multiple of COUNT, over T steps: where they start, what they are, and where their spikes and last state go."""
+
+    start: Any  # [M] or empty
+    start_spikes: Any  # [M] or empty
+    leak: Any  # [1]
+    threshold: Any  # [1]
+    delayed: Any  # bool
+    keep: Any  # of dropout, uint8 [M] or empty
+    counts: Any  # uint8 [T, M], filled with the spikes of the neurons that are kept
+    end: Any  # [M], filled, or empty
+    end_spikes: Any  # [M], filled, or empty
 
 
 @njit(cache=True)
@@ -66,41 +81,48 @@ def _fill(out, values, first):
 
 
 @njit(cache=True)
-def _forward(
-    current, start, start_spikes, lam, v, delayed, keep, membrane, counts, end, end_spikes, first, count
-):  # fmt: skip
+def begin(layer, first, count):
+    """u of `count` neurons from `first` on, and if delayed their s, before the first step."""
+    u, fired = _room(count, layer.leak), _room(count if layer.delayed else 0, layer.leak)
+    _fill(u, layer.start, first)
+    _fill(fired, layer.start_spikes, first)
+    return u, fired
+
+
+@njit(cache=True)
+def fire(layer, first, count, current, now, u, fired, membrane, out):
+    """A time step of these neurons: their current lies from `now` on, their membrane and spikes from `out` on."""
+    lam, v, keep, counts = layer.leak[0], layer.threshold[0], layer.keep, layer.counts
+    _fire(count, current, now, u, fired, lam, v, layer.delayed, membrane, out, keep, first, counts, out)
+
+
+@njit(cache=True)
+def finish(layer, first, count, u, fired):
+    """Write the state in which these neurons are left, if it is wanted."""
+    for i in range(count if len(layer.end) else 0):
+        layer.end[first + i] = u[i]
+    for i in range(count if len(layer.end_spikes) else 0):
+        layer.end_spikes[first + i] = fired[i]
+
+
+@njit(cache=True)
+def _forward(current, membrane, layer, first, count):
     """All steps of `count` neurons."""
-    room = _room(2 * count, current)
-    u, fired = room[:count], room[count:]
-    _fill(u, start, first)
-    _fill(fired, start_spikes, first)
-    step = counts.shape[1]
-    for t in range(len(counts)):
+    steps, step = layer.counts.shape
+    u, fired = begin(layer, first, count)
+    for t in range(steps):
         now = min(t, len(current) - 1) * step + first
-        at = t * step + first
-        _fire(count, current, now, u, fired, lam, v, delayed, membrane, at, keep, first, counts, at)
-    for i in range(count if len(end) else 0):
-        end[first + i] = u[i]
-    for i in range(count if len(end_spikes) else 0):
-        end_spikes[first + i] = fired[i]
+        fire(layer, first, count, current, now, u, fired, membrane, t * step + first)
+    finish(layer, first, count, u, fired)
 
 
 @njit(parallel=True, cache=True)
-def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
-    """current [T or 1, M]; start, start_spikes [M], keep uint8 [M]: may be empty; membrane [T, M], which may be the current,
-    or [0, M]: not kept.
-
-    counts uint8 [T, M]: the spikes of the neurons that are kept; end [M], and if delayed end_spikes [M], or empty.
-    M is a multiple of COUNT.
-    """
-    count = counts.shape[1]
+def forward(current, membrane, layer):
+    """current [T or 1, M]; membrane [T, M], which may be the current, or [0, M]: not kept."""
+    count = layer.counts.shape[1]
     for block in prange((count + BLOCK - 1) // BLOCK):
         first = np.int64(block) * BLOCK
-        size = min(BLOCK, count - first)
-        _forward(
-            current, start, start_spikes, leak[0], threshold[0], delayed, keep, membrane, counts, end, end_spikes,
-            first, size,
-        )  # fmt: skip
+        _forward(current, membrane, layer, first, min(BLOCK, count - first))
 
 
 @njit(cache=True)

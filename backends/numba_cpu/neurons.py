@@ -41,36 +41,39 @@ class Neurons(Storage):
         reuse=False,
         want_state=True,
     ):
-        current = self._dense(current)
         if soft is not None:
             mask = None if mask is None else self._dense(mask)
             options = {"reset": reset, "mask": mask, "soft": soft, "want_state": want_state}
-            return super().lif_forward(current, state, leak, threshold, steps, **options)
-        shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
-        reuse = reuse and not static and current.flags.writeable
-        membrane = None  # of a static current the backward pass computes it again
-        if not static:
-            membrane = current if reuse else self._empty(shape)
-        counts = self._empty(shape, np.uint8)
-        end = self._state(shape, want_state, delayed)
+            return super().lif_forward(self._dense(current), state, leak, threshold, steps, **options)
+        shape, delayed = (steps, *current.shape[1:]), reset == "delayed"
+        counts, end = self._empty(shape, np.uint8), self._state(shape, want_state, delayed)
         start, start_spikes = state or (None, None)
         keep, scale = self._mask(mask)
-        arrays = (
-            self._by_step(current),
+        layer = lif.Layer(
             self._flat(start),
             self._flat(start_spikes),
             leak,
             threshold,
             delayed,
             keep,
-            self._membranes(membrane, shape),
             counts.reshape(steps, -1),
             *(self._flat(x) for x in end),
         )
-        _in_lanes(lif.forward, counts[0].size, arrays, written=arrays[-4:])
-        current = current if static else None
-        saved = SavedNeurons(current, membrane, state, leak, threshold, reset, keep, scale, shape, reuse)
+        saved = SavedNeurons(None, None, state, leak, threshold, reset, keep, scale, shape, True)
+        membrane = self._convolve_and_fire(current, layer, shape) if reuse else None
+        saved = saved._replace(membrane=membrane) if membrane is not None else self._fire(current, layer, saved, reuse)
         return SpikeTrain(counts, float(scale), True), end if want_state else None, saved
+
+    def _fire(self, current, layer, saved, reuse):
+        """The neurons fire; what is saved with their membranes, or with a current from which these are computed again."""
+        current = self._dense(current)
+        membrane, static = None, len(current) == 1
+        reuse = reuse and not static and current.flags.writeable
+        if not static:
+            membrane = current if reuse else self._empty(saved.shape)
+        arrays = self._by_step(current), self._membranes(membrane, saved.shape), *layer
+        _in_lanes(_forward, layer.counts.shape[1], arrays, written=(arrays[1], *layer[-3:]))
+        return saved._replace(current=current if static else None, membrane=membrane, reuse=reuse)
 
     def _state(self, shape, wanted, with_spikes):
         """Room for a state or for the gradient of one, if it is wanted."""
@@ -128,6 +131,10 @@ class Neurons(Storage):
             return again[2]
         spikes = (saved.membrane > saved.threshold[0]).astype(self.float)
         return Saved(saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False)
+
+
+def _forward(current, membrane, *layer):
+    lif.forward(current, membrane, lif.Layer(*layer))
 
 
 def _in_lanes(kernel, neurons, arguments, written):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.arrays import CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
+from backends.arrays import Convolved, CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
 from backends.numba_cpu import crossover
 from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.numba_cpu.storage import Storage
@@ -22,6 +22,7 @@ with kernel_cache():
         scatter_convolution,
     )
     from backends.numba_cpu.density import shares
+    from backends.numba_cpu.lanes import COUNT
 
 TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
 TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
@@ -53,40 +54,66 @@ class Products(Storage):
         return out
 
     def conv2d(self, x, weight, stride, padding):
-        return self._convolution(x, weight, stride, padding, *self._listing(x))
-
-    def _convolution(self, x, weight, stride, padding, density, timed):
         (steps, batch, height, width, channels), (size, _, depth, features) = x.shape, weight.shape
         if channels != depth:  # compiled kernels do not check
             raise ValueError(f"a convolution of {depth} channels was given {channels}")
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
-        out = self._empty((steps, batch, rows, columns, features))
-        lanes = scatter_convolution.lanes_for(features, size, stride, padding) if self.dtype == "float32" else 0
+        out = Convolved(x, weight, stride, padding, (steps, batch, rows, columns, features))
+        whole = rows * columns * features % COUNT == 0  # vectors of an image's neurons
+        waits = isinstance(x, SpikeTrain) and steps > 1 and batch >= TIMED_BATCH and whole and self._scatters(out)
+        return out if waits else self._convolved(out)
+
+    def _scatters(self, conv) -> int:
+        """How many output channels at a time the kernels compute that scatter; 0: they do not."""
+        if self.dtype != "float32":
+            return 0
+        return scatter_convolution.lanes_for(conv.shape[4], len(conv.weight), conv.stride, conv.padding)
+
+    def _convolved(self, conv):
+        """The result of a convolution that was not yet computed."""
+        return self._convolution(conv, *self._listing(conv.x))
+
+    def _convolution(self, conv, density, timed):
+        x, weight, stride, padding, shape = conv
+        (size, _, channels, features), columns = weight.shape, shape[3]
+        out, lanes = self._empty(shape), self._scatters(conv)
         if lanes and density < crossover.limit("scatter", channels=channels):
             return self._scatter(x, weight, 1, padding, lanes, timed, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
-        if lanes and density < crossover.limit("gather", size, stride) and (width + 2 * padding) * block < 2**16:
+        wide = (x.shape[3] + 2 * padding) * block
+        if lanes and density < crossover.limit("gather", size, stride) and wide < 2**16:
             span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
             event_convolution.pack_weights(weight, lanes, block, span, slabs)
-            into, how = out.reshape(-1, *out.shape[2:]), (slabs, size, stride, padding, block, span, lanes)
+            into, how = out.reshape(-1, *shape[2:]), (slabs, size, stride, padding, block, span, lanes)
             if timed:
                 event_convolution.forward_over_time(*timed, *how, out)
             else:
                 event_convolution.forward(*self._listable(x), *how, into)
         else:
-            into = out.reshape(steps * batch, rows * columns, features)
+            into = out.reshape(shape[0] * shape[1], -1, features)
             flat = weight.reshape(-1, features)
             convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
         return out
 
-    def _scatter(self, x, weight, apart, padding, lanes, timed, out):
+    def _convolve_and_fire(self, conv, layer, shape):
+        """The membranes of neurons whose current is a convolution that was not yet computed; None where it is to be so first."""
+        if not (isinstance(conv, Convolved) and conv.shape == shape):
+            return None
+        density, timed = self._listing(conv.x)
+        if density >= crossover.limit("scatter", channels=conv.x.shape[4]):
+            return None
+        timed = timed or Timed(conv.x.counts, np.float32(conv.x.scale), np.float32(0), 0, 1)
+        out, lanes = self._empty(shape), self._scatters(conv)
+        return self._scatter(conv.x, conv.weight, 1, conv.padding, lanes, timed, out, layer)
+
+    def _scatter(self, x, weight, apart, padding, lanes, timed, out, layer=scatter_convolution.NOBODY):
         shape = out.shape
         slabs = self._empty((weight.size,), huge=True)
         scatter_convolution.pack_weights(weight, lanes, slabs)
         if timed is None:  # all images as those of one step
             images, factor, _ = self._listable(x)
             timed, out = Timed(images[None], factor, np.float32(0), 0, 1), out.reshape(1, -1, *out.shape[2:])
-        scatter_convolution.forward(*timed, apart, slabs, padding, lanes, out)
+        scatter_convolution.forward(*timed, apart, slabs, padding, lanes, layer, out)
         return out.reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
@@ -157,7 +184,7 @@ class Products(Storage):
         if density < crossover.limit("gather" if stride == 1 else "scatter", size):
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
             if stride == 1:
-                return self._convolution(grad, flipped, 1, border, density, timed)
+                return self._convolution(Convolved(grad, flipped, 1, border, tuple(shape)), density, timed)
             return self._scatter(grad, flipped, stride, border, lanes, timed, self._empty(shape))
         out = self.zeros(shape)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)

@@ -12,11 +12,14 @@ from numba import njit, prange
 
 from backends.numba_cpu.events import fits, taps_for
 from backends.numba_cpu.increments import scale, subtract
+from backends.numba_cpu.lif import Layer, begin, finish, fire
 from backends.numba_cpu.lists import event_mask
 from backends.numba_cpu.scatter import add_line
 from backends.numba_cpu.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
+NO_NUMBERS, NO_COUNTS = np.empty(0, np.float32), np.empty((0, 0), np.uint8)
+NOBODY = Layer(*4 * (NO_NUMBERS,), False, NO_COUNTS.reshape(-1), NO_COUNTS, NO_NUMBERS, NO_NUMBERS)
 
 
 @njit(cache=True)
@@ -77,38 +80,47 @@ def _take_new(now, leak, before, known, apart, new):
 
 
 @njit(cache=True)
-def _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, out):
+def _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, layer, out):
     """Image n of `forward`."""
     height, width, channels = shape = out.shape[2] + 2 - 2 * padding, out.shape[3] + 2 - 2 * padding, x.shape[4]
     groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
     masks = np.empty(((channels + BLOCK - 1) // BLOCK, height, width), np.int64)
     new, sums = np.empty(shape, np.float32), scratch(groups * size).reshape(groups, size)
+    count = out.shape[2] * out.shape[3] * out.shape[4] if len(layer.counts) else 0
+    currents = out.reshape(-1)
+    u, fired = begin(layer, n * count, count)
     sums[:] = 0
     if apart > 1:
         new[:] = 0
     for step in range(len(x)):
         t = first + onward * step
         before = t - onward if step else t
-        _take_new(x[t, n], leak, x[before, n], step > 0, apart, new)
+        _take_new(x[t, n], leak, x[before, n], step > 0 and leak != 0, apart, new)
         _find_events(new, masks)
         for group in range(groups):
             if step and leak != 1:
                 scale(sums[group], leak, sums[group])
             _scatter(new, masks, factor, slabs, lanes, group, sums[group])
             _store(sums[group], width, padding, lanes, group, out[t, n])
+        if count:
+            at = (t * out.shape[1] + n) * count
+            fire(layer, n * count, count, currents, at, u, fired, currents, at)
+    finish(layer, n * count, count, u, fired)
 
 
 @njit(parallel=True, cache=True)
-def forward(x, factor, leak, first, onward, apart, slabs, padding, lanes, out):
+def forward(x, factor, leak, first, onward, apart, slabs, padding, lanes, layer, out):
     """x [T, B, H, W, C] floats or counts, slabs from `pack_weights`, padding ≤ 2, out [T, B, H_out, W_out, C_out].
 
-    By what is new at each step (increments.py), from step `first` onward (+1, or −1); T = 1: of unrelated images.
+    By what is new at each step (increments.py), from step `first` onward (+1, or −1); leak 0, or T = 1: of unrelated images.
     apart: 1, or the stride of a convolution whose input gradient this is: then between x's pixels, and after them as far
     as out reaches, lie zeros.
+    layer: the neurons that the result drives, or NOBODY. They fire while their currents are in the cache, and out becomes
+    their membranes; steps then go from 0 onward, and an image has a multiple of lanes.COUNT neurons.
     """
     for task in prange(x.shape[1]):
         n = np.int64(task)
-        _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, out)
+        _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, layer, out)
 
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:

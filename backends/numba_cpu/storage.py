@@ -5,14 +5,14 @@ import math
 
 import numpy as np
 
-from backends.arrays import CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
+from backends.arrays import Convolved, CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
 from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.reference import ReferenceBackend
 
 with kernel_cache():
     from backends.numba_cpu import elementwise, optimisers, philox
 
-OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
+OPAQUE = (Convolved, SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
 
 
 def _opened(kernel):
@@ -37,6 +37,8 @@ class Storage(ReferenceBackend):
             out = self._empty(array.shape)
             elementwise.expand(array.counts.reshape(-1), self.float.type(array.scale), out.reshape(-1))
             return out
+        if isinstance(array, Convolved):
+            return self._convolved(array)
         if isinstance(array, CurrentGradient):
             return array.grad
         if isinstance(array, PooledGradient):

@@ -6,6 +6,7 @@ them. All numbers are dyadic, so that the products must be equal to the bit.
 
 import numpy as np
 import pytest
+from exact_spikes import choose, dyadic, fire, same
 
 from backends import get_backend
 from backends.interface import NeuronState
@@ -13,24 +14,6 @@ from backends.randomness import Draw
 from backends.surrogates import rate, rectangle
 
 DENSITIES = [0.0, 0.02, 0.1, 0.4, 0.8, 1.0]
-
-
-def fire(k, wanted, mask=None):
-    """Spikes where `wanted` [T, B, …], from neurons without memory: I = 1 fires, I = 0 does not."""
-    one, half = k.asarray([0.0]), k.asarray([0.5])
-    return k.lif_forward(k.asarray(wanted), None, one, half, len(wanted), mask=mask)[0]
-
-
-def choose(rng, shape, density):
-    return (rng.uniform(size=shape) < density).astype(float)
-
-
-def dyadic(rng, shape):
-    return rng.integers(-8, 9, shape) / 8
-
-
-def same(k, got, expected):
-    np.testing.assert_array_equal(k.to_numpy(got), expected)
 
 
 @pytest.mark.parametrize("density", DENSITIES)
@@ -185,7 +168,7 @@ def test_products_of_spikes_do_not_depend_on_the_number_of_threads():
         out = k.linear(flat, k.asarray(dense))
         results.append(
             [
-                k.conv2d(x, k.asarray(weight), 1, 1),
+                k.to_numpy(k.conv2d(x, k.asarray(weight), 1, 1)),
                 k.conv2d_weight_gradient(g, x, 3, 1, 1),
                 k.conv2d_input_gradient(g, k.asarray(weight), x.shape, 1, 1),
                 out,

@@ -1,0 +1,104 @@
+"""Neurons that a convolution of spikes drives, given its result as the layers give it: equal to the reference, to the bit.
+
+A backend may compute the convolution when the neurons fire. All numbers are dyadic.
+"""
+
+import numpy as np
+import pytest
+from exact_spikes import choose, dyadic, fire, same
+
+from backends import get_backend
+from backends.arrays import Convolved
+from backends.interface import NeuronState
+from backends.surrogates import rectangle
+
+
+def drive(k, x, weight, padding, mask, start, reset, wanted, reuse=True):
+    """What the neurons do, and the gradient of their current."""
+    current = k.conv2d(x, k.asarray(weight), 1, padding)
+    state = None if start is None else NeuronState(*(None if s is None else k.asarray(s) for s in start))
+    leak, threshold = k.asarray([0.5]), k.asarray([1.0])
+    mask = None if mask is None else k.asarray(mask)
+    options = {"reset": reset, "mask": mask, "reuse": reuse, "want_state": wanted}
+    spikes, end, saved = k.lif_forward(current, state, leak, threshold, x.shape[0], **options)
+    grad = k.asarray(dyadic(np.random.default_rng(9), spikes.shape))
+    return spikes, end, *k.lif_backward(saved, grad, None, rectangle(0.5))
+
+
+def agree(k, mine, expected):
+    for got, wanted in zip(mine, expected, strict=True):
+        assert (got is None) == (wanted is None)
+        if isinstance(wanted, list | tuple):
+            agree(k, got, wanted)
+        elif wanted is not None:
+            same(k, got, wanted)
+
+
+@pytest.mark.parametrize("reset", ["immediate", "delayed"])
+@pytest.mark.parametrize("masked, started", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("kept, density", [(0.0, 0.0), (0.0, 0.1), (0.9, 0.4), (0.0, 0.6), (0.0, 1.0)])
+@pytest.mark.parametrize(
+    "side, channels, features, padding, pooled",
+    [(4, 64, 64, 1, False), (5, 20, 16, 1, True), (3, 70, 128, 0, False), (4, 8, 8, 2, True), (3, 16, 8, 1, False)],
+)
+def test_neurons_driven_by_a_convolution(
+    backend, exact, side, channels, features, padding, pooled, kept, density, masked, started, reset
+):
+    rng = np.random.default_rng(side + features)
+    shape = (3, 9, side * (1 + pooled), side * (1 + pooled), channels)
+    wanted = choose(rng, shape, density)
+    for t in range(1, 3):
+        wanted[t] = np.where(rng.uniform(size=wanted[t].shape) < kept, wanted[t - 1], wanted[t])
+    weight, out = dyadic(rng, (3, 3, channels, features)), side + 2 * padding - 2
+    mask = 2 * choose(rng, (9, out, out, features), 0.5) if masked else None
+    start = None
+    if started:
+        membrane = dyadic(rng, (9, out, out, features))
+        start = NeuronState(membrane, choose(rng, membrane.shape, 0.3) if reset == "delayed" else None)
+    results = []
+    for k in (backend, exact):
+        x = fire(k, wanted)
+        x = k.avg_pool(x) if pooled else x
+        results.append(drive(k, x, weight, padding, mask, start, reset, wanted=started))
+    agree(backend, *results)
+
+
+@pytest.mark.parametrize("batch, kept, at_once", [(8, 0.0, True), (8, 1.0, True), (7, 0.0, False)])
+def test_they_fire_image_by_image(monkeypatch, kept, batch, at_once):
+    """On the Numba backend, unless there are few images, or most of the entries before them are not zero and new."""
+    k, rng, fired = get_backend("numba"), np.random.default_rng(1), []
+    kernel = k._convolve_and_fire
+    monkeypatch.setattr(k, "_convolve_and_fire", lambda *given: fired.append(kernel(*given)) or fired[-1])
+    wanted, weight = choose(rng, (3, batch, 8, 8, 32), 0.1), dyadic(rng, (3, 3, 32, 16))
+    wanted[1:] = np.where(rng.uniform(size=wanted[1:].shape) < kept, wanted[0], wanted[1:])
+    drive(k, fire(k, wanted), weight, 1, None, None, "immediate", wanted=True)
+    assert [f is not None for f in fired] == [at_once]
+    wanted[:, :, ::2, ::2] = 1
+    wanted[:, :, 1::2] = np.array([0, 1, 0]).reshape(3, 1, 1, 1, 1)  # sums of four that are never zero, never the same
+    drive(k, k.avg_pool(fire(k, wanted)), weight, 1, None, None, "immediate", wanted=True)
+    assert fired[1] is None
+
+
+def test_who_has_looked_at_their_current_leaves_it_as_it_was():
+    """Without `reuse` the convolution is computed as it would be for anybody else."""
+    k, rng = get_backend("numba"), np.random.default_rng(2)
+    wanted, weight = choose(rng, (3, 8, 4, 4, 32), 0.2), dyadic(rng, (3, 3, 32, 16))
+    x = fire(k, wanted)
+    conv = k.conv2d(x, k.asarray(weight), 1, 1)
+    assert isinstance(conv, Convolved) and conv.shape == (3, 8, 4, 4, 16)
+    before = k.to_numpy(conv).copy()
+    results = [drive(k, x, weight, 1, None, None, "immediate", True, reuse) for reuse in (True, False)]
+    agree(k, *results)
+    same(k, conv, before)
+    same(k, k.add(conv, conv), 2 * before)
+
+
+def test_their_results_do_not_depend_on_the_number_of_threads():
+    rng, results = np.random.default_rng(3), []
+    wanted, weight = choose(rng, (4, 11, 6, 6, 64), 0.2), rng.normal(size=(3, 3, 64, 128)) / 8
+    for threads in (1, 2):
+        k = get_backend("numba", threads=threads)
+        found = drive(k, fire(k, wanted), weight, 1, None, None, "immediate", True)
+        results.append([k.to_numpy(array) for array in (found[0], found[1].membrane, found[2])])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
