@@ -11,6 +11,8 @@ from backends import get_backend
 from backends.arrays import Convolved
 from backends.interface import NeuronState
 from backends.surrogates import rectangle
+from minihire.models import build
+from minihire.network import Network, initialise
 
 
 def drive(k, x, weight, padding, mask, start, reset, wanted, reuse=True):
@@ -91,6 +93,27 @@ def test_who_has_looked_at_their_current_leaves_it_as_it_was():
     agree(k, *results)
     same(k, conv, before)
     same(k, k.add(conv, conv), 2 * before)
+
+
+@pytest.mark.parametrize("name", ["numba", "torch"])
+def test_an_observed_current_is_computed_once(monkeypatch, name):
+    """Not by everybody who looks at it, and again by the neurons."""
+    pytest.importorskip(name)
+    k, computed, seen = get_backend(name), [], []
+    model = build("vgg5", width=0.25, hidden=16)
+    network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=3)
+    images = np.random.default_rng(5).random((8, 32, 32, 3))
+    expected = k.to_numpy(network.forward(k.asarray(images)))
+    kernel = k._convolved
+    monkeypatch.setattr(k, "_convolved", lambda *given: computed.append(given) or kernel(*given))
+
+    def observe(event, layer, array):
+        assert not isinstance(array, Convolved)
+        seen.append((event, layer, k.total(array) + k.total(k.rows(array, 0, 1))))
+
+    observed = k.to_numpy(network.forward(k.asarray(images), observe=observe))
+    np.testing.assert_allclose(observed, expected, atol=1e-6)
+    assert len(computed) == 3 and [event for event, *_ in seen].count("current") == 5
 
 
 def test_their_results_do_not_depend_on_the_number_of_threads():
