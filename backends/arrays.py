@@ -69,6 +69,7 @@ class Convolved(NamedTuple):
     stride: int
     padding: int
     shape: tuple[int, ...]  # [T, B, H_out, W_out, C_out]
+    found: list | None = None  # on the Numba backend: the array, once somebody else has asked for it
 
 
 class CurrentGradient(NamedTuple):

@@ -101,13 +101,6 @@ class Backend(ABC):
     def to_numpy(self, array):
         """The array's values, or a weight gradient handle's, as a NumPy array."""
 
-    def computed(self, array):
-        """The array for somebody who looks at it more than once: computed, if its kernel left that to who takes it.
-
-        Default: as it is.
-        """
-        return array
-
     @abstractmethod
     def zeros(self, shape, dtype=None) -> Array:
         """Zeros of `dtype`, or of a whole type."""

@@ -41,7 +41,6 @@ class Pass:
     def see(self, event: str, name: str, x: Variable) -> None:
         """Show an array to the observer, if there is one."""
         if self.observe:
-            x.value = self.tape.backend.computed(x.value)
             self.observe(event, name, x.value)
 
 

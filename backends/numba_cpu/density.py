@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-SAMPLE = 1 << 10  # entries that are looked at, for one or two percent
+SAMPLE = 1 << 10  # about as many entries are looked at, for one or two percent
 
 
 @njit(cache=True)

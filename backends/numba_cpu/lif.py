@@ -1,7 +1,8 @@
 """The LIF neuron of backends/lif.py, fused over time: each block of neurons runs all its steps while it is in cache.
 
-The block's size is fixed, and so is the order of every sum: results do not depend on the number of threads. A time step is
-one loop over vectors of neurons (lanes.py); arrays are read at flat positions, as every slice of an array has a price.
+Neurons that a convolution drives fire image by image, as it is computed (scatter_convolution.py). The block's size is fixed,
+and so is the order of every sum: results do not depend on the number of threads. A time step is one loop over vectors of
+neurons (lanes.py); arrays are read at flat positions, as every slice of an array has a price.
 
 What leak and threshold need follows from three sums of a step, with n = d[t+1] (at the last step the ∂L/∂u[t] that the next
 chunk of time hands back):

@@ -46,6 +46,11 @@ class Neurons(Storage):
             options = {"reset": reset, "mask": mask, "soft": soft, "want_state": want_state}
             return super().lif_forward(self._dense(current), state, leak, threshold, steps, **options)
         shape, delayed = (steps, *current.shape[1:]), reset == "delayed"
+        if current.shape[0] not in (1, steps):  # compiled kernels do not check
+            raise ValueError(f"a current of {current.shape[0]} steps was given for {steps}")
+        for array in (*(state or ()), mask):
+            if array is not None and tuple(array.shape) != shape[1:]:
+                raise ValueError(f"a state or mask of {tuple(array.shape)} was given for neurons of {shape[1:]}")
         counts, end = self._empty(shape, np.uint8), self._state(shape, want_state, delayed)
         start, start_spikes = state or (None, None)
         keep, scale = self._mask(mask)

@@ -30,7 +30,7 @@ NARROW = 32  # outputs of a linear layer, below which its weight gradient is com
 
 
 class Timed(NamedTuple):
-    """An array of which products take what is new at each step; or unrelated images, as those of one step."""
+    """An array of which products take what is new at each step; or unrelated images, as those of one step or with leak 0."""
 
     array: Any  # [T, B, …], floats or counts
     factor: np.float32  # of all entries
@@ -58,7 +58,11 @@ class Products(Storage):
         if channels != depth:  # compiled kernels do not check
             raise ValueError(f"a convolution of {depth} channels was given {channels}")
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
-        out = Convolved(x, weight, stride, padding, (steps, batch, rows, columns, features))
+        if rows < 1 or columns < 1:
+            raise ValueError(
+                f"a convolution of {size}×{size} with padding {padding} was given images of {height}×{width}"
+            )
+        out = Convolved(x, weight, stride, padding, (steps, batch, rows, columns, features), [])
         whole = rows * columns * features % COUNT == 0  # vectors of an image's neurons
         waits = isinstance(x, SpikeTrain) and steps > 1 and batch >= TIMED_BATCH and whole and self._scatters(out)
         return out if waits else self._convolved(out)
@@ -74,7 +78,7 @@ class Products(Storage):
         return self._convolution(conv, *self._listing(conv.x))
 
     def _convolution(self, conv, density, timed):
-        x, weight, stride, padding, shape = conv
+        x, weight, stride, padding, shape, _ = conv
         (size, _, channels, features), columns = weight.shape, shape[3]
         out, lanes = self._empty(shape), self._scatters(conv)
         if lanes and density < crossover.limit("scatter", channels=channels):
@@ -90,17 +94,18 @@ class Products(Storage):
             else:
                 event_convolution.forward(*self._listable(x), *how, into)
         else:
-            into = out.reshape(shape[0] * shape[1], -1, features)
+            into = out.reshape(shape[0] * shape[1], shape[2] * columns, features)
             flat = weight.reshape(-1, features)
             convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
         return out
 
     def _convolve_and_fire(self, conv, layer, shape):
         """The membranes of neurons whose current is a convolution that was not yet computed; None where it is to be so first."""
-        if not (isinstance(conv, Convolved) and conv.shape == shape):
+        if not (isinstance(conv, Convolved) and conv.shape == shape) or conv.found:
             return None
         density, timed = self._listing(conv.x)
-        if density >= crossover.limit("scatter", channels=conv.x.shape[4]):
+        idle = timed is None and shape[1] < self.threads  # of unrelated images there are more tasks
+        if idle or density >= crossover.limit("scatter", channels=conv.x.shape[4]):
             return None
         timed = timed or Timed(conv.x.counts, np.float32(conv.x.scale), np.float32(0), 0, 1)
         out, lanes = self._empty(shape), self._scatters(conv)

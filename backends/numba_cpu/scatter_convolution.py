@@ -95,10 +95,12 @@ def _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, laye
     for step in range(len(x)):
         t = first + onward * step
         before = t - onward if step else t
-        _take_new(x[t, n], leak, x[before, n], step > 0 and leak != 0, apart, new)
+        _take_new(x[t, n], leak, x[before, n], step > 0, apart, new)
         _find_events(new, masks)
         for group in range(groups):
-            if step and leak != 1:
+            if step and leak == 0:  # also what is not finite
+                sums[group] = 0
+            elif step and leak != 1:
                 scale(sums[group], leak, sums[group])
             _scatter(new, masks, factor, slabs, lanes, group, sums[group])
             _store(sums[group], width, padding, lanes, group, out[t, n])

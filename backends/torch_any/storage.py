@@ -55,9 +55,6 @@ class Storage(Backend):
     def to_numpy(self, array):
         return array if isinstance(array, np.ndarray) else self._dense(array).detach().cpu().numpy()
 
-    def computed(self, array):
-        return self._dense(array) if isinstance(array, Convolved) else array
-
     def zeros(self, shape, dtype=None):
         dtype = self.float if dtype is None else getattr(torch, np.dtype(dtype).name)
         return torch.zeros(tuple(shape), dtype=dtype, device=self.device)

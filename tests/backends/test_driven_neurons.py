@@ -95,11 +95,9 @@ def test_who_has_looked_at_their_current_leaves_it_as_it_was():
     same(k, k.add(conv, conv), 2 * before)
 
 
-@pytest.mark.parametrize("name", ["numba", "torch"])
-def test_an_observed_current_is_computed_once(monkeypatch, name):
+def test_an_observed_current_is_computed_once(monkeypatch):
     """Not by everybody who looks at it, and again by the neurons."""
-    pytest.importorskip(name)
-    k, computed, seen = get_backend(name), [], []
+    k, computed, seen = get_backend("numba"), [], []
     model = build("vgg5", width=0.25, hidden=16)
     network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=3)
     images = np.random.default_rng(5).random((8, 32, 32, 3))
@@ -108,12 +106,91 @@ def test_an_observed_current_is_computed_once(monkeypatch, name):
     monkeypatch.setattr(k, "_convolved", lambda *given: computed.append(given) or kernel(*given))
 
     def observe(event, layer, array):
-        assert not isinstance(array, Convolved)
         seen.append((event, layer, k.total(array) + k.total(k.rows(array, 0, 1))))
 
     observed = k.to_numpy(network.forward(k.asarray(images), observe=observe))
     np.testing.assert_allclose(observed, expected, atol=1e-6)
     assert len(computed) == 3 and [event for event, *_ in seen].count("current") == 5
+
+
+def test_a_convolution_of_a_convolution_computes_each_once(monkeypatch):
+    """No neurons lie between them."""
+    k, rng, computed = get_backend("numba"), np.random.default_rng(6), []
+    kernel = k._convolved
+    monkeypatch.setattr(k, "_convolved", lambda *given: computed.append(given) or kernel(*given))
+    first, second = (k.asarray(dyadic(rng, (3, 3, 16, 16))) for _ in range(2))
+    wanted = choose(rng, (2, 8, 4, 4, 16), 0.3)
+    between = k.conv2d(fire(k, wanted), first, 1, 1)
+    out = k.conv2d(between, second, 1, 1)
+    gradient = k.conv2d_weight_gradient(out, between, 3, 1, 1)
+    assert len(computed) == 2
+    exact = get_backend("reference")
+    inner = exact.conv2d(wanted, first.astype(float), 1, 1)
+    outer = exact.conv2d(inner, second.astype(float), 1, 1)
+    same(k, out, outer)
+    same(k, gradient, exact.conv2d_weight_gradient(outer, inner, 3, 1, 1))
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_a_current_of_other_steps_is_refused(steps):
+    k = get_backend("numba")
+    current = k.conv2d(fire(k, np.ones((3, 8, 4, 4, 16))), k.zeros((3, 3, 16, 16)), 1, 1)
+    one = k.asarray([1.0])
+    with pytest.raises(ValueError, match=f"a current of 3 steps was given for {steps}"):
+        k.lif_forward(current, None, one, one, steps, reuse=True)
+    with pytest.raises(ValueError, match="state or mask of .8, 4, 16. was given for neurons of .8, 4, 4, 16."):
+        k.lif_forward(current, NeuronState(k.zeros((8, 4, 16)), None), one, one, 3)
+    with pytest.raises(ValueError, match="state or mask"):
+        k.lif_forward(current, None, one, one, 3, mask=k.zeros((7, 4, 4, 16)))
+
+
+def test_a_convolution_without_a_result_is_refused():
+    k = get_backend("numba")
+    x = fire(k, np.ones((3, 8, 2, 2, 16)))
+    with pytest.raises(ValueError, match="3×3 with padding 0 was given images of 2×2"):
+        k.conv2d(x, k.zeros((3, 3, 16, 16)), 1, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_images_have_no_spikes(dtype):
+    k = get_backend("numba", dtype=dtype)
+    for model in ("vgg5", "resnet12"):
+        model = build(model, width=0.125, **({"hidden": 16} if model == "vgg5" else {}))
+        for spiking in (False, True):
+            network = Network(model, k, initialise(model, k, 0, spiking), spiking=spiking, steps=2)
+            assert network.forward(k.zeros((0, 32, 32, 3))).shape == (0, 10)
+
+
+def test_what_is_not_finite_stays_with_its_step():
+    """Where lists hold all that fires, as here nothing fires twice, a sum begins anew at each step."""
+    k, wanted, weight = get_backend("numba"), np.zeros((3, 8, 4, 4, 16)), np.ones((3, 3, 16, 16))
+    for step, channel in enumerate((5, 3, 6)):
+        wanted[step, :, 1, 1, channel] = 1
+    weight[:, :, 3] = np.inf
+    half = k.asarray([0.5])
+    current = k.conv2d(fire(k, wanted), k.asarray(weight), 1, 1)
+    spikes, *_ = k.lif_forward(current, None, half, half, 3, reuse=True)
+    assert (k.to_numpy(spikes)[:, :, :3, :3] == 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 1023, 1024, 2050, 50_000])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_shares_of_events_and_of_what_is_new(count, steps):
+    """Of spikes as of gradients that leak, from the first step to the last and back."""
+    from backends.numba_cpu.density import shares
+
+    rng = np.random.default_rng(count)
+    spikes = (rng.random((steps, count)) < 0.3).astype(np.uint8)
+    spikes[1:] = np.where(rng.random((steps - 1, count)) < 0.8, spikes[:-1], spikes[1:])
+    changes = np.diff(spikes.astype(float), axis=0, prepend=0)
+    grad = np.where(rng.random((steps, count)) < 0.2, rng.integers(1, 9, (steps, count)), 0).astype(np.float32)
+    for t in range(steps - 2, -1, -1):
+        grad[t] += 0.5 * grad[t + 1]
+    inputs = grad - 0.5 * np.concatenate([grad[1:], np.zeros((1, count), np.float32)])
+    near = 1e-9 if steps * count < 2048 else 0.06  # all of them, or a sample
+    for array, before, leak, new in ((spikes, -count, 1, changes), (grad, count, 0.5, inputs)):
+        found = shares(array.reshape(-1), before, np.float32(leak))
+        assert found == pytest.approx((np.mean(array != 0), np.mean(new != 0)), abs=near)
 
 
 def test_their_results_do_not_depend_on_the_number_of_threads():
