@@ -322,5 +322,5 @@ class Backend(ABC):
         """Adam (Kingma & Ba, 2015), step counted from 1, in place on parameter, mean and square; then clipped.
 
         largest: None, or the running maximum of AMSGrad (Reddi et al., 2018), updated too. mean and square: of `dtype`,
-        or both of 16 bits (uint16, see backends/sixteen.py), which are widened for the step; largest is then None.
+        or both of 16 bits (uint16, see backends/moments16.py), which are widened for the step; largest is then None.
         """

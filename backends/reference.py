@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from backends import lif, randomness, sixteen
+from backends import lif, moments16, randomness
 from backends.interface import WHOLE, Backend
 
 
@@ -186,12 +186,12 @@ class ReferenceBackend(Backend):
         np.clip(parameter - self.float.type(rate) * velocity, low, high, out=parameter)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
-        if sixteen.are_narrow(mean, square, largest):
-            wide = sixteen.widen(mean, sixteen.CUT_MEAN), sixteen.widen(square, sixteen.CUT_SQUARE)
+        if moments16.are_narrow(mean, square, largest):
+            wide = moments16.widen(mean, moments16.CUT_MEAN), moments16.widen(square, moments16.CUT_SQUARE)
             moments = [moment.astype(self.float) for moment in wide]
             self.adam_step(parameter, grad, *moments, largest, rate, decays, epsilon, step, low, high)
-            mean[...] = sixteen.narrow(moments[0], sixteen.CUT_MEAN, step)
-            square[...] = sixteen.narrow(moments[1], sixteen.CUT_SQUARE, step)
+            mean[...] = moments16.narrow(moments[0], moments16.CUT_MEAN, step)
+            square[...] = moments16.narrow(moments[1], moments16.CUT_SQUARE, step)
             return
         grad = self.to_numpy(grad)
         first, second = decays

@@ -4,9 +4,9 @@ import textwrap
 from pathlib import Path
 
 from benchmarks.report import MEBIBYTE
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
 from minihire.report import figures
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 
 # Okabe and Ito's palette, as in minihire.report.figures; a side keeps its colour and its marker in every figure.
 LOOKS = {

@@ -15,11 +15,11 @@ from benchmarks.contest import ALLOCATOR, MEMORY, Entrant, Remote, contest
 from benchmarks.peers import MINIHIRE, PEERS, missing
 from benchmarks.prepare import Preparation, Request
 from benchmarks.report import ratios
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
-from minihire.flags import Parser
-from minihire.interrupt import Interrupted
+from minihire.app.flags import Parser
 from minihire.models import MODELS
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.runtime.interrupt import Interrupted
 
 
 def parser(name: str, text: str) -> Parser:

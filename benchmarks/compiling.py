@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from benchmarks.command import run
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
-from minihire.flags import Parser
+from minihire.app.flags import Parser
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 IMAGES = "--train-limit 128 --heldout 32 --test-limit 16 --ann-epochs 1 --snn-epochs 1"

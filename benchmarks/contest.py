@@ -16,7 +16,7 @@ from backends import BackendError
 from benchmarks import machine
 from benchmarks.peers import side_class
 from benchmarks.problem import Problem
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 MEMORY = (
     "peak memory: the most that was resident while the side ran its steps (VmHWM), less what was resident before its "

@@ -16,7 +16,7 @@ import numpy as np
 
 from backends import get_backend
 from backends.arrays import SpikeTrain
-from backends.numba_cpu import crossover
+from backends.numba_cpu import dispatch as crossover
 from benchmarks.command import run
 from minihire.report.tables import table
 

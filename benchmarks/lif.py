@@ -16,9 +16,9 @@ import numpy as np
 from backends import get_backend
 from backends.surrogates import triangle
 from benchmarks.command import run
-from minihire.files import write_atomically
-from minihire.flags import Parser
+from minihire.app.flags import Parser
 from minihire.report.tables import table
+from minihire.runtime.files import write_atomically
 
 LAYERS = {  # of VGG5, per image: whether the current is the same at all steps
     "conv1": (32 * 32 * 64, True),

@@ -2,7 +2,7 @@
 
 import math
 
-from backends import get_backend, sixteen
+from backends import get_backend, moments16
 from minihire.attacks import Attacker
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
@@ -53,8 +53,8 @@ class Minihire:
             moments = problem.moments(name)
             if moments is not None:
                 for slot, values in zip(("mean", "square"), moments, strict=True):
-                    if optimiser.slot_type(name) == sixteen.TYPE:
-                        values = sixteen.narrow(values, sixteen.CUTS[slot], problem.optimiser_steps)
+                    if optimiser.slot_type(name) == moments16.TYPE:
+                        values = moments16.narrow(values, moments16.CUTS[slot], problem.optimiser_steps)
                     self.k.write_rows(optimiser.slots[slot][name], 0, values)
                 optimiser.steps = problem.optimiser_steps
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from backends import get_backend, sixteen
+from backends import get_backend, moments16
 from benchmarks.own import Minihire
 from benchmarks.problem import Problem
 from benchmarks.trained import trained_network
 from minihire import data
 from minihire.data.dataset import Dataset
-from minihire.errors import MinihireError
 from minihire.layers import THRESHOLD_FLOOR
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
 from minihire.training import checkpoint
 
 AGE = 1000
@@ -161,7 +161,7 @@ class Preparation:
 
 def _as_numbers(moments, slot):
     """Moments as float32, also where a checkpoint has them in 16 bits."""
-    return sixteen.widen(moments, sixteen.CUTS[slot]) if moments.dtype == sixteen.TYPE else moments
+    return moments16.widen(moments, moments16.CUTS[slot]) if moments.dtype == moments16.TYPE else moments
 
 
 def force_density(network, images, density: float) -> None:

@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 from benchmarks import charts, machine
 from benchmarks.command import measure, parser, run
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
-from minihire.flags import names
+from minihire.app.flags import names
 from minihire.models import MODELS, build
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 
 
 class Point(NamedTuple):

@@ -11,7 +11,7 @@ import sys
 
 from benchmarks.command import measure, own, parser, run
 from benchmarks.report import MEBIBYTE
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 TASKS = {"traditional": "traditional batch", "hire": "HIRE batch, N = 2"}
 

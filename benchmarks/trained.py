@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from minihire import data
-from minihire.errors import MinihireError
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.progress import say
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import say
 from minihire.training import Calibration, Recipe, checkpoint, convert, train
 from minihire.training.optimisers import Schedule
 

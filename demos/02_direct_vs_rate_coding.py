@@ -21,9 +21,9 @@ from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score
+from minihire.analysis.accuracy import accuracy
 from minihire.encoding import encode
 from minihire.engine import Tape, Variable
-from minihire.evaluation import accuracy
 from minihire.layers import Draws
 from minihire.report.tables import interval, table
 from minihire.training import Calibration, Recipe, convert, train

@@ -25,8 +25,8 @@ from lesson import arguments, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score
+from minihire.analysis.accuracy import accuracy
 from minihire.data.batches import Batches
-from minihire.evaluation import accuracy
 from minihire.report.tables import interval, table
 from minihire.training import Calibration, convert
 

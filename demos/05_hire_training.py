@@ -23,9 +23,9 @@ from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score, mcnemar
+from minihire.analysis.accuracy import accuracy
 from minihire.attacks import attack_accuracy, fgsm, pgd
 from minihire.data.batches import Batches
-from minihire.evaluation import accuracy
 from minihire.report.figures import COLOURS
 from minihire.report.tables import TITLES, interval, table
 from minihire.training import Calibration, CraftedNoise, Recipe, convert, train

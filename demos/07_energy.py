@@ -27,8 +27,8 @@ from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score, measure_activity, measure_energy
+from minihire.analysis.accuracy import accuracy
 from minihire.data.batches import Batches
-from minihire.evaluation import accuracy
 from minihire.report.tables import interval, number, table
 from minihire.training import Calibration, Recipe, convert, train
 

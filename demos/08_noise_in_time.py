@@ -23,9 +23,9 @@ from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
 from backends import get_backend
 from backends.lif import lif_forward
 from backends.surrogates import exponential
+from minihire.analysis.accuracy import accuracy
 from minihire.attacks import attack_accuracy, pgd
 from minihire.data.batches import Batches
-from minihire.evaluation import accuracy
 from minihire.report.tables import table
 from minihire.training import Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe, convert, train
 

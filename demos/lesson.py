@@ -38,7 +38,7 @@ def small_ann(k, training, epochs: int, *, seed: int = 0, optimiser: str = "sgd"
     """
     from minihire.models import build
     from minihire.network import Network, initialise
-    from minihire.progress import Progress
+    from minihire.runtime.progress import Progress
     from minihire.training import Recipe, train
     from minihire.training.optimisers import Schedule
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from minihire.cli import main
+from minihire.app.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from minihire.errors import MinihireError
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Parameter, Readout, Residual
+from minihire.runtime.errors import MinihireError
 
 
 class VGG(NamedTuple):

@@ -12,9 +12,9 @@ from backends.surrogates import Surrogate
 from minihire.encoding import CODINGS, encode
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.errors import MinihireError
 from minihire.layers import Draws, Pass
 from minihire.models import Model
+from minihire.runtime.errors import MinihireError
 
 
 class Gradients(NamedTuple):

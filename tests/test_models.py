@@ -5,9 +5,9 @@ import math
 import pytest
 
 from minihire import models
-from minihire.errors import MinihireError
 from minihire.layers import AvgPool, Neuron
 from minihire.models import MODELS, VGG, build
+from minihire.runtime.errors import MinihireError
 
 
 def weights(model):

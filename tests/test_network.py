@@ -18,10 +18,10 @@ from backends import randomness, surrogates
 from backends.randomness import Draw, Stream
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.errors import MinihireError
 from minihire.layers import Draws, Pass
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
 
 ROOT = Path(__file__).parent.parent
 BATCH, CLASSES, SIDE = 2, 10, 16

@@ -20,13 +20,14 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from backends import BackendError, get_backend, launched  # noqa: E402
-from minihire import cli, files  # noqa: E402
+from minihire.app import cli  # noqa: E402
 from minihire.attacks import attack_accuracy, pgd  # noqa: E402
 from minihire.data.dataset import Dataset  # noqa: E402
-from minihire.interrupt import Interrupted, OutOfTime, stop_after  # noqa: E402
 from minihire.models import build  # noqa: E402
 from minihire.network import Network, initialise  # noqa: E402
-from minihire.progress import Progress  # noqa: E402
+from minihire.runtime import files  # noqa: E402
+from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after  # noqa: E402
+from minihire.runtime.progress import Progress  # noqa: E402
 from minihire.training import CraftedNoise, GaussianNoise, Recipe, train  # noqa: E402
 from minihire.training.checkpoint import CheckpointError, load  # noqa: E402
 from minihire.training.optimisers import Schedule  # noqa: E402

@@ -8,11 +8,11 @@ import os
 import numba
 import numpy as np
 
-from backends.numba_cpu import threads as pool
-from backends.numba_cpu.kernel_cache import CompileNotice
 from backends.numba_cpu.neurons import Neurons
+from backends.numba_cpu.runtime import threads as pool
+from backends.numba_cpu.runtime.kernel_cache import CompileNotice
+from backends.numba_cpu.runtime.workspace import Workspace
 from backends.numba_cpu.updates import Updates
-from backends.numba_cpu.workspace import Workspace
 
 
 class NumbaBackend(Neurons, Updates):
@@ -31,6 +31,6 @@ class NumbaBackend(Neurons, Updates):
         self.no_bytes = np.empty(0, np.uint8)
 
     def announce(self, say):
-        from backends.numba_cpu import ahead  # not above: `python -m` wants to be the one who imports it
+        from backends.numba_cpu.runtime import ahead  # not above: `python -m` wants to be the one who imports it
 
         CompileNotice(say, ahead.start if self.threads > 1 else lambda: None)

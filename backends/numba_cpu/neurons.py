@@ -7,11 +7,11 @@ import numpy as np
 from backends.arrays import CurrentGradient, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import NeuronState
 from backends.lif import Saved
-from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.numba_cpu.runtime.kernel_cache import kernel_cache
 from backends.numba_cpu.storage import Storage
 
 with kernel_cache():
-    from backends.numba_cpu import elementwise, lif
+    from backends.numba_cpu.kernels import elementwise, lif
 
 
 class Neurons(Storage):

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends.arrays import Convolved, CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
-from backends.numba_cpu import crossover
-from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.numba_cpu import dispatch as crossover
+from backends.numba_cpu.runtime.kernel_cache import kernel_cache
 from backends.numba_cpu.storage import Storage
 
 with kernel_cache():
-    from backends.numba_cpu import (
+    from backends.numba_cpu.kernels import (
         convolution,
         elementwise,
         event_convolution,
@@ -21,8 +21,8 @@ with kernel_cache():
         linear,
         scatter_convolution,
     )
-    from backends.numba_cpu.density import shares
-    from backends.numba_cpu.lanes import COUNT
+    from backends.numba_cpu.kernels.density import shares
+    from backends.numba_cpu.simd.lanes import COUNT
 
 TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
 TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last

@@ -6,11 +6,11 @@ import math
 import numpy as np
 
 from backends.arrays import Convolved, CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
-from backends.numba_cpu.kernel_cache import kernel_cache
+from backends.numba_cpu.runtime.kernel_cache import kernel_cache
 from backends.reference import ReferenceBackend
 
 with kernel_cache():
-    from backends.numba_cpu import elementwise, optimisers, philox
+    from backends.numba_cpu.kernels import elementwise, optimisers, philox
 
 OPAQUE = (Convolved, SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
 

@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 
-from backends import sixteen
+from backends import moments16
 from backends.arrays import OuterProduct
-from backends.numba_cpu.kernel_cache import kernel_cache
 from backends.numba_cpu.products import Products
+from backends.numba_cpu.runtime.kernel_cache import kernel_cache
 
 with kernel_cache():
-    from backends.numba_cpu import optimisers
+    from backends.numba_cpu.kernels import optimisers
 
 
 @functools.lru_cache(maxsize=16)
@@ -19,7 +19,7 @@ def _adam_scalars(kind, step, rate, first, second, epsilon, low, high):
     """What a step's kernels take, as numbers of the arrays' type; and what entry 0 hashes. Most parameters have the same."""
     correction = math.sqrt(1 - second**step)
     scalars = rate / (1 - first**step), first, second, 1 - first, 1 - second, epsilon, correction, low, high
-    return tuple(kind(s) for s in scalars), np.uint32(sixteen.start(step))
+    return tuple(kind(s) for s in scalars), np.uint32(moments16.start(step))
 
 
 class Updates(Products):
@@ -39,7 +39,7 @@ class Updates(Products):
             optimisers.sgd(self._in_place(parameter), self._flat(grad), self._in_place(velocity), scalars)
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
-        sixteen.are_narrow(mean, square, largest)  # the kernels look at the types
+        moments16.are_narrow(mean, square, largest)  # the kernels look at the types
         numbers = (float(number) for number in (rate, *decays, epsilon, low, high))
         scalars, start = _adam_scalars(self.float.type, int(step), *numbers)
         if isinstance(grad, OuterProduct):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from backends import sixteen
+from backends import moments16
 from backends.arrays import OuterProduct
 from backends.torch_any.products import Products
 from backends.torch_any.storage import rounded
@@ -61,7 +61,7 @@ class Updates(Products):
 
     def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
         count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
-        entry, narrow = 0, sixteen.are_narrow(mean, square, largest)
+        entry, narrow = 0, moments16.are_narrow(mean, square, largest)
         for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, largest):
             moments = [_widen_mean(m, self.float), _widen_square(s, self.float)] if narrow else [m, s]
             torch._fused_adam_(
@@ -82,31 +82,31 @@ class Updates(Products):
             _clip(w, low, high)
             if narrow:
                 chance = _chance(entry, m.shape, step, self.device)
-                upper = (chance >> (32 - sixteen.CUT_MEAN)).bitwise_and_(2**sixteen.CUT_MEAN - 1)
-                _narrow(moments[0], upper, sixteen.CUT_MEAN, m)
-                _narrow(moments[1], chance.bitwise_and_(2**sixteen.CUT_SQUARE - 1), sixteen.CUT_SQUARE, s)
+                upper = (chance >> (32 - moments16.CUT_MEAN)).bitwise_and_(2**moments16.CUT_MEAN - 1)
+                _narrow(moments[0], upper, moments16.CUT_MEAN, m)
+                _narrow(moments[1], chance.bitwise_and_(2**moments16.CUT_SQUARE - 1), moments16.CUT_SQUARE, s)
             entry += w.numel()
 
 
-# ---------------------------------------------------------------- moments in 16 bits, see backends/sixteen.py
+# ---------------------------------------------------------------- moments in 16 bits, see backends/moments16.py
 
 
 def _widen_mean(codes, dtype):
     """The numbers that the uint16 codes of a mean stand for."""
-    return (codes.view(torch.int16).to(torch.int32) << sixteen.CUT_MEAN).view(torch.float32).to(dtype)
+    return (codes.view(torch.int16).to(torch.int32) << moments16.CUT_MEAN).view(torch.float32).to(dtype)
 
 
 def _widen_square(codes, dtype):
     """Those of a square, whose upper bit is no sign."""
     whole = codes.view(torch.int16).to(torch.int32) & 0xFFFF
-    return (whole << sixteen.CUT_SQUARE).view(torch.float32).to(dtype)
+    return (whole << moments16.CUT_SQUARE).view(torch.float32).to(dtype)
 
 
 def _chance(first, shape, step, device):
-    """int32 of this shape with the bits of `sixteen.chance` from entry `first` on; step may be a tensor. Products wrap around."""
+    """int32 of this shape with the bits of `moments16.chance` from entry `first` on; step may be a tensor. Products wrap around."""
     x = torch.arange(math.prod(shape), dtype=torch.int32, device=device)
-    x.add_(_signed(first + step * sixteen.BY_STEP))
-    for shift, factor in zip(sixteen.SHIFTS, (*sixteen.FACTORS, 1), strict=True):
+    x.add_(_signed(first + step * moments16.BY_STEP))
+    for shift, factor in zip(moments16.SHIFTS, (*moments16.FACTORS, 1), strict=True):
         x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (32 - shift) - 1))
         if factor != 1:
             x.mul_(_signed(factor))

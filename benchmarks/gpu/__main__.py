@@ -17,9 +17,9 @@ from benchmarks import machine
 from benchmarks.command import run
 from benchmarks.gpu import summary
 from benchmarks.gpu.cells import BATCHES, MODELS, Cell, Settings, planned
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
-from minihire.flags import Parser, minutes
+from minihire.app.flags import Parser, minutes
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 
 PRECISIONS = ("tf32", "bf16", "float32")
 

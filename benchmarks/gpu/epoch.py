@@ -6,10 +6,10 @@ from benchmarks.gpu.cells import Settings
 from benchmarks.gpu.measure import DENSITY
 from benchmarks.prepare import force_density
 from minihire import data
-from minihire.experiments import preset
 from minihire.network import Network, initialise
-from minihire.pipeline import build_model
-from minihire.progress import Progress
+from minihire.runtime.progress import Progress
+from minihire.study.run import build_model
+from minihire.study.settings import preset
 from minihire.training.loop import Training
 
 METHODS = ("traditional", "hire")

@@ -18,9 +18,9 @@ from benchmarks.own import MinihireOnTorch
 from benchmarks.peers import PEERS, side_class
 from benchmarks.prepare import force_density
 from benchmarks.problem import Problem
-from minihire.errors import MinihireError
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
 
 DENSITY = 0.1  # of random weights: dense kernels take as long for every density, but not as much power for zeros
 WARM_UP = 4  # steps: two that compile, one that records, one that replays

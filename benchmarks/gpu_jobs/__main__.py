@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks.command import run
 from benchmarks.gpu_jobs.stages import STAGES, Job, Unfinished
-from minihire.errors import MinihireError
-from minihire.flags import Parser, minutes
+from minihire.app.flags import Parser, minutes
+from minihire.runtime.errors import MinihireError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,12 +5,12 @@ import json
 import shutil
 from pathlib import Path
 
-from minihire.errors import MinihireError
-from minihire.experiments import METHODS, preset
-from minihire.files import write_atomically
-from minihire.progress import duration
 from minihire.report.tables import TITLES, interval
-from minihire.results import Results
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.runtime.progress import duration
+from minihire.study.results import Results
+from minihire.study.settings import METHODS, preset
 
 PAPER = Path(__file__).parent / "paper.csv"
 COLUMNS = (

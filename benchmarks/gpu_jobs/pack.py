@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.command import run
+from minihire.app.flags import Parser
 from minihire.data import cifar
-from minihire.errors import MinihireError
-from minihire.flags import Parser
+from minihire.runtime.errors import MinihireError
 
 SHEET = (50, 100)  # images in a column and in a row
 BATCH = 10_000  # images of a file of CIFAR-10

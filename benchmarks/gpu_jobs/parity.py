@@ -13,14 +13,14 @@ from backends import get_backend
 from benchmarks import machine
 from benchmarks.command import run
 from benchmarks.lif import device_name
+from minihire.app.flags import Parser
 from minihire.attacks import Attacker, pgd
 from minihire.data.dataset import Dataset
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
-from minihire.flags import Parser
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.report.tables import table
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 from minihire.training import CraftedNoise, Recipe
 from minihire.training.loop import Training
 

@@ -8,9 +8,9 @@ import sys
 import time
 
 from benchmarks.gpu_jobs.collect import collect
-from minihire.errors import MinihireError
-from minihire.experiments import preset
-from minihire.files import write_atomically
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.study.settings import preset
 
 TESTS = ("tests/backends", "tests/test_network.py", "tests/training/test_loop.py", "tests/attacks")
 TEST_MINUTES = 3.0

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from minihire.analysis.activity import time_steps
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 
 def perturbation_distance(clean, perturbed) -> np.ndarray:

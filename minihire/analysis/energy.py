@@ -8,8 +8,8 @@ Memory traffic, pools, the additions of identity shortcuts and the neurons' own 
 from dataclasses import dataclass
 
 from minihire.analysis.activity import LayerActivity
-from minihire.errors import MinihireError
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 # Table 7: pJ per operation, 45 nm CMOS at 0.9 V (Horowitz, 2014).
 COSTS = {

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 NEURONS = 16  # shown of a layer, fewer where there are many steps: at most PLACES neurons · steps
 STEPS = 100  # shown, from the first

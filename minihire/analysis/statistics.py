@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import bdtr, gammaln, ndtri, stdtrit
 
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 
 def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from minihire.analysis.accuracy import BATCH, predict
 from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.errors import MinihireError
-from minihire.evaluation import BATCH, predict
-from minihire.files import write_atomically
-from minihire.interrupt import Interrupted, StopSignal
 from minihire.layers import Draws
 from minihire.network import Network
-from minihire.progress import Progress
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.runtime.interrupt import Interrupted, StopSignal
+from minihire.runtime.progress import Progress
 
 
 def attack_accuracy(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from backends.randomness import Draw, Stream
 from backends.surrogates import Surrogate
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from backends.interface import Backend
 from backends.randomness import Draw, Stream, integers, permutation
 from minihire.data.dataset import Dataset
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 PADDING = 4
 

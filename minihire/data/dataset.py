@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backends.randomness import Draw, Stream, permutation
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 
 class DataError(MinihireError):

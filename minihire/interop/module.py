@@ -10,9 +10,9 @@ they cross over as NumPy arrays.
 import numpy as np
 
 from backends.surrogates import Surrogate
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 try:
     import torch

@@ -26,11 +26,11 @@ import numpy as np
 from backends import get_backend
 from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.engine.lif import NeuronOptions
-from minihire.errors import MinihireError
-from minihire.experiments import preset
-from minihire.files import write_atomically
 from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.study.settings import preset
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
 PLACES = 3  # of a block: weights, ReLU, and dropout or pool

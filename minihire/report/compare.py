@@ -1,6 +1,5 @@
 """Several runs on one page: what differs, accuracy, energy and time side by side, then each run's own page, folded."""
 
-from minihire.progress import duration
 from minihire.report import charts
 from minihire.report.layout import Run, document, guarded
 from minihire.report.markup import Markup, join, table, tag
@@ -10,6 +9,7 @@ from minihire.report.sections import microjoules, times
 from minihire.report.settings import FIELDS, flag, shown
 from minihire.report.single import several
 from minihire.report.words import networks, title
+from minihire.runtime.progress import duration
 
 
 def comparison(runs: list[Run]) -> str:

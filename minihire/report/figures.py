@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from minihire.report.images import from_png, magnified
 from minihire.report.tables import TITLES
+from minihire.study.images import from_png, magnified
 
 # Okabe and Ito's palette, told apart by all common kinds of colour vision; a network keeps its colour in every figure.
 COLOURS = {

@@ -3,11 +3,11 @@
 import html
 
 from minihire.report import charts, rasters
-from minihire.report.images import magnified
 from minihire.report.markup import Markup, join, prose, table, tag
 from minihire.report.pieces import ATTACKS, details, grid, legend, network, note
 from minihire.report.tables import number
 from minihire.report.words import network_name, networks
+from minihire.study.images import magnified
 
 
 def picture(png: str, words: str, side: int = 88) -> Markup:

@@ -5,9 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from minihire.errors import MinihireError
 from minihire.report.figures import COLOURS
 from minihire.report.markup import Markup, tag
+from minihire.runtime.errors import MinihireError
 
 GENERATOR = "minihire report"
 DARK = {"ann": "#f4f4f2"}  # black cannot be seen on a dark page

@@ -6,12 +6,12 @@ not have, since it is not finished or an older version made it, is left out.
 
 from pathlib import Path
 
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
 from minihire.report.compare import comparison
 from minihire.report.layout import GENERATOR, Run
 from minihire.report.single import single
-from minihire.results import Results
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.study.results import Results
 
 
 def read(folder: Path) -> Run:

@@ -1,11 +1,12 @@
 """The page's section of accuracies: means, intervals, counts, and the paper's figures where the setting is the paper's."""
 
-from minihire.experiments import PRESETS, Config
-from minihire.report import charts, paper
+from minihire.report import charts
 from minihire.report.markup import Markup, join, table, tag
 from minihire.report.pieces import ATTACKS, network, note
 from minihire.report.tables import COLUMNS, interval
 from minihire.report.words import data_name, model_name, network_name, networks
+from minihire.study.paper import printed as paper
+from minihire.study.settings import PRESETS, Config
 
 ACCESS = {"clean": "", "white_box": "white box", "black_box": "black box"}
 

@@ -1,11 +1,11 @@
 """The page's sections that are charts and tables: energy, training, thresholds, time; None where a run has nothing for one."""
 
-from minihire.progress import duration
 from minihire.report import charts
 from minihire.report.markup import Markup, join, table, tag
 from minihire.report.pieces import details, grid, legend, network, note
 from minihire.report.tables import number
 from minihire.report.words import network_name, networks
+from minihire.runtime.progress import duration
 
 
 def microjoules(picojoules: float) -> str:

@@ -3,9 +3,9 @@
 import shlex
 from dataclasses import fields
 
-from minihire.experiments import PRESETS, Config
 from minihire.report.markup import Markup, join, prose, table, tag
 from minihire.report.pieces import details, note, typed
+from minihire.study.settings import PRESETS, Config
 
 FIELDS = {f.name: f for f in fields(Config) if f.metadata}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from minihire.progress import duration
+from minihire.runtime.progress import duration
 
 TITLES = {
     "ann": "ANN",

@@ -1,7 +1,7 @@
 """A run in words: its title and the paragraph of what was done, from the content of results.json."""
 
-from minihire.progress import duration
 from minihire.report.tables import TITLES
+from minihire.runtime.progress import duration
 
 DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}
 WAYS = {

@@ -17,10 +17,10 @@ from backends.interface import Backend
 from backends.surrogates import Surrogate
 from minihire import __version__
 from minihire.engine.lif import NeuronOptions
-from minihire.errors import MinihireError
-from minihire.files import write_atomically
 from minihire.models import build
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 
 FORMAT = 1
 

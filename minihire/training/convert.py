@@ -17,11 +17,11 @@ import numpy as np
 from backends.randomness import Draw, Stream, permutation
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.errors import MinihireError
-from minihire.interrupt import StopSignal
 from minihire.layers import Draws
 from minihire.network import Network
-from minihire.progress import Progress
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import Progress
 
 IMAGES_AT_ONCE = 32
 STEPS_AT_ONCE = 10

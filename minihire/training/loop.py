@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from backends import BackendError
+from minihire.analysis.accuracy import accuracy
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.errors import MinihireError
-from minihire.evaluation import accuracy
-from minihire.interrupt import StopSignal
 from minihire.layers import Draws
 from minihire.network import Network
-from minihire.progress import Progress, say
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import Progress, say
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, silent_layers
 from minihire.training.noise import NoNoise

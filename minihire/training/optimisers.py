@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from backends import sixteen
+from backends import moments16
 from minihire.network import Network
 
 ADAM_EPSILON = 1e-8
@@ -95,11 +95,11 @@ class Adam(Optimiser):
 
 @dataclass
 class Adam16(Adam):
-    """Adam whose moments of weights wait in 16 bits each (backends/sixteen.py): a third less memory to hold and to move."""
+    """Adam whose moments of weights wait in 16 bits each (backends/moments16.py): a third less memory to hold and to move."""
 
     def slot_type(self, name):
         """uint16 for weights; thresholds and leaks are few."""
-        return sixteen.TYPE if name.endswith(".weight") else None
+        return moments16.TYPE if name.endswith(".weight") else None
 
 
 @dataclass

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from minihire.analysis import measure_activity
-from minihire.errors import MinihireError
 from minihire.layers import Draws
+from minihire.runtime.errors import MinihireError
 
 PIXELS = np.array([[0.3, 0.6], [0.0, 1.0]]).reshape(1, 2, 2, 1)
 # membranes over T = 4 with v = 1: 0.3 fires at t = 3; 0.6 at 1 and 3; 1.0 at 1, 2 and 3 (m = v does not fire)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minihire.analysis import perturbation_distance, spike_distance
-from minihire.errors import MinihireError
 from minihire.layers import Draws
+from minihire.runtime.errors import MinihireError
 
 
 def test_perturbation_distance_by_hand():

@@ -10,9 +10,9 @@ import pytest
 
 from backends import get_backend
 from minihire.analysis import COSTS, LayerActivity, measure_activity, measure_energy, operations
-from minihire.errors import MinihireError
 from minihire.models import build
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 PRINTED = "operation,int32,fp32\nmultiplication,3.1,3.7\naddition,0.1,0.9\nMAC,3.2,4.6\nAC,0.1,0.9\n"  # table 7
 

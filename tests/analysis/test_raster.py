@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minihire.analysis import raster, spike_distance, spike_trains
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 
 def pixels(network, *values):

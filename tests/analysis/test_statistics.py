@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, ttest_1samp
 
 from minihire.analysis import Score, gain, mcnemar, mcnemar_over_seeds, wilson
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from backends import get_backend
 from minihire.data.dataset import Dataset
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.progress import Progress
+from minihire.runtime.progress import Progress
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from minihire.analysis.accuracy import accuracy, predict
 from minihire.attacks import attack_accuracy, fgsm, keep_answers, perturb, pgd
 from minihire.data.batches import Batches
-from minihire.errors import MinihireError
-from minihire.evaluation import accuracy, predict
-from minihire.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.layers import Draws
-from minihire.progress import Progress
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
+from minihire.runtime.progress import Progress
 
 
 @pytest.mark.parametrize("attack", [fgsm(0.1), pgd(0.1, 0.03, 3)], ids=lambda a: a.name)
@@ -68,7 +68,7 @@ def test_ctrl_c_stops_between_batches(network, data, monkeypatch):
 
 def test_the_end_of_the_time_stops_between_batches(network, data, monkeypatch):
     net, batches = network(get_backend("reference")), []
-    monkeypatch.setattr("minihire.interrupt.monotonic", lambda: 60.0 * len(batches))
+    monkeypatch.setattr("minihire.runtime.interrupt.monotonic", lambda: 60.0 * len(batches))
     monkeypatch.setattr(Progress, "add", lambda *_: batches.append(1))
     with pytest.raises(OutOfTime, match="--max-minutes 2 are over: stopped during fgsm"), stop_after(2):
         attack_accuracy([net], net, data, fgsm(), batch_size=5)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from backends import get_backend
 from backends.surrogates import arctan, rate, straight_through
 from minihire.attacks import Attack, fgsm, perturb, pgd
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
 
 KINDS = ["ann", "direct", "rate"]
 

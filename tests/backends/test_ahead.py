@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("numba")
 
 from backends import get_backend
-from backends.numba_cpu import ahead
+from backends.numba_cpu.runtime import ahead
 
 ROOT = Path(__file__).parents[2]
 SEEN = """
@@ -80,7 +80,7 @@ def test_it_compiles_into_the_program_s_own_folder(started, monkeypatch):
 
 RUNS_IT = """
 import sys
-from backends.numba_cpu import ahead
+from backends.numba_cpu.runtime import ahead
 ahead.start()
 print(ahead.started[0].pid, flush=True)
 sys.stdin.read()

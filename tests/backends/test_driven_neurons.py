@@ -177,7 +177,7 @@ def test_what_is_not_finite_stays_with_its_step():
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_shares_of_events_and_of_what_is_new(count, steps):
     """Of spikes as of gradients that leak, from the first step to the last and back."""
-    from backends.numba_cpu.density import shares
+    from backends.numba_cpu.kernels.density import shares
 
     rng = np.random.default_rng(count)
     spikes = (rng.random((steps, count)) < 0.3).astype(np.uint8)

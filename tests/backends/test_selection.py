@@ -181,28 +181,28 @@ def test_every_kernel_of_the_contract_says_what_it_does():
 @pytest.fixture
 def kernel_cache():
     pytest.importorskip("numba")
-    return importlib.import_module("backends.numba_cpu.kernel_cache")
+    return importlib.import_module("backends.numba_cpu.runtime.kernel_cache")
 
 
 def test_the_fingerprint_follows_every_source(kernel_cache, tmp_path):
     """Also that of a helper, which Numba's own check does not see; renaming counts, copying does not."""
-    sources = Path(kernel_cache.__file__).parent
+    sources = Path(kernel_cache.__file__).parents[1]
     shutil.copytree(sources.parent, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
     copy = tmp_path / "backends" / "numba_cpu"
     seen = {kernel_cache.fingerprint(copy)}
     assert seen == {kernel_cache.fingerprint(sources)}
-    for source in sorted([*copy.glob("*.py"), *copy.parent.glob("*.py")]):
+    for source in sorted([*copy.rglob("*.py"), *copy.parent.glob("*.py")]):
         source.write_text(source.read_text() + "\n# changed\n")
         assert kernel_cache.fingerprint(copy) not in seen, source.name
         seen.add(kernel_cache.fingerprint(copy))
-    (copy / "lif.py").rename(copy / "neuron.py")
+    (copy / "kernels" / "lif.py").rename(copy / "kernels" / "neuron.py")
     assert kernel_cache.fingerprint(copy) not in seen
 
 
 def test_the_fingerprint_follows_the_versions(kernel_cache, monkeypatch):
-    before = kernel_cache.fingerprint(Path(kernel_cache.__file__).parent)
+    before = kernel_cache.fingerprint(Path(kernel_cache.__file__).parents[1])
     monkeypatch.setattr(kernel_cache.numba, "__version__", "0.0")
-    assert kernel_cache.fingerprint(Path(kernel_cache.__file__).parent) != before
+    assert kernel_cache.fingerprint(Path(kernel_cache.__file__).parents[1]) != before
 
 
 def test_the_cache_lies_where_the_environment_says(kernel_cache, monkeypatch, tmp_path):

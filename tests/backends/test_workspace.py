@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.numba_cpu.workspace import ADVISED, HUGE, LINE, SMALL, SPARE, TINY, TURN, Workspace
+from backends.numba_cpu.runtime.workspace import ADVISED, HUGE, LINE, SMALL, SPARE, TINY, TURN, Workspace
 
 COUNT = SMALL // 4  # floats of the smallest array that comes from the workspace
 

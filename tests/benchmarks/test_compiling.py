@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import compiling
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 LEAVES_A_FILE = """
 import os, pathlib, time

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import get_backend, sixteen
+from backends import get_backend, moments16
 from benchmarks import ceilings, kernels, machine, train_step
 from benchmarks.command import run
 from benchmarks.contest import Remote
@@ -17,9 +17,9 @@ from benchmarks.peers import PEERS, missing
 from benchmarks.prepare import Preparation, Request, aged, force_density
 from benchmarks.report import ratios
 from minihire.data.dataset import Dataset
-from minihire.errors import MinihireError
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
 from minihire.training import Recipe, checkpoint, train
 
 ROOT = Path(__file__).parent.parent.parent
@@ -133,7 +133,7 @@ def test_moments_of_16_bits_in_a_checkpoint_are_numbers_for_all_sides(tmp_path):
     for name in ("conv1.weight", "neuron1.threshold"):
         for slot, found in zip(("mean", "square"), problem.moments(name), strict=True):
             saved = checkpoint.load(path).arrays[f"optimiser/{slot}/{name}"]
-            expected = sixteen.widen(saved, sixteen.CUTS[slot]) if name.endswith(".weight") else saved
+            expected = moments16.widen(saved, moments16.CUTS[slot]) if name.endswith(".weight") else saved
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == np.float32 and np.abs(found).max() < 100
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.gpu import summary
 from benchmarks.gpu.cells import FREE, Cell, Settings, planned, sides
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 torch = pytest.importorskip("torch")
 from benchmarks.gpu import measure  # noqa: E402

@@ -12,9 +12,9 @@ from benchmarks.gpu_jobs import collect as collecting
 from benchmarks.gpu_jobs import pack, stages
 from benchmarks.gpu_jobs.__main__ import main
 from minihire.analysis import Score
-from minihire.errors import MinihireError
-from minihire.experiments import preset
-from minihire.results import Results
+from minihire.runtime.errors import MinihireError
+from minihire.study.results import Results
+from minihire.study.settings import preset
 
 
 class Machine:

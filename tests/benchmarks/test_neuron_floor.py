@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.lif import LAYERS, floor, main
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 
 def test_the_floor_counts_each_array_once():

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import charts, scaling
 from benchmarks.command import run
 from benchmarks.peers import PEERS, missing
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 ROOT = Path(__file__).parent.parent.parent
 SIZE = {

@@ -6,7 +6,7 @@ import pytest
 from backends import get_backend
 from minihire.data import Dataset
 from minihire.data.batches import PADDING, Batches
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 
 def make(count=10, side=8):

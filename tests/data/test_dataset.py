@@ -5,7 +5,7 @@ import pytest
 
 from minihire.data import DataError, Dataset
 from minihire.data.dataset import channel_statistics, split_training
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 
 
 def numbered(count=40, classes=("a", "b", "c")):

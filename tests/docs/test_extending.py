@@ -14,11 +14,11 @@ from minihire.data.dataset import Dataset
 from minihire.data.loading import READERS
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.errors import MinihireError
 from minihire.layers import Pass
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
-from minihire.progress import Progress
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import Progress
 from minihire.training import Calibration, CraftedNoise, Recipe, checkpoint, convert, train
 
 EXAMPLES = blocks("extending.md")

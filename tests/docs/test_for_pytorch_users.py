@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from handbook_pages import DOCS, blocks, links, run
 
-from minihire.progress import Progress
+from minihire.runtime.progress import Progress
 
 PAGE = "for-pytorch-users.md"
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from handbook_pages import DOCS, ROOT, blocks, links
 
-from minihire import cli
+from minihire.app import cli
 
 PAGES = sorted(DOCS.rglob("*.md"))
 

@@ -88,9 +88,9 @@ def test_every_line_of_the_algorithm_is_listed_once():
 
 def test_the_experiments_are_those_of_minihire_paper():
     """Each name of the column is one that the command knows, and none of the command's is missing."""
-    if importlib.util.find_spec("minihire.paper") is None:
+    if importlib.util.find_spec("minihire.study.paper") is None:
         pytest.skip("minihire paper is not in this version")
-    from minihire.paper.command import EXPERIMENTS, GROUPS
+    from minihire.app.paper import EXPERIMENTS, GROUPS
 
     column = {row[2].strip("`") for row in rows(PAGE) if len(row) == 4 and row[0].split()[0] in ("table", "figure")}
     assert column - {"–"} == set(GROUPS["all"])

@@ -10,10 +10,10 @@ from backends import get_backend
 from backends.surrogates import straight_through, triangle
 from minihire.attacks import fgsm, perturb, pgd
 from minihire.engine.lif import NeuronOptions
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
 
 torch = pytest.importorskip("torch")
 

@@ -10,13 +10,13 @@ import pytest
 from test_cli import command, write_cifar10
 
 from backends import get_backend
-from minihire import cli
+from minihire.app import cli
 from minihire.engine.lif import NeuronOptions
-from minihire.experiments import preset
 from minihire.interop import published
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.progress import Progress
+from minihire.runtime.progress import Progress
+from minihire.study.settings import preset
 from minihire.training import checkpoint
 from minihire.training.checkpoint import CheckpointError
 

@@ -6,10 +6,10 @@ import pytest
 from page_reader import read_page
 
 from backends import get_backend
-from minihire import pipeline
-from minihire.experiments import Config
-from minihire.progress import Progress
 from minihire.report import page
+from minihire.runtime.progress import Progress
+from minihire.study import run as pipeline
+from minihire.study.settings import Config
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from minihire.report import figures
-from minihire.report.images import as_png, from_png
+from minihire.study.images import as_png, from_png
 
 MODELS = ["ann", "converted", "traditional", "hire"]
 

@@ -10,15 +10,15 @@ import sys
 import pytest
 from page_reader import by_id, nodes, read_page, table_rows, text_of
 
-from minihire import cli, flags
-from minihire.errors import MinihireError
-from minihire.experiments import preset
-from minihire.interrupt import Interrupted
-from minihire.progress import Progress, duration
+from minihire.app import cli, flags
 from minihire.report import page, sections, settings, words
 from minihire.report.figures import COLOURS
 from minihire.report.tables import TITLES
-from minihire.results import Results
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted
+from minihire.runtime.progress import Progress, duration
+from minihire.study.results import Results
+from minihire.study.settings import preset
 
 EVIL = "<script>alert('x')</script>&\"<img src=x onerror=alert(1)>"
 MISSING = object()
@@ -561,7 +561,7 @@ def stopped(self):
 
 
 def test_a_stopped_run_leaves_its_page(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("minihire.pipeline.Run.run", stopped)
+    monkeypatch.setattr("minihire.study.run.Run.run", stopped)
     out = tmp_path / "run"
     assert cli.main(["run", "--train-limit", "20", "--test-limit", "10", "--threads", "1", "--out", str(out)]) == 130
     assert f"{out}/report.html: the run on one page" in capsys.readouterr().out
@@ -569,7 +569,7 @@ def test_a_stopped_run_leaves_its_page(tmp_path, monkeypatch, capsys):
 
 
 def test_a_page_in_the_way_costs_no_results(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("minihire.pipeline.Run.run", stopped)
+    monkeypatch.setattr("minihire.study.run.Run.run", stopped)
     out = tmp_path / "run"
     out.mkdir()
     (out / "report.html").write_text("mine")

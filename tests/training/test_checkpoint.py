@@ -12,10 +12,10 @@ import pytest
 from backends import get_backend
 from backends.surrogates import arctan
 from minihire.engine.lif import NeuronOptions
-from minihire.errors import MinihireError
-from minihire.files import FileError, write_atomically
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import FileError, write_atomically
 from minihire.training import CraftedNoise, Recipe, train
 from minihire.training.checkpoint import FORMAT, CheckpointError, load, save
 

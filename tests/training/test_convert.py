@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from backends import get_backend
 from backends.randomness import Draw, Stream, permutation
 from minihire.data.batches import Batches
-from minihire.errors import MinihireError
-from minihire.interrupt import Interrupted
 from minihire.layers import Draws
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted
 from minihire.training import Calibration, convert
 from minihire.training.convert import LargestValues, keep_for
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend
-from minihire.errors import MinihireError
+from minihire.runtime.errors import MinihireError
 from minihire.training import CraftedNoise, Recipe, train
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, silent_layers

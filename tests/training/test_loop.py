@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from backends import get_backend
-from minihire.errors import MinihireError
 from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe, train
 from minihire.training.loop import Training
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minihire.experiments import Config
 from minihire.layers import THRESHOLD_FLOOR
+from minihire.study.settings import Config
 from minihire.training.optimisers import OPTIMISERS, SGD, Adam, Adam16, AMSGrad, Schedule
 
 

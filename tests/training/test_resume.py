@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend
-from minihire.interrupt import Interrupted, StopSignal
+from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.training import CraftedNoise, GaussianNoise, Recipe, train
 from minihire.training.checkpoint import CheckpointError, load
 from minihire.training.loop import Training

@@ -1,0 +1,1 @@
+"""The kernels of the Numba backend: one file for each family."""

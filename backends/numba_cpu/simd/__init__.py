@@ -1,0 +1,1 @@
+"""Primitives that Numba cannot express, written as LLVM IR."""

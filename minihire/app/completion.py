@@ -1,0 +1,61 @@
+"""Shell completion: a script for bash, zsh or fish, made from the command line's own description."""
+
+import argparse
+
+from minihire.runtime.errors import MinihireError
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """Commands, and each command's flags with their choices; files where nothing else fits. Raises MinihireError."""
+    if shell not in SHELLS:
+        raise MinihireError(f"there is no completion for {shell!r}: choose {', '.join(SHELLS)}")
+    flags = {name: _flags(sub) for name, sub in commands(parser).items()}
+    return _fish(parser, flags) if shell == "fish" else _bash(flags, zsh=shell == "zsh")
+
+
+def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command."""
+    (found,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def _flags(parser):
+    """[(flag, its choices)] of a command; choices may also stand in the placeholder: {direct,rate}."""
+    found = []
+    for action in parser._actions:
+        shown = action.metavar if isinstance(action.metavar, str) else ""
+        choices = shown.strip("{}").split(",") if shown.startswith("{") else []
+        found += [(flag, choices) for flag in action.option_strings if flag.startswith("--")]
+    return found
+
+
+def _bash(flags, zsh):
+    cases = []
+    for name, options in flags.items():
+        values = "".join(f' {flag}) words="{" ".join(c)}" ;;' for flag, c in options if c)
+        every = " ".join(flag for flag, _ in options)
+        cases.append(
+            f'    {name}) words="{every}"; case "$before" in{values or " *)"} esac ;;'.replace(
+                "in *) esac", "in *) ;; esac"
+            )
+        )
+    head = "autoload -Uz compinit && compinit && autoload -U +X bashcompinit && bashcompinit\n" if zsh else ""
+    return (
+        f"{head}_minihire() {{\n"
+        '  local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" words=""\n'
+        f'  if [ "$COMP_CWORD" = 1 ]; then words="{" ".join(flags)} --help --version"; else case "${{COMP_WORDS[1]}}" in\n'
+        + "\n".join(cases)
+        + '\n  esac; fi\n  COMPREPLY=($(compgen -W "$words" -- "$word"))\n}\ncomplete -o default -F _minihire minihire\n'
+    )
+
+
+def _fish(parser, flags):
+    first = "not __fish_seen_subcommand_from " + " ".join(flags)
+    lines = [f"complete -c minihire -n '{first}' -f -a '{' '.join(flags)}'"]
+    for name, options in flags.items():
+        for flag, choices in options:
+            given = f" -x -a '{' '.join(choices)}'" if choices else ""
+            lines.append(f"complete -c minihire -n '__fish_seen_subcommand_from {name}' -l {flag[2:]}{given}")
+    return "\n".join(lines) + "\n"

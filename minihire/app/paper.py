@@ -1,0 +1,120 @@
+"""What `minihire paper` does: the experiments by name, what each needs and has, and the files that it leaves."""
+
+import json
+import os
+import platform
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from minihire.report import paper_page as page
+from minihire.report.tables import table
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.runtime.progress import duration, say
+from minihire.study.paper import accuracy, attackers, choices, cost, spikes, sweeps
+from minihire.study.paper.lab import Lab
+from minihire.study.paper.outcome import Outcome
+from minihire.study.paper.plan import Plan
+from minihire.study.paper.scales import SCALES
+
+
+class Experiment(NamedTuple):
+    """A table or figure of the paper, or what it lacks."""
+
+    what: str
+    make: Callable[[Lab], Outcome]
+
+
+EXPERIMENTS = {
+    "table1": Experiment("ANN, rate-coded and low-latency SNN, white and black box", accuracy.table1),
+    "table2": Experiment("HIRE under white-box attacks, with its controls", accuracy.table2),
+    "table3": Experiment("HIRE under black-box attacks, with its controls", accuracy.table3),
+    "table4": Experiment("checklist for obfuscated gradients", sweeps.table4),
+    "table5": Experiment("frozen thresholds and leaks", accuracy.table5),
+    "table6": Experiment("operations of every layer", cost.table6),
+    "table7": Experiment("energy of an operation", cost.table7),
+    "fig1b": Experiment("spikes by layer, rate and direct coding", spikes.figure1b),
+    "fig1c": Experiment("SNN and ANN under attack", accuracy.figure1c),
+    "fig3": Experiment("time-averaged spiking activity by layer", spikes.figure3),
+    "fig4": Experiment("T swept", sweeps.figure4),
+    "fig5": Experiment("perturbation distance over the leak, and by layer", spikes.figure5),
+    "fig7": Experiment("time and memory of training", cost.figure7),
+    "fig8": Experiment("attack bound ε and iterations K swept", sweeps.figure8),
+    "fig9": Experiment("crafted against Gaussian noise", accuracy.figure9),
+    "fig10": Experiment("noise step ε_s swept, T of both codings", sweeps.figure10),
+    "fig11": Experiment("compute energy, FP and INT", cost.figure11),
+    "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
+    "choices": Experiment("what the paper leaves open, one at a time", choices.open_choices),
+    "moments": Experiment("Adam's moments in 16 bits", choices.moments),
+}
+GROUPS = {"all": tuple(name for name in EXPERIMENTS if name.startswith(("table", "fig"))), "fig1": ("fig1b", "fig1c")}
+
+
+def chosen(names: list[str]) -> list[str]:
+    """Experiments by name, each once, in the order given. Raises MinihireError for an unknown name."""
+    found = {}
+    for name in names:
+        if name not in EXPERIMENTS and name not in GROUPS:
+            raise MinihireError(f"the paper has no {name!r}: choose {', '.join((*EXPERIMENTS, *GROUPS))}")
+        found |= dict.fromkeys(GROUPS.get(name, (name,)))
+    return list(found)
+
+
+def listing(lab: Lab, names: list[str]) -> str:
+    """What each experiment needs, has, and would cost."""
+    plan = Plan(lab)
+    rows = []
+    for name in names:
+        needs = plan.needs(EXPERIMENTS[name].make)
+        left = plan.seconds(needs)
+        cost_left = "nothing" if not needs.missing else "not known yet" if left is None else f"about {duration(left)}"
+        have = f"{len(needs.networks) - len(needs.missing_networks)} of {len(needs.networks)}"
+        done = f"{needs.measurements - needs.missing_measurements} of {needs.measurements}"
+        rows.append([f"{name:<10}{EXPERIMENTS[name].what}", have, done, cost_left])
+    return table(["what", "networks there", "measured", "still to do"], rows)
+
+
+def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
+    """Make the outcomes, print each, and keep them all in OUT/paper.json, paper.md and paper.html; returns the content."""
+    machine = f"{lab.maker()} backend on {lab.backend.device}, {os.cpu_count()} cores, {platform.system()}"
+    content = {
+        "schema": 1,
+        "scale": lab.scale.name,
+        "seeds": len(lab.seeds),
+        "command": _command(lab, names),
+        "machine": machine,
+        "seconds": 0.0,
+        "outcomes": [],
+    }
+    for name in names:
+        outcome = EXPERIMENTS[name].make(lab).as_dict()
+        content["outcomes"].append(outcome)
+        content["seconds"] = lab.seconds()
+        others = sorted({maker for maker in lab.makers.values() if maker and maker != lab.maker()})
+        content["machine"] = machine + (f" (in part made earlier by {', '.join(others)})" if others else "")
+        say("\n" + page.as_text(outcome) + "\n")
+        _write(out, content)
+    return content
+
+
+def _command(lab, names):
+    """What asks for the same again, but for the data's folder."""
+    whole = GROUPS["all"]
+    names = ["all", *names[len(whole) :]] if tuple(names[: len(whole)]) == whole else names
+    found = ["minihire", "paper", *names, "--scale", lab.scale.name, "--seeds", str(len(lab.seeds))]
+    models = dict.fromkeys(c.model for c in lab.scale.settings)
+    if set(models) != {c.model for c in SCALES.get(lab.scale.name, lab.scale).settings}:
+        found += ["--models", ",".join(models)]
+    return shlex.join(found)
+
+
+def _write(out, content):
+    files = {
+        "paper.json": json.dumps(content, indent=1, ensure_ascii=False),
+        "paper.md": page.as_markdown(content),
+        "paper.html": page.as_page(content),
+    }
+    for name, text in files.items():
+        write_atomically(Path(out) / name, lambda file, text=text: file.write(text.encode()))

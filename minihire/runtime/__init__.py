@@ -1,0 +1,1 @@
+"""What training and attacks need from the program: progress, interrupts, atomic files, errors."""

@@ -1,0 +1,1 @@
+"""Settings, presets, and the networks and attack results made from them."""

@@ -1,0 +1,130 @@
+"""What the paper leaves open, settled by measurement: one setting of HIRE at a time, on held-out training images."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from minihire.study.paper.lab import Lab
+from minihire.study.paper.outcome import Comparison, Outcome, compare, named, percent, shown, spread
+from minihire.study.paper.subject import Subject
+
+DEFAULT = "as it is"
+
+
+class Choice(NamedTuple):
+    """One other value of a setting: the question, the value in words, the changes, and the time steps that it is run with."""
+
+    question: str
+    value: str
+    changes: dict
+    steps: int | None = None
+
+
+def choices(config) -> list[Choice]:
+    """The other values that are tried, one at a time."""
+    steps, periods, bound = config.steps, config.periods, config.noise_step
+    counts = [n for n in (1, 2, 3, 6) if n != periods and n <= steps]
+    factors = [f for f in (0.2, 0.3, 0.4) if f != config.scaling_factor]
+    return [
+        Choice("time steps", f"run with ⌊T/N⌋ = {steps // periods}, as trained", {}, steps // periods),
+        Choice("time steps", f"trained with T = {steps} a period", dict(steps=steps * periods), steps),
+        *(Choice("periods N", str(n), dict(periods=n)) for n in counts),
+        Choice("membranes of a period", "carried on from the one before", dict(carry_membranes=True)),
+        Choice("κ crafted", "with the updated weights", dict(craft_after_update=True)),
+        Choice("bound ε_t of κ", "4·ε_s", dict(noise_bound=4 * bound)),
+        Choice("noisy image", "not clipped to [0, 1]", dict(clip_noise=False)),
+        Choice("reset", "delayed, as in equation 1", dict(reset="delayed")),
+        Choice("gradient through the reset", "yes", dict(reset_grad=True)),
+        Choice("optimiser", "AMSGrad", dict(optimiser="amsgrad")),
+        *(Choice("scaling of thresholds", f"{f:g}", dict(scaling_factor=f)) for f in factors),
+    ]
+
+
+def answers(lab: Lab, config, choice: Choice | None) -> list[list[np.ndarray]]:
+    """Answers of every seed to clean, FGSM and PGD (white box) images of the held-out training images."""
+    subjects = [Subject(replace(config, **(choice.changes if choice else {})), "hire", seed) for seed in lab.seeds]
+    steps = choice.steps if choice else None
+    parts = {attack: [(subject, attack) for subject in subjects] for attack in (None, *config.attacks)}
+    found = lab.each_of(lambda lab, part: lab.answers(*part, steps=steps, part="heldout"), parts)
+    return list(found.values())
+
+
+def defaults(config) -> str:
+    """The settings that stay as they are, in words."""
+    return (
+        f"T = {config.steps}, N = {config.periods}, ⌊T/N⌋ steps trained in a period and T run, membranes reset in each period, κ "
+        f"carried from batch to batch and crafted in the updating pass, ε_t = ε_s = {config.noise_step:g}, images "
+        f"clipped, immediate reset without gradient, Adam, thresholds scaled by {config.scaling_factor:g}"
+    )
+
+
+def open_choices(lab: Lab) -> Outcome:
+    """One setting at a time."""
+    config = _config(lab)
+    outcome = Outcome("choices", "What the paper leaves open: one setting of HIRE changed at a time")
+    return _changed(outcome, lab, config, choices(config))
+
+
+def moments(lab: Lab) -> Outcome:
+    """Adam's moments in 16 bits alone."""
+    outcome = Outcome("moments", "Adam's moments in 32 bits and in 16 (--optimiser adam16)")
+    return _changed(
+        outcome, lab, _config(lab), [Choice("optimiser", "Adam, moments in 16 bits", dict(optimiser="adam16"))]
+    )
+
+
+def _config(lab):
+    return replace(lab.scale.config("vgg5"), **lab.scale.choices)
+
+
+def _changed(outcome, lab, config, tried):
+    every = lab.each(lambda lab, choice: answers(lab, config, choice), (None, *tried))
+    ours, others = every[0], every[1:]
+    level = 0.05 / (3 * len(tried))
+    outcome.text = (
+        f"White box, on {config.heldout:,} training images set aside, {config.snn_epochs} SNN epochs. {DEFAULT.capitalize()}: "
+        f"{defaults(config)}. A difference is named where every seed shows it and McNemar's p over all seeds' images is below "
+        f"0.05 / {3 * len(tried)} (Bonferroni: {len(tried)} value{'s' * (len(tried) > 1)}, three measurements)."
+    )
+    rows, gains = [[DEFAULT, "", *map(percent, ours)]], []
+    for choice, found in zip(tried, others, strict=True):
+        compared = [compare(a, b) for a, b in zip(found, ours, strict=True)]
+        rows.append([choice.question, choice.value, *map(percent, found)])
+        gains.append([choice.question, choice.value, *map(str, compared), shown_differences(compared, level)])
+    columns = ["clean", "FGSM", "PGD"]
+    if any("periods" in choice.changes for choice in tried):
+        _over_periods(outcome, config, ours, zip(tried, others, strict=True), columns)
+    ends = f"mean and range of {len(lab.seeds)} seeds" if len(lab.seeds) > 1 else "one seed, 95 % Wilson intervals"
+    caption = f"{named(config)}, width {config.width:g}: accuracy of HIRE in %, {ends}"
+    outcome.table(caption, ["setting", "value", *columns], rows)
+    outcome.table(
+        f"Its gain over HIRE {DEFAULT}, in percentage points (each seed), McNemar's p",
+        ["setting", "value", *columns, "what can be told"],
+        gains,
+    )
+    return outcome
+
+
+def _over_periods(outcome, config, ours, found, columns):
+    """A chart of what N does."""
+    by_count = {config.periods: ours} | {c.changes["periods"]: each for c, each in found if "periods" in c.changes}
+    series = [
+        {
+            "name": "hire",
+            "label": column,
+            "dashed": column == "PGD",
+            "points": [[n, *spread(by_count[n][i])] for n in sorted(by_count)],
+        }
+        for i, column in enumerate(columns)
+    ]
+    outcome.lines(f"{shown(config)}, white box", "accuracy, %", "periods N", series)
+
+
+def shown_differences(compared: list[Comparison], level: float) -> str:
+    """Which of clean, FGSM and PGD accuracy are higher or lower beyond doubt: "PGD higher, clean lower", or "nothing"."""
+    found = [
+        (word, [name for name, c in zip(("clean", "FGSM", "PGD"), compared, strict=True) if c.decided(level) is sign])
+        for word, sign in (("higher", True), ("lower", False))
+    ]
+    return "; ".join(f"{', '.join(names)} {word}" for word, names in found if names) or "nothing"

@@ -1,0 +1,218 @@
+"""Figures 1 (b), 3 and 5: how often layers fire, and how far a perturbation moves what they send on."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from minihire.analysis import measure_activity, perturbation_distance, spike_distance
+from minihire.analysis.accuracy import BATCH, predict
+from minihire.attacks import perturb, pgd
+from minihire.data.batches import Batches
+from minihire.data.dataset import DataError
+from minihire.report.tables import TITLES
+from minihire.study.paper.accuracy import ways
+from minihire.study.paper.lab import Lab, plain
+from minihire.study.paper.outcome import Outcome, all_alike, named, of_paper, shown
+from minihire.study.paper.scales import MINI
+from minihire.study.paper.subject import Subject
+
+LEAKS = tuple(round(0.05 * i, 2) for i in range(1, 21))
+IMAGES = 100  # over which activity is measured
+LABELS = {"rate": "rate-coded SNN", "traditional": TITLES["traditional"], "hire": TITLES["hire"]}
+
+
+def activity(lab: Lab, subject: Subject) -> list[dict]:
+    """Rows of `LayerActivity.as_dict` over the first test images."""
+    test = lab.splits(subject.config).test
+    test = test.limit(min(IMAGES, len(test)))
+    what = {"activity": subject.describe(), "images": len(test), "steps": subject.config.steps}
+
+    def compute():
+        batches = (images for images, _ in Batches(test, lab.backend, BATCH))
+        return [row.as_dict() for row in measure_activity(lab.network(subject), batches, seed=subject.seed)]
+
+    return lab.once(what, compute, subject)
+
+
+def _layers(lab, outcome, config, key, title, unit):
+    """A chart and a table of a neuron layer's mean over seeds, by way of training and layer."""
+    names = [n for n in LABELS if n != "rate" or config.model.startswith("vgg")]
+    subjects = {
+        name: [way.subject(config, seed) for seed in lab.seeds]
+        for name, way in zip(names, ways(lab, *names), strict=True)
+    }
+    seeds = {
+        name: [{r["name"]: r[key] for r in rows if r[key] is not None} for rows in of_seeds]
+        for name, of_seeds in lab.each_of(activity, subjects).items()
+    }
+    series = {
+        name: {layer: float(np.mean([row[layer] for row in rows])) for layer in rows[0]} for name, rows in seeds.items()
+    }
+    chart = [{"name": name, "label": LABELS[name], "values": values} for name, values in series.items()]
+    outcome.layers(named(config), unit, chart)
+    header = [title, *next(iter(series.values()))]
+    rows = [[LABELS[name], *(f"{value:.3f}" for value in values.values())] for name, values in series.items()]
+    images = min(IMAGES, len(lab.splits(config).test))
+    mean = f", mean of {len(lab.seeds)} seeds" if len(lab.seeds) > 1 else ""
+    outcome.table(f"{named(config)}, over {images} test images{mean}", header, rows)
+    return seeds
+
+
+def figure1b(lab: Lab) -> Outcome:
+    """Spikes by layer."""
+    outcome = Outcome("fig1b", "Figure 1 (b): spikes of a neuron over all time steps, by layer")
+    config = lab.scale.config("vgg11")
+    seeds = _layers(lab, outcome, config, "sa", "SA", "spikes per neuron and image (SA)")
+    if "rate" in seeds:
+        mean = {name: [float(np.mean(list(row.values()))) for row in seeds[name]] for name in ("rate", "traditional")}
+        rate, direct = (float(np.mean(values)) for values in mean.values())
+        ours = f"{rate:.2f} against {direct:.2f} spikes" + (f", {rate / direct:.1f} times" if direct else "")
+        holds = all_alike([a > b for a, b in zip(*mean.values(), strict=True)])
+        claim = "direct coding with few time steps has less spiking activity than rate coding, in every seed"
+        outcome.claim(lab, claim, "figure" + of_paper(config, "vgg11"), ours, holds)
+    return outcome
+
+
+def figure3(lab: Lab) -> Outcome:
+    """Time-averaged activity."""
+    outcome = Outcome("fig3", "Figure 3: time-averaged spiking activity (TASA) by layer")
+    lab.each(
+        lambda lab, config: _over_time(lab, outcome, config),
+        [c for c in lab.scale.settings if c.model.startswith("vgg")],
+    )
+    return outcome
+
+
+def _over_time(lab, outcome, config):
+    seeds = _layers(lab, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
+    pairs = list(zip(seeds["traditional"], seeds["rate"], strict=True))
+    higher = {layer: all_alike([a[layer] > b[layer] for a, b in pairs]) for layer in pairs[0][0]}
+    first = [higher[layer] for layer in list(higher)[:2]]
+    ours = f"in {sum(h is True for h in higher.values())} of {len(higher)} layers, in every seed"
+    claim = f"{shown(config)}: direct coding fires more often per step than rate coding in the first two layers"
+    outcome.claim(lab, claim, "especially in the initial layers", ours, all_alike(first) if None not in first else None)
+
+
+def figure5(lab: Lab) -> Outcome:
+    """Perturbation distance over the leak, and by layer."""
+    outcome = Outcome("fig5", "Figure 5: perturbation distance of one LIF layer over its leak, and of every layer")
+    lab.each(lambda lab, part: part(lab, outcome), (_over_the_leak, _by_depth))
+    return outcome
+
+
+def _over_the_leak(lab, outcome):
+    config = lab.scale.config("vgg5")
+    digits, source = _digits(lab, config)
+    what = {"leak sweep": [digits.name, *LEAKS], "source": source.describe()}
+
+    def compute():
+        k, network = lab.backend, lab.network(source)
+        images, labels = Batches(digits.limit(min(64, len(digits))), k, 64).load(0, 0)
+        crafted = perturb(network, images, labels, pgd(8 / 255, 8 / 255, 1, random_start=False))
+        found = {"pixels": perturbation_distance(k.to_numpy(images), k.to_numpy(crafted)).tolist(), "rates": []}
+        for leak in LEAKS:
+            rates = []
+            for batch in (images, crafted):
+                current = k.reshape(batch, (1, *batch.shape))
+                spikes, *_ = k.lif_forward(current, None, k.asarray([leak]), k.asarray([0.8]), 10)
+                rates.append(k.to_numpy(k.sum_time(spikes))[0] / 10)
+            found["rates"].append(perturbation_distance(*rates).tolist())
+        return found
+
+    found = lab.once(what, compute, source)
+    pixels, rates = np.array(found["pixels"]), np.array(found["rates"])
+    series = [
+        {
+            "name": "traditional",
+            "label": "two images, as the paper",
+            "dashed": False,
+            "points": _points(rates[:, :2].mean(axis=1)),
+        },
+        {
+            "name": "hire",
+            "label": f"all {rates.shape[1]} images",
+            "dashed": True,
+            "points": _points(rates.mean(axis=1)),
+        },
+        {
+            "name": "ann",
+            "label": f"in the pixels of all: {pixels.mean():.2f}",
+            "dashed": True,
+            "points": _points(0 * rates[:, 0] + pixels.mean()),
+        },
+    ]
+    outcome.lines("(a) one LIF layer, v = 0.8, T = 10, PGD-1", "PD of firing rates", "leak λ", series)
+    low = [leak for leak, row in zip(LEAKS, rates.mean(axis=1), strict=True) if row < pixels.mean()]
+    ours = (
+        f"below the pixels' at {len(low)} of {len(LEAKS)} leaks, λ = {min(low)} … {max(low)}"
+        if low
+        else "nowhere below the pixels'"
+    )
+    outcome.claim(
+        lab,
+        "the leak lowers the perturbation distance only in a certain range",
+        "figure",
+        ours,
+        bool(low) and len(low) < len(LEAKS),
+    )
+    outcome.notes.append(f"(a) was measured on {digits.name}, images of a network trained on {source.config.data}.")
+
+
+def _points(values):
+    return [[leak, float(v), float(v), float(v)] for leak, v in zip(LEAKS, values, strict=True)]
+
+
+def _digits(lab, config):
+    """Test images of a digit data set where the user has one, else of "shapes", and the ANN that attacks them."""
+    try:
+        digits = replace(config, data="mnist", width=0.125, hidden=64, train_limit=4000, test_limit=200, ann_epochs=3)
+        return lab.splits(digits, download=False).test, Subject(digits, "ann", 0)
+    except DataError:
+        shapes = config if config.data == "shapes" else MINI.settings[0]
+        return lab.splits(shapes).test, Subject(shapes, "ann", 0)
+
+
+def _by_depth(lab, outcome):
+    """(b): two seeds, an image that both get right and, attacked, only the first one does."""
+    config = lab.scale.config("vgg5")
+    pair, source = [Subject(config, "traditional", seed) for seed in (0, 1)], Subject(config, "ann", 0)
+    what = {"by depth": [s.describe() for s in pair], "source": source.describe()}
+    what["attack"] = plain(config.attacks[1])
+
+    def compute():
+        k, test = lab.backend, lab.splits(config).test
+        networks, attacker = [lab.network(s) for s in pair], lab.network(source)
+        for images, labels in Batches(test, k, BATCH):
+            crafted = perturb(attacker, images, labels, config.attacks[1])
+            truth = k.to_numpy(labels)
+            right = [[predict(n, batch) == truth for batch in (images, crafted)] for n in networks]
+            wanted = np.flatnonzero(right[0][0] & right[1][0] & right[0][1] & ~right[1][1])
+            if len(wanted):
+                i = int(wanted[0])
+                one = [k.asarray(k.to_numpy(batch)[i : i + 1]) for batch in (images, crafted)]
+                return [{n: float(d[0]) for n, d in spike_distance(network, *one).items()} for network in networks]
+        return None
+
+    found = lab.once(what, compute, *pair, source)
+    if found is None:
+        outcome.notes.append(
+            "(b) needs an image that both seeds get right and that fools only the second one when attacked: there was none."
+        )
+        return
+    pair_of = (("traditional", "M1, right under attack"), ("control", "M2, fooled"))
+    chart = [{"name": n, "label": label, "values": row} for (n, label), row in zip(pair_of, found, strict=True)]
+    outcome.layers("(b) two seeds", "spike PD", chart)
+    header = ["(b) spike PD", *found[0]]
+    rows = [
+        [f"{name}", *(f"{d:.2f}" for d in row.values())]
+        for name, row in zip(("M1, right under attack", "M2, fooled"), found, strict=True)
+    ]
+    outcome.table("One image, crafted on M1's ANN; M1 and M2 are two seeds of traditional training", header, rows)
+    falls = [all(a >= b for a, b in zip(v[:-1], v[1:], strict=True)) for v in (list(row.values()) for row in found)]
+    outcome.claim(
+        lab,
+        "spike PD does not always fall from layer to layer",
+        "yes",
+        "it rises somewhere" if not all(falls) else "it falls throughout",
+        not all(falls),
+    )

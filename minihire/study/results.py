@@ -1,0 +1,155 @@
+"""results.json: everything a run found, from which tables, figures and pages are made. Schema: docs/results-schema.md."""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minihire import __version__
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+
+SCHEMA = 1
+KEYS = dict.fromkeys(("config", "machine", "data", "phases", "models", "activity", "energy", "distance"), dict)
+KEYS |= dict.fromkeys(("accuracy", "examples", "warnings"), list)
+
+
+class Results:
+    """The content of OUT/results.json, written whole after every finished piece of work."""
+
+    def __init__(self, path: Path, content: dict[str, Any]):
+        self.path, self.content = Path(path), content
+
+    @classmethod
+    def new(cls, path: Path, config: dict, backend) -> "Results":
+        """An empty file for this configuration."""
+        machine = {
+            "backend": backend.name,
+            "device": backend.device,
+            "dtype": backend.dtype,
+            "precision": backend.precision,
+            "threads": backend.threads,
+            "ranks": backend.ranks,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        content = {
+            "schema": SCHEMA,
+            "minihire": __version__,
+            "finished": False,
+            "config": config,
+            "machine": machine,
+            "data": {},
+            "phases": {},
+            "models": {},
+            "accuracy": [],
+            "activity": {},
+            "energy": {},
+            "distance": {},
+            "examples": [],
+            "spike_trains": {},
+            "warnings": [],
+        }
+        return cls(path, content)
+
+    @classmethod
+    def load(cls, path: Path) -> "Results":
+        """Read a results file. Raises MinihireError where it is missing, damaged or newer."""
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
+            newer = content["schema"] > SCHEMA
+            whole = newer or all(type(content[key]) is kind for key, kind in KEYS.items())
+        except OSError as error:
+            raise MinihireError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise MinihireError(f"{path} is not a results file of minihire, or it is damaged") from error
+        if not whole:
+            raise MinihireError(f"{path} is not a results file of minihire, or it is damaged")
+        if newer:
+            raise MinihireError(
+                f"{path} has schema {content['schema']}, this version reads up to {SCHEMA}: update minihire"
+            )
+        return cls(path, content)
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        text = json.dumps(self.content, indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.path, lambda file: file.write(text.encode()))
+
+    def __getitem__(self, key):
+        return self.content[key]
+
+    def __setitem__(self, key, value):
+        self.content[key] = value
+
+    def warn(self, sentence: str) -> None:
+        """Keep a warning, once."""
+        if sentence not in self["warnings"]:
+            self["warnings"].append(sentence)
+
+    @contextlib.contextmanager
+    def phase(self, name: str):
+        """Time and peak memory of a piece of work (added up over resumed parts); the file is saved at its end."""
+        exact = reset_peak_memory()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            entry = self["phases"].setdefault(
+                name, {"seconds": 0.0, "peak_memory_bytes": 0, "peak_of_phase_alone": exact}
+            )
+            entry["seconds"] = round(entry["seconds"] + time.perf_counter() - start, 3)
+            entry["peak_memory_bytes"] = max(entry["peak_memory_bytes"], peak_memory())
+            self.save()
+
+
+def _finite(text: str) -> float:
+    """A number that `save` may have written: neither NaN nor infinite, which pictures cannot show."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+def peak_memory() -> int:
+    """Bytes: the process's largest resident memory since the last reset, or since its start; 0 where it is unknown."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        try:
+            import resource
+        except ImportError:  # Windows
+            return 0
+        unit = 1 if platform.system() == "Darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _processor() -> str:
+    """The processor's name; empty where it is unknown."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def reset_peak_memory() -> bool:
+    """Start a new peak, where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return True
+    except OSError:
+        return False

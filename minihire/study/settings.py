@@ -1,0 +1,245 @@
+"""Every setting of an experiment, with its range, and the presets: the paper's and the small ones, as plain data."""
+
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from backends.surrogates import triangle
+from minihire.attacks import Attack, fgsm, pgd
+from minihire.encoding import CODINGS
+from minihire.engine.lif import NeuronOptions
+from minihire.models import MODELS
+from minihire.runtime.errors import MinihireError
+from minihire.training import Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe
+from minihire.training.optimisers import Schedule
+
+METHODS = ("traditional", "control", "gaussian", "hire")
+DATA = ("shapes", "cifar10", "cifar100", "mnist", "folder")
+
+
+def _setting(group: str, default: Any, text: str, low=None, high=None, above=None, choices=None):
+    return field(
+        default=default,
+        metadata={"group": group, "help": text, "low": low, "high": high, "above": above, "choices": choices},
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment. Raises MinihireError, naming flag, value and range, for a setting outside its range."""
+
+    preset: str = "mini"
+    data: str = _setting("data", "shapes", "data set", choices=DATA)
+    data_dir: str | None = _setting("data", None, "folder that holds the data set's files (not needed for shapes)")
+    image_size: int | None = _setting(
+        "data", None, "resize the images of --data folder to this many pixels", low=8, high=512
+    )
+    train_limit: int | None = _setting("data", None, "use this many training images", low=1)
+    test_limit: int | None = _setting("data", None, "use this many test images", low=1)
+    heldout: int | None = _setting("data", None, "training images set aside for choosing settings", low=0)
+    augment: bool = _setting("data", True, "random flip and crop of training images")
+
+    model: str = _setting("network", "vgg5", "network", choices=tuple(MODELS))
+    width: float = _setting("network", 1.0, "factor on all channel counts", above=0, high=8)
+    hidden: int | None = _setting("network", None, "size of the hidden linear layers (default: the model's own)", low=1)
+    dropout: float = _setting("network", 0.2, "dropout rate", low=0, high=0.95)
+    steps: int = _setting("network", 6, "time steps T of the SNN", low=1, high=10_000)
+    coding: str = _setting("network", "direct", "input coding of the SNN", choices=CODINGS)
+    readout: str = _setting(
+        "network", "membrane", "logits: accumulated membrane, or counted output spikes", choices=("membrane", "spikes")
+    )
+    reset: str = _setting("network", "immediate", "the neuron's reset", choices=("immediate", "delayed"))
+    reset_grad: bool = _setting("network", False, "let the reset carry the surrogate gradient too")
+    gamma: float = _setting(
+        "network", 0.3, "height γ of the triangular surrogate gradient (equation 5)", above=0, high=10
+    )
+    time_chunk: int | None = _setting("network", None, "time steps held in memory at once", low=1)
+
+    ann_epochs: int = _setting("ANN training", 240, "epochs", low=1)
+    ann_batch_size: int = _setting("ANN training", 128, "batch size", low=1)
+    ann_learning_rate: float = _setting(
+        "ANN training", 0.01, "learning rate of SGD with momentum 0.9", above=0, high=10
+    )
+    ann_schedule: str = _setting(
+        "ANN training", "step", "×0.1 after 150, 180, 210 of 240 epochs, or one cycle", choices=("step", "one-cycle")
+    )
+    weight_decay: float = _setting("ANN training", 5e-4, "weight decay", low=0, high=1)
+
+    scaling_factor: float = _setting("conversion", 0.3, "factor on the balanced thresholds", above=0, high=10)
+    calibration_images: int = _setting("conversion", 512, "calibration images", low=1)
+    calibration_steps: int = _setting("conversion", 100, "calibration time steps T_cal", low=1)
+
+    methods: tuple[str, ...] = _setting(
+        "SNN training", ("traditional", "hire"), "ways of training the SNN on, in order", choices=METHODS
+    )
+    snn_epochs: int = _setting("SNN training", 30, "epochs", low=1)
+    batch_size: int = _setting("SNN training", 32, "batch size", low=1)
+    learning_rate: float = _setting("SNN training", 1e-4, "learning rate", above=0, high=10)
+    optimiser: str = _setting(
+        "SNN training",
+        "adam",
+        "optimiser; adam16 keeps moments in 16 bits",
+        choices=("adam", "adam16", "amsgrad", "sgd"),
+    )
+    snn_schedule: str = _setting(
+        "SNN training", "step", "×0.2 after 60, 80, 90 %% of the epochs, or one cycle", choices=("step", "one-cycle")
+    )
+    periods: int = _setting("SNN training", 2, "periods N of HIRE, the control and Gaussian training; at most T", low=1)
+    noise_step: float = _setting("SNN training", 0.013, "noise step ε_s, in pixels of [0, 1]", low=0, high=1)
+    noise_bound: float | None = _setting("SNN training", None, "noise bound ε_t (default: ε_s)", low=0, high=1)
+    carry_noise: bool = _setting(
+        "SNN training", True, "keep κ from batch to batch, in place of beginning at zero in each"
+    )
+    freeze: bool = _setting("SNN training", False, "keep thresholds and leaks as converted (table 5)")
+    carry_membranes: bool = _setting("SNN training", False, "start a period from the membranes of the one before")
+    clip_noise: bool = _setting("SNN training", True, "clip the noisy image to [0, 1]")
+    craft_after_update: bool = _setting("SNN training", False, "craft κ with the updated weights (caption of figure 6)")
+
+    epsilon: float = _setting("attacks", 8 / 255, "bound ε of the attacks, in pixels of [0, 1]", low=0, high=1)
+    alpha: float = _setting("attacks", 0.01, "step α of PGD", low=0, high=1)
+    iterations: int = _setting("attacks", 7, "iterations K of PGD", low=1, high=100_000)
+    random_start: bool = _setting("attacks", True, "start PGD at random in the ε ball")
+    black_box: bool = _setting("attacks", True, "train everything again with a second seed and attack from there")
+
+    seed: int = _setting("run", 0, "seed of everything random", low=0, high=2**63 - 2)
+
+    def __post_init__(self):
+        for f in fields(self):
+            if f.metadata:
+                self._check(f, getattr(self, f.name))
+        if self.periods > self.steps:
+            raise MinihireError(
+                f"--periods N must be at most --steps T: {self.periods} periods do not fit into {self.steps} time steps"
+            )
+
+    @staticmethod
+    def _check(f, value):
+        low, high, above, choices = (f.metadata[key] for key in ("low", "high", "above", "choices"))
+        flag = f"--{f.name.replace('_', '-')}"
+        kind = _KINDS[f.name]
+        if value is None and f.default is None:
+            return
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind == (bool,)):
+            words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a tuple"}
+            raise MinihireError(f"{flag} must be {words[kind[-1]]}, not {value!r}")
+        if choices:
+            for choice in value if isinstance(value, tuple) else (value,):
+                if choice not in choices:
+                    raise MinihireError(f"{flag} must be {' or '.join(choices)}, not {choice!r}")
+            if isinstance(value, tuple) and len(set(value)) < len(value):
+                raise MinihireError(f"{flag} names a method twice: {', '.join(value)}")
+            if value == ():
+                raise MinihireError(f"{flag} needs at least one of {', '.join(choices)}")
+            return
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = (
+            numeric
+            and abs(value) < math.inf
+            and (low is None or value >= low)
+            and (high is None or value <= high)
+            and (above is None or value > above)
+        )
+        if numeric and not fits:
+            span = f"above {above}" if above is not None else f"{low} or more"
+            span = span if high is None else f"{span}, at most {high}" if above is not None else f"in {low} … {high}"
+            raise MinihireError(f"{flag} must be {span}, not {value}")
+
+    def describe(self) -> dict:
+        """As plain data, for results.json and checkpoints."""
+        return {**asdict(self), "methods": list(self.methods)}
+
+    @property
+    def neuron(self) -> NeuronOptions:
+        """The neuron's options."""
+        return NeuronOptions(self.reset, triangle(self.gamma), self.reset_grad)
+
+    @property
+    def calibration(self) -> Calibration:
+        """The conversion's settings."""
+        return Calibration(self.calibration_images, self.calibration_steps, scaling=self.scaling_factor)
+
+    @property
+    def attacks(self) -> list[Attack]:
+        """FGSM and PGD."""
+        return [fgsm(self.epsilon), pgd(self.epsilon, self.alpha, self.iterations, self.random_start)]
+
+    def recipe(self, method: str) -> Recipe:
+        """How "ann" or one of METHODS is trained."""
+        if method == "ann":
+            schedule = Schedule(self.ann_schedule, (150 / 240, 180 / 240, 210 / 240), 0.1)
+            return Recipe(
+                self.ann_epochs,
+                self.ann_batch_size,
+                "sgd",
+                self.ann_learning_rate,
+                schedule,
+                self.weight_decay,
+                augment=self.augment,
+            )
+        bound = self.noise_step if self.noise_bound is None else self.noise_bound
+        noise = {
+            "gaussian": GaussianNoise(self.noise_step),
+            "hire": CraftedNoise(self.noise_step, bound, carried=self.carry_noise),
+        }.get(method, NoNoise())
+        return Recipe(
+            self.snn_epochs,
+            self.batch_size,
+            self.optimiser,
+            self.learning_rate,
+            Schedule(self.snn_schedule),
+            augment=self.augment,
+            periods=1 if method == "traditional" else self.periods,
+            noise=noise,
+            carry_membranes=self.carry_membranes,
+            clip_noise=self.clip_noise,
+            craft_after_update=self.craft_after_update,
+            freeze=self.freeze,
+        )
+
+
+_TYPES = {"tuple": (tuple,), "bool": (bool,), "float": (int, float), "int": (int,), "str": (str,)}
+_KINDS = {f.name: next(kind for word, kind in _TYPES.items() if word in str(f.type)) for f in fields(Config)}
+
+PRESETS = {
+    "mini": dict(
+        data="shapes",
+        train_limit=4000,
+        test_limit=500,
+        width=0.125,
+        hidden=128,
+        steps=4,
+        ann_epochs=12,
+        ann_batch_size=64,
+        ann_learning_rate=0.05,
+        ann_schedule="one-cycle",
+        snn_epochs=4,
+        learning_rate=1e-3,
+        calibration_images=128,
+        calibration_steps=20,
+    ),
+    "cifar10-small": dict(
+        data="cifar10",
+        train_limit=10_000,
+        test_limit=1000,
+        heldout=1000,
+        width=0.25,
+        hidden=256,
+        ann_epochs=60,
+        ann_learning_rate=0.05,
+        ann_schedule="one-cycle",
+        snn_epochs=20,
+        learning_rate=1e-3,
+        calibration_steps=30,
+    ),
+    "vgg5-cifar10": dict(data="cifar10", heldout=0, model="vgg5", steps=6, noise_step=0.013),
+    "vgg11-cifar100": dict(data="cifar100", heldout=0, model="vgg11", steps=8, noise_step=0.025),
+    "resnet12-cifar10": dict(data="cifar10", heldout=0, model="resnet12", steps=10, noise_step=0.008),
+    "resnet12-cifar100": dict(data="cifar100", heldout=0, model="resnet12", steps=10, noise_step=0.015),
+}
+
+
+def preset(name: str, **changes) -> Config:
+    """A preset with some settings changed. Raises MinihireError for an unknown name or a value out of range."""
+    if name not in PRESETS:
+        raise MinihireError(f"there is no preset {name!r}: choose {', '.join(PRESETS)}")
+    return replace(Config(preset=name, **PRESETS[name]), **changes)

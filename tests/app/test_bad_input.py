@@ -1,0 +1,414 @@
+"""Whatever is wrong with the input: one sentence on stderr, exit code 2, nothing written over. And Ctrl-C: one sentence, 130."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import EXECUTION, command, plain, results_of, scores, small, write_cifar10
+
+from backends import get_backend
+from minihire.app import cli, folders
+from minihire.data import load
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.runtime.progress import Progress
+from minihire.study.results import Results
+from minihire.study.settings import preset
+from minihire.training import Recipe, checkpoint, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def loud_again(monkeypatch):
+    """--quiet holds for a process; here many commands share one."""
+    monkeypatch.setattr(Progress, "quiet", False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with data, checkpoints, a run in progress and all kinds of damaged files; what is wrong must leave it as it is."""
+    folder, k = tmp_path_factory.mktemp("place"), get_backend("reference")
+    cifar = write_cifar10(folder / "cifar")
+
+    def save(name, classes=10, shape=(32, 32, 3), spiking=False):
+        model = build("vgg5", classes, shape, width=1 / 32, hidden=12, dropout=0.0)
+        network = Network(model, k, initialise(model, k, 0, spiking), spiking=spiking, steps=4 if spiking else 1)
+        checkpoint.save(folder / name, network, extra={"about": config.describe()})
+        return network
+
+    config = preset(
+        "mini",
+        data="cifar10",
+        data_dir=str(cifar),
+        width=1 / 32,
+        hidden=12,
+        dropout=0.0,
+        train_limit=40,
+        test_limit=20,
+        heldout=5,
+        ann_epochs=1,
+        ann_batch_size=20,
+    )
+    ann, _ = save("ann.npz"), save("snn.npz", spiking=True)
+    save("grey.npz", shape=(28, 28, 1))
+    save("five.npz", classes=5)
+    data = load("cifar10", cifar, heldout=5, train_limit=40)
+    train(ann, Recipe(1, 20, "sgd", 0.01), data.train, path=folder / "trained.npz", about=config.describe())
+    (folder / "corrupt.npz").write_bytes((folder / "ann.npz").read_bytes()[:3000])
+    (folder / "text.npz").write_text("no archive")
+    (folder / "file").write_text("a file")
+    cut = write_cifar10(folder / "cut")
+    (cut / "data_batch_3.bin").write_bytes((cut / "data_batch_3.bin").read_bytes()[:-1])
+    (write_cifar10(folder / "partial") / "test_batch.bin").unlink()
+    odd = write_cifar10(folder / "odd")
+    (odd / "test_batch.bin").write_bytes(bytes([77]) + (odd / "test_batch.bin").read_bytes()[1:])
+    Results.new(folder / "run" / "results.json", config.describe(), k).save()
+    for name, text in {
+        "damaged": "{",
+        "other": "[1]",
+        "bare": '{"schema": 1}',
+        "newer": '{"schema": 99}',
+        "settings": json.dumps({**results_of(folder / "run"), "config": {**config.describe(), "steps": "six"}}),
+    }.items():
+        (folder / name).mkdir()
+        (folder / name / "results.json").write_text(text)
+    return folder
+
+
+RUN, TRAIN, TO = "run {small} --out {place}/new", "train ann {small} --out {place}/new.npz", "--out {place}/new.npz"
+CASES = {
+    # the command line
+    "no command": ("", "the following arguments are required: COMMAND"),
+    "unknown command": ("fly", "fly"),
+    "unknown flag": ("run --speed 9", "--speed"),
+    "no value": ("run --steps", "--steps"),
+    "unknown preset": ("run --preset maxi", "there is no preset 'maxi'"),
+    "unknown backend": (RUN + " --backend abacus", "there is no backend 'abacus': choose numba or reference"),
+    "no cuda": (RUN + " --device cuda", "'cuda'"),
+    "no threads": (RUN + " --threads 0", "threads must be 1 … 1024, not 0"),
+    "threads in words": (RUN + " --threads two", "--threads"),
+    "too many threads": (RUN + " --threads 4096", "threads must be 1 … 1024, not 4096"),
+    # settings
+    "no steps": (RUN + " --steps 0", "--steps must be in 1 … 10000, not 0"),
+    "half a step": (RUN + " --steps 2.5", "--steps"),
+    "more periods than steps": (RUN + " --steps 3 --periods 4", "4 periods do not fit into 3 time steps"),
+    "negative epsilon": (RUN + " --epsilon -0.1", "--epsilon"),
+    "epsilon in levels": (RUN + " --epsilon 8", "--epsilon must be in 0 … 1, not 8"),
+    "epsilon in words": (RUN + " --epsilon abc", "'abc' is not a number (0.03 and 8/255 are)"),
+    "epsilon over nothing": (RUN + " --epsilon 8/0", "'8/0' is not a number"),
+    "epsilon nan": (RUN + " --epsilon nan", "--epsilon must be in 0 … 1, not nan"),
+    "enormous epsilon": (RUN + f" --epsilon {10**400}/1", "--epsilon"),
+    "negative seed": (RUN + " --seed -1", "--seed"),
+    "enormous seed": (RUN + f" --seed {10**400}", "--seed"),
+    "unknown method": (
+        RUN + " --methods hire,magic",
+        "--methods must be traditional or control or gaussian or hire, not 'magic'",
+    ),
+    "no method": (RUN + " --methods ,", "--methods needs at least one of"),
+    "unknown model": (RUN + " --model vgg6", "--model must be"),
+    "no width": (RUN + " --width 0", "--width must be above 0"),
+    # data
+    "missing folder": (RUN + " --data-dir {place}/none", "no CIFAR-10 in"),
+    "no folder": ("run --data cifar10 --out {place}/new", "give its folder with --data-dir"),
+    "a file for a folder": (RUN + " --data-dir {place}/file", "file"),
+    "part of the files": (RUN + " --data-dir {place}/partial", "lacks test_batch.bin"),
+    "a file cut short": (
+        RUN + " --data-dir {place}/cut",
+        "data_batch_3.bin has 27656 bytes, and record 8 at byte offset 24584 is cut short",
+    ),
+    "an impossible label": (RUN + " --data-dir {place}/odd", "label 77 at record 0"),
+    "more images than there are": (RUN + " --train-limit 41", "41"),
+    "many more": (RUN + f" --train-limit {10**400}", "0"),
+    "everything held out": (RUN + " --heldout 45", "45 held-out images were asked for"),
+    "a size for images that have one": (RUN + " --image-size 64", "leave --image-size out"),
+    # folders
+    "a file in the way": ("run {small} --out {place}/file", "cannot write into"),
+    "below a file": ("run {small} --out {place}/file/run", "cannot write into"),
+    "a run already": ("run {small} --out {place}/run", "holds a run already: --resume goes on with it"),
+    "resume of nothing": ("run --resume --out {place}/none", "there is no run to resume in"),
+    "resume of nothing here": ("run --resume", "there is no run to resume in runs/mini"),
+    "resume with other settings": (
+        "run --resume --out {place}/run --steps 5 --threads 1",
+        "this run was started with steps = 4, not 5",
+    ),
+    "resume with another preset": (
+        "run --resume --out {place}/run --preset vgg5-cifar10 --data-dir {place}/cifar --threads 1",
+        "this run was started with",
+    ),
+    "resume of damaged results": (
+        "run --resume --out {place}/damaged",
+        "is not a results file of minihire, or it is damaged",
+    ),
+    "resume of other JSON": ("run --resume --out {place}/other", "is not a results file of minihire, or it is damaged"),
+    "resume of bare results": (
+        "run --resume --out {place}/bare",
+        "is not a results file of minihire, or it is damaged",
+    ),
+    "resume of damaged settings": ("run --resume --out {place}/settings", "--steps"),
+    "resume of newer results": (
+        "run --resume --out {place}/newer",
+        "has schema 99, this version reads up to 1: update minihire",
+    ),
+    # train
+    "no such method": ("train magic {small} " + TO, "there is no method 'magic': choose ann, traditional"),
+    "no --out": ("train ann {small}", "--out"),
+    "an SNN from nothing": ("train hire {small} " + TO, "hire training starts from a converted SNN: give --from FILE"),
+    "an ANN from something": ("train ann --from {place}/snn.npz {small} " + TO, "leave out --from"),
+    "an SNN from an ANN": ("train hire --from {place}/ann.npz {small} " + TO, "is an ANN: convert it first"),
+    "an SNN from a missing file": ("train hire --from {place}/none.npz {small} " + TO, "there is no checkpoint"),
+    "an SNN from a corrupt file": (
+        "train hire --from {place}/corrupt.npz {small} " + TO,
+        "is not a minihire checkpoint, or it is damaged",
+    ),
+    "training that exists": ("train ann {small} --out {place}/ann.npz", "exists: --resume goes on from it"),
+    "resume of another training": (
+        "train ann {small} --out {place}/trained.npz --resume --ann-learning-rate 0.5",
+        "trained with other",
+    ),
+    "resume of no training": (
+        "train ann {small} --out {place}/ann.npz --resume",
+        "holds no training to resume",
+    ),
+    "resume of no checkpoint": ("train ann {small} --out {place}/text.npz --resume", "is not a minihire checkpoint"),
+    "training below a file": ("train ann {small} --out {place}/file/x.npz --ann-epochs 1", "cannot write"),
+    # convert, attack, analyze, info
+    "conversion of an SNN": ("convert {place}/snn.npz " + TO, "is a spiking network already"),
+    "conversion of nothing": ("convert {place}/none.npz " + TO, "there is no checkpoint"),
+    "conversion onto its ANN": ("convert {place}/ann.npz --threads 1 --out {place}/ann.npz", "ann.npz exists"),
+    "conversion of other classes": ("convert {place}/five.npz --threads 1 " + TO, "and 5 classes, cifar10 has"),
+    "attack on nothing": ("attack {place}/none.npz", "there is no checkpoint"),
+    "attack on a corrupt file": ("attack {place}/corrupt.npz", "is not a minihire checkpoint, or it is damaged"),
+    "attack on other classes": ("attack {place}/five.npz --threads 1", "this checkpoint is for images of"),
+    "attack on other images": ("attack {place}/grey.npz --threads 1", "this checkpoint is for images of"),
+    "attack from other classes": (
+        "attack {place}/ann.npz --source {place}/five.npz --threads 1",
+        "cannot craft images",
+    ),
+    "attack without steps": ("attack {place}/snn.npz --steps 0", "--steps must be in 1 … 10000, not 0"),
+    "attack without iterations": ("attack {place}/snn.npz --iterations 0", "--iterations must be in 1 … 100000, not 0"),
+    "attack with a negative step": ("attack {place}/snn.npz --alpha=-1", "--alpha must be in 0 … 1, not -1"),
+    "scores below a file": ("attack {place}/ann.npz --threads 1 --json {place}/file/x.json", "cannot write"),
+    "scores in a folder": ("analyze {place}/ann.npz --threads 1 --json {place}", "cannot write"),
+    "analysis of text": ("analyze {place}/text.npz", "is not a minihire checkpoint, or it is damaged"),
+    "report of nothing": ("report {place}/none", "/none/results.json: No such file"),
+    "report of a file": ("report {place}/file", "/file/results.json: Not a directory"),
+    "report of damaged results": ("report {place}/damaged", "is not a results file of minihire, or it is damaged"),
+    "report of other JSON": ("report {place}/other", "is not a results file of minihire, or it is damaged"),
+    "report of newer results": ("report {place}/newer", "has schema 99, this version reads up to 1: update minihire"),
+    "report of two without a file": ("report {place}/run {place}/run", "give --out FILE"),
+    "report over the results": ("report {place}/run --out {place}/run/results.json", "is not a report of minihire"),
+    "report below a file": ("report {place}/run --out {place}/file/x.html", "cannot write"),
+    "report of no folder": ("report", "DIR"),
+    "info of nothing": ("info vgg6", "there is no model 'vgg6': choose vgg5"),
+    "info of a corrupt file": ("info {place}/corrupt.npz", "is not a minihire checkpoint, or it is damaged"),
+    "info of tiny images": ("info vgg11 --image-shape 4 4 3", "halves the image too often for 4×4 pixels"),
+    "info without colours": ("info vgg5 --image-shape 32 32 0", ""),
+    "info of negative images": ("info vgg5 --image-shape 32 -32 3", ""),
+    "info of one class": ("info vgg5 --classes 1", "at least 2 classes"),
+    "info of no width": ("info vgg5 --width nan", "width"),
+    "info of infinite width": ("info vgg5 --width inf", "width"),
+}
+
+
+def files_below(folder):
+    """{path: content} of everything in a folder; what a refused command may leave: empty folders and their locks."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), CASES.values(), ids=CASES)
+def test_wrong_input_is_one_sentence(place, monkeypatch, tmp_path, capsys, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    before = files_below(place)
+    parts = [part.format(place=place) for part in arguments.split() if part != "{small}"]
+    at = arguments.split().index("{small}") if "{small}" in arguments else None
+    if at is not None:
+        parts[at:at] = [*small(place / "cifar"), *EXECUTION]
+    assert cli.main(parts) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"minihire: [^\n]+\n", error) and expected in error, error
+    assert files_below(place) == before and files_below(tmp_path) == {}
+
+
+def test_a_wrong_flag_makes_no_folder(place, tmp_path):
+    assert command("run", *small(place / "cifar"), "--out", tmp_path / "new", "--backend", "abacus")[0] == 2
+    assert command("run", *small(place / "none"), "--out", tmp_path / "new")[0] == 2
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_a_training_that_diverges_is_one_sentence_too(place, tmp_path, capsys, backend):
+    wild = ["--ann-learning-rate", 10, "--weight-decay", 1, "--ann-schedule", "step", "--ann-epochs", 50]
+    arguments = [
+        "train",
+        "ann",
+        *small(place / "cifar"),
+        *EXECUTION,
+        *wild,
+        "--backend",
+        backend,
+        "--out",
+        tmp_path / "x.npz",
+    ]
+    assert command(*arguments)[0] == 2
+    sentence = (
+        r"minihire: ann met a value that is not finite in epoch \d+, batch [1-4]: .*; lower the learning rate.*\n"
+    )
+    assert re.fullmatch(sentence, capsys.readouterr().err)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="an administrator may write anywhere")
+def test_a_folder_that_cannot_be_written(place, tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert command("run", *small(place / "cifar"), "--out", tmp_path / "new")[0] == 2
+    assert "cannot write into" in capsys.readouterr().err
+
+
+def test_the_environment_s_backend_must_exist_too(place, monkeypatch, capsys):
+    monkeypatch.setenv("MINIHIRE_BACKEND", "abacus")
+    assert command("attack", place / "ann.npz")[0] == 2
+    assert "there is no backend 'abacus'" in capsys.readouterr().err
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from minihire.app import folders
+with folders.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_in_use_by_another_process_is_refused_until_that_ends(place, capsys):
+    before = files_below(place)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(place / "run")],
+        cwd=ROOT,
+        env=plain(PYTHONPATH=str(ROOT)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        for arguments in (["--resume"], small(place / "cifar")):
+            assert command("run", *arguments, "--out", place / "run")[0] == 2
+            assert re.fullmatch(
+                r"minihire: .*run is in use by another run: wait for it, or choose another --out\n",
+                capsys.readouterr().err,
+            )
+        process.kill()  # the system releases what it held
+        process.wait()
+        with folders.lock(place / "run"):
+            pass
+    finally:
+        process.kill()
+        process.communicate()
+    assert files_below(place) == before
+
+
+# ---------------------------------------------------------------- Ctrl-C in a process of its own
+
+INTERRUPTED = """
+import signal, sys
+from minihire.app import cli
+from minihire.study import run as pipeline
+from minihire.runtime import progress
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
+where, arguments, start, say = sys.argv[1], sys.argv[2:], progress.Progress.__init__, pipeline.say
+
+def starting(self, label, *rest, **options):
+    start(self, label, *rest, **options)
+    if label == where:
+        signal.raise_signal(signal.SIGINT)
+
+def saying(line=""):
+    say(line)
+    if line == where:
+        signal.raise_signal(signal.SIGINT)
+
+progress.Progress.__init__, pipeline.say = starting, saying
+sys.exit(cli.main(arguments))
+"""
+
+
+@pytest.fixture(scope="module")
+def expected(place, tmp_path_factory):
+    """Accuracies of the run without a stop."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    assert command("run", *flags(place), "--out", out)[0] == 0
+    return scores(results_of(out))
+
+
+def flags(place):
+    return [*small(place / "cifar", methods="hire", ann_epochs=8), "--no-black-box", *EXECUTION]
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Drawing takes longer than a small run."""
+    monkeypatch.setattr("minihire.app.commands.draw_all", lambda results, folder: [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(
+    "where", ["ann", "conversion", "hire", "── clean test images: ann", "pgd", "── analysis: hire"]
+)
+def test_ctrl_c_in_every_phase_is_one_sentence_and_resume_finishes(place, expected, tmp_path, where):
+    arguments = [str(a) for a in ("run", *flags(place), "--out", tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, where, *arguments],
+        cwd=ROOT,
+        env=plain(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 130
+    assert re.fullmatch(r"\n?minihire: stopped[^\n]+\n", done.stderr)
+    assert command("run", "--resume", "--out", tmp_path / "run", *EXECUTION)[0] == 0
+    assert scores(results_of(tmp_path / "run")) == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_from_outside_stops_a_training_after_its_batch(place, tmp_path, number):
+    arguments = [
+        str(a)
+        for a in (
+            "train",
+            "ann",
+            *small(place / "cifar", ann_epochs=100_000),
+            "--threads",
+            1,
+            "--out",
+            tmp_path / "ann.npz",
+        )
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minihire", *arguments],
+        cwd=ROOT,
+        env=plain(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while "epoch   2" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in out
+    assert re.fullmatch(
+        r"minihire: stopped ann in epoch \d+ after batch \d; saved in .*ann\.npz; --resume goes on from there\n", error
+    )
+    position = checkpoint.load(tmp_path / "ann.npz").meta["training"]["position"]
+    assert position["epoch"] >= 2 and np.isfinite(position["sums"]["loss"])

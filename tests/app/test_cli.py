@@ -1,0 +1,533 @@
+"""The commands, run as a user would on a CIFAR-10 of sixty images; the chain of single commands gives what `run` gives."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minihire
+from minihire.app import cli, completion, folders
+from minihire.attacks import gradient
+from minihire.runtime.progress import Progress
+from minihire.runtime.terminal import RED, styled
+from minihire.study import run as pipeline
+from minihire.training.checkpoint import load
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (
+    "run",
+    "train",
+    "convert",
+    "attack",
+    "analyze",
+    "report",
+    "import",
+    "export",
+    "paper",
+    "info",
+    "demo",
+    "completion",
+)
+SMALL = {
+    "width": 1 / 32,
+    "hidden": 12,
+    "dropout": 0.0,
+    "steps": 4,
+    "ann-epochs": 6,
+    "snn-epochs": 1,
+    "ann-batch-size": 10,
+    "batch-size": 10,
+    "calibration-images": 8,
+    "calibration-steps": 20,
+    "iterations": 2,
+    "heldout": 5,
+    "train-limit": 40,
+    "test-limit": 20,
+}
+EXECUTION = ["--threads", "1", "--quiet"]
+
+
+def write_cifar10(folder, train=9, test=20):
+    """The six binary files of CIFAR-10 with few records each; classes differ in brightness."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in [*((f"data_batch_{i}.bin", train) for i in range(1, 6)), ("test_batch.bin", test)]:
+        labels = rng.integers(0, 10, count)
+        pixels = np.clip(rng.normal(0, 20, (count, 3072)) + 25 * labels[:, None] + 15, 0, 255)
+        (folder / name).write_bytes(np.column_stack([labels, pixels]).astype(np.uint8).tobytes())
+    return folder
+
+
+def small(folder, **changes):
+    """Flags of the smallest run on that data."""
+    settings = {
+        "data": "cifar10",
+        "data-dir": folder,
+        **SMALL,
+        **{name.replace("_", "-"): value for name, value in changes.items()},
+    }
+    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+
+
+def command(*arguments):
+    """(exit code, what it printed) of a command in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = cli.main([str(argument) for argument in arguments])
+    return code, out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def loud_again(monkeypatch):
+    """--quiet holds for a process; here many commands share one."""
+    monkeypatch.setattr(Progress, "quiet", False)
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A folder with a small CIFAR-10."""
+    return write_cifar10(tmp_path_factory.mktemp("cifar"))
+
+
+@pytest.fixture(scope="module")
+def finished(cifar, tmp_path_factory):
+    """A finished run: (its folder, what it printed)."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    code, text = command("run", *small(cifar), *EXECUTION, "--out", out)
+    assert code == 0
+    return out, text
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Drawing takes longer than a small run."""
+    monkeypatch.setattr("minihire.app.commands.draw_all", lambda results, folder: [])
+
+
+def results_of(out):
+    """A run's results.json."""
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def scores(results):
+    """{(model, access, attack): images right}."""
+    return {(row["model"], row["access"], row["attack"]): row["correct"] for row in results["accuracy"]}
+
+
+def weights(path):
+    """A checkpoint's parameters as bytes."""
+    return {name: a.tobytes() for name, a in load(path).arrays.items() if name.startswith("parameter/")}
+
+
+# ---------------------------------------------------------------- run
+
+
+def test_run_leaves_results_checkpoints_and_figures(finished):
+    out, _ = finished
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.suffix}
+    models = {
+        f"models/{folder}{name}.npz"
+        for folder in ("", "second/")
+        for name in ("ann", "converted", "traditional", "hire")
+    }
+    assert names == {
+        "results.json",
+        "report.html",
+        *models,
+        *(f"figures/{name}.png" for name in ("training", "examples", "accuracy", "activity")),
+    }
+    assert results_of(out)["finished"]
+
+
+def test_run_prints_its_tables_and_where_the_results_are(finished):
+    out, text = finished
+    for title in (
+        "accuracy, %",
+        "TASA",
+        "energy per image",
+        "phase",
+        "HIRE-SNN",
+        "traditional SNN",
+        "converted SNN",
+        "ANN",
+    ):
+        assert f"\n{title} " in text, title
+    assert f"{out}/results.json and 4 figures in {out}/figures/" in text
+    assert text.endswith(f"{out}/report.html: the run on one page\n")
+
+
+def test_run_evaluates_every_network_under_every_attack(finished):
+    white = {
+        (model, *how)
+        for model in ("ann", "converted", "traditional", "hire")
+        for how in (("clean", "none"), ("white_box", "fgsm"), ("white_box", "pgd"))
+    }
+    black = {(model, "black_box", attack) for model in ("ann", "traditional", "hire") for attack in ("fgsm", "pgd")}
+    assert scores(results_of(finished[0])).keys() == white | black
+
+
+def test_the_small_run_is_worth_comparing(finished):
+    assert len(set(scores(results_of(finished[0])).values())) > 3  # else equal accuracies would say nothing
+
+
+def test_results_name_every_setting_and_the_data(finished, cifar):
+    results = results_of(finished[0])
+    assert results["config"]["data_dir"] == str(cifar) and results["config"]["snn_epochs"] == 1
+    assert results["data"] == {
+        "name": "cifar10",
+        "classes": results["data"]["classes"],
+        "image_shape": [32, 32, 3],
+        "train": 40,
+        "heldout": 5,
+        "test": 20,
+    }
+
+
+def test_resuming_a_finished_run_changes_nothing_and_trains_nothing(finished, no_figures, monkeypatch):
+    out, _ = finished
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in ("train", "convert", "accuracy", "attack_accuracy", "measure_activity"):
+        monkeypatch.setattr(pipeline, name, None)
+    code, text = command("run", "--resume", "--out", out, *EXECUTION)
+    assert code == 0 and "accuracy, %" in text
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_without_matplotlib_run_says_what_it_left_out(finished, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, text = command("run", "--resume", "--out", finished[0], *EXECUTION)
+    assert code == 0 and f"{finished[0]}/results.json; figures were left out: they need matplotlib" in text
+
+
+def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, no_figures):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
+    monkeypatch.setattr("minihire.app.commands._show", lambda *_: None)
+    for _ in range(3):
+        assert command("run", *small(cifar), *EXECUTION)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mini", "mini-2", "mini-3"]
+    assert folders.choose(None, "mini", True) == Path("runs/mini-3")
+
+
+def test_resuming_keeps_the_settings_of_the_start(cifar, tmp_path, monkeypatch, no_figures):
+    monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
+    monkeypatch.setattr("minihire.app.commands._show", lambda *_: None)
+    assert command("run", *small(cifar), *EXECUTION, "--out", tmp_path / "x")[0] == 0
+    for again in ([], small(cifar), ["--preset", "mini", *small(cifar)], ["--batch-size", "10"]):
+        assert command("run", "--resume", *again, *EXECUTION, "--out", tmp_path / "x")[0] == 0
+
+
+def test_data_may_move_between_the_parts_of_a_run(cifar, tmp_path, monkeypatch, no_figures):
+    monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
+    monkeypatch.setattr("minihire.app.commands._show", lambda *_: None)
+    assert command("run", *small(cifar), *EXECUTION, "--out", tmp_path / "x")[0] == 0
+    elsewhere = write_cifar10(tmp_path / "elsewhere")
+    assert command("run", "--resume", "--data-dir", elsewhere, *EXECUTION, "--out", tmp_path / "x")[0] == 0
+
+
+# ---------------------------------------------------------------- the chain of single commands
+
+
+@pytest.fixture(scope="module")
+def chain(cifar, tmp_path_factory):
+    """ann → converted → hire by single commands: (their folder, what each printed)."""
+    folder, texts = tmp_path_factory.mktemp("chain"), {}
+    flags = [*small(cifar), *EXECUTION]
+    for name, arguments in {
+        "ann": ["train", "ann", *flags],
+        "converted": ["convert", folder / "ann.npz", *flags],
+        "hire": ["train", "hire", "--from", folder / "converted.npz", *flags],
+    }.items():
+        code, texts[name] = command(*arguments, "--out", folder / f"{name}.npz")
+        assert code == 0
+    return folder, texts
+
+
+@pytest.mark.parametrize("name", ["ann", "converted", "hire"])
+def test_single_commands_train_what_a_run_trains(chain, finished, name):
+    assert weights(chain[0] / f"{name}.npz") == weights(finished[0] / "models" / f"{name}.npz")
+
+
+def test_single_commands_say_what_they_made(chain, finished):
+    folder, texts = chain
+    models = results_of(finished[0])["models"]
+    for name in ("ann", "hire"):
+        last = models[name]["history"][-1]
+        assert texts[name].strip() == (
+            f"{folder / name}.npz: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}, "
+            f"held-out accuracy {last['heldout_accuracy']:.1%}"
+        )
+    for layer, threshold in models["converted"]["thresholds"].items():
+        assert [layer, f"{threshold:.4f}"] in [line.split() for line in texts["converted"].splitlines()]
+    assert texts["converted"].endswith("an SNN of 4 time steps\n")
+
+
+@pytest.mark.parametrize("name", ["ann", "converted", "hire"])
+def test_attack_gives_the_numbers_of_the_run(finished, tmp_path, name):
+    code, text = command("attack", finished[0] / "models" / f"{name}.npz", *EXECUTION, "--json", tmp_path / "x.json")
+    found, run = json.loads((tmp_path / "x.json").read_text(encoding="utf-8")), scores(results_of(finished[0]))
+    assert code == 0 and "white box; ε = 8/255, PGD: α = 0.01, K = 2" in text
+    expected = {
+        "clean": run[name, "clean", "none"],
+        "fgsm": run[name, "white_box", "fgsm"],
+        "pgd": run[name, "white_box", "pgd"],
+    }
+    assert {attack: score["correct"] for attack, score in found["accuracy"].items()} == expected
+
+
+@pytest.mark.parametrize("name", ["ann", "hire"])
+def test_attack_with_a_source_gives_the_black_box_numbers_of_the_run(finished, tmp_path, name):
+    models = finished[0] / "models"
+    code, text = command(
+        "attack",
+        models / f"{name}.npz",
+        "--source",
+        models / "second" / f"{name}.npz",
+        *EXECUTION,
+        "--json",
+        tmp_path / "x.json",
+    )
+    found, run = (
+        json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["accuracy"],
+        scores(results_of(finished[0])),
+    )
+    assert code == 0 and f"black box, crafted on {models / 'second' / name}.npz" in text
+    assert {attack: found[attack]["correct"] for attack in ("fgsm", "pgd")} == {
+        attack: run[name, "black_box", attack] for attack in ("fgsm", "pgd")
+    }
+
+
+def test_attack_takes_other_settings_than_the_checkpoint_s(finished, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        gradient,
+        "Attacker",
+        lambda network, attack: lambda images, labels, draws: seen.append((network.steps, attack)) or images,
+    )
+    assert (
+        command(
+            "attack",
+            finished[0] / "models" / "hire.npz",
+            "--epsilon",
+            "16/255",
+            "--iterations",
+            "5",
+            "--steps",
+            "3",
+            *EXECUTION,
+        )[0]
+        == 0
+    )
+    assert [(steps, attack.epsilon, attack.iterations) for steps, attack in seen] == [
+        (3, 16 / 255, 1),
+        (3, 16 / 255, 5),
+    ]
+
+
+def test_analyze_gives_the_figures_of_the_run(finished, tmp_path):
+    code, text = command("analyze", finished[0] / "models" / "hire.npz", *EXECUTION, "--json", tmp_path / "x.json")
+    found, run = json.loads((tmp_path / "x.json").read_text(encoding="utf-8")), results_of(finished[0])
+    assert code == 0 and "dense operations" in text and "energy per image" in text
+    assert found["activity"] == run["activity"]["hire"] and found["energy"] == run["energy"]["hire"]
+
+
+def test_info_of_a_checkpoint_is_that_of_its_model(finished):
+    of_file = command("info", finished[0] / "models" / "hire.npz")
+    assert of_file[0] == 0 and of_file == command("info", "vgg5", "--width", 1 / 32, "--hidden", 12)
+
+
+def test_info_counts_the_weights_of_the_paper_s_network():
+    code, text = command("info", "vgg5")
+    total = [line.split() for line in text.splitlines() if line.startswith("total")][0]
+    assert (
+        code == 0
+        and int(total[1].replace(",", ""))
+        == 9 * (3 * 64 + 64 * 128 + 128 * 128) + 8192 * 4096 + 4096 * 4096 + 4096 * 10
+    )
+
+
+def test_an_interrupted_train_goes_on_with_resume(cifar, chain, tmp_path, monkeypatch, capsys):
+    add, calls = Progress.add, []
+    arguments = ["train", "ann", *small(cifar), *EXECUTION, "--out", tmp_path / "ann.npz"]
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Progress,
+            "add",
+            lambda *a: (calls.append(1), len(calls) == 7 and signal.raise_signal(signal.SIGINT), add(*a)),
+        )
+        assert command(*arguments)[0] == 130
+    assert "--resume goes on from there" in capsys.readouterr().err
+    assert command(*arguments, "--resume")[0] == 0
+    assert weights(tmp_path / "ann.npz") == weights(chain[0] / "ann.npz")
+
+
+# ---------------------------------------------------------------- help, version, exit codes
+
+
+def test_version_in_a_process_of_its_own():
+    done = subprocess.run([sys.executable, "-m", "minihire", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout.startswith(f"minihire {minihire.__version__}; backends: numba ")
+        and "reference (numpy" in done.stdout
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_of_every_command(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    out, err = capsys.readouterr()
+    assert caught.value.code == 0 and out.startswith("usage: minihire") and err == ""
+    assert "%(" not in out and "%%" not in out
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+
+
+def test_the_commands_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert all(any(line.startswith(f"    {name} ") for line in lines) for name in COMMANDS)
+
+
+def test_a_missing_argument_names_the_command_s_help(capsys):
+    assert cli.main(["report"]) == 2
+    assert (
+        capsys.readouterr().err == "minihire: the following arguments are required: DIR; see minihire report --help\n"
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_help_has_examples_that_the_command_understands(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    examples = capsys.readouterr().out.partition("examples:")[2]
+    assert f"minihire {name}" in examples
+    for flag in re.findall(r" (--[a-z-]+)", examples):
+        assert flag in ("--nproc-per-node",) or any(flag in sub.format_help() for sub in every_parser().values()), flag
+
+
+def every_parser():
+    return completion.commands(cli._parser())
+
+
+def test_a_setting_s_help_shows_what_the_default_preset_has():
+    shown = " ".join(every_parser()["run"].format_help().split())
+    assert "time steps T of the SNN [4]" in shown and "random flip and crop of training images [yes]" in shown
+
+
+def test_json_on_standard_output_stands_alone(finished, capsys):
+    capsys.readouterr()
+    for arguments in (["info", "vgg5"], ["analyze", finished[0] / "models" / "hire.npz", *EXECUTION]):
+        assert cli.main([*map(str, arguments), "--json", "-"]) == 0
+        content = json.loads(capsys.readouterr().out)
+        assert content.get("layers") or content["activity"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_are_for_terminals_that_want_them(monkeypatch, environment, coloured):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (styled("x", RED, Terminal()) != "x") == coloured
+    assert styled("x", RED, io.StringIO()) == "x"
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_completion_knows_every_command_and_flag(shell, capsys, tmp_path):
+    assert cli.main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS) and "noise-step" in text and "resnet20" in text
+    if shutil.which(shell):
+        path = tmp_path / "completion"
+        path.write_text(text, encoding="utf-8")
+        assert subprocess.run([shell, "-n", path], capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["an"], "analyze"),
+        (["run", "--noise-b"], "--noise-bound"),
+        (["run", "--coding", "r"], "rate"),
+        (["info", "--js"], "--json"),
+    ],
+)
+def test_bash_completes(words, expected, capsys, tmp_path):
+    cli.main(["completion", "bash"])
+    path = tmp_path / "completion"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    line = " ".join(f"'{word}'" for word in ("minihire", *words))
+    asked = f"source {path}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _minihire; echo ${{COMPREPLY[@]}}"
+    assert subprocess.run(["bash", "-c", asked], capture_output=True, text=True).stdout.split() == [expected]
+
+
+def test_ctrl_c_anywhere_is_one_sentence_and_130(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minihire.app.commands.build", interrupted)
+    assert cli.main(["info", "vgg5"]) == 130
+    assert (
+        capsys.readouterr().err.strip()
+        == "minihire: stopped; finished work was kept (run and train go on with --resume)"
+    )
+
+
+def plain(**changes):
+    """The environment without settings that change how Python writes."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8")
+    } | changes
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_closed_pipe_is_no_traceback():
+    done = subprocess.run(
+        f"{sys.executable} -m minihire info vgg11 | true",
+        cwd=ROOT,
+        env=plain(),
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+
+
+def test_a_terminal_that_lacks_letters_is_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "minihire", "info", "vgg5"],
+        cwd=ROOT,
+        env=plain(PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_quiet_prints_the_tables_and_nothing_else(finished):
+    assert "──" not in finished[1].split("\n")[0] and "epoch" not in finished[1]
+
+
+def test_an_unknown_flag_names_the_command_whose_help_has_them(capsys):
+    assert cli.main(["run", "--colour", "red"]) == 2
+    assert capsys.readouterr().err == "minihire: unrecognized arguments: --colour red; see minihire run --help\n"

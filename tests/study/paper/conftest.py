@@ -1,0 +1,26 @@
+"""A laboratory at the tiny scale, and one run of all experiments."""
+
+import pytest
+from tiny_scale import TINY
+
+from backends import get_backend
+from minihire.app import paper as command
+from minihire.study.paper.lab import Lab
+
+
+@pytest.fixture(scope="session")
+def backend():
+    return get_backend()
+
+
+@pytest.fixture
+def lab(backend, tmp_path):
+    """A fresh laboratory at the tiny scale."""
+    return Lab(TINY, backend, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def made(backend, tmp_path_factory):
+    """(folder, content of paper.json) of all experiments with two seeds."""
+    folder = tmp_path_factory.mktemp("paper")
+    return folder, command.reproduce(Lab(TINY, backend, folder, seeds=2), list(command.EXPERIMENTS), folder)

@@ -1,0 +1,90 @@
+"""What the experiments make of answers: each claim in the paper's direction, beside the paper's figure for the same thing."""
+
+import numpy as np
+import pytest
+
+from minihire.report import paper_charts as charts
+from minihire.study.paper import accuracy, cost, sweeps
+from minihire.study.paper.lab import Lab
+from minihire.study.paper.scales import SCALES, Scale
+
+FULL = {c.model: c for c in reversed(SCALES["full"].settings)}
+SHARE = {"ann": 0.50, "traditional": 0.40, "control": 0.43, "gaussian": 0.43, "hire": 0.45}  # of attacked images
+
+
+def answers(share):
+    return np.random.default_rng(0).permutation(np.arange(4000) < 4000 * share)
+
+
+@pytest.fixture
+def full(backend, tmp_path, monkeypatch):
+    """A laboratory of one model at the paper's scale whose networks answer as SHARE says."""
+
+    def measured(lab, config, way, access):
+        return [[answers(0.6)], *([answers(SHARE.get(way.method, 0.5))] for _ in range(2))]
+
+    monkeypatch.setattr(accuracy, "measured", measured)
+    monkeypatch.setattr(sweeps, "measured", measured)
+    return lambda model: Lab(Scale("full", (FULL[model],), SCALES["full"].rate), backend, tmp_path)
+
+
+def claims(outcome):
+    return {c["claim"]: (c["paper"], c["verdict"]) for c in outcome.claims}
+
+
+def test_where_the_paper_has_hire_below_the_ann_so_does_the_claim(full):
+    found = claims(accuracy.table2(full("vgg11")))
+    assert found["VGG11: HIRE below ANN under white-box PGD"] == ("-0.7", "agrees")
+    assert found["VGG11: HIRE above ANN under white-box FGSM"] == ("+5.1", "differs")
+    assert found["VGG11: HIRE above traditional SNN under white-box PGD"] == ("+4.6", "agrees")
+
+
+def test_figure_9_holds_gaussian_noise_against_traditional_training(full):
+    found = claims(accuracy.figure9(full("vgg11")))
+    name = "Gaussian noise brings nothing noticeable over traditional training under white-box FGSM"
+    assert found[name] == ("no noticeable improvement", "differs")  # three points, none over the control
+    assert found["crafted above Gaussian noise under white-box FGSM"] == ("up to +6.5", "agrees")
+    elsewhere = claims(accuracy.figure9(full("vgg5")))
+    assert elsewhere["crafted above Gaussian noise under black-box PGD"][0] == "up to +9.7 (VGG11 on CIFAR-100)"
+
+
+def test_figure_4_asks_for_both_attacks_white_and_black_box(full):
+    found = claims(sweeps.figure4(full("vgg11")))
+    assert len(found) == 4 and {verdict for _, verdict in found.values()} == {"agrees"}  # the same for each T
+
+
+@pytest.mark.parametrize(("iterations", "verdict"), [((1, 20, 40), "not comparable"), ((1, 40, 80), "agrees")])
+def test_figure_8_says_nothing_about_iterations_that_it_has_not_measured(full, monkeypatch, iterations, verdict):
+    lab = full("vgg5")
+    lab.scale = Scale("full", lab.scale.settings, lab.scale.rate, iterations=iterations)
+    monkeypatch.setattr(lab, "answers", lambda *_, **__: answers(0.02))
+    found = claims(sweeps.figure8(lab))
+    assert found[
+        f"accuracy of HIRE falls no further from K = {20 if iterations[1] == 20 else 40} to {iterations[-1]}"
+    ] == (
+        "flat after K = 40",
+        verdict,
+    )
+
+
+def test_the_memory_of_training_is_not_that_of_reading_the_data(backend, monkeypatch):
+    if not cost.reset_peak_memory():
+        pytest.skip("this system cannot start a new peak of memory")
+    from tiny_scale import TINY
+
+    load, before = cost.load_data, cost.peak_memory()
+
+    def greedy(config):
+        assert np.ones(2**26).sum() > 0  # 512 MiB, given back
+        return load(config)
+
+    monkeypatch.setattr(cost, "load_data", greedy)
+    options = dict(device=backend.device, dtype=backend.dtype, threads=backend.threads, precision=backend.precision)
+    seconds, peak = cost.train_batches(TINY.settings[0], "hire", 2, backend.name, options)
+    assert len(seconds) == 2 and 0 < peak < before + 2**28
+
+
+def test_labels_at_the_ends_of_lines_do_not_cover_one_another():
+    assert charts.apart([100.0, 50.0], 194) == [100.0, 50.0]
+    assert charts.apart([194.0, 190.0, 194.0], 194) == [194.0, 168.0, 181.0]
+    assert charts.apart([300.0], 194) == [194]

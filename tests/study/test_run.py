@@ -1,0 +1,277 @@
+"""A run interrupted anywhere and resumed finds what an unbroken run finds."""
+
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_cli import scores, weights, write_cifar10
+
+from backends import get_backend
+from minihire.analysis.accuracy import accuracy
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted
+from minihire.runtime.progress import Progress
+from minihire.study import run as pipeline
+from minihire.study.images import from_png
+from minihire.study.pictures import EXAMPLES
+from minihire.study.settings import Config
+from minihire.training.checkpoint import load
+
+CONFIG = Config(
+    data="cifar10",
+    heldout=5,
+    width=1 / 32,
+    hidden=12,
+    dropout=0.0,
+    steps=4,
+    ann_epochs=4,
+    ann_batch_size=10,
+    ann_learning_rate=0.05,
+    ann_schedule="one-cycle",
+    snn_epochs=2,
+    batch_size=20,
+    learning_rate=1e-3,
+    calibration_images=40,
+    calibration_steps=10,
+    iterations=2,
+    methods=("hire",),
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """No progress lines."""
+    monkeypatch.setattr(Progress, "quiet", True)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The smallest run: one method, everything twice for the black box."""
+    return replace(CONFIG, data_dir=str(write_cifar10(tmp_path_factory.mktemp("cifar"), train=9, test=102)))
+
+
+@pytest.fixture(scope="module")
+def splits(config):
+    """Its 40 training, 5 held-out and 102 test images (two batches)."""
+    return pipeline.load_data(config)
+
+
+@pytest.fixture(scope="module")
+def go(config, splits):
+    """go(out, …) runs or resumes: the content of results.json."""
+
+    def run(out, resume=False, **changes):
+        run = pipeline.Run(replace(config, **changes), get_backend("numba", threads=1), out, splits, resume)
+        return run.run().content
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def unbroken(go, tmp_path_factory):
+    """(folder, results) of a run without a stop."""
+    out = tmp_path_factory.mktemp("run")
+    return out, go(out)
+
+
+@pytest.fixture(scope="module")
+def white(go, tmp_path_factory):
+    """The same without the black box: half as long."""
+    out = tmp_path_factory.mktemp("white")
+    return out, go(out, black_box=False)
+
+
+@pytest.fixture
+def press_ctrl_c(monkeypatch):
+    """press_ctrl_c(label, n): SIGINT, once, with the n-th batch of the work of that name (0: before the first)."""
+
+    def arrange(label, number):
+        start, add, names, calls, pressed = Progress.__init__, Progress.add, {}, [], []
+
+        def starting(self, name, *rest, **options):
+            start(self, name, *rest, **options)
+            names[id(self)] = name
+            if name == label and number == 0 and not pressed:
+                pressed.append(True)
+                signal.raise_signal(signal.SIGINT)
+
+        def adding(self, *arguments):
+            calls.append(names.get(id(self)))
+            if calls[-1] == label and calls.count(label) == number:
+                signal.raise_signal(signal.SIGINT)
+            add(self, *arguments)
+
+        monkeypatch.setattr(Progress, "__init__", starting)
+        monkeypatch.setattr(Progress, "add", adding)
+
+    return arrange
+
+
+def found(results):
+    """All of the results but clocks, memory and the machine."""
+    return {key: value for key, value in results.items() if key not in ("phases", "machine")}
+
+
+def same_as(expected, out, results):
+    """Equal results, and equal weights in all checkpoints."""
+    assert found(results) == found(expected[1])
+    for path in (expected[0] / "models").rglob("*.npz"):
+        assert weights(out / path.relative_to(expected[0])) == weights(path)
+
+
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3), ("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3)],
+)
+def test_a_run_stopped_in_the_middle_of_its_work_goes_on(go, white, press_ctrl_c, tmp_path, label, number):
+    press_ctrl_c(label, number)
+    with pytest.raises(Interrupted):
+        go(tmp_path, black_box=False)
+    same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
+
+
+def test_a_run_stopped_at_its_second_seed_goes_on(go, unbroken, press_ctrl_c, tmp_path):
+    press_ctrl_c("second hire", 1)
+    with pytest.raises(Interrupted, match="stopped second hire"):
+        go(tmp_path)
+    same_as(unbroken, tmp_path, go(tmp_path, resume=True))
+
+
+@pytest.mark.parametrize(("label", "number"), [("ann", 16), ("conversion", 10), ("hire", 4), ("fgsm", 2), ("pgd", 2)])
+def test_a_stop_with_the_last_batch_of_some_work_is_not_forgotten(go, white, press_ctrl_c, tmp_path, label, number):
+    press_ctrl_c(label, number)
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
+        go(tmp_path, black_box=False)
+    same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
+
+
+@pytest.mark.parametrize("function", ["measure_activity", "spike_distance", "accuracy", "train"])
+def test_a_run_broken_off_between_its_parts_goes_on(go, white, tmp_path, monkeypatch, function):
+    calls, original = [], getattr(pipeline, function)
+
+    def broken(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipeline, function, broken)
+        go(tmp_path, black_box=False)
+    same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
+
+
+def test_a_run_killed_between_checkpoint_and_results_goes_on(go, white, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(pipeline, "_scalars", lambda *_: (_ for _ in ()).throw(SystemExit))  # what follows the checkpoint
+        go(tmp_path, black_box=False)
+    same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
+
+
+def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypatch):
+    for name in ("train", "convert", "attack_accuracy", "accuracy"):
+        monkeypatch.setattr(pipeline, name, None)
+    assert found(go(unbroken[0], resume=True)) == found(unbroken[1])
+
+
+def test_the_black_box_is_the_same_run_with_the_next_seed(go, unbroken, tmp_path):
+    go(tmp_path / "run", seed=1, black_box=False)
+    for name in ("ann", "converted", "hire"):
+        assert weights(tmp_path / "run" / "models" / f"{name}.npz") == weights(
+            unbroken[0] / "models" / "second" / f"{name}.npz"
+        )
+
+
+def test_without_a_black_box_the_white_box_is_the_same(white, unbroken):
+    assert scores(white[1]) == {key: value for key, value in scores(unbroken[1]).items() if key[1] != "black_box"}
+    assert not (white[0] / "models" / "second").exists()
+
+
+def test_every_accuracy_names_its_source_images_and_interval(unbroken):
+    for row in unbroken[1]["accuracy"]:
+        assert row["count"] == 102 and row["low"] <= row["accuracy"] == row["correct"] / 102 <= row["high"]
+        assert (
+            row["source"]
+            == {"clean": None, "white_box": row["model"], "black_box": f"second {row['model']}"}[row["access"]]
+        )
+
+
+def test_recorded_accuracy_is_that_of_the_checkpoint(unbroken, splits):
+    net = load(unbroken[0] / "models" / "hire.npz").network(get_backend("numba", threads=1))
+    assert int(np.sum(accuracy(net, splits.test))) == scores(unbroken[1])["hire", "clean", "none"]
+
+
+def test_recorded_thresholds_and_leaks_are_those_of_the_checkpoint(unbroken):
+    arrays, model = load(unbroken[0] / "models" / "hire.npz").arrays, unbroken[1]["models"]["hire"]
+    for kind in ("threshold", "leak"):
+        assert model[f"{kind}s"] == {
+            name.split("/")[1].split(".")[0]: float(a[0])
+            for name, a in arrays.items()
+            if name.startswith("parameter/") and name.endswith(kind)
+        }
+
+
+def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
+    examples = [e for e in unbroken[1]["examples"] if e["model"] == "hire"]
+    assert len(examples) == EXAMPLES
+    for i, example in enumerate(examples):
+        clean, attacked = (from_png(example[key]).astype(int) for key in ("clean_png", "attacked_png"))
+        assert np.array_equal(clean, splits.test.images[i]) and example["label"] == splits.test.labels[i]
+        assert 0 < abs(attacked - clean).max() <= 8
+
+
+def test_what_is_kept_to_look_at(unbroken):
+    results = unbroken[1]
+    assert list(results["spike_trains"]) == ["converted", "hire"]
+    for layers in results["spike_trains"].values():
+        assert [row["name"] for row in layers] == [f"neuron{i}" for i in (1, 2, 3, 4, 5)]
+    assert [name for name, model in results["models"].items() if "noise" in model] == ["hire"]
+    assert results["models"]["hire"]["noise"]["scale"] == CONFIG.noise_step
+    assert len((unbroken[0] / "results.json").read_bytes()) < 500_000
+
+
+def test_a_finished_run_may_be_given_the_black_box_and_more_methods(go, white, unbroken, tmp_path, monkeypatch):
+    out = shutil.copytree(white[0], tmp_path / "grown")
+    grown = go(out, resume=True)
+    in_order = lambda results: sorted(results["accuracy"], key=str)
+    assert in_order(grown) == in_order(unbroken[1]) and grown["config"] == unbroken[1]["config"] and grown["finished"]
+    trained, train = [], pipeline.train
+    monkeypatch.setattr(pipeline, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
+    more = go(out, resume=True, methods=("hire", "control"))
+    assert trained == ["control", "second control"] and more["config"]["methods"] == ["hire", "control"]
+    rows = in_order(more)
+    assert all(row in rows for row in in_order(grown))
+    assert {(r["access"], r["attack"]) for r in rows if r["model"] == "control"} == {
+        (r["access"], r["attack"]) for r in rows if r["model"] == "hire"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("control",)), ("augment", False), ("black_box", False)],
+)
+def test_a_run_is_not_resumed_with_other_settings(go, unbroken, name, value):
+    before = (unbroken[0] / "results.json").read_bytes()
+    with pytest.raises(
+        MinihireError,
+        match=f"this run was started with {name} = .*, not .*: resume with the same settings, or choose another --out",
+    ):
+        go(unbroken[0], resume=True, **{name: value})
+    assert (unbroken[0] / "results.json").read_bytes() == before
+
+
+def test_phases_cover_the_run(unbroken):
+    assert list(unbroken[1]["phases"]) == [
+        "train ann",
+        "convert ann",
+        "train hire",
+        "train second ann",
+        "convert second ann",
+        "train second hire",
+        "clean test images",
+        "attack fgsm",
+        "attack pgd",
+        "analysis",
+    ]
