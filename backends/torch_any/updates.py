@@ -103,7 +103,10 @@ def _widen_square(codes, dtype):
 
 
 def _chance(first, shape, step, device):
-    """int32 of this shape with the bits of `moments16.chance` from entry `first` on; step may be a tensor. Products wrap around."""
+    """int32 of this shape with the bits of `moments16.chance` from entry `first` on; step may be a tensor.
+
+    Products wrap around.
+    """
     x = torch.arange(math.prod(shape), dtype=torch.int32, device=device)
     x.add_(_signed(first + step * moments16.BY_STEP))
     for shift, factor in zip(moments16.SHIFTS, (*moments16.FACTORS, 1), strict=True):
