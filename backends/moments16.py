@@ -32,7 +32,7 @@ def start(step: int) -> int:
     return step * BY_STEP % 2**32
 
 
-def chance(count: int, step: int) -> np.ndarray:
+def rounding_bits(count: int, step: int) -> np.ndarray:
     """uint32 [count]: the hash of every entry at this step."""
     x = np.arange(count, dtype=np.uint32) + np.uint32(start(step))
     for shift, factor in zip(SHIFTS, (*FACTORS, 1), strict=True):
@@ -48,7 +48,7 @@ def widen(codes: np.ndarray, cut: int) -> np.ndarray:
 def narrow(values: np.ndarray, cut: int, step: int) -> np.ndarray:
     """uint16 codes of finite numbers (none negative, if CUT_SQUARE are cut), rounded as in step number `step`."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    added = chance(bits.size, step).reshape(bits.shape)
+    added = rounding_bits(bits.size, step).reshape(bits.shape)
     added = added >> np.uint32(32 - CUT_MEAN) if cut == CUT_MEAN else added & np.uint32(2**CUT_SQUARE - 1)
     return ((bits + added) >> np.uint32(cut)).astype(TYPE)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from backends import get_backend
 from backends.arrays import SpikeTrain
-from backends.numba_cpu import dispatch as crossover
+from backends.numba_cpu import dispatch
 from benchmarks.command import run
 from minihire.report.tables import table
 
@@ -31,7 +31,7 @@ LAYERS = {  # side, channels in and out, size, stride; or inputs and outputs
     "linear2, VGG5": (4096, 4096),
 }
 DENSITIES = (0.03, 0.1, 0.3, 0.6, 0.8, 1.0)
-ALWAYS, NEVER = crossover.ALWAYS, -1.0
+ALWAYS, NEVER = dispatch.ALWAYS, -1.0
 STEPS, BATCH = 6, 32
 
 
@@ -68,19 +68,19 @@ def measure(k, shape: tuple, density: float, rounds: int) -> dict[str, float]:
             "weight gradient": lambda: k.conv2d_weight_gradient(grad, x, size, stride, padding),
             "input gradient": lambda: k.conv2d_input_gradient(grad, weight, x.shape, stride, padding),
         }
-    limit, ratios = crossover.limit, {}
+    limit, ratios = dispatch.crossover_density, {}
     try:
         for name, kernel in kernels.items():
             times = {ALWAYS: [], NEVER: []}
             for _ in range(rounds + 1):  # the first round warms up
                 for choice, found in times.items():
-                    crossover.limit = lambda *_, choice=choice, **__: choice
+                    dispatch.crossover_density = lambda *_, choice=choice, **__: choice
                     start = time.perf_counter()
                     kernel()
                     found.append(time.perf_counter() - start)
             ratios[name] = statistics.median(times[NEVER][1:]) / statistics.median(times[ALWAYS][1:])
     finally:
-        crossover.limit = limit
+        dispatch.crossover_density = limit
     return ratios
 
 

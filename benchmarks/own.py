@@ -76,7 +76,7 @@ class Minihire:
         else:
             training = self.training
             training._train_batch()  # what `Training.run` does for a batch, its bookkeeping included
-            training._settle(but=1 if self.k.asynchronous else 0)
+            training.drain(keep=1 if self.k.asynchronous else 0)
             training.batch += 1
             if training.batch == len(training.batches):  # dropout's next mask is another one
                 training.epoch, training.batch = training.epoch + 1, 0

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from backends.numba_cpu.neurons import Neurons
-from backends.numba_cpu.runtime import threads as pool
+from backends.numba_cpu.runtime import threads as threads_runtime
 from backends.numba_cpu.runtime.kernel_cache import CompileNotice
 from backends.numba_cpu.runtime.workspace import Workspace
 from backends.numba_cpu.updates import Updates
@@ -25,10 +25,10 @@ class NumbaBackend(Neurons, Updates):
 
     def __init__(self, dtype: str = "float32", threads: int | None = None):
         super().__init__(dtype, threads or min(os.cpu_count(), numba.config.NUMBA_NUM_THREADS))
-        pool.start(self.threads)
+        threads_runtime.start(self.threads)
         self.workspace = Workspace()
-        self.none = np.empty(0, self.float)
-        self.no_bytes = np.empty(0, np.uint8)
+        self.empty_floats = np.empty(0, self.float)
+        self.empty_bytes = np.empty(0, np.uint8)
 
     def announce(self, say):
         from backends.numba_cpu.runtime import ahead  # not above: `python -m` wants to be the one who imports it

@@ -11,7 +11,7 @@ MOSTLY = 0.9
 FEW = 16  # input channels, which fill a matrix product badly
 
 
-def limit(kernel: str, size: int = 1, stride: int = 1, channels: float = math.inf) -> float:
+def crossover_density(kernel: str, size: int = 1, stride: int = 1, channels: float = math.inf) -> float:
     """The density from which on dense products win. kernel: "scatter", "gather", "weights", "linear" or "update".
 
     Of a convolution of so many channels, or its input's gradient ("scatter" and "gather"), its weights' ("weights"), with

@@ -54,7 +54,7 @@ class Neurons(Storage):
         counts, end = self._empty(shape, np.uint8), self._state(shape, want_state, delayed)
         start, start_spikes = state or (None, None)
         keep, scale = self._mask(mask)
-        layer = lif.Layer(
+        layer = lif.NeuronArrays(
             self._flat(start),
             self._flat(start_spikes),
             leak,
@@ -77,7 +77,7 @@ class Neurons(Storage):
         if not static:
             membrane = current if reuse else self._empty(saved.shape)
         arrays = self._by_step(current), self._membranes(membrane, saved.shape), *layer
-        _in_lanes(_forward, layer.counts.shape[1], arrays, written=(arrays[1], *layer[-3:]))
+        _padded_to_vectors(_forward, layer.counts.shape[1], arrays, written=(arrays[1], *layer[-3:]))
         return saved._replace(current=current if static else None, membrane=membrane, reuse=reuse)
 
     def _state(self, shape, wanted, with_spikes):
@@ -95,7 +95,7 @@ class Neurons(Storage):
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
         grad_current = saved.membrane if saved.reuse else self._empty((1 if static else shape[0], *shape[1:]))
         found = self._state(shape, want_state, delayed and reset_grad)
-        pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.COUNT == 0
+        pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.LANES == 0
         arrays = (
             self._by_step(saved.current) if static else self._membranes(None, shape),
             self._membranes(saved.membrane, shape),
@@ -115,7 +115,7 @@ class Neurons(Storage):
             self._by_step(grad_current),
             *(self._flat(x) for x in found),
         )
-        grads = _in_lanes(lif.backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
+        grads = _padded_to_vectors(lif.backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
         return grad_current, found if want_state else None, *(np.array([grad], self.float) for grad in grads)
@@ -139,12 +139,12 @@ class Neurons(Storage):
 
 
 def _forward(current, membrane, *layer):
-    lif.forward(current, membrane, lif.Layer(*layer))
+    lif.forward(current, membrane, lif.NeuronArrays(*layer))
 
 
-def _in_lanes(kernel, neurons, arguments, written):
-    """kernel(*arguments), for any number of neurons: through padded copies, unless vectors of lif.COUNT divide it."""
-    spare = -neurons % lif.COUNT
+def _padded_to_vectors(kernel, neurons, arguments, written):
+    """kernel(*arguments), for any number of neurons: through padded copies, unless vectors of lif.LANES divide it."""
+    spare = -neurons % lif.LANES
     if not spare:
         return kernel(*arguments)
     padded = [

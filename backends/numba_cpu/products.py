@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends.arrays import Convolved, CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
-from backends.numba_cpu import dispatch as crossover
+from backends.numba_cpu import dispatch as dispatch
 from backends.numba_cpu.runtime.kernel_cache import kernel_cache
 from backends.numba_cpu.storage import Storage
 
@@ -21,22 +21,24 @@ with kernel_cache():
         linear,
         scatter_convolution,
     )
-    from backends.numba_cpu.kernels.density import shares
-    from backends.numba_cpu.simd.lanes import COUNT
+    from backends.numba_cpu.kernels.density import estimate_density
+    from backends.numba_cpu.simd.lanes import LANES
 
-TIMED_BATCH = 8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
-TIMED_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
-NARROW = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
+MIN_INCREMENT_BATCH = (
+    8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
+)
+MAX_INCREMENT_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
+NARROW_OUTPUTS = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
 
 
-class Timed(NamedTuple):
+class Increments(NamedTuple):
     """An array of which products take what is new at each step; or unrelated images, as those of one step or with leak 0."""
 
     array: Any  # [T, B, …], floats or counts
     factor: np.float32  # of all entries
     leak: np.float32
     first: int  # step, from which on one goes
-    onward: int  # to the next step, 1, or to the one before, −1
+    direction: int  # to the next step, 1, or to the one before, −1
 
 
 class Products(Storage):
@@ -63,9 +65,11 @@ class Products(Storage):
                 f"a convolution of {size}×{size} with padding {padding} was given images of {height}×{width}"
             )
         out = Convolved(x, weight, stride, padding, (steps, batch, rows, columns, features), [])
-        whole = rows * columns * features % COUNT == 0  # vectors of an image's neurons
-        waits = isinstance(x, SpikeTrain) and steps > 1 and batch >= TIMED_BATCH and whole and self._scatters(out)
-        return out if waits else self._convolved(out)
+        whole = rows * columns * features % LANES == 0  # vectors of an image's neurons
+        lazy = (
+            isinstance(x, SpikeTrain) and steps > 1 and batch >= MIN_INCREMENT_BATCH and whole and self._scatters(out)
+        )
+        return out if lazy else self._convolved(out)
 
     def _scatters(self, conv) -> int:
         """How many output channels at a time the kernels compute that scatter; 0: they do not."""
@@ -75,24 +79,24 @@ class Products(Storage):
 
     def _convolved(self, conv):
         """The result of a convolution that was not yet computed."""
-        return self._convolution(conv, *self._listing(conv.x))
+        return self._convolution(conv, *self._choose_lists(conv.x))
 
-    def _convolution(self, conv, density, timed):
+    def _convolution(self, conv, density, increments):
         x, weight, stride, padding, shape, _ = conv
         (size, _, channels, features), columns = weight.shape, shape[3]
         out, lanes = self._empty(shape), self._scatters(conv)
-        if lanes and density < crossover.limit("scatter", channels=channels):
-            return self._scatter(x, weight, 1, padding, lanes, timed, out)
+        if lanes and density < dispatch.crossover_density("scatter", channels=channels):
+            return self._scatter(x, weight, 1, padding, lanes, increments, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         wide = (x.shape[3] + 2 * padding) * block
-        if lanes and density < crossover.limit("gather", size, stride) and wide < 2**16:
+        if lanes and density < dispatch.crossover_density("gather", size, stride) and wide < 2**16:
             span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
             event_convolution.pack_weights(weight, lanes, block, span, slabs)
             into, how = out.reshape(-1, *shape[2:]), (slabs, size, stride, padding, block, span, lanes)
-            if timed:
-                event_convolution.forward_over_time(*timed, *how, out)
+            if increments:
+                event_convolution.forward_over_time(*increments, *how, out)
             else:
-                event_convolution.forward(*self._listable(x), *how, into)
+                event_convolution.forward(*self._list_input(x), *how, into)
         else:
             into = out.reshape(shape[0] * shape[1], shape[2] * columns, features)
             flat = weight.reshape(-1, features)
@@ -103,32 +107,32 @@ class Products(Storage):
         """The membranes of neurons whose current is a convolution that was not yet computed; None where it is to be so first."""
         if not (isinstance(conv, Convolved) and conv.shape == shape) or conv.found:
             return None
-        density, timed = self._listing(conv.x)
-        idle = timed is None and shape[1] < self.threads  # of unrelated images there are more tasks
-        if idle or density >= crossover.limit("scatter", channels=conv.x.shape[4]):
+        density, increments = self._choose_lists(conv.x)
+        idle = increments is None and shape[1] < self.threads  # of unrelated images there are more tasks
+        if idle or density >= dispatch.crossover_density("scatter", channels=conv.x.shape[4]):
             return None
-        timed = timed or Timed(conv.x.counts, np.float32(conv.x.scale), np.float32(0), 0, 1)
+        increments = increments or Increments(conv.x.counts, np.float32(conv.x.scale), np.float32(0), 0, 1)
         out, lanes = self._empty(shape), self._scatters(conv)
-        return self._scatter(conv.x, conv.weight, 1, conv.padding, lanes, timed, out, layer)
+        return self._scatter(conv.x, conv.weight, 1, conv.padding, lanes, increments, out, layer)
 
-    def _scatter(self, x, weight, apart, padding, lanes, timed, out, layer=scatter_convolution.NOBODY):
+    def _scatter(self, x, weight, dilation, padding, lanes, increments, out, layer=scatter_convolution.NO_NEURONS):
         shape = out.shape
         slabs = self._empty((weight.size,), huge=True)
         scatter_convolution.pack_weights(weight, lanes, slabs)
-        if timed is None:  # all images as those of one step
-            images, factor, _ = self._listable(x)
-            timed, out = Timed(images[None], factor, np.float32(0), 0, 1), out.reshape(1, -1, *out.shape[2:])
-        scatter_convolution.forward(*timed, apart, slabs, padding, lanes, layer, out)
+        if increments is None:  # all images as those of one step
+            images, factor, _ = self._list_input(x)
+            increments, out = Increments(images[None], factor, np.float32(0), 0, 1), out.reshape(1, -1, *out.shape[2:])
+        scatter_convolution.forward(*increments, dilation, slabs, padding, lanes, layer, out)
         return out.reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (rows, columns, features), channels = grad.shape[2:], x.shape[4]
         density = self._density(x)
-        if self._sparser(grad, x, density, size, stride, padding):
+        if self._gradient_is_sparser(grad, x, density, size, stride, padding):
             return self._leaky_weight_gradient(grad, x, size, stride, padding)
         # where the input's pixels lie in the gradient with its border: in 16 bits
         places = (x.shape[2] - 1) // stride * (columns + 2 * (size - 1)) + (x.shape[3] - 1) // stride
-        rare = density < crossover.limit("weights", size, stride)
+        rare = density < dispatch.crossover_density("weights", size, stride)
         if rare and event_weight_gradient.lanes_for(features) and places < 2**16:
             return self._listed_weight_gradient(grad, x, size, stride, padding)
         images = self._by_image(x)
@@ -145,19 +149,21 @@ class Products(Storage):
         lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
         count = grad.shape[0] * grad.shape[1]
         out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, count))
-        listable = self._listable(x)
+        listable = self._list_input(x)
         event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, stride, padding, chunk, lanes, out)
         blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
         return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
 
-    def _sparser(self, grad, x, density, size, stride, padding):
+    def _gradient_is_sparser(self, grad, x, density, size, stride, padding):
         """Whether increments of the current's gradient make shorter lists than spikes x of this density."""
         lanes = event_weight_gradient.lanes_for(x.shape[4])
-        if not (self._leaks(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
+        if not (self._is_leaky(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
             return False
         places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3] - 1
-        limit = min(density, crossover.limit("weights", size))  # its entries are read by all taps, whatever the stride
-        return places * stride < 2**16 and self._density(grad) < limit
+        crossover_density = min(
+            density, dispatch.crossover_density("weights", size)
+        )  # its entries are read by all taps, whatever the stride
+        return places * stride < 2**16 and self._density(grad) < crossover_density
 
     def _leaky_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
@@ -174,8 +180,8 @@ class Products(Storage):
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
-        if self.dtype == "float32" and image_gradient.serves(size, stride, padding, channels):
-            slabs, out = self._empty((features, 3, image_gradient.COUNT)), self._empty(shape)
+        if self.dtype == "float32" and image_gradient.applies(size, stride, padding, channels):
+            slabs, out = self._empty((features, 3, image_gradient.LANES)), self._empty(shape)
             image_gradient.pack_weights(weight, slabs)
             flat = out.reshape(steps * batch, *shape[2:])
             image_gradient.input_gradient(self._by_image(grad), slabs.reshape(-1), padding, flat)
@@ -185,12 +191,12 @@ class Products(Storage):
             lanes = event_convolution.lanes_for(channels)
         else:
             lanes = scatter_convolution.lanes_for(channels, size, 1, border)
-        density, timed = self._listing(grad) if lanes else (math.inf, None)
-        if density < crossover.limit("gather" if stride == 1 else "scatter", size):
+        density, increments = self._choose_lists(grad) if lanes else (math.inf, None)
+        if density < dispatch.crossover_density("gather" if stride == 1 else "scatter", size):
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
             if stride == 1:
-                return self._convolution(Convolved(grad, flipped, 1, border, tuple(shape)), density, timed)
-            return self._scatter(grad, flipped, stride, border, lanes, timed, self._empty(shape))
+                return self._convolution(Convolved(grad, flipped, 1, border, tuple(shape)), density, increments)
+            return self._scatter(grad, flipped, stride, border, lanes, increments, self._empty(shape))
         out = self.zeros(shape)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
         flat = out.reshape(steps * batch, *shape[2:])
@@ -198,11 +204,11 @@ class Products(Storage):
         return out
 
     @staticmethod
-    def _leaks(x) -> bool:
+    def _is_leaky(x) -> bool:
         """Whether this is a gradient whose lists should hold increments over time."""
-        return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= TIMED_BATCH
+        return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= MIN_INCREMENT_BATCH
 
-    def _shares(self, x) -> tuple[float, float]:
+    def _densities(self, x) -> tuple[float, float]:
         """The shares of x's entries that are events, and that are new at their step (of a gradient that leaks alone, or spikes).
 
         By a sample; above 1 where the event-driven kernels cannot be used.
@@ -211,23 +217,25 @@ class Products(Storage):
             return math.inf, math.inf
         flat = (x.counts if isinstance(x, SpikeTrain) else self._dense(x)).reshape(-1)
         step = len(flat) // max(1, x.shape[0])
-        return shares(flat, step, x.leak) if self._leaks(x) else shares(flat, -step, np.float32(1))
+        return (
+            estimate_density(flat, step, x.leak) if self._is_leaky(x) else estimate_density(flat, -step, np.float32(1))
+        )
 
     def _density(self, x) -> float:
         """The share of entries that lists would hold: of a gradient that leaks increments, of spikes here the spikes."""
-        return self._shares(x)[1 if self._leaks(x) else 0]
+        return self._densities(x)[1 if self._is_leaky(x) else 0]
 
-    def _listing(self, x) -> tuple[float, Timed | None]:
+    def _choose_lists(self, x) -> tuple[float, Increments | None]:
         """The density of the shorter lists that a product with x may use, and x `Timed` where these hold what is new."""
-        (events, new), last = self._shares(x), x.shape[0] - 1
-        if self.dtype == "float32" and self._leaks(x):
-            return new, Timed(x.grad, np.float32(1), x.leak, last, -1)
-        many = 0 < last < TIMED_STEPS and x.shape[1] >= TIMED_BATCH
+        (events, new), last = self._densities(x), x.shape[0] - 1
+        if self.dtype == "float32" and self._is_leaky(x):
+            return new, Increments(x.grad, np.float32(1), x.leak, last, -1)
+        many = 0 < last < MAX_INCREMENT_STEPS and x.shape[1] >= MIN_INCREMENT_BATCH
         if many and isinstance(x, SpikeTrain) and new < events:  # never of inf
-            return new, Timed(x.counts, np.float32(x.scale), np.float32(1), 0, 1)
+            return new, Increments(x.counts, np.float32(x.scale), np.float32(1), 0, 1)
         return events, None
 
-    def _listable(self, x):
+    def _list_input(self, x):
         """(images or rows, scale, whether every event has its own value) for lists of events."""
         if isinstance(x, SpikeTrain):
             counts = x.counts
@@ -247,22 +255,22 @@ class Products(Storage):
         weight = np.ascontiguousarray(weight)
         out = self._empty((*x.shape[:2], features))
         into = out.reshape(-1, features)
-        density, timed = self._listing(x)
-        if features >= event_linear.LANES and density < crossover.limit("linear"):
-            blocks, count, each = -(-depth // event_linear.LANES), len(into), 1
-            index = self._empty((blocks, event_linear.LANES * count), np.uint16)
+        density, increments = self._choose_lists(x)
+        if features >= event_linear.BLOCK and density < dispatch.crossover_density("linear"):
+            blocks, count, has_values = -(-depth // event_linear.BLOCK), len(into), 1
+            index = self._empty((blocks, event_linear.BLOCK * count), np.uint16)
             start = np.empty((blocks, count + 1), np.int64)
-            if timed:
+            if increments:
                 value = self._empty(index.shape, np.float32)
-                event_linear.list_new_blocks(*timed, index, value, start)
-                onward, sums = timed[2:], out
+                event_linear.list_increment_blocks(*increments, index, value, start)
+                direction, sums = increments[2:], out
             else:
-                rows, factor, each = self._listable(x)
-                value = self._empty(index.shape, np.float32) if each else np.full((1, 1), factor)
-                event_linear.list_blocks(rows, factor, each, index, value, start)
-                onward, sums = (np.float32(0), 0, 1), into.reshape(1, *into.shape)
+                rows, factor, has_values = self._list_input(x)
+                value = self._empty(index.shape, np.float32) if has_values else np.full((1, 1), factor)
+                event_linear.list_blocks(rows, factor, has_values, index, value, start)
+                direction, sums = (np.float32(0), 0, 1), into.reshape(1, *into.shape)
             lanes = event_linear.lanes_for(features)
-            event_linear.product(lanes, index, value, each, start, weight, transposed, *onward, sums)
+            event_linear.product(lanes, index, value, has_values, start, weight, transposed, *direction, sums)
         elif transposed:
             linear.input_gradient(self._by_image(x), weight, into)
         else:
@@ -270,27 +278,27 @@ class Products(Storage):
         return out
 
     def linear_weight_gradient(self, grad, x):
-        if grad.shape[2] < NARROW:  # not by NumPy's @, whose threads keep a core busy for a while afterwards
+        if grad.shape[2] < NARROW_OUTPUTS:  # not by NumPy's @, whose threads keep a core busy for a while afterwards
             out = self._empty((x.shape[2], grad.shape[2]))
             linear.forward(np.ascontiguousarray(self._by_image(x).T), self._by_image(grad), out)
             return out
         return OuterProduct(x, grad)
 
-    def _factors(self, product):
+    def _outer_product_arguments(self, product):
         """x, grad, scale, each, rows, wide: what the optimisers' kernels take that compute xᵀ·grad, so much at a time."""
         grad = self._by_image(product.grad)
         spikes = isinstance(product.x, SpikeTrain)
         density, grad_density = (self._density(a) if spikes else math.inf for a in (product.x, grad))
-        if min(density, grad_density) < crossover.limit("update"):
-            counts, scale, each = self._listable(product.x)
+        if min(density, grad_density) < dispatch.crossover_density("update"):
+            counts, scale, has_values = self._list_input(product.x)
             if grad_density < density and len(grad) < 2**16:
                 index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
                 found = np.empty(grad.shape[1], np.int64)
                 event_linear.list_gradient(grad, index, value, found)
-                return counts, (index, value, found), scale, each, event_linear.LANES, event_linear.PART
-            panels = self._empty((-(-grad.shape[1] // event_linear.LANES), len(grad), event_linear.LANES))
+                return counts, (index, value, found), scale, has_values, event_linear.BLOCK, event_linear.PART_COLUMNS
+            panels = self._empty((-(-grad.shape[1] // event_linear.BLOCK), len(grad), event_linear.BLOCK))
             event_linear.panels(grad, panels)
-            return counts, panels, scale, each, event_linear.LANES, event_linear.PART
+            return counts, panels, scale, has_values, event_linear.BLOCK, event_linear.PART_COLUMNS
         return self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1]
 
     def avg_pool(self, x):

@@ -15,14 +15,14 @@ with kernel_cache():
 OPAQUE = (Convolved, SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
 
 
-def _opened(kernel):
+def _with_numpy_arguments(kernel):
     """A kernel of the reference, which is given NumPy arrays in place of those of arrays.py."""
 
     @functools.wraps(kernel)
-    def opened(self, *arguments, **options):
+    def with_numpy_arguments(self, *arguments, **options):
         return kernel(self, *(self._dense(a) if isinstance(a, OPAQUE) else a for a in arguments), **options)
 
-    return opened
+    return with_numpy_arguments
 
 
 class Storage(ReferenceBackend):
@@ -51,14 +51,14 @@ class Storage(ReferenceBackend):
             return out
         if isinstance(array, OuterProduct):
             out = self._empty(array.shape)
-            optimisers.store_rows(*self._factors(array), out)
+            optimisers.store_rows(*self._outer_product_arguments(array), out)
             return out
         if isinstance(array, DropoutMask):
             return array.keep * self.float.type(array.scale)
         return np.ascontiguousarray(array)
 
     def _flat(self, array):
-        return self.none if array is None else self._dense(array).reshape(-1)
+        return self.empty_floats if array is None else self._dense(array).reshape(-1)
 
     def _by_step(self, array):
         dense = self._dense(array)
@@ -98,7 +98,10 @@ class Storage(ReferenceBackend):
         dense = self._dense(x)
         return dense if steps == 1 else super().repeat_time(dense, steps)  # read-only: kernels get copies
 
-    total, write_rows = _opened(ReferenceBackend.total), _opened(ReferenceBackend.write_rows)
+    total, write_rows = (
+        _with_numpy_arguments(ReferenceBackend.total),
+        _with_numpy_arguments(ReferenceBackend.write_rows),
+    )
 
     def events(self, array):
         return super().events(array.counts if isinstance(array, SpikeTrain) else self._dense(array))
@@ -122,10 +125,10 @@ class Storage(ReferenceBackend):
         return out
 
     def dropout_mask(self, draw, shape, rate, first=0):
-        least = math.ceil(float(self.float.type(rate)) * 2**24)  # of the 24 bits that a uniform number is made of
+        minimum = math.ceil(float(self.float.type(rate)) * 2**24)  # of the 24 bits that a uniform number is made of
         count, skipped = math.prod(shape), first % 4
-        keep = self._empty((-(-(skipped + count) // philox.FOURS), philox.COUNT), np.uint32)
-        philox.at_least(np.uint64(first // 4), *self._words(draw), np.uint64(least), keep.reshape(-1))
+        keep = self._empty((-(-(skipped + count) // philox.FOURS), philox.LANES), np.uint32)
+        philox.at_least(np.uint64(first // 4), *self._words(draw), np.uint64(minimum), keep.reshape(-1))
         keep = keep.reshape(-1).view(np.uint8)[skipped : skipped + count]
         return DropoutMask(keep.reshape(shape), 1 / (1 - rate))
 
@@ -137,7 +140,7 @@ class Storage(ReferenceBackend):
     def _mask(self, mask):
         """(keep [M] or empty, scale) of a dropout mask, or of an array like one."""
         if mask is None:
-            return self.no_bytes, self.float.type(1)
+            return self.empty_bytes, self.float.type(1)
         if not isinstance(mask, DropoutMask):
             mask = DropoutMask((mask != 0).view(np.uint8), float(np.max(mask, initial=0)))
         return np.ascontiguousarray(mask.keep).reshape(-1), self.float.type(mask.scale)
@@ -147,6 +150,12 @@ class Storage(ReferenceBackend):
         elementwise.image_batch(store, index, shift, flip, padding, self.float.type(1 / 255), out)
         return out
 
-    rate_code = _opened(ReferenceBackend.rate_code)
-    clip, clip_gradient = _opened(ReferenceBackend.clip), _opened(ReferenceBackend.clip_gradient)
-    sign_step, cross_entropy = _opened(ReferenceBackend.sign_step), _opened(ReferenceBackend.cross_entropy)
+    rate_code = _with_numpy_arguments(ReferenceBackend.rate_code)
+    clip, clip_gradient = (
+        _with_numpy_arguments(ReferenceBackend.clip),
+        _with_numpy_arguments(ReferenceBackend.clip_gradient),
+    )
+    sign_step, cross_entropy = (
+        _with_numpy_arguments(ReferenceBackend.sign_step),
+        _with_numpy_arguments(ReferenceBackend.cross_entropy),
+    )

@@ -34,7 +34,7 @@ class Updates(Products):
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
         scalars = tuple(self.float.type(s) for s in (rate, momentum, decay, low, high))
         if isinstance(grad, OuterProduct):
-            optimisers.sgd_rows(parameter, *self._factors(grad), velocity, scalars)
+            optimisers.sgd_rows(parameter, *self._outer_product_arguments(grad), velocity, scalars)
         else:
             optimisers.sgd(self._in_place(parameter), self._flat(grad), self._in_place(velocity), scalars)
 
@@ -44,7 +44,7 @@ class Updates(Products):
         scalars, start = _adam_scalars(self.float.type, int(step), *numbers)
         if isinstance(grad, OuterProduct):
             largest = () if largest is None else (largest,)
-            optimisers.adam_rows(parameter, *self._factors(grad), mean, square, largest, start, scalars)
+            optimisers.adam_rows(parameter, *self._outer_product_arguments(grad), mean, square, largest, start, scalars)
         else:
             largest = () if largest is None else (self._in_place(largest),)
             arrays = self._in_place(parameter), self._flat(grad), self._in_place(mean), self._in_place(square), largest

@@ -81,10 +81,10 @@ class Updates(Products):
             )
             _clip(w, low, high)
             if narrow:
-                chance = _chance(entry, m.shape, step, self.device)
-                upper = (chance >> (32 - moments16.CUT_MEAN)).bitwise_and_(2**moments16.CUT_MEAN - 1)
+                bits = _rounding_bits(entry, m.shape, step, self.device)
+                upper = (bits >> (32 - moments16.CUT_MEAN)).bitwise_and_(2**moments16.CUT_MEAN - 1)
                 _narrow(moments[0], upper, moments16.CUT_MEAN, m)
-                _narrow(moments[1], chance.bitwise_and_(2**moments16.CUT_SQUARE - 1), moments16.CUT_SQUARE, s)
+                _narrow(moments[1], bits.bitwise_and_(2**moments16.CUT_SQUARE - 1), moments16.CUT_SQUARE, s)
             entry += w.numel()
 
 
@@ -102,8 +102,8 @@ def _widen_square(codes, dtype):
     return (whole << moments16.CUT_SQUARE).view(torch.float32).to(dtype)
 
 
-def _chance(first, shape, step, device):
-    """int32 of this shape with the bits of `moments16.chance` from entry `first` on; step may be a tensor.
+def _rounding_bits(first, shape, step, device):
+    """int32 of this shape with the bits of `moments16.rounding_bits` from entry `first` on; step may be a tensor.
 
     Products wrap around.
     """

@@ -32,7 +32,7 @@ def timed(settings: Settings, batch: int, folder) -> list[dict]:
             for batch_number in range(min(WARM_UP, len(training.batches))):
                 training.batch = batch_number
                 training._train_batch()
-            training._settle()
+            training.drain()
             training.batch, training.sums = 0, dict.fromkeys(training.sums, 0)
             start = time.perf_counter()
             with Progress(f"{method}, {precision}, batch {batch}", len(train)) as progress:

@@ -44,7 +44,7 @@ def losses(k, model: str) -> tuple[list[float], object]:
         training.epoch, training.batch = divmod(number, len(training.batches))
         before = training.sums["loss"]
         training._train_batch()
-        training._settle()
+        training.drain()
         found.append((training.sums["loss"] - before) / 16)
     return found, training
 

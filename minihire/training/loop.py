@@ -114,7 +114,7 @@ class Training:
         self.origin = fingerprint(network, self.data)
         self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
         self.period = k.repeated(self._period)
-        self.unsettled: list[tuple[int, Any]] = []  # (batch, what was counted) of updates that nobody has read yet
+        self.pending: list[tuple[int, Any]] = []  # (batch, what was counted) of updates that nobody has read yet
         self.saving = 0.0  # seconds that the last checkpoint took
         self.saved = -math.inf  # and when it was written
         self.stop = StopSignal(k)
@@ -139,12 +139,12 @@ class Training:
         while self.batch < len(self.batches):
             with self._memory_advice():
                 count = self._train_batch()
-                self._settle(but=1 if self.network.backend.asynchronous else 0)
+                self.drain(keep=1 if self.network.backend.asynchronous else 0)
             self.batch += 1
             progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}{self._averages_so_far()}")
             if self.stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
                 self._stop()
-        self._settle()
+        self.drain()
         loss, accuracy_now = self._averages()
         row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
         if self.heldout:
@@ -166,7 +166,7 @@ class Training:
 
     def _stop(self):
         """Save and raise Interrupted."""
-        self._settle()
+        self.drain()
         self._check_finite()
         self._save()
         saved = (
@@ -210,7 +210,7 @@ class Training:
                 kappa, state, counted = self.period(images, labels, kappa, state, *numbers)
             else:
                 counted = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
-            self.unsettled.append((self.batch, [k.later(array) for array in counted]))
+            self.pending.append((self.batch, [k.later(array) for array in counted]))
         if kappa is not None and recipe.noise.carried:
             k.write_rows(self.kappa, 0, kappa)
         return self.batches.images(self.batch)
@@ -241,7 +241,7 @@ class Training:
         return kappa, result.state if recipe.carry_membranes else None, counted
 
     def _update(self, weights, tally, rate, update):
-        """Sum gradients, tallies and requests to stop over the ranks, take the optimiser's step; returns what `_settle` reads.
+        """Sum gradients, tallies and requests to stop over the ranks, take the optimiser's step; returns what `drain` reads.
 
         weights: gradients by name, empty where this rank has no images of a small last batch, and adds nothing.
         """
@@ -254,10 +254,10 @@ class Training:
         self.optimiser.apply(dict(zip(names, sums, strict=False)), rate, update)
         return sums[len(names) :]
 
-    def _settle(self, but: int = 0):
-        """Read the numbers of all updates but the last `but`, which a device may still be working on."""
-        while len(self.unsettled) > but:
-            batch, counted = self.unsettled.pop(0)
+    def drain(self, keep: int = 0):
+        """Read the numbers of all updates but the last `keep`, which a device may still be working on."""
+        while len(self.pending) > keep:
+            batch, counted = self.pending.pop(0)
             tally, *requests = (read() for read in counted)
             if requests:
                 self.stop.learn(requests[0])

@@ -177,7 +177,7 @@ def test_what_is_not_finite_stays_with_its_step():
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_shares_of_events_and_of_what_is_new(count, steps):
     """Of spikes as of gradients that leak, from the first step to the last and back."""
-    from backends.numba_cpu.kernels.density import shares
+    from backends.numba_cpu.kernels.density import estimate_density
 
     rng = np.random.default_rng(count)
     spikes = (rng.random((steps, count)) < 0.3).astype(np.uint8)
@@ -189,7 +189,7 @@ def test_shares_of_events_and_of_what_is_new(count, steps):
     inputs = grad - 0.5 * np.concatenate([grad[1:], np.zeros((1, count), np.float32)])
     near = 1e-9 if steps * count < 2048 else 0.06  # all of them, or a sample
     for array, before, leak, new in ((spikes, -count, 1, changes), (grad, count, 0.5, inputs)):
-        found = shares(array.reshape(-1), before, np.float32(leak))
+        found = estimate_density(array.reshape(-1), before, np.float32(leak))
         assert found == pytest.approx((np.mean(array != 0), np.mean(new != 0)), abs=near)
 
 

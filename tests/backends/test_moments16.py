@@ -57,7 +57,7 @@ def test_rounding_is_right_on_average(cut):
 
 
 def test_chance_is_even_and_knows_no_neighbours():
-    found = np.stack([moments16.chance(500, step) for step in range(200)])
+    found = np.stack([moments16.rounding_bits(500, step) for step in range(200)])
     assert all(abs(((found >> np.uint32(bit)) & np.uint32(1)).mean() - 0.5) < 0.01 for bit in range(32))
     places = found / 2**32
     for one, other in ((places[1:], places[:-1]), (places[:, 1:], places[:, :-1]), (places[2:], places[:-2])):

@@ -329,9 +329,9 @@ def test_lists_hold_changes_where_these_are_fewer(kept, expected):
     wanted = choose(rng, (4, 9, 400), 0.3)
     for t in range(1, 4):
         wanted[t] = np.where(rng.uniform(size=wanted[t].shape) < kept, wanted[t - 1], wanted[t])
-    density, timed = k._listing(fire(k, wanted))
+    density, increments = k._choose_lists(fire(k, wanted))
     changes = np.count_nonzero(np.diff(wanted, axis=0, prepend=0)) / wanted.size
-    assert (timed is not None) == expected
+    assert (increments is not None) == expected
     assert abs(density - (changes if expected else wanted.mean())) < 0.02
 
 

@@ -56,7 +56,7 @@ def test_fifty_steps_in_float64_have_the_reference_s_losses(name):
             run.epoch, run.batch = divmod(step, 5)
             before = run.sums["loss"]
             run._train_batch()
-            run._settle()
+            run.drain()
             found.append(run.sums["loss"] - before)
         losses.append(found)
     np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-8)

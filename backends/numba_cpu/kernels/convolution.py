@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.kernels.increments import add_scaled
-from backends.numba_cpu.simd.slabs import copy
+from backends.numba_cpu.simd.memory import copy
 
 GROUP_ROWS = 256  # patches per matrix product: enough for BLAS to run at speed, few enough to stay in cache
 

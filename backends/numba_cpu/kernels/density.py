@@ -7,18 +7,18 @@ SAMPLE = 1 << 10  # about as many entries are looked at, for one or two percent
 
 
 @njit(cache=True)
-def shares(array, before, leak):
+def estimate_density(array, offset, leak):
     """Of the entries those that are not zero, and those that are new: that are not `leak` times the one `before` places on.
 
     array: flat, floats or counts. What has no entry there is new where it is not zero.
     """
-    every = (len(array) // SAMPLE) | 1  # odd, so that channels, whose number mostly is even, take turns
-    events = new = 0
-    for i in range(0, len(array), every):
+    sample_step = (len(array) // SAMPLE) | 1  # odd, so that channels, whose number mostly is even, take turns
+    events = increments = 0
+    for i in range(0, len(array), sample_step):
         events += array[i] != 0
-        if 0 <= i + before < len(array):
-            new += np.float32(array[i]) - leak * np.float32(array[i + before]) != 0
+        if 0 <= i + offset < len(array):
+            increments += np.float32(array[i]) - leak * np.float32(array[i + offset]) != 0
         else:
-            new += array[i] != 0
-    looked_at = max(1, (len(array) + every - 1) // every)
-    return events / looked_at, new / looked_at
+            increments += array[i] != 0
+    sampled = max(1, (len(array) + sample_step - 1) // sample_step)
+    return events / sampled, increments / sampled

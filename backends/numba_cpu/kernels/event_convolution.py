@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.kernels.increments import scale, subtract
-from backends.numba_cpu.kernels.lists import append_events, value_room
+from backends.numba_cpu.kernels.lists import append_events, empty_values
 from backends.numba_cpu.simd.events import add_rows
 
 SLAB = 60_000  # bytes of weights that a span of taps may take
@@ -21,7 +21,7 @@ TILE = 4
 
 
 @njit(cache=True)
-def _list_pixels(image, factor, each, padding, block, index, value, start):
+def _list_pixels(image, factor, has_values, padding, block, index, value, start):
     """Events in the order of channel block, padded row, padded column; start[pixel] is where its list begins.
 
     An index counts channels from the beginning of the padded row: column·block + channel.
@@ -36,22 +36,22 @@ def _list_pixels(image, factor, each, padding, block, index, value, start):
                 pixel += 1
                 if 0 <= y < height and 0 <= x < width:
                     at = (y * width + x) * channels + first
-                    n = append_events(source, at, block, factor, each, (x + padding) * block, index, value, n)
+                    n = append_events(source, at, block, factor, has_values, (x + padding) * block, index, value, n)
     start[pixel] = n
 
 
 @njit(cache=True)
-def _list_room(shape, each, padding, block):
+def _list_room(shape, has_values, padding, block):
     """index, value and start for the lists of an image [H, W, C]."""
     height, width, channels = shape
     index = np.empty(height * width * channels, np.uint16)
     lists = channels // block * (height + 2 * padding) * (width + 2 * padding)
     start = np.empty(lists + 1, np.int64)  # 64 bits: see events.py
-    return index, value_room(each, height * width * channels), start
+    return index, empty_values(has_values, height * width * channels), start
 
 
 @njit(cache=True)
-def _add_taps(index, value, start, each, shape, slabs, size, stride, padding, block, span, lanes, out):
+def _add_taps(index, value, start, has_values, shape, slabs, size, stride, padding, block, span, lanes, out):
     """Add to out [H_out, W_out, C_out] the convolution of an image of this shape, given as lists."""
     padded_rows, padded_columns = shape[0] + 2 * padding, shape[1] + 2 * padding
     blocks, groups = shape[2] // block, size // span
@@ -70,54 +70,54 @@ def _add_taps(index, value, start, each, shape, slabs, size, stride, padding, bl
                                 first, last = start[line + pixel], start[line + pixel + span]
                                 at = (y * columns + q) * features + f * lanes
                                 shifted = base - (pixel + j * span) * block
-                                add_rows(lanes, flat, at, slabs, shifted, index, value, each, first, last)
+                                add_rows(lanes, flat, at, slabs, shifted, index, value, has_values, first, last)
 
 
 @njit(cache=True)
-def _image(image, factor, each, slabs, size, stride, padding, block, span, lanes, out):
+def _image(image, factor, has_values, slabs, size, stride, padding, block, span, lanes, out):
     """One image of `forward`."""
-    index, value, start = _list_room(image.shape, each, padding, block)
+    index, value, start = _list_room(image.shape, has_values, padding, block)
     value[0] = factor
-    _list_pixels(image, factor, each, padding, block, index, value, start)
+    _list_pixels(image, factor, has_values, padding, block, index, value, start)
     out[:] = 0
-    _add_taps(index, value, start, each, image.shape, slabs, size, stride, padding, block, span, lanes, out)
+    _add_taps(index, value, start, has_values, image.shape, slabs, size, stride, padding, block, span, lanes, out)
 
 
 @njit(parallel=True, cache=True)
-def forward(x, factor, each, slabs, size, stride, padding, block, span, lanes, out):
+def forward(x, factor, has_values, slabs, size, stride, padding, block, span, lanes, out):
     """slabs from `pack_weights`, out [N, H_out, W_out, C_out]."""
     for task in prange(len(x)):
         n = np.int64(task)
-        _image(x[n], factor, each, slabs, size, stride, padding, block, span, lanes, out[n])
+        _image(x[n], factor, has_values, slabs, size, stride, padding, block, span, lanes, out[n])
 
 
 @njit(cache=True)
 def _image_over_time(
-    n, x, factor, leak, first, onward, slabs, size, stride, padding, block, span, lanes, out
+    n, x, factor, leak, first, direction, slabs, size, stride, padding, block, span, lanes, out
 ):  # fmt: skip
     """Image n of `forward_over_time`."""
-    shape, each = x.shape[2:], np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
-    index, value, start = _list_room(shape, each, padding, block)
+    shape, has_values = x.shape[2:], np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
+    index, value, start = _list_room(shape, has_values, padding, block)
     new = np.empty(shape, np.float32)
     for step in range(len(x)):
-        t = first + onward * step
-        before, lam = (t - onward, leak) if step else (t, np.float32(0))
+        t = first + direction * step
+        before, lam = (t - direction, leak) if step else (t, np.float32(0))
         subtract(x[t, n].reshape(-1), lam, x[before, n].reshape(-1), new.reshape(-1))
         if step:
             scale(out[before, n].reshape(-1), leak, out[t, n].reshape(-1))
         else:
             out[t, n, :] = 0
-        _list_pixels(new, factor, each, padding, block, index, value, start)
-        _add_taps(index, value, start, each, shape, slabs, size, stride, padding, block, span, lanes, out[t, n])
+        _list_pixels(new, factor, has_values, padding, block, index, value, start)
+        _add_taps(index, value, start, has_values, shape, slabs, size, stride, padding, block, span, lanes, out[t, n])
 
 
 @njit(parallel=True, cache=True)
-def forward_over_time(x, factor, leak, first, onward, slabs, size, stride, padding, block, span, lanes, out):
+def forward_over_time(x, factor, leak, first, direction, slabs, size, stride, padding, block, span, lanes, out):
     """The same for x [T, B, H, W, C] by what is new at each step (increments.py), one image at a time."""
     for task in prange(x.shape[1]):
         n = np.int64(task)
         _image_over_time(
-            n, x, factor, leak, first, onward, slabs, size, stride, padding, block, span, lanes, out
+            n, x, factor, leak, first, direction, slabs, size, stride, padding, block, span, lanes, out
         )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ of one pixel.
 import numpy as np
 from numba import njit, prange
 
-from backends.numba_cpu.simd.lanes import COUNT, add_product, load, spread, store, where_above
-from backends.numba_cpu.simd.slabs import copy, scratch
+from backends.numba_cpu.simd.lanes import LANES, add_product, broadcast, load, store, where_greater
+from backends.numba_cpu.simd.memory import copy, scratch
 
-MOST = COUNT // 3  # channels
-ROW = 3 * COUNT  # numbers of the weights of one output channel
+MAX_CHANNELS = LANES // 3  # channels
+ROW = 3 * LANES  # numbers of the weights of one output channel
 
 
 @njit(cache=True)
@@ -22,7 +22,7 @@ def _add_rows(sums, place, line, ours, top, middle, bottom):
     """Add what one pixel gives to three rows, as far as `ours`: beyond, infinity times zero would be no number."""
     zero = np.float32(0)
     for row in (top, middle, bottom):
-        store(sums, place, load(sums, place, row) + where_above(ours, zero, row, zero))
+        store(sums, place, load(sums, place, row) + where_greater(ours, zero, row, zero))
         place += line
 
 
@@ -30,14 +30,14 @@ def _add_rows(sums, place, line, ours, top, middle, bottom):
 def _add_pixels(grad, features, pixels, weights, inside, sums, line):
     """Add what four pixels give. pixels: for each (where its gradient begins in grad, where in sums its top row goes).
 
-    inside [COUNT]: 1 where a vector holds a row's numbers, and 0 beyond.
+    inside [LANES]: 1 where a vector holds a row's numbers, and 0 beyond.
     """
-    zeros = spread(np.float32(0))
+    zeros = broadcast(np.float32(0))
     (a, to_a), (b, to_b), (c, to_c), (d, to_d) = pixels
     a0 = a1 = a2 = b0 = b1 = b2 = c0 = c1 = c2 = d0 = d1 = d2 = zeros
     for f in range(features):
-        top, middle = load(weights, f * ROW, zeros), load(weights, f * ROW + COUNT, zeros)
-        bottom = load(weights, f * ROW + 2 * COUNT, zeros)
+        top, middle = load(weights, f * ROW, zeros), load(weights, f * ROW + LANES, zeros)
+        bottom = load(weights, f * ROW + 2 * LANES, zeros)
         g = grad[np.uint64(a + f)]  # of a signed place Numba looks whether it is negative
         a0, a1, a2 = add_product(a0, top, g), add_product(a1, middle, g), add_product(a2, bottom, g)
         g = grad[np.uint64(b + f)]
@@ -60,7 +60,7 @@ def _pixel(p, shape, channels):
     line = (columns + 2) * channels
     if p < rows * columns:
         return p * features, p // columns * line + p % columns * channels
-    return 0, (rows + 2) * line + COUNT
+    return 0, (rows + 2) * line + LANES
 
 
 @njit(parallel=True, cache=True)
@@ -70,8 +70,8 @@ def input_gradient(grad, weights, padding, out):
     line = (columns + 2) * channels
     for task in prange(len(out)):
         n = np.int64(task)
-        ours, into, sums = grad[n].reshape(-1), out[n].reshape(-1), scratch((rows + 5) * line + 2 * COUNT)
-        inside = np.zeros(COUNT, np.float32)
+        ours, into, sums = grad[n].reshape(-1), out[n].reshape(-1), scratch((rows + 5) * line + 2 * LANES)
+        inside = np.zeros(LANES, np.float32)
         sums[:], inside[: 3 * channels] = 0, 1
         for p in range(0, rows * columns, 4):
             pixels = (
@@ -86,13 +86,13 @@ def input_gradient(grad, weights, padding, out):
             copy(sums[at : at + width * channels], into[y * width * channels : (y + 1) * width * channels])
 
 
-def serves(size: int, stride: int, padding: int, channels: int) -> bool:
+def applies(size: int, stride: int, padding: int, channels: int) -> bool:
     """Whether a convolution's input gradient is computed here."""
-    return (size, stride) == (3, 1) and padding <= 2 and channels <= MOST
+    return (size, stride) == (3, 1) and padding <= 2 and channels <= MAX_CHANNELS
 
 
 def pack_weights(weight, out) -> None:
-    """Write weight [3, 3, C, C_out] to out [C_out, 3, COUNT]: the three taps of a row one after the other, then zeros."""
+    """Write weight [3, 3, C, C_out] to out [C_out, 3, LANES]: the three taps of a row one after the other, then zeros."""
     channels, features = weight.shape[2:]
     out[:, :, 3 * channels :] = 0
     out[:, :, : 3 * channels] = weight.transpose(3, 0, 1, 2).reshape(features, 3, 3 * channels)

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from backends.numba_cpu.simd.lanes import COUNT, load, spread, store, total, where_above
-from backends.numba_cpu.simd.slabs import scratch
+from backends.numba_cpu.simd.lanes import LANES, broadcast, load, store, sum_lanes, where_greater
+from backends.numba_cpu.simd.memory import scratch
 
-BLOCK = 1024  # neurons, a multiple of COUNT
+BLOCK = 1024  # neurons, a multiple of LANES
 
 
-class Layer(NamedTuple):
-    """M neurons, a multiple of COUNT, over T steps: where they start, what they are, and where their spikes and last state go."""
+class NeuronArrays(NamedTuple):
+    """M neurons, a multiple of LANES, over T steps: where they start, what they are, and where their spikes and last state go."""
 
     start: Any  # [M] or empty
     start_spikes: Any  # [M] or empty
@@ -39,20 +39,20 @@ class Layer(NamedTuple):
 
 
 @njit(cache=True)
-def _fire(count, current, now, u, fired, lam, v, delayed, membrane, there, keep, first, counts, out):
+def _step(count, current, current_at, u, fired, lam, v, delayed, membrane, membrane_at, keep, first, counts, out):
     """A time step: m = λ·u + I (delayed: − v·s of the step before), s = 1[m > v], and u, what the next one starts from.
 
     The current lies from position `now` on; membrane from `there`, keep from `first`, counts from `out`: each of these may be
     empty. fired holds s under the delayed reset alone.
     """
-    zeros, ones = spread(u.dtype.type(0)), spread(u.dtype.type(1))
-    for i in range(0, count, COUNT):
-        m = lam * load(u, i, zeros) + load(current, now + i, zeros)
+    zeros, ones = broadcast(u.dtype.type(0)), broadcast(u.dtype.type(1))
+    for i in range(0, count, LANES):
+        m = lam * load(u, i, zeros) + load(current, current_at + i, zeros)
         if delayed:
             m = m - v * load(fired, i, zeros)
-        spikes = where_above(m, v, ones, zeros)
+        spikes = where_greater(m, v, ones, zeros)
         if len(membrane):
-            store(membrane, there + i, m)
+            store(membrane, membrane_at + i, m)
         if delayed:
             store(fired, i, spikes)
             store(u, i, m)
@@ -65,7 +65,7 @@ def _fire(count, current, now, u, fired, lam, v, delayed, membrane, there, keep,
 
 
 @njit(cache=True)
-def _room(count, like):
+def _empty_like(count, like):
     """An uninitialised array of numbers like those of another."""
     return scratch(count * like.itemsize // 4).view(like.dtype)
 
@@ -82,23 +82,23 @@ def _fill(out, values, first):
 
 
 @njit(cache=True)
-def begin(layer, first, count):
+def start_state(layer, first, count):
     """u of `count` neurons from `first` on, and if delayed their s, before the first step."""
-    u, fired = _room(count, layer.leak), _room(count if layer.delayed else 0, layer.leak)
+    u, fired = _empty_like(count, layer.leak), _empty_like(count if layer.delayed else 0, layer.leak)
     _fill(u, layer.start, first)
     _fill(fired, layer.start_spikes, first)
     return u, fired
 
 
 @njit(cache=True)
-def fire(layer, first, count, current, now, u, fired, membrane, out):
+def step_neurons(layer, first, count, current, current_at, u, fired, membrane, out):
     """A time step of these neurons: their current lies from `now` on, their membrane and spikes from `out` on."""
     lam, v, keep, counts = layer.leak[0], layer.threshold[0], layer.keep, layer.counts
-    _fire(count, current, now, u, fired, lam, v, layer.delayed, membrane, out, keep, first, counts, out)
+    _step(count, current, current_at, u, fired, lam, v, layer.delayed, membrane, out, keep, first, counts, out)
 
 
 @njit(cache=True)
-def finish(layer, first, count, u, fired):
+def store_state(layer, first, count, u, fired):
     """Write the state in which these neurons are left, if it is wanted."""
     for i in range(count if len(layer.end) else 0):
         layer.end[first + i] = u[i]
@@ -110,11 +110,11 @@ def finish(layer, first, count, u, fired):
 def _forward(current, membrane, layer, first, count):
     """All steps of `count` neurons."""
     steps, step = layer.counts.shape
-    u, fired = begin(layer, first, count)
+    u, fired = start_state(layer, first, count)
     for t in range(steps):
-        now = min(t, len(current) - 1) * step + first
-        fire(layer, first, count, current, now, u, fired, membrane, t * step + first)
-    finish(layer, first, count, u, fired)
+        current_at = min(t, len(current) - 1) * step + first
+        step_neurons(layer, first, count, current, current_at, u, fired, membrane, t * step + first)
+    store_state(layer, first, count, u, fired)
 
 
 @njit(parallel=True, cache=True)
@@ -148,10 +148,10 @@ def _slopes(code, height, width, inverse, membrane, first, out):
 
 
 @njit(cache=True)
-def _under_pool(pooled, first, out):
-    """out[j] = where the gradient of 2×2 means [B, H/2, W/2, C] has that of neurons first + j·COUNT …, −1: nowhere.
+def _pooled_positions(pooled, first, out):
+    """out[j] = where the gradient of 2×2 means [B, H/2, W/2, C] has that of neurons first + j·LANES …, −1: nowhere.
 
-    pooled: (H, W, C), C a multiple of COUNT.
+    pooled: (H, W, C), C a multiple of LANES.
     """
     height, width, channels = pooled
     pixel, c = divmod(first, channels)
@@ -160,7 +160,7 @@ def _under_pool(pooled, first, out):
     for j in range(len(out)):
         inside = y < height // 2 * 2 and x < width // 2 * 2
         out[j] = ((image * (height // 2) + y // 2) * (width // 2) + x // 2) * channels + c if inside else -1
-        c += COUNT
+        c += LANES
         if c == channels:
             c, x = 0, x + 1
         if x == width:
@@ -172,10 +172,10 @@ def _under_pool(pooled, first, out):
 @njit(cache=True)
 def _product_sum(a, values, first):
     """Σ a·values[first : …], 0 if there are none."""
-    found = 0.0
+    product_sum = 0.0
     for i in range(len(a) if len(values) else 0):
-        found += a[i] * values[first + i]
-    return found
+        product_sum += a[i] * values[first + i]
+    return product_sum
 
 
 @njit(cache=True, error_model="numpy")
@@ -185,21 +185,21 @@ def _backward(
 ):  # fmt: skip
     """All steps of `count` neurons; returns the sums ∂λ and ∂v."""
     lam, v, one, zero = leak[0], threshold[0], leak.dtype.type(1), leak.dtype.type(0)
-    inverse, steepness, quarter, zeros = one / v, one / width, leak.dtype.type(0.25), spread(zero)
+    inverse, steepness, quarter, zeros = one / v, one / width, leak.dtype.type(0.25), broadcast(zero)
     steps, step, static = len(grad_spikes), grad_current.shape[1], len(grad_current) == 1
-    room = _room(3 * count, leak)
-    later, by_end, slope = room[:count], room[count : 2 * count], room[2 * count :]
+    buffer = _empty_like(3 * count, leak)
+    grad_next, by_end, slope = buffer[:count], buffer[count : 2 * count], buffer[2 * count :]
     m, m_step, m_first = membrane, step, first
     if len(membrane) == 0:
         m, m_step, m_first = np.empty((steps, count), leak.dtype), count, 0
-        _fill(later, start, first)
+        _fill(grad_next, start, first)
         _fill(by_end, start_spikes, first)
         for t in range(steps):  # with two rooms that are needed only afterwards as u and s
-            _fire(count, current, first, later, by_end, lam, v, delayed, m, t * count, keep[:0], 0, keep[:0], 0)
-    _fill(later, grad_end, first)
+            _step(count, current, first, grad_next, by_end, lam, v, delayed, m, t * count, keep[:0], 0, keep[:0], 0)
+    _fill(grad_next, grad_end, first)
     _fill(by_end, grad_end_spikes, first)
-    under = np.empty(count // COUNT if pooled[0] else 0, np.int64)
-    _under_pool(pooled, first, under)
+    pooled_at = np.empty(count // LANES if pooled[0] else 0, np.int64)
+    _pooled_positions(pooled, first, pooled_at)
     sum_leak = sum_threshold = 0.0
     for t in range(steps - 1, -1, -1):
         ends = t == steps - 1
@@ -211,20 +211,20 @@ def _backward(
         if code != 0:
             _slopes(code, height, width, inverse, m[t], m_first, slope)
         e = q = r = zeros
-        for i in range(0, count, COUNT):
-            now, n = load(m, at + i, zeros), load(later, i, zeros)
+        for i in range(0, count, LANES):
+            current_at, n = load(m, at + i, zeros), load(grad_next, i, zeros)
             if code != 0:
                 f = load(slope, i, zeros)
             else:
-                z = now * inverse - one
-                f = one - where_above(z, zero, z, zero - z) * steepness
-                f = height * where_above(zero, f, zero, f)  # so that what is not a number stays so
+                z = current_at * inverse - one
+                f = one - where_greater(z, zero, z, zero - z) * steepness
+                f = height * where_greater(zero, f, zero, f)  # so that what is not a number stays so
             if pooled[0] == 0:
                 g = load(grad_spikes, given + first + i, zeros)
-            elif under[i // COUNT] < 0:
+            elif pooled_at[i // LANES] < 0:
                 g = zeros
             else:
-                g = quarter * load(grad_spikes, given + under[i // COUNT], zeros)
+                g = quarter * load(grad_spikes, given + pooled_at[i // LANES], zeros)
             if len(keep):
                 g = g * scale * load(keep, first + i, zeros)
             if path != 0:
@@ -233,22 +233,22 @@ def _backward(
                 g = g + load(by_end, i, zeros)
             k = f * g
             d = k * inverse + to_leak * n
-            store(later, i, d)
+            store(grad_next, i, d)
             if static and not ends:
                 d = d + load(grad_current, out + i, zeros)
             store(grad_current, out + i, d)
-            e = e + k * now
-            q = q + n * (now - where_above(now, v, lowered, zeros))
-            r = r + where_above(now, v, n, zeros)
-        sum_threshold -= total(e) / (v * v) + total(r) * to_reset
-        sum_leak += zero if ends else total(q)
-    sum_leak += _product_sum(later, start, first)
+            e = e + k * current_at
+            q = q + n * (current_at - where_greater(current_at, v, lowered, zeros))
+            r = r + where_greater(current_at, v, n, zeros)
+        sum_threshold -= sum_lanes(e) / (v * v) + sum_lanes(r) * to_reset
+        sum_leak += zero if ends else sum_lanes(q)
+    sum_leak += _product_sum(grad_next, start, first)
     if delayed:
-        sum_threshold -= _product_sum(later, start_spikes, first)
+        sum_threshold -= _product_sum(grad_next, start_spikes, first)
     for i in range(count if len(grad_start) else 0):
-        grad_start[first + i] = lam * later[i]
+        grad_start[first + i] = lam * grad_next[i]
     for i in range(count if len(grad_start_spikes) else 0):
-        grad_start_spikes[first + i] = -v * later[i]
+        grad_start_spikes[first + i] = -v * grad_next[i]
     return sum_leak, sum_threshold
 
 
@@ -262,7 +262,7 @@ def backward(
 
     membrane [T, M], or [0, M]: computed again from the current, which is then the same at all steps; grad_current may take
     its place: a step's membrane is not needed once its gradient is written. grad_spikes [T, M], or that of 2×2 means where
-    `pooled` is (H, W, C), C a multiple of COUNT, and not (0, 0, 0); it is multiplied by keep · scale where there is a mask.
+    `pooled` is (H, W, C), C a multiple of LANES, and not (0, 0, 0); it is multiplied by keep · scale where there is a mask.
     """
     count = grad_current.shape[1]
     partial = np.empty(((count + BLOCK - 1) // BLOCK, 2))

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-PLACE = np.uint64  # in an array: of a signed one Numba looks whether it is negative, which took half of the time
+UNSIGNED = np.uint64  # in an array: of a signed one Numba looks whether it is negative, which took half of the time
 WHOLE = 16, 32, 48, 64  # entries that are compared at once
 
 
@@ -33,7 +33,7 @@ def event_mask(typingctx, source, at, count):
 
         one_by_one, done = (builder.append_basic_block(name) for name in ("one_by_one", "done"))
         lanes = {count: builder.append_basic_block(f"lanes{count}") for count in WHOLE}
-        begin, found = builder.block, []
+        begin, lengths = builder.block, []
         cases = builder.switch(arguments[2], one_by_one)
         for count, block in lanes.items():
             cases.add_case(ir.Constant(number, count), block)
@@ -42,23 +42,23 @@ def event_mask(typingctx, source, at, count):
             entries = builder.load(builder.bitcast(first, kind.as_pointer()))
             entries.align = source.dtype.bitwidth // 8
             bits = builder.bitcast(differs(entries, ir.Constant(kind, [0] * count)), ir.IntType(count))
-            found.append((bits if count == 64 else builder.zext(bits, number), block))
+            lengths.append((bits if count == 64 else builder.zext(bits, number), block))
             builder.branch(done)
 
         builder.position_at_end(one_by_one)
         i, mask = builder.phi(number), builder.phi(number)
         bit = builder.zext(differs(builder.load(builder.gep(first, [i])), zero), number)
         more = builder.or_(mask, builder.shl(bit, i))
-        following = builder.add(i, ir.Constant(number, 1))
-        for phi, later in ((i, following), (mask, more)):
+        next_i = builder.add(i, ir.Constant(number, 1))
+        for phi, updated in ((i, next_i), (mask, more)):
             phi.add_incoming(ir.Constant(number, 0), begin)
-            phi.add_incoming(later, one_by_one)
-        builder.cbranch(builder.icmp_signed("<", following, arguments[2]), one_by_one, done)
-        found.append((more, one_by_one))
+            phi.add_incoming(updated, one_by_one)
+        builder.cbranch(builder.icmp_signed("<", next_i, arguments[2]), one_by_one, done)
+        lengths.append((more, one_by_one))
 
         builder.position_at_end(done)
         result = builder.phi(number)
-        for value, block in found:
+        for value, block in lengths:
             result.add_incoming(value, block)
         return result
 
@@ -76,7 +76,7 @@ def lowest_bit(typingctx, mask):
 
 
 @njit(cache=True, inline="always")
-def append_events(source, at, count, scale, each, position, index, value, n):
+def append_events(source, at, count, scale, has_values, position, index, value, n):
     """Append the events of source[at : at + count], flat bytes or floats, to a list of n; returns its new length.
 
     index: `position` + where the entry lies from `at` on; value: the entry times scale (each = 0: not written, as all are
@@ -85,17 +85,17 @@ def append_events(source, at, count, scale, each, position, index, value, n):
     for first in range(0, count, 64):
         mask = event_mask(source, at + first, min(64, count - first))
         while mask != 0:
-            c, end = first + lowest_bit(mask), PLACE(n)
+            c, end = first + lowest_bit(mask), UNSIGNED(n)
             index[end] = position + c
-            if each:
-                value[end] = scale * np.float32(source[PLACE(at + c)])
+            if has_values:
+                value[end] = scale * np.float32(source[UNSIGNED(at + c)])
             n += 1
             mask &= mask - 1
     return n
 
 
 @njit(cache=True, inline="always")
-def list_columns(source, at, count, scale, each, place, room, index, value, found):
+def list_columns(source, at, count, scale, has_values, place, capacity, index, value, lengths):
     """Append `place` to the list of every entry of source[at : at + count], flat bytes or floats, that is not zero.
 
     The list of entry c begins at c·room of index and value and holds found[c] events.
@@ -104,16 +104,16 @@ def list_columns(source, at, count, scale, each, place, room, index, value, foun
         mask = event_mask(source, at + first, min(64, count - first))
         while mask != 0:
             c = first + lowest_bit(mask)
-            length = found[PLACE(c)]
-            end = PLACE(c * room + length)
+            length = lengths[UNSIGNED(c)]
+            end = UNSIGNED(c * capacity + length)
             index[end] = place
-            if each:
-                value[end] = scale * np.float32(source[PLACE(at + c)])
-            found[PLACE(c)] = length + 1
+            if has_values:
+                value[end] = scale * np.float32(source[UNSIGNED(at + c)])
+            lengths[UNSIGNED(c)] = length + 1
             mask &= mask - 1
 
 
 @njit(cache=True)
-def value_room(each, count):
+def empty_values(has_values, count):
     """An array for the values of up to `count` events, or for the one that they share."""
-    return np.empty(count if each else 1, np.float32)
+    return np.empty(count if has_values else 1, np.float32)

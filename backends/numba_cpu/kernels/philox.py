@@ -6,14 +6,14 @@
 import numpy as np
 from numba import njit, prange
 
-from backends.numba_cpu.simd.lanes import COUNT, ascending, spread, store
+from backends.numba_cpu.simd.lanes import LANES, arange, broadcast, store
 from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
 
 M0, M1 = (np.uint64(m) for m in MULTIPLIERS)
 W0, W1 = (np.uint64(w) for w in WEYL)
 LOW, HALF, BYTE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(8)
 BLOCK = 4096
-FOURS = 4 * COUNT  # numbers of so many counters
+FOURS = 4 * LANES  # numbers of so many counters
 ALL = np.uint64(0x01010101)
 SIGN, SECOND, THIRD, FOURTH = (np.uint64(bits) for bits in (63, 8, 16, 24))
 
@@ -45,25 +45,25 @@ def uniform(step, stream, layer, k0, k1, first, out):
 
 
 @njit(cache=True)
-def _at_least(counter, step, stream, layer, k0, k1, least, out, fours):
-    """Fill out from number FOURS·fours on with those of COUNT counters, four to a number of 32 bits."""
-    c0, c1, c2, c3 = _philox(ascending(counter), spread(step), spread(stream), spread(layer), k0, k1)
-    below = ((c0 >> BYTE) - least) >> SIGN  # the sign: 1 or 0
-    below = below | ((c1 >> BYTE) - least) >> SIGN << SECOND
-    below = below | ((c2 >> BYTE) - least) >> SIGN << THIRD
-    below = below | ((c3 >> BYTE) - least) >> SIGN << FOURTH
-    store(out, fours * COUNT, below ^ ALL)
+def _at_least(counter, step, stream, layer, k0, k1, minimum, out, fours):
+    """Fill out from number FOURS·fours on with those of LANES counters, four to a number of 32 bits."""
+    c0, c1, c2, c3 = _philox(arange(counter), broadcast(step), broadcast(stream), broadcast(layer), k0, k1)
+    below = ((c0 >> BYTE) - minimum) >> SIGN  # the sign: 1 or 0
+    below = below | ((c1 >> BYTE) - minimum) >> SIGN << SECOND
+    below = below | ((c2 >> BYTE) - minimum) >> SIGN << THIRD
+    below = below | ((c3 >> BYTE) - minimum) >> SIGN << FOURTH
+    store(out, fours * LANES, below ^ ALL)
 
 
 @njit(parallel=True, cache=True)
-def at_least(counter, step, stream, layer, k0, k1, least, out):
+def at_least(counter, step, stream, layer, k0, k1, minimum, out):
     """1 where the 24 bits of `uniform` are `least` or more, else 0, of the numbers from this counter on.
 
-    out: uint32 [a multiple of COUNT], each the bytes of a counter's four numbers, the first one the lowest.
+    out: uint32 [a multiple of LANES], each the bytes of a counter's four numbers, the first one the lowest.
     """
-    count = len(out) // COUNT
+    count = len(out) // LANES
     for task in prange((count + BLOCK // FOURS - 1) // (BLOCK // FOURS)):
         begin = np.int64(task) * (BLOCK // FOURS)
         for fours in range(begin, min(begin + BLOCK // FOURS, count)):
-            now = counter + np.uint64(fours * COUNT)
-            _at_least(now, step, stream, layer, k0, k1, least, out, fours)
+            now = counter + np.uint64(fours * LANES)
+            _at_least(now, step, stream, layer, k0, k1, minimum, out, fours)

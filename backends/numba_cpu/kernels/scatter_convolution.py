@@ -11,15 +11,15 @@ import numpy as np
 from numba import njit, prange
 
 from backends.numba_cpu.kernels.increments import scale, subtract
-from backends.numba_cpu.kernels.lif import Layer, begin, finish, fire
+from backends.numba_cpu.kernels.lif import NeuronArrays, start_state, step_neurons, store_state
 from backends.numba_cpu.kernels.lists import event_mask
-from backends.numba_cpu.simd.events import fits, taps_for
+from backends.numba_cpu.simd.events import taps_for, three_taps_fit
+from backends.numba_cpu.simd.memory import copy, copy_lanes, scratch
 from backends.numba_cpu.simd.scatter import add_line
-from backends.numba_cpu.simd.slabs import copy, copy_lanes, scratch
 
 BLOCK = 64  # channels: bits of a mask
 NO_NUMBERS, NO_COUNTS = np.empty(0, np.float32), np.empty((0, 0), np.uint8)
-NOBODY = Layer(*4 * (NO_NUMBERS,), False, NO_COUNTS.reshape(-1), NO_COUNTS, NO_NUMBERS, NO_NUMBERS)
+NO_NEURONS = NeuronArrays(*4 * (NO_NUMBERS,), False, NO_COUNTS.reshape(-1), NO_COUNTS, NO_NUMBERS, NO_NUMBERS)
 
 
 @njit(cache=True)
@@ -64,15 +64,15 @@ def _store(sums, width, padding, lanes, group, out):
 
 
 @njit(cache=True)
-def _take_new(now, leak, before, known, apart, new):
+def _store_increment(now, leak, before, known, dilation, new):
     """new [H, W, C] = now − leak · before, or, where nothing is known, now; its pixels come to lie `apart` from each other."""
-    if apart > 1:
+    if dilation > 1:
         for y in range(now.shape[0]):
             for x in range(now.shape[1]):
                 if known:
-                    subtract(now[y, x], leak, before[y, x], new[y * apart, x * apart])
+                    subtract(now[y, x], leak, before[y, x], new[y * dilation, x * dilation])
                 else:
-                    copy(now[y, x], new[y * apart, x * apart])
+                    copy(now[y, x], new[y * dilation, x * dilation])
     elif known:
         subtract(now.reshape(-1), leak, before.reshape(-1), new.reshape(-1))
     else:
@@ -80,7 +80,7 @@ def _take_new(now, leak, before, known, apart, new):
 
 
 @njit(cache=True)
-def _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, layer, out):
+def _image(n, x, factor, leak, first, direction, dilation, slabs, padding, lanes, layer, out):
     """Image n of `forward`."""
     height, width, channels = shape = out.shape[2] + 2 - 2 * padding, out.shape[3] + 2 - 2 * padding, x.shape[4]
     groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
@@ -88,14 +88,14 @@ def _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, laye
     new, sums = np.empty(shape, np.float32), scratch(groups * size).reshape(groups, size)
     count = out.shape[2] * out.shape[3] * out.shape[4] if len(layer.counts) else 0
     currents = out.reshape(-1)
-    u, fired = begin(layer, n * count, count)
+    u, fired = start_state(layer, n * count, count)
     sums[:] = 0
-    if apart > 1:
+    if dilation > 1:
         new[:] = 0
     for step in range(len(x)):
-        t = first + onward * step
-        before = t - onward if step else t
-        _take_new(x[t, n], leak, x[before, n], step > 0, apart, new)
+        t = first + direction * step
+        before = t - direction if step else t
+        _store_increment(x[t, n], leak, x[before, n], step > 0, dilation, new)
         _find_events(new, masks)
         for group in range(groups):
             if step and leak == 0:  # also what is not finite
@@ -106,30 +106,30 @@ def _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, laye
             _store(sums[group], width, padding, lanes, group, out[t, n])
         if count:
             at = (t * out.shape[1] + n) * count
-            fire(layer, n * count, count, currents, at, u, fired, currents, at)
-    finish(layer, n * count, count, u, fired)
+            step_neurons(layer, n * count, count, currents, at, u, fired, currents, at)
+    store_state(layer, n * count, count, u, fired)
 
 
 @njit(parallel=True, cache=True)
-def forward(x, factor, leak, first, onward, apart, slabs, padding, lanes, layer, out):
+def forward(x, factor, leak, first, direction, dilation, slabs, padding, lanes, layer, out):
     """x [T, B, H, W, C] floats or counts, slabs from `pack_weights`, padding ≤ 2, out [T, B, H_out, W_out, C_out].
 
     By what is new at each step (increments.py), from step `first` onward (+1, or −1); leak 0, or T = 1: of unrelated images.
     apart: 1, or the stride of a convolution whose input gradient this is: then between x's pixels, and after them as far
     as out reaches, lie zeros.
-    layer: the neurons that the result drives, or NOBODY. They fire while their currents are in the cache, and out becomes
-    their membranes; steps then go from 0 onward, and an image has a multiple of lanes.COUNT neurons.
+    layer: the neurons that the result drives, or NO_NEURONS. They fire while their currents are in the cache, and out becomes
+    their membranes; steps then go from 0 onward, and an image has a multiple of lanes.LANES neurons.
     """
     for task in prange(x.shape[1]):
         n = np.int64(task)
-        _image(n, x, factor, leak, first, onward, apart, slabs, padding, lanes, layer, out)
+        _image(n, x, factor, leak, first, direction, dilation, slabs, padding, lanes, layer, out)
 
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:
     """How many output channels are computed at once; 0 where these kernels do not apply."""
     if (size, stride) != (3, 1) or padding > 2:
         return 0
-    return next((lanes for lanes in (64, 32, 16, 8) if features % lanes == 0 and fits(lanes)), 0)
+    return next((lanes for lanes in (64, 32, 16, 8) if features % lanes == 0 and three_taps_fit(lanes)), 0)
 
 
 def pack_weights(weight, lanes: int, out) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from backends.arrays import CurrentGradient, SpikeTrain
-from backends.numba_cpu.runtime.kernel_cache import kept_folder, saving
+from backends.numba_cpu.runtime.kernel_cache import persistent_folder, save_lock
 from backends.randomness import Draw, Stream
 from backends.surrogates import triangle
 
-FOLDER = kept_folder()  # as the program's kernels found it; it may go elsewhere later
+CACHE_FOLDER = persistent_folder()  # as the program's kernels found it; it may go elsewhere later
 PROGRAM = f"""
 import sys
 sys.path[0] = {str(Path(__file__).parents[3])!r}  # not the folder in which the user happens to be
@@ -32,12 +32,12 @@ STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64  # as few as make the kernels of a re
 
 def start() -> None:
     """Start the process, if there is a core for it and what it compiles is kept. It ends with the program, however that ends."""
-    if not (sys.executable and FOLDER and (os.cpu_count() or 1) > 1) or getattr(sys, "frozen", False):
+    if not (sys.executable and CACHE_FOLDER and (os.cpu_count() or 1) > 1) or getattr(sys, "frozen", False):
         return
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
-            env=os.environ | {"MINIHIRE_CACHE_DIR": str(FOLDER.parents[1])},
+            env=os.environ | {"MINIHIRE_CACHE_DIR": str(CACHE_FOLDER.parents[1])},
             stdin=subprocess.PIPE,  # closed when the program ends
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -53,7 +53,7 @@ started: list[subprocess.Popen] = []  # kept, so that their pipes stay open
 def _end_with(pipe):
     """End the process when the other end of the pipe is closed, but not while a kernel is being written."""
     pipe.read()
-    with saving:
+    with save_lock:
         os._exit(0)
 
 

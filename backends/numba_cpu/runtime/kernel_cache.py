@@ -21,7 +21,7 @@ import numpy
 from numba.core import caching, event
 
 MONTH = 30 * 24 * 3600  # seconds
-saving = threading.Lock()  # held while a kernel is being written: who ends the process takes it first
+save_lock = threading.Lock()  # held while a kernel is being written: who ends the process takes it first
 
 
 def fingerprint(folder: Path) -> str:
@@ -34,20 +34,20 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def kept_folder() -> Path | None:
+def persistent_folder() -> Path | None:
     """The folder for these sources in MINIHIRE_CACHE_DIR or the user's cache folder; None where it cannot be written."""
     try:
         base = os.environ.get("MINIHIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(base).resolve() / "minihire" / f"kernels-{fingerprint(Path(__file__).parents[1])}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            _drop_unused(folder)
+            _remove_unused(folder)
             return folder
     except (OSError, RuntimeError):  # a user without a home is a RuntimeError
         return None
 
 
-def _drop_unused(folder):
+def _remove_unused(folder):
     """Note that this folder is used now, and remove those beside it, of other versions, that nobody used for a month."""
     os.utime(folder)
     for other in folder.parent.glob("kernels-*"):
@@ -58,7 +58,7 @@ def _drop_unused(folder):
 
 def cache_folder() -> Path:
     """The folder that is kept, or else a fresh temporary one."""
-    folder = kept_folder()
+    folder = persistent_folder()
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -71,7 +71,7 @@ def _sole_writer(folder):
 
     Two at once, for one function with other types, may leave an index that names the other's code.
     """
-    with saving, contextlib.ExitStack() as stack:
+    with save_lock, contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 

@@ -58,7 +58,7 @@ def load_row(builder, address):
     return row
 
 
-def spread(builder, number, vector):
+def broadcast(builder, number, vector):
     """A vector of this type, each of whose lanes is the number."""
     nothing = ir.Constant(vector, ir.Undefined)
     first_lane = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
@@ -77,42 +77,42 @@ def _row_adder(lanes, taps):
 
     def emit(context, builder, signature, arguments):
         pointer = pointer_to(context, builder, signature, arguments)
-        at, base, each, first, last = (arguments[i] for i in (1, 3, 6, 7, 8))
-        apart, line = arguments[9:] or 2 * [ir.Constant(INT, 0)]
-        places = [builder.add(at, builder.mul(apart, ir.Constant(INT, k))) for k in range(taps)]
+        at, base, has_values, first, last = (arguments[i] for i in (1, 3, 6, 7, 8))
+        tap_stride, line = arguments[9:] or 2 * [ir.Constant(INT, 0)]
+        places = [builder.add(at, builder.mul(tap_stride, ir.Constant(INT, k))) for k in range(taps)]
         outs = [builder.bitcast(builder.gep(pointer(0), [place]), vector.as_pointer()) for place in places]
         rows = builder.bitcast(pointer(2), vector.as_pointer())
         lines = [builder.sub(base, builder.mul(line, ir.Constant(INT, i))) for i in range((taps + 2) // 3)]
         index, value = pointer(4), pointer(5)
 
-        some, test, events, stored, done = (
+        any_event, test, events, stored, done = (
             builder.append_basic_block(name) for name in ("some", "test", "events", "stored", "done")
         )
-        builder.cbranch(builder.icmp_signed("<", first, last), some, done)
+        builder.cbranch(builder.icmp_signed("<", first, last), any_event, done)
 
-        builder.position_at_end(some)
+        builder.position_at_end(any_event)
         before = [load_row(builder, out) for out in outs]
         builder.branch(test)
 
         builder.position_at_end(test)
         event, totals = builder.phi(INT), [builder.phi(vector) for _ in outs]
-        following = builder.add(event, ir.Constant(INT, 1))
-        builder.cbranch(builder.icmp_signed("<=", following, last), events, stored)
+        next_event = builder.add(event, ir.Constant(INT, 1))
+        builder.cbranch(builder.icmp_signed("<=", next_event, last), events, stored)
 
         builder.position_at_end(events)
         named = builder.zext(builder.load(builder.gep(index, [event])), INT)
         begins = [builder.gep(rows, [builder.add(begin, named)]) for begin in lines]
-        scale = builder.load(builder.gep(value, [builder.mul(event, each)]))
-        scales = spread(builder, scale, vector)
+        scale = builder.load(builder.gep(value, [builder.mul(event, has_values)]))
+        scales = broadcast(builder, scale, vector)
         new = [
             add_product(
                 builder, total, load_row(builder, builder.gep(begins[k // 3], [ir.Constant(INT, -(k % 3))])), scales
             )
             for k, total in enumerate(totals)
         ]
-        for phi, initial, later in ((event, first, following), *zip(totals, before, new, strict=True)):
-            phi.add_incoming(initial, some)
-            phi.add_incoming(later, events)
+        for phi, initial, updated in ((event, first, next_event), *zip(totals, before, new, strict=True)):
+            phi.add_incoming(initial, any_event)
+            phi.add_incoming(updated, events)
         builder.branch(test)
 
         builder.position_at_end(stored)
@@ -126,28 +126,28 @@ def _row_adder(lanes, taps):
     integer = types.intp
 
     @intrinsic
-    def add_rows(typingctx, out, at, rows, base, index, value, each, first, last):
+    def add_rows(typingctx, out, at, rows, base, index, value, has_values, first, last):
         return types.void(out, integer, rows, integer, index, value, integer, integer, integer), emit
 
     @intrinsic
-    def add_taps(typingctx, out, at, rows, base, index, value, each, first, last, apart, line):
+    def add_taps(typingctx, out, at, rows, base, index, value, has_values, first, last, tap_stride, line):
         return types.void(out, integer, rows, integer, index, value, *5 * (integer,)), emit
 
     return add_rows if taps == 1 else add_taps
 
 
-WIDE_REGISTERS = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 floats, not 16 of 8
+HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 of 16 floats, not 16 of 8
 
 
-def fits(lanes: int) -> bool:
+def three_taps_fit(lanes: int) -> bool:
     """Whether the registers hold the sums of three taps."""
-    return lanes <= 32 or WIDE_REGISTERS
+    return lanes <= 32 or HAS_AVX512
 
 
 @njit(cache=True)
 def taps_for(lanes):
     """The taps whose sums the registers hold at once: nine of 32 lanes; of 64, or where there are fewer registers, three."""
-    return 9 if WIDE_REGISTERS and lanes <= 32 else 3
+    return 9 if HAS_AVX512 and lanes <= 32 else 3
 
 
 add_rows_16, add_rows_32, add_rows_64, add_rows_128 = (_row_adder(lanes, 1) for lanes in (16, 32, 64, 128))
@@ -155,20 +155,20 @@ _add_taps_16, _add_taps_32 = (_row_adder(lanes, taps_for.py_func(lanes)) for lan
 
 
 @njit(cache=True, inline="always")
-def add_rows(lanes, out, at, rows, base, index, value, each, first, last):
+def add_rows(lanes, out, at, rows, base, index, value, has_values, first, last):
     """The primitive with one tap, for lanes 64, 32 or 16."""
     if lanes == 64:
-        add_rows_64(out, at, rows, base, index, value, each, first, last)
+        add_rows_64(out, at, rows, base, index, value, has_values, first, last)
     elif lanes == 32:
-        add_rows_32(out, at, rows, base, index, value, each, first, last)
+        add_rows_32(out, at, rows, base, index, value, has_values, first, last)
     else:
-        add_rows_16(out, at, rows, base, index, value, each, first, last)
+        add_rows_16(out, at, rows, base, index, value, has_values, first, last)
 
 
 @njit(cache=True, inline="always")
-def add_taps(lanes, out, at, rows, base, index, value, each, first, last, apart, line):
+def add_taps(lanes, out, at, rows, base, index, value, has_values, first, last, tap_stride, line):
     """The primitive with as many taps as the registers hold, for lanes 32 or 16."""
     if lanes == 32:
-        _add_taps_32(out, at, rows, base, index, value, each, first, last, apart, line)
+        _add_taps_32(out, at, rows, base, index, value, has_values, first, last, tap_stride, line)
     else:
-        _add_taps_16(out, at, rows, base, index, value, each, first, last, apart, line)
+        _add_taps_16(out, at, rows, base, index, value, has_values, first, last, tap_stride, line)

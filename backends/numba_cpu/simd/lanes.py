@@ -25,16 +25,16 @@ from numba.extending import intrinsic, models, overload, register_model
 
 from backends.numba_cpu.simd import events
 
-COUNT = 16
+LANES = 16
 INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """COUNT numbers of one type: float32, float64, or whole."""
+    """LANES numbers of one type: float32, float64, or whole."""
 
     def __init__(self, number):
         self.number = number
-        super().__init__(f"{COUNT} lanes of {number}")
+        super().__init__(f"{LANES} lanes of {number}")
 
 
 @register_model(Lanes)
@@ -44,7 +44,7 @@ class _InRegisters(models.PrimitiveModel):
 
 
 def _vector(number):
-    return ir.VectorType(number, COUNT)
+    return ir.VectorType(number, LANES)
 
 
 def _choose(builder, first, second, order):
@@ -52,10 +52,10 @@ def _choose(builder, first, second, order):
     return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(INDEX, len(order)), order))
 
 
-def _repeat(builder, number):
+def _broadcast(builder, number):
     nothing = ir.Constant(_vector(number.type), ir.Undefined)
     lane = builder.insert_element(nothing, number, ir.Constant(INDEX, 0))
-    return _choose(builder, lane, nothing, [0] * COUNT)
+    return _choose(builder, lane, nothing, [0] * LANES)
 
 
 def _pointer(context, builder, kind, array, at):
@@ -63,30 +63,32 @@ def _pointer(context, builder, kind, array, at):
 
 
 @intrinsic
-def spread(typingctx, number):
+def broadcast(typingctx, number):
     """The number in every lane."""
     if not isinstance(number, (types.Float, types.Integer)):
         raise TypingError(f"lanes hold numbers, not {number}")
 
-    return Lanes(number)(number), lambda context, builder, signature, arguments: _repeat(builder, arguments[0])
+    return Lanes(number)(number), lambda context, builder, signature, arguments: _broadcast(builder, arguments[0])
 
 
 @intrinsic
-def ascending(typingctx, number):
-    """The whole number and those that follow, number … number + COUNT − 1."""
+def arange(typingctx, number):
+    """The whole number and those that follow, number … number + LANES − 1."""
 
     def emit(context, builder, signature, arguments):
-        return builder.add(_repeat(builder, arguments[0]), ir.Constant(_vector(arguments[0].type), list(range(COUNT))))
+        return builder.add(
+            _broadcast(builder, arguments[0]), ir.Constant(_vector(arguments[0].type), list(range(LANES)))
+        )
 
     return Lanes(number)(number), emit
 
 
 @intrinsic
-def total(typingctx, lanes):
+def sum_lanes(typingctx, lanes):
     """The sum of all lanes: one half is added to the other until one number is left."""
 
     def emit(context, builder, signature, arguments):
-        (row,), size = arguments, COUNT
+        (row,), size = arguments, LANES
         while size > 1:
             size //= 2
             halves = (_choose(builder, row, row, list(range(first, first + size))) for first in (0, size))
@@ -146,7 +148,7 @@ def add_product(typingctx, sums, lanes, number):
 
     def emit(context, builder, signature, arguments):
         sums, lanes, number = arguments
-        return events.add_product(builder, sums, lanes, _repeat(builder, number))
+        return events.add_product(builder, sums, lanes, _broadcast(builder, number))
 
     return sums(sums, lanes, number), emit
 
@@ -165,7 +167,7 @@ def _roots(typingctx, x):
     def emit(context, builder, signature, arguments):
         row = arguments[0].type
         kind = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[row.element]
-        call = get_or_insert_function(builder.module, ir.FunctionType(row, [row]), f"llvm.sqrt.v{COUNT}{kind}")
+        call = get_or_insert_function(builder.module, ir.FunctionType(row, [row]), f"llvm.sqrt.v{LANES}{kind}")
         return builder.call(call, arguments)
 
     return x(x), emit
@@ -193,49 +195,49 @@ def _as_lanes(x):
     raise NotImplementedError("compiled code only")
 
 
-def where_above(x, limit, a, b):
+def where_greater(x, limit, a, b):
     """a where x > limit, else b."""
     raise NotImplementedError("compiled code only")
 
 
-def take(array, at, like):
+def load_at(array, at, like):
     """The entries from place `at` of a flat array on, as numbers like those of `like`, or the one there if `like` is one."""
     raise NotImplementedError("compiled code only")
 
 
-def put(array, at, x):
+def store_at(array, at, x):
     """Lanes, or a number, to place `at` of a flat array."""
     raise NotImplementedError("compiled code only")
 
 
-def root(x):
+def sqrt(x):
     """The square root."""
     raise NotImplementedError("compiled code only")
 
 
-def bits_of(x):
+def float_bits(x):
     """The 32 bits of a number as a float32, a whole number."""
     raise NotImplementedError("compiled code only")
 
 
-def float_of(bits, like):
+def bits_float(bits, like):
     """The float32 that has these 32 bits, as a number like `like`."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(_as_lanes, inline="always")
 def _(x):
-    return (lambda x: x) if isinstance(x, Lanes) else (lambda x: spread(x))
+    return (lambda x: x) if isinstance(x, Lanes) else (lambda x: broadcast(x))
 
 
-@overload(where_above, inline="always")
+@overload(where_greater, inline="always")
 def _(x, limit, a, b):
     if any(isinstance(kind, Lanes) for kind in (x, limit, a, b)):
         return lambda x, limit, a, b: _select_above(_as_lanes(x), _as_lanes(limit), _as_lanes(a), _as_lanes(b))
     return lambda x, limit, a, b: _select_above(x, limit, a, b)
 
 
-@overload(take)
+@overload(load_at)
 def _(array, at, like):
     if isinstance(like, Lanes):
         return lambda array, at, like: load(array, at, like)
@@ -243,7 +245,7 @@ def _(array, at, like):
     return lambda array, at, like: kind(array[at])
 
 
-@overload(put)
+@overload(store_at)
 def _(array, at, x):
     if isinstance(x, Lanes):
         return lambda array, at, x: store(array, at, x)
@@ -254,17 +256,17 @@ def _(array, at, x):
     return assign
 
 
-@overload(root, inline="always")
+@overload(sqrt, inline="always")
 def _(x):
     return (lambda x: _roots(x)) if isinstance(x, Lanes) else (lambda x: np.sqrt(x))
 
 
-@overload(bits_of, inline="always")
+@overload(float_bits, inline="always")
 def _(x):
     return (lambda x: _bits(x)) if isinstance(x, Lanes) else (lambda x: np.float32(x).view(np.uint32))
 
 
-@overload(float_of, inline="always")
+@overload(bits_float, inline="always")
 def _(bits, like):
     if isinstance(bits, Lanes):
         return lambda bits, like: _floats(bits, like)

@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from backends.numba_cpu.simd.events import INT, add_product, function_of, load_row, pointer_to, spread, taps_for
+from backends.numba_cpu.simd.events import INT, add_product, broadcast, function_of, load_row, pointer_to, taps_for
 
 ARRAYS = 0, 3, 5, 9  # among the arguments
 
@@ -36,8 +36,8 @@ def _line_adder(lanes, taps):
     zero, one = ir.Constant(INT, 0), ir.Constant(INT, 1)
     of_tap = [(k // 3, k % 3) for k in range(taps)]  # row and column
 
-    def write(builder, out, at, line, rows, base, source, first, apart, scale, masks, width):
-        start, pixel, events, following, done, out_of_it = (
+    def write(builder, out, at, line, rows, base, source, first, pixel_stride, scale, masks, width):
+        start, pixel, events, next_pixel, done, end = (
             builder.append_basic_block(name) for name in ("line", "pixel", "events", "next", "done", "out_of_it")
         )
         corner = builder.gep(out, [at])
@@ -49,58 +49,58 @@ def _line_adder(lanes, taps):
         def place(i, column):
             return builder.gep(outs[i], [column])
 
-        builder.cbranch(builder.icmp_signed(">", width, zero), start, out_of_it)
+        builder.cbranch(builder.icmp_signed(">", width, zero), start, end)
 
         builder.position_at_end(start)
-        begun = {(i, j): load_row(builder, place(i, ir.Constant(INT, j))) for i in range(taps // 3) for j in range(2)}
+        loaded = {(i, j): load_row(builder, place(i, ir.Constant(INT, j))) for i in range(taps // 3) for j in range(2)}
         builder.branch(pixel)
 
         builder.position_at_end(pixel)
         x = builder.phi(INT)
-        sums = {key: builder.phi(vector) for key in begun}
+        sums = {key: builder.phi(vector) for key in loaded}
         for i in range(taps // 3):
             sums[i, 2] = load_row(builder, place(i, builder.add(x, ir.Constant(INT, 2))))
-        entries = builder.gep(source, [builder.mul(x, apart)])
+        entries = builder.gep(source, [builder.mul(x, pixel_stride)])
         mask = builder.load(builder.gep(masks, [x]))
-        builder.cbranch(builder.icmp_signed("!=", mask, zero), events, following)
+        builder.cbranch(builder.icmp_signed("!=", mask, zero), events, next_pixel)
 
         builder.position_at_end(events)
         bits, totals = builder.phi(INT), {key: builder.phi(vector) for key in of_tap}
         channel = builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
         entry = builder.load(builder.gep(entries, [channel]))
-        scales = spread(builder, builder.fmul(entry, scale), vector)
+        scales = broadcast(builder, builder.fmul(entry, scale), vector)
         row = builder.gep(rows, [builder.mul(channel, ir.Constant(INT, taps))])
         new = {}
         for k, key in enumerate(of_tap):
             weights = load_row(builder, builder.gep(row, [ir.Constant(INT, k)]))
             new[key] = add_product(builder, totals[key], weights, scales)
         rest = builder.and_(bits, builder.sub(bits, one))
-        for phi, initial, later in ((bits, mask, rest), *((totals[key], sums[key], new[key]) for key in of_tap)):
+        for phi, initial, updated in ((bits, mask, rest), *((totals[key], sums[key], new[key]) for key in of_tap)):
             phi.add_incoming(initial, pixel)
-            phi.add_incoming(later, events)
-        builder.cbranch(builder.icmp_signed("!=", rest, zero), events, following)
+            phi.add_incoming(updated, events)
+        builder.cbranch(builder.icmp_signed("!=", rest, zero), events, next_pixel)
 
-        builder.position_at_end(following)
+        builder.position_at_end(next_pixel)
         last = {key: builder.phi(vector) for key in of_tap}
         for key, phi in last.items():
             phi.add_incoming(sums[key], pixel)
             phi.add_incoming(new[key], events)
         for i in range(taps // 3):
             builder.store(last[i, 0], place(i, x)).align = 4
-        after = builder.add(x, one)
+        next_x = builder.add(x, one)
         x.add_incoming(zero, start)
-        x.add_incoming(after, following)
-        for i, j in begun:
-            sums[i, j].add_incoming(begun[i, j], start)
-            sums[i, j].add_incoming(last[i, j + 1], following)
-        builder.cbranch(builder.icmp_signed("<", after, width), pixel, done)
+        x.add_incoming(next_x, next_pixel)
+        for i, j in loaded:
+            sums[i, j].add_incoming(loaded[i, j], start)
+            sums[i, j].add_incoming(last[i, j + 1], next_pixel)
+        builder.cbranch(builder.icmp_signed("<", next_x, width), pixel, done)
 
         builder.position_at_end(done)
-        for i, j in begun:
-            builder.store(last[i, j + 1], place(i, builder.add(after, ir.Constant(INT, j)))).align = 4
-        builder.branch(out_of_it)
+        for i, j in loaded:
+            builder.store(last[i, j + 1], place(i, builder.add(next_x, ir.Constant(INT, j)))).align = 4
+        builder.branch(end)
 
-        builder.position_at_end(out_of_it)
+        builder.position_at_end(end)
         builder.ret_void()
 
     def emit(context, builder, signature, arguments):
@@ -110,7 +110,7 @@ def _line_adder(lanes, taps):
         return context.get_dummy_value()
 
     @intrinsic
-    def add_line(typingctx, out, at, line, rows, base, source, first, apart, scale, masks, width):
+    def add_line(typingctx, out, at, line, rows, base, source, first, pixel_stride, scale, masks, width):
         integer = types.intp
         arguments = out, integer, integer, rows, integer, source, integer, integer, types.float32, masks, integer
         return types.void(*arguments), emit
@@ -122,13 +122,13 @@ _add_line_8, _add_line_16, _add_line_32, _add_line_64 = (_line_adder(n, taps_for
 
 
 @njit(cache=True, inline="always")
-def add_line(lanes, out, at, line, rows, base, source, first, apart, scale, masks, width):
+def add_line(lanes, out, at, line, rows, base, source, first, pixel_stride, scale, masks, width):
     """The primitive for 64, 32, 16 or 8 lanes and the taps that these have; out, rows and source are flat."""
     if lanes == 64:
-        _add_line_64(out, at, line, rows, base, source, first, apart, scale, masks, width)
+        _add_line_64(out, at, line, rows, base, source, first, pixel_stride, scale, masks, width)
     elif lanes == 32:
-        _add_line_32(out, at, line, rows, base, source, first, apart, scale, masks, width)
+        _add_line_32(out, at, line, rows, base, source, first, pixel_stride, scale, masks, width)
     elif lanes == 16:
-        _add_line_16(out, at, line, rows, base, source, first, apart, scale, masks, width)
+        _add_line_16(out, at, line, rows, base, source, first, pixel_stride, scale, masks, width)
     else:
-        _add_line_8(out, at, line, rows, base, source, first, apart, scale, masks, width)
+        _add_line_8(out, at, line, rows, base, source, first, pixel_stride, scale, masks, width)

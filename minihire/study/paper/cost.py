@@ -99,7 +99,7 @@ def train_batches(config, method: str, batches: int, backend: str, options: dict
             reset_peak_memory()  # all of CIFAR-10 was read for these few images, and kernels were compiled
         start = time.perf_counter()
         training._train_batch()
-        training._settle()
+        training.drain()
         seconds.append(time.perf_counter() - start)
         training.batch = (training.batch + 1) % max(len(data) // config.batch_size, 1)
     return seconds[WARM_UP:], k.device_memory() or peak_memory()

@@ -35,9 +35,9 @@ def _exchange(builder, rows, bit):
 @njit(cache=True)
 def scratch(count):
     """An uninitialised array of so many float32 that begins at a cache line: vectors of 64 bytes then lie in one, not in two."""
-    room = np.empty(count + 16, np.float32)
-    start = -room.ctypes.data % 64 // 4
-    return room[start : start + count]
+    memory = np.empty(count + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    return memory[start : start + count]
 
 
 @njit(cache=True)
@@ -81,7 +81,7 @@ def copy_lanes(lanes, out, at, source, start):
         _copy_8(out, at, source, start)
 
 
-def _prefetch(context, builder, kind, array, at):
+def _emit_prefetch(context, builder, kind, array, at):
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     function = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     address = builder.bitcast(builder.gep(context.make_array(kind)(context, builder, array).data, [at]), byte)
@@ -92,21 +92,21 @@ def _prefetch(context, builder, kind, array, at):
 
 
 @intrinsic
-def ask(typingctx, arrays, at):
+def prefetch(typingctx, arrays, at):
     """Have 64 entries of each array of a tuple, from `at` on, brought to the second-level cache; they may lie beyond its end."""
 
     def emit(context, builder, signature, arguments):
         for i, kind in enumerate(arrays):
             array, per_line = builder.extract_value(arguments[0], i), 512 // kind.dtype.bitwidth
             for first in range(0, 64, per_line):
-                _prefetch(context, builder, kind, array, builder.add(arguments[1], ir.Constant(INT, first)))
+                _emit_prefetch(context, builder, kind, array, builder.add(arguments[1], ir.Constant(INT, first)))
         return context.get_dummy_value()
 
     return types.void(arrays, types.intp), emit
 
 
 @intrinsic
-def turn_block(typingctx, out, at, out_apart, source, start, apart):
+def transpose16(typingctx, out, at, out_stride, source, start, source_stride):
     """out[at + out_apart·i + j] = source[start + apart·j + i] for i, j < 16, flat positions."""
 
     def emit(context, builder, signature, arguments):
