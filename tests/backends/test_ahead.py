@@ -52,7 +52,7 @@ def kernels_of(program):
 
 
 def test_all_that_training_and_attacks_call_is_compiled_ahead():
-    ahead_of_all = kernels_of("from backends.numba_cpu import ahead; ahead.main()")
+    ahead_of_all = kernels_of("from backends.numba_cpu.runtime import ahead; ahead.main()")
     for width in ("0.25", "1"):  # narrow and wide convolutions
         called = kernels_of(WORK.replace("WIDTH", width))
         assert len(called) > 25
@@ -74,8 +74,8 @@ def test_it_compiles_into_the_program_s_own_folder(started, monkeypatch):
     ahead.start()
     ((command, options),) = started
     assert command == [sys.executable, "-c", ahead.PROGRAM] and len(ahead.started) == 1
-    folder = Path(options["env"]["MINIHIRE_CACHE_DIR"], "minihire", ahead.FOLDER.name)
-    assert folder == ahead.FOLDER and folder.is_absolute()
+    folder = Path(options["env"]["MINIHIRE_CACHE_DIR"], "minihire", ahead.CACHE_FOLDER.name)
+    assert folder == ahead.CACHE_FOLDER and folder.is_absolute()
 
 
 RUNS_IT = """
@@ -146,7 +146,7 @@ def test_two_writers_of_one_kernel_take_turns(tmp_path):
 def test_it_does_not_start_where_it_would_be_of_no_use(started, monkeypatch, missing):
     monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1 if missing == "core" else 2)
     if missing == "folder":
-        monkeypatch.setattr(ahead, "FOLDER", None)
+        monkeypatch.setattr(ahead, "CACHE_FOLDER", None)
     if missing == "python":
         monkeypatch.setattr(ahead.sys, "executable", None)
     ahead.start()
