@@ -1,35 +1,32 @@
-"""The README's example runs, as printed."""
+"""The README: its example runs as printed and ends near the numbers stated for it; its links lead somewhere."""
 
-import configparser
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_python_example_runs_and_reports_three_accuracies():
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S).group(1)
-    assert len(code.strip().splitlines()) <= 25
+def test_the_python_example_ends_near_the_stated_ranges():
+    code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+    assert len(code.strip().splitlines()) <= 15
+    stated = {name: (float(a), float(b)) for name, a, b in re.findall(r"(clean|fgsm|pgd) (0\.\d+) to (0\.\d+)", README)}
+    assert stated.keys() == {"clean", "fgsm", "pgd"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = dict(re.findall(r"^(clean|fgsm|pgd) ([\d.]+)$", done.stdout, re.M))
-    assert found.keys() == {"clean", "fgsm", "pgd"}
-    assert float(found["clean"]) > float(found["fgsm"]) >= float(found["pgd"]) - 0.05
+    found = {name: float(value) for name, value in re.findall(r"^(\w+) ([\d.]+)$", done.stdout, re.M)}
+    assert found.keys() == stated.keys()
+    for name, (low, high) in stated.items():  # measured on one machine; another one rounds differently
+        assert low - 0.1 <= found[name] <= high + 0.1
+    assert found["clean"] > found["fgsm"] > found["pgd"]
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 130
 
 
 def test_every_file_in_the_readme_exists():
-    links = re.findall(r"\]\(([^)h][^)]*)\)", (ROOT / "README.md").read_text())
+    links = re.findall(r"\]\(([^)h][^)]*)\)", README)
     assert links and not [link for link in links if not (ROOT / link).exists()]
-
-
-def test_an_installed_copy_has_every_package():
-    listed = configparser.ConfigParser()
-    listed.read(ROOT / "setup.cfg", encoding="utf-8")
-    there = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for top in ("backends", "minihire")
-        for path in (ROOT / top).rglob("__init__.py")
-    }
-    assert {*listed["options"]["packages"].split()} == there
