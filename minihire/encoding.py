@@ -1,9 +1,10 @@
-"""How an image becomes the input of the first layer.
+"""Input encoding: turns an image into the input of the first layer.
 
-direct: the analog image, normalised, is the input at every step. It does not change, so it has one step (T = 1): the
-first convolution is computed once and the neuron repeats its current.
-rate: a Poisson generator; a pixel of value p spikes with probability p at every step. No normalisation, so that the
-first layer only accumulates too. The gradient is straight-through: ∂L/∂x = Σ_t ∂L/∂s[t].
+direct: the normalised analog image is the input at every step. The result has one step (T = 1), because it does not
+change over time. So the first convolution runs once, and the neuron repeats its current.
+rate: a Poisson generator. At every step, a pixel of value p spikes with probability p. The image is not normalised, so
+that the input is binary and the first layer needs no multiplications. The gradient is straight-through:
+∂L/∂x = Σ_t ∂L/∂s[t].
 """
 
 from backends.randomness import Draw, Stream
@@ -13,7 +14,11 @@ CODINGS = ("direct", "rate")
 
 
 def encode(tape, image, coding, mean, std, draws, first_step, steps):
-    """image [1, B, H, W, C] in [0, 1] → [1 or steps, B, H, W, C]; draws as in `layers.Draws`."""
+    """Encode image [1, B, H, W, C] with pixels in [0, 1]: [1, B, H, W, C] ("direct") or [steps, B, H, W, C] ("rate").
+
+    mean, std: normalisation per channel, used by "direct". draws: random streams as in `layers.Draws`, used by "rate".
+    first_step: number of the first time step, so that a long run can be encoded in chunks.
+    """
     if coding == "direct":
         return ops.normalise(tape, image, mean, std)
     pixels = image.shape[2] * image.shape[3] * image.shape[4]

@@ -1,8 +1,9 @@
-"""The networks of the paper and their relatives: one table; a new network is one line.
+"""The models: the paper's VGG5, VGG11 and ResNet12, and variants. One table lists them; a new model is one line.
 
-VGG rows: convolution widths with "A" for 2×2 average pooling, hidden linear sizes, default T.
-ResNet rows: the stem's convolutions, (features, stride) of each block, default T.
-Any other row has `steps` and `layers(width, hidden, dropout)`: all layers but the readout.
+A VGG row gives the channels of the convolutions, with "A" for 2×2 average pooling, the hidden linear sizes and default T.
+A ResNet row gives the channels of the stem's convolutions, (channels, stride) of each block, and default T.
+A row of another class needs an attribute `steps` and a method `layers(width, hidden, dropout)` that returns all layers
+except the readout.
 """
 
 import math
@@ -14,23 +15,23 @@ from minihire.runtime.errors import MinihireError
 
 
 class VGG(NamedTuple):
-    """A row of the table: convolutions and pools, then hidden linear layers."""
+    """A row of the table: convolutions and average pools, then hidden linear layers. `steps` is the default T."""
 
     features: tuple
     hidden: tuple[int, ...] = (4096, 4096)
     steps: int = 8
 
     def layers(self, width: float, hidden: int | None, dropout: float) -> list:
-        """All layers but the readout; arguments as of `build`."""
+        """All layers except the readout. Arguments as in `build`."""
         layers, n = [], 0
         for here, after in zip(self.features, (*self.features[1:], None), strict=True):
             if here == A:
                 layers.append(AvgPool())
                 continue
-            n += 1  # no dropout where a pool follows
+            n += 1
             layers += [
                 Conv2d(f"conv{n}", _scaled(here, width)),
-                Neuron(f"neuron{n}", 0.0 if after == A else dropout, n),
+                Neuron(f"neuron{n}", 0.0 if after == A else dropout, n),  # no dropout before a pool
             ]
         layers.append(Flatten())
         for i, features in enumerate(self.hidden, 1):
@@ -40,17 +41,17 @@ class VGG(NamedTuple):
 
 
 class ResNet(NamedTuple):
-    """A row of the table: stem convolutions, a pool, residual blocks, the readout."""
+    """A row of the table: stem convolutions, an average pool, residual blocks. `steps` is the default T."""
 
     stem: tuple[int, ...]
     blocks: tuple[tuple[int, int], ...]
     steps: int = 10
 
     def layers(self, width: float, hidden: int | None, dropout: float) -> list:
-        """All layers but the readout; arguments as of `build`, of which `hidden` has no meaning here."""
+        """All layers except the readout. Arguments as in `build`; `hidden` has no effect."""
         layers = []
         for n, features in enumerate(self.stem, 1):
-            last = n == len(self.stem)  # a pool follows, so no dropout
+            last = n == len(self.stem)  # no dropout before a pool
             layers += [Conv2d(f"conv{n}", _scaled(features, width)), Neuron(f"neuron{n}", 0.0 if last else dropout, n)]
         layers.append(AvgPool())
         for n, (features, stride) in enumerate(self.blocks, 1):
@@ -71,7 +72,10 @@ MODELS = {
 
 
 class Row(NamedTuple):
-    """One line of `Model.table`: a layer that has weights or spikes."""
+    """One line of `Model.table`: a layer with weights or spikes.
+
+    Shapes are those of one image. operations: multiply-accumulates for one image and one step, with every input non-zero.
+    """
 
     name: str
     kind: str
@@ -83,7 +87,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A network's description: everything but its weights. ANN and SNN are built from the same one."""
+    """The description of a network without its weights. The same description builds the ANN and the SNN.
+
+    image_shape: (H, W, C). mean, std: normalisation per channel, in pixels of [0, 1]. steps: default T. width, hidden,
+    dropout: as in `build`.
+    """
 
     name: str
     layers: tuple
@@ -97,21 +105,24 @@ class Model:
     dropout: float
 
     def walk(self):
-        """(layer, input shape) of every simple layer, in the order of the signal; residual blocks are opened."""
+        """Yield (layer, input shape) from input to output. A residual block is replaced by its layers."""
         shape = self.image_shape
         for layer in self.layers:
             yield from layer.children(shape) if hasattr(layer, "children") else [(layer, shape)]
             shape = layer.output_shape(shape)
 
     def parameters(self, spiking: bool, readout: str = "membrane") -> dict[str, Parameter]:
-        """Every trainable array's shape, initialisation and bounds, by name."""
+        """Shape, initialisation and bounds of every trainable array, by name.
+
+        readout: "spikes" adds the threshold and leak of the output neurons.
+        """
         found = {k: p for layer, shape in self.walk() for k, p in layer.parameters(shape, spiking).items()}
         if spiking and readout == "spikes":
             found |= Neuron(self.layers[-1].name).parameters((self.classes,), True)
         return found
 
     def table(self) -> list[Row]:
-        """The layers with shapes, numbers of weights and operations (one time step, every input active)."""
+        """List the layers that have weights or spikes, from input to output."""
         rows = []
         for layer, shape in self.walk():
             weights = sum(math.prod(p.shape) for p in layer.parameters(shape, False).values())
@@ -123,7 +134,7 @@ class Model:
         return rows
 
     def describe(self) -> dict:
-        """What a checkpoint keeps so that `build` makes the same model again."""
+        """The arguments with which `build` creates the same model. Checkpoints store them."""
         return {
             "name": self.name,
             "image_shape": list(self.image_shape),
@@ -147,9 +158,11 @@ def build(
     hidden: int | None = None,
     dropout: float = 0.2,
 ) -> Model:
-    """A model by name. width multiplies the channels, hidden replaces the hidden linear sizes (VGG).
+    """Build the model `name`, one of MODELS, for images of shape (H, W, C) = image_shape.
 
-    Raises MinihireError for an unknown name and for images too small for the pools and strides.
+    mean, std: normalisation per channel, in pixels of [0, 1] (default: 0.5 and 0.25). width: factor on the number of
+    channels. hidden: size of the hidden linear layers of a VGG (default: that of the table). dropout: dropout rate.
+    Raises MinihireError for an unknown name, for values out of range, and for images too small for the pools and strides.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
@@ -176,7 +189,7 @@ def build(
         math.isfinite(m) and s > 0 for m, s in zip(mean, std, strict=True)
     ):
         raise MinihireError(
-            f"normalisation needs a mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
+            f"normalisation needs a finite mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
         )
     return Model(name, layers, tuple(image_shape), classes, mean, std, row.steps, width, hidden, dropout)
 

@@ -1,4 +1,4 @@
-"""Batches of images on a backend: shuffled, cropped and mirrored by draws that depend on (seed, epoch, batch) alone."""
+"""Batches of images on a backend. Shuffling, cropping and flipping depend on (seed, epoch, batch) alone."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +10,16 @@ from backends.randomness import Draw, Stream, integers, permutation
 from minihire.data.dataset import Dataset
 from minihire.runtime.errors import MinihireError
 
-PADDING = 4
+PADDING = 4  # pixels of reflection padding, from which random crops are taken
 
 
 @dataclass
 class Batches:
-    """A data set's images as backend arrays. augment: horizontal flip and random crop from reflect padding 4."""
+    """The batches of a data set, as backend arrays. Iterating yields the batches of epoch 0.
+
+    size: images per batch; the last batch may be smaller. shuffle: a new order in each epoch. augment: random horizontal
+    flip, and random crop from reflection padding of 4 pixels. Raises MinihireError if the images are too small to crop.
+    """
 
     dataset: Dataset
     backend: Backend
@@ -30,7 +34,7 @@ class Batches:
         if self.augment and min(self.dataset.shape[:2]) <= PADDING:
             height, width, _ = self.dataset.shape
             raise MinihireError(
-                f"images of {height}×{width} pixels are too small to crop from padding {PADDING}: give --no-augment"
+                f"images of {height}×{width} pixels are too small for crops from {PADDING} pixels of padding: give --no-augment"
             )
         self.store = self.backend.asarray(self.dataset.images)
         self.order = (-1, np.arange(len(self.dataset)))
@@ -39,13 +43,14 @@ class Batches:
         return -(-len(self.dataset) // self.size)
 
     def images(self, batch: int) -> int:
-        """How many images a batch has: `size`, the last may have fewer."""
+        """Number of images in batch number `batch`: `size`, or fewer in the last batch."""
         return min(self.size, len(self.dataset) - batch * self.size)
 
     def load(self, epoch: int, batch: int, share: slice = slice(None)):
-        """(images [n, H, W, C] in [0, 1], labels int64 [n]) of one batch, both backend arrays; the last may be smaller.
+        """Return one batch: images [n, H, W, C] in [0, 1] and labels int64 [n], both backend arrays.
 
-        share: the places in the batch that are wanted (a data-parallel rank's own), with the draws of the whole batch.
+        share: load only these positions of the batch, as a data-parallel rank does. Each image gets the same crop and
+        flip as in the whole batch.
         """
         if self.shuffle and self.order[0] != epoch:
             self.order = (epoch, permutation(Draw(self.seed, Stream.SHUFFLE, epoch), len(self.dataset)))

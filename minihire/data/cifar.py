@@ -1,8 +1,7 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), from the binary or the Python version of their files.
+"""Reader for CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), in the binary or the Python version of their files.
 
-A binary record is one label byte (CIFAR-100: a coarse and a fine one) and 3,072 bytes of pixels: 32×32 reds, then
-greens, then blues. A file may hold fewer images than the official one, such as a subset of your own, as long as
-its records are whole; the labels used are the 10 classes or the 100 fine ones.
+A binary record is a label byte and 3,072 bytes of pixels: the 32×32 red values, then green, then blue. CIFAR-100 has
+two label bytes, coarse and fine; the fine label is used. A file may contain fewer records than the official one.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import numpy as np
 
 from minihire.data.dataset import DataError, Dataset
 from minihire.data.pickles import read_pickle
-from minihire.data.sources import SOURCES, find
+from minihire.data.sources import SOURCES, find_files
 
-PIXELS = 3072
-COARSE = 20  # classes of the coarse labels of CIFAR-100
+PIXELS = 3072  # bytes of one image
+COARSE_CLASSES = 20  # of CIFAR-100
 
 # fmt: off
 CLASSES = {
@@ -46,107 +45,113 @@ LABEL_KEYS = {"cifar10": "labels", "cifar100": "fine_labels"}
 
 
 def read(name: str, data_dir: str | os.PathLike) -> tuple[Dataset, Dataset]:
-    """Training and test images of "cifar10" or "cifar100": uint8 [N, 32, 32, 3] each, in the order of the files.
+    """Return training and test images of "cifar10" or "cifar100", uint8 [N, 32, 32, 3] each, in the order of the files.
 
-    Raises MissingData without the files, DataError where one is cut short, too long, mislabelled or not what it
-    should be, with the file and the byte offset.
+    Raises MissingData if files are missing. Raises DataError, with the file and the byte offset, if a file has the wrong
+    length or format, or a label out of range.
     """
-    files = find(name, data_dir)
+    files = find_files(name, data_dir)
     classes = class_names(name, files[0].parent)
-    most = 50_000 // (len(files) - 1)
+    max_records = 50_000 // (len(files) - 1)
     if files[0].suffix == ".bin":
-        parts = [read_binary(path, name, 10_000 if path is files[-1] else most) for path in files]
+        parts = [read_binary(path, name, 10_000 if path is files[-1] else max_records) for path in files]
     else:
-        parts = [read_python(path, name, 10_000 if path is files[-1] else most) for path in files]
+        parts = [read_python(path, name, 10_000 if path is files[-1] else max_records) for path in files]
     return tuple(_join(name, classes, batch) for batch in (parts[:-1], parts[-1:]))
 
 
-def read_binary(path: Path, name: str, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [n, 3072] and labels uint8 [n] of a file of 1 to `most` binary records; DataError if damaged."""
-    kinds = 1 if name == "cifar10" else 2
-    record = kinds + PIXELS
+def read_binary(path: Path, name: str, max_records: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read a file of 1 to `max_records` binary records: pixels uint8 [n, 3072] and labels uint8 [n].
+
+    Raises DataError if the file is damaged.
+    """
+    label_bytes = 1 if name == "cifar10" else 2
+    record = label_bytes + PIXELS
     try:
-        data = np.fromfile(path, np.uint8, count=record * most + 1)
+        data = np.fromfile(path, np.uint8, count=record * max_records + 1)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the file and its permissions") from None
-    if not 0 < len(data) <= record * most or len(data) % record:
+    if not 0 < len(data) <= record * max_records or len(data) % record:
         size, count = path.stat().st_size, len(data) // record
         rest = len(data) % record
-        fault = f"and record {count} at byte offset {count * record} is cut short after {rest} bytes"
-        if len(data) > record * most:
-            fault = f"more than the {most} records ({record * most} bytes) that it may have"
+        fault = f"and record {count} at byte offset {count * record} ends after {rest} bytes"
+        if len(data) > record * max_records:
+            fault = f"more than {max_records} records ({record * max_records} bytes)"
         raise DataError(
             f"{path} has {size} bytes, {fault}; "
-            f"expected 1 to {most} whole {SOURCES[name].title} records of {record} bytes: get the file again"
+            f"expected 1 to {max_records} complete {SOURCES[name].title} records of {record} bytes: get the file again"
         )
     records = data.reshape(-1, record)
-    for column in range(kinds):
-        bound = COARSE if column < kinds - 1 else len(CLASSES[name])
+    for column in range(label_bytes):
+        bound = COARSE_CLASSES if column < label_bytes - 1 else len(CLASSES[name])
         wrong = np.flatnonzero(records[:, column] >= bound)
         if len(wrong):
             offset = wrong[0] * record + column
             raise DataError(
-                f"{path} has label {records[wrong[0], column]} at record {wrong[0]}, byte offset {offset}; "
-                f"labels there run from 0 to {bound - 1}: this is not a {SOURCES[name].title} file, or it is damaged"
+                f"{path} has label {records[wrong[0], column]} at record {wrong[0]}, byte offset {offset}; expected a label "
+                f"from 0 to {bound - 1}: the file is damaged or not a {SOURCES[name].title} file"
             )
-    return records[:, kinds:], records[:, kinds - 1]
+    return records[:, label_bytes:], records[:, label_bytes - 1]
 
 
-def read_python(path: Path, name: str, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [n, 3072] and labels [n] of a pickled batch, as read_binary; nothing in the pickle is run."""
-    content = read_pickle(path, largest=most * (PIXELS + 256))
+def read_python(path: Path, name: str, max_records: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read a pickled batch like `read_binary`: pixels uint8 [n, 3072] and labels int64 [n]. No code in the pickle runs."""
+    content = read_pickle(path, max_bytes=max_records * (PIXELS + 256))
     pixels, labels = content.get("data"), content.get(LABEL_KEYS[name])
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (PIXELS,):
         found = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise DataError(f"the entry 'data' of {path} is {found}; expected uint8 [n, {PIXELS}]: get the official file")
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
-    if not isinstance(labels, list) or not 1 <= len(labels) == len(pixels) <= most:
+    if not isinstance(labels, list) or not 1 <= len(labels) == len(pixels) <= max_records:
         found = f"{len(labels)} labels" if isinstance(labels, list) else f"labels of type {type(labels).__name__}"
         raise DataError(
             f"{path} has {len(pixels)} images and {found} under '{LABEL_KEYS[name]}'; "
-            f"expected as many of each, 1 to {most}: get the official file"
+            f"expected equal numbers, from 1 to {max_records}: get the official file"
         )
     for record, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < len(CLASSES[name]):
             raise DataError(
-                f"{path} has label {str(label)[:20]} at record {record}; labels there run from 0 to "
-                f"{len(CLASSES[name]) - 1}: this is not a {SOURCES[name].title} file, or it is damaged"
+                f"{path} has label {str(label)[:20]} at record {record}; expected a label from 0 to "
+                f"{len(CLASSES[name]) - 1}: the file is damaged or not a {SOURCES[name].title} file"
             )
     return pixels, np.array(labels)
 
 
 def class_names(name: str, folder: Path) -> tuple[str, ...]:
-    """The class names beside the data (a text file or a pickle), or the official ones where there is no such file."""
-    usual = CLASSES[name]
+    """Read the class names from the text file or pickle in `folder`. Without such a file, return the official names.
+
+    Raises DataError if the file does not list one name per class.
+    """
+    official = CLASSES[name]
     listed, (pickled, key) = folder / NAME_FILES[name], NAME_PICKLES[name]
     if listed.is_file():
         found = listed.read_text(encoding="utf-8", errors="replace").split("\n")
     elif (folder / pickled).is_file():
         listed = folder / pickled
-        found = read_pickle(listed, largest=100_000).get(key)
+        found = read_pickle(listed, max_bytes=100_000).get(key)
         if not isinstance(found, list) or not all(isinstance(entry, (str, bytes)) for entry in found):
             raise DataError(f"{listed} has no list of names under '{key}'; get the official file or remove this one")
         found = [entry if isinstance(entry, str) else entry.decode("utf-8", "replace") for entry in found]
     else:
-        return usual
+        return official
     names = tuple(entry.strip() for entry in found if entry.strip())
-    if len(names) != len(usual):
+    if len(names) != len(official):
         raise DataError(
-            f"{listed} names {len(names)} classes; {SOURCES[name].title} has {len(usual)}: "
+            f"{listed} names {len(names)} classes; {SOURCES[name].title} has {len(official)}: "
             "get the official file or remove this one"
         )
     return names
 
 
 def _join(name: str, classes: tuple[str, ...], parts) -> Dataset:
-    """One data set from the batches: colour planes become the last axis."""
+    """Concatenate the batches and move the colour planes to the last axis."""
     count = sum(len(labels) for _, labels in parts)
     images = np.empty((count, 32, 32, 3), np.uint8)
     start = 0
     for pixels, labels in parts:
         planes = pixels.reshape(-1, 3, 32, 32)
-        for channel in range(3):  # plane by plane is several times faster than one transposed copy
+        for channel in range(3):  # copying plane by plane is several times faster than transposing at once
             images[start : start + len(labels), ..., channel] = planes[:, channel]
         start += len(labels)
     labels = np.concatenate([labels for _, labels in parts]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a data set is here: images, labels, class names and the normalisation that the network applies first."""
+"""The data-set types: images, labels, class names, and the normalisation that the network applies to its input."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from minihire.runtime.errors import MinihireError
 
 
 class DataError(MinihireError):
-    """Bad or missing data: one sentence with what was given, what was expected and what to do."""
+    """Bad or missing data. The message is one sentence: what was given, what was expected, and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images uint8 [N, H, W, C] in C order, labels int64 [N] below len(classes), and normalisation per channel.
+    """Labelled images: `images` uint8 [N, H, W, C] in C order and `labels` int64 [N], which index `classes`.
 
-    `mean` and `std` are in pixel units of [0, 1]. Raises DataError where shapes, types or labels do not fit.
+    `mean` and `std` have one value per channel, in pixels of [0, 1]. Raises DataError if shapes, types or labels are wrong.
     """
 
     name: str
@@ -59,28 +59,27 @@ class Dataset:
         return self.images.shape[1:]
 
     def take(self, index) -> Dataset:
-        """A copy of the images at `index` (whole numbers or a mask [N]), in that order; DataError outside the set."""
+        """Copy the images at `index` (integers, or a bool mask [N]) in that order. Raises DataError if one is out of range."""
         index = np.asarray(index)
         if index.dtype != bool:
             index = index.astype(np.int64).reshape(-1)
         try:
             return replace(self, images=self.images[index], labels=self.labels[index])
         except IndexError as error:
-            raise DataError(f"cannot take these images of {self.name}, which has {len(self)}: {error}") from None
+            raise DataError(f"cannot select these images of {self.name}, which has {len(self)}: {error}") from None
 
     def limit(self, count: int) -> Dataset:
-        """The first `count` images; DataError unless 1 ≤ count ≤ N."""
+        """Return the first `count` images. Raises DataError unless 1 ≤ count ≤ N."""
         if not 1 <= operator.index(count) <= len(self):
             raise DataError(
-                f"{count} images of {self.name} were asked for; "
-                f"this part of it has {len(self)}, so give 1 to {len(self)}"
+                f"{count} images of {self.name} were requested; this split has {len(self)}: give 1 to {len(self)}"
             )
         return self if count == len(self) else self.take(np.arange(count))
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The three parts of a data set: `train`, `heldout` (cut from the training images, to choose by) and `test`."""
+    """The three splits of a data set. `heldout` is cut from the training images and serves to choose hyper-parameters."""
 
     train: Dataset
     heldout: Dataset
@@ -88,24 +87,25 @@ class Splits:
 
 
 def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, Dataset]:
-    """Cut `heldout` images off the training images: (train, held-out), both in an order fixed by the seed.
+    """Split training images at random into (train, held-out), with `heldout` images in the second part.
 
-    So the held-out images depend on the seed alone, and `train.limit(n)` is a random subset that grows with n.
+    The seed alone decides which images are held out. `train` is in random order, so `train.limit(n)` is a random subset,
+    and a larger n contains every smaller one.
     Raises DataError unless 0 ≤ heldout < N.
     """
     if not 0 <= heldout < len(dataset):
         raise DataError(
-            f"{heldout} held-out images were asked for; {dataset.name} has {len(dataset)} training images, "
-            f"so give 0 to {len(dataset) - 1}"
+            f"{heldout} held-out images were requested; {dataset.name} has {len(dataset)} training images: "
+            f"give 0 to {len(dataset) - 1}"
         )
     order = permutation(Draw(seed, Stream.SPLIT, 0), len(dataset))
     return dataset.take(order[heldout:]), dataset.take(order[:heldout])
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 images [N, H, W, C], in pixel units of [0, 1], to 4 digits.
+    """Mean and standard deviation per channel of uint8 images [N, H, W, C], in pixels of [0, 1], rounded to 4 digits.
 
-    Summed in whole numbers, so the same on every machine; std is at least 1/255, since a channel may be constant.
+    The sums are integers, so every machine gets the same result. std is at least 1/255, because a channel may be constant.
     """
     level = np.arange(256)
     mean, std = [], []

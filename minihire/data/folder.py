@@ -1,6 +1,7 @@
-"""Image folders: one folder of images per class, read with Pillow.
+"""Reader for folders of images, one folder per class. Pillow decodes the images.
 
-Either DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, of which a fifth becomes the test images.
+Two layouts are supported: DIR/train/CLASS/* with DIR/test/CLASS/*, or DIR/CLASS/*. In the second, a fifth of each class
+becomes the test images.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from backends.randomness import Draw, Stream, permutation
 from minihire.data.dataset import DataError, Dataset, channel_statistics
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
-MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # of 8 bits
-LARGEST_SIDE = 1024
-LARGEST_TOTAL = 4 * 2**30
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # at most 8 bits per channel
+MAX_SIDE = 1024  # pixels
+MAX_TOTAL_BYTES = 4 * 2**30  # of all images in memory
 
 
 def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset, Dataset]:
-    """Training and test images uint8 [N, H, W, 3], squeezed to size × size if given, sorted by class and file name.
+    """Return training and test images, uint8 [N, H, W, 3], sorted by class and file name.
 
-    The fifth of DIR/CLASS/* that becomes the test images is always the same, whatever a run's seed: a network must not
-    be tested on what it was trained with. Raises DataError for a missing folder and for a damaged or odd-sized image.
+    size: resize every image to size × size pixels; the aspect ratio is not kept. In the layout DIR/CLASS/* the test images
+    do not depend on the seed of a run, so that no network is tested on images that it was trained on. Raises DataError
+    for a missing folder, a damaged image, and images of different sizes.
     """
-    if size is not None and not 1 <= size <= LARGEST_SIDE:
-        raise DataError(f"the image size given is {size}; give --image-size 1 to {LARGEST_SIDE}")
+    if size is not None and not 1 <= size <= MAX_SIDE:
+        raise DataError(f"the image size given is {size}; give --image-size 1 to {MAX_SIDE}")
     root = Path(data_dir)
     if not root.is_dir():
-        raise DataError(f"there is no folder {root}; give the one that holds a folder of images per class")
+        raise DataError(f"there is no folder {root}; give a folder that contains a folder of images for each class")
     try:
         classes, train, test = _list_images(root)
         train, train_labels = train
@@ -47,16 +49,16 @@ def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset,
 
 
 def read_image(path: Path, size: int | None = None) -> np.ndarray:
-    """One image as uint8 [H, W, 3], turned upright as its EXIF data say, squeezed to size × size if given.
+    """Read one image as uint8 [H, W, 3], rotated as its EXIF data say and resized to size × size if `size` is given.
 
-    Raises DataError naming the file where it is no image, damaged, of more than 8 bits a channel or absurdly large.
+    Raises DataError, naming the file, if it is not an image, is damaged or very large, or has more than 8 bits per channel.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 if image.mode not in MODES:
-                    raise DataError(f"{path} has pixels of mode {image.mode}; give images of 8 bits a channel")
+                    raise DataError(f"{path} has pixels of mode {image.mode}; give images with 8 bits per channel")
                 image = ImageOps.exif_transpose(image).convert("RGB")
                 if size is not None and image.size != (size, size):
                     image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -68,20 +70,20 @@ def read_image(path: Path, size: int | None = None) -> np.ndarray:
 
 
 def _list_images(root: Path):
-    """Class names, and for training and test the files and their labels, in sorted order."""
+    """Return class names, training (files, labels) and test (files, labels), all in sorted order."""
     folders = _folders(root)
     names = [folder.name for folder in folders]
     if "train" in names and _folders(root / "train"):
         if "test" not in names:
             raise DataError(
                 f"{root} has a folder train but no folder test; add one, or give {root / 'train'} "
-                "to have a fifth of its images set aside as test images"
+                "to use a fifth of its images as test images"
             )
         classes = _class_names(root / "train")
-        foreign = sorted({folder.name for folder in _folders(root / "test")} - set(classes))
-        if foreign:
+        unknown = sorted({folder.name for folder in _folders(root / "test")} - set(classes))
+        if unknown:
             raise DataError(
-                f"{root / 'test'} has a class {foreign[0]} that {root / 'train'} lacks; rename or remove it"
+                f"{root / 'test'} has the class {unknown[0]}, but {root / 'train'} does not; rename or remove it"
             )
         train = [(path, k) for k, name in enumerate(classes) for path in _images(root / "train" / name)]
         test = [(path, k) for k, name in enumerate(classes) for path in _images(root / "test" / name)]
@@ -90,7 +92,9 @@ def _list_images(root: Path):
         for label, name in enumerate(classes):
             paths = _images(root / name)
             if len(paths) < 2:
-                raise DataError(f"{root / name} holds one image; give two or more, some to train and some to test with")
+                raise DataError(
+                    f"{root / name} contains one image; give at least two, because a fifth is used for testing"
+                )
             order = permutation(Draw(0, Stream.SPLIT, 1, label), len(paths))
             chosen = set(order[: max(1, len(paths) // 5)].tolist())
             train += [(path, label) for i, path in enumerate(paths) if i not in chosen]
@@ -105,37 +109,39 @@ def _folders(root: Path) -> list[Path]:
 def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(folder.name for folder in _folders(root))
     if len(names) < 2:
-        raise DataError(f"{root} holds {len(names)} folders; expected a folder of images for each class, two or more")
+        raise DataError(
+            f"{root} contains {len(names)} folders; expected at least two, one folder of images for each class"
+        )
     return names
 
 
 def _images(folder: Path) -> list[Path]:
-    """The image files of a class, sorted; files of other kinds and hidden ones are passed over."""
+    """The image files of a class, sorted. Hidden files and files of other types are ignored."""
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; give one with images for this class")
     paths = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not paths:
-        raise DataError(f"{folder} holds no images ({' '.join(SUFFIXES)}); add some or remove the folder")
+        raise DataError(f"{folder} contains no images ({' '.join(SUFFIXES)}); add some or remove the folder")
     return paths
 
 
 def _read_all(paths, size: int | None) -> np.ndarray:
-    """All images in one array, whose shape the first one sets."""
+    """Read all images into one array. All must have the shape of the first."""
     first = read_image(paths[0], size)
-    if first.nbytes * len(paths) > LARGEST_TOTAL:
+    if first.nbytes * len(paths) > MAX_TOTAL_BYTES:
         raise DataError(
-            f"{len(paths)} images of {first.shape[1]}x{first.shape[0]} pixels as {paths[0]} take more than "
-            f"{LARGEST_TOTAL >> 30} GiB; give --image-size"
+            f"{len(paths)} images of {first.shape[1]}x{first.shape[0]} pixels, the size of {paths[0]}, take more than "
+            f"{MAX_TOTAL_BYTES >> 30} GiB; give a smaller --image-size"
         )
     images = np.empty((len(paths), *first.shape), np.uint8)
     for i, path in enumerate(paths):
         image = read_image(path, size)
         if image.shape != first.shape:
             raise DataError(
-                f"{path} has {image.shape[1]}x{image.shape[0]} pixels but {paths[0]} "
-                f"{first.shape[1]}x{first.shape[0]}; give --image-size to bring all to one size"
+                f"{path} has {image.shape[1]}x{image.shape[0]} pixels, but {paths[0]} has "
+                f"{first.shape[1]}x{first.shape[0]}; give --image-size to resize all images"
             )
         images[i] = image
     return images

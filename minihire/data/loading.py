@@ -1,4 +1,4 @@
-"""One function for all data sets: read (or make, or fetch), cut off held-out images, limit."""
+"""`load`: one function for all data sets. It reads, draws or downloads the images and splits them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from backends.randomness import Draw, Stream, permutation
 from minihire.data import cifar, folder, mnist, shapes
 from minihire.data.dataset import DataError, Dataset, Splits, split_training
 from minihire.data.download import download as fetch
-from minihire.data.sources import SOURCES, MissingData, find
+from minihire.data.sources import SOURCES, MissingData, find_files
 
-# read(data_dir) → training and test images of a set whose files lie in a folder; an entry is all that a new one needs
+# name → read(data_dir), which returns the training and test images. To add a data set, add an entry here.
 READERS: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {
     "cifar10": partial(cifar.read, "cifar10"),
     "cifar100": partial(cifar.read, "cifar100"),
@@ -36,11 +36,17 @@ def load(
     download: bool = False,
     size: int | None = None,
 ) -> Splits:
-    """The training, held-out and test images of the data set `name` ("shapes" or one of READERS), its files in `data_dir`.
+    """Load the training, held-out and test images of the data set `name`: "shapes" or one of READERS.
 
-    The seed chooses the held-out images (unless given a tenth; 5,000 at most of a public set) and the order of the
-    training images; the test images are the same for every seed. Limits take random subsets, nested as they grow;
-    beyond its default size "shapes" makes more. `size`: side in pixels for a folder's images. Raises DataError.
+    data_dir: the folder with the files; "shapes" needs none.
+    seed: decides which training images are held out, and the order of the rest. The test images never depend on it.
+    heldout: number of held-out images. Default: a tenth of the training images, at most 5,000 of a public data set.
+    train_limit, test_limit: keep this many images, chosen at random. A larger limit contains every smaller one.
+        "shapes" draws more training images if the limit exceeds its default size.
+    download: download a public data set if its files are missing.
+    size: side in pixels to which the images of a "folder" are resized.
+
+    Raises DataError for an unknown name, an unsuitable option, and missing or damaged files.
     """
     _check(name, data_dir, download, size)
     if name == "shapes":
@@ -48,27 +54,27 @@ def load(
     if download:
         _fetch_if_missing(name, data_dir)
     training, test = READERS[name](data_dir, size) if name == "folder" else READERS[name](data_dir)
-    train, kept = split_training(training, _heldout_size(training, heldout), seed)
+    train, held_out = split_training(training, _heldout_size(training, heldout), seed)
     if test_limit is not None and test_limit < len(test):
-        # Not simply the first: a folder's images are sorted by class, and MNIST's first half is the easier one.
+        # The first images would be a biased subset: a folder is sorted by class, and MNIST's first half is easier.
         test = test.take(permutation(Draw(0, Stream.SUBSET), len(test)))
-    return Splits(_limited(train, train_limit), kept, _limited(test, test_limit))
+    return Splits(_limited(train, train_limit), held_out, _limited(test, test_limit))
 
 
 def _check(name, data_dir, download, size) -> None:
     if name not in ("shapes", *READERS):
         raise DataError(f"there is no data set '{name}'; choose one of {', '.join(('shapes', *READERS))}")
     if name != "shapes" and data_dir is None:
-        raise DataError(f"'{name}' needs a folder to read from and none was given; give its folder with --data-dir")
+        raise DataError(f"'{name}' is read from a folder, but none was given; give its folder with --data-dir")
     if download and name not in SOURCES:
-        raise DataError(f"there is nothing to download for '{name}'; leave --download out")
+        raise DataError(f"'{name}' cannot be downloaded; omit --download")
     if size is not None and name != "folder":
-        raise DataError(f"an image size was given for '{name}', whose size is fixed; leave --image-size out")
+        raise DataError(f"an image size was given, but the images of '{name}' have a fixed size; omit --image-size")
 
 
 def _fetch_if_missing(name: str, data_dir) -> None:
     try:
-        find(name, data_dir)
+        find_files(name, data_dir)
     except MissingData:
         fetch(name, data_dir)
 
@@ -85,16 +91,19 @@ def _limited(dataset: Dataset, limit: int | None) -> Dataset:
 
 
 def _load_shapes(seed, heldout, train_limit, test_limit) -> Splits:
-    """The held-out images come from the first 5,000 whatever the limit; further training images follow in order."""
+    """Split off held-out images from the default set, then append further training images if the limit needs them.
+
+    So the held-out images do not depend on the limit.
+    """
     base = shapes.make("train", shapes.TRAIN)
-    train, kept = split_training(base, _heldout_size(base, heldout), seed)
-    lacking = (train_limit or 0) - len(train)
-    if lacking > 0:
-        more = shapes.make("train", shapes.TRAIN + lacking).take(np.arange(shapes.TRAIN, shapes.TRAIN + lacking))
+    train, held_out = split_training(base, _heldout_size(base, heldout), seed)
+    missing = (train_limit or 0) - len(train)
+    if missing > 0:
+        more = shapes.make("train", shapes.TRAIN + missing).take(np.arange(shapes.TRAIN, shapes.TRAIN + missing))
         train = replace(
             train,
             images=np.concatenate([train.images, more.images]),
             labels=np.concatenate([train.labels, more.labels]),
         )
     test = shapes.make("test", shapes.TEST if test_limit is None else test_limit)
-    return Splits(_limited(train, train_limit), kept, test)
+    return Splits(_limited(train, train_limit), held_out, test)

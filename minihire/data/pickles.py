@@ -1,8 +1,8 @@
-"""Pickles of arrays and plain containers, read without running anything that the file asks for.
+"""A safe reader for pickles of arrays and plain containers. It never runs code that a file names.
 
-A pickle is a programme: it names callables and calls them. Here no name is ever looked up. The few that a pickled
-NumPy array needs get inert stand-ins written below, every other name and every unneeded opcode is refused. The
-stand-ins are instances without attributes, since a pickle could also alter a function or class that it can reach.
+A pickle is a program: it imports callables and calls them. This reader imports nothing. It replaces the few names that a
+pickled NumPy array needs with stand-ins defined below, and rejects every other name and every opcode that is not needed.
+The stand-ins are instances without attributes, because a pickle could modify a function or class that it can reach.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from minihire.data.dataset import DataError
 
-# Protocols 2 to 4, less all that makes objects of classes but GLOBAL, REDUCE and BUILD, which reach only stand-ins.
+# Opcodes of protocols 2 to 4 for plain data, and GLOBAL, REDUCE and BUILD, which can reach only the stand-ins.
 # fmt: off
 OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
@@ -26,30 +26,30 @@ OPCODES = frozenset((
     "REDUCE", "BUILD",
 ))
 # fmt: on
-DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")  # no "O": objects could be anything
+DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")  # not "O": an object array can contain anything
 
 
 class Refused(Exception):
-    """The pickle asks for something that arrays and containers do not need."""
+    """The pickle uses something that arrays and plain containers do not need."""
 
 
 class Inert:
-    """Without attributes, and without state that a pickle could set."""
+    """Base class of stand-ins without attributes and without state, so that a pickle cannot modify them."""
 
     __slots__ = ()
 
     def __setstate__(self, state):
-        raise Refused("a change of what it may only call")
+        raise Refused("a change of a callable's state")
 
 
 class ArrayType(Inert):
-    """Stands for numpy.ndarray, which pickles only mention."""
+    """Stand-in for the class numpy.ndarray, which a pickle passes as an argument but never calls."""
 
     __slots__ = ()
 
 
 class DType:
-    """Stands for a numpy.dtype: one of the plain numbers of DTYPES."""
+    """Stand-in for a numpy.dtype object. `code` is one of DTYPES."""
 
     __slots__ = ("code",)
 
@@ -64,7 +64,7 @@ class DType:
 
 
 class Array:
-    """Stands for an array until its state comes; `value` is then the array."""
+    """Stand-in for an array. `value` is None until the pickle sets the state, and then the NumPy array."""
 
     __slots__ = ("value",)
 
@@ -79,18 +79,18 @@ class Array:
 
 
 class MakeArray(Inert):
-    """Stands for numpy's _reconstruct, which makes an empty array to be filled from its state."""
+    """Stand-in for NumPy's _reconstruct, which creates an empty array whose state is set later."""
 
     __slots__ = ()
 
     def __call__(self, subtype, shape, code):
         if not isinstance(subtype, ArrayType):
-            raise Refused("an array of a foreign type")
+            raise Refused("an array of an unknown type")
         return Array()
 
 
 class MakeDType(Inert):
-    """Stands for the class numpy.dtype."""
+    """Stand-in for the class numpy.dtype."""
 
     __slots__ = ()
 
@@ -101,7 +101,10 @@ class MakeDType(Inert):
 
 
 class Latin1(Inert):
-    """Stands for codecs.encode, with which Python 3 writes bytes in protocol 2; other codecs could unpack bombs."""
+    """Stand-in for codecs.encode, with which Python 3 writes bytes in protocol 2.
+
+    Only latin1 is allowed: a compression codec could expand a small file until the memory is full.
+    """
 
     __slots__ = ()
 
@@ -121,7 +124,7 @@ STAND_INS = {
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """An unpickler for which only the names in STAND_INS exist."""
+    """An unpickler that knows only the names in STAND_INS."""
 
     def find_class(self, module, name):
         try:
@@ -131,28 +134,28 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def text(value) -> str:
-    """A str from what Python 2 or Python 3 pickled as one."""
+    """Return a pickled string as str; Python 2 pickled it as bytes. Raises Refused for any other type."""
     if not isinstance(value, (str, bytes)):
         raise Refused(f"a name that is a {type(value).__name__}")
     return value if isinstance(value, str) else value.decode("latin1")
 
 
 def check_opcodes(data: bytes) -> None:
-    """Refuse opcodes outside OPCODES, and memo slots beyond the file's length, which would only take memory."""
+    """Raise Refused for an opcode outside OPCODES or a memo slot beyond the file's length, which would waste memory."""
     for opcode, argument, position in pickletools.genops(data):
         if opcode.name not in OPCODES or (opcode.name == "LONG_BINPUT" and argument > len(data)):
             raise Refused(f"the opcode {opcode.name} at byte offset {position}")
 
 
-def read_pickle(path: Path, largest: int) -> dict[str, object]:
-    """The dictionary of arrays and plain containers pickled in a file of at most `largest` bytes, keys as str.
+def read_pickle(path: Path, max_bytes: int) -> dict[str, object]:
+    """Read a pickled dictionary of arrays and plain containers. Its keys are returned as str.
 
-    Raises DataError for any other pickle, without having run any of it.
+    Raises DataError for any other pickle and for a file larger than `max_bytes`. No code in the file runs.
     """
     try:
         size = path.stat().st_size
-        if size > largest:
-            raise DataError(f"{path} has {size} bytes; expected at most {largest}: get the official file")
+        if size > max_bytes:
+            raise DataError(f"{path} has {size} bytes; expected at most {max_bytes}: get the official file")
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the file and its permissions") from None
@@ -162,11 +165,11 @@ def read_pickle(path: Path, largest: int) -> dict[str, object]:
         items = {text(key): value.value if isinstance(value, Array) else value for key, value in content.items()}
     except Refused as error:
         raise DataError(
-            f"{path} asks for {error}, which a pickle of plain arrays has no need of; "
-            "it was not run: get the official file"
+            f"{path} uses {error}, but a pickle of plain arrays does not need that; "
+            "nothing in the file was run: get the official file"
         ) from None
     except Exception as error:  # a damaged pickle can fail in any way
         raise DataError(
-            f"{path} is not a whole pickle of a dictionary ({type(error).__name__}: {error}); get the official file"
+            f"{path} is not a complete pickle of a dictionary ({type(error).__name__}: {error}); get the official file"
         ) from None
     return items

@@ -1,4 +1,4 @@
-"""The public data sets: their files' names, where to find them on disk, and where they come from."""
+"""The public data sets: file names, folders to search, download addresses and checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minihire.data.dataset import DataError
 
 @dataclass(frozen=True)
 class Remote:
-    """One file to fetch: its address and the MD5 of its bytes in hexadecimal."""
+    """One file to download: its URL and the MD5 of its bytes in hexadecimal."""
 
     url: str
     md5: str
@@ -19,8 +19,12 @@ class Remote:
 
 @dataclass(frozen=True)
 class Source:
-    """A public data set: the sets of files that make it complete (test files last), folders they may lie in below
-    the one given (the first is where a download goes), its page, its remote files, and class names worth unpacking.
+    """Where a public data set comes from and what its files are called.
+
+    layouts: alternative complete sets of files; in each, the test files come last.
+    folders: folders to search below the data folder; a download goes into the first.
+    page: the web page named in error messages. remotes: the files to download.
+    extras: files with class names, which a download unpacks too if the archive has them.
     """
 
     title: str
@@ -82,33 +86,33 @@ SOURCES = {
 
 
 class MissingData(DataError):
-    """The folder does not hold the data set; a download may help."""
+    """The folder does not contain the data set. A download can provide it."""
 
 
-def find(name: str, data_dir: str | os.PathLike) -> list[Path]:
-    """The files of a public data set, test files last, in `data_dir` or a usual folder below it.
+def find_files(name: str, data_dir: str | os.PathLike) -> list[Path]:
+    """Paths of a public data set's files, test files last. Searches `data_dir` and the usual folders below it.
 
-    Raises MissingData naming the folder, the files expected and both ways to get them.
+    Raises MissingData if files are missing; the message names the folder, the expected files and both ways to get them.
     """
     source = SOURCES[name]
-    places = [Path(data_dir), *(Path(data_dir) / folder for folder in source.folders)]
+    folders = [Path(data_dir), *(Path(data_dir) / folder for folder in source.folders)]
     partial = ""
-    for place in places:
+    for folder in folders:
         for layout in source.layouts:
-            files = [place / file for file in layout]
-            lacking = [path.name for path in files if not path.is_file()]
-            if not lacking:
+            files = [folder / file for file in layout]
+            missing = [path.name for path in files if not path.is_file()]
+            if not missing:
                 return files
-            if len(lacking) < len(files) and not partial:
-                partial = f" ({place} has some of them but lacks {', '.join(lacking)})"
+            if len(missing) < len(files) and not partial:
+                partial = f" ({folder} has some of them but lacks {', '.join(missing)})"
     raise MissingData(
         f"no {source.title} in {data_dir}: expected {', '.join(source.layouts[0])} there or in its folder "
-        f"{source.folders[0]}{partial}; give --download to fetch them, or {by_hand(name, data_dir)}"
+        f"{source.folders[0]}{partial}; give --download to fetch them, or {manual_instructions(name, data_dir)}"
     )
 
 
-def by_hand(name: str, data_dir: str | os.PathLike) -> str:
-    """The way to get a data set without --download, as the end of a sentence."""
+def manual_instructions(name: str, data_dir: str | os.PathLike) -> str:
+    """How to get a data set without --download. The text ends an error message."""
     source = SOURCES[name]
     files = [remote.url.rsplit("/", 1)[1] for remote in source.remotes]
     if files[0].endswith(".tar.gz"):

@@ -121,13 +121,13 @@ CASES = {
     "part of the files": (RUN + " --data-dir {place}/partial", "lacks test_batch.bin"),
     "a file cut short": (
         RUN + " --data-dir {place}/cut",
-        "data_batch_3.bin has 27656 bytes, and record 8 at byte offset 24584 is cut short",
+        "data_batch_3.bin has 27656 bytes, and record 8 at byte offset 24584 ends after",
     ),
     "an impossible label": (RUN + " --data-dir {place}/odd", "label 77 at record 0"),
     "more images than there are": (RUN + " --train-limit 41", "41"),
     "many more": (RUN + f" --train-limit {10**400}", "0"),
-    "everything held out": (RUN + " --heldout 45", "45 held-out images were asked for"),
-    "a size for images that have one": (RUN + " --image-size 64", "leave --image-size out"),
+    "everything held out": (RUN + " --heldout 45", "45 held-out images were requested"),
+    "a size for images that have one": (RUN + " --image-size 64", "omit --image-size"),
     # folders
     "a file in the way": ("run {small} --out {place}/file", "cannot write into"),
     "below a file": ("run {small} --out {place}/file/run", "cannot write into"),

@@ -101,14 +101,16 @@ def test_a_photograph_is_turned_upright(tmp_path):
 
 def test_sixteen_bits_are_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match="deep.png has pixels of mode I;?1?6?B?; give images of 8 bits"):
+    with pytest.raises(DataError, match="deep.png has pixels of mode I;?1?6?B?; give images with 8 bits"):
         folder.read_image(tmp_path / "deep.png")
 
 
 def test_sizes_that_differ_are_refused_or_made_equal(parted):
     picture(parted / "train" / "b" / "000.png", 0, (5, 4))
     said = refusal(parted)
-    assert f"{parted / 'train' / 'b' / '000.png'} has 5x4 pixels but {parted / 'train' / 'a' / '000.png'} 4x4" in said
+    assert (
+        f"{parted / 'train' / 'b' / '000.png'} has 5x4 pixels, but {parted / 'train' / 'a' / '000.png'} has 4x4" in said
+    )
     assert "--image-size" in said
     train, test = folder.read(parted, 6)
     assert train.shape == test.shape == (6, 6, 3)
@@ -137,20 +139,20 @@ def test_a_decompression_bomb_is_refused(parted, monkeypatch, limit):
 
 
 def test_images_that_would_fill_the_memory_are_refused(parted, monkeypatch):
-    monkeypatch.setattr(folder, "LARGEST_TOTAL", 8 * 48 - 1)
+    monkeypatch.setattr(folder, "MAX_TOTAL_BYTES", 8 * 48 - 1)
     said = refusal(parted)
     assert "8 images of 4x4 pixels" in said and "--image-size" in said
 
 
 def test_folders_that_lack_something_are_refused(tmp_path):
     assert f"there is no folder {tmp_path / 'x'}" in refusal(tmp_path / "x")
-    assert "holds 0 folders" in refusal(tmp_path)
+    assert "contains 0 folders" in refusal(tmp_path)
     classes(tmp_path / "one", {"a": 2})
-    assert "holds 1 folders" in refusal(tmp_path / "one")
+    assert "contains 1 folders" in refusal(tmp_path / "one")
     classes(tmp_path / "single", {"a": 2, "b": 1})
-    assert f"{tmp_path / 'single' / 'b'} holds one image" in refusal(tmp_path / "single")
+    assert f"{tmp_path / 'single' / 'b'} contains one image" in refusal(tmp_path / "single")
     (tmp_path / "one" / "b").mkdir()
-    assert f"{tmp_path / 'one' / 'b'} holds no images" in refusal(tmp_path / "one")
+    assert f"{tmp_path / 'one' / 'b'} contains no images" in refusal(tmp_path / "one")
 
 
 def test_train_without_test_is_refused(tmp_path):
@@ -162,7 +164,7 @@ def test_train_without_test_is_refused(tmp_path):
 
 def test_train_and_test_must_have_the_same_classes(parted):
     classes(parted / "test", {"c": 1})
-    assert "has a class c that" in refusal(parted)
+    assert "has the class c, but" in refusal(parted)
 
 
 def test_a_class_missing_from_test_is_refused(parted):

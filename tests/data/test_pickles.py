@@ -24,10 +24,10 @@ PYTHON2 = (
 def reading(tmp_path):
     """reading(bytes): what the reader makes of a file of these bytes."""
 
-    def read(data, largest=10**6):
+    def read(data, max_bytes=10**6):
         path = tmp_path / "batch"
         path.write_bytes(data)
-        return read_pickle(path, largest)
+        return read_pickle(path, max_bytes)
 
     return read
 
@@ -82,7 +82,7 @@ def test_a_command_is_not_run(refusal, tmp_path):
     mark = tmp_path / "mark"
     said = refusal(pickle.dumps({"data": Calls(os.system, f"touch {mark}")}, protocol=2))
     assert "posix.system" in said or "nt.system" in said
-    assert "was not run" in said
+    assert "nothing in the file was run" in said
     assert not mark.exists()
 
 
@@ -108,7 +108,7 @@ def test_other_names_are_refused(refusal, protocol, function, arguments):
     "array", [np.array([{}], object), np.zeros(2, [("a", "u1")]), np.array(["a"]), np.zeros(2, "M8[s]")]
 )
 def test_arrays_of_anything_but_numbers_are_refused(refusal, array):
-    assert "asks for the dtype" in refusal(pickle.dumps({"data": array}, protocol=2))
+    assert "uses the dtype" in refusal(pickle.dumps({"data": array}, protocol=2))
 
 
 def test_scalars_and_masked_arrays_are_refused(refusal):
@@ -171,7 +171,7 @@ def test_opcodes_without_use_are_refused_with_their_place(refusal, body, opcode)
 @pytest.mark.parametrize("state", [b"}U\x01aK\x01s", b"N}U\x08__call__K\x01s\x86"])
 def test_no_stand_in_can_be_changed(refusal, name, state):
     said = refusal(b"\x80\x02c" + "\n".join(name).encode() + b"\n" + state + b"b.")
-    assert "a change of what it may only call" in said
+    assert "a change of a callable's state" in said
 
 
 def test_no_codec_but_latin1(refusal):
@@ -181,7 +181,7 @@ def test_no_codec_but_latin1(refusal):
 
 @pytest.mark.parametrize("content", [[1], 3, "text", None, np.zeros(2, np.uint8)])
 def test_what_is_no_dictionary_is_refused(refusal, content):
-    assert "is not a whole pickle of a dictionary" in refusal(pickle.dumps(content, protocol=2))
+    assert "is not a complete pickle of a dictionary" in refusal(pickle.dumps(content, protocol=2))
 
 
 def test_a_key_that_is_no_name_is_refused(refusal):
@@ -189,7 +189,7 @@ def test_a_key_that_is_no_name_is_refused(refusal):
 
 
 def test_a_file_too_large_is_not_read(refusal):
-    assert f"has {len(PYTHON2)} bytes; expected at most 100" in refusal(PYTHON2, largest=100)
+    assert f"has {len(PYTHON2)} bytes; expected at most 100" in refusal(PYTHON2, max_bytes=100)
 
 
 def test_a_file_that_is_not_there(tmp_path):

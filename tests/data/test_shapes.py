@@ -103,9 +103,11 @@ def test_figures_have_the_areas_that_geometry_says():
     assert areas == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("count", [0, -5, shapes.MOST + 1])
+@pytest.mark.parametrize("count", [0, -5, shapes.MAX_IMAGES + 1])
 def test_counts_out_of_range_are_refused(count):
-    with pytest.raises(DataError, match=f"^{count} train images of shapes were asked for; give 1 to {shapes.MOST}$"):
+    with pytest.raises(
+        DataError, match=f"^{count} train images of shapes were requested; give 1 to {shapes.MAX_IMAGES}$"
+    ):
         shapes.make("train", count)
 
 
