@@ -1,4 +1,4 @@
-"""Measuring a trained network: spiking activity, energy, perturbation distances, and how sure an accuracy is."""
+"""Measurements of a trained network: accuracy, spiking activity, energy, perturbation distances, and statistics."""
 
 from minihire.analysis.activity import LayerActivity, measure_activity
 from minihire.analysis.distance import perturbation_distance, spike_distance

@@ -1,4 +1,4 @@
-"""Which images a network gets right. Of several ranks each looks at every ranks-th batch, and all know the answers."""
+"""Predictions and accuracy of a network. Several ranks share the batches, and all ranks get the complete result."""
 
 import numpy as np
 
@@ -11,12 +11,15 @@ BATCH = 100
 
 
 def predict(network: Network, images, draws: Draws = Draws()) -> np.ndarray:
-    """Predicted classes, int64 [B], of backend images [B, H, W, C]."""
+    """Predict the classes, int64 [B], of backend images [B, H, W, C] with pixels in [0, 1]."""
     return network.backend.to_numpy(network.forward(images, draws=draws)).argmax(axis=1)
 
 
 def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH) -> np.ndarray:
-    """Which images are classified correctly: bool [N]. An image's draws go by its place in the data, not by its batch."""
+    """Return for each image whether it is classified correctly: bool [N].
+
+    The random draws of an image depend on the seed and on its index in `data`, not on the batch size.
+    """
     k, right = network.backend, np.zeros(len(data))
     batches = Batches(data, k, batch_size)
     for number in range(k.rank, len(batches), k.ranks):

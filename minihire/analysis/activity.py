@@ -1,8 +1,8 @@
-"""Spiking activity (definition 1): how often neurons fire, and how many events each layer of weights receives.
+"""Spiking activity (definition 1): how often neurons fire, and how many events each weight layer receives.
 
-SA of a layer is its spikes over all T steps per neuron, TASA = SA/T, and ζ, which the energy needs, the events that a
-layer of weights receives over all T steps per input neuron. After a pool the events are its non-zero outputs, each
-counted once (as the released code counts); the row of the neurons before the pool shows their spikes.
+SA is the number of spikes per neuron over all T steps, and TASA = SA/T. ζ is the number of events that a weight layer
+receives per input neuron over all T steps; the energy depends on it. If a pool feeds the layer, each non-zero output of the
+pool counts as one event, as in the authors' released code.
 """
 
 import math
@@ -18,10 +18,10 @@ from minihire.runtime.errors import MinihireError
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """One layer, over all images: a "Neuron" by the spikes it emits, the others by the events they receive.
+    """The activity of one layer, summed over all images. A neuron layer emits events; a weight layer receives them.
 
-    neurons: those of the layer itself, or those that feed it, per image. events: spikes emitted or non-zero inputs
-    received, over all images and steps; None where values are analog, so that there is nothing to count.
+    neurons: neurons of the layer, or inputs of a weight layer, per image.
+    events: spikes emitted, or non-zero inputs received, over all images and steps. None if the values are analog.
     """
 
     name: str
@@ -33,28 +33,28 @@ class LayerActivity:
 
     @property
     def spikes(self) -> int | None:
-        """Spikes emitted over all images and steps; None for weights and for an ANN's ReLUs."""
+        """Spikes emitted over all images and steps. None for a weight layer and for an ANN."""
         return self.events if self.kind == "Neuron" else None
 
     @property
     def spiking_activity(self) -> float | None:
-        """SA: spikes over all T steps per neuron, the mean over images (definition 1); None where there are no spikes."""
+        """SA: spikes per neuron over all T steps, averaged over images (definition 1). None if the layer has no spikes."""
         return None if self.spikes is None else self.spikes / (self.neurons * self.images)
 
     @property
     def time_averaged(self) -> float | None:
-        """TASA = SA/T, in 0 … 1 (definition 1)."""
+        """TASA = SA/T, in 0 … 1 (definition 1). None if the layer has no spikes."""
         return None if self.spikes is None else self.spiking_activity / self.steps
 
     @property
     def received(self) -> float | None:
-        """ζ: events received over all T steps per input neuron (table 6), 1 for analog inputs; None for neurons."""
+        """ζ: events received per input neuron over all T steps (table 6). 1 for analog inputs; None for a neuron layer."""
         if self.kind == "Neuron":
             return None
         return 1.0 if self.events is None else self.events / (self.neurons * self.images)
 
     def as_dict(self) -> dict:
-        """For a results file; None where a figure has no meaning for the layer."""
+        """The entry of a results file. Values that do not apply to the layer are None."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -71,11 +71,11 @@ class LayerActivity:
 def measure_activity(
     network: Network, batches: Iterable[Any], *, steps: int | None = None, seed: int = 0
 ) -> list[LayerActivity]:
-    """Every layer's activity over batches of backend images [B, H, W, C], in the order of the signal.
+    """Measure the activity of every layer, from input to output, over batches of backend images [B, H, W, C].
 
-    Only counts are kept, so any number of images fits. Rate coding draws by an image's place in the whole sequence:
-    the batch size does not matter. An ANN is not run: there are no events in it to count. Raises MinihireError for no
-    images, images of another shape, and less than one step.
+    Memory does not grow with the number of images, because only counts are stored. With rate coding the draws of an image
+    depend on its index in the sequence, not on the batch size. An ANN is not run, because it has no events.
+    Raises MinihireError if there are no images, if images have the wrong shape, and if steps < 1.
     """
     steps = time_steps(network, steps)
     counts: Counter = Counter()
@@ -100,7 +100,7 @@ def measure_activity(
 
 
 def time_steps(network: Network, steps: int | None) -> int:
-    """The T of a measurement: steps, by default the network's own; 1 for an ANN. Raises MinihireError below 1."""
+    """Return the T of a measurement: `steps`, or by default the network's T; 1 for an ANN. Raises MinihireError if steps < 1."""
     steps = network.steps if steps is None else steps
     if steps < 1:
         raise MinihireError(f"a network runs for at least 1 time step, not {steps}")
@@ -108,7 +108,7 @@ def time_steps(network: Network, steps: int | None) -> int:
 
 
 def _rows(network, counts, images, steps):
-    """One row per layer with operations or spikes; output neurons that fire follow the readout."""
+    """One row per layer with operations or spikes. With readout "spikes" the output neurons come last."""
     table = network.model.table()
     first = next(row.name for row in table if row.operations)
     rows = []

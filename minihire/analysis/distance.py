@@ -1,4 +1,4 @@
-"""How far a perturbation moves what a network sees: in pixels, and in the firing rates of every layer (definition 2)."""
+"""Perturbation distances (definition 2): the change of the pixels, and of the firing rates in every layer."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from minihire.runtime.errors import MinihireError
 
 
 def perturbation_distance(clean, perturbed) -> np.ndarray:
-    """PD = ‖x − x̂‖₂ over the pixels of each image: NumPy [B, …] twice → float64 [B], in pixel units of [0, 1].
+    """PD = ‖x − x̂‖₂ over the pixels of each image (definition 2): float64 [B], in pixels of [0, 1].
 
-    Definition 2. Raises MinihireError for two shapes.
+    clean, perturbed: NumPy arrays [B, …]. Raises MinihireError if their shapes differ.
     """
     clean, perturbed = np.asarray(clean, np.float64), np.asarray(perturbed, np.float64)
     _same_shape(clean, perturbed)
@@ -21,18 +21,18 @@ def perturbation_distance(clean, perturbed) -> np.ndarray:
 def spike_distance(
     network: Network, clean, perturbed, *, steps: int | None = None, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Spike PD = ‖r(x) − r(x̂)‖₂ of every layer of neurons: float64 [B] by its name, in the order of the signal.
+    """Spike PD = ‖r(x) − r(x̂)‖₂ of every neuron layer (definition 2): name → float64 [B], from input to output.
 
-    Definition 2, with r the spike counts over T steps divided by T. clean, perturbed: backend images [B, H, W, C]; with
-    rate coding both see the same draws. Raises MinihireError for an ANN, two shapes, and less than one step.
+    r is the layer's spike counts over T steps, divided by T. clean, perturbed: backend images [B, H, W, C]. Rate coding
+    uses the same draws for both. Raises MinihireError for an ANN, if the shapes differ, and if steps < 1.
     """
     if not network.spiking:
         raise MinihireError(
-            "spike distance needs a spiking network, and this is an ANN: give its SNN, or use perturbation_distance"
+            "spike_distance needs a spiking network, but this is an ANN: give an SNN, or use perturbation_distance"
         )
     _same_shape(clean, perturbed)
     steps, k = time_steps(network, steps), network.backend
-    difference: dict[str, np.ndarray] = {}  # spike counts of the clean images less those of the perturbed, [1, B, …]
+    difference: dict[str, np.ndarray] = {}  # counts of clean minus perturbed images, [1, B, …]
 
     def add(sign):
         def observe(event, name, array):
@@ -50,8 +50,8 @@ def spike_distance(
 def _same_shape(clean, perturbed):
     if tuple(clean.shape) != tuple(perturbed.shape):
         raise MinihireError(
-            f"a distance needs each image beside its perturbed one, not arrays of "
-            f"{tuple(clean.shape)} and {tuple(perturbed.shape)}"
+            f"clean and perturbed images have shapes {tuple(clean.shape)} and {tuple(perturbed.shape)}; "
+            "give arrays of the same shape"
         )
 
 

@@ -1,8 +1,8 @@
-"""Compute energy of one inference (section 5.4): operations of table 6, costs of table 7, sums of equations 7 and 8.
+"""Compute energy of one inference (section 5.4): operations from table 6, costs from table 7, equations 7 and 8.
 
-An ANN multiplies and accumulates (MAC) every input. A spiking layer only accumulates (AC), once for every event that it
-receives, so its operations are an ANN's times ζ. With direct coding the first layer's input is analog: MACs.
-Memory traffic, pools, the additions of identity shortcuts and the neurons' own arithmetic are not in the paper's sums.
+An ANN layer performs a multiply-accumulate (MAC) for every input. A spiking layer performs only an accumulate (AC) for every
+event that it receives; so it needs ζ times the operations of the ANN layer. With direct coding the first layer has analog
+inputs and needs MACs. As in the paper, the sums omit memory traffic, pools, identity shortcuts and neuron updates.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,10 @@ COSTS = {
 
 @dataclass(frozen=True)
 class LayerOperations:
-    """A layer of weights, per image: `dense` operations were every input active once (table 6), ζ as `received`."""
+    """Operations of one weight layer for one image.
+
+    dense: operations if every input were non-zero once (table 6). received: ζ, events received per input neuron.
+    """
 
     name: str
     dense: int
@@ -33,11 +36,11 @@ class LayerOperations:
         return self.dense * self.received
 
     def energy(self, number_format: str) -> float:
-        """pJ per image in "fp32" or "int32" (table 7)."""
+        """Energy in pJ per image for number_format "fp32" or "int32" (table 7)."""
         return self.operations * COSTS[number_format][self.kind]
 
     def as_dict(self) -> dict:
-        """For a results file; energies in pJ per image."""
+        """The entry of a results file, with energies in pJ per image."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -50,26 +53,29 @@ class LayerOperations:
 
 @dataclass(frozen=True)
 class Energy:
-    """Compute energy of one image, layer by layer, beside that of the same model as an ANN."""
+    """Compute energy for one image, by layer, and that of an ANN with the same model.
+
+    first_layer_every_step: whether the first layer of a direct-coded SNN counts T times instead of once.
+    """
 
     layers: tuple[LayerOperations, ...]
     first_layer_every_step: bool
 
     def total(self, number_format: str) -> float:
-        """pJ per image in "fp32" or "int32": equation 7 or 8, as the layers' kinds say."""
+        """Energy in pJ per image for "fp32" or "int32": equation 7 (rate coding) or 8 (direct coding)."""
         return sum(layer.energy(number_format) for layer in self.layers)
 
     def ann(self, number_format: str) -> float:
-        """pJ per image of the same model as an ANN: a MAC for every input of every layer."""
+        """Energy in pJ per image of an ANN with the same model: one MAC for every input of every layer."""
         return sum(layer.dense for layer in self.layers) * COSTS[number_format]["MAC"]
 
     def ratio(self, number_format: str) -> float | None:
-        """How many times less than the ANN it takes; None if it takes nothing (no event at all)."""
+        """ANN energy divided by this energy. None if this energy is 0, because no event occurred."""
         total = self.total(number_format)
         return self.ann(number_format) / total if total else None
 
     def as_dict(self) -> dict:
-        """For a results file: total_pj, ann_pj and ratio (ANN/this) per number format, and the layers."""
+        """The entry of a results file: total_pj, ann_pj and ratio (ANN / this) for each number format, and the layers."""
         totals = {f: {"total_pj": self.total(f), "ann_pj": self.ann(f), "ratio": self.ratio(f)} for f in COSTS}
         return {
             **totals,
@@ -81,25 +87,25 @@ class Energy:
 def operations(
     network: Network, activity: list[LayerActivity], *, first_layer_every_step: bool = False
 ) -> list[LayerOperations]:
-    """Operations per image of every layer of weights (table 6) with the ζ of `measure_activity` on the same network.
+    """Operations per image of every weight layer (table 6), with ζ from `measure_activity` on the same network.
 
-    With direct coding the first layer's input does not change, so it is computed once (ζ¹ = 1); first_layer_every_step
-    counts it T times. Raises MinihireError for the activity of another network.
+    With direct coding the first layer is computed once (ζ¹ = 1), because its input does not change over time.
+    first_layer_every_step counts it T times instead. Raises MinihireError if another network was measured.
     """
     table = [row for row in network.model.table() if row.operations]
     measured = [row for row in activity if row.kind != "Neuron"]
-    # An analog input where events are expected, or the other way round, would be taken for ζ = 1.
+    # Also compare which layers are analog: an analog layer has ζ = 1, which is wrong for a layer that receives events.
     analog = [not network.spiking or (i == 0 and network.coding == "direct") for i in range(len(table))]
     if [(a.name, a.events is None) for a in measured] != [
-        (row.name, dense) for row, dense in zip(table, analog, strict=True)
+        (row.name, is_analog) for row, is_analog in zip(table, analog, strict=True)
     ]:
         raise MinihireError(
-            f"this activity was not measured on this {network.model.name}: use measure_activity on the network itself"
+            f"the activity was not measured on this {network.model.name}: call measure_activity with this network"
         )
-    found = []
+    result = []
     for i, (row, layer) in enumerate(zip(table, measured, strict=True)):
         repeated = first_layer_every_step and i == 0 and network.spiking and analog[0]
-        found.append(
+        result.append(
             LayerOperations(
                 row.name,
                 row.operations,
@@ -107,13 +113,13 @@ def operations(
                 "MAC" if analog[i] else "AC",
             )
         )
-    return found
+    return result
 
 
 def measure_energy(network: Network, activity: list[LayerActivity], *, first_layer_every_step: bool = False) -> Energy:
-    """Compute energy per image in pJ: equation 7 (rate coding), equation 8 (direct coding), or all MACs (ANN).
+    """Compute energy per image: equation 7 (rate coding), equation 8 (direct coding), or only MACs (ANN).
 
-    Arguments and errors as of `operations`.
+    Arguments and errors as in `operations`.
     """
     return Energy(
         tuple(operations(network, activity, first_layer_every_step=first_layer_every_step)), first_layer_every_step

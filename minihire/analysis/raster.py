@@ -1,4 +1,4 @@
-"""Spike trains to look at: a few neurons of every layer, for one image and for its attacked version."""
+"""Spike trains of a few neurons in every layer, for one image and its attacked version. Raster plots show them."""
 
 import numpy as np
 
@@ -6,44 +6,48 @@ from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 
-NEURONS = 16  # shown of a layer, fewer where there are many steps: at most PLACES neurons · steps
-STEPS = 100  # shown, from the first
-PLACES = 800
-MARKS = ".cab"  # neither, on the clean image alone, on the attacked one alone, on both
+MAX_NEURONS = 16  # per layer
+MAX_STEPS = 100  # the first steps are shown
+MAX_MARKS = 800  # neurons · steps per layer
+MARKS = ".cab"  # spikes for: no image, the clean image only, the attacked image only, both images
 
 
 def spike_trains(network: Network, clean, attacked, *, seed: int = 0) -> list[dict]:
-    """Every neuron layer's spikes for one clean and one attacked image, backend [1, H, W, C] each, in the signal's order.
+    """Record the spikes of every neuron layer, from input to output, for a clean and an attacked image.
 
-    Of each layer: `neurons`, `fired_clean` and `fired_attacked` (how many fired at all), `rate_clean` and `rate_attacked`
-    (share of all neurons that fire, per step), and for at most NEURONS of those that fired for either image, evenly
-    spaced, their index (`shown`) and `trains`, a letter of MARKS per step. At most STEPS steps. With rate coding both
-    images see the same draws. Raises MinihireError for an ANN.
+    clean, attacked: backend images [1, H, W, C]. Rate coding uses the same draws for both. Raises MinihireError for an ANN.
+
+    Returns one dictionary per layer:
+    name, neurons: name of the layer, and its number of neurons.
+    fired_clean, fired_attacked: number of neurons that fired at least once.
+    rate_clean, rate_attacked: fraction of all neurons that fires at each step.
+    shown: indices of at most MAX_NEURONS neurons, evenly spaced among those that fired for either image.
+    trains: one string per shown neuron, with one letter of MARKS per step, for at most MAX_STEPS steps.
     """
     if not network.spiking:
-        raise MinihireError("an ANN has no spike trains: give its SNN")
-    k, seen = network.backend, [{}, {}]
+        raise MinihireError("an ANN has no spike trains: give an SNN")
+    k, recorded = network.backend, [{}, {}]
 
-    def keep(found):
+    def record(into):
         def observe(event, name, array):
             if event == "spikes":
                 fired = k.to_numpy(array) > 0
-                found.setdefault(name, []).append(fired.reshape(len(fired), -1))
+                into.setdefault(name, []).append(fired.reshape(len(fired), -1))
 
         return observe
 
-    for images, found in zip((clean, attacked), seen, strict=True):
-        network.forward(images, draws=Draws(seed), observe=keep(found))
-    return [_layer(name, *(np.concatenate(found[name]) for found in seen)) for name in seen[0]]
+    for images, into in zip((clean, attacked), recorded, strict=True):
+        network.forward(images, draws=Draws(seed), observe=record(into))
+    return [_layer(name, *(np.concatenate(layers[name]) for layers in recorded)) for name in recorded[0]]
 
 
 def _layer(name, clean, attacked):
-    """bool [T, neurons] twice → plain data."""
+    """The dictionary of one layer from its spikes, two bool arrays [T, neurons]."""
     fired = np.flatnonzero((clean | attacked).any(axis=0))
-    count = min(NEURONS, PLACES // min(len(clean), STEPS), len(fired))
-    few = fired[np.unique(np.linspace(0, len(fired) - 1, count).round().astype(int))]
-    codes = (clean + 2 * attacked.astype(int))[:STEPS, few]
-    rate = lambda spikes: [round(float(share), 5) for share in spikes[:STEPS].mean(axis=1)]
+    count = min(MAX_NEURONS, MAX_MARKS // min(len(clean), MAX_STEPS), len(fired))
+    shown = fired[np.unique(np.linspace(0, len(fired) - 1, count).round().astype(int))]
+    codes = (clean + 2 * attacked.astype(int))[:MAX_STEPS, shown]
+    rate = lambda spikes: [round(float(rate), 5) for rate in spikes[:MAX_STEPS].mean(axis=1)]
     return {
         "name": name,
         "neurons": clean.shape[1],
@@ -51,6 +55,6 @@ def _layer(name, clean, attacked):
         "fired_attacked": int(attacked.any(axis=0).sum()),
         "rate_clean": rate(clean),
         "rate_attacked": rate(attacked),
-        "shown": few.tolist(),
+        "shown": shown.tolist(),
         "trains": ["".join(MARKS[code] for code in train) for train in codes.T],
     }

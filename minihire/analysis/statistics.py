@@ -1,5 +1,6 @@
-"""How sure a measured accuracy is: the Wilson interval, and McNemar's test for two models on the same images, or for two ways
-of training with several seeds each.
+"""Statistics of accuracies: the Wilson confidence interval, and tests that compare two models or two training methods.
+
+McNemar's test compares two models on the same images. Its extension here compares two methods, each with several seeds.
 """
 
 from dataclasses import dataclass
@@ -11,28 +12,30 @@ from minihire.runtime.errors import MinihireError
 
 
 def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """(low, high) in [0, 1]: the score interval of correct out of count images (Wilson, 1927).
+    """Confidence interval of an accuracy, (low, high) in [0, 1], for `correct` out of `count` images (Wilson, 1927).
 
     Raises MinihireError unless 0 ≤ correct ≤ count, 1 ≤ count and 0 < confidence < 1.
     """
     if not 0 <= correct <= count or count < 1:
         raise MinihireError(
-            f"an interval needs 0 to count correct answers among at least 1 image, not {correct} among {count}"
+            f"{correct} correct answers among {count} images were given; give 0 to count correct answers, and count ≥ 1"
         )
     if not 0 < confidence < 1:
-        raise MinihireError(f"a confidence lies between 0 and 1 (0.95 for 95 %), not {confidence}")
+        raise MinihireError(
+            f"the confidence given is {confidence}; give a number between 0 and 1, such as 0.95 for 95 %"
+        )
     square = float(ndtri((1 + confidence) / 2)) ** 2
     share, spread = correct / count, square / count
     centre = share + spread / 2
     half = (spread * (share * (1 - share) + spread / 4)) ** 0.5
-    low = 0.0 if correct == 0 else (centre - half) / (1 + spread)  # exactly 0 and 1 at the ends, whatever is rounded
+    low = 0.0 if correct == 0 else (centre - half) / (1 + spread)  # without rounding errors at 0 and 1
     high = 1.0 if correct == count else (centre + half) / (1 + spread)
     return low, high
 
 
 @dataclass(frozen=True)
 class Score:
-    """Correct answers among `count` images; everything derived from them is a fraction of 1, not percent.
+    """`correct` answers among `count` images. Accuracies are fractions of 1, not percent.
 
     Raises MinihireError unless 0 ≤ correct ≤ count and 1 ≤ count.
     """
@@ -54,7 +57,7 @@ class Score:
         return wilson(self.correct, self.count)
 
     def as_dict(self) -> dict:
-        """For a results file: correct, count, and accuracy, low, high as fractions of 1."""
+        """The entry of a results file: correct, count, and accuracy, low, high as fractions of 1."""
         low, high = self.interval
         return {
             "correct": int(self.correct),
@@ -66,65 +69,72 @@ class Score:
 
 
 def mcnemar(first_correct, second_correct) -> float:
-    """Two-sided p-value of "both models are equally often right", from bool [N] of each on the same images.
+    """Two-sided p-value of the hypothesis that two models have the same accuracy (McNemar, 1947).
 
-    Exact: of the images that just one model gets right, each is either's with probability ½ (McNemar, 1947; binomial
-    form). Raises MinihireError for arrays that are not boolean or not of one length.
+    first_correct, second_correct: bool [N] per model, whether it classifies each of the same N images correctly. The test
+    is exact. It uses the images that exactly one model classifies correctly; under the hypothesis, each model is that
+    one with probability ½. Raises MinihireError if the arrays are not boolean or differ in shape.
     """
     first, second = np.asarray(first_correct), np.asarray(second_correct)
     if first.dtype != bool or second.dtype != bool:
         raise MinihireError(
-            f"McNemar's test compares booleans (right or wrong per image), not {first.dtype} and {second.dtype}"
+            f"McNemar's test needs booleans (correct or not, per image), but got {first.dtype} and {second.dtype}"
         )
     if first.ndim != 1 or first.shape != second.shape:
         raise MinihireError(
-            f"McNemar's test needs the same images for both models, not {list(first.shape)} and {list(second.shape)}"
+            f"McNemar's test needs arrays [N] for the same images, but got shapes {list(first.shape)} and {list(second.shape)}"
         )
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
 def mcnemar_over_seeds(first_correct, second_correct) -> float:
-    """Two-sided p-value of "both ways are equally often right", from bool [seeds, N] of each on the same N images.
+    """Two-sided p-value of the hypothesis that two training methods have the same accuracy, from several seeds of each.
 
-    The seeds of a way err on the same images, so seeds times N pairs would be too many: an image counts once, with the
-    difference d of the seeds that get it right. Exact: under the hypothesis d is as likely as -d, of each image for itself.
-    Of one seed this is `mcnemar`. Raises MinihireError for arrays that are not boolean or not of one shape.
+    first_correct, second_correct: bool [seeds, N] per method, on the same N images.
+    Networks of one method tend to fail on the same images, so they are not independent. Therefore each image counts once:
+    its d is the number of first-method seeds that classify it correctly minus the number of second-method seeds. The
+    test is exact: under the hypothesis d and −d are equally likely for each image, independently of other images.
+    With one seed the result equals `mcnemar`. Raises MinihireError if the arrays are not boolean or differ in shape.
     """
-    found = _differences(first_correct, second_correct).astype(np.int64)
-    chances = np.ones(1)  # of the sum, from its smallest to its largest value
-    for size in range(1, int(np.abs(found).max(initial=0)) + 1):
-        count = int(np.sum(np.abs(found) == size))
-        heads = np.arange(count + 1)
-        coins = gammaln(count + 1) - gammaln(heads + 1) - gammaln(count - heads + 1) - count * np.log(2)
+    differences = _differences(first_correct, second_correct).astype(np.int64)
+    # Distribution of the sum of ±|d| with random signs, from the smallest sum to the largest. Images with the same |d|
+    # contribute a binomial distribution; convolution adds them up.
+    distribution = np.ones(1)
+    for size in range(1, int(np.abs(differences).max(initial=0)) + 1):
+        count = int(np.sum(np.abs(differences) == size))
+        positive = np.arange(count + 1)
+        log_binomial = gammaln(count + 1) - gammaln(positive + 1) - gammaln(count - positive + 1) - count * np.log(2)
         spread = np.zeros(2 * size * count + 1)
-        spread[:: 2 * size] = np.exp(coins)
-        chances = np.convolve(chances, spread)
-    far = np.abs(np.arange(len(chances)) - len(chances) // 2) >= abs(found.sum())
-    return min(1.0, float(chances[far].sum()))
+        spread[:: 2 * size] = np.exp(log_binomial)
+        distribution = np.convolve(distribution, spread)
+    sums = np.arange(len(distribution)) - len(distribution) // 2
+    return min(1.0, float(distribution[np.abs(sums) >= abs(differences.sum())].sum()))
 
 
 def gain(first_correct, second_correct, confidence: float = 0.95) -> tuple[float, float]:
-    """(low, high): the interval of how much more often the first way is right, in -1 … 1, from bool [seeds, N] of each.
+    """Confidence interval (low, high), in −1 … 1, of the first method's accuracy minus the second's.
 
-    Student's, over the images, each with the mean difference of its seeds: how other seeds would do is not in it. Raises
-    MinihireError as `mcnemar_over_seeds` and for fewer than 2 images.
+    first_correct, second_correct: bool [seeds, N] per method, on the same N images. Student's t over the images, each with
+    the mean difference of its seeds. The interval describes other images, not other seeds. Raises MinihireError as
+    `mcnemar_over_seeds` does, and for fewer than 2 images.
     """
-    found = _differences(first_correct, second_correct) / len(first_correct)
-    if len(found) < 2:
-        raise MinihireError(f"the interval of a gain needs at least 2 images, not {len(found)}")
-    half = float(stdtrit(len(found) - 1, (1 + confidence) / 2) * found.std(ddof=1) / len(found) ** 0.5)
-    return float(found.mean()) - half, float(found.mean()) + half
+    differences = _differences(first_correct, second_correct) / len(first_correct)
+    count = len(differences)
+    if count < 2:
+        raise MinihireError(f"the interval of a gain needs at least 2 images, but got {count}")
+    half = float(stdtrit(count - 1, (1 + confidence) / 2) * differences.std(ddof=1) / count**0.5)
+    return float(differences.mean()) - half, float(differences.mean()) + half
 
 
 def _differences(first_correct, second_correct):
-    """[N]: by how many more seeds of the first way an image is answered right."""
+    """int64 [N]: first-method seeds that classify the image correctly, minus second-method seeds that do."""
     kinds = [{(np.asarray(row).dtype, np.shape(row)) for row in rows} for rows in (first_correct, second_correct)]
     sizes = {shape for kind in kinds for _, shape in kind}
     if len(first_correct) != len(second_correct) or any(kind != {(np.dtype(bool), *sizes)} for kind in kinds):
         raise MinihireError(
-            "two ways are compared by booleans (right or wrong) of as many seeds of each on the same images, not by "
-            f"{len(first_correct)} and {len(second_correct)} arrays of shapes {sorted(map(list, sizes))}"
+            "two methods are compared with booleans [seeds, N] for the same seeds and images, but got "
+            f"{len(first_correct)} and {len(second_correct)} rows of shapes {sorted(map(list, sizes))}"
         )
     first, second = np.array(first_correct), np.array(second_correct)
     return first.sum(axis=0) - second.sum(axis=0, dtype=np.int64)

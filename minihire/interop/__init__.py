@@ -1,11 +1,11 @@
-"""minihire beside other libraries: checkpoints in the format of the paper's authors, networks as torch modules.
+"""Interoperability: checkpoints in the format of the paper's authors, and networks as torch modules.
 
-minihire.interop.torch_module(network)      so that foolbox, torchattacks, ART or AutoAttack attack it unchanged
+minihire.interop.torch_module(network)      a torch module, which foolbox, torchattacks, ART and AutoAttack can attack
 """
 
 
 def __getattr__(name):
-    if name in ("torch_module", "TorchModule"):  # not before it is asked for: it needs torch
+    if name in ("torch_module", "TorchModule"):  # imported on first use, because it needs torch
         from minihire.interop import module
 
         return getattr(module, name)

@@ -1,15 +1,17 @@
-"""Checkpoints of the paper's authors (VGG, written with torch.save), read and written.
+"""Reader and writer for the VGG checkpoints of the paper's authors, which torch.save wrote.
 
-Their state dict has the names of their modules; N is a place in the list, and a block has three places:
+Their model is two torch Sequential modules, `features` and `classifier`. Each weight layer is followed by two modules
+without weights, so the index N of a weight layer is a multiple of 3. Keys of their state dict:
 
     features    Conv2d, ReLU, Dropout (or AvgPool2d) | …                  features.N.weight [C_out, C_in, k, k]
     classifier  Linear, ReLU, Dropout | Linear, ReLU, Dropout | Linear    classifier.N.weight [F_out, F_in]
-    neurons     one threshold and leak each; in the classifier N goes     threshold.tN, leak.lN, numbers
-                on from the length of features; the readout has none
+    neurons     one threshold and one leak per weight layer except        threshold.tN, leak.lN, scalars
+                the readout; in the classifier, N continues from the
+                length of `features`
 
-Our weights are [k, k, C_in, C_out] and [F_in, F_out], and our channels come last: the columns of the first linear
-layer change from C·H·W to H·W·C order, which no comparison of shapes can see. (Source: the authors' repository,
-github.com/ksouvik52/hiresnn2021.)
+Our weights are [k, k, C_in, C_out] and [F_in, F_out], and our channels come last. So the inputs of the first linear layer
+must be reordered from C·H·W to H·W·C. Comparing shapes cannot detect a mistake there, because both orders have the same
+shape. Source: the authors' repository, github.com/ksouvik52/hiresnn2021.
 """
 
 import io
@@ -33,16 +35,17 @@ from minihire.runtime.files import write_atomically
 from minihire.study.settings import preset
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
-PLACES = 3  # of a block: weights, ReLU, and dropout or pool
+BLOCK = 3  # modules per weight layer: the weights, ReLU, and dropout or pool
+# VGG models by their number of convolutions, from which a file is recognised.
 FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.items() if isinstance(row, VGG)}
 PRESETS = {"cifar10": "vgg5-cifar10", "cifar100": "vgg11-cifar100"}
-MOST_STEPS = 10_000
+MAX_STEPS = 10_000
 
 
 class Entry(NamedTuple):
-    """An array under their key, with their shape, and under our name.
+    """One array in both formats: key and shape in their state dict, name and parameter in ours.
 
-    planes: their array as [outputs, channels, pixels]; ours is [pixels, channels, outputs], the axes in reverse.
+    planes: shape of their array as [outputs, channels, pixels]. Ours is its transpose, [pixels, channels, outputs].
     """
 
     key: str
@@ -52,50 +55,48 @@ class Entry(NamedTuple):
     ours: Parameter
 
     def from_theirs(self, array: np.ndarray) -> np.ndarray:
-        """Their array in our order."""
+        """Transpose and reshape their array to our layout."""
         return array.reshape(self.planes).T.reshape(self.ours.shape).copy()
 
     def to_theirs(self, array: np.ndarray) -> np.ndarray:
-        """Our array in their order."""
+        """Transpose and reshape our array to their layout."""
         return array.reshape(self.planes[::-1]).T.reshape(self.shape).copy()
 
 
 def layout(model: Model, spiking: bool) -> list[Entry]:
-    """Every array of a model of the VGG family. Raises CheckpointError for another model."""
+    """List every array of a VGG model in both formats. Raises CheckpointError for another model."""
     if model.name not in FAMILY.values():
         raise CheckpointError(
-            f"the authors' checkpoints have no place for a {model.name}: only {', '.join(FAMILY.values())} cross over"
+            f"the authors' checkpoint format does not support {model.name}: give one of {', '.join(FAMILY.values())}"
         )
-    found, part, start, place, grid = [], "features", 0, 0, None
+    # index: of the next weight layer in its Sequential; start: length of `features`; grid: shape before Flatten
+    entries, part, start, index, grid = [], "features", 0, 0, None
     for layer, shape in model.walk():
         ours = layer.parameters(shape, spiking)
         if isinstance(layer, Flatten):
-            part, start, place, grid = "classifier", place, 0, shape
+            part, start, index, grid = "classifier", index, 0, shape
         elif isinstance(layer, Conv2d):
             theirs = (layer.features, shape[2], layer.size, layer.size)
             planes = (layer.features, shape[2], layer.size**2)
-            found += [Entry(f"{part}.{place}.weight", theirs, planes, *item) for item in ours.items()]
-            place += PLACES
+            entries += [Entry(f"{part}.{index}.weight", theirs, planes, *item) for item in ours.items()]
+            index += BLOCK
         elif isinstance(layer, Linear | Readout):
             theirs, channels = (layer.features, shape[0]), grid[2] if grid else shape[0]
             planes = (layer.features, channels, shape[0] // channels)
-            found += [Entry(f"{part}.{place}.weight", theirs, planes, *item) for item in ours.items()]
-            place, grid = place + PLACES, None
+            entries += [Entry(f"{part}.{index}.weight", theirs, planes, *item) for item in ours.items()]
+            index, grid = index + BLOCK, None
         elif isinstance(layer, Neuron):
-            number = start + place - PLACES
+            number = start + index - BLOCK
             keys = (f"threshold.t{number}", f"leak.l{number}")
-            found += [Entry(key, (), (1, 1, 1), *item) for key, item in zip(keys, ours.items(), strict=False)]
-    return found
-
-
-# ---------------------------------------------------------------- reading
+            entries += [Entry(key, (), (1, 1, 1), *item) for key, item in zip(keys, ours.items(), strict=False)]
+    return entries
 
 
 def read(path: Path, *, data: str | None = None, steps: int | None = None) -> Checkpoint:
-    """A checkpoint of the authors, or one that `write` wrote, as a checkpoint of ours (float32 NumPy arrays).
+    """Read a checkpoint of the authors, or one that `write` wrote, into a Checkpoint with float32 NumPy arrays.
 
-    data: "cifar10" or "cifar100", whose normalisation the network applies (default: by the number of classes); steps:
-    T, where the file has none (default: the model's). Raises CheckpointError, naming file and key.
+    data: "cifar10" or "cifar100", whose normalisation the network applies (default: by the number of classes).
+    steps: T, if the file does not contain it (default: that of the model). Raises CheckpointError, naming file and key.
     """
     content = _load(Path(path))
     state, steps = _state(path, content), _steps(path, content, steps)
@@ -118,7 +119,7 @@ def _torch():
 
 
 def _load(path) -> dict:
-    """The file's dictionary."""
+    """Load the dictionary in the file."""
     torch = _torch()
     try:
         with open(path, "rb") as file:
@@ -128,33 +129,36 @@ def _load(path) -> dict:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {_kind(content)}, expected a dictionary: a state dict, or one with it")
+        raise CheckpointError(f"{path} contains a {_kind(content)}, expected a state dict, or a dictionary with 'state_dict'")
     return content
 
 
 def _unpickled(torch, path, file):
-    """The file's content. Only tensors and plain containers are read, so nothing in the file is run."""
+    """Load the file. Only tensors and plain containers are accepted, so no code in the file can run."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged files; what matters of it is in the sentence below
+            warnings.simplefilter("ignore")  # about damaged files; the error below says what is wrong
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises is any of a dozen kinds, and torch names none of them
+    except Exception as error:  # torch documents no common class for the errors of damaged files
         found = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if not found:
             raise CheckpointError(f"{path} is not a file that torch.save wrote, or it is damaged") from error
         raise CheckpointError(
-            f"{path} holds a {found[1]}, expected tensors and plain containers alone: "
-            f"save the state dict by itself, with torch.save(model.state_dict(), FILE)"
+            f"{path} contains a {found[1]}, expected only tensors and plain containers: "
+            f"save only the state dict, with torch.save(model.state_dict(), FILE)"
         ) from error
 
 
 def _kind(value):
-    """What a value is, in words for a message."""
+    """The type of a value, and the shape of an array, for an error message."""
     return f"{value.dtype} {list(value.shape)}" if hasattr(value, "dtype") else type(value).__name__
 
 
 def _state(path, content) -> dict[str, Any]:
-    """The state dict, under "state_dict" or by itself, without DataParallel's prefix: dense tensors of floating point."""
+    """Return the state dict: the content itself or its "state_dict", without the prefix that DataParallel adds to keys.
+
+    Raises CheckpointError unless all values are dense floating-point tensors.
+    """
     torch, state = _torch(), content.get("state_dict", content)
     if not isinstance(state, dict):
         raise CheckpointError(f"'state_dict' of {path} is a {_kind(state)}, expected a dictionary of tensors")
@@ -169,28 +173,28 @@ def _state(path, content) -> dict[str, Any]:
 
 
 def _is_dense(torch, tensor):
-    """Whether the numbers are there: as many in the file as the shape says."""
+    """Whether the tensor is dense, floating-point, and stores as many numbers as its shape says."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
     return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _steps(path, content, given):
-    """T of the file, else the one given."""
+    """Return T from the file, or `given` if the file has none."""
     found = content.get("timesteps")
     if found is None:
         return given
-    if type(found) is not int or not 1 <= found <= MOST_STEPS:
+    if type(found) is not int or not 1 <= found <= MAX_STEPS:
         shown = found if isinstance(found, int) else f"a {_kind(found)}"
-        raise CheckpointError(f"'timesteps' of {path} is {shown}, expected a whole number in 1 … {MOST_STEPS}")
+        raise CheckpointError(f"'timesteps' of {path} is {shown}, expected a whole number in 1 … {MAX_STEPS}")
     if given not in (None, found):
-        raise CheckpointError(f"--steps {given} does not fit {path}, which has {found} time steps: leave it out")
+        raise CheckpointError(f"--steps {given} contradicts {path}, which has {found} time steps: omit it")
     return found
 
 
 def _described(path, entry, data, steps):
-    """(model, meta data) from the description that `write` leaves in the file."""
+    """Return (model, metadata) from the description that `write` stores in the file."""
     if data:
-        raise CheckpointError(f"{path} says itself what it was trained on: leave out --data")
+        raise CheckpointError(f"{path} records the data set it was trained on: omit --data")
     try:
         meta = json.loads(json.dumps({name: entry.get(name) for name in ("model", "network", "about")}))
         model, network = build(**meta["model"]), meta["network"]
@@ -211,18 +215,21 @@ def _described(path, entry, data, steps):
 
 
 def _recognised(path, state, data, steps):
-    """(model, meta data) of a file of the authors: the network is told by its convolutions, its sizes by the shapes."""
+    """Return (model, metadata) of a file of the authors.
+
+    The number of convolutions identifies the model, and the shapes of the weights give its sizes.
+    """
     sizes = {key: tensor.shape[0] for key, tensor in state.items() if tensor.ndim}
-    places = [int(found[1]) for key in state if (found := re.fullmatch(r"features\.([0-9]{1,4})\.weight", key))]
-    count = max(places) // PLACES + 1 if places else 0
+    indices = [int(found[1]) for key in state if (found := re.fullmatch(r"features\.([0-9]{1,4})\.weight", key))]
+    count = max(indices) // BLOCK + 1 if indices else 0
     if count not in FAMILY:
         known = ", ".join(f"{count} ({name})" for count, name in FAMILY.items())
         raise CheckpointError(f"{path} has {count} convolutions features.N.weight, expected one of {known}")
     row = MODELS[FAMILY[count]]
     planned = [size for size in row.features if size != A]
-    found = [sizes.get(f"features.{PLACES * i}.weight") for i in range(count)]
+    found = [sizes.get(f"features.{BLOCK * i}.weight") for i in range(count)]
     hidden = sizes.get("classifier.0.weight", row.hidden[0])
-    data = _data_set(path, f"classifier.{PLACES * len(row.hidden)}.weight", sizes, data)
+    data = _data_set(path, f"classifier.{BLOCK * len(row.hidden)}.weight", sizes, data)
     mean, std = NORMALISATION[data]
     model = build(
         FAMILY[count],
@@ -237,7 +244,7 @@ def _recognised(path, state, data, steps):
 
 
 def _meta(model, spiking, data, steps):
-    """The meta data of a checkpoint of ours, with the paper's settings on that data set."""
+    """The metadata of one of our checkpoints, with the paper's settings for that data set."""
     settings = {"model": model.name, "width": model.width, "hidden": model.hidden, "dropout": model.dropout}
     config = preset(PRESETS[data], **settings, steps=steps, periods=min(2, steps))
     neuron = {**asdict(NeuronOptions()), "surrogate": list(NeuronOptions().surrogate)}
@@ -250,7 +257,11 @@ def _meta(model, spiking, data, steps):
 
 
 def _width(pairs):
-    """The factor that makes the planned channels the found ones: from the middle of those that round to them."""
+    """The width that turns the planned channels into the found ones.
+
+    Channels are rounded, so a range of widths fits. The ratio of the last layer is used if it lies in that range, else
+    the middle of the range.
+    """
     low = max((found - 0.5) / planned if found > 1 else 0.0 for planned, found in pairs)
     high = min((found + 0.5) / planned for planned, found in pairs)
     planned, found = pairs[-1]
@@ -258,30 +269,30 @@ def _width(pairs):
 
 
 def _data_set(path, key, sizes, data):
-    """The data set's name, checked against the last layer's size."""
+    """The name of the data set, given or found from the size of the last layer. Raises CheckpointError if they differ."""
     count = sizes.get(key)
     known = {len(classes): name for name, classes in CLASSES.items()}
-    if count is None:  # reported with the other keys
+    if count is None:  # _arrays reports the missing key
         return data or "cifar10"
     if count not in known:
         options = " and ".join(f"{name} {count}" for count, name in known.items())
-        raise CheckpointError(f"{key} of {path} is for {count} classes, expected those of a data set: {options}")
+        raise CheckpointError(f"{key} of {path} has {count} classes, expected those of a data set: {options}")
     if data not in (None, known[count]):
         raise CheckpointError(
-            f"{key} of {path} is for {count} classes, {data} has {len(CLASSES[data])}: give --data {known[count]}"
+            f"{key} of {path} has {count} classes, but {data} has {len(CLASSES[data])}: give --data {known[count]}"
         )
     return known[count]
 
 
 def _arrays(path, state, entries, model):
-    """Our arrays, as entries of a checkpoint."""
+    """Convert all arrays to ours, by their names in a checkpoint. Raises CheckpointError for missing and unknown keys."""
     kind = f"{model.name} with width {model.width:g} and {model.classes} classes"
     missing = [entry.key for entry in entries if entry.key not in state]
-    foreign = sorted(state.keys() - {entry.key for entry in entries})
+    unknown = sorted(state.keys() - {entry.key for entry in entries})
     if missing:
-        raise CheckpointError(f"{path} lacks {missing[0]}{_more(missing)}, expected in a {model.name}")
-    if foreign:
-        raise CheckpointError(f"{path} has {foreign[0]!r:.60}{_more(foreign)}, which a {model.name} here does not have")
+        raise CheckpointError(f"{path} lacks {missing[0]}{_more(missing)}, expected for {model.name}")
+    if unknown:
+        raise CheckpointError(f"{path} has {unknown[0]!r:.60}{_more(unknown)}, which {model.name} does not have")
     return {f"parameter/{entry.name}": _array(path, entry, state[entry.key], kind) for entry in entries}
 
 
@@ -290,27 +301,25 @@ def _more(keys):
 
 
 def _array(path, entry, tensor, kind):
-    """One of our arrays; an array of a single number may have shape [] or [1]."""
+    """Convert one array to ours. A scalar may have shape [] or [1]."""
     key, shape = f"{entry.key} of {path}", tuple(tensor.shape)
     if shape != entry.shape and (entry.shape, shape) != ((), (1,)):
         raise CheckpointError(f"{key} is {list(shape)}, expected {list(entry.shape)} for {kind}")
     array = tensor.detach().float().numpy()
     if not np.isfinite(array).all():
-        raise CheckpointError(f"{key} has values that are not finite, expected finite numbers")
+        raise CheckpointError(f"{key} has NaN or infinite values, expected finite numbers")
     low, high = entry.ours.low, entry.ours.high
     if not ((array >= low) & (array <= high)).all():
         raise CheckpointError(f"{key} is {array.flat[0]:.6g}, expected a number from {low:g} to {high:g}")
     return entry.from_theirs(array)
 
 
-# ---------------------------------------------------------------- writing
-
-
 def write(path: Path, saved: Checkpoint) -> None:
-    """Write a checkpoint as the authors' code reads it, with "timesteps" (of an SNN) and our description beside it.
+    """Write a checkpoint that the authors' code can load.
 
-    The description, "minihire", is what makes `read` the exact inverse; it leaves out the folder of the data. Raises
-    CheckpointError for a ResNet, and for an SNN whose coding, readout or reset their model does not have.
+    The file also contains "timesteps" for an SNN, and under "minihire" our description of the network, with which `read`
+    restores it exactly. The description omits the path of the data folder. Raises CheckpointError for a ResNet, and for
+    an SNN whose coding, readout or reset the authors' model does not support.
     """
     torch = _torch()
     network = saved.network(get_backend("reference"))
@@ -328,7 +337,7 @@ def write(path: Path, saved: Checkpoint) -> None:
         **({"timesteps": network.steps} if network.spiking else {}),
         "minihire": {"model": saved.meta["model"], "network": options, "about": about},
     }
-    buffer = io.BytesIO()  # torch's writer would turn a full disk into an error of its own
+    buffer = io.BytesIO()  # torch's writer would hide the OSError of a full disk
     torch.save(content, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
@@ -338,4 +347,4 @@ def _refuse_other_neurons(path, network):
     ours = {"coding": network.coding, "readout": network.readout, "reset": network.neuron.reset}
     for name, value in theirs.items():
         if network.spiking and ours[name] != value:
-            raise CheckpointError(f"{path} has {name} {ours[name]!r}, the authors' model has {value!r} only")
+            raise CheckpointError(f"{path} has {name} {ours[name]!r}, but the authors' model supports only {value!r}")

@@ -53,19 +53,22 @@ def test_trains_and_rates_are_the_networks_spikes(random_network, images, name, 
         assert layer["fired_clean"] == spikes.any(axis=0).sum()
         assert (
             layer["shown"] == sorted(set(layer["shown"]))
-            and len(layer["trains"]) == len(layer["shown"]) <= raster.NEURONS
+            and len(layer["trains"]) == len(layer["shown"]) <= raster.MAX_NEURONS
         )
         for neuron, train in zip(layer["shown"], layer["trains"], strict=True):
             assert [letter in "bc" for letter in train] == spikes[:, neuron].tolist() and set(train) != {"."}
 
 
 def test_equal_images_differ_nowhere_and_long_trains_are_cut(random_network, images):
-    network = random_network(steps=raster.STEPS + 3)
+    network = random_network(steps=raster.MAX_STEPS + 3)
     image = network.backend.asarray(images[:1])
     for layer in spike_trains(network, image, image):
         assert set("".join(layer["trains"])) <= {"b", "."} and layer["rate_clean"] == layer["rate_attacked"]
-        assert len(layer["rate_clean"]) == raster.STEPS and 0 < len(layer["shown"]) <= raster.PLACES // raster.STEPS
-        assert {len(train) for train in layer["trains"]} <= {raster.STEPS}
+        assert (
+            len(layer["rate_clean"]) == raster.MAX_STEPS
+            and 0 < len(layer["shown"]) <= raster.MAX_MARKS // raster.MAX_STEPS
+        )
+        assert {len(train) for train in layer["trains"]} <= {raster.MAX_STEPS}
 
 
 def test_rate_coding_draws_the_same_for_both(random_network, images):

@@ -42,7 +42,7 @@ def test_score_is_in_fractions():
     assert score.as_dict() == pytest.approx(
         {"correct": 50, "count": 100, "accuracy": 0.5, "low": 0.4038, "high": 0.5962}, abs=5e-5
     )
-    with pytest.raises(MinihireError, match="not 3 among 2"):
+    with pytest.raises(MinihireError, match="3 correct answers among 2 images"):
         Score(3, 2)
 
 
@@ -117,11 +117,11 @@ def test_the_interval_of_a_gain_is_student_s():
         ([np.ones(3)], [np.ones(3)]),
     ],
 )
-def test_ways_are_compared_on_the_same_images(first, second):
-    with pytest.raises(MinihireError, match="as many seeds of each on the same images"):
+def test_methods_are_compared_on_the_same_images(first, second):
+    with pytest.raises(MinihireError, match="for the same seeds and images"):
         mcnemar_over_seeds(first, second)
 
 
 def test_one_image_has_no_interval():
-    with pytest.raises(MinihireError, match="at least 2 images, not 1"):
+    with pytest.raises(MinihireError, match="at least 2 images, but got 1"):
         gain([[True]], [[False]])

@@ -263,12 +263,12 @@ REFUSED = {
         r"features\.0\.weight .* is \[\], expected",
     ),
     "many thresholds": (changed("threshold.t3", torch.ones(4)), r"threshold\.t3 of .*pt is \[4\], expected \[\]"),
-    "no convolution": (changed("features.3.weight", None), r"pt lacks features\.3\.weight, expected in a vgg5"),
-    "no last layer": (changed("classifier.6.weight", None), r"pt lacks classifier\.6\.weight, expected in a vgg5"),
+    "no convolution": (changed("features.3.weight", None), r"pt lacks features\.3\.weight, expected for vgg5"),
+    "no last layer": (changed("classifier.6.weight", None), r"pt lacks classifier\.6\.weight, expected for vgg5"),
     "a threshold missing": (changed("threshold.t9", None), r"pt lacks threshold\.t9, expected"),
     "no leaks": (
         lambda state: {key: value for key, value in state.items() if "leak" not in key},
-        r"pt lacks leak\.l0 and 4 more, expected in a vgg5",
+        r"pt lacks leak\.l0 and 4 more, expected for vgg5",
     ),
     "two convolutions": (
         lambda state: {
@@ -279,12 +279,12 @@ REFUSED = {
     ),
     "a bias": (
         lambda state: {**state, "features.0.bias": torch.zeros(2)},
-        r"pt has 'features\.0\.bias', which a vgg5 here does not have",
+        r"pt has 'features\.0\.bias', which vgg5 does not have",
     ),
     "another network": (lambda state: {"conv1.weight": torch.zeros(2, 3, 3, 3)}, "has 0 convolutions"),
     "nothing": (lambda state: {}, "has 0 convolutions"),
-    "a list of tensors": (lambda state: list(state.values()), "holds a list, expected a dictionary"),
-    "one tensor": (lambda state: state["features.0.weight"], r"holds a torch\.float32 \[2, 3, 3, 3\], expected"),
+    "a list of tensors": (lambda state: list(state.values()), "contains a list, expected a state dict"),
+    "one tensor": (lambda state: state["features.0.weight"], r"contains a torch\.float32 \[2, 3, 3, 3\], expected"),
     "a list as state dict": (
         lambda state: {"state_dict": [1]},
         "'state_dict' of .*pt is a list, expected a dictionary",
@@ -294,8 +294,8 @@ REFUSED = {
     "whole numbers": (changed("leak.l0", torch.tensor(1)), r"'leak\.l0' of .*pt is a torch\.int64 \[\], expected"),
     "a sparse weight": (changed("classifier.6.weight", lambda w: w.to_sparse()), "expected a dense tensor"),
     "one number for all": (changed("classifier.6.weight", torch.ones(1).expand(10, 12)), "expected a dense tensor"),
-    "not a number": (changed("classifier.3.weight", lambda w: one(w, np.nan)), r"classifier\.3\.weight .* not finite"),
-    "infinite": (changed("features.6.weight", lambda w: one(w, np.inf)), r"features\.6\.weight .* not finite"),
+    "not a number": (changed("classifier.3.weight", lambda w: one(w, np.nan)), r"classifier\.3\.weight .* NaN or infinite"),
+    "infinite": (changed("features.6.weight", lambda w: one(w, np.inf)), r"features\.6\.weight .* NaN or infinite"),
     "no threshold at all": (
         changed("threshold.t12", torch.tensor(0.0)),
         r"threshold\.t12 of .*pt is 0, expected a number from 0\.001 to inf",
@@ -306,14 +306,14 @@ REFUSED = {
     ),
     "seven classes": (
         changed("classifier.6.weight", torch.zeros(7, HIDDEN)),
-        r"classifier\.6\.weight of .*pt is for 7 classes, expected those of a data set: cifar10 10 and cifar100 100",
+        r"classifier\.6\.weight of .*pt has 7 classes, expected those of a data set: cifar10 10 and cifar100 100",
     ),
     "half a time step": (
         lambda state: {"state_dict": state, "timesteps": 2.5},
         r"'timesteps' of .*pt is a float, expected a whole number in 1 … 10000",
     ),
     "no time step": (lambda state: {"state_dict": state, "timesteps": 0}, "'timesteps' of .*pt is 0, expected"),
-    "a whole model": (lambda state: nn.Linear(2, 2), r"holds a torch\.nn\.modules\.linear\.Linear, expected tensors"),
+    "a whole model": (lambda state: nn.Linear(2, 2), r"contains a torch\.nn\.modules\.linear\.Linear, expected tensors"),
     "a description of nothing": (
         lambda state: {"state_dict": state, "minihire": {}},
         "'minihire' of .*pt does not describe a network of this version",
@@ -344,7 +344,7 @@ def test_a_file_of_another_kind_is_refused(save, change, match):
 
 def test_what_a_file_would_run_is_not_run(save, tmp_path):
     path = save({"state_dict": Theirs().state_dict(), "args": Bomb(str(tmp_path / "mark"))})
-    refused(lambda: published.read(path), path, r"holds a [\w.]*open, expected tensors and plain containers alone")
+    refused(lambda: published.read(path), path, r"contains a [\w.]*open, expected only tensors and plain containers")
     assert not (tmp_path / "mark").exists()
 
 
@@ -372,19 +372,19 @@ def test_missing_files_folders_and_our_own_checkpoints_are_refused(tmp_path):
 
 def test_flags_that_do_not_fit_the_file_are_refused(save, tmp_path):
     path = save({"state_dict": Theirs().state_dict(), "timesteps": 5})
-    refused(lambda: published.read(path, steps=6), path, r"--steps 6 does not fit .*pt, which has 5 time steps")
+    refused(lambda: published.read(path, steps=6), path, r"--steps 6 contradicts .*pt, which has 5 time steps")
     refused(
-        lambda: published.read(path, data="cifar100"), path, "is for 10 classes, cifar100 has 100: give --data cifar10"
+        lambda: published.read(path, data="cifar100"), path, "has 10 classes, but cifar100 has 100: give --data cifar10"
     )
     checkpoint.save(tmp_path / "x.npz", ours())
     published.write(path, checkpoint.load(tmp_path / "x.npz"))
-    refused(lambda: published.read(path, data="cifar10"), path, "says itself what it was trained on: leave out --data")
+    refused(lambda: published.read(path, data="cifar10"), path, "records the data set it was trained on: omit --data")
 
 
 UNKNOWN = {
-    "rate coding": (dict(coding="rate"), "has coding 'rate', the authors' model has 'direct' only"),
-    "output spikes": (dict(readout="spikes"), "has readout 'spikes', the authors' model has 'membrane' only"),
-    "delayed reset": (dict(neuron=NeuronOptions("delayed")), "has reset 'delayed', the authors' model has 'immediate'"),
+    "rate coding": (dict(coding="rate"), "has coding 'rate', but the authors' model supports only 'direct'"),
+    "output spikes": (dict(readout="spikes"), "has readout 'spikes', but the authors' model supports only 'membrane'"),
+    "delayed reset": (dict(neuron=NeuronOptions("delayed")), "has reset 'delayed', but the authors' model supports only 'immediate'"),
 }
 
 
