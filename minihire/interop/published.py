@@ -129,7 +129,9 @@ def _load(path) -> dict:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} contains a {_kind(content)}, expected a state dict, or a dictionary with 'state_dict'")
+        raise CheckpointError(
+            f"{path} contains a {_kind(content)}, expected a state dict, or a dictionary with 'state_dict'"
+        )
     return content
 
 

@@ -294,7 +294,10 @@ REFUSED = {
     "whole numbers": (changed("leak.l0", torch.tensor(1)), r"'leak\.l0' of .*pt is a torch\.int64 \[\], expected"),
     "a sparse weight": (changed("classifier.6.weight", lambda w: w.to_sparse()), "expected a dense tensor"),
     "one number for all": (changed("classifier.6.weight", torch.ones(1).expand(10, 12)), "expected a dense tensor"),
-    "not a number": (changed("classifier.3.weight", lambda w: one(w, np.nan)), r"classifier\.3\.weight .* NaN or infinite"),
+    "not a number": (
+        changed("classifier.3.weight", lambda w: one(w, np.nan)),
+        r"classifier\.3\.weight .* NaN or infinite",
+    ),
     "infinite": (changed("features.6.weight", lambda w: one(w, np.inf)), r"features\.6\.weight .* NaN or infinite"),
     "no threshold at all": (
         changed("threshold.t12", torch.tensor(0.0)),
@@ -313,7 +316,10 @@ REFUSED = {
         r"'timesteps' of .*pt is a float, expected a whole number in 1 … 10000",
     ),
     "no time step": (lambda state: {"state_dict": state, "timesteps": 0}, "'timesteps' of .*pt is 0, expected"),
-    "a whole model": (lambda state: nn.Linear(2, 2), r"contains a torch\.nn\.modules\.linear\.Linear, expected tensors"),
+    "a whole model": (
+        lambda state: nn.Linear(2, 2),
+        r"contains a torch\.nn\.modules\.linear\.Linear, expected only tensors",
+    ),
     "a description of nothing": (
         lambda state: {"state_dict": state, "minihire": {}},
         "'minihire' of .*pt does not describe a network of this version",
@@ -384,7 +390,10 @@ def test_flags_that_do_not_fit_the_file_are_refused(save, tmp_path):
 UNKNOWN = {
     "rate coding": (dict(coding="rate"), "has coding 'rate', but the authors' model supports only 'direct'"),
     "output spikes": (dict(readout="spikes"), "has readout 'spikes', but the authors' model supports only 'membrane'"),
-    "delayed reset": (dict(neuron=NeuronOptions("delayed")), "has reset 'delayed', but the authors' model supports only 'immediate'"),
+    "delayed reset": (
+        dict(neuron=NeuronOptions("delayed")),
+        "has reset 'delayed', but the authors' model supports only 'immediate'",
+    ),
 }
 
 
@@ -446,7 +455,7 @@ def test_resnets_stay_here(tmp_path, capsys):
     k = get_backend("reference")
     model = build("resnet12", 10, (16, 16, 3), width=1 / 64)
     checkpoint.save(tmp_path / "x.npz", Network(model, k, initialise(model, k, 0)))
-    assert "no place for a resnet12: only vgg5, vgg9, vgg11" in sentence(capsys, "export", tmp_path / "x.npz")
+    assert "does not support resnet12: give one of vgg5, vgg9, vgg11" in sentence(capsys, "export", tmp_path / "x.npz")
 
 
 def test_without_torch_it_is_one_sentence(save, tmp_path, monkeypatch, capsys):
