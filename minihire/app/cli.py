@@ -1,4 +1,4 @@
-"""The command line: minihire run | train | convert | attack | analyze | report | paper | demo | import | export | info."""
+"""The command line: parse the arguments, run the command, turn errors into one sentence and an exit code."""
 
 import argparse
 import contextlib
@@ -9,49 +9,66 @@ from importlib import metadata
 
 import backends
 from minihire import __version__
-from minihire.app import commands
+from minihire.app import (
+    analyze,
+    attack,
+    completion,
+    convert,
+    demo,
+    export,
+    import_,
+    info,
+    paper,
+    report,
+    run,
+    train,
+)
 from minihire.app.flags import Parser
-from minihire.app.subcommands import SUBCOMMANDS
+from minihire.app.modules import load_modules
+from minihire.app.outputs import STDOUT
+from minihire.app.streams import guarded_streams
+from minihire.app.suggestions import unknown_arguments, unknown_command
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, styled
 
+MODULES = (run, report, paper, train, convert, attack, analyze, info, import_, export, demo, completion)
+COMMANDS = {module.COMMAND.name: module.COMMAND for module in MODULES}
 EXAMPLES = """minihire run                 everything, small, on the embedded data set
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
   minihire paper table2 fig8   the paper's table 2 and figure 8, in minutes
   minihire demo 1              the first lesson"""
 CODES = (
-    "exit codes: 0 done, 2 wrong input or too little memory, 3 stopped by\n"
-    "  --max-minutes and not finished, 130 stopped by Ctrl-C"
+    "exit codes: 0 done, 2 wrong input, too little memory or no space to write,\n"
+    "  3 stopped by --max-minutes and not finished, 130 stopped by Ctrl-C"
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for wrong input, 3 where its time was over, 130 where it was stopped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    with _silence() if backends.launched()[0] > 0 else contextlib.nullcontext():
-        return _main(arguments)
+    """Run a command. Returns the exit code: see CODES."""
+    with guarded_streams() as output:
+        with _silence() if backends.launched()[0] > 0 else contextlib.nullcontext():
+            code = _main(arguments)
+        if code == 0 and output.error:
+            _tell(f"standard output cannot be written ({output.error}): redirect it elsewhere, or free some space")
+            code = 2
+        return code
 
 
 def _main(arguments):
     rank = backends.launched()[0]
     try:
-        options, unknown = _parser().parse_known_args(arguments)
-        if unknown:
-            raise MinihireError(f"unrecognized arguments: {' '.join(unknown)}; see minihire {options.name} --help")
-        Progress.quiet = (
-            getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == commands.STDOUT
-        )
+        options = parse(arguments)
+        Progress.quiet = getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == STDOUT
+        load_modules(getattr(options, "module", None) or ())
         with stop_after(getattr(options, "max_minutes", None)):
             options.command(options)
         sys.stdout.flush()
         return 0
     except (Interrupted, KeyboardInterrupt) as stopped:
         if rank == 0:
-            _tell(str(stopped) or "stopped; finished work was kept (run and train go on with --resume)")
+            _tell(str(stopped) or "stopped; finished work was kept (run and train resume with --resume)")
         return 3 if isinstance(stopped, OutOfTime) else 130
     except (MinihireError, backends.BackendError) as error:
         _tell(error)
@@ -60,40 +77,39 @@ def _main(arguments):
         _tell(f"not enough memory ({error}): choose a smaller --width, --hidden or --batch-size")
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 @contextlib.contextmanager
 def _silence():
-    """Standard output goes nowhere: what torchrun's first process says, the others need not repeat."""
+    """Discard standard output: of the processes that torchrun started, the first one speaks for all."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 
 
 def _tell(sentence):
-    """Say on standard error why the command ends, and in which of torchrun's processes."""
+    """Print on standard error why the command ends and, for torchrun, in which process."""
     rank = backends.launched()[0]
     name = styled(f"minihire{f' (process {rank})' if rank else ''}:", RED, sys.stderr)
     print(f"{name} {sentence}", file=sys.stderr)
 
 
 class TopParser(Parser):
-    """The whole program's help: commands in groups, a line each, where argparse knows one list."""
+    """The parser of the whole program. Its help lists the commands in groups, one line each."""
 
     def format_help(self):
         """Usage, commands, examples, exit codes."""
         lines = [f"usage: {self.usage}", "", self.description]
-        for group, members in itertools.groupby(SUBCOMMANDS.items(), lambda item: item[1].group):
-            lines += ["", f"{group}:", *(f"    {name:<10}  {sub.text}" for name, sub in members)]
+        for group, members in itertools.groupby(COMMANDS.values(), lambda command: command.group):
+            lines += ["", f"{group}:", *(f"    {command.name:<10}  {command.summary}" for command in members)]
         return "\n".join([*lines, "", self.epilog, ""])
 
 
 class Version(argparse.Action):
-    """--version: minihire's, and those of the backends that are installed."""
+    """--version: the version of minihire, and those of the backends that are installed."""
 
     def __call__(self, parser, *_):
-        """Print them and exit; nothing is imported for it."""
+        """Print them and exit; no backend is imported for it."""
         found = []
         for name, package in (("numba", "numba"), ("torch", "torch"), ("reference", "numpy")):
             with contextlib.suppress(metadata.PackageNotFoundError):
@@ -106,7 +122,20 @@ class Version(argparse.Action):
         parser.exit()
 
 
-def _parser():
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The parsed arguments, with the command's function in `command`. Raises MinihireError for wrong ones."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = make_parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        raise MinihireError(unknown_command(arguments[0], list(COMMANDS)))
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise MinihireError(unknown_arguments(options.name, unknown, completion.commands(parser)))
+    return options
+
+
+def make_parser() -> TopParser:
+    """The parser of the program, with one subparser for each command."""
     parser = TopParser(
         "minihire",
         usage="minihire COMMAND [FLAG …]; minihire COMMAND --help",
@@ -116,16 +145,15 @@ def _parser():
     parser.add_argument("--version", action=Version, nargs=0, help="this program's and its backends' versions")
     parser.set_defaults(program=parser)
     subparsers = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, sub in SUBCOMMANDS.items():
+    for command in COMMANDS.values():
         one = subparsers.add_parser(
-            name,
-            help=sub.text,
-            prog=f"minihire {name}",
-            usage=f"minihire {name} {sub.shape}{' ' * bool(sub.shape)}[FLAG …]",
-            description=sub.text[0].upper() + sub.text[1:] + ".",
-            epilog=f"examples:\n  {sub.examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            command.name,
+            help=command.summary,
+            prog=f"minihire {command.name}",
+            usage=f"minihire {command.name} {command.usage}{' ' * bool(command.usage)}[FLAG …]",
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            epilog=f"examples:\n  {command.examples}",
         )
-        one.set_defaults(command=sub.function)
-        sub.flags(one)
+        one.set_defaults(command=command.run)
+        command.add_flags(one)
     return parser

@@ -1,14 +1,26 @@
-"""Shell completion: a script for bash, zsh or fish, made from the command line's own description."""
+"""minihire completion: a script for bash, zsh or fish that completes commands, flags and choices."""
 
 import argparse
 
+from minihire.app.command import SHELL, Command
+from minihire.app.flags import BY_NAME
 from minihire.runtime.errors import MinihireError
 
 SHELLS = ("bash", "zsh", "fish")
 
 
+def add_flags(parser):
+    """Its argument."""
+    parser.add_argument("shell", metavar="SHELL", help=", ".join(SHELLS))
+
+
+def run(options) -> None:
+    """Print the script."""
+    print(script(options.program, options.shell), end="")
+
+
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """Commands, and each command's flags with their choices; files where nothing else fits. Raises MinihireError."""
+    """The script for a shell. It completes files where no command, flag or choice fits. Raises MinihireError."""
     if shell not in SHELLS:
         raise MinihireError(f"there is no completion for {shell!r}: choose {', '.join(SHELLS)}")
     flags = {name: _flags(sub) for name, sub in commands(parser).items()}
@@ -22,11 +34,13 @@ def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 
 
 def _flags(parser):
-    """[(flag, its choices)] of a command; choices may also stand in the placeholder: {direct,rate}."""
+    """[(flag, its choices)] of a command. The choices of a setting are in `Config`, of other flags in the placeholder."""
     found = []
     for action in parser._actions:
         shown = action.metavar if isinstance(action.metavar, str) else ""
         choices = shown.strip("{}").split(",") if shown.startswith("{") else []
+        if action.dest in BY_NAME and BY_NAME[action.dest].metadata["choices"]:
+            choices = list(BY_NAME[action.dest].metadata["choices"])
         found += [(flag, choices) for flag in action.option_strings if flag.startswith("--")]
     return found
 
@@ -59,3 +73,16 @@ def _fish(parser, flags):
             given = f" -x -a '{' '.join(choices)}'" if choices else ""
             lines.append(f"complete -c minihire -n '__fish_seen_subcommand_from {name}' -l {flag[2:]}{given}")
     return "\n".join(lines) + "\n"
+
+
+COMMAND = Command(
+    "completion",
+    SHELL,
+    "a shell's completion of commands and flags",
+    "SHELL",
+    add_flags,
+    run,
+    """minihire completion bash >> ~/.bashrc
+  minihire completion zsh >> ~/.zshrc
+  minihire completion fish >> ~/.config/fish/config.fish""",
+)

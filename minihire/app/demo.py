@@ -1,18 +1,24 @@
-"""The lessons of demos/: a list, one of them run, or written as notebooks. They live in a clone, not in the installed package."""
+"""minihire demo: list the lessons of demos/, run one, or write them as notebooks.
+
+The lessons are part of a clone of the repository, not of the installed package.
+"""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from minihire.app.command import LEARN, Command
+from minihire.app.flags import add_file
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 
 
 class Lesson(NamedTuple):
-    """One file of demos/, by what its first line says: "# # 3 · Title: question?"."""
+    """One file of demos/, whose first line is "# # 3 · Title: question?"."""
 
     path: Path
     number: int
@@ -21,7 +27,7 @@ class Lesson(NamedTuple):
 
 
 def lessons() -> list[Lesson]:
-    """All lessons, in order. Raises MinihireError where there is no clone: neither around this package nor here."""
+    """All lessons, in order. Raises MinihireError if neither this package nor the working directory lies in a clone."""
     places = (Path(__file__).resolve().parents[2], Path.cwd())
     folder = next((place / "demos" for place in places if (place / "demos" / "lesson.py").is_file()), None)
     if folder is None:
@@ -37,8 +43,16 @@ def lessons() -> list[Lesson]:
     return found
 
 
-def demo(options) -> None:
-    """The command: list the lessons, run one, or write notebooks. Raises MinihireError where options do not fit."""
+def add_flags(parser):
+    """Its flags."""
+    parser.add_argument("lesson", nargs="?", metavar="LESSON", help="a lesson's number (default: list them)")
+    parser.add_argument("--notebook", action="store_true", help="write the lesson, or all, as .ipynb instead")
+    parser.add_argument("--quick", action="store_true", help="use fewer images and epochs, to see that it runs")
+    add_file(parser, "--out", "folder of the figure (default: demos/figures) or notebooks (notebooks)", "DIR")
+
+
+def run(options) -> None:
+    """List the lessons, run one, or write notebooks. Raises MinihireError for flags that do not fit together."""
     every = lessons()
     chosen = every if options.lesson is None else [x for x in every if str(x.number) == options.lesson.lstrip("0")]
     if not chosen:
@@ -54,22 +68,22 @@ def demo(options) -> None:
         print("\n".join(f"{x.number:02d}  {x.title:<{width}}  {x.question}" for x in every))
         print("\nminihire demo 1 runs the first one, minihire demo --notebook writes them all as notebooks")
     else:
-        run(chosen[0], options.quick, options.out)
+        run_lesson(chosen[0], options.quick, options.out)
 
 
-def run(lesson: Lesson, quick: bool = False, out: Path | None = None) -> None:
+def run_lesson(lesson: Lesson, quick: bool = False, out: Path | None = None) -> None:
     """Run a lesson in a process of its own. Raises MinihireError where it fails."""
     command = [sys.executable, str(lesson.path), *(["--quick"] if quick else []), *(["--out", str(out)] if out else [])]
     code = subprocess.run(command).returncode
     if code != 0:
-        raise MinihireError(f"lesson {lesson.number} ended with exit code {code}; what it said is above")
+        raise MinihireError(f"lesson {lesson.number} ended with exit code {code}; its own message is above")
 
 
 def write_notebooks(chosen: list[Lesson], folder: Path) -> None:
     """Write every lesson as folder/NAME.ipynb, all of them or none. Raises MinihireError where one exists."""
     paths = [folder / f"{lesson.path.stem}.ipynb" for lesson in chosen]
     for path in paths:
-        if path.exists():
+        if os.path.lexists(path):
             raise MinihireError(f"{path} exists: choose another --out, or delete it")
     for path, lesson in zip(paths, chosen, strict=True):
         text = json.dumps(notebook(lesson), indent=1, ensure_ascii=False) + "\n"
@@ -96,3 +110,14 @@ def notebook(lesson: Lesson) -> dict:
 def _cell(kind, text):
     own = {"execution_count": None, "outputs": []} if kind == "code" else {}
     return {"cell_type": kind, "metadata": {}, "source": text.splitlines(keepends=True), **own}
+
+
+COMMAND = Command(
+    "demo",
+    LEARN,
+    "list the lessons of demos/, run one, or write them as notebooks",
+    "[LESSON]",
+    add_flags,
+    run,
+    "minihire demo 3",
+)

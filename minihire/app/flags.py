@@ -1,25 +1,66 @@
-"""Command-line flags made from the settings: one flag for each field of `Config`."""
+"""Command-line flags: the parser, the values it reads, and the flags that several commands share.
+
+Each field of `Config` has one flag. A command lists the settings that it uses, so it accepts these flags and no others.
+"""
 
 import argparse
 import math
+import shutil
 import types
 import typing
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from fractions import Fraction
+from pathlib import Path
 
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import PRESETS, Config
 
 CONFIG_FIELDS = [f for f in fields(Config) if f.metadata]
+BY_NAME = {f.name: f for f in CONFIG_FIELDS}
+PIXELS = ("epsilon", "alpha", "noise_step", "noise_bound")  # settings in pixels of [0, 1]
 _TYPES = typing.get_type_hints(Config)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help that uses the whole width, and shows --flag and --no-flag as --[no-]flag."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=27, width=shutil.get_terminal_size().columns)
+
+    def _format_action_invocation(self, action):
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return f"--[no-]{action.option_strings[0].removeprefix('--')}"
+        return super()._format_action_invocation(action)
+
+
 class Parser(argparse.ArgumentParser):
-    """Wrong flags end in one sentence, not in a page of usage."""
+    """A parser that reports a wrong flag in one sentence. Flags cannot be abbreviated."""
+
+    def __init__(self, *arguments, **options):
+        options = {"formatter_class": _Help, "allow_abbrev": False, **options}
+        super().__init__(*arguments, **options)
+        self.hidden: list[tuple[argparse.Action, str]] = []  # flags that only --help-all shows, and their descriptions
 
     def error(self, message):
         """Raise MinihireError."""
         raise MinihireError(f"{message}; see {self.prog} --help")
+
+    def hide(self, action: argparse.Action) -> None:
+        """Leave a flag out of --help."""
+        self.hidden.append((action, action.help))
+        action.help = argparse.SUPPRESS
+
+
+class HelpAll(argparse.Action):
+    """--help-all: the help with every flag."""
+
+    def __call__(self, parser, *_):
+        """Print it and exit."""
+        for action, text in parser.hidden:
+            action.help = text
+        parser.print_help()
+        parser.exit()
 
 
 def number(text: str) -> float:
@@ -43,79 +84,124 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """--preset and a flag for every setting; only those given appear in the parsed arguments."""
-    parser.add_argument(
-        "--preset",
-        default=argparse.SUPPRESS,
-        metavar="NAME",
-        help=f"{', '.join(PRESETS)} (default: mini, whose values stand below in [ ]; a checkpoint's own come first)",
-    )
-    sections = {}
-    for f in CONFIG_FIELDS:
+def settings(*groups: str, without: Collection[str] = ()) -> tuple[str, ...]:
+    """The names of the settings in these groups of `Config`, in its order."""
+    return tuple(f.name for f in CONFIG_FIELDS if f.metadata["group"] in groups and f.name not in without)
+
+
+def flag_of(name: str) -> str:
+    """--noise-step for noise_step."""
+    return f"--{name.replace('_', '-')}"
+
+
+def add_file(parser: argparse.ArgumentParser, flag: str, text: str | None, metavar: str = "FILE", **options) -> None:
+    """A flag or an argument that is a path."""
+    parser.add_argument(flag, type=Path, metavar=metavar, help=text, **options)
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """--json FILE."""
+    add_file(parser, "--json", f"also write the {what} to FILE; - prints JSON alone")
+
+
+def add_settings(
+    parser: Parser, chosen: Iterable[str], common: Collection[str] | None = None, defaults: bool = True
+) -> None:
+    """A flag for each chosen setting; only the flags that were given appear in the parsed arguments.
+
+    common: the settings that --help shows; --help-all shows all. None: --help shows all. defaults: show the values of the
+    preset mini; a command that reads a checkpoint takes the checkpoint's instead.
+    """
+    sections = {"run": parser}
+    for name in chosen:
+        f = BY_NAME[name]
         group = f.metadata["group"]
         if group not in sections:
             sections[group] = parser.add_argument_group(group)
-        _add(sections[group], f)
+        action = _add(sections[group], f, defaults)
+        if common is not None and name not in common:
+            parser.hide(action)
+    if common is not None:
+        parser.add_argument("--help-all", action=HelpAll, nargs=0, help="show all flags")
 
 
-def _add(section, f):
-    flag, text = f"--{f.name.replace('_', '-')}", f"{f.metadata['help']}{_usual(f)}"
+def add_preset(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """--preset."""
+    text = f"{', '.join(PRESETS)} (default: mini, whose values are shown in [ ]{note})"
+    parser.add_argument("--preset", default=argparse.SUPPRESS, metavar="NAME", help=text)
+
+
+def _add(section, f, defaults):
+    flag, text = flag_of(f.name), f"{f.metadata['help']}{_default(f) if defaults else ''}"
     kind = _TYPES[f.name]
     if kind is bool:
-        section.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-        return
+        return section.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
     if isinstance(kind, types.UnionType):
         kind = next(t for t in typing.get_args(kind) if t is not type(None))
     choices = f.metadata["choices"]
     convert = {float: number, int: int, str: str}.get(kind, names)
-    metavar = "{" + ",".join(choices) + "}" if choices else {float: "X", int: "N"}.get(kind, "DIR")
-    section.add_argument(flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text)
+    shown = "{" + ",".join(choices) + "}" if choices else ""
+    metavar = (
+        shown if 0 < len(shown) <= 24 else {float: "X", int: "N", str: "NAME" if choices else "DIR"}.get(kind, "A,B")
+    )
+    text = f"{text}: {', '.join(choices)}" if choices and metavar not in (shown, "A,B") else text
+    return section.add_argument(flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 
-def _usual(f):
-    """The default of the preset that is the default, where the text names none."""
+def _default(f):
+    """The default of the preset mini in brackets, unless the description names a default."""
     value = PRESETS["mini"].get(f.name, f.default)
     if value is None or "default" in f.metadata["help"]:
         return ""
     shown = ",".join(value) if isinstance(value, tuple) else {True: "yes", False: "no"}.get(value, value)
-    shown = shown if isinstance(value, bool | str | tuple) else f"{value:.4g}" if isinstance(value, float) else value
+    if isinstance(value, float):
+        shown = f"{value * 255:g}/255" if f.name == "epsilon" else f"{value:.4g}"
     return f" [{shown}]"
 
 
 def given_settings(arguments: argparse.Namespace) -> dict:
-    """The settings that were given as flags."""
-    return {f.name: getattr(arguments, f.name) for f in CONFIG_FIELDS if hasattr(arguments, f.name)}
+    """The settings that were given as flags. Raises MinihireError for a bound in levels of 0 … 255 instead of pixels."""
+    given = {f.name: getattr(arguments, f.name) for f in CONFIG_FIELDS if hasattr(arguments, f.name)}
+    for name in PIXELS:
+        value = given.get(name)
+        if value is not None and 1 < value <= 255:
+            raise MinihireError(
+                f"{flag_of(name)} must be in 0 … 1, because pixels lie in [0, 1], not {value:g}: "
+                f"did you mean {value:g}/255?"
+            )
+    return given
 
 
-def add_time_limit(parser: argparse.ArgumentParser, again: str = "run again with --resume", note: str = "") -> None:
-    """--max-minutes, for a command that can go on; again: how; note: what to know."""
-    parser.add_argument(
-        "--max-minutes",
-        type=minutes,
-        metavar="M",
-        help=f"after M minutes finish the batch, save, and exit with 3: not finished, {again}{note}",
-    )
+def add_time_limit(parser: argparse.ArgumentParser, again: str = "then use --resume") -> None:
+    """--max-minutes, for a command that can resume; again: how."""
+    text = f"after M minutes save and exit with code 3; {again}"
+    parser.add_argument("--max-minutes", type=minutes, metavar="M", help=text)
 
 
-def add_execution(parser: argparse.ArgumentParser) -> None:
-    """--backend, --device, --precision, --threads, --quiet."""
+def add_download(parser: argparse.ArgumentParser) -> None:
+    """--download."""
+    parser.add_argument("--download", action="store_true", help="download the data set to --data-dir if needed")
+
+
+def add_modules(parser: argparse.ArgumentParser) -> None:
+    """--module, as often as needed."""
+    add_file(parser, "--module", "run FILE.py first, which may add models and attacks", "FILE.py", action="append")
+
+
+def add_execution(parser: argparse.ArgumentParser, record: bool = False) -> None:
+    """--backend, --device, --precision, --threads, --quiet; record: --record, for commands that train or attack."""
     section = parser.add_argument_group("execution")
-    section.add_argument("--backend", metavar="NAME", help="numba (default), torch or reference; also MINIHIRE_BACKEND")
+    section.add_argument("--backend", metavar="NAME", help="numba (default), torch or reference")
+    section.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N (with torch)")
     section.add_argument(
-        "--device", default="cpu", metavar="DEVICE", help="cpu (default) or, with torch, cuda or cuda:N"
+        "--precision", default="float32", metavar="P", help="of products: float32 (default), tf32 or bf16 (with torch)"
     )
-    section.add_argument(
-        "--precision",
-        default="float32",
-        metavar="P",
-        help="of products, with torch: float32 (default), tf32 (on CUDA) or bf16; membranes and weights stay in float32",
-    )
-    section.add_argument(
-        "--record",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="on CUDA, launch training periods and attack steps as recorded graphs (default), or kernel by kernel",
-    )
+    if record:
+        section.add_argument(
+            "--record",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="on CUDA, replay recorded graphs (default)",
+        )
     section.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
-    section.add_argument("--quiet", action="store_true", help="no progress")
+    section.add_argument("--quiet", action="store_true", help="print no progress")

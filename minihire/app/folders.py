@@ -1,4 +1,4 @@
-"""A run's folder: which one, whose, and in use by whom."""
+"""A run's folder: which one it is, whether it holds a run, and whether another process uses it."""
 
 import contextlib
 import os
@@ -9,12 +9,14 @@ from minihire.runtime.errors import MinihireError
 from minihire.study.results import Results
 
 BASE = Path("runs")
+CONTENT = ("models", "figures", "report.html")  # of a run, besides results.json
 
 
 def choose(out: Path | None, preset: str, resume: bool) -> Path:
-    """The folder of a run: --out, or runs/PRESET, numbered where that is taken (with resume: the latest of them).
+    """The folder of a run: --out, or runs/PRESET, numbered if that is taken (with resume: the latest of them).
 
-    Raises MinihireError: a folder that holds a run and is not resumed, or one to resume that holds none.
+    Raises MinihireError for a folder that holds a run, unless it is resumed; for one to resume that holds none; and for one
+    with other files in the places where a run writes.
     """
     if out is None:
         number, out = 1, BASE / preset
@@ -24,12 +26,17 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
             number, out = number + 1, following
     holds_run = os.path.exists(out / "results.json")
     if holds_run and not resume:
-        with lock(out):  # in use is the better answer, where it is true
+        with lock(out):  # raises "in use" if that is so, which is the better answer
             pass
-        raise MinihireError(f"{out} holds a run already: --resume goes on with it, another --out starts a new one")
+        raise MinihireError(f"{out} holds a run already: --resume resumes it, another --out starts a new one")
     if resume and not holds_run:
         raise MinihireError(
             f"there is no run to resume in {out}: leave out --resume, or give the run's folder with --out"
+        )
+    others = [name for name in CONTENT if os.path.lexists(out / name)]
+    if others and not holds_run:
+        raise MinihireError(
+            f"{out} holds other files, {', '.join(others)}, which a run would overwrite: choose another --out"
         )
     return out
 
@@ -41,9 +48,9 @@ def saved_config(out: Path) -> dict:
 
 @contextlib.contextmanager
 def lock(out: Path):
-    """Hold a run's folder: a second run in it is refused. The system releases it even if the process is killed.
+    """Lock a run's folder while entered: a second run in it is refused. The system releases the lock if the process is killed.
 
-    Of processes that torchrun started the first one holds it for all.
+    Of the processes that torchrun started, the first one locks it for all. Raises MinihireError.
     """
     if launched()[0] > 0:
         yield

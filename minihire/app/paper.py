@@ -1,4 +1,4 @@
-"""What `minihire paper` does: the experiments by name, what each needs and has, and the files that it leaves."""
+"""minihire paper: the paper's tables and figures at a scale, from one cache of networks and measurements."""
 
 import json
 import os
@@ -8,20 +8,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from minihire.app import folders
+from minihire.app.command import WHOLE, Command
+from minihire.app.flags import add_download, add_execution, add_file, add_time_limit
+from minihire.app.flags import names as names_of
+from minihire.app.inputs import open_backend
 from minihire.report import paper_page as page
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
+from minihire.runtime.interrupt import go_on_with
 from minihire.runtime.progress import duration, say
 from minihire.study.paper import accuracy, attackers, choices, cost, spikes, sweeps
 from minihire.study.paper.lab import Lab
 from minihire.study.paper.outcome import Outcome
 from minihire.study.paper.plan import Plan
-from minihire.study.paper.scales import SCALES
+from minihire.study.paper.scales import SCALES, scale
+
+SEEDS = 1000  # at most
 
 
 class Experiment(NamedTuple):
-    """A table or figure of the paper, or what it lacks."""
+    """A table or figure of the paper, or an experiment that the paper does not have."""
 
     what: str
     make: Callable[[Lab], Outcome]
@@ -46,10 +54,52 @@ EXPERIMENTS = {
     "fig10": Experiment("noise step ε_s swept, T of both codings", sweeps.figure10),
     "fig11": Experiment("compute energy, FP and INT", cost.figure11),
     "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
-    "choices": Experiment("what the paper leaves open, one at a time", choices.open_choices),
+    "choices": Experiment("choices that the paper leaves open, one at a time", choices.open_choices),
     "moments": Experiment("Adam's moments in 16 bits", choices.moments),
 }
 GROUPS = {"all": tuple(name for name in EXPERIMENTS if name.startswith(("table", "fig"))), "fig1": ("fig1b", "fig1c")}
+
+
+def add_flags(parser):
+    """Its flags."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="table1 … table7, fig1 … fig11, all (default), attackers, choices; --list shows them",
+    )
+    parser.add_argument(
+        "--scale", default="mini", metavar="SCALE", help="mini (default; “shapes”), small (part of CIFAR-10), or full"
+    )
+    add_file(parser, "--out", "folder of paper.html and the cache (default: runs/paper)", "DIR")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the data set, for small and full")
+    add_download(parser)
+    parser.add_argument("--seeds", type=int, default=1, metavar="K", help="train everything K times (default: 1)")
+    parser.add_argument("--models", type=names_of, default=(), metavar="A,B", help="of scale full: vgg5,vgg11,resnet12")
+    parser.add_argument("--list", action="store_true", help="list what each needs, has and would cost; do nothing")
+    add_time_limit(parser, "run the same command again")
+    add_execution(parser, record=True)
+
+
+def run(options) -> None:
+    """Make the tables and figures, or list them. Raises MinihireError for unknown names and data that do not fit."""
+    names = chosen(options.names or ["all"])
+    if not 1 <= options.seeds <= SEEDS:
+        raise MinihireError(f"--seeds must be 1 … {SEEDS}, not {options.seeds}")
+    at = scale(options.scale, options.data_dir, options.models)
+    if options.data_dir is not None and all(config.data == "shapes" for config in at.settings):
+        raise MinihireError(
+            f"--data-dir {options.data_dir} was given, but scale {at.name} uses the data set shapes, which needs no files: "
+            "leave it out, or give --scale small or full"
+        )
+    out = options.out or folders.BASE / "paper"
+    lab = Lab(at, open_backend(options), out, options.seeds, options.download)
+    if options.list:
+        print(listing(lab, names))
+        return
+    with folders.lock(out), go_on_with("the same command"):
+        content = reproduce(lab, names, out)
+    print(f"{out}/paper.html, paper.md and paper.json: {len(content['outcomes'])} tables and figures")
 
 
 def chosen(names: list[str]) -> list[str]:
@@ -63,7 +113,7 @@ def chosen(names: list[str]) -> list[str]:
 
 
 def listing(lab: Lab, names: list[str]) -> str:
-    """What each experiment needs, has, and would cost."""
+    """A table: how many networks and measurements each experiment needs and has, and the time that the rest takes."""
     plan = Plan(lab)
     rows = []
     for name in names:
@@ -77,7 +127,7 @@ def listing(lab: Lab, names: list[str]) -> str:
 
 
 def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
-    """Make the outcomes, print each, and keep them all in OUT/paper.json, paper.md and paper.html; returns the content."""
+    """Make the outcomes, print each and write all to OUT/paper.json, paper.md and paper.html. Returns the content."""
     machine = f"{lab.maker()} backend on {lab.backend.device}, {os.cpu_count()} cores, {platform.system()}"
     content = {
         "schema": 1,
@@ -100,7 +150,7 @@ def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
 
 
 def _command(lab, names):
-    """What asks for the same again, but for the data's folder."""
+    """The command that makes the same again, without the folders."""
     whole = GROUPS["all"]
     names = ["all", *names[len(whole) :]] if tuple(names[: len(whole)]) == whole else names
     found = ["minihire", "paper", *names, "--scale", lab.scale.name, "--seeds", str(len(lab.seeds))]
@@ -118,3 +168,16 @@ def _write(out, content):
     }
     for name, text in files.items():
         write_atomically(Path(out) / name, lambda file, text=text: file.write(text.encode()))
+
+
+COMMAND = Command(
+    "paper",
+    WHOLE,
+    "reproduce the paper's tables and figures, beside what it prints",
+    "[NAME …]",
+    add_flags,
+    run,
+    """minihire paper --list        what each needs, has, and would cost
+  minihire paper table2 fig8
+  minihire paper all --scale small --seeds 3 --data-dir DIR""",
+)

@@ -3,4 +3,7 @@
 from minihire.attacks.evaluate import attack_accuracy, keep_answers
 from minihire.attacks.gradient import Attack, Attacker, fgsm, perturb, pgd
 
-__all__ = ["Attack", "Attacker", "attack_accuracy", "fgsm", "keep_answers", "perturb", "pgd"]
+# name → function that makes the attack; it takes any of epsilon, alpha, iterations, random_start and surrogate
+ATTACKS = {"fgsm": fgsm, "pgd": pgd}
+
+__all__ = ["ATTACKS", "Attack", "Attacker", "attack_accuracy", "fgsm", "keep_answers", "perturb", "pgd"]

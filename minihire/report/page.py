@@ -10,7 +10,7 @@ from minihire.report.compare import comparison
 from minihire.report.layout import GENERATOR, Run
 from minihire.report.single import single
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import refuse_special, write_atomically
 from minihire.study.results import Results
 
 
@@ -31,7 +31,8 @@ def write(path: Path, runs: list[Run]) -> None:
 
 
 def _refuse_other_files(path):
-    """A path that holds something other than a report of ours is left alone."""
+    """Raise MinihireError where something other than a report of minihire exists."""
+    refuse_special(path)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             ours = f'content="{GENERATOR}"' in file.read(600)

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that are written whole or not at all, and never in the place of a device, a FIFO or a link."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -12,14 +13,25 @@ class FileError(MinihireError):
     """A file that cannot be written."""
 
 
+def refuse_special(path: Path) -> None:
+    """Raise FileError where a folder, a device, a FIFO or a symbolic link exists, which a regular file must not replace."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # it does not exist, or its folder cannot be read, which writing will report
+        return
+    if not stat.S_ISREG(mode):
+        raise FileError(f"cannot write {path}, because it is not a regular file: choose another place")
+
+
 def write_atomically(path: Path, write) -> None:
     """Call write(file) on a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
 
-    Of processes that torchrun started only the first one writes; here, so that no other place need know.
+    Of the processes that torchrun started, only the first one writes; callers need no check of their own. Raises FileError.
     """
     if launched()[0] > 0:
         return
     path = Path(path)
+    refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -67,7 +67,7 @@ class StopSignal:
     With the backend of several ranks what any of them was asked counts, as soon as all know: those that stop, stop together.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
     limit = TimeLimit(math.inf)
     again: str | None = "--resume"  # what goes on with the work
 
@@ -101,7 +101,10 @@ class StopSignal:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+            heard = [
+                n for n in self.SIGNALS if n != getattr(signal, "SIGHUP", None) or signal.getsignal(n) != signal.SIG_IGN
+            ]
+            self._before = {number: signal.signal(number, self._request) for number in heard}  # nohup ignores SIGHUP
         return self
 
     def __exit__(self, kind, *_):

@@ -30,29 +30,25 @@ class Config:
 
     preset: str = "mini"
     data: str = _setting("data", "shapes", "data set", choices=DATA)
-    data_dir: str | None = _setting("data", None, "folder that holds the data set's files (not needed for shapes)")
-    image_size: int | None = _setting(
-        "data", None, "resize the images of --data folder to this many pixels", low=8, high=512
-    )
+    data_dir: str | None = _setting("data", None, "folder of the data set's files (not for shapes)")
+    image_size: int | None = _setting("data", None, "resize the images of --data folder to N pixels", low=8, high=512)
     train_limit: int | None = _setting("data", None, "use this many training images", low=1)
     test_limit: int | None = _setting("data", None, "use this many test images", low=1)
     heldout: int | None = _setting("data", None, "training images set aside for choosing settings", low=0)
     augment: bool = _setting("data", True, "random flip and crop of training images")
 
-    model: str = _setting("network", "vgg5", "network", choices=tuple(MODELS))
+    model: str = _setting("network", "vgg5", "network", choices=MODELS)
     width: float = _setting("network", 1.0, "factor on all channel counts", above=0, high=8)
     hidden: int | None = _setting("network", None, "size of the hidden linear layers (default: the model's own)", low=1)
     dropout: float = _setting("network", 0.2, "dropout rate", low=0, high=0.95)
     steps: int = _setting("network", 6, "time steps T of the SNN", low=1, high=10_000)
     coding: str = _setting("network", "direct", "input coding of the SNN", choices=CODINGS)
     readout: str = _setting(
-        "network", "membrane", "logits: accumulated membrane, or counted output spikes", choices=("membrane", "spikes")
+        "network", "membrane", "logits: membrane potential or number of spikes", choices=("membrane", "spikes")
     )
     reset: str = _setting("network", "immediate", "the neuron's reset", choices=("immediate", "delayed"))
-    reset_grad: bool = _setting("network", False, "let the reset carry the surrogate gradient too")
-    gamma: float = _setting(
-        "network", 0.3, "height γ of the triangular surrogate gradient (equation 5)", above=0, high=10
-    )
+    reset_grad: bool = _setting("network", False, "let the reset carry the gradient too")
+    gamma: float = _setting("network", 0.3, "height γ of the surrogate gradient (equation 5)", above=0, high=10)
     time_chunk: int | None = _setting("network", None, "time steps held in memory at once", low=1)
 
     ann_epochs: int = _setting("ANN training", 240, "epochs", low=1)
@@ -70,7 +66,10 @@ class Config:
     calibration_steps: int = _setting("conversion", 100, "calibration time steps T_cal", low=1)
 
     methods: tuple[str, ...] = _setting(
-        "SNN training", ("traditional", "hire"), "ways of training the SNN on, in order", choices=METHODS
+        "SNN training",
+        ("traditional", "hire"),
+        "of traditional, control, gaussian, hire: the trainings",
+        choices=METHODS,
     )
     snn_epochs: int = _setting("SNN training", 30, "epochs", low=1)
     batch_size: int = _setting("SNN training", 32, "batch size", low=1)
@@ -95,11 +94,11 @@ class Config:
     clip_noise: bool = _setting("SNN training", True, "clip the noisy image to [0, 1]")
     craft_after_update: bool = _setting("SNN training", False, "craft κ with the updated weights (caption of figure 6)")
 
-    epsilon: float = _setting("attacks", 8 / 255, "bound ε of the attacks, in pixels of [0, 1]", low=0, high=1)
+    epsilon: float = _setting("attacks", 8 / 255, "bound ε, in pixels of [0, 1]", low=0, high=1)
     alpha: float = _setting("attacks", 0.01, "step α of PGD", low=0, high=1)
     iterations: int = _setting("attacks", 7, "iterations K of PGD", low=1, high=100_000)
     random_start: bool = _setting("attacks", True, "start PGD at random in the ε ball")
-    black_box: bool = _setting("attacks", True, "train everything again with a second seed and attack from there")
+    black_box: bool = _setting("attacks", True, "also attack from networks of a second seed")
 
     seed: int = _setting("run", 0, "seed of everything random", low=0, high=2**63 - 2)
 

@@ -59,10 +59,26 @@ def place(tmp_path_factory):
     ann, _ = save("ann.npz"), save("snn.npz", spiking=True)
     save("grey.npz", shape=(28, 28, 1))
     save("five.npz", classes=5)
+    (folder / "models" / "second").mkdir(parents=True)
+    for name in ("a.npz", "second/b.npz"):
+        save(f"models/{name}")
+    checkpoint.save(folder / "unknown.npz", ann)
+    names = ("zero", "one", *map(str, range(2, 10)))
+    checkpoint.save(folder / "renamed.npz", ann, extra={"data": {"name": "cifar10", "classes": list(names)}})
+    checkpoint.save(folder / "of-shapes.npz", ann, extra={"data": {"name": "shapes", "classes": list(names)}})
     data = load("cifar10", cifar, heldout=5, train_limit=40)
     train(ann, Recipe(1, 20, "sgd", 0.01), data.train, path=folder / "trained.npz", about=config.describe())
     (folder / "corrupt.npz").write_bytes((folder / "ann.npz").read_bytes()[:3000])
     (folder / "text.npz").write_text("no archive")
+    (folder / "wrong.py").write_text("def\n")
+    (folder / "failing.py").write_text("x = 0\ny = 1 / x\n")
+    (folder / "exiting.py").write_text("raise SystemExit(0)\n")
+    (folder / "figures.json").write_text('{"command": "analyze"}')
+    (folder / "figures" / "figures").mkdir(parents=True)
+    (folder / "figures" / "figures" / "accuracy.png").write_text("mine")
+    (folder / "link.json").symlink_to(folder / "figures.json")
+    (folder / "dangling.npz").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "fifo")
     (folder / "file").write_text("a file")
     cut = write_cifar10(folder / "cut")
     (cut / "data_batch_3.bin").write_bytes((cut / "data_batch_3.bin").read_bytes()[:-1])
@@ -86,8 +102,26 @@ RUN, TRAIN, TO = "run {small} --out {place}/new", "train ann {small} --out {plac
 CASES = {
     # the command line
     "no command": ("", "the following arguments are required: COMMAND"),
-    "unknown command": ("fly", "fly"),
-    "unknown flag": ("run --speed 9", "--speed"),
+    "unknown command": ("fly", "there is no command 'fly': choose run, report"),
+    "mistyped command": ("runn", "there is no command 'runn': did you mean run?"),
+    "unknown flag": ("run --wobble 9", "run has no --wobble; see minihire run --help"),
+    "flag of other commands": (
+        "attack {place}/snn.npz --ann-epochs 99",
+        "attack has no --ann-epochs; it is a flag of run and train; see minihire attack --help",
+    ),
+    "black box without a source": ("attack {place}/snn.npz --black-box", "it is a flag of run;"),
+    "flag of another method": (
+        "train hire --from {place}/snn.npz --out {place}/new.npz --ann-epochs 3",
+        "train hire has no --ann-epochs; it is a flag of run and of train ann",
+    ),
+    "noise of a training without": (
+        "train control --from {place}/snn.npz --out {place}/new.npz --noise-step 0.1",
+        "train control has no --noise-step; it is a flag of run and of train gaussian and hire",
+    ),
+    "shortened flag": ("run --epochs 3", "run has no --epochs: did you mean --ann-epochs or --snn-epochs?"),
+    "mistyped flag": ("run --noise-stepp 3", "run has no --noise-stepp: did you mean --noise-step?"),
+    "abbreviated flag": ("run --noise-s 0.1", "run has no --noise-s: did you mean --noise-step?"),
+    "an argument too many": ("info vgg5 vgg9", "info has no argument 'vgg9'; see minihire info --help"),
     "no value": ("run --steps", "--steps"),
     "unknown preset": ("run --preset maxi", "there is no preset 'maxi'"),
     "unknown backend": (RUN + " --backend abacus", "there is no backend 'abacus': choose numba or reference"),
@@ -100,7 +134,11 @@ CASES = {
     "half a step": (RUN + " --steps 2.5", "--steps"),
     "more periods than steps": (RUN + " --steps 3 --periods 4", "4 periods do not fit into 3 time steps"),
     "negative epsilon": (RUN + " --epsilon -0.1", "--epsilon"),
-    "epsilon in levels": (RUN + " --epsilon 8", "--epsilon must be in 0 … 1, not 8"),
+    "epsilon in levels": (
+        RUN + " --epsilon 8",
+        "--epsilon must be in 0 … 1, because pixels lie in [0, 1], not 8: did you mean 8/255?",
+    ),
+    "noise in levels": (RUN + " --noise-step 3", "did you mean 3/255?"),
     "epsilon in words": (RUN + " --epsilon abc", "'abc' is not a number (0.03 and 8/255 are)"),
     "epsilon over nothing": (RUN + " --epsilon 8/0", "'8/0' is not a number"),
     "epsilon nan": (RUN + " --epsilon nan", "--epsilon must be in 0 … 1, not nan"),
@@ -115,6 +153,11 @@ CASES = {
     "unknown model": (RUN + " --model vgg6", "--model must be"),
     "no width": (RUN + " --width 0", "--width must be above 0"),
     # data
+    "a folder for shapes": (
+        "run --data-dir {place}/cifar",
+        "but the data set shapes needs no files: give the data set",
+    ),
+    "a folder for mini": ("paper table2 --data-dir {place}/cifar", "but scale mini uses the data set shapes"),
     "missing folder": (RUN + " --data-dir {place}/none", "no CIFAR-10 in"),
     "no folder": ("run --data cifar10 --out {place}/new", "give its folder with --data-dir"),
     "a file for a folder": (RUN + " --data-dir {place}/file", "file"),
@@ -131,7 +174,7 @@ CASES = {
     # folders
     "a file in the way": ("run {small} --out {place}/file", "cannot write into"),
     "below a file": ("run {small} --out {place}/file/run", "cannot write into"),
-    "a run already": ("run {small} --out {place}/run", "holds a run already: --resume goes on with it"),
+    "a run already": ("run {small} --out {place}/run", "holds a run already: --resume resumes it"),
     "resume of nothing": ("run --resume --out {place}/none", "there is no run to resume in"),
     "resume of nothing here": ("run --resume", "there is no run to resume in runs/mini"),
     "resume with other settings": (
@@ -157,7 +200,7 @@ CASES = {
         "has schema 99, this version reads up to 1: update minihire",
     ),
     # train
-    "no such method": ("train magic {small} " + TO, "there is no method 'magic': choose ann, traditional"),
+    "no such method": ("train magic " + TO, "there is no method 'magic': choose ann, traditional"),
     "no --out": ("train ann {small}", "--out"),
     "an SNN from nothing": ("train hire {small} " + TO, "hire training starts from a converted SNN: give --from FILE"),
     "an ANN from something": ("train ann --from {place}/snn.npz {small} " + TO, "leave out --from"),
@@ -167,7 +210,7 @@ CASES = {
         "train hire --from {place}/corrupt.npz {small} " + TO,
         "is not a minihire checkpoint, or it is damaged",
     ),
-    "training that exists": ("train ann {small} --out {place}/ann.npz", "exists: --resume goes on from it"),
+    "training that exists": ("train ann {small} --out {place}/ann.npz", "exists: --resume resumes it"),
     "resume of another training": (
         "train ann {small} --out {place}/trained.npz --resume --ann-learning-rate 0.5",
         "trained with other",
@@ -180,6 +223,54 @@ CASES = {
     "training below a file": ("train ann {small} --out {place}/file/x.npz --ann-epochs 1", "cannot write"),
     # convert, attack, analyze, info
     "conversion of an SNN": ("convert {place}/snn.npz " + TO, "is a spiking network already"),
+    "conversion with other data": (
+        "convert {place}/ann.npz --data shapes " + TO,
+        "ann.npz was trained on cifar10, not on shapes: leave --data out",
+    ),
+    "training with other data": (
+        "train hire --from {place}/snn.npz --data shapes " + TO,
+        "snn.npz was trained on cifar10, not on shapes: leave --data out",
+    ),
+    "attack with other data": (
+        "attack {place}/snn.npz --data shapes",
+        "snn.npz was trained on cifar10, not on shapes: leave --data out",
+    ),
+    "analysis with other data": ("analyze {place}/snn.npz --data mnist", "was trained on cifar10, not on mnist"),
+    "attack on unknown data": ("attack {place}/unknown.npz", "does not say which data set it was trained on"),
+    "attack on other class names": (
+        "attack {place}/renamed.npz --threads 1 --data-dir {place}/cifar --test-limit 20",
+        "renamed.npz was trained on the classes zero, one,",
+    ),
+    "a source of other data": (
+        "attack {place}/ann.npz --source {place}/of-shapes.npz",
+        "give a source of the same data",
+    ),
+    "attack on a folder": ("attack {place}/models", "is a folder: give one of its checkpoints, "),
+    "analysis of an empty folder": ("analyze {place}/cifar", "is a folder without checkpoints"),
+    "info of a folder": ("info {place}/models", "second/b.npz"),
+    "attack on a device": ("attack /dev/null", "/dev/null is not a regular file: give a checkpoint"),
+    "unknown surrogate": (
+        "attack {place}/snn.npz --surrogate sigmoid",
+        "there is no surrogate 'sigmoid': choose triangle, exponential, rectangle, arctan, straight_through, rate",
+    ),
+    "a surrogate without width": ("attack {place}/snn.npz --surrogate rate:2", "must be rate without a width"),
+    "a surrogate's width of zero": ("attack {place}/snn.npz --surrogate arctan:0", "with a width above 0"),
+    "a surrogate's width in words": ("attack {place}/snn.npz --surrogate arctan:wide", "with a width above 0"),
+    "a surrogate for an ANN": ("attack {place}/ann.npz --surrogate arctan", "is an ANN, to which --surrogate"),
+    "time steps for an ANN": ("attack {place}/ann.npz --steps 3", "is an ANN, to which --steps does not apply"),
+    "unknown attack": ("attack {place}/ann.npz --attacks fgsm,cw", "there is no attack 'cw': choose fgsm, pgd"),
+    "no attack": ("attack {place}/ann.npz --attacks ,", "--attacks needs at least one of fgsm, pgd"),
+    "iterations of FGSM": (
+        "attack {place}/ann.npz --attacks fgsm --iterations 3",
+        "--iterations does not apply to fgsm: leave it out",
+    ),
+    "a module that is missing": ("info vgg5 --module {place}/none.py", "--module needs a Python file, FILE.py, not"),
+    "a module that is no Python": ("info vgg5 --module {place}/wrong.py", "wrong.py fails with SyntaxError"),
+    "a module that fails": (
+        "info vgg5 --module {place}/failing.py",
+        "fails with ZeroDivisionError: division by zero in line 2",
+    ),
+    "a module that exits": ("info vgg5 --module {place}/exiting.py", "fails with SystemExit: 0 in line 1"),
     "conversion of nothing": ("convert {place}/none.npz " + TO, "there is no checkpoint"),
     "conversion onto its ANN": ("convert {place}/ann.npz --threads 1 --out {place}/ann.npz", "ann.npz exists"),
     "conversion of other classes": ("convert {place}/five.npz --threads 1 " + TO, "and 5 classes, cifar10 has"),
@@ -195,7 +286,33 @@ CASES = {
     "attack without iterations": ("attack {place}/snn.npz --iterations 0", "--iterations must be in 1 … 100000, not 0"),
     "attack with a negative step": ("attack {place}/snn.npz --alpha=-1", "--alpha must be in 0 … 1, not -1"),
     "scores below a file": ("attack {place}/ann.npz --threads 1 --json {place}/file/x.json", "cannot write"),
-    "scores in a folder": ("analyze {place}/ann.npz --threads 1 --json {place}", "cannot write"),
+    "scores in a folder": ("analyze {place}/ann.npz --json {place}", "which is not a regular file: give another file"),
+    "scores over a checkpoint": (
+        "attack {place}/ann.npz --json {place}/snn.npz",
+        "`minihire attack --json` did not write",
+    ),
+    "scores over a run's results": (
+        "attack {place}/ann.npz --json {place}/run/results.json",
+        "exists, and `minihire attack",
+    ),
+    "scores over other JSON": (
+        "attack {place}/ann.npz --json {place}/other/results.json",
+        "exists, and `minihire attack",
+    ),
+    "scores over figures": (
+        "attack {place}/ann.npz --json {place}/figures.json",
+        "`minihire attack --json` did not write it",
+    ),
+    "scores over a device": ("info vgg5 --json /dev/null", "cannot replace /dev/null, which is not a regular file"),
+    "scores over a FIFO": ("analyze {place}/ann.npz --json {place}/fifo", "which is not a regular file"),
+    "scores over a link": ("attack {place}/ann.npz --json {place}/link.json", "which is not a regular file"),
+    "training over a link": ("train ann {small} --out {place}/dangling.npz", "exists: --resume resumes it"),
+    "training into a FIFO": ("train ann {small} --resume --out {place}/fifo", "fifo exists: choose another --out"),
+    "conversion over a link": ("convert {place}/ann.npz --out {place}/dangling.npz", "dangling.npz exists"),
+    "conversion over a FIFO": ("convert {place}/ann.npz --out {place}/fifo", "fifo exists: choose another --out"),
+    "an export over a link": ("export {place}/ann.npz --out {place}/dangling.npz", "dangling.npz exists"),
+    "a report over a link": ("report {place}/run --out {place}/dangling.npz", "because it is not a regular file"),
+    "a run in a folder of others' figures": ("run {small} --out {place}/figures", "holds other files"),
     "analysis of text": ("analyze {place}/text.npz", "is not a minihire checkpoint, or it is damaged"),
     "report of nothing": ("report {place}/none", "/none/results.json: No such file"),
     "report of a file": ("report {place}/file", "/file/results.json: Not a directory"),
@@ -206,6 +323,7 @@ CASES = {
     "report over the results": ("report {place}/run --out {place}/run/results.json", "is not a report of minihire"),
     "report below a file": ("report {place}/run --out {place}/file/x.html", "cannot write"),
     "report of no folder": ("report", "DIR"),
+    "a width for a checkpoint": ("info {place}/ann.npz --width 0.5", "--width describes a model by name: leave it out"),
     "info of nothing": ("info vgg6", "there is no model 'vgg6': choose vgg5"),
     "info of a corrupt file": ("info {place}/corrupt.npz", "is not a minihire checkpoint, or it is damaged"),
     "info of tiny images": ("info vgg11 --image-shape 4 4 3", "halves the image too often for 4×4 pixels"),
@@ -229,7 +347,8 @@ def test_wrong_input_is_one_sentence(place, monkeypatch, tmp_path, capsys, argum
     parts = [part.format(place=place) for part in arguments.split() if part != "{small}"]
     at = arguments.split().index("{small}") if "{small}" in arguments else None
     if at is not None:
-        parts[at:at] = [*small(place / "cifar"), *EXECUTION]
+        words = arguments.split()
+        parts[at:at] = [*small(place / "cifar", " ".join(words[: 1 + (words[0] == "train")])), *EXECUTION]
     assert cli.main(parts) == 2
     error = capsys.readouterr().err
     assert re.fullmatch(r"minihire: [^\n]+\n", error) and expected in error, error
@@ -248,7 +367,7 @@ def test_a_training_that_diverges_is_one_sentence_too(place, tmp_path, capsys, b
     arguments = [
         "train",
         "ann",
-        *small(place / "cifar"),
+        *small(place / "cifar", "train ann"),
         *EXECUTION,
         *wild,
         "--backend",
@@ -354,7 +473,7 @@ def flags(place):
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """Drawing takes longer than a small run."""
-    monkeypatch.setattr("minihire.app.commands.draw_all", lambda results, folder: [])
+    monkeypatch.setattr("minihire.app.run.draw_all", lambda results, folder: [])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -384,7 +503,7 @@ def test_a_signal_from_outside_stops_a_training_after_its_batch(place, tmp_path,
         for a in (
             "train",
             "ann",
-            *small(place / "cifar", ann_epochs=100_000),
+            *small(place / "cifar", "train ann", ann_epochs=100_000),
             "--threads",
             1,
             "--out",

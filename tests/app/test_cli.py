@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import minihire
-from minihire.app import cli, completion, folders
+from minihire.app import analyze, attack, cli, completion, convert, folders, run, train
 from minihire.attacks import gradient
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, styled
@@ -67,14 +67,19 @@ def write_cifar10(folder, train=9, test=20):
     return folder
 
 
-def small(folder, **changes):
-    """Flags of the smallest run on that data."""
+USES = {"run": run.USES, "convert": convert.USES, "attack": attack.USES, "analyze": analyze.USES}
+
+
+def small(folder, what="run", **changes):
+    """Flags of the smallest run on that data, as far as a command ("run", "train ann", "attack", …) has them."""
     settings = {
         "data": "cifar10",
         "data-dir": folder,
         **SMALL,
         **{name.replace("_", "-"): value for name, value in changes.items()},
     }
+    used = train.uses(what.removeprefix("train ")) if what.startswith("train ") else USES[what]
+    settings = {name: value for name, value in settings.items() if name.replace("-", "_") in used}
     return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
 
 
@@ -109,7 +114,7 @@ def finished(cifar, tmp_path_factory):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Drawing takes longer than a small run."""
-    monkeypatch.setattr("minihire.app.commands.draw_all", lambda results, folder: [])
+    monkeypatch.setattr("minihire.app.run.draw_all", lambda results, folder: [])
 
 
 def results_of(out):
@@ -210,7 +215,7 @@ def test_without_matplotlib_run_says_what_it_left_out(finished, monkeypatch):
 def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, no_figures):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
-    monkeypatch.setattr("minihire.app.commands._show", lambda *_: None)
+    monkeypatch.setattr("minihire.app.run._show", lambda *_: None)
     for _ in range(3):
         assert command("run", *small(cifar), *EXECUTION)[0] == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mini", "mini-2", "mini-3"]
@@ -219,7 +224,7 @@ def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, 
 
 def test_resuming_keeps_the_settings_of_the_start(cifar, tmp_path, monkeypatch, no_figures):
     monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
-    monkeypatch.setattr("minihire.app.commands._show", lambda *_: None)
+    monkeypatch.setattr("minihire.app.run._show", lambda *_: None)
     assert command("run", *small(cifar), *EXECUTION, "--out", tmp_path / "x")[0] == 0
     for again in ([], small(cifar), ["--preset", "mini", *small(cifar)], ["--batch-size", "10"]):
         assert command("run", "--resume", *again, *EXECUTION, "--out", tmp_path / "x")[0] == 0
@@ -227,7 +232,7 @@ def test_resuming_keeps_the_settings_of_the_start(cifar, tmp_path, monkeypatch, 
 
 def test_data_may_move_between_the_parts_of_a_run(cifar, tmp_path, monkeypatch, no_figures):
     monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
-    monkeypatch.setattr("minihire.app.commands._show", lambda *_: None)
+    monkeypatch.setattr("minihire.app.run._show", lambda *_: None)
     assert command("run", *small(cifar), *EXECUTION, "--out", tmp_path / "x")[0] == 0
     elsewhere = write_cifar10(tmp_path / "elsewhere")
     assert command("run", "--resume", "--data-dir", elsewhere, *EXECUTION, "--out", tmp_path / "x")[0] == 0
@@ -240,13 +245,12 @@ def test_data_may_move_between_the_parts_of_a_run(cifar, tmp_path, monkeypatch, 
 def chain(cifar, tmp_path_factory):
     """ann → converted → hire by single commands: (their folder, what each printed)."""
     folder, texts = tmp_path_factory.mktemp("chain"), {}
-    flags = [*small(cifar), *EXECUTION]
     for name, arguments in {
-        "ann": ["train", "ann", *flags],
-        "converted": ["convert", folder / "ann.npz", *flags],
-        "hire": ["train", "hire", "--from", folder / "converted.npz", *flags],
+        "ann": ["train", "ann", *small(cifar, "train ann")],
+        "converted": ["convert", folder / "ann.npz", *small(cifar, "convert")],
+        "hire": ["train", "hire", "--from", folder / "converted.npz", *small(cifar, "train hire")],
     }.items():
-        code, texts[name] = command(*arguments, "--out", folder / f"{name}.npz")
+        code, texts[name] = command(*arguments, *EXECUTION, "--out", folder / f"{name}.npz")
         assert code == 0
     return folder, texts
 
@@ -339,9 +343,16 @@ def test_analyze_gives_the_figures_of_the_run(finished, tmp_path):
     assert found["activity"] == run["activity"]["hire"] and found["energy"] == run["energy"]["hire"]
 
 
-def test_info_of_a_checkpoint_is_that_of_its_model(finished):
-    of_file = command("info", finished[0] / "models" / "hire.npz")
-    assert of_file[0] == 0 and of_file == command("info", "vgg5", "--width", 1 / 32, "--hidden", 12)
+def test_info_of_a_checkpoint_is_that_of_its_model_with_its_own_time_steps_data_and_classes(finished):
+    path = finished[0] / "models" / "hire.npz"
+    code, text = command("info", path)
+    table, sentence = text.rstrip().rsplit("\n\n", 1)
+    of_model = command("info", "vgg5", "--width", 1 / 32, "--hidden", 12)[1]
+    assert code == 0 and table == of_model.rstrip().rsplit("\n\n", 1)[0]
+    assert sentence.startswith(f"{path}: an SNN of T = 4 time steps (vgg5), trained on cifar10, with 10 classes")
+    code, text = command("info", finished[0] / "models" / "ann.npz", "--json", "-")
+    found = json.loads(text)
+    assert (found["spiking"], found["steps"], found["data"]) == (False, 1, "cifar10")
 
 
 def test_info_counts_the_weights_of_the_paper_s_network():
@@ -356,7 +367,7 @@ def test_info_counts_the_weights_of_the_paper_s_network():
 
 def test_an_interrupted_train_goes_on_with_resume(cifar, chain, tmp_path, monkeypatch, capsys):
     add, calls = Progress.add, []
-    arguments = ["train", "ann", *small(cifar), *EXECUTION, "--out", tmp_path / "ann.npz"]
+    arguments = ["train", "ann", *small(cifar, "train ann"), *EXECUTION, "--out", tmp_path / "ann.npz"]
     with monkeypatch.context() as patch:
         patch.setattr(
             Progress,
@@ -390,6 +401,19 @@ def test_help_of_every_command(arguments, capsys, monkeypatch):
     assert caught.value.code == 0 and out.startswith("usage: minihire") and err == ""
     assert "%(" not in out and "%%" not in out
     assert [line for line in out.splitlines() if len(line) > 80] == []
+    assert len(out.splitlines()) <= 60
+
+
+@pytest.mark.parametrize(("arguments", "uses"), [(["run"], run.USES), (["train"], train.USES)], ids=["run", "train"])
+def test_help_all_shows_every_flag_and_help_the_common_ones(arguments, uses, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            cli.main([*arguments, flag])
+        shown[flag] = set(re.findall(r"^  --(?:\[no-\])?([a-z-]+)", capsys.readouterr().out, re.M))
+    assert {name.replace("_", "-") for name in uses} < shown["--help-all"]
+    assert {"data", "model", "ann-epochs", "help-all"} < shown["--help"] < shown["--help-all"]
 
 
 def test_the_commands_are_listed(capsys):
@@ -413,16 +437,17 @@ def test_each_help_has_examples_that_the_command_understands(name, capsys):
     examples = capsys.readouterr().out.partition("examples:")[2]
     assert f"minihire {name}" in examples
     for flag in re.findall(r" (--[a-z-]+)", examples):
-        assert flag in ("--nproc-per-node",) or any(flag in sub.format_help() for sub in every_parser().values()), flag
+        assert flag == "--nproc-per-node" or any(flag in sub._option_string_actions for sub in every_parser().values())
 
 
 def every_parser():
-    return completion.commands(cli._parser())
+    return completion.commands(cli.make_parser())
 
 
 def test_a_setting_s_help_shows_what_the_default_preset_has():
     shown = " ".join(every_parser()["run"].format_help().split())
-    assert "time steps T of the SNN [4]" in shown and "random flip and crop of training images [yes]" in shown
+    assert "time steps T of the SNN [4]" in shown and "bound ε, in pixels of [0, 1] [8/255]" in shown
+    assert "[" not in every_parser()["analyze"].format_help().partition("data:")[2]  # a checkpoint has its own
 
 
 def test_json_on_standard_output_stands_alone(finished, capsys):
@@ -483,11 +508,11 @@ def test_ctrl_c_anywhere_is_one_sentence_and_130(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minihire.app.commands.build", interrupted)
+    monkeypatch.setattr("minihire.app.info.build", interrupted)
     assert cli.main(["info", "vgg5"]) == 130
     assert (
         capsys.readouterr().err.strip()
-        == "minihire: stopped; finished work was kept (run and train go on with --resume)"
+        == "minihire: stopped; finished work was kept (run and train resume with --resume)"
     )
 
 
@@ -530,4 +555,4 @@ def test_quiet_prints_the_tables_and_nothing_else(finished):
 
 def test_an_unknown_flag_names_the_command_whose_help_has_them(capsys):
     assert cli.main(["run", "--colour", "red"]) == 2
-    assert capsys.readouterr().err == "minihire: unrecognized arguments: --colour red; see minihire run --help\n"
+    assert capsys.readouterr().err == "minihire: run has no --colour; see minihire run --help\n"

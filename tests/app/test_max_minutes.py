@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 from test_cli import EXECUTION, command, results_of, small, weights, write_cifar10
-from test_pipeline import same_as
+from test_run import same_as
 
 from backends import BackendError, get_backend
 from backends.numba_cpu import NumbaBackend
@@ -25,7 +25,7 @@ BATCHES = 24  # of the ANN's training: 6 epochs of 4
 def fresh(monkeypatch):
     """--quiet holds for a process; and drawing takes longer than a small run."""
     monkeypatch.setattr(Progress, "quiet", False)
-    monkeypatch.setattr("minihire.app.commands.draw_all", lambda results, folder: [])
+    monkeypatch.setattr("minihire.app.run.draw_all", lambda results, folder: [])
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,8 @@ def cifar(tmp_path_factory):
 @pytest.fixture
 def train(cifar):
     """train(out, …) as a user would: its exit code."""
-    return lambda out, *more: command("train", "ann", *small(cifar), *EXECUTION, "--out", out, *more)[0]
+    flags = [*small(cifar, "train ann"), *EXECUTION]
+    return lambda out, *more: command("train", "ann", *flags, "--out", out, *more)[0]
 
 
 @pytest.fixture
@@ -108,9 +109,11 @@ def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(
 def attack(train, cifar, monkeypatch, tmp_path):
     """attack(…) on the test images of a small SNN, in batches of two: its exit code."""
     assert train(tmp_path / "ann.npz") == 0
-    assert command("convert", tmp_path / "ann.npz", *small(cifar), *EXECUTION, "--out", tmp_path / "snn.npz")[0] == 0
-    monkeypatch.setattr("minihire.app.commands.attack_accuracy", partial(attack_accuracy, batch_size=2))
-    return lambda *more: command("attack", tmp_path / "snn.npz", *small(cifar), *EXECUTION, *more)[0]
+    flags = [*small(cifar, "convert"), *EXECUTION]
+    assert command("convert", tmp_path / "ann.npz", *flags, "--out", tmp_path / "snn.npz")[0] == 0
+    monkeypatch.setattr("minihire.app.attack.attack_accuracy", partial(attack_accuracy, batch_size=2))
+    flags = [*small(cifar, "attack"), *EXECUTION]
+    return lambda *more: command("attack", tmp_path / "snn.npz", *flags, *more)[0]
 
 
 def test_the_attack_command_goes_on_where_it_stopped(attack, a_minute_a_batch, tmp_path, capsys):
@@ -228,7 +231,7 @@ def device(monkeypatch):
 
 def test_epochs_tell_the_device_s_memory(cifar, device, tmp_path):
     device(5)
-    code, text = command("train", "ann", *small(cifar), "--threads", 1, "--out", tmp_path / "ann.npz")
+    code, text = command("train", "ann", *small(cifar, "train ann"), "--threads", 1, "--out", tmp_path / "ann.npz")
     epochs = [line for line in text.splitlines() if " epoch " in line]
     assert code == 0 and len(epochs) == 6
     for line in epochs:

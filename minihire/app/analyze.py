@@ -1,0 +1,55 @@
+"""minihire analyze: spiking activity, operations and energy of a checkpoint."""
+
+from minihire.analysis import measure_activity, measure_energy
+from minihire.analysis.accuracy import BATCH
+from minihire.app.command import STEPS, Command
+from minihire.app.flags import add_download, add_execution, add_file, add_json, add_modules, add_settings, settings
+from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
+from minihire.app.outputs import json_path, show_and_write
+from minihire.data.batches import Batches
+from minihire.report import tables
+
+USES = ("data", "data_dir", "image_size", "test_limit", "steps", "time_chunk", *settings("run"))
+
+
+def add_flags(parser):
+    """Its flags."""
+    add_file(parser, "checkpoint", "the network to measure: an .npz file", "CHECKPOINT")
+    add_json(parser, "figures")
+    add_modules(parser)
+    add_download(parser)
+    add_settings(parser, USES, defaults=False)
+    add_execution(parser)
+
+
+def run(options) -> None:
+    """Measure the activity on the test images; from it compute operations and energy."""
+    json_path(options)
+    saved = open_checkpoint(options.checkpoint)
+    config, backend = resolve(options, saved, USES), open_backend(options)
+    network = with_flags(saved.network(backend), config, options, options.checkpoint)
+    test = open_data(config, options, backend, USES).test
+    refuse_misfit(saved, network, test)
+    activity = measure_activity(network, (images for images, _ in Batches(test, backend, BATCH)), seed=config.seed)
+    once, every = (measure_energy(network, activity, first_layer_every_step=again) for again in (False, True))
+    layers = [layer.as_dict() for layer in activity]
+    energy = {"first_layer_once": once.as_dict(), "first_layer_every_step": every.as_dict()}
+    content = {"activity": {"": layers}, "energy": {options.checkpoint.stem: energy}}
+    show_and_write(
+        options,
+        {"checkpoint": str(options.checkpoint), "images": len(test), "activity": layers, "energy": energy},
+        "\n\n".join(
+            (tables.activity_table(layers), tables.operations_table(once.as_dict()), tables.energy_table(content))
+        ),
+    )
+
+
+COMMAND = Command(
+    "analyze",
+    STEPS,
+    "spiking activity, operations and energy of a checkpoint",
+    "CHECKPOINT",
+    add_flags,
+    run,
+    "minihire analyze runs/mini/models/hire.npz",
+)

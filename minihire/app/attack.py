@@ -1,0 +1,190 @@
+"""minihire attack: accuracy of a checkpoint on clean and attacked test images."""
+
+import inspect
+
+from backends import surrogates
+from backends.surrogates import Surrogate
+from minihire.analysis import Score
+from minihire.analysis.accuracy import accuracy
+from minihire.app.command import STEPS, Command
+from minihire.app.flags import (
+    add_download,
+    add_execution,
+    add_file,
+    add_json,
+    add_modules,
+    add_settings,
+    add_time_limit,
+    flag_of,
+    given_settings,
+    names,
+    number,
+    settings,
+)
+from minihire.app.inputs import data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
+from minihire.app.outputs import json_path, show_and_write
+from minihire.attacks import ATTACKS, Attack, attack_accuracy, keep_answers
+from minihire.report import tables
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import go_on_with
+from minihire.study.paper.notes import digest
+from minihire.study.settings import Config
+from minihire.training.resume import fingerprint
+
+USES = (
+    *("data", "data_dir", "image_size", "test_limit"),
+    *("steps", "reset_grad", "gamma", "time_chunk"),
+    *settings("attacks", "run", without=("black_box",)),
+)
+SURROGATES = {  # by kind: the surrogate of a width or sharpness, or of none
+    "triangle": surrogates.unit_triangle,
+    "exponential": surrogates.exponential,
+    "rectangle": surrogates.rectangle,
+    "arctan": surrogates.arctan,
+    "straight_through": surrogates.straight_through,
+    "rate": surrogates.rate,
+}
+
+
+def add_flags(parser):
+    """Its flags."""
+    add_file(parser, "checkpoint", "the network to attack: an .npz file", "CHECKPOINT")
+    add_file(parser, "--source", "craft the images on this checkpoint (black box)")
+    add_json(parser, "scores")
+    parser.add_argument(
+        "--attacks", type=names, default=("fgsm", "pgd"), metavar="A,B", help="attacks to run (default: fgsm,pgd)"
+    )
+    parser.add_argument(
+        "--surrogate",
+        metavar="KIND[:WIDTH]",
+        help=f"surrogate gradient of the attacker (default: the network's): {', '.join(SURROGATES)}",
+    )
+    add_time_limit(parser, "with --json FILE, the same command resumes")
+    add_modules(parser)
+    add_download(parser)
+    add_settings(parser, USES, defaults=False)
+    add_execution(parser, record=True)
+
+
+def run(options) -> None:
+    """Evaluate clean and attacked test images; with --json FILE, a stopped attack can be resumed."""
+    place = json_path(options)
+    if options.max_minutes is not None and place is None:
+        raise MinihireError("--max-minutes needs --json FILE: the answers so far stay beside it, for the same command")
+    surrogate = parse_surrogate(options.surrogate)
+    saved = open_checkpoint(options.checkpoint)
+    config = resolve(options, saved, USES)
+    attacks = chosen_attacks(options.attacks, config, given_settings(options), surrogate)
+    backend = open_backend(options)
+    target = saved.network(backend)
+    if surrogate and not target.spiking:
+        raise MinihireError(f"{options.checkpoint} is an ANN, to which --surrogate does not apply: leave it out")
+    target = with_flags(target, config, options, options.checkpoint)
+    source = _source(options, saved, backend) if options.source else target
+    test = open_data(config, options, backend, USES).test
+    refuse_misfit(saved, target, test)
+    paths = {attack.name: place and place.with_name(f"{place.stem}.{attack.name}.npz") for attack in attacks}
+    with go_on_with("the same command" if place else None):
+        scores = {"clean": accuracy(target, test, seed=config.seed)}
+        for attack in attacks:
+            scores[attack.name] = _attacked(target, source, test, attack, config.seed, paths[attack.name])
+    found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
+    access = f"black box, crafted on {options.source}" if options.source else "white box"
+    access += f", surrogate {options.surrogate}" if surrogate else ""
+    rows = [[name, str(score["count"]), tables.interval(score)] for name, score in found.items()]
+    show_and_write(
+        options,
+        {
+            "checkpoint": str(options.checkpoint),
+            "source": options.source and str(options.source),
+            "surrogate": surrogate and list(surrogate),
+            "config": config.describe(),
+            "accuracy": found,
+        },
+        f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, "
+        f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n"
+        + tables.table(["attack", "images", "accuracy, %"], rows),
+    )
+    for path in paths.values() if place and backend.rank == 0 else ():
+        path.unlink(missing_ok=True)
+
+
+def parse_surrogate(text: str | None) -> Surrogate | None:
+    """The surrogate that KIND or KIND:WIDTH names. Raises MinihireError for an unknown kind or a width that is none."""
+    if text is None:
+        return None
+    kind, colon, width = text.partition(":")
+    if kind not in SURROGATES:
+        raise MinihireError(f"there is no surrogate {kind!r}: choose {', '.join(SURROGATES)}")
+    make = SURROGATES[kind]
+    takes_width = bool(inspect.signature(make).parameters)
+    if not colon:
+        return make(*([1.0] if kind == "triangle" else []))
+    try:
+        value = number(width)
+    except Exception:
+        value = 0.0
+    if not takes_width or not 0 < value < 1e6:
+        expected = "KIND:WIDTH with a width above 0, as in arctan:2" if takes_width else f"{kind} without a width"
+        raise MinihireError(f"--surrogate must be {expected}, not {text!r}")
+    return make(value)
+
+
+def chosen_attacks(chosen: tuple[str, ...], config: Config, given: dict, surrogate: Surrogate | None) -> list[Attack]:
+    """The attacks by name, each with the settings that it takes.
+
+    Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
+    """
+    values = {name: getattr(config, name) for name in ("epsilon", "alpha", "iterations", "random_start")}
+    values |= {"surrogate": surrogate} if surrogate else {}
+    attacks, used = [], set()
+    for name in dict.fromkeys(chosen):
+        if name not in ATTACKS:
+            raise MinihireError(f"there is no attack {name!r}: choose {', '.join(ATTACKS)}")
+        takes = values.keys() & inspect.signature(ATTACKS[name]).parameters
+        used |= takes
+        attacks.append(ATTACKS[name](**{key: values[key] for key in takes}))
+    if not attacks:
+        raise MinihireError(f"--attacks needs at least one of {', '.join(ATTACKS)}")
+    for name in values:
+        if name not in used and (name in given or name == "surrogate"):
+            raise MinihireError(f"{flag_of(name)} does not apply to {' or '.join(chosen)}: leave it out")
+    return attacks
+
+
+def _source(options, saved, backend):
+    """The network to craft images on. Raises MinihireError where it was trained on other data than the attacked one."""
+    other = open_checkpoint(options.source)
+    (mine, _), (theirs, _) = data_of(saved), data_of(other)
+    if mine and theirs and mine != theirs:
+        raise MinihireError(
+            f"{options.source} was trained on {theirs}, {options.checkpoint} on {mine}: give a source of the same data"
+        )
+    return other.network(backend)
+
+
+def _attacked(target, source, test, attack, seed, path):
+    """The answers to an attack. With a path they stay in its file, so that the command can be resumed later."""
+    if not path:
+        return attack_accuracy([target], source, test, attack, seed=seed)[0]
+    networks = [[fingerprint(n, test), n.steps, n.coding, n.readout, repr(n.neuron)] for n in (target, source)]
+    about = digest([networks, repr(attack), seed])
+    right = attack_accuracy([target], source, test, attack, seed=seed, path=path, about=about)[0]
+    if target.backend.rank == 0:
+        keep_answers(path, right[None], len(test), about)
+    return right
+
+
+COMMAND = Command(
+    "attack",
+    STEPS,
+    "accuracy of a checkpoint on clean and attacked test images",
+    "CHECKPOINT",
+    add_flags,
+    run,
+    """minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
+  minihire attack runs/mini/models/hire.npz --surrogate arctan:2
+  minihire attack runs/mini/models/hire.npz \\
+    --source runs/mini/models/second/hire.npz     black box
+  minihire attack runs/mini/models/hire.npz --json - | python -m json.tool""",
+)

@@ -1,0 +1,65 @@
+"""minihire convert: an ANN's checkpoint into an SNN's."""
+
+from minihire.app.command import STEPS, Command
+from minihire.app.flags import add_download, add_execution, add_file, add_modules, add_settings, settings
+from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve
+from minihire.app.outputs import new_file
+from minihire.report.tables import table
+from minihire.runtime.errors import MinihireError
+from minihire.training import checkpoint
+from minihire.training import convert as convert_network
+
+USES = (
+    *settings("data", without=("test_limit", "augment")),
+    *settings("network", without=("model", "width", "hidden", "dropout")),
+    *settings("conversion", "run"),
+)
+
+
+def add_flags(parser):
+    """Its flags."""
+    add_file(parser, "ann", "the ANN's checkpoint", "ANN")
+    add_file(parser, "--out", "checkpoint to write, .npz", required=True)
+    add_modules(parser)
+    add_download(parser)
+    add_settings(parser, USES)
+    add_execution(parser)
+
+
+def run(options) -> None:
+    """Convert by threshold balancing; print the thresholds."""
+    new_file(options.out)
+    saved = open_checkpoint(options.ann)
+    config, backend = resolve(options, saved, USES), open_backend(options)
+    ann = saved.network(backend)
+    if ann.spiking:
+        raise MinihireError(f"{options.ann} is a spiking network already: give an ANN's checkpoint")
+    data = open_data(config, options, backend, USES).train
+    refuse_misfit(saved, ann, data)
+    snn = convert_network(
+        ann,
+        data,
+        steps=config.steps,
+        calibration=config.calibration,
+        seed=config.seed,
+        coding=config.coding,
+        readout=config.readout,
+        neuron=config.neuron,
+        time_chunk=config.time_chunk,
+    )
+    checkpoint.save(options.out, snn, extra={"about": config.describe()})
+    values = {name: float(backend.to_numpy(a)[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}
+    rows = [[name.removesuffix(".threshold"), f"{value:.4f}"] for name, value in values.items()]
+    print(table(["layer", "threshold"], rows))
+    print(f"\n{options.out}: an SNN of {snn.steps} time steps")
+
+
+COMMAND = Command(
+    "convert",
+    STEPS,
+    "convert a trained ANN into an SNN by threshold balancing",
+    "ANN --out FILE",
+    add_flags,
+    run,
+    "minihire convert ann.npz --out snn.npz --steps 8 --scaling-factor 0.4",
+)

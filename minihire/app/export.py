@@ -1,0 +1,33 @@
+"""minihire export: a checkpoint of minihire into the format of the paper's authors."""
+
+from minihire.app.command import PUBLISHED, Command
+from minihire.app.flags import add_file
+from minihire.app.import_ import in_words
+from minihire.app.inputs import open_checkpoint
+from minihire.app.outputs import beside
+from minihire.interop import published
+
+
+def add_flags(parser):
+    """Its flags."""
+    add_file(parser, "checkpoint", "the network to write: an .npz file", "CHECKPOINT")
+    add_file(parser, "--out", "file to write (default: .pt beside the checkpoint)")
+
+
+def run(options) -> None:
+    """Write the checkpoint as a .pt file."""
+    saved = open_checkpoint(options.checkpoint)
+    out = beside(options.checkpoint, options.out, ".pt")
+    published.write(out, saved)
+    print(f"{out}: {in_words(saved.meta)}")
+
+
+COMMAND = Command(
+    "export",
+    PUBLISHED,
+    "write a checkpoint (VGG) in the format of the paper's authors",
+    "CHECKPOINT",
+    add_flags,
+    run,
+    "minihire export runs/mini/models/hire.npz --out hire.pt",
+)

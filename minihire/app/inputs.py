@@ -1,0 +1,157 @@
+"""What the commands work on: settings, backend, images and checkpoints, each checked before it is used."""
+
+import argparse
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import backends
+from backends.interface import Backend
+from backends.surrogates import triangle
+from minihire.app.flags import flag_of, given_settings
+from minihire.data.dataset import Dataset, Splits
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import say
+from minihire.study.run import load_data
+from minihire.study.settings import Config, preset
+from minihire.training import checkpoint
+from minihire.training.checkpoint import Checkpoint
+
+SHOWN = 12  # checkpoints of a folder that are named, at most
+
+
+def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None, uses: Iterable[str] = ()) -> Config:
+    """The settings of a command: those that were given as flags, then those of the checkpoint or run, then the preset's.
+
+    saved: the checkpoint, or the settings of the run that is resumed. uses: the settings that the command uses; periods, if
+    it does not use them, never exceed the time steps. Raises MinihireError for a value out of range, saved settings that
+    cannot be read, or data that the checkpoint was not trained on.
+    """
+    given = given_settings(options)
+    if given.get("data_dir"):
+        given["data_dir"] = os.path.abspath(given["data_dir"])  # a run may be resumed from another working directory
+    about = saved.meta.get("about") if isinstance(saved, Checkpoint) else saved
+    if isinstance(saved, Checkpoint):
+        given = _its_own_data(saved, given)
+    try:
+        if isinstance(about, dict) and about and getattr(options, "preset", about.get("preset")) == about.get("preset"):
+            known = {name: value for name, value in about.items() if name in Config.__dataclass_fields__}
+            known["methods"] = tuple(known["methods"])
+            base = Config(**known)
+        else:
+            base = preset(getattr(options, "preset", "mini"))
+    except (TypeError, LookupError) as error:
+        raise MinihireError(f"the saved settings are not readable: {error}") from error
+    if "periods" not in uses and "steps" in given and isinstance(given["steps"], int):
+        given["periods"] = max(1, min(given.get("periods", base.periods), given["steps"]))
+    config = replace(base, **given)
+    if config.data == "shapes" and given.get("data_dir") is not None:
+        raise MinihireError(
+            f"--data-dir {options.data_dir} was given, but the data set shapes needs no files: "
+            "give the data set's name with --data too, or leave --data-dir out"
+        )
+    return config
+
+
+def data_of(saved: Checkpoint) -> tuple[str | None, tuple[str, ...]]:
+    """The name of the data set that a checkpoint was trained on, and its classes; (None, ()) where it does not say.
+
+    Checkpoints of earlier versions know the name only.
+    """
+    data, about = saved.meta.get("data"), saved.meta.get("about")
+    if isinstance(data, dict) and isinstance(data.get("name"), str) and isinstance(data.get("classes"), list):
+        return data["name"], tuple(map(str, data["classes"]))
+    name = about.get("data") if isinstance(about, dict) else None
+    return (name if isinstance(name, str) else None), ()
+
+
+def _its_own_data(saved, given):
+    """The given settings with the checkpoint's data set. Raises MinihireError for another one, or if none is known."""
+    name, _ = data_of(saved)
+    if name is None and "data" not in given:
+        raise MinihireError(f"{saved.path} does not say which data set it was trained on: give it with --data")
+    if name is not None and given.get("data", name) != name:
+        raise MinihireError(f"{saved.path} was trained on {name}, not on {given['data']}: leave --data out")
+    return given if name is None else {**given, "data": name}
+
+
+def open_backend(options: argparse.Namespace) -> Backend:
+    """The backend that the flags name. Raises backends.BackendError."""
+    backend = backends.get_backend(
+        options.backend,
+        options.device,
+        threads=options.threads,
+        precision=options.precision,
+        record=getattr(options, "record", True),
+    )
+    backend.announce(say)
+    return backend
+
+
+def open_data(config: Config, options: argparse.Namespace, backend: Backend, uses: Iterable[str]) -> Splits:
+    """The data set. Of several processes the first one loads (and downloads) it before the others.
+
+    Limits of parts that the command does not use are left out: they may not fit the data. Raises DataError.
+    """
+    unused = {"train_limit": None, "test_limit": None, "heldout": 0}
+    config = replace(config, **{name: value for name, value in unused.items() if name not in uses})
+    splits = load_data(config, options.download) if backend.rank == 0 else None
+    backend.sum_over_ranks([np.ones(1)])
+    return splits or load_data(config)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint. Raises MinihireError: a folder (which names the checkpoints in it), a device, missing or damaged."""
+    if path.is_dir():
+        found = sorted(str(file) for file in path.rglob("*.npz") if file.name != ".npz")
+        listed = ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+        raise MinihireError(
+            f"{path} is a folder: give one of its checkpoints, {listed}"
+            if found
+            else f"{path} is a folder without checkpoints: give a checkpoint, an .npz file"
+        )
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise MinihireError(f"{path} is not a regular file: give a checkpoint, an .npz file")
+    return checkpoint.load(path)
+
+
+def with_flags(network: Network, config: Config, options: argparse.Namespace, path: Path) -> Network:
+    """The network with the flags that change it without training: time steps, time chunk, γ and the reset's gradient.
+
+    Raises MinihireError where such a flag is given for an ANN, which has none of these.
+    """
+    given = given_settings(options)
+    changed = [name for name in ("steps", "time_chunk", "gamma", "reset_grad") if name in given]
+    if changed and not network.spiking:
+        raise MinihireError(f"{path} is an ANN, to which {flag_of(changed[0])} does not apply: leave it out")
+    changes = {name: given[name] for name in ("steps", "time_chunk") if name in given}
+    if {"gamma", "reset_grad"} & given.keys():
+        surrogate = triangle(config.gamma) if "gamma" in given else network.neuron.surrogate
+        reset_grad = given.get("reset_grad", network.neuron.reset_grad)
+        changes["neuron"] = replace(network.neuron, surrogate=surrogate, reset_grad=reset_grad)
+    return replace(network, **changes) if changes else network
+
+
+def refuse_misfit(saved: Checkpoint, network: Network, data: Dataset) -> None:
+    """Raise MinihireError where the images or their classes are not those that the checkpoint was trained on."""
+    ours, theirs = (network.model.image_shape, network.model.classes), (data.shape, len(data.classes))
+    if ours != theirs:
+        raise MinihireError(
+            f"this checkpoint is for images of {ours[0]} and {ours[1]} classes, "
+            f"{data.name} has {theirs[0]} and {theirs[1]}: give its own data set"
+        )
+    _, classes = data_of(saved)
+    if classes and classes != data.classes:
+        raise MinihireError(
+            f"{saved.path} was trained on the classes {_listed(classes)}, "
+            f"but {data.name} has {_listed(data.classes)}: give the data that it was trained on"
+        )
+
+
+def _listed(classes):
+    return ", ".join(classes[:SHOWN]) + (" …" if len(classes) > SHOWN else "")

@@ -1,0 +1,61 @@
+"""What the commands write: JSON files that a command may write again, and files that must not exist yet."""
+
+import argparse
+import json
+import os
+import stat
+from pathlib import Path
+
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+
+STDOUT = Path("-")  # as --json: JSON alone on standard output
+LARGEST = 64 << 20  # bytes of a JSON file that is read to see who wrote it
+
+
+def json_path(options: argparse.Namespace) -> Path | None:
+    """The file of --json; None without one, or for standard output.
+
+    Raises MinihireError unless the file is new, or the same command wrote it.
+    """
+    path = options.json
+    if path in (None, STDOUT):
+        return None
+    if os.path.lexists(path):
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise MinihireError(f"--json cannot replace {path}, which is not a regular file: give another file, or -")
+        if not _written_by(options.name, path, status.st_size):
+            raise MinihireError(
+                f"{path} exists, and `minihire {options.name} --json` did not write it: give another file, or delete it"
+            )
+    return path
+
+
+def _written_by(command, path, size):
+    try:
+        content = json.loads(path.read_text("utf-8")) if size <= LARGEST else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("command") == command
+
+
+def show_and_write(options: argparse.Namespace, content: dict, text: str) -> None:
+    """Print the text and write the content to --json FILE; for --json - print the content alone."""
+    path = json_path(options)
+    written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
+    print(written if options.json == STDOUT else text)
+    if path is not None:
+        write_atomically(path, lambda file: file.write(written.encode()))
+
+
+def new_file(path: Path) -> Path:
+    """The path. Raises MinihireError where anything exists there."""
+    if os.path.lexists(path):
+        raise MinihireError(f"{path} exists: choose another --out")
+    return path
+
+
+def beside(source: Path, out: Path | None, suffix: str) -> Path:
+    """The file to write: --out, or the source's name with another suffix. Raises MinihireError where it exists."""
+    return new_file(out or source.with_suffix(suffix))

@@ -1,0 +1,122 @@
+"""minihire run: everything at once, into one folder that can be resumed."""
+
+import sys
+from pathlib import Path
+
+from minihire import __version__
+from minihire.app import folders
+from minihire.app.command import WHOLE, Command
+from minihire.app.flags import (
+    CONFIG_FIELDS,
+    add_download,
+    add_execution,
+    add_file,
+    add_modules,
+    add_preset,
+    add_settings,
+    add_time_limit,
+)
+from minihire.app.inputs import open_backend, open_data, resolve
+from minihire.report import page, tables
+from minihire.report.figures import NoMatplotlib, draw_all
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted
+from minihire.runtime.progress import say
+from minihire.runtime.terminal import YELLOW, styled
+from minihire.study.run import Run
+
+USES = tuple(f.name for f in CONFIG_FIELDS)  # every setting
+COMMON = (
+    *(
+        "data",
+        "data_dir",
+        "train_limit",
+        "test_limit",
+        "model",
+        "width",
+        "steps",
+        "ann_epochs",
+        "methods",
+        "snn_epochs",
+    ),
+    *("learning_rate", "noise_step", "epsilon", "iterations", "black_box", "seed"),
+)
+
+
+def add_flags(parser):
+    """Its flags."""
+    add_file(parser, "--out", "folder of the run (default: runs/PRESET or PRESET-2 …)", "DIR")
+    text = "resume the run in --out, or the preset's latest one"
+    parser.add_argument("--resume", action="store_true", help=text)
+    add_time_limit(parser)
+    add_preset(parser)
+    add_modules(parser)
+    add_download(parser)
+    add_settings(parser, USES, COMMON)
+    add_execution(parser, record=True)
+
+
+def run(options) -> None:
+    """Train, convert, attack and analyze; write results.json, checkpoints, figures and the page."""
+    out = folders.choose(options.out, getattr(options, "preset", "mini"), options.resume)
+    config = resolve(options, folders.saved_config(out) if options.resume else None, USES)
+    backend = open_backend(options)
+    splits = open_data(config, options, backend, USES)
+    with folders.lock(out):
+        whole = Run(config, backend, out, splits, options.resume)
+        say(
+            f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
+            f"{len(splits.train):,} training, {len(splits.heldout):,} held-out and "
+            f"{len(splits.test):,} test images of {splits.train.name}; into {out}/"
+        )
+        try:
+            results = whole.run()
+        except Interrupted:
+            if backend.rank == 0:
+                _write_page(out)
+            raise
+        if backend.rank == 0:
+            _show(results, out)
+
+
+def _show(results, out):
+    parts = [
+        tables.accuracy_table(results),
+        tables.activity_summary(results),
+        tables.energy_table(results),
+        tables.phase_table(results),
+    ]
+    print("\n" + "\n\n".join(parts))
+    try:
+        figures = draw_all(results, out / "figures")
+        print(f"\n{out}/results.json and {len(figures)} figures in {out}/figures/")
+    except NoMatplotlib as missing:
+        print(f"\n{out}/results.json; {missing}")
+    except OSError as error:
+        print(f"\n{out}/results.json; the figures could not be written: {error}")
+    for sentence in results["warnings"]:
+        print(styled(f"warning: {sentence}", YELLOW, sys.stdout))
+    _write_page(out)
+
+
+def _write_page(out: Path) -> None:
+    """Write the run's page. If that fails, say so and go on: the results are safe in results.json."""
+    try:
+        page.write(out / "report.html", [page.read(out)])
+        print(f"{out}/report.html: the run on one page")
+    except MinihireError as error:
+        print(f"the page could not be written: {error}")
+
+
+COMMAND = Command(
+    "run",
+    WHOLE,
+    "train an ANN, convert it, train the SNN, attack, count energy",
+    "",
+    add_flags,
+    run,
+    """minihire run --preset cifar10-small --data-dir DIR --no-black-box
+  minihire run --resume        resume the latest mini run
+  while minihire run --resume --out DIR --max-minutes 50; [ $? = 3 ]; do :; done
+  torchrun --nproc-per-node 2 -m minihire run --backend torch --device cuda""",
+)

@@ -1,0 +1,78 @@
+"""Standard output and error that are closed, full or lack letters: work goes on, and the command says so at its end."""
+
+import contextlib
+import os
+import sys
+
+
+class GuardedOutput:
+    """A text stream whose write errors are kept in `error`; later text is discarded. Other attributes are the stream's.
+
+    A closed pipe still raises BrokenPipeError: the reader wants no more.
+    """
+
+    def __init__(self, stream):
+        self.stream, self.error = stream, None if stream is not None else "it is closed"
+
+    def _try(self, call, otherwise):
+        if self.error:
+            return otherwise
+        try:
+            return call()
+        except BrokenPipeError:
+            _discard(self.stream)
+            raise
+        except OSError as error:
+            self.error = error.strerror or str(error)
+            _discard(self.stream)
+            return otherwise
+
+    def write(self, text: str) -> int:
+        """Write the text; its length."""
+        return self._try(lambda: self.stream.write(text), len(text))
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._try(lambda: self.stream.flush(), None)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self.stream is not None and self.stream.isatty()
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def guarded_streams():
+    """While entered, sys.stdout and sys.stderr never raise but for a closed pipe. Gives the guarded output."""
+    _fill_closed_descriptors()
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    output, error = (GuardedOutput(stream) for stream in before)
+    sys.stdout, sys.stderr = output, error
+    try:
+        yield output
+        with contextlib.suppress(BrokenPipeError):
+            error.flush()
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _fill_closed_descriptors():
+    """Open /dev/null in the place of closed standard streams, so that no other file takes their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def _discard(stream):
+    """Point the stream's descriptor to /dev/null, so that the text in its buffer raises nothing when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -1,0 +1,133 @@
+"""minihire train: one training, into one checkpoint."""
+
+import os
+
+from minihire.app.command import STEPS, Command
+from minihire.app.flags import (
+    add_download,
+    add_execution,
+    add_file,
+    add_modules,
+    add_preset,
+    add_settings,
+    add_time_limit,
+    flag_of,
+    given_settings,
+    settings,
+)
+from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
+from minihire.app.outputs import new_file
+from minihire.runtime.errors import MinihireError
+from minihire.study.paper.subject import UNUSED
+from minihire.study.run import new_ann
+from minihire.study.settings import METHODS
+from minihire.training import train as train_network
+
+DATA = settings("data", without=("test_limit",))
+ANN = (*DATA, "model", "width", "hidden", "dropout", "coding", *settings("ANN training"), "seed")
+OF_A_CHECKPOINT = (
+    "steps",
+    "reset_grad",
+    "gamma",
+    "time_chunk",
+)  # what may differ from the SNN that training starts from
+SNN = settings("SNN training", without=("methods",))
+EVERY = settings("data", "network", "ANN training", "SNN training", "run")
+USES = tuple(name for name in EVERY if name in {*ANN, *OF_A_CHECKPOINT, *SNN})
+COMMON = (
+    *("data", "data_dir", "train_limit", "model", "width", "ann_epochs", "ann_batch_size", "ann_learning_rate"),
+    *("snn_epochs", "batch_size", "learning_rate", "periods", "noise_step", "seed"),
+)
+
+
+def uses(method: str) -> tuple[str, ...]:
+    """The settings that a training of "ann" or one of METHODS uses."""
+    if method == "ann":
+        return ANN
+    return (*DATA, *OF_A_CHECKPOINT, *(name for name in SNN if name not in UNUSED[method]), "seed")
+
+
+def add_flags(parser):
+    """Its flags."""
+    parser.add_argument("method", metavar="METHOD", help=", ".join(("ann", *METHODS)))
+    add_file(parser, "--from", "the converted SNN to start from (not for ann)", dest="start")
+    add_file(parser, "--out", "checkpoint to write, .npz", required=True)
+    parser.add_argument("--resume", action="store_true", help="resume the training in --out, if it exists")
+    add_time_limit(parser)
+    add_preset(parser, "; a checkpoint's own come first")
+    add_modules(parser)
+    add_download(parser)
+    add_settings(parser, USES, COMMON)
+    add_execution(parser, record=True)
+
+
+def run(options) -> None:
+    """Train an ANN from fresh weights, or an SNN from a converted one."""
+    used = _check(options)
+    start = open_checkpoint(options.start) if options.start else None
+    config = resolve(options, start, used)
+    backend = open_backend(options)
+    if start:
+        network = start.network(backend)
+        if not network.spiking:
+            raise MinihireError(
+                f"{options.start} is an ANN: convert it first (minihire convert) and give the SNN with --from"
+            )
+        network = with_flags(network, config, options, options.start)
+    data = open_data(config, options, backend, used)
+    if start:
+        refuse_misfit(start, network, data.train)
+    else:
+        network = new_ann(config, data.train, backend, config.seed)
+    done = train_network(
+        network,
+        config.recipe(options.method),
+        data.train,
+        seed=config.seed,
+        heldout=data.heldout,
+        path=options.out,
+        resume=options.resume,
+        label=options.method,
+        about=config.describe(),
+    )
+    last = done.history[-1]
+    print(
+        f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"
+        + (f", held-out accuracy {last['heldout_accuracy']:.1%}" if "heldout_accuracy" in last else "")
+    )
+
+
+def _check(options) -> tuple[str, ...]:
+    """The settings that the method uses. Raises MinihireError for flags that do not fit the method."""
+    method = options.method
+    if method not in ("ann", *METHODS):
+        raise MinihireError(f"there is no method {method!r}: choose {', '.join(('ann', *METHODS))}")
+    if method == "ann" and options.start:
+        raise MinihireError("an ANN starts from fresh weights: leave out --from")
+    if method != "ann" and not options.start:
+        raise MinihireError(f"{method} training starts from a converted SNN: give --from FILE")
+    used = uses(method)
+    for name in given_settings(options):
+        if name not in used:
+            fits = [other for other in ("ann", *METHODS) if name in uses(other)]
+            raise MinihireError(
+                f"train {method} has no {flag_of(name)}; it is a flag of run and of train {' and '.join(fits)}"
+            )
+    if os.path.lexists(options.out):
+        if not options.resume:
+            raise MinihireError(f"{options.out} exists: --resume resumes it, another --out starts a new training")
+        if os.path.islink(options.out) or not os.path.isfile(options.out):
+            new_file(options.out)
+    return used
+
+
+COMMAND = Command(
+    "train",
+    STEPS,
+    "train one network: an ANN, or an SNN from a converted one",
+    "METHOD --out FILE",
+    add_flags,
+    run,
+    """minihire train ann --out ann.npz && minihire convert ann.npz --out snn.npz
+  minihire train hire --from snn.npz --out hire.npz""",
+)
