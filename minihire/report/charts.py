@@ -1,6 +1,7 @@
-"""Charts as inline SVG, written by hand: one size in pixels, so text stays legible; colours are the page's CSS variables.
+"""Charts as inline SVG. They have a fixed width in pixels, so that text stays legible, and use the page's CSS colours.
 
-A network has its colour (`s-NAME`, from figures.COLOURS) and its shape of marker, so that colour never carries alone.
+Every network has its own colour (CSS class `s-NAME`, from figures.COLOURS) and its own marker shape, so that a reader who
+cannot distinguish the colours can use the shapes.
 """
 
 import math
@@ -8,7 +9,7 @@ import math
 from minihire.report.figures import COLOURS
 from minihire.report.markup import Markup, tag
 
-WIDTH = 390  # pixels of a chart: two fit side by side, and a phone shows one hardly smaller
+WIDTH = 390  # pixels; two charts fit side by side on a page, and one almost fits the width of a phone
 SHAPES = {
     "ann": "M0-4.2A4.2 4.2 0 1 0 0 4.2A4.2 4.2 0 1 0 0-4.2Z",  # disc
     "converted": "M-3.8-3.8H3.8V3.8H-3.8Z",  # square
@@ -26,7 +27,7 @@ def colour_class(name: str) -> str:
 
 
 def svg(width: float, height: float, label: str, *children, class_=None) -> Markup:
-    """A drawing of so many pixels, with what it says in words for those who do not see it."""
+    """An SVG drawing of width × height pixels. label: a description for screen readers."""
     return tag(
         "svg",
         children,
@@ -40,7 +41,7 @@ def svg(width: float, height: float, label: str, *children, class_=None) -> Mark
 
 
 def marker(name: str, x: float, y: float, tip: str | None = None, *, hollow: bool = False, size: float = 1.0) -> Markup:
-    """A network's marker; tip appears where a mouse rests on it."""
+    """A network's marker, centred at (x, y). tip: the tooltip."""
     return tag(
         "path",
         tip and tag("title", tip),
@@ -50,8 +51,8 @@ def marker(name: str, x: float, y: float, tip: str | None = None, *, hollow: boo
     )
 
 
-def key(name: str) -> Markup:
-    """A marker to stand beside a network's name in running text."""
+def legend_marker(name: str) -> Markup:
+    """A network's marker as a separate small drawing, for legends and running text."""
     return tag("svg", marker(name, 7, 7), viewBox="0 0 14 14", width=14, height=14, aria_hidden="true", class_="key")
 
 
@@ -66,7 +67,7 @@ def line(x1, y1, x2, y2, class_) -> Markup:
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers from at or below low to at or above high."""
+    """Round, evenly spaced numbers that cover [low, high], with about `about` intervals."""
     if not high > low:
         low, high = low - 0.5, low + 0.5
     rough = (high - low) / about
@@ -76,13 +77,13 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def plain(value: float) -> str:
-    """A tick's number, without noise from binary fractions."""
+def format_tick(value: float) -> str:
+    """A tick's number with at most 10 digits, which hides binary rounding errors."""
     return f"{value:.10g}"
 
 
 def strip(name: str, value: float, low: float | None, high: float | None, label: str, hollow=False) -> Markup:
-    """One score on the scale 0 … 100 % with its interval: a cell of a table, where all cells share the scale."""
+    """One accuracy with its interval, all in 0 … 1, on a scale from 0 to 100 % that is the same for all strips."""
     left, right, y = 5, 121, 8
     at = lambda share: left + (right - left) * share
     style = f"whisker {colour_class(name)}"
@@ -94,29 +95,36 @@ def strip(name: str, value: float, low: float | None, high: float | None, label:
 
 
 def curves(title: str, unit: str, series, across: str = "epoch") -> Markup:
-    """Lines over epochs. series: (network, dashed, [(x, y), …]); markers where a line has few points, and at its end."""
+    """Lines over epochs, with a marker at the end of each; a line with few points has a marker at every point.
+
+    series: list of (network, dashed, [(x, y), …]). across: the label of the x axis.
+    """
     points = [point for *_, line_ in series for point in line_]
     marks = ticks(min(y for _, y in points), max(y for _, y in points))
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     left, right, top, bottom = 40, WIDTH - 12, 28, 190
-    across_at = lambda x: left + (right - left) * ((x - first) / (last - first) if last > first else 0.5)
-    up = lambda y: bottom - (bottom - top) * (y - marks[0]) / (marks[-1] - marks[0])
-    grid = [(line(left, up(m), right, up(m), "grid"), text(left - 6, up(m) + 4, plain(m), "end")) for m in marks]
+    x_of = lambda x: left + (right - left) * ((x - first) / (last - first) if last > first else 0.5)
+    y_of = lambda y: bottom - (bottom - top) * (y - marks[0]) / (marks[-1] - marks[0])
+    grid = [
+        (line(left, y_of(m), right, y_of(m), "grid"), text(left - 6, y_of(m) + 4, format_tick(m), "end")) for m in marks
+    ]
     below = [
         (
-            line(across_at(x), bottom, across_at(x), bottom + 4, "axis"),
-            text(across_at(x), bottom + 17, plain(x), "middle"),
+            line(x_of(x), bottom, x_of(x), bottom + 4, "axis"),
+            text(x_of(x), bottom + 17, format_tick(x), "middle"),
         )
         for x in (ticks(first, last) if last > first else [first])
         if first <= x <= last and float(x).is_integer()
     ]
     drawn = []
     for name, dashed, path in series:
-        where = " ".join(f"{across_at(x):.2f},{up(y):.2f}" for x, y in path)
+        where = " ".join(f"{x_of(x):.2f},{y_of(y):.2f}" for x, y in path)
         style = f"curve {colour_class(name)}{' dashed' if dashed else ''}"
         drawn.append(tag("polyline", points=where, class_=style))
         shown = path if len(path) < 4 else path[-1:]
-        drawn += [marker(name, across_at(x), up(y), f"{across} {plain(x)}: {y:.4g}", hollow=dashed) for x, y in shown]
+        drawn += [
+            marker(name, x_of(x), y_of(y), f"{across} {format_tick(x)}: {y:.4g}", hollow=dashed) for x, y in shown
+        ]
     heading = text(0, 13, [title, tag("tspan", f"  {unit}", class_="unit")], class_="title")
     words = f"{title} over {len({x for x, _ in points})} {across}s, from {min(y for _, y in points):.3g} to "
     words += f"{max(y for _, y in points):.3g} {unit}"
@@ -125,7 +133,10 @@ def curves(title: str, unit: str, series, across: str = "epoch") -> Markup:
 
 
 def layers(title: str, unit: str, series: dict[str, dict[str, float]], floor: float | None = 0.0) -> Markup:
-    """A row for each layer, top to bottom as the signal goes, a marker for each network: {network: {layer: value}}."""
+    """A chart with one row per layer, from input to output, and one marker per network.
+
+    series: {network: {layer: value}}. floor: a value that the scale includes, or None.
+    """
     names = list(dict.fromkeys(layer for values in series.values() for layer in values))
     every = [value for values in series.values() for value in values.values()]
     marks = ticks(min(every) if floor is None else min(floor, *every), max(every))
@@ -134,7 +145,9 @@ def layers(title: str, unit: str, series: dict[str, dict[str, float]], floor: fl
     bottom = top + row * len(names)
     at = lambda value: left + (right - left) * (value - marks[0]) / (marks[-1] - marks[0])
     y = {layer: top + row * (i + 0.5) for i, layer in enumerate(names)}
-    grid = [(line(at(m), top, at(m), bottom, "grid"), text(at(m), bottom + 15, plain(m), "middle")) for m in marks]
+    grid = [
+        (line(at(m), top, at(m), bottom, "grid"), text(at(m), bottom + 15, format_tick(m), "middle")) for m in marks
+    ]
     rows = [(line(left, y[n], right, y[n], "rail"), text(left - 8, y[n] + 4, _short(n), "end")) for n in names]
     drawn = []
     for name, values in series.items():
@@ -153,7 +166,10 @@ def _short(name):
 
 
 def bars(title: str, unit: str, rows) -> Markup:
-    """Horizontal bars from 0, linear. rows: (network, its title, value, value with the pale part, words at the end)."""
+    """Horizontal bars on a linear scale from 0.
+
+    rows: list of (network, its title, length of the solid bar, length including the pale part, text at the end).
+    """
     longest = max((max(value, pale) for _, _, value, pale, _ in rows), default=0) or 1
     left, right, row, top = 1, WIDTH - 1, 40, 26
     wide = lambda value: (right - left) * value / longest
@@ -175,7 +191,7 @@ def bars(title: str, unit: str, rows) -> Markup:
     return svg(WIDTH, top + row * len(rows), label, heading, drawn)
 
 
-def share(value: float) -> Markup:
-    """A small bar for a table's cell: a share of 1."""
+def fraction_bar(value: float) -> Markup:
+    """A small bar for a table cell. value: the filled fraction, in 0 … 1."""
     fill = tag("rect", width=100 * min(max(value, 0.0), 1.0), height=8, class_="fill")
     return tag("svg", fill, viewBox="0 0 100 8", width=100, height=8, aria_hidden="true", class_="share")

@@ -1,4 +1,4 @@
-"""Several runs on one page: what differs, accuracy, energy and time side by side, then each run's own page, folded."""
+"""The page of several runs: their differences, accuracy, energy and time side by side, then each run in a folded block."""
 
 from minihire.report import charts
 from minihire.report.layout import Run, document, guarded
@@ -6,17 +6,17 @@ from minihire.report.markup import Markup, join, table, tag
 from minihire.report.pieces import network, note
 from minihire.report.scores import score_cell, score_columns, score_heads
 from minihire.report.sections import microjoules, times
-from minihire.report.settings import FIELDS, flag, shown
-from minihire.report.single import several
+from minihire.report.settings import FIELDS, flag, format_value
+from minihire.report.single import folded_runs
 from minihire.report.words import networks, title
 from minihire.runtime.progress import duration
 
 
 def comparison(runs: list[Run]) -> str:
-    """The page of several runs. Raises MinihireError for fields that cannot be read."""
+    """The HTML page of several runs. Raises MinihireError if a field is unreadable."""
     parts = [("The runs", overview), ("Settings that differ", differences), ("Accuracy", accuracy)]
     parts += [("Energy", energy), ("Time", time)]
-    each = several(runs)  # first: a field that cannot be read is told with the run that it belongs to
+    each = folded_runs(runs)  # first, because its error for an unreadable field names the run
     made = [(name, make(runs)) for name, make in parts]
     header = tag(
         "header",
@@ -24,7 +24,7 @@ def comparison(runs: list[Run]) -> str:
         tag("h1", f"{len(runs)} runs compared"),
         tag(
             "p",
-            "A number stands for a run in every table below; each run’s own page is folded at the end.",
+            "Every table below refers to the runs by number. The complete results of each run are at the end.",
             class_="lede",
         ),
     )
@@ -34,7 +34,7 @@ def comparison(runs: list[Run]) -> str:
 
 
 def overview(runs: list[Run]) -> Markup:
-    """What each run is."""
+    """One row per run: network, data, seed, machine, time and state."""
     rows = [[_link(n, run), *guarded(run, "The runs", _facts)] for n, run in _numbered(runs)]
     header = ["run", "network and data", "test images", "seed", "backend", "device", "version", "time", "state"]
     return table(header, rows, class_="runs")
@@ -55,7 +55,7 @@ def _facts(results):
 
 
 def differences(runs: list[Run]) -> Markup:
-    """A row for each setting that is not the same in all runs."""
+    """One row per setting that differs between the runs."""
     configs = [run.results["config"] for run in runs]
     names = dict.fromkeys([*FIELDS, *(name for config in configs for name in config)])
     rows = []
@@ -67,11 +67,11 @@ def differences(runs: list[Run]) -> Markup:
 
 
 def _setting(config, name):
-    return shown(config[name]) if name in config else "not there"
+    return format_value(config[name]) if name in config else "not recorded"
 
 
 def accuracy(runs: list[Run]) -> Markup | None:
-    """Rows by network, then by run; all strips have the same scale."""
+    """Accuracy, by network and then by run. All strips have the same scale. None if no run has accuracies."""
     columns = score_columns([row for run in runs for row in run.results["accuracy"]])
     rows = []
     for name, n, run, first in _by_network(runs, lambda results: [row["model"] for row in results["accuracy"]]):
@@ -83,14 +83,14 @@ def accuracy(runs: list[Run]) -> Markup | None:
     if not rows:
         return None
     text = (
-        "Mean and 95 % Wilson interval; every strip runs from 0 to 100 %. Intervals say how sure a figure is for its own "
-        "images and its own training. Two runs differ by their seeds and test images, too, where these are not the same."
+        "Mean and 95 % Wilson interval; every strip runs from 0 to 100 %. An interval covers the choice of test images, not "
+        "other trainings. Runs with different seeds or test images also differ because of these."
     )
     return join([table(["accuracy, %", *score_heads(columns)], rows, class_="scores grouped"), note(text)])
 
 
 def energy(runs: list[Run]) -> Markup | None:
-    """Energy per image with the first layer computed once."""
+    """Energy per image, by network and then by run, with the first layer computed once. None if no run has energies."""
     order = list(_by_network(runs, lambda results: results["energy"]))
     most = {
         kind: max((_once(run, name)[kind]["total_pj"] for name, _, run, _ in order), default=0) or 1
@@ -103,12 +103,12 @@ def energy(runs: list[Run]) -> Markup | None:
             total = once[kind]["total_pj"]
             cells += [
                 microjoules(total),
-                tag("td", charts.share(total / most[kind]), class_=f"bar {charts.colour_class(name)}"),
+                tag("td", charts.fraction_bar(total / most[kind]), class_=f"bar {charts.colour_class(name)}"),
             ]
             cells.append(times(once[kind]["ratio"]))
         rows.append([_head(name, n, run, first), *cells])
     header = ["per image", "FP32, µJ", "", "less than ANN", "INT32, µJ", "", "less than ANN"]
-    text = "Linear scale from 0; the first layer is computed once. “Less” is against the ANN of the same run."
+    text = "Linear scale from 0; the first layer is computed once. “Less” compares with the ANN of the same run."
     return join([table(header, rows, class_="grouped"), note(text)]) if rows else None
 
 
@@ -121,7 +121,7 @@ def _once(run, name):
 
 
 def time(runs: list[Run]) -> Markup | None:
-    """Seconds of every phase."""
+    """Time of every phase, one column per run. None if no run has phases."""
     names = dict.fromkeys(phase for run in runs for phase in run.results["phases"])
     seconds = lambda phases, name: duration(phases[name]["seconds"]) if name in phases else "–"
     rows = [
@@ -156,7 +156,7 @@ def _head(name, n, run, first):
 
 
 def _by_network(runs, names):
-    """(network, number of run, run, whether it is the network's first row): networks in order, then runs."""
+    """Yield (network, number of the run, run, whether this is the network's first row), by network and then by run."""
     of_run = [(n, run, dict.fromkeys(guarded(run, "networks", names))) for n, run in _numbered(runs)]
     for name in networks(dict.fromkeys(name for *_, found in of_run for name in found)):
         first = True

@@ -1,11 +1,11 @@
-"""Figures in one house style, drawn from the content of results.json. Needs matplotlib (extra `plots`)."""
+"""PNG figures of a run, drawn with matplotlib from the content of results.json. Needs the extra `plots`."""
 
 from pathlib import Path
 
 from minihire.report.tables import TITLES
 from minihire.study.images import from_png, magnified
 
-# Okabe and Ito's palette, told apart by all common kinds of colour vision; a network keeps its colour in every figure.
+# The palette of Okabe and Ito, which people with colour vision deficiency can distinguish.
 COLOURS = {
     "ann": "#000000",
     "converted": "#999999",
@@ -15,8 +15,8 @@ COLOURS = {
     "hire": "#D55E00",
 }
 MARKERS = {"ann": "o", "converted": "s", "traditional": "^", "control": "v", "gaussian": "P", "hire": "D"}
-WIDTH = 5.0  # inches: at half the width of a page the 10-point letters are still some 6 points high
-EXAMPLES = 4  # images across
+WIDTH = 5.0  # inches; printed at half a page's width, 10-point letters are still about 6 points high
+EXAMPLES = 4  # images per row
 GROUPS = (
     ("clean", "none", "clean"),
     ("white_box", "fgsm", "FGSM\nwhite box"),
@@ -40,15 +40,17 @@ STYLE = {
 
 
 class NoMatplotlib(ImportError):
-    """matplotlib is not installed: figures are left out."""
+    """matplotlib is not installed, so no figures can be drawn."""
 
 
 def pyplot():
-    """matplotlib.pyplot without a screen, in the house style. Raises NoMatplotlib."""
+    """Import matplotlib.pyplot with a file-only backend and our style. Raises NoMatplotlib."""
     try:
         import matplotlib
     except ImportError as error:
-        raise NoMatplotlib("figures were left out: they need matplotlib (pip install matplotlib)") from error
+        raise NoMatplotlib(
+            "figures were not drawn, because matplotlib is not installed: pip install matplotlib"
+        ) from error
     import logging
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -60,7 +62,7 @@ def pyplot():
 
 
 def draw_all(results, folder: Path) -> list[Path]:
-    """Every figure of a run as PNG files in a folder; returns their paths. Raises NoMatplotlib."""
+    """Draw every figure of a run as a PNG file in `folder`, and return the paths. Raises NoMatplotlib."""
     plt = pyplot()
     folder.mkdir(parents=True, exist_ok=True)
     drawings = {
@@ -80,7 +82,7 @@ def draw_all(results, folder: Path) -> list[Path]:
 
 
 def training_curves(plt, results):
-    """Loss and accuracy (training dashed, held-out solid) over epochs, ANN and SNNs of the first seed."""
+    """Loss and accuracy over epochs of the ANN and SNNs of the first seed. Training is dashed, held-out solid."""
     histories = {
         name: m["history"] for name, m in results["models"].items() if m["history"] and not name.startswith("second")
     }
@@ -111,7 +113,10 @@ def training_curves(plt, results):
 
 
 def attacked_images(plt, results):
-    """Clean and attacked images side by side with predictions, and the perturbation magnified; a pair of rows a network."""
+    """Clean images, then two rows per network: attacked images with predictions, and magnified perturbations.
+
+    None if the results contain no examples.
+    """
     models = [m for m in dict.fromkeys(e["model"] for e in results["examples"]) if m != "converted"]
     if not models:
         return None
@@ -129,8 +134,8 @@ def attacked_images(plt, results):
             _show(below, magnified(example["clean_png"], example["attacked_png"], epsilon))
             right = example["attacked_prediction"] == example["label"]
             star = "" if example["clean_prediction"] == example["label"] else "*"
-            said = f"{'✓' if right else '✗'} {classes[example['attacked_prediction']]}{star}"
-            top.set_title(said, fontsize=10, color="#00735a" if right else "#c0392b", pad=3)
+            label = f"{'✓' if right else '✗'} {classes[example['attacked_prediction']]}{star}"
+            top.set_title(label, fontsize=10, color="#00735a" if right else "#c0392b", pad=3)
             if row == 0:
                 _show(axes[0, column], example["clean_png"])
                 axes[0, column].set_title(classes[example["label"]], fontsize=10, pad=3)
@@ -138,21 +143,21 @@ def attacked_images(plt, results):
         axes[2 * row + 1, 0].set_ylabel(f"{TITLES.get(model, model)},\n{attack}", fontsize=9)
         axes[2 * row + 2, 0].set_ylabel(f"perturbation\n±{epsilon * 255:.3g}/255", fontsize=9)
     axes[0, 0].set_ylabel("clean", fontsize=9)
-    figure.supxlabel("✓ right, ✗ wrong, * wrong about the clean image too", fontsize=9)
+    figure.supxlabel("✓ right, ✗ wrong, * clean image misclassified too", fontsize=9)
     return figure
 
 
 def accuracy_intervals(plt, results):
-    """Clean and attacked accuracy of every network with 95 % Wilson intervals."""
+    """Clean and attacked accuracy of every network, with 95 % Wilson intervals."""
     found = {(r["model"], r["access"], r["attack"]): r for r in results["accuracy"]}
     models = list(dict.fromkeys(key[0] for key in found))
     groups = [g for g in GROUPS if any(k[1:] == g[:2] for k in found)]
     figure, axis = plt.subplots(figsize=(WIDTH, 3.4))
-    apart = 0.72 / max(len(models), 1)
+    spacing = 0.72 / max(len(models), 1)
     for i, model in enumerate(models):
         scores = {g: found.get((model, *group[:2])) for g, group in enumerate(groups)}
         scores = {g: score for g, score in scores.items() if score}
-        at = [g + (i - (len(models) - 1) / 2) * apart for g in scores]
+        at = [g + (i - (len(models) - 1) / 2) * spacing for g in scores]
         height = [100 * s["accuracy"] for s in scores.values()]
         ends = [(100 * (s["accuracy"] - s["low"]), 100 * (s["high"] - s["accuracy"])) for s in scores.values()]
         axis.errorbar(
@@ -177,7 +182,7 @@ def accuracy_intervals(plt, results):
 
 
 def activity_by_layer(plt, results):
-    """Time-averaged spiking activity (TASA) of every layer, from the input down."""
+    """Time-averaged spiking activity (TASA) of every layer, input layer at the top. None if no network spikes."""
     layers = {name: [row for row in rows if row.get("tasa") is not None] for name, rows in results["activity"].items()}
     layers = {name: rows for name, rows in layers.items() if rows}
     if not layers:
@@ -199,7 +204,7 @@ def _marker(name):
 
 
 def _legend(plt, figure, names, more=(), title=None):
-    """The networks' markers above the axes, three in a row: it covers nothing."""
+    """A legend above the axes, three entries per row, where it covers no data."""
     handles = [
         plt.Line2D([], [], color=COLOURS.get(name), marker=_marker(name), ms=6, ls="", label=TITLES.get(name, name))
         for name in names

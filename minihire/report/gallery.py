@@ -1,4 +1,4 @@
-"""The page's sections that are pictures: attacked images, the noise κ, spikes and how many there are."""
+"""Sections with pictures: attacked images, the noise κ, spike rasters and activity."""
 
 import html
 
@@ -11,13 +11,13 @@ from minihire.study.images import magnified
 
 
 def picture(png: str, words: str, side: int = 88) -> Markup:
-    """An image from results.json, so many pixels wide."""
+    """An image from results.json, `side` pixels wide. png: base64 of a PNG file. words: description for screen readers."""
     source = Markup(f"data:image/png;base64,{html.escape(png)}")
     return tag("img", src=source, alt=words, width=side, height=side)
 
 
 def examples(results) -> Markup | None:
-    """A column for each test image: clean, then for each network the attacked image, the perturbation and the prediction."""
+    """A table with one column per test image: clean, then attacked image, perturbation and prediction per network."""
     rows = results["examples"]
     if not rows:
         return None
@@ -38,12 +38,12 @@ def examples(results) -> Markup | None:
         [
             table(header, body, class_="examples"),
             note(
-                f"Below each attacked image its perturbation, where grey is none and black and white are "
-                f"∓{255 * epsilon:.3g}/255 of a channel (enlarged {0.5 / epsilon:.3g} times). ",
+                f"Below each attacked image is its perturbation: grey is 0, black and white are "
+                f"∓{255 * epsilon:.3g}/255 per channel (magnified {0.5 / epsilon:.3g} times). ",
                 tag("span", "✓ right", class_="right"),
                 ", ",
                 tag("span", "✗ wrong", class_="wrong"),
-                "; * the network is wrong about the clean image too.",
+                "; * the clean image is misclassified too.",
             ),
         ]
     )
@@ -63,13 +63,13 @@ def _attacked(row, name, classes, epsilon):
 
 
 def noise(results) -> Markup | None:
-    """κ as the last batch of a training left it, beside the images that it was made for."""
+    """The noise κ after the last batch of a training, beside the training images of that batch."""
     models = results["models"]
     found = {name: models[name]["noise"] for name in networks(models) if models[name].get("noise")}
     if not found:
         return None
     parts = []
-    for name, kept in found.items():
+    for name, recorded in found.items():
         pairs = [
             tag(
                 "div",
@@ -77,20 +77,20 @@ def noise(results) -> Markup | None:
                 picture(pair["kappa_png"], "its noise κ, magnified", 96),
                 class_="pair",
             )
-            for pair in kept["images"]
+            for pair in recorded["images"]
         ]
-        scale = f"grey is 0, black and white are ∓{kept['scale']:.3g} ({255 * kept['scale']:.3g}/255)"
+        scale = f"grey is 0, black and white are ∓{recorded['scale']:.3g} ({255 * recorded['scale']:.3g}/255)"
         parts.append(tag("figure", tag("div", pairs, class_="pairs"), tag("figcaption", network(name), f": {scale}")))
     text = prose(
-        "Training images of the last batch, and right of each the noise κ as the last period left it. HIRE carries κ from batch "
-        "to batch and moves it by ε_s along the sign of the loss’s gradient, within ε_t (equation 6), so it is no noise in the "
-        "sense of chance: it holds what would have raised the loss. Gaussian noise is drawn afresh in each period."
+        "Training images of the last batch, each with the noise κ after the last period to its right. HIRE carries κ from batch "
+        "to batch. Each period moves it by ε_s along the sign of the loss gradient, within ±ε_t (equation 6). So κ is not "
+        "random: it points in the direction that increases the loss. Gaussian noise is drawn anew in each period."
     )
     return join([parts, note(text)])
 
 
 def spikes(results) -> Markup | None:
-    """Rasters of a few neurons per layer, then every layer's mean activity and how far the attack moves it."""
+    """Spike rasters of a few neurons per layer, then the mean activity and the spike distance of every layer."""
     parts = [_rasters(results), _activity(results)]
     return join(parts) if any(parts) else None
 
@@ -100,7 +100,7 @@ def _rasters(results):
     names = networks(trains)
     if not names:
         return (
-            note("Spike trains were not recorded by the version of minihire that made this run.")
+            note("The version of minihire that made this run did not record spike trains.")
             if results["activity"]
             else None
         )
@@ -115,9 +115,9 @@ def _rasters(results):
     ]
     steps = len(trains[names[0]][0]["rate_clean"])
     text = note(
-        f"The first test image, clean and attacked with {ATTACKS.get(attack, attack)}. A row is a neuron, a column a time step "
-        f"({steps} shown); the neurons are evenly spaced among those that fire for either image. The count is of the clean "
-        "image. Below: the share of the whole layer that fires at each step, clean solid, attacked dashed."
+        f"The first test image, clean and attacked with {ATTACKS.get(attack, attack)}. Each row is a neuron, each column one of "
+        f"the first {steps} time steps. The neurons are evenly spaced among those that fire for either image. The count refers "
+        "to the clean image. Below: the fraction of the layer that fires at each step, clean solid, attacked dashed."
     )
     return join([rasters.legend(steps), figures, text])
 
@@ -138,8 +138,8 @@ def _activity(results):
         drawings.append(charts.layers("Spike distance", "‖r(x) − r(x̂)‖₂, r = spike count/T", moved))
         first = distance[next(iter(moved))]
         caption = (
-            f" Spike distance (definition 2): how far {ATTACKS.get(first['attack'], first['attack'])} moves the firing rates of "
-            f"a layer, mean of {first['images']:,} images."
+            f" Spike distance (definition 2): change of a layer's firing rates under "
+            f"{ATTACKS.get(first['attack'], first['attack'])}, mean over {first['images']:,} images."
         )
     layers = list(dict.fromkeys(layer for values in rates.values() for layer in values))
     rows = [[network(name), *(number(values.get(layer), 4) for layer in layers)] for name, values in rates.items()]
@@ -154,7 +154,7 @@ def _activity(results):
 
 
 def _distances(distance):
-    """Perturbation distances in pixels and by layer."""
+    """A table of the perturbation distances in pixels and by layer."""
     names = networks(distance)
     layers = list(dict.fromkeys(layer for name in names for layer in distance[name].get("spikes", {})))
     rows = [

@@ -1,4 +1,4 @@
-"""What every page has: its frame and style, and one sentence for a field of results.json that cannot be read."""
+"""The frame and style of every page, and the error message for an unreadable field of results.json."""
 
 from functools import cache
 from importlib.resources import files
@@ -10,19 +10,19 @@ from minihire.report.markup import Markup, tag
 from minihire.runtime.errors import MinihireError
 
 GENERATOR = "minihire report"
-DARK = {"ann": "#f4f4f2"}  # black cannot be seen on a dark page
-OTHER = "#cc79a7"  # a network that this version does not know
+DARK = {"ann": "#f4f4f2"}  # black is not visible on a dark page
+OTHER = "#cc79a7"  # the colour of networks that this version does not know
 
 
 class Run(NamedTuple):
-    """A run to show: its folder as it was given, and the content of its results.json."""
+    """A run to show: its folder, as the user gave it, and the content of its results.json."""
 
     folder: Path
     results: dict
 
 
 def guarded(run: Run, part: str, make):
-    """make(results), or MinihireError in one sentence where a field is not what it should be."""
+    """Return make(run.results). Raises MinihireError, naming the file and the `part` of the page, if a field is unreadable."""
     try:
         return make(run.results)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -33,7 +33,7 @@ def guarded(run: Run, part: str, make):
 
 
 def document(title: str, *body, source: str = "results.json") -> str:
-    """A whole page; source: the file that it is made from."""
+    """A complete HTML document. source: the file from which the page is made, named in the footer."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -54,7 +54,7 @@ def document(title: str, *body, source: str = "results.json") -> str:
 
 @cache
 def _style():
-    """style.css behind the networks' colours."""
+    """The CSS variables and classes of the networks' colours, followed by style.css."""
     light = "".join(f"--{name}:{colour};" for name, colour in (*COLOURS.items(), ("other", OTHER)))
     dark = "".join(f"--{name}:{colour};" for name, colour in DARK.items())
     classes = "".join(f".s-{name}{{--c:var(--{name})}}" for name in (*COLOURS, "other"))

@@ -1,4 +1,4 @@
-"""HTML and SVG put together from pieces: everything that is not Markup already is escaped, so text from files stays text."""
+"""Builder for HTML and SVG. It escapes every string that is not Markup, so text from files cannot become markup."""
 
 import html
 from collections.abc import Iterable
@@ -7,15 +7,17 @@ VOID = {"img", "meta", "br"}
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """A string of HTML, which is not escaped again."""
 
     __slots__ = ()
 
 
 def tag(name: str, /, *children, **attributes) -> Markup:
-    """<name …>children</name>. Children: Markup, text or a number (escaped), None (nothing), or an iterable of these.
+    """Return the element <name …>children</name>.
 
-    Attributes: `class_` is class, `stroke_width` stroke-width; None and False are left out, True has no value.
+    children: Markup, text or numbers (escaped), None (omitted), or iterables of these.
+    attributes: `class_` stands for class, and `stroke_width` for stroke-width. An attribute with value None or False is
+    omitted; True writes the attribute without a value.
     """
     pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
     given = "".join(
@@ -27,7 +29,7 @@ def tag(name: str, /, *children, **attributes) -> Markup:
 
 
 def join(children, between: str = "") -> Markup:
-    """The children one after another."""
+    """Concatenate the children, with the text `between` in between."""
     return Markup(between.join(_child(child) for child in children))
 
 
@@ -42,19 +44,19 @@ def _child(child):
 
 
 def _text(value):
-    """Coordinates to a hundredth."""
+    """The value as text. Floats, which are coordinates, are rounded to hundredths."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def prose(text: str) -> Markup:
-    """Text with the paper's two indexed symbols as they are printed."""
+    """Escape text, and print ε_s and ε_t with a subscript, as the paper does."""
     return Markup(html.escape(text).replace("ε_s", "ε<sub>s</sub>").replace("ε_t", "ε<sub>t</sub>"))
 
 
 def table(header, rows, *, caption=None, class_=None) -> Markup:
-    """A table in a box that scrolls by itself; the first cell of a row is its header.
+    """A table in a box that scrolls horizontally. The first cell of a row is the row's header.
 
-    header, rows: sequences of children; a cell may be a ready <td> or <th>.
+    header, rows: sequences of children. A cell may be a complete <td> or <th> element.
     """
     head = tag("thead", tag("tr", [_cell(cell, "th", scope="col") for cell in header]))
     body = tag(
@@ -66,5 +68,5 @@ def table(header, rows, *, caption=None, class_=None) -> Markup:
 
 
 def _cell(content, name, **attributes):
-    ready = isinstance(content, Markup) and content.startswith(("<td", "<th"))
-    return content if ready else tag(name, content, **attributes)
+    complete = isinstance(content, Markup) and content.startswith(("<td", "<th"))
+    return content if complete else tag(name, content, **attributes)

@@ -1,7 +1,7 @@
-"""report.html: one self-contained page of one run, or of several side by side, made from results.json alone.
+"""report.html: one self-contained HTML page for one run, or for several runs side by side.
 
-Nothing is fetched and nothing is computed but formats: whatever the page shows stands in results.json. A part that a run does
-not have, since it is not finished or an older version made it, is left out.
+The page shows only values from results.json; it computes nothing and loads nothing from the network. A section whose values
+are missing is omitted. Values are missing if the run is not finished or an older version wrote it.
 """
 
 from pathlib import Path
@@ -15,14 +15,17 @@ from minihire.study.results import Results
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder. Raises MinihireError where there is none, or its results.json is damaged or newer."""
+    """Read the run in a folder.
+
+    Raises MinihireError if results.json is missing, is damaged, or was written by a newer version.
+    """
     return Run(Path(folder), Results.load(Path(folder) / "results.json").content)
 
 
 def write(path: Path, runs: list[Run]) -> None:
-    """Write the page of one run, or of several compared, whole or not at all; an older report is replaced.
+    """Write the page of one run, or of several runs, atomically. An existing report is replaced.
 
-    Raises MinihireError where another file is in the way, where it cannot be written, and for fields that cannot be read.
+    Raises MinihireError if `path` is another kind of file, if it cannot be written, and if a field of a run is unreadable.
     """
     path = Path(path)
     _refuse_other_files(path)
@@ -31,7 +34,7 @@ def write(path: Path, runs: list[Run]) -> None:
 
 
 def _refuse_other_files(path):
-    """Raise MinihireError where something other than a report of minihire exists."""
+    """Raise MinihireError if the file exists and is not a report of minihire."""
     refuse_special(path)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""Outcomes for people: plain text, Markdown and one page in the report's style, all made from paper.json alone."""
+"""Outcomes of `minihire paper` as plain text, Markdown and an HTML page, all made only from paper.json."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ CLAIMS = ["claim", "paper", "ours", "verdict"]
 
 
 def as_text(outcome: dict) -> str:
-    """An outcome for a terminal."""
+    """One outcome as text for a terminal."""
     parts = [f"── {outcome['title']}"]
     parts += [tables.table([t["caption"], *t["header"][1:]], t["rows"]) for t in outcome["tables"]]
     if outcome["claims"]:
@@ -24,7 +24,7 @@ def as_text(outcome: dict) -> str:
 
 
 def as_markdown(content: dict) -> str:
-    """All outcomes, for a repository."""
+    """All outcomes as a Markdown document."""
     counts = [[o["title"], *c] for o, c in zip(content["outcomes"], _counts(content), strict=True)]
     lines = [f"# {_title(content)}", "", _how(content), "", *_rows(["", *VERDICTS], counts), ""]
     for outcome in content["outcomes"]:
@@ -68,7 +68,7 @@ def _section(outcome):
 
 
 def _in_lines(cell):
-    """A cell; of one comparison with its p in a line of its own, so that three of them fit side by side."""
+    """A table cell. A single comparison has its p-value on a separate line, so that three columns fit side by side."""
     gain, comma, p = cell.partition(", p = ")
     if not comma or ", p = " in p:
         return prose(cell)
@@ -76,7 +76,7 @@ def _in_lines(cell):
 
 
 def _counts(content):
-    """How many claims of each outcome have each verdict; a dash for none."""
+    """The number of claims per outcome and verdict, as text; a dash for none."""
     found = [Counter(c["verdict"] for c in o["claims"]) for o in content["outcomes"]]
     return [[str(count[v] or "–") for v in VERDICTS] for count in found]
 
@@ -97,12 +97,12 @@ def _title(content):
 def _how(content):
     seeds = content["seeds"]
     return (
-        f"{content['command']}: {seeds} seed{'s' * (seeds > 1)}, {content['machine']}. Everything here took "
-        f"{duration(content['seconds'])} to train and to measure (what was in the cache already counts as it was first made). "
-        "“Better” agrees or differs where every seed says so and McNemar's test over all seeds, each image counted once, has "
-        "p < 0.05. "
-        f"“No noticeable gain” agrees where the gain's whole 95 % interval is below {NOTICEABLE:g} point, and differs where none "
-        "of it is. What neither holds for is undecided. Other claims say what they go by. Nothing is comparable at scale mini."
+        f"{content['command']}: {seeds} seed{'s' * (seeds > 1)}, {content['machine']}. Training and measuring took "
+        f"{duration(content['seconds'])}; cached results count with the time that they took at first. "
+        "A claim “A is better than B” agrees or differs if all seeds give the same answer and McNemar's test over all seeds, "
+        "which counts each image once, has p < 0.05. "
+        f"“No noticeable gain” agrees if the whole 95 % interval of the gain is below {NOTICEABLE:g} point, and differs if none "
+        "of it is. All other cases are undecided. Other claims state their own criterion. At scale mini nothing is comparable."
     )
 
 

@@ -1,4 +1,4 @@
-"""Small pieces that the page's sections share: a network's name, legends, charts side by side, notes, folded parts."""
+"""Small parts that several sections use: network names, legends, chart grids, notes, folded blocks."""
 
 from minihire.report import charts
 from minihire.report.markup import Markup, join, tag
@@ -9,16 +9,16 @@ ATTACKS = {"none": "clean", "fgsm": "FGSM", "pgd": "PGD"}
 
 def network(name: str) -> Markup:
     """A network's marker and title."""
-    return tag("span", charts.key(name.removeprefix("second ")), network_name(name), class_="network")
+    return tag("span", charts.legend_marker(name.removeprefix("second ")), network_name(name), class_="network")
 
 
 def legend(names) -> Markup:
-    """The markers of several networks."""
+    """A legend: markers and titles of several networks."""
     return tag("ul", [tag("li", network(name)) for name in names], class_="legend")
 
 
 def grid(*drawings) -> Markup:
-    """Charts side by side, as many as fit."""
+    """Charts side by side; as many as fit in a row."""
     return tag("div", drawings, class_="charts")
 
 
@@ -27,11 +27,11 @@ def note(*children) -> Markup:
     return tag("p", children, class_="note")
 
 
-def typed(command: str) -> Markup:
-    """A command in running text, which breaks between its words only."""
+def command_text(command: str) -> Markup:
+    """A command in running text. Lines break only between its words."""
     return tag("code", join([tag("span", word) for word in command.split(" ")], " "), class_="typed")
 
 
 def details(summary, *children) -> Markup:
-    """Something folded."""
+    """A folded block with a visible summary."""
     return tag("details", tag("summary", summary), children)

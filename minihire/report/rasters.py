@@ -1,21 +1,24 @@
-"""Spike rasters as inline SVG: what a few neurons of a layer do over time, for an image and for its attacked version."""
+"""Spike rasters as inline SVG: the spikes of a few neurons over time, for an image and its attacked version."""
 
 from minihire.report.charts import colour_class, line, svg, text
 from minihire.report.markup import Markup, tag
 
-ROW, RATE = 8, 34  # pixels: a neuron's row, and the curve of the whole layer below
+ROW, RATE = 8, 34  # heights in pixels: of a neuron's row, and of the layer's rate curve below the rows
 CLASSES = {"b": "both", "c": "gone", "a": "new"}
-NARROW = 6  # pixels of a time step below which a cross is no longer told from a square
+NARROW = 6  # pixels per time step; in narrower columns a cross looks like a square
 MARKS = {"b": "both images", "c": "the clean image only", "a": "the attacked image only"}
 
 
 def column_width(steps: int) -> float:
-    """Pixels of a time step."""
+    """Width of one time step in pixels."""
     return min(max(200 / steps, 3.2), 14)
 
 
 def raster(name: str, layer: dict) -> Markup:
-    """A layer's trains (see analysis/raster.py), a row a neuron and a column a time step; below, the layer's share that fires."""
+    """The raster of one layer, with one row per neuron and one column per time step; below it, the layer's firing rate.
+
+    name: the network, which gives the colour. layer: a dictionary of `minihire.analysis.spike_trains`.
+    """
     steps = len(layer["rate_clean"])
     column = column_width(steps)
     left, top = 1, 32
@@ -40,7 +43,7 @@ def raster(name: str, layer: dict) -> Markup:
 
 
 def _marks(places, column):
-    """A path for each kind of spike, all its marks in one. places: (letter of a train, x, y)."""
+    """One SVG path per kind of spike. places: (letter of a train, x, y) for every spike."""
     shapes = {
         kind: "".join(_spike(letter, x, y, column) for letter, x, y in places if letter == kind) for kind in MARKS
     }
@@ -49,7 +52,10 @@ def _marks(places, column):
 
 
 def _spike(letter, x, y, column):
-    """Full: both images. Hollow: the clean one only. A cross: the attacked one only. In narrow columns halves of a bar."""
+    """The path of one spike. Square: both images; hollow square: clean only; cross: attacked only.
+
+    In narrow columns: a bar for both images, its lower half for the clean one, its upper half for the attacked one.
+    """
     if column < NARROW:
         top, height = {"b": (y + 1, 6), "c": (y + 4, 3), "a": (y + 1, 3)}[letter]
         return _box(x, top, column - 1, height)
@@ -58,7 +64,7 @@ def _spike(letter, x, y, column):
         return (
             f"M{_short(centre - side / 2)} {_short(middle - side / 2)}l{side:g} {side:g}m0-{side:g}l-{side:g} {side:g}"
         )
-    side -= letter == "c"  # half a pixel of outline on each side
+    side -= letter == "c"  # the outline adds half a pixel on each side
     return _box(centre - side / 2, middle - side / 2, side, side)
 
 
@@ -71,21 +77,21 @@ def _short(value):
 
 
 def _rates(layer, left, column, top):
-    """The share of all the layer's neurons that fires at each step: clean solid, attacked dashed."""
+    """Curves of the fraction of the layer's neurons that fires at each step: clean solid, attacked dashed."""
     steps = len(layer["rate_clean"])
-    most = max(*layer["rate_clean"], *layer["rate_attacked"], 1e-9)
+    peak = max(*layer["rate_clean"], *layer["rate_attacked"], 1e-9)
     drawn = [line(left, top + RATE, left + steps * column, top + RATE, "axis")]
     for rates, style in ((layer["rate_clean"], "rate"), (layer["rate_attacked"], "rate dashed")):
         path = "".join(
-            f"{'L' if t else 'M'}{left + t * column:.1f} {top + RATE * (1 - rate / most):.1f}h{column:.1f}"
+            f"{'L' if t else 'M'}{left + t * column:.1f} {top + RATE * (1 - rate / peak):.1f}h{column:.1f}"
             for t, rate in enumerate(rates)
         )
         drawn.append(tag("path", d=path, class_=style))
-    return [*drawn, text(left, top + RATE + 13, f"peak {100 * most:.3g} %")]
+    return [*drawn, text(left, top + RATE + 13, f"peak {100 * peak:.3g} %")]
 
 
 def legend(steps: int) -> Markup:
-    """What the three kinds of mark mean."""
+    """The legend of the three kinds of mark."""
     column = 14 if column_width(steps) >= NARROW else NARROW - 1
     entries = [
         tag(

@@ -1,4 +1,4 @@
-"""The page's section of accuracies: means, intervals, counts, and the paper's figures where the setting is the paper's."""
+"""The section on accuracy: means, intervals, counts, and the paper's values if it has the same model and data set."""
 
 from minihire.report import charts
 from minihire.report.markup import Markup, join, table, tag
@@ -12,20 +12,20 @@ ACCESS = {"clean": "", "white_box": "white box", "black_box": "black box"}
 
 
 def score_columns(rows) -> list[tuple[str, str]]:
-    """(access, attack) of each column that the accuracy rows need, the usual ones first."""
-    there = dict.fromkeys((row["access"], row["attack"]) for row in rows)
-    usual = [column[:2] for column in COLUMNS if column[:2] in there]
-    return usual + [column for column in there if column not in usual]
+    """(access, attack) of every column that the accuracy rows need. Those of COLUMNS come first."""
+    present = dict.fromkeys((row["access"], row["attack"]) for row in rows)
+    usual = [column[:2] for column in COLUMNS if column[:2] in present]
+    return usual + [column for column in present if column not in usual]
 
 
 def score_heads(columns) -> list[Markup]:
-    """FGSM, white box."""
+    """The column headers, for example "FGSM" above "white box"."""
     heads = [(ATTACKS.get(attack, attack), ACCESS.get(access, access)) for access, attack in columns]
     return [join([tag("span", attack), access and tag("small", access)]) for attack, access in heads]
 
 
 def score_cell(row: dict | None, name: str) -> Markup:
-    """Accuracy, interval and count over a strip from 0 to 100 %."""
+    """A table cell: accuracy, interval, a strip from 0 to 100 %, and the count. A dash if `row` is None."""
     if row is None:
         return tag("td", "–")
     mean, _, between = interval(row).partition(" ")
@@ -36,7 +36,7 @@ def score_cell(row: dict | None, name: str) -> Markup:
 
 
 def accuracy(results) -> Markup | None:
-    """Accuracy with its interval, and below each network the paper's figures where the setting is the paper's."""
+    """A table of accuracies, with the paper's values below a network if the paper has the same model and data set."""
     found = {(row["model"], row["access"], row["attack"]): row for row in results["accuracy"]}
     if not found:
         return None
@@ -51,10 +51,10 @@ def accuracy(results) -> Markup | None:
         [
             table(["accuracy, %", *score_heads(columns)], rows, class_="scores"),
             note(
-                "Mean and 95 % Wilson interval, images right of images tested; every strip runs from 0 to 100 %. The interval "
-                "is for these images and this training, not for another seed. One surrogate gradient and few steps do not "
-                "establish robustness.",
-                " A dash: not measured." if len(found) < len(columns) * len({key[0] for key in found}) else None,
+                "Mean, 95 % Wilson interval, and correctly classified images; every strip runs from 0 to 100 %. The interval "
+                "covers the choice of test images, not other trainings. Attacks with one surrogate gradient and few iterations "
+                "do not establish robustness.",
+                " A dash means not measured." if len(found) < len(columns) * len({key[0] for key in found}) else None,
             ),
             _paper_note(results, beside),
         ]
@@ -67,8 +67,8 @@ def _paper_row(printed, name, columns, row):
     head = tag("th", "paper, full-size network, all test images", tag("small", where), scope="row", class_="paper")
     cells = []
     for access, attack in columns:
-        there = printed.get("white_box" if access == "clean" else access)
-        value = there and {"none": there.clean, "fgsm": there.fgsm, "pgd": there.pgd}.get(attack)
+        values = printed.get("white_box" if access == "clean" else access)
+        value = values and {"none": values.clean, "fgsm": values.fgsm, "pgd": values.pgd}.get(attack)
         if value is None:
             cells.append(tag("td", "–", class_="paper"))
             continue
@@ -82,7 +82,7 @@ def _paper_note(results, beside):
     config = results["config"]
     setting = f"{model_name(config)} on {data_name(results)}"
     if not beside:
-        return note(f"The paper prints no figures for {setting}.")
+        return note(f"The paper has no values for {setting}.")
     name = f"{config['model']}-{config['data']}"
     original = Config(**PRESETS[name])
     groups = ("data", "network", "ANN training", "conversion", "SNN training", "attacks")
@@ -95,14 +95,16 @@ def _paper_note(results, beside):
         and config[key] != getattr(original, key)
     ]
     return note(
-        f"Hollow markers are the paper’s own figures for {setting} (Kundu, Pedram and Beerel, ICCV 2021), printed there "
-        "without intervals: another experiment, not a target for this one. ",
-        f"Against the preset {name}, which follows the paper, this run has {'; '.join(differ)}." if differ else "",
+        f"Hollow markers show the paper’s values for {setting} (Kundu, Pedram and Beerel, ICCV 2021), which it prints "
+        "without intervals. They come from a different experiment and are not a target for this run. ",
+        f"Compared with the preset {name}, which follows the paper, this run has {'; '.join(differ)}."
+        if differ
+        else "",
     )
 
 
 def _plain(value, name):
-    """A setting's value; of those that need not be given, what not giving them means."""
+    """A setting's value as text; for None, the meaning of not giving the setting."""
     if value is None:
         return {"hidden": "full size", "train_limit": "all", "test_limit": "all"}.get(name, "unset")
     return f"{value:g}" if isinstance(value, float) else str(value)

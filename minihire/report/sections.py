@@ -1,4 +1,4 @@
-"""The page's sections that are charts and tables: energy, training, thresholds, time; None where a run has nothing for one."""
+"""Sections with charts and tables: energy, training, thresholds and leaks, time. A section without values is None."""
 
 from minihire.report import charts
 from minihire.report.markup import Markup, join, table, tag
@@ -9,13 +9,13 @@ from minihire.runtime.progress import duration
 
 
 def microjoules(picojoules: float) -> str:
-    """Three digits; of very little, picojoules."""
+    """Convert pJ to µJ, as text with three digits. Values below 0.001 µJ are printed to the picojoule."""
     value = picojoules / 1e6
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}" if value >= 1e-3 else f"{value:.6f}"
 
 
 def times(ratio: float | None) -> str:
-    """4.6×."""
+    """A ratio as text, for example "4.6×"; a dash for None."""
     return "–" if ratio is None else f"{number(ratio, 1)}×"
 
 
@@ -26,7 +26,7 @@ def _against_ann(ratio):
 
 
 def energy(results) -> Markup | None:
-    """Bars of compute energy per image, FP32 and INT32, and the operations behind them."""
+    """Bars of compute energy per image, FP32 and INT32, and tables of energies and operations."""
     names = networks(results["energy"])
     if not names:
         return None
@@ -61,10 +61,9 @@ def energy(results) -> Markup | None:
         [
             grid(*drawings),
             note(
-                "Linear scale from 0. Solid: the first layer is computed once, since a directly coded image does not change "
-                "over time. Pale: it is computed anew at every step. “Less” is the ANN’s energy over the network’s, "
-                "for the solid part. Arithmetic only (equations 7 and 8, table 7: 45 nm CMOS, 0.9 V); memory traffic is not "
-                "in it."
+                "Linear scale from 0. Solid: the first layer is computed once, because a directly coded image does not change "
+                "over time. Pale: it is computed at every step. “Less” is the ANN’s energy divided by the network’s, for "
+                "the solid part. Arithmetic only (equations 7 and 8, table 7: 45 nm CMOS, 0.9 V), without memory traffic."
             ),
             details("The numbers", table(header, rows)),
             details("Operations, layer by layer", [_operations(results, name) for name in names]),
@@ -89,17 +88,14 @@ def _operations(results, name):
     return table(header, rows, caption=network(name))
 
 
-# ---------------------------------------------------------------- training
-
-
 def training(results) -> Markup | None:
-    """Loss and accuracy over the epochs, ANN and SNNs apart; the last epoch of every training in a table."""
+    """Loss and accuracy over epochs, in separate charts for ANN and SNNs, and a table of every training's last epoch."""
     histories = {name: model["history"] for name, model in results["models"].items() if model["history"]}
-    own = networks(histories)
-    if not own:
+    shown = networks(histories)
+    if not shown:
         return None
     drawings = []
-    for words, names in (("ANN", [n for n in own if n == "ann"]), ("SNN", [n for n in own if n != "ann"])):
+    for words, names in (("ANN", [n for n in shown if n == "ann"]), ("SNN", [n for n in shown if n != "ann"])):
         if names:
             path = lambda name, key: [(row["epoch"], row[key]) for row in histories[name] if key in row]
             loss = [(name, True, path(name, "loss")) for name in names]
@@ -123,20 +119,20 @@ def training(results) -> Markup | None:
     header = ["last epoch", "seed", "epochs", "loss, nats", "training, %", "held-out, %"]
     return join(
         [
-            legend(own),
+            legend(shown),
             drawings,
-            note("Dashed, hollow: training images, augmented, as they pass. Solid: held-out images."),
+            note("Dashed, hollow: augmented training images, measured during the epoch. Solid: held-out images."),
             details("The numbers", table(header, rows)),
         ]
     )
 
 
 def neurons(results) -> Markup | None:
-    """Thresholds and leaks of every layer."""
+    """Charts of the threshold and leak of every layer."""
     models = {name: results["models"][name] for name in networks(results["models"])}
     kinds = {
         "Threshold v": ("thresholds", "in units of the membrane", 0.0),
-        "Leak λ": ("leaks", "share kept per step; 1 keeps all", None),
+        "Leak λ": ("leaks", "membrane fraction kept per step", None),
     }
     found = {
         title: ({name: model[kind] for name, model in models.items() if model[kind]}, unit, floor)
@@ -149,11 +145,8 @@ def neurons(results) -> Markup | None:
     return join([legend(next(iter(found.values()))[0]), grid(*drawings)])
 
 
-# ---------------------------------------------------------------- time and memory
-
-
 def time(results) -> Markup | None:
-    """Time and peak memory of every phase."""
+    """A table of the time and peak memory of every phase."""
     phases = results["phases"]
     if not phases:
         return None
@@ -165,7 +158,7 @@ def time(results) -> Markup | None:
         [
             name,
             duration(p["seconds"]),
-            tag("td", charts.share(p["seconds"] / (most or 1)), class_="bar"),
+            tag("td", charts.fraction_bar(p["seconds"] / (most or 1)), class_="bar"),
             memory(p["peak_memory_bytes"]),
             *[memory(p.get("peak_device_memory_bytes"))] * device,
             *[p.get("computed_by", "–")] * (len(by) > 1),
@@ -176,7 +169,7 @@ def time(results) -> Markup | None:
     rows.append(["total", duration(total), "", memory(peak), *[""] * device, *[""] * (len(by) > 1)])
     shared = any(not p.get("peak_of_phase_alone", True) for p in phases.values())
     words = "Resident memory of the process. " + (
-        "This system cannot reset the peak, so it is the process’s peak so far. " if shared else ""
+        "This system cannot reset the peak, so each value is the peak since the process started. " if shared else ""
     )
     return join(
         [table(header, rows, class_="phases"), note(words, f"Computed by: {next(iter(by))}." if len(by) == 1 else "")]
@@ -184,5 +177,5 @@ def time(results) -> Markup | None:
 
 
 def memory(size: int | None) -> str:
-    """687 MiB; a dash where it is unknown."""
+    """A size in bytes as text, for example "687 MiB"; a dash if it is unknown."""
     return f"{size / 2**20:,.0f} MiB" if size else "–"

@@ -1,53 +1,53 @@
-"""The page's sections about how a run was made: every setting, the command that repeats it, the machine."""
+"""Sections on how a run was made: its settings, the command that repeats it, and the machine."""
 
 import shlex
 from dataclasses import fields
 
 from minihire.report.markup import Markup, join, prose, table, tag
-from minihire.report.pieces import details, note, typed
+from minihire.report.pieces import command_text, details, note
 from minihire.study.settings import PRESETS, Config
 
 FIELDS = {f.name: f for f in fields(Config) if f.metadata}
 
 
 def settings(results) -> Markup:
-    """Every setting, folded; those that are not the preset's are marked."""
+    """A folded table of all settings. Values that differ from the preset are bold."""
     config = results["config"]
-    usual = _preset(config)
+    defaults = _preset(config)
     groups = list(dict.fromkeys(f.metadata["group"] for f in FIELDS.values()))
     rows = []
     for group in groups:
         for name, f in FIELDS.items():
             if f.metadata["group"] == group and name in config:
-                changed = config[name] != usual.get(name)
-                value = tag("b", shown(config[name])) if changed else shown(config[name])
+                changed = config[name] != defaults.get(name)
+                value = tag("b", format_value(config[name])) if changed else format_value(config[name])
                 rows.append([tag("code", flag(name)), value, group, prose(f.metadata["help"].replace("%%", "%"))])
     rows += [
-        [tag("code", flag(name)), shown(value), "", "a setting of another version"]
+        [tag("code", flag(name)), format_value(value), "", "a setting of another version"]
         for name, value in config.items()
         if name not in FIELDS and name != "preset"
     ]
     preset = config.get("preset", "mini")
     return details(
         f"All {len(rows)} settings",
-        note(f"Preset {preset}; bold: changed from the preset."),
+        note(f"Preset {preset}. Bold values differ from the preset."),
         table(["flag", "value", "about", "meaning"], rows, class_="settings"),
     )
 
 
 def flag(name: str) -> str:
-    """--noise-step."""
+    """The flag of a setting, for example "--noise-step" for noise_step."""
     return f"--{name.replace('_', '-')}"
 
 
 def _preset(config):
-    """The values of the run's preset."""
+    """The settings of the run's preset, by name."""
     default = {name: f.default for name, f in FIELDS.items()} | PRESETS.get(config.get("preset"), {})
     return {name: list(value) if isinstance(value, tuple) else value for name, value in default.items()}
 
 
-def shown(value) -> str:
-    """A setting's value in words."""
+def format_value(value) -> str:
+    """A setting's value as text."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -58,15 +58,15 @@ def shown(value) -> str:
 
 
 def command(results) -> str:
-    """The command that runs the same again, in a folder of its own."""
+    """The command that repeats the run."""
     config, machine = results["config"], results["machine"]
-    usual = _preset(config)
+    defaults = _preset(config)
     parts = ["minihire", "run"]
     if config.get("preset", "mini") != "mini":
         parts += ["--preset", config["preset"]]
     for name in FIELDS:
-        if name in config and config[name] != usual[name] and config[name] is not None:
-            parts += _given(name, config[name])
+        if name in config and config[name] != defaults[name] and config[name] is not None:
+            parts += _flag_and_value(name, config[name])
     execution = {"backend": "numba", "device": "cpu", "precision": "float32"}
     for name, default in execution.items():
         if machine.get(name, default) != default:
@@ -76,7 +76,7 @@ def command(results) -> str:
     return shlex.join(map(str, parts))
 
 
-def _given(name, value):
+def _flag_and_value(name, value):
     if isinstance(value, bool):
         return [flag(name) if value else f"--no-{flag(name)[2:]}"]
     if isinstance(value, list):
@@ -88,14 +88,14 @@ def _given(name, value):
 
 
 def again(results) -> Markup:
-    """The command, and how exactly it repeats the run."""
+    """The command that repeats the run, and a note on how exactly it does."""
     return join(
         [
             tag("pre", tag("code", command(results)), tabindex="0"),
             note(
-                "Random draws depend on the settings alone: the same version on the same CPU finds the same figures; elsewhere "
-                "rounding differs, and what follows from it. Where the data lie elsewhere, give ",
-                typed("--data-dir"),
+                "Random draws depend only on the settings. So the same version on the same CPU gives the same results; another "
+                "machine rounds differently, and results may differ slightly. If the data are in another folder, add ",
+                command_text("--data-dir"),
                 ".",
             ),
         ]
@@ -103,7 +103,7 @@ def again(results) -> Markup:
 
 
 def machine(results) -> Markup:
-    """What it ran on."""
+    """The machine, backend and software that the run used."""
     words = {
         "processor": "processor",
         "cores": "cores",
@@ -119,5 +119,5 @@ def machine(results) -> Markup:
         "started": "started (UTC)",
     }
     given = [(words.get(key, key), value) for key, value in results["machine"].items() if value not in (None, "")]
-    pairs = [tag("div", tag("dt", name), tag("dd", shown(value))) for name, value in given]
+    pairs = [tag("div", tag("dt", name), tag("dd", format_value(value))) for name, value in given]
     return tag("dl", pairs, tag("div", tag("dt", "minihire"), tag("dd", results["minihire"])), class_="facts")

@@ -1,11 +1,11 @@
-"""The page of one run: its title and summary, then its sections in order."""
+"""The page of one run: title, summary and sections."""
 
 import shlex
 
 from minihire.report import gallery, scores, sections, settings, words
 from minihire.report.layout import Run, document, guarded
 from minihire.report.markup import Markup, join, prose, tag
-from minihire.report.pieces import typed
+from minihire.report.pieces import command_text
 
 SECTIONS = (
     ("accuracy", "Accuracy", scores.accuracy),
@@ -23,7 +23,7 @@ SECTIONS = (
 
 
 def single(run: Run) -> str:
-    """The page of one run."""
+    """The HTML page of one run. Raises MinihireError if a field of its results is unreadable."""
     parts = shown_sections(run)
     title = guarded(run, "title", words.title)
     header = tag(
@@ -42,26 +42,26 @@ def single(run: Run) -> str:
 
 
 def shown_sections(run: Run) -> list[tuple[str, str, Markup]]:
-    """(anchor, title, content) of every section that the run has something for."""
+    """(anchor, title, content) of every section for which the run has values."""
     made = ((anchor, title, guarded(run, title, make)) for anchor, title, make in SECTIONS)
     return [part for part in made if part[2]]
 
 
 def notices(run: Run) -> Markup | None:
-    """That a run is not finished, and its warnings."""
+    """A notice if the run is not finished, and its warnings. None if there is neither."""
     results = run.results
     lines = []
     if not results.get("finished"):
         last = f" Its last phase was “{list(results['phases'])[-1]}”." if results["phases"] else ""
         command = f"minihire run --resume --out {shlex.quote(str(run.folder))}"
-        told = f"{last} The page shows what it has so far. To go on: "
-        lines.append([tag("b", "Not finished."), told, typed(command)])
+        text = f"{last} This page shows the results so far. To resume: "
+        lines.append([tag("b", "Not finished."), text, command_text(command)])
     lines += [[tag("b", "Warning:"), f" {sentence}"] for sentence in results["warnings"]]
     return tag("aside", [tag("p", line) for line in lines], class_="notices") if lines else None
 
 
-def several(runs: list[Run]) -> Markup:
-    """Every run's own page, folded."""
+def folded_runs(runs: list[Run]) -> Markup:
+    """The sections of every run, each run in a folded block."""
     return join(
         tag(
             "details",

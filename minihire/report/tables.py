@@ -1,4 +1,4 @@
-"""Tables in plain text, from the content of results.json."""
+"""Plain-text tables from the content of results.json."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first to the left, the others to the right."""
+    """A table as text. The first column is left-aligned, the others are right-aligned."""
     cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [
@@ -35,7 +35,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def accuracy_table(results) -> str:
-    """Accuracy in percent with its 95 % Wilson interval, a row for each network."""
+    """Accuracy in percent with its 95 % Wilson interval, one row per network."""
     found = {(r["model"], r["access"], r["attack"]): r for r in results["accuracy"]}
     columns = [column for column in COLUMNS if any(key[1:] == column[:2] for key in found)]
     rows = []
@@ -46,12 +46,12 @@ def accuracy_table(results) -> str:
 
 
 def interval(score: dict) -> str:
-    """61.2 [58.1, 64.2]."""
+    """An accuracy and its interval in percent, for example "61.2 [58.1, 64.2]"."""
     return f"{100 * score['accuracy']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
 
 
 def activity_table(rows: list[dict]) -> str:
-    """Spiking activity (definition 1) and received events ζ of one network's layers."""
+    """Spiking activity (definition 1) and received events ζ of every layer of one network."""
     return table(
         ["layer", "neurons", "SA", "TASA", "ζ received"],
         [
@@ -66,7 +66,7 @@ def activity_table(rows: list[dict]) -> str:
 
 
 def activity_summary(results) -> str:
-    """TASA of every neuron layer, a row for each network that spikes."""
+    """TASA of every neuron layer, one row per spiking network."""
     found = {
         model: {r["name"]: r["tasa"] for r in rows if r["tasa"] is not None}
         for model, rows in results["activity"].items()
@@ -80,7 +80,7 @@ def activity_summary(results) -> str:
 
 
 def energy_table(results) -> str:
-    """Compute energy per image (equations 7 and 8, table 7) and how many times less than the ANN's."""
+    """Compute energy per image (equations 7 and 8, table 7), and the ANN's energy divided by it."""
     rows = []
     for model, both in results["energy"].items():
         once = both["first_layer_once"]
@@ -93,7 +93,7 @@ def energy_table(results) -> str:
 
 
 def operations_table(energy: dict) -> str:
-    """Operations and energy per image, layer by layer (table 6; first layer once)."""
+    """Operations and energy per image by layer (table 6), with the first layer computed once."""
     rows = [
         [
             r["name"],
@@ -126,5 +126,5 @@ def phase_table(results) -> str:
 
 
 def number(value, digits: int) -> str:
-    """A number, or a dash where there is none."""
+    """A number with so many decimal digits, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"

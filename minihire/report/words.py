@@ -1,11 +1,11 @@
-"""A run in words: its title and the paragraph of what was done, from the content of results.json."""
+"""Text about a run, from the content of results.json: its title, names, and a summary paragraph."""
 
 from minihire.report.tables import TITLES
 from minihire.runtime.progress import duration
 
 DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}
-WAYS = {
-    "traditional": "in the traditional way",
+METHOD_PHRASES = {
+    "traditional": "by traditional training",
     "control": "in N periods without noise",
     "gaussian": "with Gaussian noise",
     "hire": "with HIRE",
@@ -13,40 +13,40 @@ WAYS = {
 
 
 def title(results) -> str:
-    """VGG5 on CIFAR-10."""
+    """The title of a run, for example "VGG5 on CIFAR-10"."""
     return f"{model_name(results['config'])} on {data_name(results)}"
 
 
 def model_name(config) -> str:
-    """VGG5, ResNet12."""
+    """The model as printed in the paper, for example "VGG5" or "ResNet12"."""
     return str(config.get("model", "a network")).replace("vgg", "VGG").replace("resnet", "ResNet")
 
 
 def data_name(results) -> str:
-    """CIFAR-10, or the data set's own name."""
+    """The data set's usual spelling, for example "CIFAR-10", or else its name in results.json."""
     name = str(results["data"].get("name") or results["config"].get("data", "unknown data"))
     return DATA.get(name, name)
 
 
 def network_name(name: str) -> str:
-    """HIRE-SNN; of the second seed: HIRE-SNN, second seed."""
-    own = name.removeprefix("second ")
-    return TITLES.get(own, own) + (", second seed" if own != name else "")
+    """The title of a network, for example "HIRE-SNN", or "HIRE-SNN, second seed" for the name "second hire"."""
+    base = name.removeprefix("second ")
+    return TITLES.get(base, base) + (", second seed" if base != name else "")
 
 
 def networks(names) -> list[str]:
-    """The names in the order of TITLES, unknown ones last, those of the second seed left out."""
+    """The networks of the first seed, in the order of TITLES; unknown names come last."""
     order = list(TITLES)
-    own = [name for name in names if not name.startswith("second ")]
-    return sorted(own, key=lambda name: order.index(name) if name in order else len(order))
+    first_seed = [name for name in names if not name.startswith("second ")]
+    return sorted(first_seed, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def summary(results) -> str:
-    """One paragraph: data, network, training, attacks, seeds, and what computed it how long."""
+    """One paragraph about the run: data, network, training, attacks, seed, machine and time."""
     config, data = results["config"], results["data"]
     sentences = [_data(data, results), _network(config), _training(config), _attacks(config), _computed(results)]
-    told = " ".join(sentence for sentence in sentences if sentence)
-    return told if results.get("finished") else f"When this run is finished: {told}"
+    text = " ".join(sentence for sentence in sentences if sentence)
+    return text if results.get("finished") else f"When this run is finished: {text}"
 
 
 def _data(data, results):
@@ -55,7 +55,7 @@ def _data(data, results):
     held = f" and {data['heldout']:,} held-out" if data["heldout"] else ""
     size = " × ".join(f"{n}" for n in data["image_shape"])
     images = f"images of {data_name(results)} ({len(data['classes'])} classes, {size})"
-    return f"{data['train']:,} training{held} {images}; accuracy is of {data['test']:,} test images."
+    return f"{data['train']:,} training{held} {images}; accuracy is measured on {data['test']:,} test images."
 
 
 def _network(config):
@@ -70,20 +70,22 @@ def _network(config):
 
 
 def _training(config):
-    ways = [WAYS.get(method, method) for method in config["methods"]]
+    methods = [METHOD_PHRASES.get(method, method) for method in config["methods"]]
     periods = {"control", "gaussian", "hire"} & set(config["methods"])
     noise = {"gaussian", "hire"} & set(config["methods"])
     settings = [f"N = {config['periods']} periods"] if periods else []
     settings += [f"ε_s = {config['noise_step']:g}"] if noise else []
     inside = f" ({', '.join(settings)})" if settings else ""
     frozen = ", thresholds and leaks frozen" if config["freeze"] else ""
-    return f"From there it was trained on for {_count(config['snn_epochs'], 'epoch')}, {_list(ways)}{inside}{frozen}."
+    return f"Then it was trained for {_count(config['snn_epochs'], 'epoch')} {_list(methods)}{inside}{frozen}."
 
 
 def _attacks(config):
     epsilon = f"{255 * config['epsilon']:.4g}/255"
     pgd = f"PGD-{config['iterations']} (α = {config['alpha']:g}) at ε = {epsilon}"
-    black = f", and black box from the same training with seed {config['seed'] + 1}" if config["black_box"] else ""
+    black = (
+        f", and black box with images crafted on networks of seed {config['seed'] + 1}" if config["black_box"] else ""
+    )
     return f"Every network was attacked with FGSM and {pgd}, white box{black}. Seed {config['seed']}, one run."
 
 
@@ -97,7 +99,7 @@ def _computed(results):
     took = f" in {duration(sum(phase['seconds'] for phase in phases.values()))}" if phases else ""
     took += " so far" if took and not results.get("finished") else ""
     started = f", started {machine['started'][:10]}" if machine.get("started") else ""
-    return f"minihire {results['minihire']} computed it on {where} ({machine['backend']} backend, {precision}){took}{started}."
+    return f"minihire {results['minihire']} ran on {where} ({machine['backend']} backend, {precision}){took}{started}."
 
 
 def _count(number, one, many=None):

@@ -88,7 +88,7 @@ def test_grey_images_one_epoch_and_nothing_to_show(tmp_path):
 
 def test_without_matplotlib_it_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(figures.NoMatplotlib, match="figures were left out: they need matplotlib"):
+    with pytest.raises(figures.NoMatplotlib, match="figures were not drawn, because matplotlib is not installed"):
         figures.draw_all(make_results(), tmp_path / "figures")
     assert not (tmp_path / "figures").exists()
 

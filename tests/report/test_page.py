@@ -261,11 +261,12 @@ def test_every_spike_of_the_trains_is_drawn(tiny, made):
 def test_the_summary_tells_the_settings(tiny, made):
     lede = next(text_of(n) for n in nodes(made, "p") if n.attributes.get("class") == "lede")
     for part in (
-        "48 training and 10 held-out images of shapes (10 classes, 32 × 32 × 3); accuracy is of 20 test images.",
+        "48 training and 10 held-out images of shapes (10 classes, 32 × 32 × 3); accuracy is measured on 20 test images.",
         "VGG5 (width 0.03125, hidden layers of 12) was trained as an ANN for 2 epochs",
         "T = 4 time steps with direct input coding",
-        "for 1 epoch, in the traditional way, with Gaussian noise and with HIRE (N = 2 periods, εs = 0.013).",
-        "FGSM and PGD-2 (α = 0.01) at ε = 8/255, white box, and black box from the same training with seed 1. Seed 0, one run.",
+        "for 1 epoch by traditional training, with Gaussian noise and with HIRE (N = 2 periods, εs = 0.013).",
+        "FGSM and PGD-2 (α = 0.01) at ε = 8/255, white box, and black box with images crafted on networks of seed 1.",
+        "Seed 0, one run.",
         "on the CPU with 1 thread (numba backend, float32)",
     ):
         assert part in lede
@@ -355,7 +356,7 @@ def test_a_run_that_has_only_begun(tiny, folder_of, tmp_path):
     root = read_page(single(folder_of(**{**empty, **kept, "finished": False})))
     assert [n.attributes["id"] for n in nodes(root, "section")] == ["settings", "again", "machine"]
     (told,) = nodes(root, "aside")
-    assert text_of(told).startswith("Not finished. The page shows what it has so far.")
+    assert text_of(told).startswith("Not finished. This page shows the results so far.")
     assert f"minihire run --resume --out {tmp_path / 'run'}" in text_of(told)
 
 
@@ -381,7 +382,7 @@ def test_results_of_an_earlier_version(tiny, folder_of):
     (folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
     root = read_page(single(folder))
     assert [n.attributes["id"] for n in nodes(root, "section")] == [name for name in SECTIONS if name != "noise"]
-    assert "Spike trains were not recorded by the version of minihire that made this run." in text_of(root)
+    assert "The version of minihire that made this run did not record spike trains." in text_of(root)
 
 
 def test_warnings_stand_above_everything(folder_of):

@@ -74,8 +74,8 @@ def test_the_page_says_that_they_are_the_papers(tiny, folder_of):
     assert len([row for row in rows if row[0].startswith("paper")]) == 3
     told = " ".join(text_of(n) for n in nodes(section, "p"))
     for part in (
-        "another experiment, not a target for this one",
-        "Against the preset vgg5-cifar10",
+        "a different experiment and are not a target for this run",
+        "Compared with the preset vgg5-cifar10",
         "width 0.03125, not 1",
         "hidden 12, not full size",
         "iterations 2, not 7",
@@ -84,5 +84,5 @@ def test_the_page_says_that_they_are_the_papers(tiny, folder_of):
 
 
 def test_a_page_of_other_data_has_none_of_them(made):
-    assert "The paper prints no figures for VGG5 on shapes." in text_of(by_id(made, "accuracy"))
+    assert "The paper has no values for VGG5 on shapes." in text_of(by_id(made, "accuracy"))
     assert not [row for row in table_rows(made) if row and row[0].startswith("paper")]

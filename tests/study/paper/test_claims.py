@@ -85,6 +85,6 @@ def test_the_memory_of_training_is_not_that_of_reading_the_data(backend, monkeyp
 
 
 def test_labels_at_the_ends_of_lines_do_not_cover_one_another():
-    assert charts.apart([100.0, 50.0], 194) == [100.0, 50.0]
-    assert charts.apart([194.0, 190.0, 194.0], 194) == [194.0, 168.0, 181.0]
-    assert charts.apart([300.0], 194) == [194]
+    assert charts.spread_labels([100.0, 50.0], 194) == [100.0, 50.0]
+    assert charts.spread_labels([194.0, 190.0, 194.0], 194) == [194.0, 168.0, 181.0]
+    assert charts.spread_labels([300.0], 194) == [194]
