@@ -1,6 +1,5 @@
 """What every test shares: the backends that can be built here, the exact one, and the numerical derivative."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # a plain clone needs no installation, and tests/backends must not be taken for backends
+
+from every_backend import EVERY  # noqa: E402: it imports backends from ROOT
 
 settings.register_profile(
     "minihire",
@@ -22,21 +23,7 @@ settings.register_profile(
 settings.load_profile("minihire")
 
 
-def _places():
-    """(backend, device): the reference first, CUDA where there is a GPU."""
-    from backends import BACKENDS
-
-    places = [("reference", "cpu"), *((name, "cpu") for name in sorted(BACKENDS) if name != "reference")]
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        places += [("torch", "cuda")] * torch.cuda.is_available()
-    return places
-
-
-@pytest.fixture(
-    scope="session", params=[(*place, dtype) for place in _places() for dtype in ("float64", "float32")], ids="-".join
-)
+@pytest.fixture(scope="session", params=EVERY, ids="-".join)
 def backend(request):
     """Every registered backend in both precisions; skipped where what it needs is not installed."""
     from backends import BackendError, get_backend

@@ -5,6 +5,7 @@ A backend may compute the convolution when the neurons fire. All numbers are dya
 
 import numpy as np
 import pytest
+from every_backend import event_driven
 from exact_spikes import choose, dyadic, fire, same
 
 from backends import get_backend
@@ -36,16 +37,16 @@ def agree(k, mine, expected):
             same(k, got, wanted)
 
 
-@pytest.mark.parametrize("reset", ["immediate", "delayed"])
+@event_driven("kept, density", [(0.0, 0.0), (0.0, 0.1), (0.9, 0.4), (0.0, 0.6), (0.0, 1.0)], otherwise=[(0.9, 0.4)])
 @pytest.mark.parametrize("masked, started", [(False, False), (True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("kept, density", [(0.0, 0.0), (0.0, 0.1), (0.9, 0.4), (0.0, 0.6), (0.0, 1.0)])
 @pytest.mark.parametrize(
     "side, channels, features, padding, pooled",
     [(4, 64, 64, 1, False), (5, 20, 16, 1, True), (3, 70, 128, 0, False), (4, 8, 8, 2, True), (3, 16, 8, 1, False)],
 )
 def test_neurons_driven_by_a_convolution(
-    backend, exact, side, channels, features, padding, pooled, kept, density, masked, started, reset
+    backend, exact, side, channels, features, padding, pooled, kept, density, masked, started
 ):
+    reset = "delayed" if (side + masked) % 2 else "immediate"  # every mask and state meets both, at sides of 3 to 5
     rng = np.random.default_rng(side + features)
     shape = (3, 9, side * (1 + pooled), side * (1 + pooled), channels)
     wanted = choose(rng, shape, density)
@@ -65,20 +66,25 @@ def test_neurons_driven_by_a_convolution(
     agree(backend, *results)
 
 
-@pytest.mark.parametrize("batch, kept, at_once", [(8, 0.0, True), (8, 1.0, True), (7, 0.0, False)])
-def test_they_fire_image_by_image(monkeypatch, kept, batch, at_once):
-    """On the Numba backend, unless there are few images, or most of the entries before them are not zero and new."""
-    k, rng, fired = get_backend("numba"), np.random.default_rng(1), []
-    kernel = k._convolve_and_fire
-    monkeypatch.setattr(k, "_convolve_and_fire", lambda *given: fired.append(kernel(*given)) or fired[-1])
+@event_driven(
+    "batch, kept, pooled",
+    # Few images, and sums of four spikes that all change, are convolved before the neurons fire; others with them.
+    [(8, 0.0, False), (8, 1.0, False), (7, 0.0, False), (8, 0.0, True)],
+    otherwise=[],
+)
+def test_neurons_fire_alike_with_their_convolution_and_after_it(backend, exact, kept, batch, pooled):
+    rng = np.random.default_rng(1)
     wanted, weight = choose(rng, (3, batch, 8, 8, 32), 0.1), dyadic(rng, (3, 3, 32, 16))
     wanted[1:] = np.where(rng.uniform(size=wanted[1:].shape) < kept, wanted[0], wanted[1:])
-    drive(k, fire(k, wanted), weight, 1, None, None, "immediate", wanted=True)
-    assert [f is not None for f in fired] == [at_once]
-    wanted[:, :, ::2, ::2] = 1
-    wanted[:, :, 1::2] = np.array([0, 1, 0]).reshape(3, 1, 1, 1, 1)  # sums of four that are never zero, never the same
-    drive(k, k.avg_pool(fire(k, wanted)), weight, 1, None, None, "immediate", wanted=True)
-    assert fired[1] is None
+    if pooled:
+        wanted[:, :, ::2, ::2] = 1
+        wanted[:, :, 1::2] = np.array([0, 1, 0]).reshape(3, 1, 1, 1, 1)  # sums that are never zero, never the same
+    results = []
+    for k in (backend, exact):
+        x = fire(k, wanted)
+        x = k.avg_pool(x) if pooled else x
+        results.append(drive(k, x, weight, 1, None, None, "immediate", wanted=True))
+    agree(backend, *results)
 
 
 def test_who_has_looked_at_their_current_leaves_it_as_it_was():
@@ -95,36 +101,29 @@ def test_who_has_looked_at_their_current_leaves_it_as_it_was():
     same(k, k.add(conv, conv), 2 * before)
 
 
-def test_an_observed_current_is_computed_once(monkeypatch):
-    """Not by everybody who looks at it, and again by the neurons."""
-    k, computed, seen = get_backend("numba"), [], []
+def test_an_observer_of_the_currents_does_not_change_the_logits():
+    k, seen = get_backend("numba"), []
     model = build("vgg5", width=0.25, hidden=16)
     network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=3)
     images = np.random.default_rng(5).random((8, 32, 32, 3))
     expected = k.to_numpy(network.forward(k.asarray(images)))
-    kernel = k._convolved
-    monkeypatch.setattr(k, "_convolved", lambda *given: computed.append(given) or kernel(*given))
 
     def observe(event, layer, array):
         seen.append((event, layer, k.total(array) + k.total(k.rows(array, 0, 1))))
 
     observed = k.to_numpy(network.forward(k.asarray(images), observe=observe))
     np.testing.assert_allclose(observed, expected, atol=1e-6)
-    assert len(computed) == 3 and [event for event, *_ in seen].count("current") == 5
+    assert [event for event, *_ in seen].count("current") == 5
 
 
-def test_a_convolution_of_a_convolution_computes_each_once(monkeypatch):
+def test_a_convolution_of_a_convolution_and_its_weight_gradient():
     """No neurons lie between them."""
-    k, rng, computed = get_backend("numba"), np.random.default_rng(6), []
-    kernel = k._convolved
-    monkeypatch.setattr(k, "_convolved", lambda *given: computed.append(given) or kernel(*given))
+    k, exact, rng = get_backend("numba"), get_backend("reference"), np.random.default_rng(6)
     first, second = (k.asarray(dyadic(rng, (3, 3, 16, 16))) for _ in range(2))
     wanted = choose(rng, (2, 8, 4, 4, 16), 0.3)
     between = k.conv2d(fire(k, wanted), first, 1, 1)
     out = k.conv2d(between, second, 1, 1)
     gradient = k.conv2d_weight_gradient(out, between, 3, 1, 1)
-    assert len(computed) == 2
-    exact = get_backend("reference")
     inner = exact.conv2d(wanted, first.astype(float), 1, 1)
     outer = exact.conv2d(inner, second.astype(float), 1, 1)
     same(k, out, outer)
