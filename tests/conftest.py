@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # a plain clone needs no installation, and tests/backends must not be taken for backends
 
-from every_backend import EVERY  # noqa: E402: it imports backends from ROOT
+from every_backend import EVERY  # noqa: E402 (it imports backends, which ROOT holds)
 
 settings.register_profile(
     "minihire",

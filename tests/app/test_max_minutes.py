@@ -11,12 +11,12 @@ from test_run import same_as
 from backends import BackendError, get_backend
 from backends.numba_cpu import NumbaBackend
 from minihire.attacks import attack_accuracy
+from minihire.network import Network
 from minihire.runtime.interrupt import Interrupted, OutOfTime, StopSignal, stop_after
 from minihire.runtime.progress import Progress
 from minihire.study.run import Run, load_data
 from minihire.study.settings import Config
 from minihire.training.checkpoint import load
-from minihire.training.loop import Training
 
 BATCHES = 24  # of the ANN's training: 6 epochs of 4
 
@@ -268,16 +268,16 @@ def test_on_the_cpu_results_have_no_device_memory(phase):
 @pytest.fixture
 def breaks(monkeypatch):
     """breaks(error, number): the number-th batch from now on raises it, once."""
-    train_batch, calls = Training._train_batch, []
+    gradients, calls = Network.gradients, []
 
     def arrange(error, number):
-        def training(self):
+        def breaking(self, *arguments, **options):
             calls.append(1)
             if len(calls) == number:
                 raise error
-            return train_batch(self)
+            return gradients(self, *arguments, **options)
 
-        monkeypatch.setattr(Training, "_train_batch", training)
+        monkeypatch.setattr(Network, "gradients", breaking)
 
     return arrange
 

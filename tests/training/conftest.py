@@ -92,3 +92,37 @@ def press_ctrl_c(monkeypatch):
         monkeypatch.setattr(Progress, "add", counting)
 
     return arrange
+
+
+@pytest.fixture
+def after_batches(monkeypatch):
+    """after_batches(action): from now on, action() is called after every batch of a training."""
+
+    def arrange(action):
+        add = Progress.add
+
+        def adding(self, *arguments):
+            action()
+            add(self, *arguments)
+
+        monkeypatch.setattr(Progress, "add", adding)
+
+    return arrange
+
+
+@pytest.fixture
+def before_update(monkeypatch):
+    """before_update(n, action): action(network) is called before the n-th update from now computes its gradients."""
+
+    def arrange(number, action):
+        calls, gradients = [], Network.gradients
+
+        def counting(self, *arguments, **options):
+            calls.append(1)
+            if len(calls) == number:
+                action(self)
+            return gradients(self, *arguments, **options)
+
+        monkeypatch.setattr(Network, "gradients", counting)
+
+    return arrange

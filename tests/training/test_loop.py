@@ -31,26 +31,31 @@ def calls(monkeypatch):
     return found
 
 
-def batches_of(training):
-    """Train batch by batch, yielding κ after each."""
-    while training.batch < len(training.batches):
-        training._train_batch()
-        training.batch += 1
-        yield np.array(training.network.backend.to_numpy(training.kappa))
+@pytest.fixture
+def kappas(after_batches):
+    """kappas(training) runs it: κ after each of its batches."""
+
+    def run(training):
+        found = []
+        after_batches(lambda: found.append(np.array(training.network.backend.to_numpy(training.kappa))))
+        training.run()
+        return found
+
+    return run
 
 
-def test_kappa_stays_within_its_bound_and_reaches_it(k, network, data):
-    kappas = list(batches_of(Training(network(k), HIRE, data, 0)))
-    assert max(abs(kappa).max() for kappa in kappas) == np.float32(0.03)
+def test_kappa_stays_within_its_bound_and_reaches_it(k, network, data, kappas):
+    found = kappas(Training(network(k), HIRE, data, 0))
+    assert max(abs(kappa).max() for kappa in found) == np.float32(0.03)
 
 
-def test_kappa_moves_by_epsilon_s(k, network, data):
-    first, second = next(batches_of(Training(network(k), replace(HIRE, periods=1), data, 0))), np.float32(0.02)
+def test_kappa_moves_by_epsilon_s(k, network, data, kappas):
+    first, second = kappas(Training(network(k), replace(HIRE, periods=1), data, 0))[0], np.float32(0.02)
     assert set(np.unique(abs(first))) <= {0, second} and second in abs(first)
 
 
-def test_kappa_is_carried_from_period_to_period_and_from_batch_to_batch(k, network, data, calls):
-    after = list(batches_of(Training(network(k), HIRE, data, 0)))
+def test_kappa_is_carried_from_period_to_period_and_from_batch_to_batch(k, network, data, calls, kappas):
+    after = kappas(Training(network(k), HIRE, data, 0))
     seen = [options["noise"] for options, _ in calls]
     assert not seen[0].any() and seen[1].any()
     assert np.array_equal(seen[2], after[0]) and np.array_equal(seen[4], after[1][:8])
@@ -62,8 +67,8 @@ def test_kappa_is_carried_from_period_to_period_and_from_batch_to_batch(k, netwo
     )
 
 
-def test_a_small_last_batch_uses_the_first_rows_of_kappa_and_leaves_the_rest(k, network, data, calls):
-    after = list(batches_of(Training(network(k), HIRE, data, 0)))
+def test_a_small_last_batch_uses_the_first_rows_of_kappa_and_leaves_the_rest(k, network, data, calls, kappas):
+    after = kappas(Training(network(k), HIRE, data, 0))
     assert calls[-1][0]["noise"].shape == (8, 8, 8, 3)
     assert np.array_equal(after[2][8:], after[1][8:]) and not np.array_equal(after[2][:8], after[1][:8])
 
@@ -75,7 +80,7 @@ def test_kappa_is_never_larger_than_the_data(network, make_data):
 
 @pytest.mark.parametrize(("steps", "periods", "expected"), [(4, 2, 2), (7, 3, 2), (5, 2, 2), (3, 3, 1), (6, 1, 6)])
 def test_periods_have_t_over_n_steps(network, data, calls, steps, periods, expected):
-    list(batches_of(Training(network(get_backend("reference"), steps=steps), replace(HIRE, periods=periods), data, 0)))
+    train(network(get_backend("reference"), steps=steps), replace(HIRE, periods=periods), data)
     assert [options["steps"] for options, _ in calls] == [expected] * 3 * periods
 
 
@@ -114,10 +119,11 @@ def by_hand(net, data, recipe, count=1):
     [{}, dict(clip_noise=False), dict(carry_membranes=True), dict(craft_after_update=True), dict(periods=1)],
     ids=["default", "clip_noise", "carry_membranes", "craft_after_update", "one period"],
 )
-def test_two_batches_equal_algorithm_1_by_hand(k, network, data, digest, changes):
+def test_two_batches_equal_algorithm_1_by_hand(k, network, make_data, kappas, digest, changes):
+    data = make_data(32)
     recipe = replace(HIRE, learning_rate=1e-3, noise=CraftedNoise(0.1, 0.15), **changes)  # loud enough to leave [0, 1]
     trained, expected = network(k), network(k)
-    kappa = [kappa for _, kappa in zip(range(2), batches_of(Training(trained, recipe, data, 0)), strict=False)][-1]
+    kappa = kappas(Training(trained, recipe, data, 0))[-1]
     assert np.array_equal(kappa, by_hand(expected, data, recipe, 2))
     assert digest(trained.parameters) == digest(expected.parameters)
 
@@ -156,7 +162,7 @@ def test_the_control_is_neither_traditional_nor_hire(k, network, data, digest):
 
 
 def test_gaussian_noise_is_fresh_in_every_period(k, network, data, calls):
-    list(batches_of(Training(network(k), replace(HIRE, noise=GaussianNoise(0.05)), data, 0)))
+    train(network(k), replace(HIRE, noise=GaussianNoise(0.05)), data)
     seen = [options["noise"][:8] for options, _ in calls]
     assert len({noise.tobytes() for noise in seen}) == 6 == len(seen)
 
@@ -167,7 +173,7 @@ def test_gaussian_noise_has_the_standard_deviation_asked_for(k):
 
 
 def test_gaussian_noise_is_not_crafted(k, network, data, calls):
-    list(batches_of(Training(network(k), replace(HIRE, noise=GaussianNoise(0.05)), data, 0)))
+    train(network(k), replace(HIRE, noise=GaussianNoise(0.05)), data)
     assert all(not options["image"] and result.image is None for options, result in calls)
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from minihire.network import Network
 from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.training import CraftedNoise, GaussianNoise, Recipe, train
 from minihire.training.checkpoint import CheckpointError, load
-from minihire.training.loop import Training
 from minihire.training.optimisers import Schedule
 
 ROOT = Path(__file__).parents[2]
@@ -85,37 +85,30 @@ def test_without_a_path_the_sentence_says_that_nothing_was_saved(network, data, 
 
 
 @pytest.mark.parametrize("kind", ["ann", "hire"])
-def test_a_killed_training_goes_on_from_its_last_epoch(k, start, everything, monkeypatch, tmp_path, kind):
+def test_a_killed_training_goes_on_from_its_last_epoch(k, start, everything, before_update, tmp_path, kind):
     unbroken = everything(start(kind, k, tmp_path / "unbroken.npz"))
-    calls, train_batch = [], Training._train_batch
 
-    def killed(self):
-        calls.append(1)
-        if len(calls) == 6:  # the third batch of the second epoch
-            raise SystemExit
-        return train_batch(self)
+    def kill(network):
+        raise SystemExit
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Training, "_train_batch", killed)
+    before_update(6 if kind == "ann" else 11, kill)  # in the third batch of the second epoch; HIRE's have two periods
+    with pytest.raises(SystemExit):
         start(kind, k, tmp_path / "killed.npz")
     assert load(tmp_path / "killed.npz").meta["training"]["position"]["epoch"] == 1
     assert everything(start(kind, k, tmp_path / "killed.npz")) == unbroken
 
 
-def test_a_slow_checkpoint_is_written_seldom_but_at_the_end(network, data, monkeypatch, tmp_path):
-    """A clock on which a checkpoint takes two seconds and an epoch seven: every sixth epoch is a twentieth of the time."""
+def test_a_slow_checkpoint_is_written_seldom_but_at_the_end(network, data, monkeypatch, after_batches, tmp_path):
+    """A clock on which a checkpoint takes two seconds and an epoch 7.5: every sixth epoch is a twentieth of the time."""
     now, epochs = [100.0], []
 
     def saving(training):
         now[0] += 2
         epochs.append(training.epoch)
 
-    epoch = Training._epoch
     monkeypatch.setattr("minihire.training.loop.save", saving)
     monkeypatch.setattr("minihire.training.loop.perf_counter", lambda: now[0])
-    monkeypatch.setattr(
-        Training, "_epoch", lambda self, progress: (now.insert(0, now.pop() + 7), epoch(self, progress))
-    )
+    after_batches(lambda: now.append(now.pop() + 2.5))  # three in an epoch
     train(network(get_backend("numba", threads=1)), Recipe(epochs=15, batch_size=16), data, path=tmp_path / "x.npz")
     assert epochs == [1, 7, 13, 15]
 
@@ -124,7 +117,7 @@ def test_a_finished_training_is_left_as_it_is(start, everything, monkeypatch, tm
     k, path = get_backend("reference"), tmp_path / "hire.npz"
     done = everything(start("hire", k, path))
     before = path.read_bytes()
-    monkeypatch.setattr(Training, "_train_batch", None)
+    monkeypatch.setattr(Network, "gradients", None)
     assert everything(start("hire", k, path)) == done and path.read_bytes() == before
 
 
