@@ -1,20 +1,18 @@
-"""python -m minihire, and the command `minihire`."""
+"""python -m minihire, and the command `minihire`.
 
-import contextlib
+Importing the program takes a moment. Ctrl-C meanwhile ends the process at once, because there is nothing to save; hence
+this file imports as little as possible before `main` takes over the signal.
+"""
+
 import os
 import signal
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 
 def main() -> int:
-    """Run the command line. Returns its exit code.
-
-    The program's modules take a moment to import. Ctrl-C ends the process at once meanwhile, for there is nothing to save.
-    """
-    interrupted = signal.getsignal(signal.SIGINT)
-    if interrupted is signal.default_int_handler:
+    """Run the command line. Returns its exit code."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     hidden = _hidden_package()
     if hidden:
@@ -22,8 +20,8 @@ def main() -> int:
         return 2
     from minihire.app import cli
 
-    if interrupted is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupted)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, before)
     try:
         return cli.main()
     except KeyboardInterrupt:  # in the moment before or after cli.main handles it
@@ -37,17 +35,21 @@ def _leave(*_):
 
 
 def _say(sentence):
-    with contextlib.suppress(OSError):  # standard error may be closed: the exit code says enough
+    try:
         os.write(2, f"minihire: {sentence}\n".encode())
+    except OSError:  # standard error may be closed: the exit code says enough
+        return
 
 
 def _hidden_package():
     """A sentence if Python would import another `backends` than the one beside this package, else None."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
     ours = Path(__file__).resolve().parents[1] / "backends"
     spec = find_spec("backends")
-    places = (
-        [] if spec is None else [Path(place).resolve() for place in spec.submodule_search_locations or [spec.origin]]
-    )
+    found = [] if spec is None else spec.submodule_search_locations or [spec.origin]
+    places = [Path(place).resolve() for place in found]
     if ours in places or not ours.is_dir():
         return None
     where = places[0] if places else "nothing"

@@ -48,8 +48,14 @@ CODES = (
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: see CODES."""
     with guarded_streams() as output:
-        with _silence() if backends.launched()[0] > 0 else contextlib.nullcontext():
-            code = _main(arguments)
+        try:
+            with _silence() if backends.launched()[0] > 0 else contextlib.nullcontext():
+                code = _main(arguments)
+        except SystemExit:  # argparse has printed a help or the version
+            output.flush()
+            if not output.error:
+                raise
+            code = 0
         if code == 0 and output.error:
             _tell(f"standard output cannot be written ({output.error}): redirect it elsewhere, or free some space")
             code = 2

@@ -1,5 +1,6 @@
-"""What long work shows: a bar on a terminal, plain lines in a pipe, nothing when quiet."""
+"""Progress of long work: a bar on a terminal, plain lines in a pipe, nothing with --quiet."""
 
+import math
 import sys
 from collections.abc import Callable
 from time import perf_counter
@@ -11,12 +12,15 @@ from minihire.runtime.terminal import BOLD, YELLOW, styled
 
 
 class Progress:
-    """Counts the units of one piece of work: a bar on a terminal; in a pipe a line, where none was told for a minute.
+    """Counts the units of one piece of work: a bar on a terminal, or a line in a pipe where none was printed for a minute.
 
-    memory() is the device memory used at most so far, in bytes, or None where the device is the CPU.
+    The first batch compiles kernels, so pace and time left are measured from its end. memory(): the largest device memory
+    used so far, in bytes, or None on the CPU.
     """
 
-    quiet = launched()[0] > 0  # of torchrun's processes the first one speaks; set by the command line, too
+    quiet = (
+        launched()[0] > 0
+    )  # of the processes that torchrun started, the first one speaks; the command line sets it too
     EVERY = 60  # seconds without a line in a pipe
 
     def __init__(
@@ -39,32 +43,50 @@ class Progress:
         )
         self.label, self.unit, self.memory = label, unit, memory
         self.count, self.done, self.total = 0, done, total
-        self.rate, self.counted, self.told = 0.0, 0, perf_counter()  # as of the last line
+        self.told = perf_counter()  # when the last line was printed
+        self.rate: float | None = None  # units per second, as of the last line; None before the second batch
+        self.start: tuple[float, int] | None = None  # time and count from which the next rate is measured
 
     def add(self, count: int, note: str = "") -> None:
-        """`count` units are done; the note joins the bar, or the line."""
+        """Report that `count` more units are done. The note joins the bar, or the line."""
         self.count += count
-        self.bar.update(count)
+        if self.start is None:
+            self.start = perf_counter(), self.count
+            self._restart_bar(count)
+        else:
+            self.bar.update(count)
         if note:
             self.bar.set_postfix_str(note, refresh=False)
         if not self.terminal and perf_counter() - self.told >= self.EVERY:
             self.tell(f"{note and f'{note}, '}{self.done + self.count:,}/{self.total:,} {self.unit}")
 
+    def _restart_bar(self, count):
+        """Count the first batch without its time."""
+        if not self.bar.disable:
+            self.bar.n += count
+            self.bar.initial = self.bar.last_print_n = self.bar.n
+            self.bar.start_t = self.bar.last_print_t = self.bar._time()
+            self.bar.refresh()
+
     def tell(self, text: str) -> None:
         """Print a line that stays: the label, the text, the pace since the last line, the time left and the device memory."""
         now = perf_counter()
-        if self.count > self.counted:  # the first stretch compiles; later ones tell what is to come
-            self.rate = (self.count - self.counted) / max(now - self.told, 1e-9)
-        self.counted, self.told = self.count, now
+        if self.start and self.count > self.start[1]:
+            self.rate = (self.count - self.start[1]) / max(now - self.start[0], 1e-9)
+            self.start = now, self.count
+        self.told = now
         used = self.memory()
         memory = "" if used is None else f", device memory {used / 2**20:,.0f} MiB"
-        pace = f"{self.rate:,.{0 if self.rate >= 10 else 1}f} {self.unit}/s, {duration(self.left)} left"
-        say(f"{self.label:<18} {text}, {pace}{memory}")
+        pace = ""
+        if self.rate is not None:
+            pace = f", {self.rate:,.{0 if self.rate >= 10 else 1}f} {self.unit}/s, {duration(self.left)} left"
+        say(f"{self.label:<18} {text}{pace}{memory}")
 
     @property
     def left(self) -> float:
-        """Seconds that the rest will take at the rate of the stretch before the last line."""
-        return (self.total - self.done - self.count) / max(self.rate, 1e-9)
+        """Seconds that the rest takes at the rate before the last line; infinite where none is known yet."""
+        remaining = self.total - self.done - self.count
+        return remaining / max(self.rate, 1e-9) if self.rate is not None else math.inf if remaining else 0.0
 
     def __enter__(self):
         return self
@@ -74,7 +96,7 @@ class Progress:
 
 
 def say(line: str = "") -> None:
-    """Print a line without breaking a bar."""
+    """Print a line above the bar, unless quiet."""
     if not Progress.quiet:
         if line.lstrip().startswith(("──", "warning:")):
             line = styled(line, YELLOW if line.startswith("warning:") else BOLD, sys.stdout)

@@ -1,7 +1,9 @@
 """Unattended runs: a time limit that stops and goes on to the bit, lines in a pipe, and memory that runs out."""
 
+import io
 import re
 import signal
+import sys
 from functools import partial
 
 import pytest
@@ -214,10 +216,39 @@ def test_a_line_for_an_epoch_is_a_line_too(seconds, capsys):
     progress.tell("epoch 1")
     seconds[0] += 59
     progress.add(5900)
-    assert capsys.readouterr().out.startswith("ann                epoch 1, 0.0 images/s")
+    assert capsys.readouterr().out == "ann                epoch 1\n"
     seconds[0] += 1
     progress.add(60)
-    assert capsys.readouterr().out == "ann                5,960/9,000 images, 99 images/s, 31 s left\n"
+    assert capsys.readouterr().out == "ann                5,960/9,000 images, 60 images/s, 51 s left\n"
+
+
+def test_the_time_of_the_first_batch_which_compiles_is_not_in_the_time_left(seconds, capsys):
+    progress = Progress("ann", 10_000)
+    seconds[0] += 600
+    progress.add(100)
+    assert capsys.readouterr().out == "ann                100/10,000 images\n"
+    for _ in range(60):
+        seconds[0] += 1
+        progress.add(100)
+    assert capsys.readouterr().out == "ann                6,100/10,000 images, 100 images/s, 39 s left\n"
+
+
+def test_nor_in_the_bar(seconds, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = Progress("ann", 10_000)
+    progress.bar._time = lambda: seconds[0]
+    seconds[0] += 600
+    progress.add(100)
+    assert "100/10000" in progress.bar.__str__() and "<?" in progress.bar.__str__()
+    for _ in range(60):
+        seconds[0] += 1
+        progress.add(100)
+    assert "6100/10000 [01:00<00:38, 100.00 images/s]" in progress.bar.__str__()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 # ---------------------------------------------------------------- the device's memory
