@@ -8,7 +8,7 @@ from benchmarks.prepare import force_density
 from minihire import data
 from minihire.network import Network, initialise
 from minihire.runtime.progress import Progress
-from minihire.study.run import build_model
+from minihire.study.networks import build_model
 from minihire.study.settings import preset
 from minihire.training.loop import Training
 

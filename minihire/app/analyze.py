@@ -1,13 +1,11 @@
 """minihire analyze: spiking activity, operations and energy of a checkpoint."""
 
-from minihire.analysis import measure_activity, measure_energy
-from minihire.analysis.accuracy import BATCH
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_json, add_modules, add_settings, settings
 from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
 from minihire.app.outputs import json_path, show_and_write
-from minihire.data.batches import Batches
 from minihire.report import tables
+from minihire.study.networks import activity_and_energy
 
 USES = ("data", "data_dir", "image_size", "test_limit", "steps", "time_chunk", *settings("run"))
 
@@ -30,16 +28,19 @@ def run(options) -> None:
     network = with_flags(saved.network(backend), config, options, options.checkpoint)
     test = open_data(config, options, backend, USES).test
     refuse_misfit(saved, network, test)
-    activity = measure_activity(network, (images for images, _ in Batches(test, backend, BATCH)), seed=config.seed)
-    once, every = (measure_energy(network, activity, first_layer_every_step=again) for again in (False, True))
+    activity, measured = activity_and_energy(network, test, config.seed)
     layers = [layer.as_dict() for layer in activity]
-    energy = {"first_layer_once": once.as_dict(), "first_layer_every_step": every.as_dict()}
+    energy = {kind: value.as_dict() for kind, value in measured.items()}
     content = {"activity": {"": layers}, "energy": {options.checkpoint.stem: energy}}
     show_and_write(
         options,
         {"checkpoint": str(options.checkpoint), "images": len(test), "activity": layers, "energy": energy},
         "\n\n".join(
-            (tables.activity_table(layers), tables.operations_table(once.as_dict()), tables.energy_table(content))
+            (
+                tables.activity_table(layers),
+                tables.operations_table(energy["first_layer_once"]),
+                tables.energy_table(content),
+            )
         ),
     )
 

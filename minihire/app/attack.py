@@ -5,7 +5,6 @@ import inspect
 from backends import surrogates
 from backends.surrogates import Surrogate
 from minihire.analysis import Score
-from minihire.analysis.accuracy import accuracy
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import (
     add_download,
@@ -23,13 +22,12 @@ from minihire.app.flags import (
 )
 from minihire.app.inputs import data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
 from minihire.app.outputs import json_path, show_and_write
-from minihire.attacks import ATTACKS, Attack, attack_accuracy, keep_answers
+from minihire.attacks import ATTACKS, Attack
 from minihire.report import tables
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import go_on_with
-from minihire.study.paper.notes import digest
 from minihire.study.settings import Config
-from minihire.training.resume import fingerprint
+from minihire.study.single import attack_one
 
 USES = (
     *("data", "data_dir", "image_size", "test_limit"),
@@ -80,14 +78,11 @@ def run(options) -> None:
     if surrogate and not target.spiking:
         raise MinihireError(f"{options.checkpoint} is an ANN, to which --surrogate does not apply: leave it out")
     target = with_flags(target, config, options, options.checkpoint)
-    source = _source(options, saved, backend) if options.source else target
-    test = open_data(config, options, backend, USES).test
-    refuse_misfit(saved, target, test)
-    paths = {attack.name: place and place.with_name(f"{place.stem}.{attack.name}.npz") for attack in attacks}
+    source = _source(options, saved, backend) if options.source else None
+    data = open_data(config, options, backend, USES)
+    refuse_misfit(saved, target, data.test)
     with go_on_with("the same command" if place else None):
-        scores = {"clean": accuracy(target, test, seed=config.seed)}
-        for attack in attacks:
-            scores[attack.name] = _attacked(target, source, test, attack, config.seed, paths[attack.name])
+        scores, files = attack_one(config, attacks, target, source, data, backend, place)
     found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"
     access += f", surrogate {options.surrogate}" if surrogate else ""
@@ -105,8 +100,8 @@ def run(options) -> None:
         f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n"
         + tables.table(["attack", "images", "accuracy, %"], rows),
     )
-    for path in paths.values() if place and backend.rank == 0 else ():
-        path.unlink(missing_ok=True)
+    if backend.rank == 0:
+        files.clear()
 
 
 def parse_surrogate(text: str | None) -> Surrogate | None:
@@ -161,18 +156,6 @@ def _source(options, saved, backend):
             f"{options.source} was trained on {theirs}, {options.checkpoint} on {mine}: give a source of the same data"
         )
     return other.network(backend)
-
-
-def _attacked(target, source, test, attack, seed, path):
-    """The answers to an attack. With a path they stay in its file, so that the command can be resumed later."""
-    if not path:
-        return attack_accuracy([target], source, test, attack, seed=seed)[0]
-    networks = [[fingerprint(n, test), n.steps, n.coding, n.readout, repr(n.neuron)] for n in (target, source)]
-    about = digest([networks, repr(attack), seed])
-    right = attack_accuracy([target], source, test, attack, seed=seed, path=path, about=about)[0]
-    if target.backend.rank == 0:
-        keep_answers(path, right[None], len(test), about)
-    return right
 
 
 COMMAND = Command(

@@ -6,8 +6,7 @@ from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse
 from minihire.app.outputs import new_file
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
-from minihire.training import checkpoint
-from minihire.training import convert as convert_network
+from minihire.study.single import convert_one
 
 USES = (
     *settings("data", without=("test_limit", "augment")),
@@ -34,20 +33,9 @@ def run(options) -> None:
     ann = saved.network(backend)
     if ann.spiking:
         raise MinihireError(f"{options.ann} is a spiking network already: give an ANN's checkpoint")
-    data = open_data(config, options, backend, USES).train
-    refuse_misfit(saved, ann, data)
-    snn = convert_network(
-        ann,
-        data,
-        steps=config.steps,
-        calibration=config.calibration,
-        seed=config.seed,
-        coding=config.coding,
-        readout=config.readout,
-        neuron=config.neuron,
-        time_chunk=config.time_chunk,
-    )
-    checkpoint.save(options.out, snn, extra={"about": config.describe()})
+    data = open_data(config, options, backend, USES)
+    refuse_misfit(saved, ann, data.train)
+    snn = convert_one(config, ann, data, backend, options.out)
     values = {name: float(backend.to_numpy(a)[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}
     rows = [[name.removesuffix(".threshold"), f"{value:.4f}"] for name, value in values.items()]
     print(table(["layer", "threshold"], rows))

@@ -17,7 +17,7 @@ from minihire.data.dataset import Dataset, Splits
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import say
-from minihire.study.run import load_data
+from minihire.study.networks import load_data
 from minihire.study.settings import Config, preset
 from minihire.training import checkpoint
 from minihire.training.checkpoint import Checkpoint
@@ -96,13 +96,15 @@ def open_backend(options: argparse.Namespace) -> Backend:
 def open_data(config: Config, options: argparse.Namespace, backend: Backend, uses: Iterable[str]) -> Splits:
     """The data set. Of several processes the first one loads (and downloads) it before the others.
 
-    Limits of parts that the command does not use are left out: they may not fit the data. Raises DataError.
+    Limits of parts that the command does not use are left out: they may not fit the data. Limits that no flag gave are lowered
+    to the images that there are. Raises DataError.
     """
     unused = {"train_limit": None, "test_limit": None, "heldout": 0}
     config = replace(config, **{name: value for name, value in unused.items() if name not in uses})
-    splits = load_data(config, options.download) if backend.rank == 0 else None
+    given = given_settings(options)
+    splits = load_data(config, options.download, given) if backend.rank == 0 else None
     backend.sum_over_ranks([np.ones(1)])
-    return splits or load_data(config)
+    return splits or load_data(config, given=given)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -20,9 +20,9 @@ from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import go_on_with
 from minihire.runtime.progress import duration, say
 from minihire.study.paper import accuracy, attackers, choices, cost, spikes, sweeps
-from minihire.study.paper.lab import Lab
+from minihire.study.paper.dry_run import Plan
 from minihire.study.paper.outcome import Outcome
-from minihire.study.paper.plan import Plan
+from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import SCALES, scale
 
 SEEDS = 1000  # at most
@@ -32,7 +32,7 @@ class Experiment(NamedTuple):
     """A table or figure of the paper, or an experiment that the paper does not have."""
 
     what: str
-    make: Callable[[Lab], Outcome]
+    make: Callable[[PaperStudy], Outcome]
 
 
 EXPERIMENTS = {
@@ -93,12 +93,12 @@ def run(options) -> None:
             "leave it out, or give --scale small or full"
         )
     out = options.out or folders.BASE / "paper"
-    lab = Lab(at, open_backend(options), out, options.seeds, options.download)
+    study = PaperStudy(at, open_backend(options), out, options.seeds, options.download)
     if options.list:
-        print(listing(lab, names))
+        print(listing(study, names))
         return
     with folders.lock(out), go_on_with("the same command"):
-        content = reproduce(lab, names, out)
+        content = reproduce(study, names, out)
     print(f"{out}/paper.html, paper.md and paper.json: {len(content['outcomes'])} tables and figures")
 
 
@@ -112,9 +112,9 @@ def chosen(names: list[str]) -> list[str]:
     return list(found)
 
 
-def listing(lab: Lab, names: list[str]) -> str:
+def listing(study: PaperStudy, names: list[str]) -> str:
     """A table: how many networks and measurements each experiment needs and has, and the time that the rest takes."""
-    plan = Plan(lab)
+    plan = Plan(study)
     rows = []
     for name in names:
         needs = plan.needs(EXPERIMENTS[name].make)
@@ -126,36 +126,36 @@ def listing(lab: Lab, names: list[str]) -> str:
     return table(["what", "networks there", "measured", "still to do"], rows)
 
 
-def reproduce(lab: Lab, names: list[str], out: Path) -> dict:
+def reproduce(study: PaperStudy, names: list[str], out: Path) -> dict:
     """Make the outcomes, print each and write all to OUT/paper.json, paper.md and paper.html. Returns the content."""
-    machine = f"{lab.maker()} backend on {lab.backend.device}, {os.cpu_count()} cores, {platform.system()}"
+    machine = f"{study.store.maker()} backend on {study.backend.device}, {os.cpu_count()} cores, {platform.system()}"
     content = {
         "schema": 1,
-        "scale": lab.scale.name,
-        "seeds": len(lab.seeds),
-        "command": _command(lab, names),
+        "scale": study.scale.name,
+        "seeds": len(study.seeds),
+        "command": _command(study, names),
         "machine": machine,
         "seconds": 0.0,
         "outcomes": [],
     }
     for name in names:
-        outcome = EXPERIMENTS[name].make(lab).as_dict()
+        outcome = EXPERIMENTS[name].make(study).as_dict()
         content["outcomes"].append(outcome)
-        content["seconds"] = lab.seconds()
-        others = sorted({maker for maker in lab.makers.values() if maker and maker != lab.maker()})
+        content["seconds"] = study.store.seconds()
+        others = sorted({maker for maker in study.store.makers.values() if maker and maker != study.store.maker()})
         content["machine"] = machine + (f" (in part made earlier by {', '.join(others)})" if others else "")
         say("\n" + page.as_text(outcome) + "\n")
         _write(out, content)
     return content
 
 
-def _command(lab, names):
+def _command(study, names):
     """The command that makes the same again, without the folders."""
     whole = GROUPS["all"]
     names = ["all", *names[len(whole) :]] if tuple(names[: len(whole)]) == whole else names
-    found = ["minihire", "paper", *names, "--scale", lab.scale.name, "--seeds", str(len(lab.seeds))]
-    models = dict.fromkeys(c.model for c in lab.scale.settings)
-    if set(models) != {c.model for c in SCALES.get(lab.scale.name, lab.scale).settings}:
+    found = ["minihire", "paper", *names, "--scale", study.scale.name, "--seeds", str(len(study.seeds))]
+    models = dict.fromkeys(c.model for c in study.scale.settings)
+    if set(models) != {c.model for c in SCALES.get(study.scale.name, study.scale).settings}:
         found += ["--models", ",".join(models)]
     return shlex.join(found)
 

@@ -18,10 +18,9 @@ from minihire.app.flags import (
 from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
 from minihire.app.outputs import new_file
 from minihire.runtime.errors import MinihireError
-from minihire.study.paper.subject import UNUSED
-from minihire.study.run import new_ann
 from minihire.study.settings import METHODS
-from minihire.training import train as train_network
+from minihire.study.single import train_one
+from minihire.study.spec import UNUSED
 
 DATA = settings("data", without=("test_limit",))
 ANN = (*DATA, "model", "width", "hidden", "dropout", "coding", *settings("ANN training"), "seed")
@@ -67,34 +66,26 @@ def run(options) -> None:
     start = open_checkpoint(options.start) if options.start else None
     config = resolve(options, start, used)
     backend = open_backend(options)
-    if start:
-        network = start.network(backend)
-        if not network.spiking:
-            raise MinihireError(
-                f"{options.start} is an ANN: convert it first (minihire convert) and give the SNN with --from"
-            )
-        network = with_flags(network, config, options, options.start)
+    network = _starting_network(start, config, options, backend) if start else None
     data = open_data(config, options, backend, used)
     if start:
         refuse_misfit(start, network, data.train)
-    else:
-        network = new_ann(config, data.train, backend, config.seed)
-    done = train_network(
-        network,
-        config.recipe(options.method),
-        data.train,
-        seed=config.seed,
-        heldout=data.heldout,
-        path=options.out,
-        resume=options.resume,
-        label=options.method,
-        about=config.describe(),
-    )
+    _, done = train_one(config, options.method, data, backend, options.out, network)
     last = done.history[-1]
     print(
         f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"
         + (f", held-out accuracy {last['heldout_accuracy']:.1%}" if "heldout_accuracy" in last else "")
     )
+
+
+def _starting_network(start, config, options, backend):
+    """The converted SNN that training starts from. Raises MinihireError for an ANN."""
+    network = start.network(backend)
+    if not network.spiking:
+        raise MinihireError(
+            f"{options.start} is an ANN: convert it first (minihire convert) and give the SNN with --from"
+        )
+    return with_flags(network, config, options, options.start)
 
 
 def _check(options) -> tuple[str, ...]:

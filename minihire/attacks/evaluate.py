@@ -1,4 +1,4 @@
-"""Accuracy under attack: crafted on the attacked network (white box) or on another (black box, transfer)."""
+"""Accuracy under attack: images crafted on the attacked network (white box) or on another one (black box, transfer)."""
 
 import os
 import zipfile
@@ -28,13 +28,16 @@ def attack_accuracy(
     batch_size: int = BATCH,
     path: os.PathLike | None = None,
     about: str = "",
+    keep: bool = False,
 ) -> list[np.ndarray]:
-    """Which images each target still gets right when they were crafted on `source`: bool [N] per target.
+    """Whether each target classifies each image correctly after the attack: bool [N] per target.
 
-    White box: targets = [source]. Images are crafted once for all targets; of several ranks each attacks every ranks-th
-    batch. path: a file for the answers so far when it is stopped; called again with this file it goes on from them. about:
-    what tells this attack on these networks and images from others, where the file's name does not. Raises MinihireError
-    where the networks take images of different shapes or have different classes, or where `path` is damaged or of another.
+    Images are crafted on `source`, once for all targets; a white-box attack has targets = [source]. Where several ranks work
+    together, each attacks every ranks-th batch.
+
+    path: a file for the answers of an interrupted attack. The same call resumes from it, and then deletes it; with `keep`, all
+    answers stay in it. about: identifies attack, networks and images, where the file's name does not. Raises MinihireError
+    for networks with different image shapes or numbers of classes, and for a damaged file or one of another attack.
     """
     for target in targets:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
@@ -43,48 +46,51 @@ def attack_accuracy(
                 f"a network for {theirs[:3]} images of {theirs[3]} classes "
                 f"cannot craft images for one of {ours[:3]} and {ours[3]}"
             )
-    k, found_earlier = source.backend, path and _begun(Path(path), len(targets), len(data), about)
-    earlier, done = found_earlier or (np.zeros((len(targets), len(data))), 0)
-    done -= done % batch_size
+    k, loaded = source.backend, path and _load_answers(Path(path), len(targets), len(data), about)
+    earlier, done = loaded or (np.zeros((len(targets), len(data))), 0)
+    if done < len(data):
+        done -= done % batch_size
     earlier[:, done:] = 0
-    right = np.zeros_like(earlier)  # what this rank finds
+    right = np.zeros_like(earlier)  # this rank's answers
     batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
     with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
-        for number in range(done // batch_size, len(batches), k.ranks):
+        for number in range(-(-done // batch_size), len(batches), k.ranks):
             try:
-                stop.check(f"during {attack.name}" + ("; what was finished is kept" if path else ""))
+                stop.check(f"during {attack.name}" + ("; finished batches were kept" if path else ""))
             except Interrupted:
                 if path:
-                    keep_answers(path, earlier + k.sum_over_ranks([right])[0], number * batch_size, about)
+                    save_answers(path, earlier + k.sum_over_ranks([right])[0], number * batch_size, about)
                 raise
             if number + k.rank < len(batches):
                 first = (number + k.rank) * batch_size
                 (images, labels), draws = batches.load(0, number + k.rank), Draws(seed, 0, first)
                 crafted = attacker(images, labels, draws)
-                for found, target in zip(right, targets, strict=True):
-                    found[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
+                for answers, target in zip(right, targets, strict=True):
+                    answers[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
             progress.add(sum(batches.images(n) for n in range(number, min(number + k.ranks, len(batches)))))
         (right,) = k.sum_over_ranks([right])
-    if found_earlier and k.rank == 0:
+    if keep and path and k.rank == 0:
+        save_answers(path, earlier + right, len(data), about)
+    elif loaded and k.rank == 0:
         Path(path).unlink()
     return list(earlier + right > 0)
 
 
-def keep_answers(path: os.PathLike, right: np.ndarray, done: int, about: str = "") -> None:
-    """Write what `attack_accuracy` goes on from: answers [targets, N], of which the first `done` images' are known."""
+def save_answers(path: os.PathLike, right: np.ndarray, done: int, about: str = "") -> None:
+    """Write a file from which `attack_accuracy` resumes: answers [targets, N], known for the first `done` images."""
     arrays = {"right": right > 0, "done": np.array(done), "about": np.array(about)}
     write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
 
 
-def _begun(path, targets, images, about):
-    """(answers [targets, images], of how many images) that an attack left when it was stopped; None if there is no file."""
+def _load_answers(path, targets, images, about):
+    """(answers [targets, images], number of images done) of an interrupted attack; None if there is no file."""
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            right, done, of = kept["right"].astype(float), int(kept["done"]), str(kept["about"])
+        with np.load(path, allow_pickle=False) as saved:
+            right, done, of = saved["right"].astype(float), int(saved["done"]), str(saved["about"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise MinihireError(f"{path} is damaged: delete it, and the attack begins anew") from error
+        raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
     if of != about or right.shape != (targets, images) or not 0 <= done <= images:
-        raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack begins anew")
+        raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")
     return right, done

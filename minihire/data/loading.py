@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -35,6 +35,7 @@ def load(
     test_limit: int | None = None,
     download: bool = False,
     size: int | None = None,
+    flexible: Collection[str] = (),
 ) -> Splits:
     """Load the training, held-out and test images of the data set `name`: "shapes" or one of READERS.
 
@@ -45,6 +46,8 @@ def load(
         "shapes" draws more training images if the limit exceeds its default size.
     download: download a public data set if its files are missing.
     size: side in pixels to which the images of a "folder" are resized.
+    flexible: those of "heldout", "train_limit" and "test_limit" that are lowered where the data set has too few images;
+        held-out images then are a tenth of the training images.
 
     Raises DataError for an unknown name, an unsuitable option, and missing or damaged files.
     """
@@ -54,7 +57,13 @@ def load(
     if download:
         _fetch_if_missing(name, data_dir)
     training, test = READERS[name](data_dir, size) if name == "folder" else READERS[name](data_dir)
+    if "heldout" in flexible and heldout and 2 * heldout > len(training):
+        heldout = None
     train, held_out = split_training(training, _heldout_size(training, heldout), seed)
+    if "train_limit" in flexible and train_limit:
+        train_limit = min(train_limit, len(train))
+    if "test_limit" in flexible and test_limit:
+        test_limit = min(test_limit, len(test))
     if test_limit is not None and test_limit < len(test):
         # The first images would be a biased subset: a folder is sorted by class, and MNIST's first half is easier.
         test = test.take(permutation(Draw(0, Stream.SUBSET), len(test)))

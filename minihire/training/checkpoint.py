@@ -1,7 +1,8 @@
 """Checkpoints: one NumPy archive, no pickle, written atomically.
 
 Entries: "parameter/NAME", "optimiser/SLOT/NAME", "kappa", and "meta", JSON in bytes: format, versions, the model's
-description, the network's options, and, in a training checkpoint, the recipe, the position and the history.
+description, the network's options, the data set that it was trained on ("data", since 0.2), the settings ("about"), and, in a
+training checkpoint, the recipe, the position and the history.
 """
 
 import json
@@ -16,6 +17,7 @@ import numpy as np
 from backends.interface import Backend
 from backends.surrogates import Surrogate
 from minihire import __version__
+from minihire.data.dataset import Dataset
 from minihire.engine.lif import NeuronOptions
 from minihire.models import build
 from minihire.network import Network
@@ -30,7 +32,7 @@ class CheckpointError(MinihireError):
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint's content: the network's arrays are NumPy's until `network` puts them on a backend."""
+    """The content of a checkpoint. Arrays are NumPy arrays; `network` copies them to a backend."""
 
     path: Path
     meta: dict[str, Any]
@@ -55,8 +57,13 @@ class Checkpoint(NamedTuple):
             raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
 
 
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """What a checkpoint records about the data set that its network was trained on: the name and the class names."""
+    return {"name": data.name, "classes": list(data.classes)}
+
+
 def _checked(backend, name, array, expected):
-    """A parameter on the backend. Raises ValueError for another shape, type or range: it would be used without a word."""
+    """A parameter on the backend. Raises ValueError for a wrong shape, type or range, which no kernel would notice."""
     if array.shape != expected.shape or array.dtype.kind != "f":
         raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {backend.dtype} {list(expected.shape)}")
     if not np.all((array >= expected.low) & (array <= expected.high) & np.isfinite(array)):

@@ -1,13 +1,17 @@
-"""Signs of trouble: layers that never or always fire, and where a value stopped being finite."""
+"""Signs of a failed training: silent or saturated layers, values that are not finite, chance-level accuracy, a diverged loss."""
 
 import math
+
+import numpy as np
 
 from minihire.layers import Draws
 from minihire.network import Network
 
+DIVERGED = 1.5  # times the loss of the best epoch
+
 
 def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
-    """A sentence for each neuron layer that fires for none of these images, or at every neuron and step."""
+    """A sentence for each neuron layer that fires for none of these images, or in every neuron at every time step."""
     if not network.spiking:
         return []
     k, counts = network.backend, {}
@@ -22,17 +26,44 @@ def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
     for layer, (fired, size) in counts.items():
         if fired == 0:
             sentences.append(
-                f"{layer} never fires: lower its threshold (a smaller scaling factor), or nothing behind it learns"
+                f"{layer} never fires: lower its threshold (a smaller scaling factor), "
+                "otherwise the layers after it cannot learn"
             )
         elif fired == size:
             sentences.append(
-                f"{layer} always fires: raise its threshold (a larger scaling factor), it passes nothing on"
+                f"{layer} always fires: raise its threshold (a larger scaling factor), "
+                "otherwise it passes no information on"
             )
     return sentences
 
 
+def failed_training(history: list[dict], labels: np.ndarray, network: Network, learning_rate: float) -> str | None:
+    """A sentence that says that a finished training failed, why, and what to try; None where it did not.
+
+    history: loss and accuracy of every epoch. Its loss diverged if the last epoch's is well above both the best epoch's and
+    that of guessing, log(classes). It is at chance level if its training accuracy does not exceed the share of the most
+    frequent class by more than 3 standard errors.
+    """
+    last, count = history[-1], max(len(labels), 1)
+    prefix = "" if network.spiking else "ann-"
+    advice = f"try a lower learning rate (--{prefix}learning-rate {learning_rate / 3:.2g})"
+    best = min(row["loss"] for row in history)
+    if last["loss"] > DIVERGED * max(best, math.log(network.model.classes)):
+        return f"its loss diverged ({last['loss']:.3g} in the last epoch, {best:.3g} in the best one): {advice}"
+    chance = np.bincount(labels, minlength=network.model.classes).max() / count
+    if last["accuracy"] > chance + 3 * math.sqrt(chance * (1 - chance) / count):
+        return None
+    epochs = "--snn-epochs" if network.spiking else "--ann-epochs"
+    more = " or a better ANN to start from" if network.spiking else ""
+    return (
+        f"it ended at chance level ({last['accuracy']:.1%} of the training images right; always answering with the most "
+        f"frequent class gets {chance:.1%}): try more epochs ({epochs}){more}, more training images, or another learning "
+        f"rate (--{prefix}learning-rate {learning_rate / 3:.2g} or {learning_rate * 3:.2g})"
+    )
+
+
 def describe_failure(network: Network, images, seed: int = 0) -> str:
-    """The first weight, or else the first layer on the way of these images, that is not finite."""
+    """Where a value stopped being finite: the first such weight, or else the first layer that these images pass through."""
     k = network.backend
     odd = [name for name, array in network.parameters.items() if not math.isfinite(k.total(array))]
     if odd:

@@ -28,8 +28,8 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.training.checkpoint import load
-from minihire.training.health import describe_failure, silent_layers
-from minihire.training.noise import NoNoise
+from minihire.training.health import describe_failure, failed_training, silent_layers
+from minihire.training.noise import NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, Schedule
 from minihire.training.resume import fingerprint, refuse_different_starts, restore, save
 
@@ -55,7 +55,7 @@ class Recipe:
     momentum: float = 0.9
     augment: bool = True
     periods: int = 1
-    noise: NoNoise = NoNoise()
+    noise: NoiseRule = NoNoise()
     carry_membranes: bool = False
     clip_noise: bool = True
     craft_after_update: bool = False
@@ -153,16 +153,26 @@ class Training:
         self._check_finite()
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
-        for warning in silent_layers(self.network, self._sample(0, 0), self.seed):
-            if not any(known.endswith(warning) for known in self.warnings):
-                self.warnings.append(f"{self.label}, epoch {self.epoch}: {warning}")
-                say(f"warning: {self.warnings[-1]}")
+        new = self._new_warnings()
+        self.warnings += new
         if self._worth_saving():
             self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
         progress.tell(
             f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
         )
+        for warning in new:
+            say(f"warning: {warning}")
+
+    def _new_warnings(self):
+        """Signs of a failing training after an epoch that were not seen in an earlier epoch."""
+        silent = silent_layers(self.network, self._sample(0, 0), self.seed)
+        new = [w for w in silent if not any(known.endswith(w) for known in self.warnings)]
+        found = [f"{self.label}, epoch {self.epoch}: {warning}" for warning in new]
+        if self.epoch == self.recipe.epochs:
+            failure = failed_training(self.history, self.data.labels, self.network, self.recipe.learning_rate)
+            found += [f"{self.label}: {failure}"] if failure else []
+        return found
 
     def _stop(self):
         """Save and raise Interrupted."""

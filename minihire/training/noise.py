@@ -1,48 +1,51 @@
-"""The noise rule: with the number of periods, the only difference between the ways of training.
-
-A rule has `crafted` (whether it needs ∂L/∂κ), `carried` (whether κ goes on to the next batch), `start(k, shape)` → κ or None
-before the first batch, `before(k, kappa, draws)` → the κ that a period sees, and `after(k, kappa, grad)` → the κ that it
-leaves behind.
-"""
+"""Noise rules: what κ is added to the training images. Besides the number of periods, ways of training differ in nothing else."""
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backends.randomness import Draw, Stream
 
 
 @dataclass(frozen=True)
-class NoNoise:
-    """κ = 0: traditional training with one period, the control with more."""
+class NoiseRule:
+    """Base class of all noise rules; by itself it adds nothing.
+
+    crafted: whether `after` needs ∂L/∂κ. carried: whether κ continues in the next batch or starts from zero in each.
+    """
 
     crafted: ClassVar[bool] = False
     carried: ClassVar[bool] = True
 
-    def start(self, k, shape):
-        """None: nothing is added to the images."""
+    def start(self, k, shape) -> Any:
+        """κ before the first batch, [B, H, W, C], or None: no noise."""
 
-    def before(self, k, kappa, draws):
-        """Unchanged."""
+    def before(self, k, kappa, draws) -> Any:
+        """The κ that is added to the images of a period. draws: names its random numbers."""
         return kappa
 
-    def after(self, k, kappa, grad):
-        """Unchanged."""
+    def after(self, k, kappa, grad) -> Any:
+        """κ after a period. grad: ∂L/∂κ of a crafted rule, else None."""
         return kappa
 
 
 @dataclass(frozen=True)
-class GaussianNoise(NoNoise):
-    """κ ~ N(0, ε_s²), fresh in each period (section 5.3, figure 9); std = ε_s in pixels of [0, 1]."""
+class NoNoise(NoiseRule):
+    """κ = 0: traditional training with one period, the control with more."""
+
+
+@dataclass(frozen=True)
+class GaussianNoise(NoiseRule):
+    """κ ~ N(0, ε_s²), drawn anew in each period (section 5.3, figure 9); std = ε_s in pixels of [0, 1]."""
 
     std: float
 
     def start(self, k, shape):
-        """Zeros."""
+        """Zeros, to be replaced by the first draw."""
         return k.zeros(shape)
 
     def before(self, k, kappa, draws):
-        """A fresh draw."""
+        """A new draw."""
         channels = kappa.shape[-1]
         first = draws.first * math.prod(kappa.shape[1:])
         values = k.normal(Draw(draws.seed, Stream.NOISE, draws.step), kappa.shape, first)
@@ -50,10 +53,10 @@ class GaussianNoise(NoNoise):
 
 
 @dataclass(frozen=True)
-class CraftedNoise(NoNoise):
+class CraftedNoise(NoiseRule):
     """HIRE: κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t) after each period (equation 6), carried from batch to batch.
 
-    step = ε_s, bound = ε_t, in pixels of [0, 1]. carried: from batch to batch, or from zero in each batch.
+    step = ε_s, bound = ε_t, in pixels of [0, 1]. carried: whether κ continues from batch to batch or starts from zero in each.
     """
 
     crafted: ClassVar[bool] = True

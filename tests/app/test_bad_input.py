@@ -438,10 +438,10 @@ def test_a_run_in_use_by_another_process_is_refused_until_that_ends(place, capsy
 INTERRUPTED = """
 import signal, sys
 from minihire.app import cli
-from minihire.study import run as pipeline
+from minihire.study import stores
 from minihire.runtime import progress
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
-where, arguments, start, say = sys.argv[1], sys.argv[2:], progress.Progress.__init__, pipeline.say
+where, arguments, start, say = sys.argv[1], sys.argv[2:], progress.Progress.__init__, stores.say
 
 def starting(self, label, *rest, **options):
     start(self, label, *rest, **options)
@@ -453,7 +453,7 @@ def saying(line=""):
     if line == where:
         signal.raise_signal(signal.SIGINT)
 
-progress.Progress.__init__, pipeline.say = starting, saying
+progress.Progress.__init__, stores.say = starting, saying
 sys.exit(cli.main(arguments))
 """
 

@@ -11,16 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from run_files import scores, weights, write_cifar10
 
 import minihire
 from minihire.app import analyze, attack, cli, completion, convert, folders, run, train
 from minihire.attacks import gradient
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, styled
-from minihire.study import run as pipeline
-from minihire.training.checkpoint import load
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -54,17 +52,6 @@ SMALL = {
     "test-limit": 20,
 }
 EXECUTION = ["--threads", "1", "--quiet"]
-
-
-def write_cifar10(folder, train=9, test=20):
-    """The six binary files of CIFAR-10 with few records each; classes differ in brightness."""
-    rng = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, count in [*((f"data_batch_{i}.bin", train) for i in range(1, 6)), ("test_batch.bin", test)]:
-        labels = rng.integers(0, 10, count)
-        pixels = np.clip(rng.normal(0, 20, (count, 3072)) + 25 * labels[:, None] + 15, 0, 255)
-        (folder / name).write_bytes(np.column_stack([labels, pixels]).astype(np.uint8).tobytes())
-    return folder
 
 
 USES = {"run": run.USES, "convert": convert.USES, "attack": attack.USES, "analyze": analyze.USES}
@@ -120,16 +107,6 @@ def no_figures(monkeypatch):
 def results_of(out):
     """A run's results.json."""
     return json.loads((out / "results.json").read_text(encoding="utf-8"))
-
-
-def scores(results):
-    """{(model, access, attack): images right}."""
-    return {(row["model"], row["access"], row["attack"]): row["correct"] for row in results["accuracy"]}
-
-
-def weights(path):
-    """A checkpoint's parameters as bytes."""
-    return {name: a.tobytes() for name, a in load(path).arrays.items() if name.startswith("parameter/")}
 
 
 # ---------------------------------------------------------------- run
@@ -199,8 +176,8 @@ def test_results_name_every_setting_and_the_data(finished, cifar):
 def test_resuming_a_finished_run_changes_nothing_and_trains_nothing(finished, no_figures, monkeypatch):
     out, _ = finished
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    for name in ("train", "convert", "accuracy", "attack_accuracy", "measure_activity"):
-        monkeypatch.setattr(pipeline, name, None)
+    for name in ("networks.train", "networks.convert", "networks.measure_activity", "study.attack_accuracy"):
+        monkeypatch.setattr(f"minihire.study.{name}", None)
     code, text = command("run", "--resume", "--out", out, *EXECUTION)
     assert code == 0 and "accuracy, %" in text
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

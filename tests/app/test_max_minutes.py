@@ -7,8 +7,8 @@ import sys
 from functools import partial
 
 import pytest
-from test_cli import EXECUTION, command, results_of, small, weights, write_cifar10
-from test_run import same_as
+from run_files import same_as, weights, write_cifar10
+from test_cli import EXECUTION, command, results_of, small
 
 from backends import BackendError, get_backend
 from backends.numba_cpu import NumbaBackend
@@ -16,7 +16,8 @@ from minihire.attacks import attack_accuracy
 from minihire.network import Network
 from minihire.runtime.interrupt import Interrupted, OutOfTime, StopSignal, stop_after
 from minihire.runtime.progress import Progress
-from minihire.study.run import Run, load_data
+from minihire.study.networks import load_data
+from minihire.study.run import Run
 from minihire.study.settings import Config
 from minihire.training.checkpoint import load
 
@@ -98,7 +99,7 @@ def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(
     run, a_minute_a_batch, monkeypatch, tmp_path
 ):
     unbroken, out, codes = tmp_path / "unbroken", tmp_path / "pieces", []
-    monkeypatch.setattr("minihire.study.run.attack_accuracy", partial(attack_accuracy, batch_size=2))
+    monkeypatch.setattr("minihire.study.study.attack_accuracy", partial(attack_accuracy, batch_size=2))
     assert run(unbroken) == 0
     while not codes or codes[-1] == 3 and len(codes) < 40:
         codes.append(run(out, "--max-minutes", 7, *(["--resume"] if codes else [])))

@@ -7,7 +7,7 @@ import pytest
 
 from backends import get_backend
 from minihire.analysis.accuracy import accuracy, predict
-from minihire.attacks import attack_accuracy, fgsm, keep_answers, perturb, pgd
+from minihire.attacks import attack_accuracy, fgsm, perturb, pgd, save_answers
 from minihire.data.batches import Batches
 from minihire.layers import Draws
 from minihire.runtime.errors import MinihireError
@@ -105,9 +105,9 @@ def test_what_is_no_half_done_attack_is_refused(network, data, tmp_path):
         lambda: np.savez(path, right=np.array([{}]), done=3),
     ):
         write()
-        with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack begins anew"):
+        with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack starts again"):
             attack_accuracy([net], net, data, fgsm(), path=path)
     for images, about in ((13, ""), (12, "another attack")):
-        keep_answers(path, np.ones((1, images)), 3, about)
+        save_answers(path, np.ones((1, images)), 3, about)
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
             attack_accuracy([net], net, data, fgsm(), path=path)

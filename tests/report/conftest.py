@@ -8,7 +8,8 @@ from page_reader import read_page
 from backends import get_backend
 from minihire.report import page
 from minihire.runtime.progress import Progress
-from minihire.study import run as pipeline
+from minihire.study.networks import load_data
+from minihire.study.run import Run
 from minihire.study.settings import Config
 
 
@@ -37,7 +38,7 @@ def tiny(tmp_path_factory):
     )
     quiet, Progress.quiet = Progress.quiet, True
     try:
-        results = pipeline.Run(config, get_backend("numba", threads=1), out, pipeline.load_data(config)).run()
+        results = Run(config, get_backend("numba", threads=1), out, load_data(config)).run()
     finally:
         Progress.quiet = quiet
     assert results["finished"]

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_cli import scores, weights, write_cifar10
+from run_files import found, same_as, scores, weights, write_cifar10
 
 from backends import get_backend
 from minihire.analysis.accuracy import accuracy
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import Progress
-from minihire.study import run as pipeline
+from minihire.study import networks, run, stores
+from minihire.study import study as study_module
 from minihire.study.images import from_png
 from minihire.study.pictures import EXAMPLES
 from minihire.study.settings import Config
@@ -55,18 +56,18 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def splits(config):
     """Its 40 training, 5 held-out and 102 test images (two batches)."""
-    return pipeline.load_data(config)
+    return networks.load_data(config)
 
 
 @pytest.fixture(scope="module")
 def go(config, splits):
     """go(out, …) runs or resumes: the content of results.json."""
 
-    def run(out, resume=False, **changes):
-        run = pipeline.Run(replace(config, **changes), get_backend("numba", threads=1), out, splits, resume)
-        return run.run().content
+    def finish(out, resume=False, **changes):
+        one = run.Run(replace(config, **changes), get_backend("numba", threads=1), out, splits, resume)
+        return one.run().content
 
-    return run
+    return finish
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +110,6 @@ def press_ctrl_c(monkeypatch):
     return arrange
 
 
-def found(results):
-    """All of the results but clocks, memory and the machine."""
-    return {key: value for key, value in results.items() if key not in ("phases", "machine")}
-
-
-def same_as(expected, out, results):
-    """Equal results, and equal weights in all checkpoints."""
-    assert found(results) == found(expected[1])
-    for path in (expected[0] / "models").rglob("*.npz"):
-        assert weights(out / path.relative_to(expected[0])) == weights(path)
-
-
 @pytest.mark.parametrize(
     ("label", "number"),
     [("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3), ("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3)],
@@ -147,9 +136,12 @@ def test_a_stop_with_the_last_batch_of_some_work_is_not_forgotten(go, white, pre
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
 
 
-@pytest.mark.parametrize("function", ["measure_activity", "spike_distance", "accuracy", "train"])
-def test_a_run_broken_off_between_its_parts_goes_on(go, white, tmp_path, monkeypatch, function):
-    calls, original = [], getattr(pipeline, function)
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [(networks, "measure_activity"), (run, "spike_distance"), (study_module, "accuracy"), (networks, "train")],
+)
+def test_a_run_interrupted_between_its_parts_resumes(go, white, tmp_path, monkeypatch, module, function):
+    calls, original = [], getattr(module, function)
 
     def broken(*arguments, **options):
         calls.append(1)
@@ -158,21 +150,26 @@ def test_a_run_broken_off_between_its_parts_goes_on(go, white, tmp_path, monkeyp
         return original(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(pipeline, function, broken)
+        patch.setattr(module, function, broken)
         go(tmp_path, black_box=False)
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
 
 
 def test_a_run_killed_between_checkpoint_and_results_goes_on(go, white, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(pipeline, "_scalars", lambda *_: (_ for _ in ()).throw(SystemExit))  # what follows the checkpoint
+        patch.setattr(stores, "_scalars", lambda *_: (_ for _ in ()).throw(SystemExit))  # what follows the checkpoint
         go(tmp_path, black_box=False)
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
 
 
 def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypatch):
-    for name in ("train", "convert", "attack_accuracy", "accuracy"):
-        monkeypatch.setattr(pipeline, name, None)
+    for module, name in (
+        (networks, "train"),
+        (networks, "convert"),
+        (study_module, "attack_accuracy"),
+        (study_module, "accuracy"),
+    ):
+        monkeypatch.setattr(module, name, None)
     assert found(go(unbroken[0], resume=True)) == found(unbroken[1])
 
 
@@ -237,8 +234,8 @@ def test_a_finished_run_may_be_given_the_black_box_and_more_methods(go, white, u
     grown = go(out, resume=True)
     in_order = lambda results: sorted(results["accuracy"], key=str)
     assert in_order(grown) == in_order(unbroken[1]) and grown["config"] == unbroken[1]["config"] and grown["finished"]
-    trained, train = [], pipeline.train
-    monkeypatch.setattr(pipeline, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
+    trained, train = [], networks.train
+    monkeypatch.setattr(networks, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
     more = go(out, resume=True, methods=("hire", "control"))
     assert trained == ["control", "second control"] and more["config"]["methods"] == ["hire", "control"]
     rows = in_order(more)

@@ -254,7 +254,7 @@ def test_a_method_named_twice_is_refused():
 
 def test_rate_coding_trains_its_ann_without_normalisation():
     from minihire.data import Dataset
-    from minihire.study.run import build_model
+    from minihire.study.networks import build_model
 
     data = Dataset(
         "tiny", np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int64), ("a", "b"), (0.4,) * 3, (0.2,) * 3

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minihire.report.tables import TITLES
-from minihire.study.paper.lab import Lab
 from minihire.study.paper.outcome import Outcome, all_of, compare, named, of_paper, percent, shown
+from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import FROZEN, accuracies
-from minihire.study.paper.subject import Subject
+from minihire.study.spec import NetworkSpec
 
 ACCESS = {"white": "wb", "black": "bb"}
 HEADER = ["", "", "clean", "paper", "FGSM", "paper", "PGD", "paper"]
@@ -23,14 +23,14 @@ class Way(NamedTuple):
     method: str
     changes: tuple = ()
 
-    def subject(self, config, seed) -> Subject:
+    def spec(self, config, seed) -> NetworkSpec:
         """The network of a seed."""
-        return Subject(replace(config, **dict(self.changes)), self.method, seed)
+        return NetworkSpec(replace(config, **dict(self.changes)), self.method, seed)
 
 
-def ways(lab: Lab, *names: str) -> list[Way]:
+def ways(study: PaperStudy, *names: str) -> list[Way]:
     """Ways by name."""
-    rate = Way("rate-coded SNN", "rate_coded", "traditional", tuple(lab.scale.rate.items()))
+    rate = Way("rate-coded SNN", "rate_coded", "traditional", tuple(study.scale.rate.items()))
     special = {
         "rate": rate,
         "frozen traditional": Way(
@@ -42,15 +42,15 @@ def ways(lab: Lab, *names: str) -> list[Way]:
     return [special.get(name) or Way(TITLES[name], name, name) for name in names]
 
 
-def measured(lab: Lab, config, way: Way, access: str) -> list[list[np.ndarray]]:
+def measured(study: PaperStudy, config, way: Way, access: str) -> list[list[np.ndarray]]:
     """Answers of every seed to clean, FGSM and PGD images; rate-coded networks see the scale's `rate_images` of them."""
     columns = [[], [], []]
-    images = lab.scale.rate_images if way.printed == "rate_coded" else None
-    for seed in lab.seeds:
-        subject = way.subject(config, seed)
-        source = lab.other(subject) if access == "black" else None
+    images = study.scale.rate_images if way.printed == "rate_coded" else None
+    for seed in study.seeds:
+        spec = way.spec(config, seed)
+        source = study.other(spec) if access == "black" else None
         for column, attack in zip(columns, (None, *config.attacks), strict=True):
-            column.append(lab.answers(subject, attack, attack and source, images))
+            column.append(study.answers(spec, attack, attack and source, images))
     return columns
 
 
@@ -71,49 +71,49 @@ def printed(config, way: Way, access: str, table: int | None = None):
     return None, None, None
 
 
-def accuracy_rows(lab, config, chosen, access) -> tuple[list[list[str]], dict[str, list]]:
+def accuracy_rows(study, config, chosen, access) -> tuple[list[list[str]], dict[str, list]]:
     """Rows of a table in HEADER's columns, and the answers by way."""
     rows, found = [], {}
     for way in chosen:
-        found[way.title] = answers = measured(lab, config, way, access)
+        found[way.title] = answers = measured(study, config, way, access)
         beside = ("" if p is None else f"{p:g}" for p in printed(config, way, access))
         cells = [cell for pair in zip((percent(column) for column in answers), beside, strict=True) for cell in pair]
         rows.append([way.title, f"{access} box", *cells])
     return rows, found
 
 
-def _caption(lab, config):
-    count = len(lab.seeds)
+def _caption(study, config):
+    count = len(study.seeds)
     ends = f"mean and range of {count} seeds" if count > 1 else "one seed, 95 % Wilson intervals"
     return f"{named(config)}, width {config.width:g}, T = {config.steps}: accuracy in %, {ends}"
 
 
-def _gain(outcome, lab, claim, paper, ours, theirs, better=True):
+def _gain(outcome, study, claim, paper, ours, theirs, better=True):
     """A claim that one way is better than another: FGSM and PGD, or clean."""
     found = compare(ours, theirs)
     holds = found.better if better else None if found.better is None else not found.better
-    outcome.claim(lab, claim, paper, str(found), holds)
+    outcome.claim(study, claim, paper, str(found), holds)
     return found
 
 
-def table1(lab: Lab) -> Outcome:
+def table1(study: PaperStudy) -> Outcome:
     """ANN, rate-coded SNN and low-latency SNN under attack."""
     outcome = Outcome("table1", "Table 1: networks trained without defence, under white- and black-box attacks")
     outcome.text = (
         "One architecture as an ANN, as a rate-coded SNN, and as a traditionally trained SNN of few time steps."
     )
-    for config in lab.scale.settings:
+    for config in study.scale.settings:
         names = ("ann", "rate", "traditional") if config.model.startswith("vgg") else ("ann", "traditional")
         rows, of_access = [], {}
         for access in ACCESS:
-            part, of_access[access] = accuracy_rows(lab, config, ways(lab, *names), access)
+            part, of_access[access] = accuracy_rows(study, config, ways(study, *names), access)
             rows += part
-        outcome.table(_caption(lab, config), HEADER, rows)
+        outcome.table(_caption(study, config), HEADER, rows)
         if "rate" in names:
-            rate = dict(lab.scale.rate)
+            rate = dict(study.scale.rate)
             outcome.notes.append(
                 f"The rate-coded SNN has T = {rate['steps']} and was trained for {rate['snn_epochs']} "
-                f"epoch{'s' * (rate['snn_epochs'] > 1)} after conversion; it is attacked on {lab.scale.rate_images} test "
+                f"epoch{'s' * (rate['snn_epochs'] > 1)} after conversion; it is attacked on {study.scale.rate_images} test "
                 "images, with fresh spikes in every gradient."
             )
         white, black = (of_access[access] for access in ACCESS)
@@ -126,10 +126,10 @@ def table1(lab: Lab) -> Outcome:
                 theirs = getattr(pair[0], key) - getattr(pair[1], key)
                 place = "above" if theirs > 0 else "below"
                 claim = f"under black-box {attack} the traditional SNN of {shown(config)} is {place} its ANN"
-                _gain(outcome, lab, claim, f"{theirs:+.1f}", black[snn][index], black[ann][index], theirs > 0)
+                _gain(outcome, study, claim, f"{theirs:+.1f}", black[snn][index], black[ann][index], theirs > 0)
         gap = compare(black[snn][2], white[snn][2])
         outcome.claim(
-            lab, f"black-box PGD on the {shown(config)} SNN is weaker than white-box PGD", "yes", str(gap), gap.better
+            study, f"black-box PGD on the {shown(config)} SNN is weaker than white-box PGD", "yes", str(gap), gap.better
         )
     return outcome
 
@@ -139,7 +139,7 @@ def _paper_rows(config, access, table=1):
     return [r for r in accuracies() if (r.table, r.dataset, r.model, r.access) == (table, like, config.model, access)]
 
 
-def _against(name, number, access, lab):
+def _against(name, number, access, study):
     outcome = Outcome(name, f"Table {number}: HIRE under {access}-box attacks, beside its controls")
     outcome.text = (
         "HIRE beside traditional training and the ANN, as the paper has it; and beside what the paper lacks: N periods "
@@ -147,10 +147,10 @@ def _against(name, number, access, lab):
         "⌊T/N⌋ time steps: what it gains over N periods without noise is the noise's doing, the rest is that of shorter and more "
         "frequent updates."
     )
-    for config in lab.scale.settings:
-        chosen = ways(lab, "ann", "traditional", "control", "gaussian", "not carried", "hire")
-        rows, found = accuracy_rows(lab, config, chosen, access)
-        outcome.table(_caption(lab, config), HEADER, rows)
+    for config in study.scale.settings:
+        chosen = ways(study, "ann", "traditional", "control", "gaussian", "not carried", "hire")
+        rows, found = accuracy_rows(study, config, chosen, access)
+        outcome.table(_caption(study, config), HEADER, rows)
         hire = found[TITLES["hire"]]
         pairs = [("HIRE", hire, way.title) for way in chosen[:-1]]
         pairs.append((TITLES["control"], found[TITLES["control"]], TITLES["traditional"]))
@@ -174,7 +174,7 @@ def _against(name, number, access, lab):
                     place = "above" if printed_gain > 0 else "below"
                     claim = f"{shown(config)}: HIRE {place} {TITLES[other]} under {access}-box {attack}"
                     theirs = found[TITLES[other]][index]
-                    _gain(outcome, lab, claim, f"{printed_gain:+.1f}", hire[index], theirs, printed_gain > 0)
+                    _gain(outcome, study, claim, f"{printed_gain:+.1f}", hire[index], theirs, printed_gain > 0)
         for index, attack in ((1, "FGSM"), (2, "PGD")):
             three = (answers[index] for answers in (hire, found[TITLES["control"]], found[TITLES["traditional"]]))
             outcome.notes.append(share_of_the_noise(config, f"{access}-box {attack}", *three))
@@ -191,33 +191,33 @@ def share_of_the_noise(config, attack: str, hire: list, control: list, tradition
     )
 
 
-def table2(lab: Lab) -> Outcome:
+def table2(study: PaperStudy) -> Outcome:
     """HIRE, white box."""
-    return _against("table2", "2", "white", lab)
+    return _against("table2", "2", "white", study)
 
 
-def table3(lab: Lab) -> Outcome:
+def table3(study: PaperStudy) -> Outcome:
     """HIRE, black box."""
-    return _against("table3", "3", "black", lab)
+    return _against("table3", "3", "black", study)
 
 
-def table5(lab: Lab) -> Outcome:
+def table5(study: PaperStudy) -> Outcome:
     """Frozen thresholds and leaks."""
     outcome = Outcome("table5", "Table 5: thresholds and leaks frozen at their initial values")
-    config = lab.scale.config("vgg5")
+    config = study.scale.config("vgg5")
     names = ("traditional", "frozen traditional", "hire", "frozen hire")
     of_access, rows = {}, []
     for access in ACCESS:
-        part, of_access[access] = accuracy_rows(lab, config, ways(lab, *names), access)
+        part, of_access[access] = accuracy_rows(study, config, ways(study, *names), access)
         rows += part
-    outcome.table(_caption(lab, config), HEADER, rows)
-    titles = {name: way.title for name, way in zip(names, ways(lab, *names), strict=True)}
+    outcome.table(_caption(study, config), HEADER, rows)
+    titles = {name: way.title for name, way in zip(names, ways(study, *names), strict=True)}
     for access, found in of_access.items():
         for index, attack in ((1, "FGSM"), (2, "PGD")):
             ours, theirs = (found[titles[n]][index] for n in ("frozen hire", "frozen traditional"))
             _gain(
                 outcome,
-                lab,
+                study,
                 f"frozen: HIRE above traditional training under {access}-box {attack}",
                 "yes",
                 ours,
@@ -228,39 +228,41 @@ def table5(lab: Lab) -> Outcome:
     parts = [compare(frozen[1], trained[1]), compare(frozen[2], trained[2]), compare(trained[0], frozen[0])]
     ours = "; ".join(f"{what} {part}" for what, part in zip(("FGSM", "PGD", "clean, trainable"), parts, strict=True))
     claim = "HIRE with frozen threshold and leak is more robust at lower clean accuracy (white box)"
-    outcome.claim(lab, claim, "yes", ours, all_of([part.better for part in parts]))
+    outcome.claim(study, claim, "yes", ours, all_of([part.better for part in parts]))
     return outcome
 
 
-def figure9(lab: Lab) -> Outcome:
+def figure9(study: PaperStudy) -> Outcome:
     """Crafted against Gaussian noise."""
     outcome = Outcome("fig9", "Figure 9: crafted noise against Gaussian noise of the same size")
     outcome.text = (
         "Traditional training, N periods without noise, with Gaussian noise of standard deviation ε_s, and HIRE."
     )
-    config = lab.scale.config("vgg11")
-    chosen = ways(lab, "traditional", "control", "gaussian", "not carried", "hire")
+    config = study.scale.config("vgg11")
+    chosen = ways(study, "traditional", "control", "gaussian", "not carried", "hire")
     for access in ACCESS:
-        rows, found = accuracy_rows(lab, config, chosen, access)
-        outcome.table(_caption(lab, config), HEADER, rows)
+        rows, found = accuracy_rows(study, config, chosen, access)
+        outcome.table(_caption(study, config), HEADER, rows)
         for index, attack in ((1, "FGSM"), (2, "PGD")):
             names = ("hire", "gaussian", "traditional", "control")
             hire, gaussian, traditional, control = (found[TITLES[name]][index] for name in names)
             paper = {"white": "up to +6.5", "black": "up to +9.7"}[access] + of_paper(config, "vgg11")
-            _gain(outcome, lab, f"crafted above Gaussian noise under {access}-box {attack}", paper, hire, gaussian)
+            _gain(outcome, study, f"crafted above Gaussian noise under {access}-box {attack}", paper, hire, gaussian)
             difference = compare(gaussian, traditional)
             claim = f"Gaussian noise brings nothing noticeable over traditional training under {access}-box {attack}"
             paper = "no noticeable improvement" + of_paper(config, "vgg11")
-            outcome.claim(lab, claim, paper, difference.interval, difference.below())
+            outcome.claim(study, claim, paper, difference.interval, difference.below())
             alone = compare(gaussian, control)
             outcome.notes.append(f"{access}-box {attack}: Gaussian noise over N periods without noise: {alone}.")
     return outcome
 
 
-def figure1c(lab: Lab) -> Outcome:
+def figure1c(study: PaperStudy) -> Outcome:
     """SNN and ANN under attack."""
     outcome = Outcome("fig1c", "Figure 1 (c): a traditionally trained SNN and its ANN under attack")
-    config = lab.scale.config("vgg11")
-    rows = [row for access in ACCESS for row in accuracy_rows(lab, config, ways(lab, "ann", "traditional"), access)[0]]
-    outcome.table(_caption(lab, config), HEADER, rows)
+    config = study.scale.config("vgg11")
+    rows = [
+        row for access in ACCESS for row in accuracy_rows(study, config, ways(study, "ann", "traditional"), access)[0]
+    ]
+    outcome.table(_caption(study, config), HEADER, rows)
     return outcome

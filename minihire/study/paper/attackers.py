@@ -6,8 +6,8 @@ from backends.surrogates import arctan, exponential, rate, unit_triangle
 from minihire.attacks import pgd
 from minihire.report.tables import TITLES
 from minihire.study.paper.accuracy import share_of_the_noise, ways
-from minihire.study.paper.lab import Lab
 from minihire.study.paper.outcome import Outcome, compare, named, percent
+from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import FROZEN
 
 ITERATIONS = 10
@@ -23,31 +23,31 @@ SURROGATES = {
 WORST = "worst of all, image by image"
 
 
-def attackers(lab: Lab) -> Outcome:
+def attackers(study: PaperStudy) -> Outcome:
     """PGD through every surrogate, and what is left of each image's chances after all of them."""
     outcome = Outcome("attackers", "Attackers with other surrogate gradients, on HIRE and its controls")
-    config, images = lab.scale.config("vgg5"), min(lab.scale.sweep_images, IMAGES)
+    config, images = study.scale.config("vgg5"), min(study.scale.sweep_images, IMAGES)
     outcome.text = (
         f"White-box PGD, K = {ITERATIONS}, α = 2.5·ε/K, random start, on {images} test images; networks of tables 2 and 5. An "
         "attacker may differentiate through any surrogate; the last row counts the images that withstand all. A quarter of "
         "the paper's bound ε leaves more to compare."
     )
-    lab.each(lambda lab, share: _at(lab, outcome, config, images, share), SHARES)
+    study.each(lambda study, share: _at(study, outcome, config, images, share), SHARES)
     return outcome
 
 
-def _at(lab, outcome, config, images, share):
+def _at(study, outcome, config, images, share):
     """Tables and notes at a share of the bound ε."""
     epsilon = share * config.epsilon
-    chosen = ways(lab, "traditional", "frozen traditional", "control", "not carried", "hire", "frozen hire")
+    chosen = ways(study, "traditional", "frozen traditional", "control", "not carried", "hire", "frozen hire")
     wanted = [
-        (way.subject(config, seed), pgd(epsilon, 2.5 * epsilon / ITERATIONS, ITERATIONS, surrogate=surrogate))
+        (way.spec(config, seed), pgd(epsilon, 2.5 * epsilon / ITERATIONS, ITERATIONS, surrogate=surrogate))
         for way in chosen
         for surrogate in SURROGATES.values()
-        for seed in lab.seeds
+        for seed in study.seeds
     ]
-    right = lab.each(lambda lab, part: lab.answers(*part, images=images), wanted)
-    right = np.array(right).reshape(len(chosen), len(SURROGATES), len(lab.seeds), -1)
+    right = study.each(lambda study, part: study.answers(*part, images=images), wanted)
+    right = np.array(right).reshape(len(chosen), len(SURROGATES), len(study.seeds), -1)
     rows = [[name, *(percent(list(answers)) for answers in right[:, i])] for i, name in enumerate(SURROGATES)]
     worst = {way.title: list(answers) for way, answers in zip(chosen, right.all(axis=1), strict=True)}
     rows.append([WORST, *map(percent, worst.values())])

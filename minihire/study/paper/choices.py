@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.study.paper.lab import Lab
 from minihire.study.paper.outcome import Comparison, Outcome, compare, named, percent, shown, spread
-from minihire.study.paper.subject import Subject
+from minihire.study.paper.paper_study import PaperStudy
+from minihire.study.spec import NetworkSpec
 
 DEFAULT = "as it is"
 
@@ -41,12 +41,12 @@ def choices(config) -> list[Choice]:
     ]
 
 
-def answers(lab: Lab, config, choice: Choice | None) -> list[list[np.ndarray]]:
+def answers(study: PaperStudy, config, choice: Choice | None) -> list[list[np.ndarray]]:
     """Answers of every seed to clean, FGSM and PGD (white box) images of the held-out training images."""
-    subjects = [Subject(replace(config, **(choice.changes if choice else {})), "hire", seed) for seed in lab.seeds]
+    specs = [NetworkSpec(replace(config, **(choice.changes if choice else {})), "hire", seed) for seed in study.seeds]
     steps = choice.steps if choice else None
-    parts = {attack: [(subject, attack) for subject in subjects] for attack in (None, *config.attacks)}
-    found = lab.each_of(lambda lab, part: lab.answers(*part, steps=steps, part="heldout"), parts)
+    parts = {attack: [(spec, attack) for spec in specs] for attack in (None, *config.attacks)}
+    found = study.each_of(lambda study, part: study.answers(*part, steps=steps, part="heldout"), parts)
     return list(found.values())
 
 
@@ -59,27 +59,27 @@ def defaults(config) -> str:
     )
 
 
-def open_choices(lab: Lab) -> Outcome:
+def open_choices(study: PaperStudy) -> Outcome:
     """One setting at a time."""
-    config = _config(lab)
+    config = _config(study)
     outcome = Outcome("choices", "What the paper leaves open: one setting of HIRE changed at a time")
-    return _changed(outcome, lab, config, choices(config))
+    return _changed(outcome, study, config, choices(config))
 
 
-def moments(lab: Lab) -> Outcome:
+def moments(study: PaperStudy) -> Outcome:
     """Adam's moments in 16 bits alone."""
     outcome = Outcome("moments", "Adam's moments in 32 bits and in 16 (--optimiser adam16)")
     return _changed(
-        outcome, lab, _config(lab), [Choice("optimiser", "Adam, moments in 16 bits", dict(optimiser="adam16"))]
+        outcome, study, _config(study), [Choice("optimiser", "Adam, moments in 16 bits", dict(optimiser="adam16"))]
     )
 
 
-def _config(lab):
-    return replace(lab.scale.config("vgg5"), **lab.scale.choices)
+def _config(study):
+    return replace(study.scale.config("vgg5"), **study.scale.choices)
 
 
-def _changed(outcome, lab, config, tried):
-    every = lab.each(lambda lab, choice: answers(lab, config, choice), (None, *tried))
+def _changed(outcome, study, config, tried):
+    every = study.each(lambda study, choice: answers(study, config, choice), (None, *tried))
     ours, others = every[0], every[1:]
     level = 0.05 / (3 * len(tried))
     outcome.text = (
@@ -95,7 +95,7 @@ def _changed(outcome, lab, config, tried):
     columns = ["clean", "FGSM", "PGD"]
     if any("periods" in choice.changes for choice in tried):
         _over_periods(outcome, config, ours, zip(tried, others, strict=True), columns)
-    ends = f"mean and range of {len(lab.seeds)} seeds" if len(lab.seeds) > 1 else "one seed, 95 % Wilson intervals"
+    ends = f"mean and range of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed, 95 % Wilson intervals"
     caption = f"{named(config)}, width {config.width:g}: accuracy of HIRE in %, {ends}"
     outcome.table(caption, ["setting", "value", *columns], rows)
     outcome.table(

@@ -14,69 +14,72 @@ from minihire.analysis.energy import COSTS
 from minihire.data.batches import Batches
 from minihire.network import Network, initialise
 from minihire.runtime.interrupt import StopSignal
+from minihire.study.networks import build_model, load_data
 from minihire.study.paper.accuracy import ways
-from minihire.study.paper.lab import Lab
 from minihire.study.paper.outcome import Outcome, all_alike, all_of, named, of_paper, shown
+from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import operation_costs
 from minihire.study.paper.spikes import IMAGES
 from minihire.study.results import peak_memory, reset_peak_memory
-from minihire.study.run import build_model, load_data
 from minihire.training.loop import Training
 
 ROUNDS = 2
 WARM_UP = 3  # batches before the clock starts: kernels are compiled or loaded, graphs recorded
 
 
-def figure7(lab: Lab) -> Outcome:
+def figure7(study: PaperStudy) -> Outcome:
     """Time and memory of both trainings."""
     outcome = Outcome("fig7", "Figure 7: training time and memory of HIRE beside traditional training")
     outcome.text = (
-        f"The median of {ROUNDS} times {lab.scale.batches} batches after {WARM_UP} to warm up, each way in processes of its own, "
-        "by turns; memory is the largest of a process while it trains (weights, Adam's moments and program included, reading the "
-        "data not) or, on a GPU, the device's. No extra time is up to a twentieth more, less memory at least a twentieth less."
+        f"The median of {ROUNDS} times {study.scale.batches} batches after {WARM_UP} batches of warm-up. Both trainings run in "
+        "processes of their own, in turn. Memory is the peak of such a process while it trains (weights, Adam's moments and the "
+        "program, without reading the data) or, on a GPU, the device's. “No extra time” means at most a twentieth more, “less "
+        "memory” at least a twentieth less."
     )
-    rows, k = [], lab.backend
-    for config in lab.scale.settings:
+    rows, k = [], study.backend
+    for config in study.scale.settings:
         what = {
             "cost": {**config.describe(), "data_dir": None},
-            "batches": lab.scale.batches,
+            "batches": study.scale.batches,
             "by": [k.name, k.device, k.precision, k.threads],
             "rounds": ROUNDS,
         }
-        found = lab.once(what, lambda config=config: _measured_apart(lab, config))
-        rows.append(_cost_row(outcome, lab, config, found))
+        found = study.once(what, lambda config=config: _measured_apart(study, config))
+        rows.append(_cost_row(outcome, study, config, found))
     header = ["", "traditional, ms a batch", "HIRE", "ratio", "traditional, MiB", "HIRE", "ratio"]
-    outcome.table(f"{k.name} backend on {k.device}, batches of {lab.scale.settings[0].batch_size} images", header, rows)
+    outcome.table(
+        f"{k.name} backend on {k.device}, batches of {study.scale.settings[0].batch_size} images", header, rows
+    )
     return outcome
 
 
-def _cost_row(outcome, lab, config, found):
+def _cost_row(outcome, study, config, found):
     (slow, big), (other_time, other_memory) = found["traditional"], found["hire"]
     row = [f"{named(config)}"]
     for one, two, unit, digits in ((slow, other_time, 1e-3, 1), (big, other_memory, 2**20, 0)):
         row += [f"{one / unit:,.{digits}f}", f"{two / unit:,.{digits}f}", f"{two / one:.2f}"]
     times, memory = other_time / slow, other_memory / big
     outcome.claim(
-        lab,
+        study,
         f"{shown(config)}: HIRE takes no extra training time",
         "no extra",
         f"{times:.2f} of the time",
         times <= 1.05,
     )
     claim = f"{shown(config)}: HIRE takes up to 25 % less memory"
-    outcome.claim(lab, claim, "up to about 25 % less", f"{memory:.2f} of the memory", memory <= 0.95)
+    outcome.claim(study, claim, "up to about 25 % less", f"{memory:.2f} of the memory", memory <= 0.95)
     return row
 
 
-def _measured_apart(lab, config):
+def _measured_apart(study, config):
     """{method: (seconds a batch, bytes)}, each in fresh processes, by turns: a machine that grows busier is so for both."""
-    k, found = lab.backend, {"traditional": [], "hire": []}
+    k, found = study.backend, {"traditional": [], "hire": []}
     options = dict(device=k.device, dtype=k.dtype, threads=k.threads, precision=k.precision)
     for turn in range(ROUNDS):
         for method in list(found)[:: -1 if turn % 2 else 1]:
             StopSignal(k).check("before a measurement of training; finished work was kept")
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-                task = apart.submit(train_batches, config, method, lab.scale.batches, k.name, options)
+                task = apart.submit(train_batches, config, method, study.scale.batches, k.name, options)
                 found[method].append(task.result())
     return {
         m: (float(np.median([one for each, _ in f for one in each])), max(peak for _, peak in f))
@@ -105,33 +108,31 @@ def train_batches(config, method: str, batches: int, backend: str, options: dict
     return seconds[WARM_UP:], k.device_memory() or peak_memory()
 
 
-def energies(lab: Lab, subject) -> dict:
+def energies(study: PaperStudy, spec) -> dict:
     """`Energy.as_dict` of a network over the first test images, the first layer once."""
-    test = lab.splits(subject.config).test
+    test = study.splits(spec.config).test
     test = test.limit(min(IMAGES, len(test)))
 
     def compute():
-        network = lab.network(subject)
-        batches = (images for images, _ in Batches(test, lab.backend, BATCH))
-        return measure_energy(network, measure_activity(network, batches, seed=subject.seed)).as_dict()
+        network = study.network(spec)
+        batches = (images for images, _ in Batches(test, study.backend, BATCH))
+        return measure_energy(network, measure_activity(network, batches, seed=spec.seed)).as_dict()
 
-    return lab.once(
-        {"energy": subject.describe(), "images": len(test), "steps": subject.config.steps}, compute, subject
-    )
+    return study.once({"energy": spec.describe(), "images": len(test), "steps": spec.config.steps}, compute, spec)
 
 
-def figure11(lab: Lab) -> Outcome:
+def figure11(study: PaperStudy) -> Outcome:
     """Energy of ANN, rate-coded SNN and HIRE."""
     outcome = Outcome("fig11", "Figure 11: compute energy of one inference, 32-bit floating point and integers")
     outcome.text = (
         "Equations 7 and 8 with the costs of table 7; the first layer of direct coding is computed once. HIRE is 1. "
         "A ratio agrees that is at least two thirds of the paper's, of every seed."
     )
-    config = lab.scale.config("vgg11")
+    config = study.scale.config("vgg11")
     names = [n for n in ("ann", "rate", "traditional", "hire") if n != "rate" or config.model.startswith("vgg")]
-    chosen = dict(zip(names, ways(lab, *names), strict=True))
-    subjects = {name: [way.subject(config, seed) for seed in lab.seeds] for name, way in chosen.items()}
-    found = {name: (chosen[name].title, each) for name, each in lab.each_of(energies, subjects).items()}
+    chosen = dict(zip(names, ways(study, *names), strict=True))
+    specs = {name: [way.spec(config, seed) for seed in study.seeds] for name, way in chosen.items()}
+    found = {name: (chosen[name].title, each) for name, each in study.each_of(energies, specs).items()}
     rows = []
     for number_format, printed in (("fp32", (4.6, 10)), ("int32", (3.9, 53))):
         total = {n: float(np.mean([e[number_format]["total_pj"] for e in each])) for n, (_, each) in found.items()}
@@ -158,17 +159,17 @@ def figure11(lab: Lab) -> Outcome:
                     f" ({min(each):.1f}–{max(each):.1f})" if len(each) > 1 else ""
                 )
                 claim = f"HIRE takes so many times less energy than the {found[other][0]} ({number_format.upper()})"
-                outcome.claim(lab, claim, f"{times:g} times" + of_paper(config, "vgg11"), ours, all_alike(enough))
+                outcome.claim(study, claim, f"{times:g} times" + of_paper(config, "vgg11"), ours, all_alike(enough))
     outcome.table("Energy over HIRE's", ["", *(found[n][0] for n in names)], rows)
     return outcome
 
 
-def table6(lab: Lab) -> Outcome:
+def table6(study: PaperStudy) -> Outcome:
     """Operations by layer."""
     outcome = Outcome("table6", "Table 6: operations of every layer, as an ANN and as an SNN")
-    config = lab.scale.config("vgg5")
-    (way,) = ways(lab, "hire")
-    found = energies(lab, way.subject(config, 0))
+    config = study.scale.config("vgg5")
+    (way,) = ways(study, "hire")
+    found = energies(study, way.spec(config, 0))
     rows = [
         [r["name"], r["kind"], f"{r['dense']:,}", f"{r['received']:.3f}", f"{r['operations']:,.0f}"]
         for r in found["layers"]
@@ -178,7 +179,7 @@ def table6(lab: Lab) -> Outcome:
     return outcome
 
 
-def table7(lab: Lab) -> Outcome:
+def table7(study: PaperStudy) -> Outcome:
     """Energy of an operation."""
     outcome = Outcome("table7", "Table 7: energy of an operation, 45 nm CMOS")
     names = {"multiplication": "multiplication", "addition": "addition", "mac": "MAC", "ac": "AC"}

@@ -41,13 +41,13 @@ class Outcome:
         """Add bars from zero: rows of {"name", "label", "value", "words"}."""
         self.charts.append({"kind": "bars", "title": title, "unit": unit, "rows": rows})
 
-    def claim(self, lab, claim: str, paper: str, ours: str, holds: bool | None, reason: str = "") -> None:
+    def claim(self, study, claim: str, paper: str, ours: str, holds: bool | None, reason: str = "") -> None:
         """Add a claim of the paper's and what became of it. holds: None where our figures cannot tell.
 
         reason: why it cannot be compared here, if so.
         """
-        if lab.scale.reason or reason:
-            verdict, reason = NOT_COMPARABLE, lab.scale.reason or reason
+        if study.scale.reason or reason:
+            verdict, reason = NOT_COMPARABLE, study.scale.reason or reason
         else:
             verdict = UNDECIDED if holds is None else AGREES if holds else DIFFERS
         self.claims.append({"claim": claim, "paper": paper, "ours": ours, "verdict": verdict, "reason": reason})

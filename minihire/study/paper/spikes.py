@@ -11,39 +11,40 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import DataError
 from minihire.report.tables import TITLES
 from minihire.study.paper.accuracy import ways
-from minihire.study.paper.lab import Lab, plain
 from minihire.study.paper.outcome import Outcome, all_alike, named, of_paper, shown
+from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import MINI
-from minihire.study.paper.subject import Subject
+from minihire.study.spec import NetworkSpec
+from minihire.study.study import describe_attack
 
 LEAKS = tuple(round(0.05 * i, 2) for i in range(1, 21))
 IMAGES = 100  # over which activity is measured
 LABELS = {"rate": "rate-coded SNN", "traditional": TITLES["traditional"], "hire": TITLES["hire"]}
 
 
-def activity(lab: Lab, subject: Subject) -> list[dict]:
+def activity(study: PaperStudy, spec: NetworkSpec) -> list[dict]:
     """Rows of `LayerActivity.as_dict` over the first test images."""
-    test = lab.splits(subject.config).test
+    test = study.splits(spec.config).test
     test = test.limit(min(IMAGES, len(test)))
-    what = {"activity": subject.describe(), "images": len(test), "steps": subject.config.steps}
+    what = {"activity": spec.describe(), "images": len(test), "steps": spec.config.steps}
 
     def compute():
-        batches = (images for images, _ in Batches(test, lab.backend, BATCH))
-        return [row.as_dict() for row in measure_activity(lab.network(subject), batches, seed=subject.seed)]
+        batches = (images for images, _ in Batches(test, study.backend, BATCH))
+        return [row.as_dict() for row in measure_activity(study.network(spec), batches, seed=spec.seed)]
 
-    return lab.once(what, compute, subject)
+    return study.once(what, compute, spec)
 
 
-def _layers(lab, outcome, config, key, title, unit):
+def _layers(study, outcome, config, key, title, unit):
     """A chart and a table of a neuron layer's mean over seeds, by way of training and layer."""
     names = [n for n in LABELS if n != "rate" or config.model.startswith("vgg")]
-    subjects = {
-        name: [way.subject(config, seed) for seed in lab.seeds]
-        for name, way in zip(names, ways(lab, *names), strict=True)
+    specs = {
+        name: [way.spec(config, seed) for seed in study.seeds]
+        for name, way in zip(names, ways(study, *names), strict=True)
     }
     seeds = {
         name: [{r["name"]: r[key] for r in rows if r[key] is not None} for rows in of_seeds]
-        for name, of_seeds in lab.each_of(activity, subjects).items()
+        for name, of_seeds in study.each_of(activity, specs).items()
     }
     series = {
         name: {layer: float(np.mean([row[layer] for row in rows])) for layer in rows[0]} for name, rows in seeds.items()
@@ -52,61 +53,63 @@ def _layers(lab, outcome, config, key, title, unit):
     outcome.layers(named(config), unit, chart)
     header = [title, *next(iter(series.values()))]
     rows = [[LABELS[name], *(f"{value:.3f}" for value in values.values())] for name, values in series.items()]
-    images = min(IMAGES, len(lab.splits(config).test))
-    mean = f", mean of {len(lab.seeds)} seeds" if len(lab.seeds) > 1 else ""
+    images = min(IMAGES, len(study.splits(config).test))
+    mean = f", mean of {len(study.seeds)} seeds" if len(study.seeds) > 1 else ""
     outcome.table(f"{named(config)}, over {images} test images{mean}", header, rows)
     return seeds
 
 
-def figure1b(lab: Lab) -> Outcome:
+def figure1b(study: PaperStudy) -> Outcome:
     """Spikes by layer."""
     outcome = Outcome("fig1b", "Figure 1 (b): spikes of a neuron over all time steps, by layer")
-    config = lab.scale.config("vgg11")
-    seeds = _layers(lab, outcome, config, "sa", "SA", "spikes per neuron and image (SA)")
+    config = study.scale.config("vgg11")
+    seeds = _layers(study, outcome, config, "sa", "SA", "spikes per neuron and image (SA)")
     if "rate" in seeds:
         mean = {name: [float(np.mean(list(row.values()))) for row in seeds[name]] for name in ("rate", "traditional")}
         rate, direct = (float(np.mean(values)) for values in mean.values())
         ours = f"{rate:.2f} against {direct:.2f} spikes" + (f", {rate / direct:.1f} times" if direct else "")
         holds = all_alike([a > b for a, b in zip(*mean.values(), strict=True)])
         claim = "direct coding with few time steps has less spiking activity than rate coding, in every seed"
-        outcome.claim(lab, claim, "figure" + of_paper(config, "vgg11"), ours, holds)
+        outcome.claim(study, claim, "figure" + of_paper(config, "vgg11"), ours, holds)
     return outcome
 
 
-def figure3(lab: Lab) -> Outcome:
+def figure3(study: PaperStudy) -> Outcome:
     """Time-averaged activity."""
     outcome = Outcome("fig3", "Figure 3: time-averaged spiking activity (TASA) by layer")
-    lab.each(
-        lambda lab, config: _over_time(lab, outcome, config),
-        [c for c in lab.scale.settings if c.model.startswith("vgg")],
+    study.each(
+        lambda study, config: _over_time(study, outcome, config),
+        [c for c in study.scale.settings if c.model.startswith("vgg")],
     )
     return outcome
 
 
-def _over_time(lab, outcome, config):
-    seeds = _layers(lab, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
+def _over_time(study, outcome, config):
+    seeds = _layers(study, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
     pairs = list(zip(seeds["traditional"], seeds["rate"], strict=True))
     higher = {layer: all_alike([a[layer] > b[layer] for a, b in pairs]) for layer in pairs[0][0]}
     first = [higher[layer] for layer in list(higher)[:2]]
     ours = f"in {sum(h is True for h in higher.values())} of {len(higher)} layers, in every seed"
     claim = f"{shown(config)}: direct coding fires more often per step than rate coding in the first two layers"
-    outcome.claim(lab, claim, "especially in the initial layers", ours, all_alike(first) if None not in first else None)
+    outcome.claim(
+        study, claim, "especially in the initial layers", ours, all_alike(first) if None not in first else None
+    )
 
 
-def figure5(lab: Lab) -> Outcome:
+def figure5(study: PaperStudy) -> Outcome:
     """Perturbation distance over the leak, and by layer."""
     outcome = Outcome("fig5", "Figure 5: perturbation distance of one LIF layer over its leak, and of every layer")
-    lab.each(lambda lab, part: part(lab, outcome), (_over_the_leak, _by_depth))
+    study.each(lambda study, part: part(study, outcome), (_over_the_leak, _by_depth))
     return outcome
 
 
-def _over_the_leak(lab, outcome):
-    config = lab.scale.config("vgg5")
-    digits, source = _digits(lab, config)
+def _over_the_leak(study, outcome):
+    config = study.scale.config("vgg5")
+    digits, source = _digits(study, config)
     what = {"leak sweep": [digits.name, *LEAKS], "source": source.describe()}
 
     def compute():
-        k, network = lab.backend, lab.network(source)
+        k, network = study.backend, study.network(source)
         images, labels = Batches(digits.limit(min(64, len(digits))), k, 64).load(0, 0)
         crafted = perturb(network, images, labels, pgd(8 / 255, 8 / 255, 1, random_start=False))
         found = {"pixels": perturbation_distance(k.to_numpy(images), k.to_numpy(crafted)).tolist(), "rates": []}
@@ -119,7 +122,7 @@ def _over_the_leak(lab, outcome):
             found["rates"].append(perturbation_distance(*rates).tolist())
         return found
 
-    found = lab.once(what, compute, source)
+    found = study.once(what, compute, source)
     pixels, rates = np.array(found["pixels"]), np.array(found["rates"])
     series = [
         {
@@ -149,7 +152,7 @@ def _over_the_leak(lab, outcome):
         else "nowhere below the pixels'"
     )
     outcome.claim(
-        lab,
+        study,
         "the leak lowers the perturbation distance only in a certain range",
         "figure",
         ours,
@@ -162,26 +165,26 @@ def _points(values):
     return [[leak, float(v), float(v), float(v)] for leak, v in zip(LEAKS, values, strict=True)]
 
 
-def _digits(lab, config):
+def _digits(study, config):
     """Test images of a digit data set where the user has one, else of "shapes", and the ANN that attacks them."""
     try:
         digits = replace(config, data="mnist", width=0.125, hidden=64, train_limit=4000, test_limit=200, ann_epochs=3)
-        return lab.splits(digits, download=False).test, Subject(digits, "ann", 0)
+        return study.splits(digits, download=False).test, NetworkSpec(digits, "ann", 0)
     except DataError:
         shapes = config if config.data == "shapes" else MINI.settings[0]
-        return lab.splits(shapes).test, Subject(shapes, "ann", 0)
+        return study.splits(shapes).test, NetworkSpec(shapes, "ann", 0)
 
 
-def _by_depth(lab, outcome):
+def _by_depth(study, outcome):
     """(b): two seeds, an image that both get right and, attacked, only the first one does."""
-    config = lab.scale.config("vgg5")
-    pair, source = [Subject(config, "traditional", seed) for seed in (0, 1)], Subject(config, "ann", 0)
+    config = study.scale.config("vgg5")
+    pair, source = [NetworkSpec(config, "traditional", seed) for seed in (0, 1)], NetworkSpec(config, "ann", 0)
     what = {"by depth": [s.describe() for s in pair], "source": source.describe()}
-    what["attack"] = plain(config.attacks[1])
+    what["attack"] = describe_attack(config.attacks[1])
 
     def compute():
-        k, test = lab.backend, lab.splits(config).test
-        networks, attacker = [lab.network(s) for s in pair], lab.network(source)
+        k, test = study.backend, study.splits(config).test
+        networks, attacker = [study.network(s) for s in pair], study.network(source)
         for images, labels in Batches(test, k, BATCH):
             crafted = perturb(attacker, images, labels, config.attacks[1])
             truth = k.to_numpy(labels)
@@ -193,7 +196,7 @@ def _by_depth(lab, outcome):
                 return [{n: float(d[0]) for n, d in spike_distance(network, *one).items()} for network in networks]
         return None
 
-    found = lab.once(what, compute, *pair, source)
+    found = study.once(what, compute, *pair, source)
     if found is None:
         outcome.notes.append(
             "(b) needs an image that both seeds get right and that fools only the second one when attacked: there was none."
@@ -210,7 +213,7 @@ def _by_depth(lab, outcome):
     outcome.table("One image, crafted on M1's ANN; M1 and M2 are two seeds of traditional training", header, rows)
     falls = [all(a >= b for a, b in zip(v[:-1], v[1:], strict=True)) for v in (list(row.values()) for row in found)]
     outcome.claim(
-        lab,
+        study,
         "spike PD does not always fall from layer to layer",
         "yes",
         "it rises somewhere" if not all(falls) else "it falls throughout",

@@ -3,9 +3,9 @@
 from minihire.attacks import fgsm, pgd
 from minihire.report.tables import TITLES
 from minihire.study.paper.accuracy import Way, measured
-from minihire.study.paper.lab import Lab
 from minihire.study.paper.outcome import Outcome, compare, named, of_paper, percent, shown, spread
-from minihire.study.paper.subject import Subject
+from minihire.study.paper.paper_study import PaperStudy
+from minihire.study.spec import NetworkSpec
 
 FLAT = 40  # iterations after which the paper's figure 8 (b) is flat
 ABOUT_TWO = 2.5  # percentage points: what rounds to the paper's "about 2"
@@ -18,12 +18,12 @@ def _swept(outcome, title, across, points, name, label, dashed=False):
     return {"name": name, "label": label, "dashed": dashed, "points": path}
 
 
-def _accuracy_over(outcome, lab, config, across, values, way_at, name, word):
+def _accuracy_over(outcome, study, config, across, values, way_at, name, word):
     """Charts and a table of clean, FGSM and PGD accuracy over a setting, white and black box."""
     rows = {x: [word(x)] for x in values}
     answers = {}
     for access in ("white", "black"):
-        found = {x: measured(lab, config, way_at(x), access) for x in values}
+        found = {x: measured(study, config, way_at(x), access) for x in values}
         answers[access] = found
         series = []
         for column, index in COLUMNS.items():
@@ -37,27 +37,27 @@ def _accuracy_over(outcome, lab, config, across, values, way_at, name, word):
     return answers
 
 
-def figure4(lab: Lab) -> Outcome:
+def figure4(study: PaperStudy) -> Outcome:
     """T swept."""
     outcome = Outcome("fig4", "Figure 4: a traditionally trained SNN as the number of time steps T varies")
-    config = lab.scale.config("vgg11")
+    config = study.scale.config("vgg11")
     outcome.text = "Conversion and training anew for each T."
     way_at = lambda steps: Way("", "", "traditional", (("steps", steps),))
-    values = lab.scale.time_steps
-    found = _accuracy_over(outcome, lab, config, "time steps T", values, way_at, "traditional", str)
+    values = study.scale.time_steps
+    found = _accuracy_over(outcome, study, config, "time steps T", values, way_at, "traditional", str)
     for access in ("white", "black"):
         for attack in ("FGSM", "PGD"):
             fewest, most = (found[access][values[i]][COLUMNS[attack]] for i in (0, -1))
             gap = compare(fewest, most)
             claim = f"T = {values[0]} brings no noticeable gain over T = {values[-1]} under {access}-box {attack}"
-            outcome.claim(lab, claim, "no" + of_paper(config, "vgg11"), gap.interval, gap.below())
+            outcome.claim(study, claim, "no" + of_paper(config, "vgg11"), gap.interval, gap.below())
     return outcome
 
 
-def figure8(lab: Lab) -> Outcome:
+def figure8(study: PaperStudy) -> Outcome:
     """ε and K swept."""
     outcome = Outcome("fig8", "Figure 8: white-box PGD with growing bound ε and number of iterations K")
-    config, images = lab.scale.config("vgg5"), lab.scale.sweep_images
+    config, images = study.scale.config("vgg5"), study.scale.sweep_images
     outcome.text = (
         f"On {images:,} test images. (a) K = {config.iterations}, α = {config.alpha:g} or, where that would not reach the bound, "
         f"2.5·ε/K; (b) ε = {config.epsilon * 255:g}/255, α = {config.alpha:g}."
@@ -65,17 +65,17 @@ def figure8(lab: Lab) -> Outcome:
     names = ("traditional", "hire")
     bounds = {
         round(255 * e, 6): pgd(e, max(config.alpha, 2.5 * e / config.iterations), config.iterations)
-        for e in lab.scale.bounds
+        for e in study.scale.bounds
     }
-    counts = {n: pgd(config.epsilon, config.alpha, n) for n in lab.scale.iterations}
+    counts = {n: pgd(config.epsilon, config.alpha, n) for n in study.scale.iterations}
     answers = {}
     for title, across, attacks in (("(a)", "bound ε, in 1/255", bounds), ("(b)", "iterations K", counts)):
         series, rows = [], {x: [f"{x:g}"] for x in attacks}
         for name in names:
             points = []
             for x, attack in attacks.items():
-                subjects = (Subject(config, name, seed) for seed in lab.seeds)
-                answers[title, name, x] = [lab.answers(s, attack, images=images) for s in subjects]
+                specs = (NetworkSpec(config, name, seed) for seed in study.seeds)
+                answers[title, name, x] = [study.answers(s, attack, images=images) for s in specs]
                 points.append((x, answers[title, name, x]))
                 rows[x].append(percent(answers[title, name, x]))
             series.append(_swept(outcome, title, across, points, name, TITLES[name]))
@@ -83,7 +83,7 @@ def figure8(lab: Lab) -> Outcome:
         outcome.table(f"{title} PGD accuracy in %", [across, *(TITLES[n] for n in names)], list(rows.values()))
     widest, ends = max(bounds), spread(answers["(a)", "hire", max(bounds)])
     outcome.claim(
-        lab,
+        study,
         "accuracy of HIRE falls towards 0 % with growing ε",
         "0 %",
         f"{ends[0]:.1f} % at ε = {widest:g}/255",
@@ -95,21 +95,21 @@ def figure8(lab: Lab) -> Outcome:
     gap = compare(answers["(b)", "hire", flat], answers["(b)", "hire", most])
     reason = "" if measured_on else f"no number of iterations above {FLAT} is measured at this scale"
     claim = f"accuracy of HIRE falls no further from K = {flat} to {most}"
-    outcome.claim(lab, claim, f"flat after K = {FLAT}", gap.interval, gap.below(), reason)
+    outcome.claim(study, claim, f"flat after K = {FLAT}", gap.interval, gap.below(), reason)
     return outcome
 
 
-def figure10(lab: Lab) -> Outcome:
+def figure10(study: PaperStudy) -> Outcome:
     """ε_s swept, and T of both codings."""
     outcome = Outcome("fig10", "Figure 10: the noise step ε_s, and the latency of both codings")
     outcome.text = "HIRE with ε_t = ε_s; ε_s = 0 is N periods without noise here, which isolates the noise."
-    for config in lab.scale.settings:
+    for config in study.scale.settings:
         if not config.model.startswith("vgg"):
             continue
         way_at = lambda x: Way("", "", "hire" if x else "control", (("noise_step", x / 1000),) if x else ())
-        values = (0, *(round(1000 * e) for e in lab.scale.noise_steps))
+        values = (0, *(round(1000 * e) for e in study.scale.noise_steps))
         found = _accuracy_over(
-            outcome, lab, config, "noise step ε_s, in 1/1000", values, way_at, "hire", lambda x: f"{x / 1000:g}"
+            outcome, study, config, "noise step ε_s, in 1/1000", values, way_at, "hire", lambda x: f"{x / 1000:g}"
         )
         for access in ("white", "black"):
             for attack in ("FGSM", "PGD"):
@@ -117,12 +117,12 @@ def figure10(lab: Lab) -> Outcome:
                 gap = compare(last, first)
                 sizes = f"ε_s = {values[-1] / 1000:g} against 0"
                 claim = f"{shown(config)}: a larger ε_s is more robust under {access}-box {attack} ({sizes})"
-                outcome.claim(lab, claim, "consistent improvement", str(gap), gap.better)
+                outcome.claim(study, claim, "consistent improvement", str(gap), gap.better)
         first, last = (found["white"][values[i]][0] for i in (1, -1))
         lost = compare(first, last)
         claim = f"{shown(config)}: clean accuracy lost from ε_s = {values[1] / 1000:g} to {values[-1] / 1000:g}"
-        outcome.claim(lab, claim, "up to about 2 points", lost.interval, lost.below(ABOUT_TWO))
-        rate = lab.scale.rate["steps"]
+        outcome.claim(study, claim, "up to about 2 points", lost.interval, lost.below(ABOUT_TWO))
+        rate = study.scale.rate["steps"]
         outcome.table(
             f"{shown(config)}: (a) time steps",
             ["", "T", "ratio"],
@@ -131,20 +131,20 @@ def figure10(lab: Lab) -> Outcome:
     return outcome
 
 
-def table4(lab: Lab) -> Outcome:
+def table4(study: PaperStudy) -> Outcome:
     """The obfuscation checklist."""
     outcome = Outcome("table4", "Table 4: a checklist for obfuscated gradients, measured on HIRE")
-    config, images = lab.scale.config("vgg5"), lab.scale.sweep_images
+    config, images = study.scale.config("vgg5"), study.scale.sweep_images
     outcome.text = f"Accuracy in % on {images:,} test images; each test compares two measurements."
     at = lambda attack, source=None: [
-        lab.answers(s, attack, lab.other(s) if source else None, images)
-        for s in (Subject(config, "hire", n) for n in lab.seeds)
+        study.answers(s, attack, study.other(s) if source else None, images)
+        for s in (NetworkSpec(config, "hire", n) for n in study.seeds)
     ]
     single, many = at(fgsm(config.epsilon)), at(config.attacks[1])
     black = at(config.attacks[1], source=True)
     wide = at(pgd(4 * config.epsilon, 10 * config.epsilon / config.iterations, config.iterations))
     everything = at(pgd(1.0, 0.2, 20))
-    random = [lab.answers_to_noise(Subject(config, "hire", n), config.epsilon, images) for n in lab.seeds]
+    random = [study.answers_to_noise(NetworkSpec(config, "hire", n), config.epsilon, images) for n in study.seeds]
     tests = [
         ("(i) single-step attacks are weaker than iterative ones", "FGSM", single, "PGD", many),
         ("(ii) black-box attacks are weaker than white-box ones", "black-box PGD", black, "white-box PGD", many),
@@ -158,9 +158,9 @@ def table4(lab: Lab) -> Outcome:
             left = spread(everything)[0]
             unbounded = "(iv) unbounded attacks reach about 100 % success"
             rows.append([unbounded, "PGD at ε = 1", percent(everything), "", ""])
-            outcome.claim(lab, unbounded, "pass", f"{left:.1f} % left", left < 1.0)
+            outcome.claim(study, unbounded, "pass", f"{left:.1f} % left", left < 1.0)
         rows.append([test, one, percent(weak), other, percent(strong)])
-        outcome.claim(lab, test, "pass", str(gap), gap.better)
+        outcome.claim(study, test, "pass", str(gap), gap.better)
     outcome.table(f"{named(config)}", ["test", "one", "", "other", ""], rows)
     outcome.notes.append(
         "A network can pass all five and still owe its robustness to a surrogate that misleads the attacker: "

@@ -5,7 +5,7 @@ from tiny_scale import TINY
 
 from backends import get_backend
 from minihire.app import paper as command
-from minihire.study.paper.lab import Lab
+from minihire.study.paper.paper_study import PaperStudy
 
 
 @pytest.fixture(scope="session")
@@ -14,13 +14,13 @@ def backend():
 
 
 @pytest.fixture
-def lab(backend, tmp_path):
+def study(backend, tmp_path):
     """A fresh laboratory at the tiny scale."""
-    return Lab(TINY, backend, tmp_path)
+    return PaperStudy(TINY, backend, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def made(backend, tmp_path_factory):
     """(folder, content of paper.json) of all experiments with two seeds."""
     folder = tmp_path_factory.mktemp("paper")
-    return folder, command.reproduce(Lab(TINY, backend, folder, seeds=2), list(command.EXPERIMENTS), folder)
+    return folder, command.reproduce(PaperStudy(TINY, backend, folder, seeds=2), list(command.EXPERIMENTS), folder)

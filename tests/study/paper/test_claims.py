@@ -5,7 +5,7 @@ import pytest
 
 from minihire.report import paper_charts as charts
 from minihire.study.paper import accuracy, cost, sweeps
-from minihire.study.paper.lab import Lab
+from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import SCALES, Scale
 
 FULL = {c.model: c for c in reversed(SCALES["full"].settings)}
@@ -20,12 +20,12 @@ def answers(share):
 def full(backend, tmp_path, monkeypatch):
     """A laboratory of one model at the paper's scale whose networks answer as SHARE says."""
 
-    def measured(lab, config, way, access):
+    def measured(study, config, way, access):
         return [[answers(0.6)], *([answers(SHARE.get(way.method, 0.5))] for _ in range(2))]
 
     monkeypatch.setattr(accuracy, "measured", measured)
     monkeypatch.setattr(sweeps, "measured", measured)
-    return lambda model: Lab(Scale("full", (FULL[model],), SCALES["full"].rate), backend, tmp_path)
+    return lambda model: PaperStudy(Scale("full", (FULL[model],), SCALES["full"].rate), backend, tmp_path)
 
 
 def claims(outcome):
@@ -55,10 +55,10 @@ def test_figure_4_asks_for_both_attacks_white_and_black_box(full):
 
 @pytest.mark.parametrize(("iterations", "verdict"), [((1, 20, 40), "not comparable"), ((1, 40, 80), "agrees")])
 def test_figure_8_says_nothing_about_iterations_that_it_has_not_measured(full, monkeypatch, iterations, verdict):
-    lab = full("vgg5")
-    lab.scale = Scale("full", lab.scale.settings, lab.scale.rate, iterations=iterations)
-    monkeypatch.setattr(lab, "answers", lambda *_, **__: answers(0.02))
-    found = claims(sweeps.figure8(lab))
+    study = full("vgg5")
+    study.scale = Scale("full", study.scale.settings, study.scale.rate, iterations=iterations)
+    monkeypatch.setattr(study, "answers", lambda *_, **__: answers(0.02))
+    found = claims(sweeps.figure8(study))
     assert found[
         f"accuracy of HIRE falls no further from K = {20 if iterations[1] == 20 else 40} to {iterations[-1]}"
     ] == (

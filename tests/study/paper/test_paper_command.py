@@ -12,11 +12,12 @@ from tiny_scale import TINY
 from minihire.app import cli
 from minihire.app import paper as command
 from minihire.report import paper_page as page
+from minihire.study import networks
+from minihire.study import study as study_module
 from minihire.study.paper import attackers, choices
-from minihire.study.paper import lab as module
-from minihire.study.paper.lab import Lab
+from minihire.study.paper.dry_run import Plan
 from minihire.study.paper.outcome import Comparison
-from minihire.study.paper.plan import Plan
+from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import accuracies
 from minihire.study.paper.scales import SCALES
 
@@ -71,34 +72,39 @@ def test_the_files_say_the_same(made):
 
 
 def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypatch, tmp_path):
-    for name in ("train", "convert", "attack_accuracy", "accuracy"):
+    for module, name in (
+        (networks, "train"),
+        (networks, "convert"),
+        (study_module, "attack_accuracy"),
+        (study_module, "accuracy"),
+    ):
         monkeypatch.setattr(module, name, None)
-    again = command.reproduce(Lab(TINY, backend, made[0], seeds=2), list(command.EXPERIMENTS), tmp_path)
+    again = command.reproduce(PaperStudy(TINY, backend, made[0], seeds=2), list(command.EXPERIMENTS), tmp_path)
     assert json.dumps(again["outcomes"]) == json.dumps(made[1]["outcomes"])
     assert again["seconds"] == pytest.approx(made[1]["seconds"]) and again["seconds"] > 1
 
 
-def test_a_plan_counts_what_is_missing_and_makes_nothing(made, lab, backend, tmp_path):
-    plan = Plan(lab)
+def test_a_plan_counts_what_is_missing_and_makes_nothing(made, study, backend, tmp_path):
+    plan = Plan(study)
     for name in ("table1", "table2", "fig8"):
         needs = plan.needs(command.EXPERIMENTS[name].make)
         assert len(needs.missing_networks) == len(needs.networks) > 3 and needs.missing_measurements > 5
         assert plan.seconds(needs) is None
-    assert not list(lab.folder.glob("*/*"))
+    assert not list(study.store.folder.glob("*/*"))
     shutil.copytree(made[0] / "cache", tmp_path / "copy" / "cache")
-    full = Lab(TINY, backend, tmp_path / "copy", seeds=2)
+    full = PaperStudy(TINY, backend, tmp_path / "copy", seeds=2)
     lines = command.listing(full, ["table1", "table2", "fig8"]).splitlines()[2:]
     assert all(line.endswith("nothing") for line in lines)
-    next((full.folder / "models").glob("*hire*.done")).unlink()
+    next((full.store.folder / "models").glob("*hire*.done")).unlink()
     needs = Plan(full).needs(command.EXPERIMENTS["fig8"].make)
     assert len(needs.missing_networks) <= 1
 
 
 def test_a_plan_of_nothing_asks_for_what_is_measured_in_the_end(made, backend, tmp_path):
     """What an empty cache lacks is what a full one has, whatever the values of what is missing."""
-    full = Plan(Lab(TINY, backend, made[0], seeds=2))
+    full = Plan(PaperStudy(TINY, backend, made[0], seeds=2))
     for name, experiment in command.EXPERIMENTS.items():
-        empty = Plan(Lab(TINY, backend, tmp_path, seeds=2)).needs(experiment.make)
+        empty = Plan(PaperStudy(TINY, backend, tmp_path, seeds=2)).needs(experiment.make)
         found = full.needs(experiment.make)
         assert empty.measurements == empty.missing_measurements == found.measurements, name
         assert {p.name for p in empty.networks} == {p.name for p in found.networks} and not found.missing, name
@@ -110,7 +116,7 @@ def test_a_plan_of_a_half_filled_cache(made, backend, tmp_path):
     shutil.copytree(made[0] / "cache", tmp_path / "cache")
     for path in sorted(half.iterdir())[::2]:
         path.unlink()
-    lines = command.listing(Lab(TINY, backend, tmp_path, seeds=2), list(command.EXPERIMENTS)).splitlines()[2:]
+    lines = command.listing(PaperStudy(TINY, backend, tmp_path, seeds=2), list(command.EXPERIMENTS)).splitlines()[2:]
     assert len(lines) == len(command.EXPERIMENTS) and sum("about" in line for line in lines) > 10
 
 
@@ -162,8 +168,8 @@ def test_what_can_be_told_of_many_comparisons(gains, p, found):
     assert choices.shown_differences([Comparison(g, p, 0.0, 0.0) for g in gains], 0.001) == found
 
 
-def test_needs_of_the_whole_are_each_counted_once(backend, lab):
-    needs = Plan(lab).needs(command.EXPERIMENTS["table2"].make)
+def test_needs_of_the_whole_are_each_counted_once(backend, study):
+    needs = Plan(study).needs(command.EXPERIMENTS["table2"].make)
     assert sorted(s.method for s in needs.networks.values()) == sorted(
         ["ann", "converted", "traditional", "control", "gaussian", "hire", "hire"]
     )
@@ -199,12 +205,12 @@ def test_scales_have_the_paper_s_settings():
     assert all(c.coding == "rate" and c.scaling_factor == 1.0 and c.learning_rate == 1e-4 for c in rates)
 
 
-def test_foreign_files_in_the_cache_do_not_keep_the_list_from_being_made(lab):
+def test_foreign_files_in_the_cache_do_not_keep_the_list_from_being_made(study):
     for name in ("measured/a.json", "measured/b.json", "models/c.done", "models/d.done"):
-        path = lab.folder / name
+        path = study.store.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text({"a": "[]", "b": "{}", "c": "{", "d": '{"of": 3}'}[path.stem], encoding="utf-8")
-    assert "not known yet" in command.listing(lab, ["table2"])
+    assert "not known yet" in command.listing(study, ["table2"])
 
 
 def test_work_that_stops_says_that_the_same_command_goes_on(capsys, tmp_path):
@@ -227,12 +233,12 @@ def test_what_another_backend_made_is_named(made, backend, tmp_path):
     assert "made earlier" not in made[1]["machine"]
     for path in (tmp_path / "copy" / "cache" / "measured").glob("*.json"):
         path.write_text(path.read_text("utf-8").replace(f'"backend": "{backend.name}"', '"backend": "other"'), "utf-8")
-    content = command.reproduce(Lab(TINY, backend, tmp_path / "copy", seeds=2), ["table2"], tmp_path)
+    content = command.reproduce(PaperStudy(TINY, backend, tmp_path / "copy", seeds=2), ["table2"], tmp_path)
     assert content["machine"].endswith("(in part made earlier by other)")
 
 
 def test_the_command_that_is_shown_asks_for_the_same(made, backend, tmp_path):
     assert made[1]["command"] == "minihire paper all attackers choices moments --scale tiny --seeds 2"
     part = replace(SCALES["full"], settings=SCALES["full"].settings[:1])
-    content = command.reproduce(Lab(part, backend, tmp_path), ["table7"], tmp_path)
+    content = command.reproduce(PaperStudy(part, backend, tmp_path), ["table7"], tmp_path)
     assert content["command"] == "minihire paper table7 --scale full --seeds 1 --models vgg5"

@@ -1,4 +1,4 @@
-"""The cache's small files: JSON, written whole, read with suspicion, named by a hash of what they are about."""
+"""Small JSON files of a cache folder: written whole, checked when read, and named by a hash of their key."""
 
 import hashlib
 import json
@@ -10,7 +10,10 @@ from minihire.runtime.files import write_atomically
 
 
 def read(path: Path, remedy: str, *names: str) -> dict:
-    """A note that has these entries. Raises MinihireError where it is damaged: `remedy` says what follows when it is deleted."""
+    """The content of a note, which must have the entries `names`.
+
+    Raises MinihireError where the file is damaged; remedy: the end of that sentence, what happens once it is deleted.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if all(name in content for name in names) and isinstance(content.get("seconds", 0), int | float):
@@ -21,22 +24,22 @@ def read(path: Path, remedy: str, *names: str) -> dict:
 
 
 def write(path: Path, content: dict) -> None:
-    """Write a note; what JSON does not know is a ValueError."""
+    """Write a note. Raises ValueError for content that JSON cannot express."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def digest(content) -> str:
-    """16 hexadecimal digits that plain data go by."""
+    """A hash of plain data: 16 hexadecimal digits, independent of the order of dictionary keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def digest_of_images(splits: Splits) -> str:
-    """32 hexadecimal digits that images and labels go by, training, held-out and test."""
-    found = hashlib.blake2b(digest_size=16)
+    """A hash of all training, held-out and test images and labels: 32 hexadecimal digits."""
+    hashed = hashlib.blake2b(digest_size=16)
     for part in (splits.train, splits.heldout, splits.test):
         if part is not None:
-            found.update(part.images)
-            found.update(part.labels)
-    return found.hexdigest()
+            hashed.update(part.images)
+            hashed.update(part.labels)
+    return hashed.hexdigest()

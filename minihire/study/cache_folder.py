@@ -1,0 +1,150 @@
+"""The cache of `minihire paper`: checkpoints and measurements in one folder, in files named by a hash of their keys."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from backends.interface import Backend
+from minihire.data.dataset import Splits
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import say
+from minihire.study import notes
+from minihire.study.settings import Config
+from minihire.study.spec import WITHOUT_EFFECT
+from minihire.study.stores import Store
+
+FORMAT = 1  # part of every key: raise it when the same settings give other results
+
+
+class CacheFolder(Store):
+    """models/*.npz with *.done (seconds, key, backend), measured/*.json (key, value, seconds, backend) and images/*.json.
+
+    Interrupted work leaves *.spent: the seconds that it took so far.
+    """
+
+    def __init__(self, folder: Path, backend: Backend, writes: bool = True):
+        self.folder, self.backend, self.writes = Path(folder), backend, writes
+        self.used: dict[Path, float] = {}  # seconds that each file which was made or loaded took to make
+        self.makers: dict[Path, str | None] = {}  # backend of each file that was loaded, None where it was not noted
+
+    def digest(self, content) -> str:
+        """The hash in a file's name. Products in another precision give other results, so the precision is part of it."""
+        precision = self.backend.precision
+        return notes.digest([FORMAT, content, *([precision] if precision != "float32" else [])])
+
+    def maker(self) -> str:
+        """The backend that is in use: files in the cache may come from another."""
+        k = self.backend
+        return " ".join([k.name, *([k.precision] if k.precision != "float32" else [])])
+
+    def seconds(self) -> float:
+        """Seconds that all files used so far took to make."""
+        return sum(self.used.values())
+
+    def refuse_other_images(self, config: Config, settings: dict, splits: Splits) -> None:
+        """Raise MinihireError where the cache was filled from other images of the same data set.
+
+        settings: the data settings of the configuration. The images' hash is noted when they are first used.
+        """
+        settings = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
+        path = self.folder / "images" / f"{config.data}-{notes.digest([FORMAT, settings])}.json"
+        hashed = notes.digest_of_images(splits)
+        if path.exists():
+            if notes.read(path, "and the images are noted again", "digest")["digest"] != hashed:
+                where = f"those in {config.data_dir}" if config.data_dir else "this version's"
+                raise MinihireError(
+                    f"{self.folder.parent} holds results of other images of {config.data} than {where}: "
+                    "give the folder of the same images, or choose another --out"
+                )
+        elif self.writes:
+            notes.write(path, {"of": settings, "digest": hashed})
+
+    # ---------------------------------------------------------------- networks
+
+    def checkpoint(self, spec):
+        config = spec.config
+        name = f"{config.model}-{config.data}-{spec.method}-{spec.seed}-{self.digest(spec.describe())}.npz"
+        return self.folder / "models" / name
+
+    def _done(self, spec):
+        return self.checkpoint(spec).with_suffix(".done")
+
+    def has(self, spec):
+        return self._done(spec).exists() and self.checkpoint(spec).exists()
+
+    def label(self, spec):
+        return f"{spec.method}, seed {spec.seed}"
+
+    def title(self, spec):
+        config = spec.config
+        rate = "rate-coded " if config.coding == "rate" else ""
+        return f"{rate}{config.model} on {config.data}: {self.label(spec)}"
+
+    @contextlib.contextmanager
+    def making(self, spec):
+        StopSignal(self.backend).check(f"before {self.work_on(spec)}; finished work was kept")
+        say(f"── {'converting' if spec.method == 'converted' else 'training'} {self.title(spec)}")
+        with self._timed(self._done(spec)):
+            yield
+
+    def made(self, spec, network, training):
+        done = self._done(spec)
+        notes.write(done, {"seconds": self.used[done], "of": spec.describe(), "backend": self.maker()})
+        done.with_suffix(".spent").unlink(missing_ok=True)
+
+    def count(self, spec):
+        while spec:  # and the networks that it was made from
+            done, path = self._done(spec), self.checkpoint(spec)
+            if done not in self.used and self.has(spec):
+                note = notes.read(done, f"and {path.name} too, and it is trained again", "seconds")
+                self.used[done], self.makers[done] = note["seconds"], note.get("backend")
+            spec = spec.start
+
+    @contextlib.contextmanager
+    def _timed(self, path):
+        """Note the seconds of the work inside, those of interrupted attempts included, as used[path]."""
+        spent, earlier = path.with_suffix(".spent"), 0.0
+        if spent.exists():
+            earlier = notes.read(spent, "and its seconds are counted anew", "seconds")["seconds"]
+        start = time.perf_counter()
+        taken = lambda: round(earlier + time.perf_counter() - start, 3)
+        try:
+            yield
+        except BaseException:
+            if spent.with_suffix(".npz").exists():  # a checkpoint or a part of the answers: this time is not lost
+                notes.write(spent, {"seconds": taken()})
+            raise
+        self.used[path] = taken()
+
+    # ---------------------------------------------------------------- measurements
+
+    def measurement(self, key: dict) -> Path:
+        """The file of a measurement."""
+        return self.folder / "measured" / f"{self.digest(key)}.json"
+
+    def has_value(self, key):
+        return self.measurement(key).exists()
+
+    def once(self, key, compute, specs, title):
+        for spec in specs:
+            self.count(spec)
+        path = self.measurement(key)
+        if path.exists():
+            content = notes.read(path, "and it is measured again", "what", "value", "seconds")
+            if content["what"] != json.loads(json.dumps(key)):
+                raise MinihireError(f"{path} is damaged: delete it, and it is measured again")
+            self.used[path], self.makers[path] = content["seconds"], content.get("backend")
+            return content["value"]
+        if title:
+            StopSignal(self.backend).check(f"before {title}; finished work was kept")
+            say(f"── {title}")
+        with self._timed(path):
+            value = compute()
+        notes.write(path, {"what": key, "value": value, "seconds": self.used[path], "backend": self.maker()})
+        path.with_suffix(".spent").unlink(missing_ok=True)
+        return value
+
+    def partial_answers(self, key, spec, attack, source, networks, data):
+        return {"path": self.measurement(key).with_suffix(".npz")}

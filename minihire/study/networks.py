@@ -1,0 +1,135 @@
+"""What a study does with single networks: load their images, build an ANN, convert it, train, measure activity and energy."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from backends.interface import Backend
+from minihire import data as datasets
+from minihire.analysis import Energy, LayerActivity, measure_activity, measure_energy
+from minihire.analysis.accuracy import BATCH
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset, Splits
+from minihire.models import Model, build
+from minihire.network import Network, initialise
+from minihire.runtime.progress import say
+from minihire.study.settings import Config
+from minihire.training import checkpoint, convert, train
+from minihire.training.loop import Training
+
+DATA_SEED = 0  # the split into training and held-out images is the same for every seed
+LIMITS = ("train_limit", "test_limit", "heldout")  # settings that ask for a number of images
+
+
+def load_data(config: Config, download: bool = False, given: Collection[str] = LIMITS) -> Splits:
+    """The images that a configuration names.
+
+    given: the settings that the user chose. A limit among them must fit the data set, else DataError is raised; any other
+    limit comes from a preset and is lowered to the images that are there.
+    """
+    splits = datasets.load(
+        config.data,
+        config.data_dir,
+        seed=DATA_SEED,
+        heldout=config.heldout,
+        train_limit=config.train_limit,
+        test_limit=config.test_limit,
+        download=download,
+        size=config.image_size,
+        flexible=[name for name in LIMITS if name not in given],
+    )
+    for kind, part, wanted in (
+        ("training", splits.train, config.train_limit),
+        ("held-out", splits.heldout, config.heldout),
+        ("test", splits.test, config.test_limit),
+    ):
+        if wanted is not None and len(part) < wanted:
+            whole = "" if kind == "held-out" else "all "
+            say(f"using {whole}{len(part):,} {kind} images: the preset's {wanted:,} are more than {config.data} has")
+    return splits
+
+
+def build_model(config: Config, data: Dataset) -> Model:
+    """The model that a configuration names, for the images of a data set.
+
+    A rate-coded SNN receives pixels as spike probabilities, without normalisation; so its ANN is trained without one, too.
+    """
+    rate = config.coding == "rate"
+    return build(
+        config.model,
+        len(data.classes),
+        data.shape,
+        mean=(0.0,) * data.shape[2] if rate else data.mean,
+        std=(1.0,) * data.shape[2] if rate else data.std,
+        width=config.width,
+        hidden=config.hidden,
+        dropout=config.dropout,
+    )
+
+
+def new_ann(config: Config, data: Dataset, backend: Backend, seed: int) -> Network:
+    """The configuration's ANN with fresh weights.
+
+    For rate coding its images are not normalised, and an ANN hardly learns from small positive numbers only. There the first
+    layer's filters start with mean zero, divided by the pixels' standard deviation.
+    """
+    model = build_model(config, data)
+    parameters = initialise(model, backend, seed)
+    if config.coding == "rate":
+        first = next(iter(parameters))
+        filters = backend.to_numpy(parameters[first])
+        centred = filters - filters.mean(axis=(0, 1, 2), keepdims=True)
+        parameters[first] = backend.asarray(centred / np.mean(data.std))
+    return Network(model, backend, parameters)
+
+
+def convert_ann(ann: Network, config: Config, data: Dataset, seed: int, path: Path) -> Network:
+    """The ANN's converted SNN, by the configuration's settings, saved as a checkpoint. data: training images."""
+    snn = convert(
+        ann,
+        data,
+        steps=config.steps,
+        calibration=config.calibration,
+        seed=seed,
+        coding=config.coding,
+        readout=config.readout,
+        neuron=config.neuron,
+        time_chunk=config.time_chunk,
+    )
+    checkpoint.save(path, snn, extra={"about": config.describe(), "data": checkpoint.describe_data(data)})
+    return snn
+
+
+def copy_network(network: Network) -> Network:
+    """The same network with its own copy of the weights."""
+    k = network.backend
+    weights = {name: k.asarray(np.array(k.to_numpy(array))) for name, array in network.parameters.items()}
+    return replace(network, parameters=weights)
+
+
+def train_network(
+    network: Network, config: Config, method: str, data: Splits, seed: int, path: Path, label: str, resume: bool = True
+) -> Training:
+    """Train a network in place by the configuration's recipe for `method`; resumes from the checkpoint at `path`, if any."""
+    return train(
+        network,
+        config.recipe(method),
+        data.train,
+        seed=seed,
+        heldout=data.heldout,
+        path=path,
+        resume=resume,
+        label=label,
+        about=config.describe(),
+    )
+
+
+def activity_and_energy(network: Network, data: Dataset, seed: int) -> tuple[list[LayerActivity], dict[str, Energy]]:
+    """Activity of every layer, and the energy of an inference with the first layer computed once or at every step."""
+    activity = measure_activity(network, (images for images, _ in Batches(data, network.backend, BATCH)), seed=seed)
+    return activity, {
+        "first_layer_once": measure_energy(network, activity),
+        "first_layer_every_step": measure_energy(network, activity, first_layer_every_step=True),
+    }

@@ -1,0 +1,58 @@
+"""`minihire train`, `convert` and `attack`: views of a study whose networks come from checkpoint files.
+
+`minihire analyze` needs no study: it measures one network with networks.activity_and_energy.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from minihire.attacks import Attack
+from minihire.data.dataset import Splits
+from minihire.network import Network
+from minihire.study.settings import Config
+from minihire.study.spec import NetworkSpec
+from minihire.study.stores import Files
+from minihire.study.study import Study
+from minihire.training.loop import Training
+
+
+def train_one(
+    config: Config, method: str, splits: Splits, backend, out: Path, start: Network | None = None
+) -> tuple[Network, Training]:
+    """Train one network into the checkpoint `out`, or resume the training that lies there.
+
+    start: the converted SNN that `method` starts from; None for "ann". The Training has history and warnings.
+    """
+    spec, files = NetworkSpec(config, method, config.seed), Files(out)
+    network = Study(backend, files, splits, {spec.start: start} if start else None).network(spec)
+    return network, files.training
+
+
+def convert_one(config: Config, ann: Network, splits: Splits, backend, out: Path) -> Network:
+    """Convert an ANN by the configuration's settings into the checkpoint `out`."""
+    spec = NetworkSpec(config, "converted", config.seed)
+    return Study(backend, Files(out), splits, {spec.start: ann}).network(spec)
+
+
+def attack_one(
+    config: Config,
+    attacks: list[Attack],
+    target: Network,
+    source: Network | None,
+    splits: Splits,
+    backend,
+    answers: Path | None = None,
+) -> tuple[dict[str, np.ndarray], Files]:
+    """Answers of `target` to clean images and to each attack: ({"clean" or attack's name: bool [N]}, files).
+
+    source: the network that the images are crafted on, None for the attacked one (white box). answers: the JSON file that the
+    scores will be written to; until then, answers lie beside it and an interrupted call resumes. files.clear() deletes them.
+    """
+    attacked, files = NetworkSpec(config, "target", config.seed), Files(answers=answers)
+    crafted_on = attacked._replace(method="source") if source else attacked
+    study = Study(backend, files, splits, {attacked: target, crafted_on: source or target})
+    found = {"clean": study.answers(attacked)}
+    for attack in attacks:
+        found[attack.name] = study.answers(attacked, attack, crafted_on)
+    return found, files

@@ -1,0 +1,168 @@
+"""Where a study keeps checkpoints and answers: the files of a single command, or the folder of a run.
+
+cache_folder.py has the third store, the cache of `minihire paper`.
+"""
+
+import contextlib
+from pathlib import Path
+
+from backends.interface import Backend
+from minihire.network import Network
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import say
+from minihire.study.notes import digest
+from minihire.study.pictures import noise_pictures
+from minihire.study.results import Results
+from minihire.study.settings import Config
+from minihire.study.spec import NetworkSpec
+from minihire.training.loop import Training
+from minihire.training.resume import fingerprint
+
+
+class Store:
+    """What a study needs from a store. This base class keeps nothing but checkpoints."""
+
+    def checkpoint(self, spec: NetworkSpec) -> Path:
+        """The file of a network's checkpoint."""
+        raise NotImplementedError
+
+    def has(self, spec: NetworkSpec) -> bool:
+        """Whether the network's training (or conversion) is finished and its checkpoint is there."""
+        return False
+
+    def label(self, spec: NetworkSpec) -> str:
+        """The name of a training in progress lines and warnings."""
+        return spec.method
+
+    def title(self, spec: NetworkSpec) -> str:
+        """The name of a network in messages."""
+        return self.label(spec)
+
+    def work_on(self, spec: NetworkSpec) -> str:
+        """The work that makes the network, in words: "train hire", "convert ann"."""
+        if spec.method == "converted":
+            return f"convert {self.label(spec.start)}"
+        return f"train {self.label(spec)}"
+
+    def making(self, spec: NetworkSpec):
+        """A context in which the network is converted or trained."""
+        return contextlib.nullcontext()
+
+    def made(self, spec: NetworkSpec, network: Network, training: Training | None) -> None:
+        """Note a network that was just made. training: None for a conversion."""
+
+    def count(self, spec: NetworkSpec) -> None:
+        """Note that a network is loaded from the store."""
+
+    def has_value(self, key: dict) -> bool:
+        """Whether a measurement lies in the store."""
+        return False
+
+    def once(self, key: dict, compute, specs, title: str):
+        """The stored measurement, or compute() and store it."""
+        return compute()
+
+    def partial_answers(self, key, spec, attack, source, networks, data) -> dict:
+        """Arguments of `attack_accuracy` with which an interrupted attack can be resumed."""
+        return {}
+
+
+class Files(Store):
+    """The files of a single command: the checkpoint that `train` or `convert` writes, the answers that `attack` keeps.
+
+    out: the checkpoint to write. answers: the JSON file of an attack; the answers of every attack lie beside it until `clear`.
+    """
+
+    def __init__(self, out: Path | None = None, answers: Path | None = None):
+        self.out, self.answers = out, answers
+        self.training: Training | None = None
+        self._written: list[Path] = []
+
+    def checkpoint(self, spec):
+        return Path(self.out)
+
+    def made(self, spec, network, training):
+        self.training = training
+
+    def partial_answers(self, key, spec, attack, source, networks, data):
+        if self.answers is None:
+            return {}
+        path = self.answers.with_name(f"{self.answers.stem}.{attack.name}.npz")
+        self._written.append(path)
+        kinds = [[fingerprint(n, data), n.steps, n.coding, n.readout, repr(n.neuron)] for n in networks]
+        return {"path": path, "about": digest([kinds, repr(attack), spec.seed]), "keep": True}
+
+    def clear(self) -> None:
+        """Delete the answers of the attacks: their scores are written."""
+        for path in self._written:
+            path.unlink(missing_ok=True)
+
+
+class RunFolder(Store):
+    """The folder of `minihire run`: OUT/results.json, OUT/models/METHOD.npz, the second seed's in OUT/models/second/."""
+
+    def __init__(self, out: Path, config: Config, backend: Backend, results: Results):
+        self.out, self.config, self.backend, self.results = out, config, backend, results
+
+    def checkpoint(self, spec):
+        return self.out / "models" / ("second" if self._second(spec) else "") / f"{spec.method}.npz"
+
+    def has(self, spec):
+        return self.label(spec) in self.results["models"] and self.checkpoint(spec).exists()
+
+    def label(self, spec):
+        return f"second {spec.method}" if self._second(spec) else spec.method
+
+    def _second(self, spec):
+        return spec.seed != self.config.seed
+
+    def making(self, spec):
+        return self.phase(self.work_on(spec))
+
+    @contextlib.contextmanager
+    def phase(self, name: str, detail: str = ""):
+        """Announce a phase of the run; its time, its memory and the device go into results.json."""
+        StopSignal(self.backend).check(f"before {name}; finished work was kept")
+        say(f"── {name}{detail and ': '}{detail}")
+        try:
+            with self.results.phase(name):
+                yield
+        finally:
+            self._note_device(name)
+
+    def _note_device(self, name):
+        k, phase = self.backend, self.results["phases"][name]
+        phase["computed_by"] = f"{k.name} backend, {k.device}, {k.precision if k.dtype == 'float32' else k.dtype}"
+        used = k.device_memory()
+        if used is not None:
+            phase["peak_device_memory_bytes"] = max(used, phase.get("peak_device_memory_bytes", 0))
+        self.results.save()
+
+    def made(self, spec, network, training):
+        self.results["models"][self.label(spec)] = {
+            "checkpoint": str(self.checkpoint(spec).relative_to(self.out)),
+            "seed": spec.seed,
+            "history": training.history if training else [],
+            "thresholds": _scalars(network, ".threshold"),
+            "leaks": _scalars(network, ".leak"),
+        }
+        noise = noise_pictures(training) if training and not self._second(spec) else None
+        if noise:
+            self.results["models"][self.label(spec)]["noise"] = noise
+        for sentence in training.warnings if training else ():
+            self.results.warn(sentence)
+        self.results.save()
+
+    def partial_answers(self, key, spec, attack, source, networks, data):
+        access = "white_box" if source == spec else "black_box"
+        return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz"}
+
+
+def _scalars(network, ending):
+    """{layer: value} of the thresholds or leaks of a network."""
+    k = network.backend
+    return {
+        name.removesuffix(ending): float(k.to_numpy(a)[0])
+        for name, a in network.parameters.items()
+        if name.endswith(ending)
+    }

@@ -1,0 +1,149 @@
+"""The study: every network is trained once, every attack run once; afterwards both are loaded from the study's store.
+
+    spec = NetworkSpec(config, "hire", seed=0)
+    study.network(spec)            trains ANN, conversion and HIRE, or loads what is there
+    study.answers(spec, pgd())     attacks the network, or loads the answers
+
+`minihire run`, `paper`, `train`, `convert`, `attack` and `analyze` are views of a study. They differ in their store (stores.py,
+cache_folder.py), which says where checkpoints and answers lie and what is noted about them.
+"""
+
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from backends.interface import Backend
+from minihire.analysis.accuracy import accuracy
+from minihire.attacks import Attack, attack_accuracy
+from minihire.data.dataset import Splits
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.study.networks import convert_ann, copy_network, new_ann, train_network
+from minihire.study.settings import Config
+from minihire.study.spec import NetworkSpec
+from minihire.study.stores import Store
+from minihire.training import checkpoint
+
+
+class Study:
+    """Networks and answers by specification.
+
+    splits: the images, the same for all specifications. given: networks that were loaded elsewhere. in_memory: how many
+    networks are kept in memory, None for all.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: Store,
+        splits: Splits | None = None,
+        given: dict[NetworkSpec, Network] | None = None,
+        in_memory: int | None = None,
+    ):
+        self.backend, self.store = backend, store
+        self._images, self._given = splits, given or {}
+        self.network = lru_cache(in_memory)(self._network)
+
+    def splits(self, config: Config) -> Splits:
+        """The images of a configuration."""
+        return self._images
+
+    def _network(self, spec: NetworkSpec) -> Network:
+        """The network of a specification: given, loaded, or made from its start (which is found the same way)."""
+        if spec in self._given:
+            return self._given[spec]
+        if self.store.has(spec):
+            return self._load(spec)
+        start = self.network(spec.start) if spec.start else None
+        config, data, path = spec.config, self.splits(spec.config), self.store.checkpoint(spec)
+        training = None
+        with self.store.making(spec):
+            if spec.method == "converted":
+                network = convert_ann(start, config, data.train, spec.seed, path)
+            else:
+                new = start is None
+                network = new_ann(config, data.train, self.backend, spec.seed) if new else copy_network(start)
+                training = train_network(network, config, spec.method, data, spec.seed, path, self.store.label(spec))
+        self.store.made(spec, network, training)
+        return network
+
+    def _load(self, spec):
+        path = self.store.checkpoint(spec)
+        self.store.count(spec)
+        try:
+            network = checkpoint.load(path).network(self.backend)
+        except checkpoint.CheckpointError as error:
+            raise MinihireError(
+                f"{path} cannot be used ({error}): if it is damaged, delete it, and it is trained again"
+            ) from error
+        return replace(network, time_chunk=spec.config.time_chunk) if network.spiking else network
+
+    def answers(
+        self,
+        spec: NetworkSpec,
+        attack: Attack | None = None,
+        source: NetworkSpec | None = None,
+        images: int | None = None,
+        *,
+        steps: int | None = None,
+        part: str = "test",
+    ) -> np.ndarray:
+        """For each of the first `images` images (default: all), whether the network's answer is right: bool [N].
+
+        attack: None for clean images. source: the network that adversarial images are crafted on, by default the attacked
+        one (white box). steps: time steps of both networks, by default their own. part: "test" or "heldout" images.
+        """
+        data = getattr(self.splits(spec.config), part)
+        data = data.limit(min(images or len(data), len(data)))
+        source = source or spec
+        key = {"answers": spec.describe(), "images": len(data), "steps": steps or spec.config.steps}
+        if part != "test":
+            key["part"] = part
+        if attack:
+            key |= {"attack": describe_attack(attack), "source": source.describe()}
+
+        def compute():
+            network = self._with_steps(spec, steps)
+            if attack is None:
+                right = accuracy(network, data, seed=spec.seed)
+            else:
+                crafted_on = self._with_steps(source, steps)
+                resumable = self.store.partial_answers(key, spec, attack, source, (network, crafted_on), data)
+                right = attack_accuracy([network], crafted_on, data, attack, seed=spec.seed, **resumable)[0]
+            return pack_answers(right)
+
+        box = "" if source == spec else ", black box"
+        title = f"{attack.name} on {self.store.title(spec)}{box}" if attack else ""
+        return unpack_answers(self.once(key, compute, *dict.fromkeys((spec, source)), title=title))
+
+    def once(self, key: dict, compute, *specs: NetworkSpec, title: str = "") -> Any:
+        """compute(), or the value that it returned when it was computed under the same key before.
+
+        key and value: plain data. specs: the networks that are measured. title: announced when the work starts.
+        """
+        if not self.store.has_value(key):
+            for spec in specs:  # trained first: their time is not the measurement's
+                self.network(spec)
+        return self.store.once(key, compute, specs, title)
+
+    def _with_steps(self, spec, steps):
+        network = self.network(spec)
+        return replace(network, steps=steps) if steps and network.spiking and network.steps != steps else network
+
+
+def pack_answers(right: np.ndarray) -> dict:
+    """Answers bool [N] as plain data."""
+    return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
+
+
+def unpack_answers(answers: dict) -> np.ndarray:
+    """Answers bool [N] from plain data."""
+    bits = np.frombuffer(bytes.fromhex(answers["bits"]), np.uint8)
+    return np.unpackbits(bits, count=answers["count"]).astype(bool)
+
+
+def describe_attack(attack: Attack) -> dict:
+    """An attack as plain data, for a key."""
+    return {**asdict(attack), "surrogate": attack.surrogate and list(attack.surrogate)}

@@ -1,0 +1,219 @@
+"""The cache of networks and measurements: what makes two of them different, and that nothing is made twice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_scale import TINY
+
+from minihire.attacks import fgsm, pgd
+from minihire.runtime.errors import MinihireError
+from minihire.study import cache_folder, networks
+from minihire.study import study as study_module
+from minihire.study.paper import paper_study
+from minihire.study.paper.paper_study import PaperStudy
+from minihire.study.spec import NetworkSpec
+
+CONFIG = TINY.settings[0]
+CHANGES = {
+    "train_limit": 50,
+    "test_limit": 20,
+    "width": 0.2,
+    "dropout": 0.1,
+    "steps": 3,
+    "coding": "rate",
+    "reset": "delayed",
+    "gamma": 0.5,
+    "time_chunk": 1,
+    "ann_epochs": 3,
+    "scaling_factor": 0.4,
+    "snn_epochs": 2,
+    "learning_rate": 1e-2,
+    "periods": 1,
+    "noise_step": 0.02,
+    "noise_bound": 0.03,
+    "carry_noise": False,
+    "freeze": True,
+    "epsilon": 0.1,
+    "methods": ("hire",),
+    "black_box": False,
+}
+ANN = {"train_limit", "test_limit", "width", "dropout", "coding", "ann_epochs"}
+CONVERTED = ANN | {"steps", "reset", "gamma", "scaling_factor"}
+TRADITIONAL = CONVERTED | {"snn_epochs", "learning_rate", "freeze"}
+MATTERS = {
+    "ann": ANN,
+    "converted": CONVERTED,
+    "traditional": TRADITIONAL,
+    "control": TRADITIONAL | {"periods"},
+    "gaussian": TRADITIONAL | {"periods", "noise_step"},
+    "hire": TRADITIONAL | {"periods", "noise_step", "noise_bound", "carry_noise"},
+}
+
+
+@pytest.mark.parametrize("method", MATTERS)
+def test_a_network_s_key_knows_the_settings_that_it_depends_on_and_no_others(method):
+    plain = NetworkSpec(CONFIG, method, 0).describe()
+    found = {
+        n for n, value in CHANGES.items() if NetworkSpec(replace(CONFIG, **{n: value}), method, 0).describe() != plain
+    }
+    assert found == MATTERS[method]
+    assert NetworkSpec(CONFIG, method, 1).describe() != plain
+
+
+def test_no_training_depends_on_a_setting_that_the_key_leaves_out():
+    """Two recipes are equal wherever two keys are: what UNUSED says is true."""
+    for method in MATTERS.keys() - {"converted"}:
+        for name, value in CHANGES.items():
+            changed = replace(CONFIG, **{name: value})
+            if NetworkSpec(changed, method, 0).describe() == NetworkSpec(CONFIG, method, 0).describe():
+                ours, theirs = changed.recipe(method), CONFIG.recipe(method)
+                assert ours == theirs, (method, name)
+
+
+def test_nothing_is_made_twice(study, backend, monkeypatch):
+    spec = NetworkSpec(CONFIG, "hire", 0)
+    first = study.answers(spec, fgsm())
+    assert (
+        study.store.has(spec)
+        and study.store.has(NetworkSpec(CONFIG, "ann", 0))
+        and first.dtype == bool
+        and len(first) == 30
+    )
+    for module, name in ((networks, "train"), (networks, "convert"), (study_module, "attack_accuracy")):
+        monkeypatch.setattr(module, name, None)
+    again = PaperStudy(TINY, backend, study.out)
+    assert np.array_equal(again.answers(spec, fgsm()), first)
+    changed = replace(CONFIG, epsilon=0.5, methods=("hire",), data_dir="elsewhere")
+    assert again.network(NetworkSpec(changed, "hire", 0)).spiking  # the same network
+
+
+def test_another_attack_source_or_number_of_images_is_another_measurement(study):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    assert len(study.answers(spec, images=7)) == 7
+    study.answers(spec)
+    study.answers(spec, fgsm())
+    study.answers(spec, pgd(iterations=2))
+    study.answers(spec, fgsm(), study.other(spec))
+    assert len(list((study.store.folder / "measured").glob("*.json"))) == 5
+
+
+def test_a_network_is_what_minihire_run_would_have_trained(study, backend, tmp_path):
+    from minihire.study.run import Run
+
+    run = Run(replace(CONFIG, methods=("hire",), black_box=False), backend, tmp_path / "run", study.splits(CONFIG))
+    theirs = run.study.network(NetworkSpec(run.config, "hire", 0))
+    ours = study.network(NetworkSpec(CONFIG, "hire", 0))
+    for name, array in theirs.parameters.items():
+        assert np.array_equal(backend.to_numpy(array), backend.to_numpy(ours.parameters[name])), name
+
+
+def test_black_box_images_come_from_the_next_seed(backend, tmp_path):
+    assert PaperStudy(TINY, backend, tmp_path).other(NetworkSpec(CONFIG, "hire", 0)).seed == 1
+    three = PaperStudy(TINY, backend, tmp_path, seeds=3)
+    assert [three.other(NetworkSpec(CONFIG, "hire", seed)).seed for seed in range(3)] == [1, 2, 0]
+
+
+def test_noise_of_size_zero_is_no_noise(study):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    clean, noisy = study.answers(spec, images=12), study.answers_to_noise(spec, 0.0, 12)
+    assert np.array_equal(clean, noisy)
+    assert study.answers_to_noise(spec, 0.5, 12).sum() <= clean.sum() + 3
+
+
+def test_a_damaged_measurement_is_one_sentence(study):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    study.answers(spec, images=5)
+    (path,) = (study.store.folder / "measured").glob("*.json")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+        study.answers(spec, images=5)
+
+
+def test_seconds_count_each_thing_once(study):
+    spec = NetworkSpec(CONFIG, "hire", 0)
+    study.answers(spec)
+    total = study.store.seconds()
+    files = [*study.store.folder.glob("models/*.done"), *study.store.folder.glob("measured/*")]
+    notes = [json.loads(p.read_text(encoding="utf-8"))["seconds"] for p in files]
+    assert len(notes) == 4 and sum(notes) == pytest.approx(total)  # ANN, conversion, HIRE, answers
+    study.answers(spec)
+    assert study.store.seconds() == total
+
+
+def test_time_of_interrupted_work_counts_too(study, backend, monkeypatch):
+    spec, clock = NetworkSpec(CONFIG, "ann", 0), iter(range(0, 1000, 100))
+    monkeypatch.setattr(cache_folder.time, "perf_counter", lambda: next(clock))
+
+    def interrupted(network, recipe, data, path, **_):
+        networks.checkpoint.save(path, network)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(networks, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            study.network(spec)
+    study.store.checkpoint(spec).unlink()
+    again = PaperStudy(TINY, backend, study.out)
+    again.network(spec)
+    assert again.store.seconds() == 200 and not list(study.store.folder.glob("models/*.spent"))
+
+
+def test_seconds_of_what_was_found_are_not_taken_off(study, backend):
+    study.network(NetworkSpec(CONFIG, "converted", 0))
+    for path in study.store.folder.glob("models/*.done"):
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "seconds": 5000}), encoding="utf-8")
+    again, spec = PaperStudy(TINY, backend, study.out), NetworkSpec(CONFIG, "hire", 0)
+    again.network(spec)
+    assert again.store.used[again.store.checkpoint(spec).with_suffix(".done")] > 0 and again.store.seconds() > 10_000
+
+
+def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(study, backend):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    study.network(spec)
+    path = study.store.checkpoint(spec)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    with pytest.raises(
+        MinihireError, match=f"{path.name} cannot be used .*: if it is damaged, delete it"
+    ):
+        PaperStudy(TINY, backend, study.out).network(spec)
+    path.unlink()
+    PaperStudy(TINY, backend, study.out).network(spec)
+    assert path.read_bytes()
+    path.with_suffix(".done").write_text("{", encoding="utf-8")
+    with pytest.raises(MinihireError, match=f"done is damaged: delete it, and {path.name} too"):
+        PaperStudy(TINY, backend, study.out).network(spec)
+
+
+def test_a_measurement_of_something_else_is_damaged(study):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    study.answers(spec, images=5)
+    study.answers(spec, images=6)
+    five, six = sorted(
+        (study.store.folder / "measured").glob("*.json"), key=lambda p: '"images": 6' in p.read_text("utf-8")
+    )
+    five.write_bytes(six.read_bytes())
+    with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+        study.answers(spec, images=5)
+
+
+def test_a_cache_is_of_one_data_set_s_images(study, backend, monkeypatch):
+    study.answers(NetworkSpec(CONFIG, "ann", 0))
+    splits = study.splits(CONFIG)
+    other = replace(splits.test, labels=splits.test.labels[::-1].copy())
+    monkeypatch.setattr(paper_study, "load_data", lambda *_: replace(splits, test=other))
+    with pytest.raises(MinihireError, match="holds results of other images of shapes"):
+        PaperStudy(TINY, backend, study.out).answers(NetworkSpec(CONFIG, "ann", 0))
+
+
+def test_products_of_another_precision_are_other_results(study, monkeypatch):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    before, measured = study.store.checkpoint(spec), study.store.measurement({"x": 1})
+    monkeypatch.setattr(study.backend, "precision", "bf16")
+    assert (
+        study.store.checkpoint(spec) != before
+        and study.store.measurement({"x": 1}) != measured
+        and study.store.maker().endswith("bf16")
+    )
