@@ -114,7 +114,7 @@ def attack(train, cifar, monkeypatch, tmp_path):
     assert train(tmp_path / "ann.npz") == 0
     flags = [*small(cifar, "convert"), *EXECUTION]
     assert command("convert", tmp_path / "ann.npz", *flags, "--out", tmp_path / "snn.npz")[0] == 0
-    monkeypatch.setattr("minihire.app.attack.attack_accuracy", partial(attack_accuracy, batch_size=2))
+    monkeypatch.setattr("minihire.study.study.attack_accuracy", partial(attack_accuracy, batch_size=2))
     flags = [*small(cifar, "attack"), *EXECUTION]
     return lambda *more: command("attack", tmp_path / "snn.npz", *flags, *more)[0]
 
@@ -277,7 +277,7 @@ def phase(tmp_path, cifar):
     run = Run(config, get_backend("numba", threads=1), tmp_path, load_data(config))
 
     def go():
-        with run._phase("x"):
+        with run.folder.phase("x"):
             pass
         return results_of(tmp_path)["phases"]["x"]
 
