@@ -1,20 +1,20 @@
 # %% [markdown]
 # # 1 · One neuron: how does a current become spikes?
 #
-# A leaky integrate-and-fire neuron adds up its input current I, forgets a part of the sum at every step, and fires when
-# the membrane m exceeds the threshold v (equations 1 and 2 of HIRE-SNN; leak λ, time step t = 0 … T−1):
+# A leaky integrate-and-fire neuron sums its input current I, loses a part of the sum at every step, and fires when the
+# membrane m exceeds the threshold v (equations 1 and 2 of HIRE-SNN; leak λ, time step t = 0 … T−1):
 #
 #     m[t] = λ·u[t−1] + I[t]        s[t] = 1 if m[t] > v else 0        u[t] = m[t] − v·s[t]
 #
-# This is the "immediate" reset. With the "delayed" one the spike is paid for one step later, without a leak:
+# This is the "immediate" reset. The "delayed" reset subtracts v one step later, and the leak does not act on it:
 #
 #     m[t] = λ·m[t−1] + I[t] − v·s[t−1]
 #
-# **What to expect.** Without a leak (λ = 1) the two resets give the same spikes, and the firing rate is the current in
-# units of the threshold, cut at one spike a step: min(max(I/v, 0), 1), to within 1/T. So a spiking neuron is a rounded
-# and clipped ReLU, which is why a trained ANN can be converted. A leak adds a dead zone: a constant current brings the
-# membrane to I/(1−λ) at most, so below v·(1−λ) it is never answered. The leaky rates climb in stairs (the spikes lock to
-# every second, third … step, an old friend of physicists), and with a leak the delayed reset fires less.
+# **What to expect.** Without a leak (λ = 1) the two resets give the same spikes. The firing rate is the current divided by
+# the threshold, clipped to at most one spike per step: min(max(I/v, 0), 1), to within 1/T. So a spiking neuron is a rounded
+# and clipped ReLU; this is why a trained ANN can be converted. A leak adds a dead zone: a constant current raises the
+# membrane to at most I/(1−λ), so a current below v·(1−λ) never causes a spike. With a leak, the rate rises in steps (the
+# neuron fires at every second, third … time step), and the delayed reset fires less.
 
 # %%
 import numpy as np
@@ -37,7 +37,7 @@ def fire(current, leak, threshold, steps, reset="immediate", state=None):
 # %% [markdown]
 # ## A constant and a noisy current, step by step
 #
-# The state goes in and comes out, nothing is hidden in the neuron: one call for 40 steps or 40 calls for one are the same.
+# The state is an argument and a return value. So one call with 40 steps equals 40 calls with one step.
 
 # %%
 STEPS, LEAK, THRESHOLD = 40, 0.9, 1.0
@@ -55,9 +55,9 @@ for title, current in (("constant current", constant), ("noisy current, same mea
         traces[title, reset] = np.array(membrane), np.array(train)
 
 # %% [markdown]
-# ## Firing rate against current, leak and threshold swept
+# ## Firing rate against current, for several leaks and thresholds
 #
-# One call runs all currents at once. "First answered" is the smallest current of the sweep that fires at all.
+# One call computes all currents at once. "First answered" is the smallest current of the sweep that causes a spike.
 
 # %%
 T = 200 if options.quick else 1000
@@ -76,9 +76,9 @@ print(table(["neuron", "first answered", "v·(1−λ)", "rate at I = 0.5", "dela
 # %% [markdown]
 # ## The figure
 #
-# The last panel is what learning sees. The step from silence to spike has no useful derivative, so the backward pass puts
-# a surrogate f(z) in its place, z = m/v − 1: the triangle γ·max(0, 1 − |z|), γ = 0.3 (equation 5). An attacker is not bound to the
-# defender's choice: a narrow triangle and an arctan let other gradients through.
+# The last panel shows the surrogate gradient. The derivative of a spike is zero or infinite, so the backward pass uses a
+# surrogate f(z) instead, with z = m/v − 1: the triangle γ·max(0, 1 − |z|), γ = 0.3 (equation 5). An attacker may use
+# another surrogate: a narrow triangle and an arctan give other gradients.
 
 # %%
 plt = pyplot()
@@ -111,9 +111,9 @@ save(figure, options.out, "01_lif_neuron")
 # %% [markdown]
 # ## Exercises
 #
-# 1. The rate staircase has steps. How high and how wide are they for T = 4, the number of steps of a fast SNN? Which currents
-#    does such a neuron confuse that a ReLU tells apart?
+# 1. The firing rate has steps. How high and how wide are they for T = 4, the number of steps of a fast SNN? Which currents have
+#    the same rate, although a ReLU would distinguish them?
 # 2. With λ = 0.7, plot clip(I/v − (1 − λ)/2, 0, 1), the ramp that backends/lif.py derives for leaky neurons, beside
-#    the measured rate. Where is it good, and why does it miss the dead zone?
-# 3. Let the noise grow at a constant mean of half the smallest current that is answered. The neuron starts to fire: does its rate now grow
-#    with the current again, and what would that mean for a gradient that is measured instead of computed?
+#    the measured rate. Where does it fit, and why does it miss the dead zone?
+# 3. Keep the mean at half the smallest current that causes a spike, and increase the noise. The neuron starts to fire: does its
+#    rate now grow with the current? What would that mean for a gradient that is measured instead of computed?

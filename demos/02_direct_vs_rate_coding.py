@@ -1,19 +1,19 @@
 # %% [markdown]
 # # 2 · Direct and rate codes: how does an image enter a network that speaks in spikes?
 #
-# A first layer with weights W computes a current I[t] at each of T steps. What of the image x, pixels in [0, 1], does it see?
+# A first layer with weights W computes a current I[t] at each of T steps. There are two ways to feed it an image x (pixels in [0, 1]):
 #
-#     direct coding   I[t] = W·x                           the analog image, the same at every step
-#     rate coding     I[t] = W·s[t],  s[t] ~ Bernoulli(x)  a pixel spikes with probability x, anew at every step (Poisson)
+#     direct coding   I[t] = W·x                           the image itself, the same at every step
+#     rate coding     I[t] = W·s[t],  s[t] ~ Bernoulli(x)  a pixel spikes with probability x, drawn again at every step (Poisson)
 #
-# The mean of T such spikes is the pixel with an error whose standard deviation is √(x·(1−x)/T): it falls with the root of T only.
+# The mean of T such spikes estimates the pixel with a standard deviation of √(x·(1−x)/T). It falls only with the root of T.
 #
-# **What to expect.** A grey pixel is off by 0.5 after one step and by 0.06 after 64; halving the error takes four times the
-# steps. One ANN, trained on pixels without normalisation, is converted for both codings with the same weights and thresholds, and
-# trained on for two epochs at each T. With direct coding it comes within a few points of the ANN at T = 4. With rate coding
-# it does not get as far even at T = 32 (so it was with three seeds of three): training cannot learn what the input does not show.
-# At T = 2 nothing fires before it is trained. The price of direct coding: its first layer multiplies, real numbers × weights,
-# where the others only add (lesson 7).
+# **What to expect.** The error of a grey pixel is 0.5 after one step and 0.06 after 64 steps; half the error takes four times
+# the steps. One ANN, trained on pixels without normalisation, is converted for both codings with the same weights and thresholds.
+# Then it is trained for two epochs at each T. With direct coding its accuracy is within a few points of the ANN at T = 4. With rate
+# coding it stays lower even at T = 32 (in three of three seeds): training cannot recover what the input does not contain. At
+# T = 2 the converted network does not fire. Direct coding has a cost: its first layer multiplies real numbers with weights,
+# where the other layers only add (lesson 7).
 
 # %%
 import numpy as np
@@ -34,7 +34,7 @@ k = get_backend()
 training, test = four_shapes(IMAGES, TEST)
 
 # %% [markdown]
-# ## The code itself: the mean of T steps beside the image, and the error that theory promises
+# ## The input: the mean of T steps beside the image, and the error of the formula
 #
 # The draws are a function of (seed, step, pixel): the same on every backend and at every call. Seed 0, six images.
 
@@ -57,8 +57,8 @@ assert np.array_equal(seen("direct", 64), images[0])
 # %% [markdown]
 # ## One ANN, two codings, several T
 #
-# The ANN sees raw pixels, since spikes cannot be normalised; it learns slower without (Adam, 24 epochs). Thresholds are balanced
-# with direct input for both, so that nothing but the input differs.
+# The ANN gets pixels without normalisation, because spikes cannot be normalised. It therefore learns more slowly (Adam, 24 epochs).
+# Thresholds are balanced with direct input for both codings, so that only the input differs.
 
 # %%
 ann = small_ann(k, training, ANN_EPOCHS, optimiser="adam", rate=0.005, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -110,8 +110,8 @@ save(figure, options.out, "02_direct_vs_rate_coding")
 # %% [markdown]
 # ## Exercises
 #
-# 1. x·(1−x) is largest for grey. Stretch the images' contrast to [0, 1] before both codings: how many steps does that save?
-# 2. Replace the Bernoulli draws by a regular code: pixel x spikes at step t where ⌊x·(t+1)⌋ > ⌊x·t⌋. How does its error fall
-#    with T, and what does that say about the price of randomness?
-# 3. Evaluate the rate-coded network with five other seeds of accuracy(). How much does its accuracy vary with the draws alone,
-#    and what must an attacker do about a network whose answer to the same image changes?
+# 1. x·(1−x) is largest for grey. Stretch the contrast of the images to [0, 1] before both codings: how many steps does that save?
+# 2. Replace the Bernoulli draws by a regular code: pixel x spikes at step t if ⌊x·(t+1)⌋ > ⌊x·t⌋. How does its error fall
+#    with T, and how many steps does randomness cost?
+# 3. Evaluate the rate-coded network with five other seeds of accuracy(). How much does its accuracy vary with the draws alone?
+#    What must an attacker do if the network's answer to the same image changes?

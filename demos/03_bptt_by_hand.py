@@ -1,24 +1,24 @@
 # %% [markdown]
 # # 3 · Back-propagation through time, by hand: how does a neuron that fires now learn from a current of ten steps ago?
 #
-# With g[t] = ∂L/∂s[t] from the layer above, and the surrogate f(z[t]), z = m/v − 1, in place of the spike's derivative, one
-# walk from the last step to the first gives d[t] = ∂L/∂I[t], and with it the gradients of leak λ and threshold v. Here d[T] = 0:
+# Let g[t] = ∂L/∂s[t] be the gradient from the next layer, and let the surrogate f(z[t]), z = m/v − 1, replace the derivative of
+# the spike. One loop from the last step to the first gives d[t] = ∂L/∂I[t] and the gradients of leak λ and threshold v. d[T] = 0:
 #
 #     immediate   k    = f(z[t])·(g[t] − v·λ·d[t+1])        delayed   k    = f(z[t])·(g[t] − v·d[t+1])
 #                 d[t] = k/v + λ·d[t+1]                               d[t] = k/v + λ·d[t+1]
 #                 ∂L/∂λ += d[t]·u[t−1]                                ∂L/∂λ += d[t]·m[t−1]
 #                 ∂L/∂v += −k·m[t]/v² − λ·d[t+1]·s[t]                 ∂L/∂v += −k·m[t]/v² − d[t+1]·s[t]
 #
-# The terms in brackets, −v·λ·d[t+1] and −v·d[t+1], are the way through the reset: a spike now lowers the membrane later.
-# Training leaves them out unless asked ("the reset is a constant", reset_grad=False); a true derivative must not.
+# The terms −v·λ·d[t+1] and −v·d[t+1] are the gradient through the reset: a spike lowers the membrane at later steps. Training
+# leaves these terms out by default ("the reset is a constant", reset_grad=False); a true derivative includes them.
 #
-# **What to expect.** A step cannot be differentiated numerically. But put the surrogate's antiderivative F(z) in place of
-# the step, a "soft" spike, and f is its true derivative: then the recursion, the library's lif_backward, and central finite
-# differences must agree, the first two to rounding and the third to better than 1e-6.
+# **What to expect.** A spike cannot be differentiated numerically. If the surrogate's antiderivative F(z) replaces the spike
+# (a "soft" spike), f is its true derivative. Then three results must agree: the loop above, the library's lif_backward, and
+# central finite differences. The first two agree to rounding, the third to better than 1e-6.
 #
-# In the figure, with a constant reset, d[t] of a loss that looks at the last step only is exactly λ^(T−1−t)·d[T−1]: the leak
-# is how far back in time a neuron learns. And where the loss counts all spikes, λ = 1: a constant reset makes d[t] grow steadily
-# towards the first step, while through the reset too it levels off at 1/v, the slope of the ramp of lesson 1.
+# The figure uses a constant reset. If the loss depends on the last step only, d[t] is exactly λ^(T−1−t)·d[T−1]: the leak
+# determines how far back in time a neuron learns. If the loss counts all spikes and λ = 1, d[t] grows steadily towards the
+# first step; with the gradient through the reset it stops growing at 1/v, the slope of the ramp of lesson 1.
 
 # %%
 import numpy as np
@@ -36,9 +36,9 @@ current, leak, threshold = rng.uniform(0.1, 1.3, (T, NEURONS)), np.array([0.85])
 g = rng.standard_normal((T, NEURONS))  # L = Σ g[t]·s[t], so ∂L/∂s[t] = g[t]
 
 # %% [markdown]
-# ## The recursion, line by line
+# ## The loop, line by line
 #
-# `m` and `s` [T, neurons] are what the forward pass kept: membranes before the reset, and spikes.
+# `m` and `s` [T, neurons] come from the forward pass: membranes before the reset, and spikes.
 
 # %%
 def by_hand(m, s, lam, v, g, reset, reset_grad=True):
@@ -54,10 +54,10 @@ def by_hand(m, s, lam, v, g, reset, reset_grad=True):
     return d[:-1], grad_leak, grad_threshold
 
 # %% [markdown]
-# ## Three ways to the same numbers
+# ## Three ways to compute the same gradients
 #
-# Central differences (L(x + h) − L(x − h)) / 2h, entry by entry. The last two columns are relative, over all entries;
-# "constant reset" is what training uses, and no derivative of this forward pass (exercise 1 says of which it is).
+# Central differences (L(x + h) − L(x − h)) / 2h, entry by entry. The last two columns are relative errors over all entries.
+# Training uses "constant reset", which is not a derivative of this forward pass (exercise 1 says of which pass it is).
 
 # %%
 H, inputs, rows = 1e-5, [current, leak, threshold], []
@@ -83,8 +83,8 @@ print(table(["soft spikes", "by hand", "lif_backward", "differences", "constant 
 # %% [markdown]
 # ## The figure
 #
-# Real spikes now, of 500 neurons with random currents, summed up. On the left the loss looks at the last step alone; a
-# straight line on this axis is a power of λ. On the right the loss counts every spike: what reaches each step?
+# These are real spikes of 500 neurons with random currents, summed over the neurons. On the left the loss depends on the last
+# step only; a straight line on this axis is a power of λ. On the right the loss counts every spike.
 
 # %%
 plt = pyplot()
@@ -111,9 +111,9 @@ save(figure, options.out, "03_bptt_by_hand")
 # %% [markdown]
 # ## Exercises
 #
-# 1. The column "constant reset" differs. Hold the train of spikes in the reset fixed while you move the arguments, and
+# 1. The column "constant reset" differs. Keep the spikes in the reset fixed while you change the arguments, and
 #    show that it is the exact gradient of that forward pass.
-# 2. Replace the triangle by arctan() and by rectangle(0.75), and shrink H from 1e-2 to 1e-9. Which errors fall as H² and
-#    which do not, and why does every one of them grow again in the end?
-# 3. Cut time in two: run the second half from the first half's state, hand what its lif_backward returns for that state back as the
-#    first half's grad_state, and recover the gradients of the whole. What must be kept for T = 100 in ten pieces?
+# 2. Replace the triangle by arctan() and by rectangle(0.75), and reduce H from 1e-2 to 1e-9. Which errors fall as H² and
+#    which do not? Why do all errors grow again in the end?
+# 3. Split time into two halves. Start the second half from the state of the first. Pass what its lif_backward returns for that
+#    state to the first half as grad_state, and recover the full gradients. What must be stored for T = 100 in ten pieces?

@@ -1,21 +1,21 @@
 # %% [markdown]
 # # 4 · From ANN to SNN: can a network that never spiked be made to spike, without training?
 #
-# Lesson 1: a neuron without a leak fires at a rate of clip(I/v, 0, 1), and a ReLU computes max(I, 0). So keep the weights and
-# give every layer a threshold v as large as its currents get ("threshold balancing", Sengupta et al. 2019), times a factor c:
+# Lesson 1: a neuron without a leak fires at the rate clip(I/v, 0, 1), and a ReLU computes max(I, 0). So keep the weights and
+# set the threshold v of every layer to its largest current ("threshold balancing", Sengupta et al. 2019), times a factor c:
 #
-#     v_l = max over time of the 99.7th percentile of I_l[t], the layers before l already firing;  in the end v_l ← c·v_l
+#     v_l = max over time of the 99.7th percentile of I_l[t], while the layers before l fire;  at the end v_l ← c·v_l
 #
-# A network of ReLUs without biases does not mind a factor on a layer: max(b·I, 0) = b·max(I, 0) for b > 0. Hence, with a_l the
-# ANN's activations, the converted network's firing rates should be the ANN's in another unit, and the answers the same:
+# Scaling a layer of a ReLU network without biases only scales its output: max(b·I, 0) = b·max(I, 0) for b > 0. So the firing
+# rates of the converted network should be the activations a_l of the ANN, scaled, and the predictions the same:
 #
 #     r_l ≈ clip(a_l / (v_1·v_2·…·v_l), 0, 1)
 #
-# **What to expect.** With c = 1 and many steps the points lie along that line. With few they do not: a rate over T steps is a
-# multiple of 1/T, and the first spikes of a deep layer come late. At T ≤ 4 nearly nothing arrives at the output (without a spike
-# the answer is class 0, none of our four: accuracy 0), at T = 16 the ANN's accuracy is there, within the interval. A smaller c
-# makes neurons fire sooner but cuts off what lies above c·v: the network answers within a step or two, not as well, and the
-# longer it runs the worse. So the best c grows with T. The default 0.3 is where training begins (lesson 5), not the best without.
+# **What to expect.** With c = 1 and many steps the points lie on that line. With few steps they do not: a rate over T steps is
+# a multiple of 1/T, and the first spikes of a deep layer come late. At T ≤ 4 almost no spike reaches the output. (Without
+# spikes the prediction is class 0, which is none of our four: accuracy 0.) At T = 16 the accuracy is that of the ANN, within the
+# interval. A smaller c makes neurons fire earlier but clips currents above c·v. Then the network predicts after a step or two,
+# less accurately, and gets worse with more steps. So the best c grows with T. Training starts from c = 0.3 (lesson 5).
 
 # %%
 from dataclasses import replace
@@ -38,7 +38,7 @@ training, test = four_shapes(IMAGES, TEST)
 ann = small_ann(k, training, EPOCHS)
 
 # %% [markdown]
-# ## Conversion, run for 1 to 64 steps
+# ## Conversion, evaluated with 1 to 64 steps
 
 # %%
 converted = {factor: convert(ann, training, steps=4, calibration=Calibration(64, 20, scaling=factor)) for factor in FACTORS}
@@ -49,7 +49,7 @@ scores = {(factor, T): Score(int(accuracy(replace(net, steps=T), test).sum()), T
 goal = Score(int(accuracy(ann, test).sum()), TEST).as_dict()
 
 # %% [markdown]
-# ## Inside: firing rates beside activations, layer by layer
+# ## Firing rates beside activations, layer by layer
 
 # %%
 images, _ = next(iter(Batches(test, k, LOOK)))
@@ -110,8 +110,8 @@ save(figure, options.out, "04_ann_to_snn")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Each layer's first spikes come late. Start every membrane at v/2 (network.gradients takes a state, {layer: NeuronState}, and
-#    returns logits too). How many steps does that save at c = 1?
-# 2. Set every threshold by hand to 1 instead. Which layer falls silent first, and why are the layers behind it lost?
-# 3. Train the network of c = 0.3 on for one epoch at T = 4 (lesson 5). Does it beat the best c without training, and what has
-#    become of its thresholds and leaks?
+# 1. The first spikes of each layer come late. Start every membrane at v/2 (network.gradients takes a state, {layer: NeuronState},
+#    and also returns logits). How many steps does that save at c = 1?
+# 2. Set every threshold to 1 instead. Which layer stops firing first, and why can the later layers not recover?
+# 3. Train the network with c = 0.3 for one epoch at T = 4 (lesson 5). Is it better than the best c without training? How have
+#    its thresholds and leaks changed?

@@ -1,19 +1,19 @@
 # %% [markdown]
 # # 5 · HIRE training: does crafted noise make a spiking network harder to fool?
 #
-# HIRE-SNN (algorithm 1) starts from a converted ANN and cuts the T time steps of each batch x into N periods, each with its
-# own optimiser step. To the images it adds a noise κ; one backward pass gives the gradients of weights, thresholds, leaks, and κ:
+# HIRE-SNN (algorithm 1) starts from a converted ANN. It splits the T time steps of each batch x into N periods, each with its
+# own optimiser step, and adds a noise κ to the images. One backward pass gives the gradients of weights, thresholds, leaks and κ:
 #
 #     loss of net(clip(x + κ, 0, 1)) over ⌊T/N⌋ steps  →  ∂L/∂W, ∂L/∂v, ∂L/∂λ, ∂L/∂κ
 #     κ ← clip(κ + ε_s·sign(∂L/∂κ), −ε_t, ε_t)         (equation 6; κ is kept from period to period and batch to batch)
 #
-# Traditional training is N = 1, κ = 0. But HIRE with N = 2 also takes twice the optimiser steps, at half the time steps. So
-# compare HIRE with the **control** N = 2, κ = 0, not with traditional training only: that difference alone is the noise's.
+# Traditional training has N = 1 and κ = 0. HIRE with N = 2 also makes twice as many optimiser steps, with half the time steps.
+# So compare HIRE with the **control** N = 2, κ = 0 as well: their difference is the effect of the noise alone.
 #
-# **What to expect.** The conversion costs accuracy, training brings it back. FGSM (one step of ε = 8/255) costs every
-# network a lot and PGD (seven small steps) much more: none of them is safe. Whether HIRE stands above its control is
-# for the last line to say: p is how often luck alone would part two equal networks as far or further on these images. It
-# speaks of two networks, not of two ways to train: that takes more seeds (exercise 1), and larger images than 16×16.
+# **What to expect.** The conversion lowers the accuracy, and training restores it. FGSM (one step of ε = 8/255) lowers the
+# accuracy of every network a lot, and PGD (seven small steps) much more: no network is safe. The last line compares HIRE with
+# its control: p is the probability that two equally good networks differ at least this much on these images. It compares two
+# networks, not two ways of training: that needs more seeds (exercise 1), and larger images than 16×16.
 
 # %%
 from dataclasses import replace
@@ -36,13 +36,13 @@ STEPS, PERIODS, NOISE, BATCH = 4, 2, 0.013, 32  # T, N, ε_s = ε_t in pixels of
 k = get_backend()
 
 # %% [markdown]
-# ## Four of the ten figures of "shapes", at half the size
+# ## Four of the ten classes of "shapes", at half the size
 
 # %%
 training, test = four_shapes(IMAGES, TEST)
 
 # %% [markdown]
-# ## The ANN, its conversion, and three ways to train on from there
+# ## The ANN, its conversion, and three ways to train it further
 
 # %%
 ann = small_ann(k, training, ANN_EPOCHS)  # a narrow VGG5
@@ -66,7 +66,7 @@ for name, recipe in (("traditional", traditional), ("control", control), ("hire"
     train(networks[name], recipe, training, label=name)
 
 # %% [markdown]
-# ## Accuracy on test images, in percent, with 95 % intervals; every attack is computed on the network it attacks
+# ## Accuracy on test images in percent, with 95 % intervals; each attack is computed on the network that it attacks
 
 # %%
 right = {name: [accuracy(net, test), *(attack_accuracy([net], net, test, attack)[0] for attack in (fgsm(), pgd()))]
@@ -77,7 +77,7 @@ luck = [mcnemar(ours, theirs) for ours, theirs in zip(right["hire"], right["cont
 print(f"HIRE against its control, McNemar's test: p = {luck[0]:.2g} clean, {luck[1]:.2g} FGSM, {luck[2]:.2g} PGD")
 
 # %% [markdown]
-# ## The figure: κ belongs to a place in the batch, not to an image; what one image leaves there is added to the next
+# ## The figure: κ belongs to a position in the batch, not to an image, so it is added to the next image at this position
 
 # %%
 plt = pyplot()
@@ -102,8 +102,8 @@ save(figure, options.out, "05_hire_training")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Repeat with five seeds (initialise, convert and train each take one). Is HIRE ahead of its control in all of them, and
-#    how does the spread between seeds compare with the intervals, and with what p promised?
+# 1. Repeat with five seeds (initialise, convert and train each take one). Is HIRE above its control in all of them? How does
+#    the spread between seeds compare with the intervals and with p?
 # 2. Random noise is cheaper: give the control GaussianNoise(0.013). Does κ have to be crafted?
-# 3. An attacker may choose the surrogate: from backends.surrogates try pgd(surrogate=unit_triangle(2.0)) and rate() on HIRE
-#    and its control. If one of them beats the default, which numbers of the table were too optimistic?
+# 3. An attacker may choose the surrogate: try pgd(surrogate=unit_triangle(2.0)) and rate() from backends.surrogates on HIRE
+#    and its control. If one of them is stronger than the default, which numbers of the table were too optimistic?

@@ -1,19 +1,19 @@
 # %% [markdown]
 # # 6 · Attacks: is a network that looks robust hard to fool, or is the attacker weak?
 #
-# FGSM and PGD (equations 3 and 4) are one loop. x̂ stays within ε of the image x and climbs the loss L, K times by α:
+# FGSM and PGD (equations 3 and 4) are one loop. x̂ stays within ε of the image x, and K steps of size α increase the loss L:
 #
 #     x̂ ← clip(x + clip(x̂ + α·sign(∂L/∂x̂) − x, −ε, ε), 0, 1)          FGSM: K = 1, α = ε
 #
-# In a spiking network ∂L/∂x̂ goes through spikes, which have no derivative. The defender trained with a surrogate, the triangle
-# of equation 5; the attacker may take any other. The network's answers stay the same, the slope that the attacker climbs does
-# not. A defence that only spoils the slope is gradient masking: it stops attackers, not attacks.
+# In a spiking network ∂L/∂x̂ passes through spikes, which have no derivative. The defender trained with a surrogate, the triangle
+# of equation 5. The attacker may use another one: it changes the gradient, not the predictions of the network. A defence that
+# only makes the gradient useless is called gradient masking: it stops some attackers, but adversarial images still exist.
 #
-# **What to expect.** Random noise of size ε does little. Against FGSM the trained spiking networks look much better than the ANN.
-# Given 20 small steps most of that is gone. Given five attempts at each image (for the ANN five starts, for the others five
-# surrogates) the converted and the traditional network end far *below* the ANN. HIRE's keeps more than the traditional one, but
-# ends below the ANN too (with three seeds of three, if not always with a small p). Which surrogate is best the attacker must
-# find out: exponential and arctan beat the defender's own here, and the rate gradient, a mean over time, is poor at T = 4.
+# **What to expect.** Random noise of size ε has little effect. Under FGSM the trained spiking networks are much more accurate than
+# the ANN. Under 20 small steps most of that is gone. Then each image is attacked five times (the ANN from five starts, the others
+# with five surrogates). Now the converted and the traditional network are far *below* the ANN. HIRE is above the traditional
+# one, but also below the ANN (in three of three seeds, not always with a small p). Which surrogate is best must be found by trying:
+# here exponential and arctan are stronger than the defender's own; the rate gradient, a mean over time, is weak at T = 4.
 
 # %%
 from dataclasses import replace
@@ -36,7 +36,7 @@ EPSILON, NOISE, k = 8 / 255, 0.013, get_backend()
 training, test = four_shapes(IMAGES, TEST)
 
 # %% [markdown]
-# ## Four networks: an ANN, converted, trained on in the traditional way and with HIRE (lesson 5)
+# ## Four networks: ANN, converted, trained in the traditional way, and trained with HIRE (lesson 5)
 
 # %%
 ann = small_ann(k, training, ANN_EPOCHS)
@@ -47,7 +47,7 @@ for name, recipe in (("traditional", traditional), ("hire", replace(traditional,
     train(networks[name], recipe, training)
 
 # %% [markdown]
-# ## The loop, beside the library's
+# ## The loop, compared with the library
 
 # %%
 images, labels = next(iter(Batches(test, k, TEST)))
@@ -115,6 +115,6 @@ save(figure, options.out, "06_attacks")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Attack each network with images crafted on the ANN (transfer). Does that beat the triangle anywhere? It would be a red flag.
-# 2. Sweep ε from 2/255 to 64/255. Every accuracy must fall to 0 in the end: which attacker gets there last?
-# 3. Train HIRE with noise of 0.05, and another network with GaussianNoise(0.05). Who gains against FGSM, who in the last row?
+# 1. Attack each network with images crafted on the ANN (transfer). If that is stronger than the triangle, suspect gradient masking.
+# 2. Sweep ε from 2/255 to 64/255. Every accuracy must fall to 0 in the end: which attacker needs the largest ε?
+# 3. Train HIRE with noise of 0.05, and another network with GaussianNoise(0.05). Which is better under FGSM, which in the last row?

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 7 · Energy: is a spiking network cheaper than the same network of ReLUs?
 #
-# A layer of an ANN multiplies every input with its weights and adds up (MAC). A spike is 0 or 1: where it arrives the weights
-# are added (AC), where there is none, nothing happens. So one counts, over T steps and all images:
+# A layer of an ANN multiplies every input with its weights and sums the products (MAC). A spike is 0 or 1: a spike adds its
+# weights (AC), and no spike costs nothing. So one counts, over T steps and all images:
 #
 #     SA = spikes per neuron (definition 1)        TASA = SA/T        ζ_l = events that layer l receives, per input neuron
 #
-# With n_l the operations of layer l were every input active once (table 6), one image takes (equations 7 and 8)
+# Let n_l be the operations of layer l if every input were active once (table 6). Then one image takes (equations 7 and 8)
 #
 #     ANN             Σ n_l·E_MAC
 #     direct coding   n_1·E_MAC + Σ_{l>1} ζ_l·n_l·E_AC          the first layer multiplies, once: its input does not change
@@ -14,12 +14,12 @@
 #
 # with E_MAC = 4.6 pJ and E_AC = 0.9 pJ in FP32, 3.2 and 0.1 pJ in INT32 (table 7: 45 nm CMOS).
 #
-# **What to expect.** An AC is 5.1 times cheaper than a MAC in FP32, 32 times in INT32: a layer saves while its ζ is below that.
-# The mean neuron fires in one step of six to ten, whatever T. So ζ grows with T, and the price with it: with direct coding at
-# T = 4 the network takes less than a third of the ANN's energy in FP32, at T = 32 more than the ANN. Count the first layer T
-# times, as for a chip that does not keep its result, and the gain is gone at T = 8. In INT32 that layer is most of the bill. Rate
-# coding does without it, which pays where a poor accuracy is enough; near the ANN's it takes too many steps (lesson 2).
-# Not in these sums: fetching weights and keeping membranes, which on most chips cost more than an addition.
+# **What to expect.** An AC is 5.1 times cheaper than a MAC in FP32, and 32 times in INT32. A layer saves energy while its ζ is below
+# this factor. The mean neuron fires in one of six to ten steps, for every T. So ζ and the energy grow with T: with direct
+# coding the network takes less than a third of the ANN's energy at T = 4 (FP32), and more than the ANN at T = 32. If the first layer
+# counts T times, as on a chip that does not keep its result, the gain is gone at T = 8. In INT32 the first layer takes most of the
+# energy. Rate coding avoids this, but is cheaper only at a low accuracy; for the ANN's accuracy it needs too many steps (lesson 2).
+# Not counted: reading weights and storing membranes, which cost more than an addition on most chips.
 
 # %%
 import numpy as np
@@ -39,7 +39,7 @@ k = get_backend()
 training, test = four_shapes(IMAGES, TEST)
 
 # %% [markdown]
-# ## One ANN on raw pixels, converted and trained on for each coding and T (as in lesson 2)
+# ## One ANN on raw pixels, converted and trained for each coding and T (as in lesson 2)
 
 # %%
 ann = small_ann(k, training, ANN_EPOCHS, optimiser="adam", rate=0.005, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -114,7 +114,7 @@ save(figure, options.out, "07_energy")
 # %% [markdown]
 # ## Exercises
 #
-# 1. A neuron multiplies too: λ·u + I at each step. Add a MAC per neuron and step to the sums. From which T does it matter?
-# 2. Which layers' ζ exceeds 5.1 at T = 32? Let only the others spike: what would such a hybrid take?
-# 3. `minihire info vgg5` lists the operations of the full-size network. What share is its first layer's, and what does that make
-#    of "layer 1 T times" there?
+# 1. A neuron multiplies, too: λ·u + I at each step. Add a MAC per neuron and step. From which T does it matter?
+# 2. Which layers have ζ above 5.1 at T = 32? Let only the other layers spike: how much energy would this hybrid take?
+# 3. `minihire info vgg5` lists the operations of the full-size network. What is the share of its first layer? What follows for
+#    the column "layer 1 T times"?

@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 8 · Noise in time: what does HIRE's κ do, and why should each period see another one?
 #
-# HIRE's noise (lesson 5) is updated after each of the N periods of a batch and kept for the next, whatever images come then:
+# HIRE's noise (lesson 5) is updated after each of the N periods of a batch and kept for the next batch, which has other images:
 #
 #     κ ← clip(κ + ε_s·sign(∂L/∂κ), −ε_t, ε_t)          with ε_s = ε_t = ε every entry is −ε, 0 or +ε (equation 6)
 #
-# Its alignment with the gradient, a = mean of κ·sign(∂L/∂κ)/ε, is 1 for FGSM's noise, 0 for blind noise like random signs'.
+# Its alignment with the gradient is a = mean of κ·sign(∂L/∂κ)/ε: 1 for the noise of FGSM, 0 for random signs ("blind" noise).
 #
-# **What to expect.** Were the signs of ∂L/∂κ coin tosses, 1/3 of κ's entries would be 0 and an update would change 2/3: nearly so.
-# In a batch's first period κ was made for other images, a ≈ 0; in the second it has just moved for these, a ≈ 0.16. Membranes see
-# both, for direct coding repeats κ at every step and a neuron adds it up: in the first layer noise made for other images as
-# much as one's own, from layer to layer more of one's own. So one period trains against blind noise, the other against aimed.
-# Gaussian noise, and one κ for both periods, blind in both, gain less over the control κ = 0 than HIRE; κ = 0 anew at each batch
-# gains about as much (three seeds of three, PGD with lesson 6's strongest surrogate). The move between periods is what helps.
+# **What to expect.** If the signs of ∂L/∂κ were random, 1/3 of the entries of κ would be 0, and an update would change 2/3 of them.
+# It is nearly so. In the first period of a batch κ was made for other images: a ≈ 0. In the second it has just been updated for
+# these images: a ≈ 0.16. The membranes sum κ, since direct coding repeats it at every step. In the first layer, noise made for other
+# images has as much effect as noise made for this image; in later layers less. So one period trains with blind noise, the other
+# with aimed noise. Gaussian noise, and one κ for both periods, are blind in both and gain less over the control κ = 0 than HIRE.
+# κ = 0 at the start of each batch gains about as much as HIRE (three of three seeds, PGD with an exponential surrogate).
 
 # %%
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ EPSILON, STEPS, k = 0.013, 12, get_backend()
 training, test = four_shapes(IMAGES, TEST)
 
 # %% [markdown]
-# ## HIRE's rule and two relatives, which write down what they see
+# ## HIRE's rule and two variants, which record κ and its alignment
 
 # %%
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ kappa = np.array([picture for _, picture in rules["HIRE"].seen])
 print(f"HIRE's κ: {np.mean(kappa == 0):.2f} of its entries are 0, an update changes {np.mean(kappa[:-1] != kappa[1:]):.2f}")
 
 # %% [markdown]
-# ## The figure: the κ that the first periods see, what membranes see of noise (converted, λ = 1, 12 steps), what training gains
+# ## The figure: κ in the first periods, the effect of noise on membranes (converted, λ = 1, 12 steps), and the gain of training
 
 # %%
 plt = pyplot()
@@ -115,6 +115,6 @@ save(figure, options.out, "08_noise_in_time")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Train with N = 4 periods of one step, and compare with a control of N = 4. How much is N's doing, how much the noise's?
-# 2. Give HIRE a bound ε_t = 4·ε_s, so that κ remembers more. What become a, the gain, and the share of entries at the bound?
-# 3. "anew" is adversarial training of every other step (FGSM of ε = 0.013). Compare it, at equal time, with FGSM at every step.
+# 1. Train with N = 4 periods of one step, and compare with a control of N = 4. How much comes from N, how much from the noise?
+# 2. Give HIRE a bound ε_t = 4·ε_s, so that κ remembers more. How do a, the gain and the share of entries at the bound change?
+# 3. "anew" is adversarial training at every second update (FGSM of ε = 0.013). Compare it, at equal time, with FGSM at every update.

@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 9 · Backends: is it the same network, whoever does the arithmetic?
 #
-# minihire's layers call some thirty kernels (backends/interface.py) and never look into an array. So one network runs on every
-# backend: "reference" is plain NumPy, to be read; "numba" is compiled and skips the zeros between spikes; "torch" is for GPUs.
-# All draw the same random numbers (Philox, a function of seed and index) and compute the gradients of lesson 3, none by autograd.
-# Of every image, the gradient g of its loss with respect to its pixels, beside the reference's in float64:
+# minihire's layers call about thirty kernels (backends/interface.py) and never look inside an array. So one network runs on every
+# backend: "reference" is plain NumPy, to be read; "numba" is compiled and skips zeros; "torch" is for GPUs. All backends draw
+# the same random numbers (Philox, a function of seed and index) and compute the gradients of lesson 3 without autograd. This lesson
+# computes, for every image, the gradient g of its loss with respect to its pixels, and compares it with the reference in float64:
 #
 #     error = ‖g − g_ref‖ / ‖g_ref‖
 #
-# **What to expect.** In float64 all agree to some 1e-15, however differently they add up. In float32 they agree to 1e-5 or better
-# on most images. But a spike is a step: where a membrane comes within rounding of its threshold, one fires and another does not,
-# and that leads to others. It happens to some dozens of spikes in a million, all in one image of a hundred or so, and that
-# image's gradient is off by tens of percent, with no backend wrong. So test backends in float64; in float32 expect odd ones out.
-# As for time, the compiled backend is several times as fast as the reference, and float32 faster than float64.
+# **What to expect.** In float64 all backends agree to about 1e-15, although they sum in different orders. In float32 they agree to
+# 1e-5 or better on most images. But a spike is a step function. If a membrane is within rounding of its threshold, one backend
+# fires and another does not, and this changes later spikes. It happens to some dozens of spikes in a million, all in about one image
+# of a hundred. The gradient of that image differs by tens of percent, and no backend is wrong. So test backends in float64, and
+# expect a few differing images in float32. The compiled backend is several times as fast as the reference; float32 is faster than float64.
 
 # %%
 from time import perf_counter
@@ -33,9 +33,9 @@ training, _ = four_shapes(IMAGES, 1)
 model = build("vgg5", 10, training.shape, mean=training.mean, std=training.std, width=WIDTH, hidden=128)
 
 # %% [markdown]
-# ## The same pass everywhere: spikes, gradients, time
+# ## The same pass on every backend: spikes, gradients, time
 #
-# The network is as initialised, with thresholds and leaks that let every layer fire. A first run, which compiles, is not timed.
+# The network is not trained; its thresholds and leaks let every layer fire. The first run compiles and is not timed.
 
 # %%
 def measured(k):
@@ -102,6 +102,6 @@ save(figure, options.out, "09_backends")
 # %% [markdown]
 # ## Exercises
 #
-# 1. The float32 backends may flip the same spikes. Which numbers are rounded before any of them begins to compute?
+# 1. Two float32 backends may change the same spikes. Which numbers are rounded before any backend starts to compute?
 # 2. Find an image with spikes that differ, and the first of them, by layer and step. How far was its membrane from the threshold?
-# 3. Raise the threshold to 2, so that fewer spikes pass. Which backend gains speed, which does not, and why?
+# 3. Raise the threshold to 2, so that fewer neurons fire. Which backend gets faster, which does not, and why?

@@ -1,23 +1,23 @@
-"""What every lesson needs around its subject: imports from a plain clone, --quick and --out, small images, the figure on disk."""
+"""Helpers of the lessons: the import path of a clone, --quick and --out, a small data set, a small ANN, writing the figure."""
 import argparse
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # a plain clone needs no installation
+sys.path.insert(0, str(HERE.parent))  # so that the lessons run from a clone without an installation
 NOTEBOOK = "ipykernel" in sys.modules
 
 
 def arguments(about: str):
     """--quick and --out of the command line; in a notebook, the defaults."""
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--quick", action="store_true", help="less of everything, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="fewer images and epochs, to check that it runs")
     parser.add_argument("--out", type=Path, default=HERE / "figures", metavar="DIR", help="folder of the figure (default: %(default)s)")
     return parser.parse_args([] if NOTEBOOK else None)
 
 
 def four_shapes(images: int, tests: int):
-    """Training and test images of four of the ten figures of "shapes", at half the size, 16×16: learnt in seconds."""
+    """Training and test images of four of the ten classes of "shapes", reduced to 16×16 pixels; training takes seconds."""
     from dataclasses import replace
 
     import numpy as np
@@ -32,9 +32,9 @@ def four_shapes(images: int, tests: int):
 
 
 def small_ann(k, training, epochs: int, *, seed: int = 0, optimiser: str = "sgd", rate: float = 0.05, **normalisation):
-    """A VGG5 of an eighth of the width as an ANN, trained on the backend k; normalisation: the data's, or mean and std.
+    """An ANN, trained on the backend k: VGG5 at an eighth of its width. normalisation: mean and std (default: those of the data).
 
-    From here on trainings print nothing: the lesson's table tells what came of them.
+    Also turns off the progress output of this and all later trainings.
     """
     from minihire.models import build
     from minihire.network import Network, initialise
@@ -52,7 +52,7 @@ def small_ann(k, training, epochs: int, *, seed: int = 0, optimiser: str = "sgd"
 
 
 def copied(network, **changes):
-    """The network again with weights of its own, to train; changes: to its other fields."""
+    """A copy of the network with its own weights; changes: new values of other fields."""
     from dataclasses import replace
 
     k = network.backend
@@ -61,7 +61,7 @@ def copied(network, **changes):
 
 
 def pyplot():
-    """matplotlib.pyplot in the house style. Without matplotlib the lesson ends here, with a sentence."""
+    """matplotlib.pyplot with the style of the reports. Without matplotlib, print a sentence and end the lesson."""
     from minihire.report.figures import NoMatplotlib, pyplot
 
     try:
@@ -71,7 +71,7 @@ def pyplot():
 
 
 def save(figure, out: Path, name: str) -> None:
-    """Write the figure to out/NAME.png, in 256 colours to be small, and say so; in a notebook, show it too."""
+    """Write the figure to out/NAME.png with 256 colours and print its path; in a notebook, also show it."""
     from PIL import Image as Picture
 
     out.mkdir(parents=True, exist_ok=True)
