@@ -1,6 +1,48 @@
-"""The default backend: the reference with its hot kernels compiled by Numba, on as many threads as asked for.
+"""The default backend: the reference with its slow kernels compiled by Numba, for any number of threads.
 
-storage.py holds arrays, products.py multiplies, neurons.py fires, updates.py learns; the other files are their kernels.
+    public methods      storage.py (arrays, random numbers), products.py (convolutions, linear layers, pools),
+                        neurons.py (ReLU, LIF), updates.py (SGD, Adam): they check arguments, ask dispatch.py which kernel
+                        runs, allocate the result and call the kernel
+    kernels/            loops over arrays, one file per family, compiled by Numba
+    simd/               the operations that Numba cannot express, in LLVM IR, each next to a plain-Python twin
+    runtime/            memory, threads, the cache of compiled kernels, compilation in a second process
+
+To read a kernel, begin with its file's docstring; `NUMBA_DISABLE_JIT=1` runs all of them as plain Python, for a debugger.
+
+Most kernels exist twice. Spikes are mostly zeros, so event-driven kernels visit only the non-zero entries; dense ones multiply
+matrices. dispatch.py chooses by shape and by density, the fraction of non-zero entries, which is estimated from a sample at each
+call. The event-driven kernels need float32 and numbers of channels that fill a vector (mostly multiples of 16).
+
+    layer                          shape                        density        kernel
+    ---------------------------    -------------------------    -----------    ---------------------------------------------
+    convolution                    3×3, stride 1                < 0.9 (1)      scatter_convolution.forward (2)
+                                   other                        < 0.15…0.9     event_convolution.forward, .forward_over_time
+                                   any                          else           convolution.forward
+    its input gradient             3×3, stride 1, ≤ 5 channels  any            image_gradient.input_gradient
+                                   stride 1                     < 0.9          as a convolution of the gradient
+                                   3×3, other strides           < 0.9          scatter_convolution.forward, dilated
+                                   any                          else           convolution.input_gradient
+    its weight gradient            gradient sparser than input  < 0.5…2        event_weight_gradient.leaky_weight_gradient
+                                   input sparser                < 0.5…2        event_weight_gradient.weight_gradient
+                                   any                          else           convolution.weight_gradient
+    linear layer                   ≥ 64 outputs                 < 0.9          event_linear.product
+                                   any                          else           linear.forward
+    its input gradient             ≥ 64 inputs                  < 0.9          event_linear.product, transposed
+                                   any                          else           linear.input_gradient
+    its weight gradient            ≥ 32 outputs, spikes         < 0.9          optimisers.adam_rows, .sgd_rows (3)
+                                   < 32 outputs                 any            linear.forward
+    LIF neurons                    any                          any            lif.forward, lif.backward
+    ReLU                           any                          any            elementwise.relu, .relu_gradient
+    average pool                   spikes                       any            elementwise.sum_pool
+                                   other                        any            elementwise.avg_pool, .avg_pool_gradient
+    dropout mask, random numbers   any                          any            philox.at_least, philox.uniform
+    optimiser step                 any                          any            optimisers.adam, optimisers.sgd
+
+(1) At every density for up to 16 input channels, for which dense products are slow. (2) Neurons that the convolution drives fire
+in the same kernel, while their currents are in the cache. (3) The weight gradient xᵀ·grad is computed block by block inside the
+optimiser step, from event_outer_product.list_gradient, .list_x or linear.gradient_rows, whichever factor is sparser.
+
+Over time, lists may hold the increments of an array from one step to the next instead of its entries (kernels/increments.py).
 """
 
 import os
@@ -16,9 +58,9 @@ from backends.numba_cpu.updates import Updates
 
 
 class NumbaBackend(Neurons, Updates):
-    """Arrays are C-contiguous NumPy arrays and those of arrays.py; what is not overridden here is the reference's.
+    """Arrays are C-contiguous NumPy arrays and those of arrays.py; methods that are not overridden here are the reference's.
 
-    The number of threads is Numba's own, one for the whole program: where several backends are made, the last decides.
+    The number of threads is Numba's own, one for the whole program: if several backends are made, the last one decides.
     """
 
     name = "numba"
@@ -31,6 +73,6 @@ class NumbaBackend(Neurons, Updates):
         self.empty_bytes = np.empty(0, np.uint8)
 
     def announce(self, say):
-        from backends.numba_cpu.runtime import ahead  # not above: `python -m` wants to be the one who imports it
+        from backends.numba_cpu.runtime import ahead  # not above: `python -m` has to import it first
 
         CompileNotice(say, ahead.start if self.threads > 1 else lambda: None)

@@ -1,25 +1,37 @@
-"""Events or dense products: up to which share of non-zero inputs each kernel lists or scatters them.
+"""Which kernel runs: pure functions of the shapes and of the density, the fraction of inputs that are not zero.
 
-Measured by `python -m benchmarks.kernels` (docs/performance.md has its table). An event pays by what is done with it: a tap
-of a convolution with stride s reads one in s² pixels, and a list is made of all of them.
+Event-driven kernels need time in proportion to the density, dense ones do not. Below the crossover density events are faster.
+`python -m benchmarks.kernels` measures it (table in docs/performance.md). It depends on how often an event is used: with stride s
+a tap of a convolution reads one in s² pixels, and lists are made of all of them.
 """
 
 import math
+from typing import Literal
 
-ALWAYS = 2.0  # densities are 1 at most, and infinite where there are no event-driven kernels
+from backends.numba_cpu.kernels import event_convolution, event_linear, event_weight_gradient, image_gradient
+from backends.numba_cpu.kernels import scatter_convolution as scatter
+
+ALWAYS = 2.0  # events at every density. A density is 1 at most, or infinite if event-driven kernels are not supported
 MOSTLY = 0.9
-FEW = 16  # input channels, which fill a matrix product badly
+FEW_CHANNELS = 16  # inputs of a dense product that is inefficient
+POSITIONS = 2**16  # that the 16 bits of a list's entry can name
+
+Convolution = Literal["scatter_convolution", "event_convolution", "convolution"]
+WeightGradient = Literal["leaky_weight_gradient", "event_weight_gradient", "convolution"]
+InputGradient = Literal["image_gradient", "scatter_convolution", "event_convolution", "convolution"]
+Linear = Literal["event_linear", "linear"]
+OuterProduct = Literal["gradient_lists", "x_lists", "linear"]
 
 
 def crossover_density(kernel: str, size: int = 1, stride: int = 1, channels: float = math.inf) -> float:
-    """The density from which on dense products win. kernel: "scatter", "gather", "weights", "linear" or "update".
+    """The density from which on the dense kernel is faster.
 
-    Of a convolution of so many channels, or its input's gradient ("scatter" and "gather"), its weights' ("weights"), with
-    windows of size × size; of a linear layer or its input's gradient, and of the optimiser's step with its weights'
-    gradient ("update").
+    kernel: "scatter" or "gather" (a convolution of so many input channels, or its input gradient), "weights" (its weight
+    gradient), each with windows of size × size; "linear" (a linear layer or its input gradient); "update" (an optimiser
+    step that computes a linear layer's weight gradient).
     """
     if kernel == "scatter":
-        return ALWAYS if channels <= FEW else MOSTLY
+        return ALWAYS if channels <= FEW_CHANNELS else MOSTLY
     if kernel in ("linear", "update"):
         return MOSTLY
     if kernel == "gather":
@@ -29,3 +41,73 @@ def crossover_density(kernel: str, size: int = 1, stride: int = 1, channels: flo
     if stride == 1 and size > 1:
         return ALWAYS if size == 3 else 0.75
     return 0.5 if size > stride or size == 1 else 0.0
+
+
+def convolution(
+    density: float, size: int, stride: int, padding: int, channels: int, features: int, width: int
+) -> Convolution:
+    """The kernel of a convolution of images `width` pixels wide, from `channels` to `features` channels."""
+    lanes = scatter.lanes_for(features, size, stride, padding)
+    if lanes and density < crossover_density("scatter", channels=channels):
+        return "scatter_convolution"
+    positions = (width + 2 * padding) * event_convolution.block_for(channels, density)
+    supported = event_convolution.lanes_for(features) and positions < POSITIONS
+    return "event_convolution" if supported and density < crossover_density("gather", size, stride) else "convolution"
+
+
+def weight_gradient(
+    density: float,
+    grad_density: float,
+    size: int,
+    stride: int,
+    padding: int,
+    image: tuple[int, int, int],
+    output: tuple[int, int, int],
+) -> WeightGradient:
+    """The kernel of a convolution's weight gradient; image and output: [H, W, C] of its input and output.
+
+    grad_density: of the increments of a gradient that leaks over time, whose input is spikes; else infinite.
+    """
+    (height, width, channels), (rows, columns, features) = image, output
+    border = 2 * (size - 1)
+    limit = crossover_density("weights", size)  # without stride: all taps read the gradient's entries
+    positions = ((rows - 1) * (width + border) + columns - 1) * stride
+    supported = event_weight_gradient.lanes_for(channels) and padding < size and positions < POSITIONS
+    if supported and grad_density < min(density, limit):
+        return "leaky_weight_gradient"
+    positions = (height - 1) // stride * (columns + border) + (width - 1) // stride
+    supported = event_weight_gradient.lanes_for(features) and positions < POSITIONS
+    return (
+        "event_weight_gradient" if supported and density < crossover_density("weights", size, stride) else "convolution"
+    )
+
+
+def input_gradient(
+    density: float, size: int, stride: int, padding: int, channels: int, features: int, width: int
+) -> InputGradient:
+    """The kernel of the input gradient of a convolution from `channels` to `features` channels; width: of its output.
+
+    density: of the output's gradient; infinite in float64.
+    """
+    if image_gradient.supports(size, stride, padding, channels) and density < math.inf:
+        return "image_gradient"
+    border = size - 1 - padding
+    if stride == 1:
+        return convolution(density, size, 1, border, features, channels, width)
+    lanes = scatter.lanes_for(channels, size, 1, border)
+    return "scatter_convolution" if lanes and density < crossover_density("scatter") else "convolution"
+
+
+def linear(density: float, features: int) -> Linear:
+    """The kernel of a linear layer of so many outputs, or of its input gradient."""
+    return "event_linear" if features >= event_linear.BLOCK and density < crossover_density("linear") else "linear"
+
+
+def outer_product(density: float, grad_density: float, rows: int) -> OuterProduct:
+    """How an optimiser step computes xᵀ·grad of so many rows: from lists of the gradient, lists of x, or dense.
+
+    Both densities are infinite if x is not spikes.
+    """
+    if min(density, grad_density) >= crossover_density("update"):
+        return "linear"
+    return "gradient_lists" if grad_density < density and rows < POSITIONS else "x_lists"

@@ -7,11 +7,8 @@ import numpy as np
 from backends.arrays import CurrentGradient, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import NeuronState
 from backends.lif import Saved
-from backends.numba_cpu.runtime.kernel_cache import kernel_cache
+from backends.numba_cpu.kernels import elementwise, lif
 from backends.numba_cpu.storage import Storage
-
-with kernel_cache():
-    from backends.numba_cpu.kernels import elementwise, lif
 
 
 class Neurons(Storage):
@@ -106,16 +103,16 @@ class Neurons(Storage):
             saved.keep,
             saved.scale,
             self._by_step(grad_spikes.grad if pooled else grad_spikes),
-            tuple(shape[2:]) if pooled else (0, 0, 0),
             *(self._flat(x) for x in grad_state or (None, None)),
+            reset_grad,
+            tuple(shape[2:]) if pooled else (0, 0, 0),
             surrogate.code,
             self.float.type(surrogate.height),
             self.float.type(surrogate.width),
-            reset_grad,
             self._by_step(grad_current),
             *(self._flat(x) for x in found),
         )
-        grads = _padded_to_vectors(lif.backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
+        grads = _padded_to_vectors(_backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
         return grad_current, found if want_state else None, *(np.array([grad], self.float) for grad in grads)
@@ -140,6 +137,17 @@ class Neurons(Storage):
 
 def _forward(current, membrane, *layer):
     lif.forward(current, membrane, lif.NeuronArrays(*layer))
+
+
+def _backward(*arrays):
+    saved, given, pooled, surrogate, grad = arrays[:9], arrays[9:13], arrays[13], arrays[14:17], arrays[17:]
+    return lif.backward(
+        lif.SavedArrays(*saved),
+        lif.OutputGradients(*given),
+        pooled,
+        lif.Surrogate(*surrogate),
+        lif.InputGradients(*grad),
+    )
 
 
 def _padded_to_vectors(kernel, neurons, arguments, written):

@@ -1,44 +1,33 @@
 """Convolutions, linear layers and pools of the Numba backend: event by event or dense products, by the density at hand."""
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from backends.arrays import Convolved, CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
-from backends.numba_cpu import dispatch as dispatch
-from backends.numba_cpu.runtime.kernel_cache import kernel_cache
+from backends.numba_cpu import dispatch
+from backends.numba_cpu.kernels import (
+    convolution,
+    elementwise,
+    event_convolution,
+    event_linear,
+    event_outer_product,
+    event_weight_gradient,
+    image_gradient,
+    linear,
+    scatter_convolution,
+)
+from backends.numba_cpu.kernels.convolution import Window
+from backends.numba_cpu.kernels.density import estimate_density
+from backends.numba_cpu.kernels.increments import UNRELATED, Increments
+from backends.numba_cpu.kernels.lists import EventLists, Events
+from backends.numba_cpu.kernels.optimisers import Factors
+from backends.numba_cpu.simd.lanes import LANES
 from backends.numba_cpu.storage import Storage
 
-with kernel_cache():
-    from backends.numba_cpu.kernels import (
-        convolution,
-        elementwise,
-        event_convolution,
-        event_linear,
-        event_weight_gradient,
-        image_gradient,
-        linear,
-        scatter_convolution,
-    )
-    from backends.numba_cpu.kernels.density import estimate_density
-    from backends.numba_cpu.simd.lanes import LANES
-
-MIN_INCREMENT_BATCH = (
-    8  # images, from which on lists may hold what is new at each step; sums then differ by their rounding
-)
-MAX_INCREMENT_STEPS = 32  # of spikes, up to which they may: rounding adds up from the first step to the last
-NARROW_OUTPUTS = 32  # outputs of a linear layer, below which its weight gradient is computed where it is asked for
-
-
-class Increments(NamedTuple):
-    """An array of which products take what is new at each step; or unrelated images, as those of one step or with leak 0."""
-
-    array: Any  # [T, B, …], floats or counts
-    factor: np.float32  # of all entries
-    leak: np.float32
-    first: int  # step, from which on one goes
-    direction: int  # to the next step, 1, or to the one before, −1
+MIN_INCREMENT_BATCH = 8  # images, from which on lists may hold increments; the rounding of sums then differs
+MAX_INCREMENT_STEPS = 32  # of spikes, up to which they may: rounding errors add up from the first step to the last
+NARROW_OUTPUTS = 32  # outputs of a linear layer, below which its weight gradient is computed at once
 
 
 class Products(Storage):
@@ -84,23 +73,21 @@ class Products(Storage):
     def _convolution(self, conv, density, increments):
         x, weight, stride, padding, shape, _ = conv
         (size, _, channels, features), columns = weight.shape, shape[3]
-        out, lanes = self._empty(shape), self._scatters(conv)
+        out, lanes, window = self._empty(shape), self._scatters(conv), Window(size, stride, padding)
         if lanes and density < dispatch.crossover_density("scatter", channels=channels):
             return self._scatter(x, weight, 1, padding, lanes, increments, out)
         lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
         wide = (x.shape[3] + 2 * padding) * block
         if lanes and density < dispatch.crossover_density("gather", size, stride) and wide < 2**16:
-            span, slabs = event_convolution.span_for(size, block, lanes), self._empty((weight.size,), huge=True)
-            event_convolution.pack_weights(weight, lanes, block, span, slabs)
-            into, how = out.reshape(-1, *shape[2:]), (slabs, size, stride, padding, block, span, lanes)
+            packed = event_convolution.pack_weights(weight, lanes, block, self._empty((weight.size,), huge=True))
             if increments:
-                event_convolution.forward_over_time(*increments, *how, out)
+                event_convolution.forward_over_time(increments, packed, window, out)
             else:
-                event_convolution.forward(*self._list_input(x), *how, into)
+                event_convolution.forward(self._events(x), packed, window, out.reshape(-1, *shape[2:]))
         else:
             into = out.reshape(shape[0] * shape[1], shape[2] * columns, features)
             flat = weight.reshape(-1, features)
-            convolution.forward(self._by_image(x), flat, size, stride, padding, columns, into)
+            convolution.forward(self._by_image(x), flat, window, columns, into)
         return out
 
     def _convolve_and_fire(self, conv, layer, shape):
@@ -111,18 +98,18 @@ class Products(Storage):
         idle = increments is None and shape[1] < self.threads  # of unrelated images there are more tasks
         if idle or density >= dispatch.crossover_density("scatter", channels=conv.x.shape[4]):
             return None
-        increments = increments or Increments(conv.x.counts, np.float32(conv.x.scale), np.float32(0), 0, 1)
+        increments = increments or Increments(conv.x.counts, np.float32(conv.x.scale), *UNRELATED)
         out, lanes = self._empty(shape), self._scatters(conv)
         return self._scatter(conv.x, conv.weight, 1, conv.padding, lanes, increments, out, layer)
 
-    def _scatter(self, x, weight, dilation, padding, lanes, increments, out, layer=scatter_convolution.NO_NEURONS):
-        shape = out.shape
-        slabs = self._empty((weight.size,), huge=True)
-        scatter_convolution.pack_weights(weight, lanes, slabs)
+    def _scatter(self, x, weight, dilation, padding, lanes, increments, out, neurons=scatter_convolution.NO_NEURONS):
+        shape, data = out.shape, self._empty((weight.size,), huge=True)
+        scatter_convolution.pack_weights(weight, lanes, data)
+        packed = scatter_convolution.PackedWeights(data, lanes, padding, dilation)
         if increments is None:  # all images as those of one step
-            images, factor, _ = self._list_input(x)
-            increments, out = Increments(images[None], factor, np.float32(0), 0, 1), out.reshape(1, -1, *out.shape[2:])
-        scatter_convolution.forward(*increments, dilation, slabs, padding, lanes, layer, out)
+            images, factor, _ = self._events(x)
+            increments, out = Increments(images[None], factor, *UNRELATED), out.reshape(1, -1, *out.shape[2:])
+        scatter_convolution.forward(increments, packed, neurons, out)
         return out.reshape(shape)
 
     def conv2d_weight_gradient(self, grad, x, size, stride, padding):
@@ -141,16 +128,18 @@ class Products(Storage):
         tasks = max(1, min(len(images), most))
         partial = self.zeros((tasks, depth, features))
         grad = self._dense(grad).reshape(len(images), rows * columns, features)
-        convolution.weight_gradient(grad, images, size, stride, padding, columns, partial)
+        convolution.weight_gradient(grad, images, Window(size, stride, padding), columns, partial)
         return partial.sum(axis=0).reshape(size, size, channels, features)
 
     def _listed_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
-        count = grad.shape[0] * grad.shape[1]
-        out = self._empty(event_weight_gradient.layout(size, channels, chunk, features, lanes, count))
-        listable = self._list_input(x)
-        event_weight_gradient.weight_gradient(self._by_image(grad), *listable, size, stride, padding, chunk, lanes, out)
+        count, cut = grad.shape[0] * grad.shape[1], event_weight_gradient.Blocks(chunk, lanes)
+        out, window = (
+            self._empty(event_weight_gradient.layout(size, channels, features, cut, count)),
+            Window(size, stride, padding),
+        )
+        event_weight_gradient.weight_gradient(self._by_image(grad), self._events(x), window, cut, out)
         blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
         return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
 
@@ -160,19 +149,16 @@ class Products(Storage):
         if not (self._is_leaky(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
             return False
         places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3] - 1
-        crossover_density = min(
-            density, dispatch.crossover_density("weights", size)
-        )  # its entries are read by all taps, whatever the stride
-        return places * stride < 2**16 and self._density(grad) < crossover_density
+        limit = dispatch.crossover_density("weights", size)  # without stride: all taps read the gradient's entries
+        return places * stride < 2**16 and self._density(grad) < min(density, limit)
 
     def _leaky_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_weight_gradient.lanes_for(channels), event_convolution.block_for(features)
-        out = self._empty(event_weight_gradient.layout(size, features, chunk, channels, lanes, grad.shape[1]))
-        scale = np.float32(x.scale)
-        event_weight_gradient.leaky_weight_gradient(
-            grad.grad, grad.leak, x.counts, scale, size, stride, padding, chunk, lanes, out
-        )
+        cut, window = event_weight_gradient.Blocks(chunk, lanes), Window(size, stride, padding)
+        out = self._empty(event_weight_gradient.layout(size, features, channels, cut, grad.shape[1]))
+        events = Events(x.counts, np.float32(x.scale), 0)
+        event_weight_gradient.leaky_weight_gradient(grad.grad, grad.leak, events, window, cut, out)
         sums = out.sum(axis=0).reshape(features // chunk, channels // lanes, size, size, chunk, lanes)
         blocks = sums[:, :, ::-1, ::-1]
         return np.ascontiguousarray(blocks.transpose(2, 3, 1, 5, 0, 4)).reshape(size, size, channels, features)
@@ -180,7 +166,7 @@ class Products(Storage):
     def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
-        if self.dtype == "float32" and image_gradient.applies(size, stride, padding, channels):
+        if self.dtype == "float32" and image_gradient.supports(size, stride, padding, channels):
             slabs, out = self._empty((features, 3, image_gradient.LANES)), self._empty(shape)
             image_gradient.pack_weights(weight, slabs)
             flat = out.reshape(steps * batch, *shape[2:])
@@ -200,7 +186,7 @@ class Products(Storage):
         out = self.zeros(shape)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
         flat = out.reshape(steps * batch, *shape[2:])
-        convolution.input_gradient(grad, weight.reshape(-1, features), size, stride, padding, columns, flat)
+        convolution.input_gradient(grad, weight.reshape(-1, features), Window(size, stride, padding), columns, flat)
         return out
 
     @staticmethod
@@ -226,7 +212,7 @@ class Products(Storage):
         return self._densities(x)[1 if self._is_leaky(x) else 0]
 
     def _choose_lists(self, x) -> tuple[float, Increments | None]:
-        """The density of the shorter lists that a product with x may use, and x `Timed` where these hold what is new."""
+        """The density of the shorter lists that a product with x may use; and `Increments` if these lists hold increments."""
         (events, new), last = self._densities(x), x.shape[0] - 1
         if self.dtype == "float32" and self._is_leaky(x):
             return new, Increments(x.grad, np.float32(1), x.leak, last, -1)
@@ -235,12 +221,12 @@ class Products(Storage):
             return new, Increments(x.counts, np.float32(x.scale), np.float32(1), 0, 1)
         return events, None
 
-    def _list_input(self, x):
-        """(images or rows, scale, whether every event has its own value) for lists of events."""
+    def _events(self, x) -> Events:
+        """x, as images or rows of all steps, whose events are to be listed."""
         if isinstance(x, SpikeTrain):
             counts = x.counts
-            return counts.reshape(-1, *counts.shape[2:]), np.float32(x.scale), int(not x.binary)
-        return self._by_image(x), np.float32(1), 1
+            return Events(counts.reshape(-1, *counts.shape[2:]), np.float32(x.scale), int(not x.binary))
+        return Events(self._by_image(x), np.float32(1), 1)
 
     def linear(self, x, weight):
         return self._product(x, weight, transposed=False)
@@ -257,20 +243,21 @@ class Products(Storage):
         into = out.reshape(-1, features)
         density, increments = self._choose_lists(x)
         if features >= event_linear.BLOCK and density < dispatch.crossover_density("linear"):
-            blocks, count, has_values = -(-depth // event_linear.BLOCK), len(into), 1
+            blocks, count = -(-depth // event_linear.BLOCK), len(into)
             index = self._empty((blocks, event_linear.BLOCK * count), np.uint16)
             start = np.empty((blocks, count + 1), np.int64)
             if increments:
                 value = self._empty(index.shape, np.float32)
-                event_linear.list_increment_blocks(*increments, index, value, start)
-                direction, sums = increments[2:], out
+                lists = EventLists(index, value, 1, start)
+                event_linear.list_increment_blocks(increments, lists)
+                order, sums = increments.order, out
             else:
-                rows, factor, has_values = self._list_input(x)
-                value = self._empty(index.shape, np.float32) if has_values else np.full((1, 1), factor)
-                event_linear.list_blocks(rows, factor, has_values, index, value, start)
-                direction, sums = (np.float32(0), 0, 1), into.reshape(1, *into.shape)
-            lanes = event_linear.lanes_for(features)
-            event_linear.product(lanes, index, value, has_values, start, weight, transposed, *direction, sums)
+                events = self._events(x)
+                value = self._empty(index.shape, np.float32) if events.has_values else np.full((1, 1), events.factor)
+                lists = EventLists(index, value, events.has_values, start)
+                event_linear.list_blocks(events, lists)
+                order, sums = UNRELATED, into.reshape(1, *into.shape)
+            event_linear.product(lists, order, weight, transposed, event_linear.lanes_for(features), sums)
         elif transposed:
             linear.input_gradient(self._by_image(x), weight, into)
         else:
@@ -284,22 +271,24 @@ class Products(Storage):
             return out
         return OuterProduct(x, grad)
 
-    def _outer_product_arguments(self, product):
-        """x, grad, scale, each, rows, wide: what the optimisers' kernels take that compute xᵀ·grad, so much at a time."""
+    def _outer_product_factors(self, product) -> Factors:
+        """The factors of xᵀ·grad as the optimisers' kernels take them."""
         grad = self._by_image(product.grad)
         spikes = isinstance(product.x, SpikeTrain)
         density, grad_density = (self._density(a) if spikes else math.inf for a in (product.x, grad))
         if min(density, grad_density) < dispatch.crossover_density("update"):
-            counts, scale, has_values = self._list_input(product.x)
+            counts, scale, has_values = self._events(product.x)
+            block = event_outer_product.BLOCK
+            shared = scale, has_values, block, event_outer_product.PART_COLUMNS
             if grad_density < density and len(grad) < 2**16:
                 index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
-                found = np.empty(grad.shape[1], np.int64)
-                event_linear.list_gradient(grad, index, value, found)
-                return counts, (index, value, found), scale, has_values, event_linear.BLOCK, event_linear.PART_COLUMNS
-            panels = self._empty((-(-grad.shape[1] // event_linear.BLOCK), len(grad), event_linear.BLOCK))
-            event_linear.panels(grad, panels)
-            return counts, panels, scale, has_values, event_linear.BLOCK, event_linear.PART_COLUMNS
-        return self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1]
+                lengths = np.empty(grad.shape[1], np.int64)
+                event_outer_product.list_gradient(grad, index, value, lengths)
+                return Factors(counts, (index, value, lengths), *shared)
+            panels = self._empty((-(-grad.shape[1] // block), len(grad), block))
+            event_outer_product.pack_panels(grad, panels)
+            return Factors(counts, panels, *shared)
+        return Factors(self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1])
 
     def avg_pool(self, x):
         shape = (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4])

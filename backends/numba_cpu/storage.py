@@ -6,11 +6,8 @@ import math
 import numpy as np
 
 from backends.arrays import Convolved, CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
-from backends.numba_cpu.runtime.kernel_cache import kernel_cache
+from backends.numba_cpu.kernels import elementwise, optimisers, philox
 from backends.reference import ReferenceBackend
-
-with kernel_cache():
-    from backends.numba_cpu.kernels import elementwise, optimisers, philox
 
 OPAQUE = (Convolved, SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
 
@@ -51,7 +48,7 @@ class Storage(ReferenceBackend):
             return out
         if isinstance(array, OuterProduct):
             out = self._empty(array.shape)
-            optimisers.store_rows(*self._outer_product_arguments(array), out)
+            optimisers.store_rows(self._outer_product_factors(array), out)
             return out
         if isinstance(array, DropoutMask):
             return array.keep * self.float.type(array.scale)
@@ -110,7 +107,7 @@ class Storage(ReferenceBackend):
 
     def uniform(self, draw, shape, first=0):
         out = np.empty(shape, np.float32)
-        philox.uniform(*self._words(draw), first, out.reshape(-1))
+        philox.uniform(self._words(draw), first, out.reshape(-1))
         return out.astype(self.float, copy=False)
 
     def scale_shift(self, x, scale, shift):
@@ -127,15 +124,15 @@ class Storage(ReferenceBackend):
     def dropout_mask(self, draw, shape, rate, first=0):
         minimum = math.ceil(float(self.float.type(rate)) * 2**24)  # of the 24 bits that a uniform number is made of
         count, skipped = math.prod(shape), first % 4
-        keep = self._empty((-(-(skipped + count) // philox.FOURS), philox.LANES), np.uint32)
-        philox.at_least(np.uint64(first // 4), *self._words(draw), np.uint64(minimum), keep.reshape(-1))
+        keep = self._empty((-(-(skipped + count) // philox.NUMBERS), philox.LANES), np.uint32)
+        philox.at_least(np.uint64(first // 4), self._words(draw), np.uint64(minimum), keep.reshape(-1))
         keep = keep.reshape(-1).view(np.uint8)[skipped : skipped + count]
         return DropoutMask(keep.reshape(shape), 1 / (1 - rate))
 
     @staticmethod
     def _words(draw):
         numbers = (draw.step, int(draw.stream), draw.layer, draw.seed, draw.seed >> 32)
-        return [np.uint64(n & 0xFFFFFFFF) for n in numbers]
+        return philox.DrawWords(*(np.uint64(n & 0xFFFFFFFF) for n in numbers))
 
     def _mask(self, mask):
         """(keep [M] or empty, scale) of a dropout mask, or of an array like one."""

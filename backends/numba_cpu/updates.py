@@ -7,19 +7,16 @@ import numpy as np
 
 from backends import moments16
 from backends.arrays import OuterProduct
+from backends.numba_cpu.kernels import optimisers
 from backends.numba_cpu.products import Products
-from backends.numba_cpu.runtime.kernel_cache import kernel_cache
-
-with kernel_cache():
-    from backends.numba_cpu.kernels import optimisers
 
 
 @functools.lru_cache(maxsize=16)
 def _adam_scalars(kind, step, rate, first, second, epsilon, low, high):
-    """What a step's kernels take, as numbers of the arrays' type; and what entry 0 hashes. Most parameters have the same."""
+    """(AdamScalars of the arrays' type, moments16.start of the step). Cached, as most parameters of a step share them."""
     correction = math.sqrt(1 - second**step)
     scalars = rate / (1 - first**step), first, second, 1 - first, 1 - second, epsilon, correction, low, high
-    return tuple(kind(s) for s in scalars), np.uint32(moments16.start(step))
+    return optimisers.AdamScalars(*(kind(s) for s in scalars)), np.uint32(moments16.start(step))
 
 
 class Updates(Products):
@@ -32,9 +29,9 @@ class Updates(Products):
         return array.reshape(-1)
 
     def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
-        scalars = tuple(self.float.type(s) for s in (rate, momentum, decay, low, high))
+        scalars = optimisers.SGDScalars(*(self.float.type(s) for s in (rate, momentum, decay, low, high)))
         if isinstance(grad, OuterProduct):
-            optimisers.sgd_rows(parameter, *self._outer_product_arguments(grad), velocity, scalars)
+            optimisers.sgd_rows(parameter, self._outer_product_factors(grad), velocity, scalars)
         else:
             optimisers.sgd(self._in_place(parameter), self._flat(grad), self._in_place(velocity), scalars)
 
@@ -43,11 +40,12 @@ class Updates(Products):
         numbers = (float(number) for number in (rate, *decays, epsilon, low, high))
         scalars, start = _adam_scalars(self.float.type, int(step), *numbers)
         if isinstance(grad, OuterProduct):
-            largest = () if largest is None else (largest,)
-            optimisers.adam_rows(parameter, *self._outer_product_arguments(grad), mean, square, largest, start, scalars)
+            moments = optimisers.Moments(mean, square, () if largest is None else (largest,))
+            optimisers.adam_rows(parameter, self._outer_product_factors(grad), moments, start, scalars)
         else:
             largest = () if largest is None else (self._in_place(largest),)
-            arrays = self._in_place(parameter), self._flat(grad), self._in_place(mean), self._in_place(square), largest
+            moments = optimisers.Moments(self._in_place(mean), self._in_place(square), largest)
+            arrays = self._in_place(parameter), self._flat(grad), moments
             if parameter.size <= optimisers.BLOCK:  # threads would start for longer than they work
                 optimisers.adam_block(*arrays, start, scalars)
             else:

@@ -1,5 +1,6 @@
 """Choosing a backend, the contract that every backend keeps, and the cache of compiled kernels."""
 
+import ast
 import importlib
 import inspect
 import os
@@ -184,25 +185,43 @@ def kernel_cache():
     return importlib.import_module("backends.numba_cpu.runtime.kernel_cache")
 
 
-def test_the_fingerprint_follows_every_source(kernel_cache, tmp_path):
-    """Also that of a helper, which Numba's own check does not see; renaming counts, copying does not."""
-    sources = Path(kernel_cache.__file__).parents[1]
-    shutil.copytree(sources.parent, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
-    copy = tmp_path / "backends" / "numba_cpu"
-    seen = {kernel_cache.fingerprint(copy)}
-    assert seen == {kernel_cache.fingerprint(sources)}
-    for source in sorted([*copy.rglob("*.py"), *copy.parent.glob("*.py")]):
-        source.write_text(source.read_text() + "\n# changed\n")
-        assert kernel_cache.fingerprint(copy) not in seen, source.name
-        seen.add(kernel_cache.fingerprint(copy))
-    (copy / "kernels" / "lif.py").rename(copy / "kernels" / "neuron.py")
-    assert kernel_cache.fingerprint(copy) not in seen
+def test_the_fingerprint_follows_the_code_of_every_kernel_source(kernel_cache, tmp_path):
+    """Also that of a helper, which Numba's own check does not see. Comments, docstrings and the folder do not count."""
+    shutil.copytree(kernel_cache.BACKENDS, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
+    copy = tmp_path / "backends"
+    before = kernel_cache.fingerprint(copy)
+    assert before == kernel_cache.fingerprint()
+    sources = [copy / name for name in kernel_cache.SOURCES]
+    files = [file for path in sources for file in ([path] if path.suffix else sorted(path.rglob("*.py")))]
+    assert len(files) > 20
+    for source in files:
+        text = source.read_text()
+        source.write_text(text.replace('"""', '"""Changed. ', 1) + "\n# changed\n")
+        assert kernel_cache.fingerprint(copy) == before, source.name
+        source.write_text(text + "\nCHANGED = 1\n")
+        assert kernel_cache.fingerprint(copy) != before, source.name
+        source.write_text(text)
+    (copy / "numba_cpu" / "kernels" / "lif.py").rename(copy / "numba_cpu" / "kernels" / "neuron.py")
+    assert kernel_cache.fingerprint(copy) != before
+
+
+def test_kernels_import_nothing_that_the_fingerprint_does_not_see(kernel_cache):
+    """Constants of an imported module are compiled in. kernel_cache.py itself compiles and is not compiled."""
+    modules = {name.removesuffix(".py").replace("/", ".") for name in kernel_cache.SOURCES}
+    for name in kernel_cache.SOURCES[:2]:
+        for file in (kernel_cache.BACKENDS / name).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("backends"):
+                    names = [node.module] if node.module != "backends" else [f"backends.{n.name}" for n in node.names]
+                    for module in (name.removeprefix("backends.") for name in names):
+                        known = module.startswith(tuple(modules)) or module == "numba_cpu.runtime.kernel_cache"
+                        assert known, f"{file.name} imports {module}"
 
 
 def test_the_fingerprint_follows_the_versions(kernel_cache, monkeypatch):
-    before = kernel_cache.fingerprint(Path(kernel_cache.__file__).parents[1])
+    before = kernel_cache.fingerprint()
     monkeypatch.setattr(kernel_cache.numba, "__version__", "0.0")
-    assert kernel_cache.fingerprint(Path(kernel_cache.__file__).parents[1]) != before
+    assert kernel_cache.fingerprint() != before
 
 
 def test_the_cache_lies_where_the_environment_says(kernel_cache, monkeypatch, tmp_path):
@@ -262,14 +281,74 @@ def test_a_user_without_a_home_gives_a_temporary_folder(kernel_cache, monkeypatc
     assert kernel_cache.cache_folder().parent == tmp_path
 
 
-def test_numba_s_own_setting_is_put_back(kernel_cache, monkeypatch, tmp_path):
-    monkeypatch.setenv("MINIHIRE_CACHE_DIR", str(tmp_path))
-    before = kernel_cache.numba.config.CACHE_DIR
-    with pytest.raises(KeyError), kernel_cache.kernel_cache():
-        inside = kernel_cache.numba.config.CACHE_DIR
-        assert inside == str(kernel_cache.cache_folder())
-        raise KeyError
-    assert before == kernel_cache.numba.config.CACHE_DIR
+SQUARE = """
+from numba.core.dispatcher import Dispatcher
+from backends.numba_cpu.runtime.kernel_cache import compiled
+
+@compiled
+def square(x):
+    return x * x
+
+for number in (3, 1.5):
+    assert square(number) == number * number
+print(sum(square.stats.cache_misses.values()))
+"""
+
+
+@pytest.fixture
+def square(tmp_path):
+    """Run a program with a kernel for two types; returns how many it compiled, and where the cache is."""
+    pytest.importorskip("numba")
+    (tmp_path / "program.py").write_text(SQUARE)
+    environment = {**os.environ, "MINIHIRE_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+
+    def run():
+        command = [sys.executable, str(tmp_path / "program.py")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    return run, tmp_path / "cache"
+
+
+def damaged(content):
+    """Every kind of damage: empty, truncated, bits flipped at the beginning, in the middle and at the end, other content."""
+    yield b""
+    for length in (1, 32, len(content) // 2, len(content) - 1):
+        yield content[:length]
+    for at in (0, 40, len(content) // 2, len(content) - 1):
+        yield content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+    yield b"\x80\x04not a kernel" * 20
+
+
+def test_a_damaged_kernel_file_is_compiled_and_written_again(kernel_cache, square):
+    run, cache = square
+    assert run() == 2 and run() == 0
+    files = sorted(cache.rglob("*.nbc"))
+    assert len(files) == 2 and sorted(f for f in cache.rglob("*") if f.is_file()) == files
+    good = files[0].read_bytes()
+    key = "a key"
+    for number, content in enumerate(damaged(good)):
+        stored = kernel_cache.KernelFiles(cache, "kernel")
+        stored.save(key, number)
+        assert stored.load(key) == number
+        stored.path(key).write_bytes(content)
+        assert stored.load(key) is None, number
+    for content in (b"", good[:-1]):
+        files[0].write_bytes(content)
+        assert run() == 1 and run() == 0
+        assert len(files[0].read_bytes()) > len(content)
+    for file in files:
+        file.unlink()
+        file.mkdir()  # a file that can be neither read nor written
+    assert run() == 2
+
+
+def test_a_cache_that_cannot_be_written_any_more_is_no_error(kernel_cache, tmp_path):
+    stored = kernel_cache.KernelFiles(tmp_path / "gone", "kernel")
+    stored.save("key", 1)
+    assert stored.load("key") is None
+    stored.flush()
 
 
 def test_compiling_is_announced_once_and_not_at_all_where_kernels_are_kept(tmp_path):

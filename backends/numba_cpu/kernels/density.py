@@ -1,18 +1,19 @@
-"""How much of an array lists would hold: an estimate, from a sample of its entries."""
+"""The density of an array: how many of its entries lists would hold."""
 
 import numpy as np
-from numba import njit
 
-SAMPLE = 1 << 10  # about as many entries are looked at, for one or two percent
+from backends.numba_cpu.runtime.kernel_cache import compiled
+
+SAMPLE = 1 << 10  # entries of a sample, about: accurate to one or two percentage points
 
 
-@njit(cache=True)
+@compiled
 def estimate_density(array, offset, leak):
-    """Of the entries those that are not zero, and those that are new: that are not `leak` times the one `before` places on.
+    """(density of non-zero entries, density of increments) of a flat array, floats or counts, from a sample.
 
-    array: flat, floats or counts. What has no entry there is new where it is not zero.
+    The increment of entry i is array[i] − leak · array[i + offset]; beyond the array's ends the entry itself.
     """
-    sample_step = (len(array) // SAMPLE) | 1  # odd, so that channels, whose number mostly is even, take turns
+    sample_step = (len(array) // SAMPLE) | 1  # odd, so that the sample visits all channels, whose number is mostly even
     events = increments = 0
     for i in range(0, len(array), sample_step):
         events += array[i] != 0

@@ -1,14 +1,15 @@
 """Image batches, ReLU and pooling, in parallel."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from backends.numba_cpu.kernels.increments import scale
+from backends.numba_cpu.runtime.kernel_cache import compiled
 
 BLOCK = 4096
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def image_batch(store, index, shift, flip, padding, scale, out):
     """Gather, crop from reflect padding, mirror, scale to [0, 1]; see Backend.image_batch."""
     _, height, width, channels = store.shape
@@ -23,13 +24,13 @@ def image_batch(store, index, shift, flip, padding, scale, out):
                     out[b, y, x, c] = out.dtype.type(store[index[b], row, column, c]) * scale
 
 
-@njit(cache=True)
+@compiled
 def _add(x, y, factor, out):
     for i in range(len(out)):  # from 0 on: then Numba need not ask whether an index counts from the end
         out[i] = x[i] + factor * y[i]
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def expand(counts, factor, out):
     """out = counts · factor; flat arrays."""
     for task in prange((len(out) + BLOCK - 1) // BLOCK):
@@ -38,7 +39,7 @@ def expand(counts, factor, out):
         scale(counts[a:b], factor, out[a:b])
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def add(x, y, factor, out):
     """out = x + y · factor; flat arrays, y floats or counts."""
     for task in prange((len(out) + BLOCK - 1) // BLOCK):
@@ -47,7 +48,7 @@ def add(x, y, factor, out):
         _add(x[a:b], y[a:b], factor, out[a:b])
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def relu(x, keep, scale, out):
     """x [N, M], keep uint8 [M] or empty: max(x, 0), times keep · scale."""
     for n in prange(len(x)):
@@ -59,7 +60,7 @@ def relu(x, keep, scale, out):
                 into[i] = into[i] if keep[i] else x.dtype.type(0)
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def relu_gradient(grad, x, keep, scale, out):
     """grad, x [N, M], keep uint8 [M] or empty."""
     for n in prange(len(x)):
@@ -71,7 +72,7 @@ def relu_gradient(grad, x, keep, scale, out):
                 into[i] = into[i] if keep[i] else x.dtype.type(0)
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def sum_pool(counts, out):
     """counts [N, H, W, C], out [N, H/2, W/2, C]: sums of 2×2."""
     for n in prange(len(counts)):
@@ -83,7 +84,7 @@ def sum_pool(counts, out):
                     into[c] = first[c] + second[c] + third[c] + fourth[c]
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def avg_pool(x, out):
     """x [N, H, W, C], out [N, H/2, W/2, C]."""
     quarter = x.dtype.type(0.25)
@@ -95,7 +96,7 @@ def avg_pool(x, out):
                     out[n, i, j, c] = (top + x[n, 2 * i + 1, 2 * j, c] + x[n, 2 * i + 1, 2 * j + 1, c]) * quarter
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def avg_pool_gradient(grad, out):
     """grad [N, H/2, W/2, C], out [N, H, W, C], zeros on entry."""
     quarter = grad.dtype.type(0.25)

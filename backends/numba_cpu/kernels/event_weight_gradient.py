@@ -1,133 +1,143 @@
-"""Weight gradients of convolutions, from lists of the factor that more often is zero. float32.
+"""Event-driven weight gradients of convolutions. float32.
 
-For each tap and input channel, the rows of the current's gradient [·, C_out] at the pixels where that channel is not zero
-are added up. Tasks own blocks of the result: no sum depends on the number of threads.
+Lists hold the factor with more zeros, the input or the gradient. With lists of the input: for each tap and input channel, the
+rows of the current's gradient [·, C_out] at the pixels where that channel is not zero are added up.
+
+The result is computed in blocks, each by one task, so no sum depends on the number of threads.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from backends.numba_cpu.kernels.convolution import Window
 from backends.numba_cpu.kernels.increments import subtract
-from backends.numba_cpu.kernels.lists import empty_values, list_columns
-from backends.numba_cpu.simd.events import add_rows, add_taps, taps_for
+from backends.numba_cpu.kernels.lists import ColumnLists, append_to_columns, empty_values
+from backends.numba_cpu.runtime.kernel_cache import compiled
+from backends.numba_cpu.simd.gather import add_rows, add_taps, taps_for
 from backends.numba_cpu.simd.lanes import LANES, broadcast, load, store
-from backends.numba_cpu.simd.memory import copy_lanes, scratch
+from backends.numba_cpu.simd.memory import copy_row, scratch
 
-PANEL_FLOATS = (
-    20 << 10
-)  # floats that lists may name, of rows of an image or of small images: about twice the first cache
+PANEL_FLOATS = 20 << 10  # floats of the rows that lists may name: about twice the first-level cache
 
 
-@njit(cache=True)
-def _add_lists(index, value, has_values, lengths, capacity, rows, line, size, up, left, stride, lanes, total):
-    """Add to total [k·k·chunk·LANES], for every tap and list, the rows of a bordered image that the list names.
+class Blocks(NamedTuple):
+    """How the result is cut: lists cover `chunk` channels, sums `lanes` channels of the other factor."""
 
-    List c has found[c] entries from c·room on: places y·line + x of an image; rows: [·, LANES], `line` pixels wide, with a
-    border of k − 1. Tap (i, j) reads (up − i)/stride rows below and (left − j)/stride pixels beside, if these are whole.
+    chunk: int
+    lanes: int
+
+
+class Part(NamedTuple):
+    """What one task computes: one block of the result, summed over the images first … last − 1."""
+
+    block: int
+    first: int
+    last: int
+
+
+@compiled
+def _add_lists(lists, rows, line, window, up, left, lanes, total):
+    """Add to total [k·k·chunk·lanes], for every tap and list, the rows of a bordered image that the list names.
+
+    A position in a list is y·line + x of a pixel. rows: [·, lanes], an image `line` pixels wide with a border of k − 1.
+    Tap (i, j) reads the row (up − i)/stride rows below and (left − j)/stride pixels to the right, if these are integers.
     """
+    size, stride, _ = window
+    index, value, has_values, lengths, capacity = lists
     border, chunk = size - 1, len(lengths)
     for i in range(0, size, taps_for(lanes) // 3 if size == 3 and stride == 1 else 1):
         base = ((up - i) // stride + border) * line + border
         if size == 3 and stride == 1:
             for c in range(chunk):
                 at, first = (i * size * chunk + c) * lanes, c * capacity
-                last = first + lengths[c]
-                add_taps(
-                    lanes, total, at, rows, base + left, index, value, has_values, first, last, chunk * lanes, line
-                )
+                last, tap_stride = first + lengths[c], chunk * lanes
+                add_taps(lanes, total, at, rows, base + left, index, value, has_values, first, last, tap_stride, line)
         elif (up - i) % stride == 0:
             for j in range(left % stride, size, stride):
                 for c in range(chunk):
                     at, first = ((i * size + j) * chunk + c) * lanes, c * capacity
                     last = first + lengths[c]
-                    beside = (left - j) // stride
-                    add_rows(lanes, total, at, rows, base + beside, index, value, has_values, first, last)
+                    shifted = base + (left - j) // stride
+                    add_rows(lanes, total, at, rows, shifted, index, value, has_values, first, last)
 
 
-@njit(cache=True)
+@compiled
 def _images_per_list(area, lanes):
-    """How many images of so many rows of `lanes` floats share lists: small ones would have lists of an event or two."""
+    """How many images of `area` rows of `lanes` floats share lists: lists of single small images would be too short."""
     return max(1, PANEL_FLOATS // (area * lanes))
 
 
-@njit(cache=True)
-def _sum_part(grad, x, scale, has_values, size, stride, padding, chunk, lanes, part, images_per_part, block, totals):
-    """Sum the images of one part into the block of the result that one owner has."""
-    count, height, columns_in, channels = x.shape
+@compiled
+def _sum_part(grad, events, window, blocks, part, totals):
+    """One task of `weight_gradient`; totals [groups, k·k·chunk·lanes]."""
+    x, scale, has_values = events
+    size, stride, padding = window
+    chunk, lanes = blocks
+    height, width, channels = x.shape[1:]
     _, rows, columns, features = grad.shape
     all_grads, source, groups = grad.reshape(-1), x.reshape(-1), len(totals)
     border, column_blocks = size - 1, features // (groups * lanes)
     line = columns + 2 * border
-    area, end = (rows + 2 * border) * line, min((part + 1) * images_per_part, count)
+    area = (rows + 2 * border) * line
     tile, many = max(1, min(height, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
-    capacity = many * tile * columns_in
-    c, f = block // column_blocks * chunk, block % column_blocks * groups * lanes
+    capacity = many * tile * width
+    c, f = part.block // column_blocks * chunk, part.block % column_blocks * groups * lanes
     totals[:] = 0
-    panels = scratch(groups * many * area * lanes).reshape(groups, -1)  # with zeros around the gradients
+    panels = scratch(groups * many * area * lanes).reshape(groups, -1)  # the gradients with a border of zeros
     panels[:] = 0
-    index = np.empty(chunk * capacity, np.uint16)
-    value = empty_values(has_values, chunk * capacity)
-    value[0] = scale
+    index, value = np.empty(chunk * capacity, np.uint16), empty_values(has_values, chunk * capacity)
     lengths = np.empty(chunk, np.int64)
-    for first in range(part * images_per_part, end, many):
-        images = min(many, end - first)
+    lists = ColumnLists(index, value, has_values, lengths, capacity)
+    value[0] = scale
+    for first in range(part.first, part.last, many):
+        images = min(many, part.last - first)
         for n in range(images):
             for y in range(rows):
                 for q in range(columns):
                     at = (n * area + (y + border) * line + q + border) * lanes
                     start = (((first + n) * rows + y) * columns + q) * features + f
                     for g in range(groups):
-                        copy_lanes(lanes, panels[g], at, all_grads, start + g * lanes)
+                        copy_row(lanes, panels[g], at, all_grads, start + g * lanes)
         for top in range(0, height, tile):
-            for phase in range(stride * stride):
-                down, right = phase // stride, phase % stride  # of the pixels that read a gradient by the same taps
+            for phase in range(stride * stride):  # pixels of one phase read a gradient by the same taps
+                down, right = phase // stride, phase % stride
                 up, left = down + padding, right + padding
                 if not (up % stride < size and left % stride < size):
                     continue
                 lengths[:] = 0
                 for n in range(images):
                     for y in range(top + (down - top) % stride, min(top + tile, height), stride):
-                        for q in range(right, columns_in, stride):
-                            at = (((first + n) * height + y) * columns_in + q) * channels + c
+                        for q in range(right, width, stride):
+                            at = (((first + n) * height + y) * width + q) * channels + c
                             place = n * area + y // stride * line + q // stride
-                            list_columns(source, at, chunk, scale, has_values, place, capacity, index, value, lengths)
+                            append_to_columns(
+                                source, at, chunk, scale, place, has_values, capacity, index, value, lengths
+                            )
                 for g in range(groups):
-                    _add_lists(
-                        index,
-                        value,
-                        has_values,
-                        lengths,
-                        capacity,
-                        panels[g],
-                        line,
-                        size,
-                        up,
-                        left,
-                        stride,
-                        lanes,
-                        totals[g],
-                    )
+                    _add_lists(lists, panels[g], line, window, up, left, lanes, totals[g])
 
 
-@njit(parallel=True, cache=True)
-def weight_gradient(grad, x, scale, has_values, size, stride, padding, chunk, lanes, out):
-    """grad [N, H_out, W_out, C_out], out [parts, owners, groups, k·k·chunk·lanes].
+@compiled(parallel=True)
+def weight_gradient(grad, events, window, blocks, out):
+    """From lists of the input: grad [N, H_out, W_out, C_out], events.array [N, H, W, C_in].
 
-    A task, or owner, lists `chunk` input channels for `groups` times `lanes` output channels; owners are in the order of
-    [C_in/chunk, C_out/(groups · lanes)]. Each part sums over its own share of the images; the shapes alone decide how many
-    there are (`layout`).
+    out [parts, blocks, groups, k·k·chunk·lanes] (see `layout`) has the blocks in the order [C_in/chunk, C_out/(groups·lanes)].
+    The gradient is its sum over parts; each part sums over its own share of the images.
     """
-    parts, blocks = out.shape[:2]
-    images_per_part = (len(x) + parts - 1) // parts
-    for task in prange(parts * blocks):
-        part, block = np.int64(task) // blocks, np.int64(task) % blocks
-        totals = out[part, block]
-        _sum_part(grad, x, scale, has_values, size, stride, padding, chunk, lanes, part, images_per_part, block, totals)
+    parts, count, images = out.shape[0], out.shape[1], len(events.array)
+    images_per_part = (images + parts - 1) // parts
+    for task in prange(parts * count):
+        part, block = np.int64(task) // count, np.int64(task) % count
+        first = part * images_per_part
+        share = Part(block, first, min(first + images_per_part, images))
+        _sum_part(grad, events, window, blocks, share, out[part, block])
 
 
-@njit(cache=True)
+@compiled
 def _add_trace(counts, scale, leak, channel, lanes, border, trace):
-    """trace = leak · trace + scale · counts, `lanes` channels from `channel` on; counts [H, W, C], trace flat, with a border."""
+    """trace = leak · trace + scale · counts for `lanes` channels from `channel` on; counts [H, W, C], trace flat, bordered."""
     height, width, channels = counts.shape
     source, like = counts.reshape(-1), broadcast(scale)
     for y in range(height):
@@ -135,97 +145,96 @@ def _add_trace(counts, scale, leak, channel, lanes, border, trace):
         for x in range(width):
             here, pixel = at + x * lanes, row + x * channels
             for i in range(0, lanes, LANES):
-                now = leak * load(trace, here + i, like) + scale * load(source, pixel + i, like)
-                store(trace, here + i, now)
+                updated = leak * load(trace, here + i, like) + scale * load(source, pixel + i, like)
+                store(trace, here + i, updated)
 
 
-@njit(cache=True)
-def _increments_of_row(source, at, next_step, leak, features, chunk, out):
-    """out [columns · chunk] = d[t] − leak · d[t + 1] of a row of pixels, whose first begins at `at`; d[t + 1] lies `after` on."""
+@compiled
+def _increments_of_row(source, at, step_stride, leak, features, chunk, out):
+    """out [columns · chunk] = d[t] − leak · d[t + 1] of a row of pixels that begins at `at`; d[t + 1] is step_stride further."""
     if chunk == features:
-        subtract(source[at:], leak, source[at + next_step :], out)
+        subtract(source[at:], leak, source[at + step_stride :], out)
     else:
         for x in range(len(out) // chunk):
             here = at + x * features
-            subtract(source[here:], leak, source[here + next_step :], out[x * chunk : (x + 1) * chunk])
+            subtract(source[here:], leak, source[here + step_stride :], out[x * chunk : (x + 1) * chunk])
 
 
-@njit(cache=True)
-def _sum_leaky_part(
-    grad, leak, counts, scale, size, stride, padding, chunk, lanes, part, images_per_part, block, totals
-):
-    """Sum the images of one part into the block of the result that one owner has."""
+@compiled
+def _sum_leaky_part(grad, leak, events, window, blocks, part, totals):
+    """One task of `leaky_weight_gradient`; totals [groups, k·k·chunk·lanes]."""
+    counts, scale, _ = events
+    size, stride, padding = window
+    chunk, lanes = blocks
     steps, batch, rows, columns, features = grad.shape
     height, width, channels = counts.shape[2:]
     groups, border = len(totals), size - 1
     column_blocks, line, up = channels // (groups * lanes), width + 2 * border, border - padding
-    area, end = (height + 2 * border) * line, min((part + 1) * images_per_part, batch)
+    area = (height + 2 * border) * line
     tile, many = max(1, min(rows, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
     capacity = many * tile * columns
-    f, c = block // column_blocks * chunk, block % column_blocks * groups * lanes
+    f, c = part.block // column_blocks * chunk, part.block % column_blocks * groups * lanes
     totals[:] = 0
-    has_values = np.int64(1)  # for a plain 1 Numba would compile all that it is given to once more
+    has_values, one = np.int64(1), np.int64(1)
     traces = scratch(groups * many * area * lanes).reshape(groups, many, -1)
     index, value = np.empty(chunk * capacity, np.uint16), np.empty(chunk * capacity, np.float32)
     lengths, row, source = np.empty(chunk, np.int64), np.empty(columns * chunk, np.float32), grad.reshape(-1)
+    lists, unit_stride = ColumnLists(index, value, has_values, lengths, capacity), Window(size, one, padding)
     step_stride = batch * rows * columns * features
-    for first in range(part * images_per_part, end, many):
-        images = min(many, end - first)
+    for first in range(part.first, part.last, many):
+        images = min(many, part.last - first)
         traces[:] = 0
         for t in range(steps):
             for g in range(groups):
                 for n in range(images):
                     _add_trace(counts[t, first + n], scale, leak, c + g * lanes, lanes, border, traces[g, n])
             next_step = step_stride if t < steps - 1 else 0
-            lam = leak if next_step else np.float32(0)
+            step_leak = leak if next_step else np.float32(0)
             for top in range(0, rows, tile):
                 lengths[:] = 0
                 for n in range(images):
                     for y in range(top, min(top + tile, rows)):
                         at = ((t * batch + first + n) * rows + y) * columns * features + f
-                        _increments_of_row(source, at, next_step, lam, features, chunk, row)
+                        _increments_of_row(source, at, next_step, step_leak, features, chunk, row)
                         for x in range(columns):
                             at, place = x * chunk, n * area + (y * line + x) * stride
-                            list_columns(
-                                row, at, chunk, np.float32(1), has_values, place, capacity, index, value, lengths
+                            append_to_columns(
+                                row, at, chunk, np.float32(1), place, has_values, capacity, index, value, lengths
                             )
                 for g in range(groups):
-                    named = traces[g].reshape(-1)
-                    _add_lists(
-                        index, value, has_values, lengths, capacity, named, line, size, up, up, 1, lanes, totals[g]
-                    )
+                    _add_lists(lists, traces[g].reshape(-1), line, unit_stride, up, up, lanes, totals[g])
 
 
-@njit(parallel=True, cache=True)
-def leaky_weight_gradient(grad, leak, counts, scale, size, stride, padding, chunk, lanes, out):
-    """The same, with the roles changed, for a gradient that leaks: see increments.py.
+@compiled(parallel=True)
+def leaky_weight_gradient(grad, leak, events, window, blocks, out):
+    """From lists of the increments of a gradient that leaks (increments.py).
 
-    With d[t] = k[t] + λ·d[t+1], Σₜ x[t]·d[t] = Σₜ k[t]·(x[t] + λ·x[t−1] + λ²·x[t−2] + …): lists of k, which more often
-    is zero, name pixels of this trace of x. grad [T, B, H_out, W_out, C_out], counts uint8 [T, B, H, W, C_in],
-    out [parts, owners, groups, k·k·chunk·lanes]: [k, k, chunk, lanes] with the taps in the opposite order, owners in the
-    order of [C_out/chunk, C_in/(groups · lanes)].
+    With d[t] = k[t] + λ·d[t+1], Σₜ x[t]·d[t] = Σₜ k[t]·(x[t] + λ·x[t−1] + λ²·x[t−2] + …): lists of k name pixels of this trace
+    of x. grad [T, B, H_out, W_out, C_out], events.array uint8 [T, B, H, W, C_in], out [parts, blocks, groups, k·k·chunk·lanes]
+    (see `layout`), each [k, k, chunk, lanes] with the taps in the opposite order; blocks in the order
+    [C_out/chunk, C_in/(groups·lanes)].
     """
-    parts, blocks = out.shape[:2]
-    images_per_part = (grad.shape[1] + parts - 1) // parts
-    for task in prange(parts * blocks):
-        part, block = np.int64(task) // blocks, np.int64(task) % blocks
-        totals = out[part, block]
-        _sum_leaky_part(
-            grad, leak, counts, scale, size, stride, padding, chunk, lanes, part, images_per_part, block, totals
-        )
+    parts, count, images = out.shape[0], out.shape[1], grad.shape[1]
+    images_per_part = (images + parts - 1) // parts
+    for task in prange(parts * count):
+        part, block = np.int64(task) // count, np.int64(task) % count
+        first = part * images_per_part
+        share = Part(block, first, min(first + images_per_part, images))
+        _sum_leaky_part(grad, leak, events, window, blocks, share, out[part, block])
 
 
 def lanes_for(channels: int) -> int:
-    """How many channels are summed at once; 0 where these kernels do not apply."""
+    """How many channels are summed at once; 0 if these kernels do not support this number of channels."""
     return next((lanes for lanes in (32, 16) if channels % lanes == 0), 0)
 
 
-def layout(size: int, listed: int, chunk: int, summed: int, lanes: int, count: int) -> tuple[int, int, int, int]:
-    """The shape of `out`: lists of `listed` channels by chunk, sums of `summed` channels by lanes, over `count` images.
+def layout(size: int, listed: int, summed: int, blocks: Blocks, count: int) -> tuple[int, int, int, int]:
+    """The shape of `out`: lists of `listed` channels, sums of `summed` channels, over `count` images.
 
-    Up to four groups of lanes share lists: more sums than that no longer fit the second-level cache. There are as
-    many parts as let eight threads work.
+    Up to four groups of lanes share lists: more sums would not fit the second-level cache. There are enough parts for eight
+    threads.
     """
+    chunk, lanes = blocks
     groups = next(count for count in (4, 2, 1) if summed // lanes % count == 0)
-    blocks = listed // chunk * (summed // (groups * lanes))
-    return max(1, min(count, 8 // blocks)), blocks, groups, size * size * chunk * lanes
+    number = listed // chunk * (summed // (groups * lanes))
+    return max(1, min(count, 8 // number)), number, groups, size * size * chunk * lanes

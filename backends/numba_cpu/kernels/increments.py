@@ -1,35 +1,64 @@
-"""Products of what is new from one time step to the next, without what stays or only leaks.
+"""Products of increments: what changes from one time step to the next, without what stays or only leaks.
 
-    W·x[t] = W·(x[t] − λ·x[s]) + λ·W·x[s]        s: the step before t in the order in which one goes
+    W·x[t] = W·(x[t] − λ·x[s]) + λ·W·x[s]        s: the step before t in the order of processing
 
-**Spikes** (λ = 1, from the first step on): the image is the same at all steps, and many neurons do what they did at the
-step before, above all those that fire at every step. Lists of changes then are shorter than lists of spikes.
+**Spikes** (λ = 1, from the first step on): the image is the same at all steps, and many neurons repeat what they did at the
+step before, above all those that fire at every step. Lists of increments are then shorter than lists of spikes.
 
-**Gradients of currents** (from the last step on): that of a current that LIF neurons integrate obeys
-d[t] = k[t]/v + λ·d[t+1] (backends/lif.py), and k is zero wherever the surrogate is. The difference is the k[t]/v that
-went in, with far more zeros than d[t]; where k is zero it is zero to the bit, as λ·d[t+1] is rounded the same way twice.
-Weight gradients use the same in `event_weight_gradient.leaky_weight_gradient`.
+**Gradients of currents** (from the last step on): the gradient of a current that LIF neurons integrate obeys
+d[t] = k[t]/v + λ·d[t+1] (backends/lif.py), and k is zero wherever the surrogate is. The increment is k[t]/v, which has far more
+zeros than d[t]. Where k is zero the increment is exactly zero, as λ·d[t+1] is rounded the same way twice. Weight gradients use
+the same in `event_weight_gradient.leaky_weight_gradient`.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from numba import njit
+
+from backends.numba_cpu.runtime.kernel_cache import compiled
 
 
-@njit(cache=True)
+class Order(NamedTuple):
+    """The order in which the steps are processed, and the leak from one to the next."""
+
+    leak: Any  # λ, float32; 0: the steps are unrelated, all their entries count as new
+    first: int  # the first step to be processed
+    direction: int  # from one step to the next: 1, or −1 for backwards
+
+
+class Increments(NamedTuple):
+    """An array over time, of which products take the increments; its entries are array · factor."""
+
+    array: Any  # [T, B, …], floats or counts
+    factor: Any  # float32
+    leak: Any  # these three as in Order: Numba's parallel loops accept no nested tuples
+    first: int
+    direction: int
+
+    @property
+    def order(self) -> Order:
+        """The order of its steps."""
+        return Order(self.leak, self.first, self.direction)
+
+
+UNRELATED = Order(np.float32(0), 0, 1)
+
+
+@compiled
 def subtract(now, leak, before, out):
     """out = now − λ·before; flat arrays, floats or counts."""
     for i in range(len(out)):
         out[i] = np.float32(now[i]) - leak * np.float32(before[i])
 
 
-@njit(cache=True)
+@compiled
 def scale(before, leak, out):
     """out = λ·before; flat arrays."""
     for i in range(len(out)):
         out[i] = leak * before[i]
 
 
-@njit(cache=True)
+@compiled
 def add_scaled(before, leak, out):
     """out += λ·before; flat arrays."""
     for i in range(len(out)):

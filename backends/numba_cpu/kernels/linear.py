@@ -1,29 +1,31 @@
-"""Linear layers by BLAS: blocks, each one single-threaded call, so that results do not depend on the threads."""
+"""Linear layers as dense matrix products. Each task is one single-threaded BLAS call on a block of rows."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-ROWS = 32
-FEATURES = 256
+from backends.numba_cpu.runtime.kernel_cache import compiled
+
+ROWS = 32  # of the batch, per task
+FEATURES = 256  # inputs, i.e. rows of a weight gradient, per task
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def forward(x, weight, out):
-    """x [N, F_in], weight [F_in, F_out], out [N, F_out]."""
+    """out [N, F_out] = x [N, F_in] · weight [F_in, F_out]."""
     for block in prange((len(x) + ROWS - 1) // ROWS):
         i = np.int64(block) * ROWS
         np.dot(x[i : i + ROWS], weight, out[i : i + ROWS])
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def input_gradient(grad, weight, out):
-    """grad [N, F_out], weight [F_in, F_out], out [N, F_in]."""
+    """out [N, F_in] = grad [N, F_out] · weightᵀ, weight [F_in, F_out]."""
     for block in prange((len(grad) + ROWS - 1) // ROWS):
         i = np.int64(block) * ROWS
         np.dot(grad[i : i + ROWS], weight.T, out[i : i + ROWS])
 
 
-@njit(cache=True)
+@compiled
 def gradient_rows(grad, x, first):
-    """Σ_n x[n, first + i] · grad[n] [up to FEATURES, F_out]; grad [N, F_out], x [N, F_in]."""
+    """Up to FEATURES rows of a weight gradient, from `first` on: Σ_n x[n, first + i] · grad[n]; grad [N, F_out], x [N, F_in]."""
     return np.dot(np.ascontiguousarray(x[:, first : first + FEATURES].T), grad)

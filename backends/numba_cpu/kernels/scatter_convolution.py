@@ -1,20 +1,25 @@
-"""3×3 convolutions of stride 1 that scatter: every input that is not zero is added to the nine outputs that read it. float32.
+"""Event-driven 3×3 convolutions of stride 1 that scatter: a non-zero input is added to the nine outputs that read it. float32.
 
-The input gradient of a 3×3 convolution of any stride is one of them, with zeros between the pixels. No lists are made, as
-every event is used once (scatter.py); it serves 8 to 64 output channels at a time. Other convolutions gather
-(event_convolution.py). Weights lie as [C_out/LANES][9/TAPS][C_in][TAPS][LANES], so that the slab that goes over an image
-(of 64 channels: three taps of 64 lanes, 48 KB; nine of 32, 72 KB) stays in the cache, their taps turned round, as an input's
-first output is the one that reads it last.
+The input gradient of a 3×3 convolution of any stride is such a convolution too, with dilation: zeros between the pixels. No lists
+are needed, as every event is used once (simd/scatter.py). 8 to 64 output channels are computed at a time. Other convolutions
+gather (event_convolution.py).
+
+Weights are packed as [C_out/lanes][9/taps][C_in][taps][lanes], so that the weights of one pass over an image stay in the cache
+(of 64 channels: three taps of 64 lanes, 48 KB; nine of 32, 72 KB). The taps are in reverse order: an input's first output is the
+one that reads it last.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from backends.numba_cpu.kernels.increments import scale, subtract
 from backends.numba_cpu.kernels.lif import NeuronArrays, start_state, step_neurons, store_state
-from backends.numba_cpu.kernels.lists import event_mask
-from backends.numba_cpu.simd.events import taps_for, three_taps_fit
-from backends.numba_cpu.simd.memory import copy, copy_lanes, scratch
+from backends.numba_cpu.runtime.kernel_cache import compiled
+from backends.numba_cpu.simd.bits import event_mask
+from backends.numba_cpu.simd.gather import taps_for, three_taps_fit
+from backends.numba_cpu.simd.memory import copy, copy_row, scratch
 from backends.numba_cpu.simd.scatter import add_line
 
 BLOCK = 64  # channels: bits of a mask
@@ -22,7 +27,18 @@ NO_NUMBERS, NO_COUNTS = np.empty(0, np.float32), np.empty((0, 0), np.uint8)
 NO_NEURONS = NeuronArrays(*4 * (NO_NUMBERS,), False, NO_COUNTS.reshape(-1), NO_COUNTS, NO_NUMBERS, NO_NUMBERS)
 
 
-@njit(cache=True)
+class PackedWeights(NamedTuple):
+    """Weights in the order above, and the geometry of the convolution."""
+
+    data: Any  # flat
+    lanes: int  # output channels that are computed at once
+    padding: int  # ≤ 2
+    dilation: (
+        int  # 1; or the stride of the convolution whose input gradient this is: zeros lie between and after the pixels
+    )
+
+
+@compiled
 def _find_events(image, masks):
     """masks[first / BLOCK, y, x]: which of the channels first … first + BLOCK − 1 of an image [H, W, C] are not zero."""
     height, width, channels = image.shape
@@ -35,9 +51,9 @@ def _find_events(image, masks):
                 masks[block, y, x] = event_mask(source, (y * width + x) * channels + first, count)
 
 
-@njit(cache=True)
-def _scatter(image, masks, factor, slabs, lanes, group, sums):
-    """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, LANES]."""
+@compiled
+def _scatter(image, masks, factor, weights, lanes, group, sums):
+    """Add a group of output channels of an image [H, W, C] to sums, flat [H + 2, W + 2, lanes]."""
     height, width, channels = image.shape
     source, line, taps = image.reshape(-1), (width + 2) * lanes, taps_for(lanes)
     for block in range(len(masks)):
@@ -46,12 +62,12 @@ def _scatter(image, masks, factor, slabs, lanes, group, sums):
             base = ((group * (9 // taps) + k) * channels + first) * taps
             for y in range(height):
                 at, corner = y * width * channels + first, (y + k) * line
-                add_line(lanes, sums, corner, line, slabs, base, source, at, channels, factor, masks[block, y], width)
+                add_line(lanes, sums, corner, line, weights, base, source, at, channels, factor, masks[block, y], width)
 
 
-@njit(cache=True)
+@compiled
 def _store(sums, width, padding, lanes, group, out):
-    """Take what is inside the image from sums to a group of channels of out [H_out, W_out, C_out]."""
+    """Copy the outputs from sums, without the border, to a group of channels of out [H_out, W_out, C_out]."""
     rows, columns, features = out.shape
     skipped, line, into = 2 - padding, (width + 2) * lanes, out.reshape(-1)
     for y in range(rows):
@@ -60,35 +76,37 @@ def _store(sums, width, padding, lanes, group, out):
             copy(sums[at : at + columns * lanes], into[place : place + columns * lanes])
         else:
             for x in range(columns):
-                copy_lanes(lanes, into, place + x * features, sums, at + x * lanes)
+                copy_row(lanes, into, place + x * features, sums, at + x * lanes)
 
 
-@njit(cache=True)
-def _store_increment(now, leak, before, known, dilation, new):
-    """new [H, W, C] = now − leak · before, or, where nothing is known, now; its pixels come to lie `apart` from each other."""
+@compiled
+def _store_increment(now, leak, before, is_known, dilation, new):
+    """new [H, W, C] = now − leak · before, or now if the step before is not known; pixels are `dilation` apart."""
     if dilation > 1:
         for y in range(now.shape[0]):
             for x in range(now.shape[1]):
-                if known:
+                if is_known:
                     subtract(now[y, x], leak, before[y, x], new[y * dilation, x * dilation])
                 else:
                     copy(now[y, x], new[y * dilation, x * dilation])
-    elif known:
+    elif is_known:
         subtract(now.reshape(-1), leak, before.reshape(-1), new.reshape(-1))
     else:
         copy(now.reshape(-1), new.reshape(-1))
 
 
-@njit(cache=True)
-def _image(n, x, factor, leak, first, direction, dilation, slabs, padding, lanes, layer, out):
+@compiled
+def _convolve_image(n, increments, weights, neurons, out):
     """Image n of `forward`."""
+    x, factor, leak, first, direction = increments
+    data, lanes, padding, dilation = weights
     height, width, channels = shape = out.shape[2] + 2 - 2 * padding, out.shape[3] + 2 - 2 * padding, x.shape[4]
     groups, size = out.shape[4] // lanes, (height + 2) * (width + 2) * lanes
     masks = np.empty(((channels + BLOCK - 1) // BLOCK, height, width), np.int64)
     new, sums = np.empty(shape, np.float32), scratch(groups * size).reshape(groups, size)
-    count = out.shape[2] * out.shape[3] * out.shape[4] if len(layer.counts) else 0
+    count = out.shape[2] * out.shape[3] * out.shape[4] if len(neurons.counts) else 0
     currents = out.reshape(-1)
-    u, fired = start_state(layer, n * count, count)
+    u, fired = start_state(neurons, n * count, count)
     sums[:] = 0
     if dilation > 1:
         new[:] = 0
@@ -98,42 +116,38 @@ def _image(n, x, factor, leak, first, direction, dilation, slabs, padding, lanes
         _store_increment(x[t, n], leak, x[before, n], step > 0, dilation, new)
         _find_events(new, masks)
         for group in range(groups):
-            if step and leak == 0:  # also what is not finite
+            if step and leak == 0:  # not `scale`: zero times infinity is NaN
                 sums[group] = 0
             elif step and leak != 1:
                 scale(sums[group], leak, sums[group])
-            _scatter(new, masks, factor, slabs, lanes, group, sums[group])
+            _scatter(new, masks, factor, data, lanes, group, sums[group])
             _store(sums[group], width, padding, lanes, group, out[t, n])
         if count:
             at = (t * out.shape[1] + n) * count
-            step_neurons(layer, n * count, count, currents, at, u, fired, currents, at)
-    store_state(layer, n * count, count, u, fired)
+            step_neurons(neurons, n * count, count, currents, at, u, fired, currents, at)
+    store_state(neurons, n * count, count, u, fired)
 
 
-@njit(parallel=True, cache=True)
-def forward(x, factor, leak, first, direction, dilation, slabs, padding, lanes, layer, out):
-    """x [T, B, H, W, C] floats or counts, slabs from `pack_weights`, padding ≤ 2, out [T, B, H_out, W_out, C_out].
+@compiled(parallel=True)
+def forward(increments, weights, neurons, out):
+    """increments.array [T, B, H, W, C], weights: `PackedWeights`, out [T, B, H_out, W_out, C_out].
 
-    By what is new at each step (increments.py), from step `first` onward (+1, or −1); leak 0, or T = 1: of unrelated images.
-    apart: 1, or the stride of a convolution whose input gradient this is: then between x's pixels, and after them as far
-    as out reaches, lie zeros.
-    layer: the neurons that the result drives, or NO_NEURONS. They fire while their currents are in the cache, and out becomes
-    their membranes; steps then go from 0 onward, and an image has a multiple of lanes.LANES neurons.
+    neurons: those that the result drives, or NO_NEURONS. They fire while their currents are in the cache, and out becomes their
+    membranes; the steps then go forwards from 0, and the neurons of an image are a multiple of simd.lanes.LANES.
     """
-    for task in prange(x.shape[1]):
-        n = np.int64(task)
-        _image(n, x, factor, leak, first, direction, dilation, slabs, padding, lanes, layer, out)
+    for task in prange(increments.array.shape[1]):
+        _convolve_image(np.int64(task), increments, weights, neurons, out)
 
 
 def lanes_for(features: int, size: int, stride: int, padding: int) -> int:
-    """How many output channels are computed at once; 0 where these kernels do not apply."""
+    """How many output channels are computed at once; 0 if these kernels do not support the convolution."""
     if (size, stride) != (3, 1) or padding > 2:
         return 0
     return next((lanes for lanes in (64, 32, 16, 8) if features % lanes == 0 and three_taps_fit(lanes)), 0)
 
 
 def pack_weights(weight, lanes: int, out) -> None:
-    """Write weight [3, 3, C_in, C_out] to out, flat, in the layout of `forward`."""
+    """Write weight [3, 3, C_in, C_out] to out, flat, in the order of this file's docstring."""
     (channels, features), taps = weight.shape[2:], taps_for(lanes)
     parts = weight[::-1, ::-1].reshape(9 // taps, taps, channels, features // lanes, lanes).transpose(3, 0, 2, 1, 4)
     np.copyto(out.reshape(parts.shape), parts)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.arrays import CurrentGradient, SpikeTrain
-from backends.numba_cpu.runtime.kernel_cache import persistent_folder, save_lock
+from backends.numba_cpu.runtime.kernel_cache import persistent_folder
 from backends.randomness import Draw, Stream
 from backends.surrogates import triangle
 
@@ -51,10 +51,9 @@ started: list[subprocess.Popen] = []  # kept, so that their pipes stay open
 
 
 def _end_with(pipe):
-    """End the process when the other end of the pipe is closed, but not while a kernel is being written."""
+    """End the process when the other end of the pipe is closed. A kernel file that is half-written is compiled again."""
     pipe.read()
-    with save_lock:
-        os._exit(0)
+    os._exit(0)
 
 
 def kernels(k):

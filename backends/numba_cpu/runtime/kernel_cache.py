@@ -1,54 +1,75 @@
-"""Where compiled kernels are kept between runs.
+"""Compiled kernels are kept on disk between runs.
 
-Numba notices when the file of a compiled function changes, but not when a helper in another file does. So the folder's
-name carries a hash of all kernel sources and versions: an edit or an upgrade compiles afresh and never runs stale code.
+`compiled` is `numba.njit` with this cache in place of Numba's own, which has three weaknesses: it does not notice when a helper
+in another file changes, a damaged file ends every later run with a traceback, and two processes that compile the same kernel can
+leave an index that names the wrong code. Here
+
+- the folder's name holds a hash of all kernel sources and of the versions of all libraries that take part in compiling,
+- every compiled kernel (one function for one set of argument types) is one file that begins with its own SHA-256: a file
+  that is damaged or half-written is treated as missing, so the kernel is compiled and written again,
+- there is no index.
 """
 
+import ast
 import atexit
 import contextlib
+import functools
 import hashlib
 import os
+import pickle
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import llvmlite
 import numba
 import numpy
-from numba.core import caching, event
+from numba.core import caching, event, serialize
 
 MONTH = 30 * 24 * 3600  # seconds
-save_lock = threading.Lock()  # held while a kernel is being written: who ends the process takes it first
+BACKENDS = Path(__file__).parents[2]
+SOURCES = ("numba_cpu/kernels", "numba_cpu/simd", "moments16.py", "randomness.py")  # all that is compiled into kernels
+DIGEST = hashlib.sha256().digest_size
 
 
-def fingerprint(folder: Path) -> str:
-    """A hash of every source in the folder and of the versions of all that takes part in compiling it."""
-    digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)).encode())
-    for path in sorted(
-        [*folder.rglob("*.py"), *folder.parent.glob("*.py")]
-    ):  # constants from above are compiled in too
-        digest.update(path.name.encode() + path.read_bytes())
+def _code(source: bytes) -> str:
+    """A Python source without its comments, docstrings and line numbers: what its machine code depends on."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree)
+
+
+def fingerprint(backends: Path = BACKENDS) -> str:
+    """A hash of the code of all kernel sources below this folder and of the versions that take part in compiling it."""
+    versions = sys.version, numba.__version__, llvmlite.__version__, numpy.__version__
+    digest = hashlib.sha256(repr(versions).encode())
+    for name in SOURCES:
+        path = backends / name
+        for file in [path] if path.suffix else sorted(path.rglob("*.py")):
+            digest.update(file.name.encode() + _code(file.read_bytes()).encode())
     return digest.hexdigest()[:16]
 
 
 def persistent_folder() -> Path | None:
-    """The folder for these sources in MINIHIRE_CACHE_DIR or the user's cache folder; None where it cannot be written."""
+    """The folder for these sources in MINIHIRE_CACHE_DIR or the user's cache folder; None if it is not writable."""
     try:
         base = os.environ.get("MINIHIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base).resolve() / "minihire" / f"kernels-{fingerprint(Path(__file__).parents[1])}"
+        folder = Path(base).resolve() / "minihire" / f"kernels-{fingerprint()}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             _remove_unused(folder)
             return folder
-    except (OSError, RuntimeError):  # a user without a home is a RuntimeError
+    except (OSError, RuntimeError):  # Path.home() raises RuntimeError for a user without a home
         return None
 
 
 def _remove_unused(folder):
-    """Note that this folder is used now, and remove those beside it, of other versions, that nobody used for a month."""
+    """Mark this folder as used now; remove folders of other versions that were not used for a month."""
     os.utime(folder)
     for other in folder.parent.glob("kernels-*"):
         with contextlib.suppress(OSError):
@@ -57,7 +78,7 @@ def _remove_unused(folder):
 
 
 def cache_folder() -> Path:
-    """The folder that is kept, or else a fresh temporary one."""
+    """The persistent folder, or else a new temporary one."""
     folder = persistent_folder()
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="minihire-kernels-"))
@@ -65,42 +86,94 @@ def cache_folder() -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def _sole_writer(folder):
-    """Between processes, where the system has such locks: Numba writes an index, then the code that it names.
-
-    Two at once, for one function with other types, may leave an index that names the other's code.
-    """
-    with save_lock, contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            file = stack.enter_context(open(Path(folder, "writing.lock"), "wb"))
-            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
-        yield
+@functools.cache
+def folder_in_use() -> Path:
+    """The folder of this process, chosen when the first kernel is imported."""
+    return cache_folder()
 
 
-def _save(self, key, data, save=caching.IndexDataCacheFile.save):
-    with _sole_writer(self._cache_path):
-        save(self, key, data)
+class KernelFiles:
+    """The files of one function: one for each set of argument types and target machine (`key`)."""
+
+    def __init__(self, folder: Path, name: str):
+        self.folder, self.name = folder, name
+
+    def path(self, key) -> Path:
+        """The file of one key."""
+        return self.folder / f"{self.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+    def load(self, key):
+        """What was saved under this key; None if nothing was or if the file is damaged."""
+        try:
+            content = self.path(key).read_bytes()
+        except OSError:
+            return None
+        digest, data = content[:DIGEST], content[DIGEST:]
+        return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
+
+    def save(self, key, value) -> None:
+        """Write a file. Without space or permission the kernel is compiled again next time."""
+        data = serialize.dumps(value)
+        with contextlib.suppress(OSError):
+            self.path(key).write_bytes(hashlib.sha256(data).digest() + data)
+
+    def flush(self) -> None:
+        """Remove all files of the function."""
+        for path in self.folder.glob(f"{self.name}-*.nbc"):
+            path.unlink(missing_ok=True)
 
 
-caching.IndexDataCacheFile.save = _save
+class _Locator(caching._CacheLocator):
+    """Numba's question where a function's cache lies, answered with our folder for every function."""
+
+    def __init__(self, file):
+        self._py_file = file
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        return cls(py_file)
+
+    def get_cache_path(self):
+        return str(folder_in_use())
+
+    def get_source_stamp(self):
+        return None  # the folder's name has it
+
+    def get_disambiguator(self):
+        return ""
 
 
-@contextlib.contextmanager
-def kernel_cache():
-    """Functions jitted with cache=True inside this block keep their machine code in `cache_folder()`."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = before
+class _KernelCacheImpl(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]
+
+
+class KernelCache(caching.FunctionCache):
+    """Numba's cache of one function, with `KernelFiles` in place of its index and data files."""
+
+    _impl_class = _KernelCacheImpl
+
+    def __init__(self, function):
+        super().__init__(function)
+        name = f"{function.__module__.removeprefix('backends.numba_cpu.')}.{function.__qualname__}"
+        self._cache_file = KernelFiles(folder_in_use(), name.replace("<", "").replace(">", ""))
+
+    def save_overload(self, sig, data):
+        with contextlib.suppress(OSError):  # the folder was removed or made read-only meanwhile
+            super().save_overload(sig, data)
+
+
+def compiled(function=None, **options):
+    """`numba.njit(**options)` with `KernelCache`. With NUMBA_DISABLE_JIT=1 the function stays plain Python."""
+    if function is None:
+        return lambda function: compiled(function, **options)
+    dispatcher = numba.njit(**options)(function)
+    if dispatcher is not function:
+        dispatcher._cache = KernelCache(function)
+    return dispatcher
 
 
 class CompileNotice(event.Listener):
-    """Calls say(line), and help(), when the first kernel is compiled that the cache does not hold."""
+    """Calls say(line) and help() when the first kernel is compiled that the cache does not hold."""
 
     def __init__(self, say, help):
         self.say, self.help, self.said = say, help, False
@@ -110,7 +183,7 @@ class CompileNotice(event.Listener):
         if not self.said:
             self.said = True
             self.say(
-                "compiling kernels for this machine as they are needed: half a minute or so in all, once per version"
+                "compiling kernels for this machine as they are needed: about half a minute in all, once per version"
             )
             self.help()
 

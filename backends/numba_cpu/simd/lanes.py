@@ -1,36 +1,38 @@
-"""Sixteen neighbouring numbers as one value: arithmetic on whole vectors, written like arithmetic on numbers.
+"""Vectors of 16 neighbouring numbers, written like numbers.
 
-A loop over many arrays that also adds up sums is not vectorised by the compiler, which must fear that arrays overlap;
-split into loops of two or three arrays it is, but then each is a pass through the cache. Here the vector is the programmer's own:
+The compiler does not vectorise a loop over many arrays that also computes sums: the arrays might overlap. Split into loops
+over two or three arrays it is vectorised, but each loop is a pass through the cache. With explicit vectors one loop does it all:
 
-    zeros = spread(zero)
-    m = load(u, i, zeros) * leak + load(current, i, zeros)        the numbers i … i + 15 of each array
-    store(u, i, m - where_above(m, v, v, zeros))
+    zeros = broadcast(zero)
+    m = load(u, i, zeros) * leak + load(current, i, zeros)        entries i … i + 15 of each array
+    store(u, i, m - where_greater(m, v, v, zeros))
 
-The functions that choose, take roots and read bits take plain numbers as well, so that the same lines do for what is left at an
-array's end.
+Vectors support + − · / & | ^ << >>; a number among the operands stands for 16 equal ones. Every operation rounds as it does
+for single numbers, except `add_product`. `where_greater`, `load_at`, `store_at`, `sqrt`, `float_bits` and `bits_float` accept
+single numbers as well, so that the same lines serve the remainder at an array's end.
 
-`Lanes` is a type that Numba compiles like a number, to LLVM's vector of 16, which lies in one or more registers. Numbers among
-the operands stand for 16 equal ones. Nothing is rounded otherwise than it would be one by one, but for `add_product`.
+In compiled code a vector is a value of the Numba type `Lanes`, which LLVM keeps in one or more registers. In the Python twins
+it is a NumPy array of 16 entries.
 """
 
 import operator
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, overload, register_model
 
-from backends.numba_cpu.simd import events
+from backends.numba_cpu.simd import llvm
+from backends.numba_cpu.simd.llvm import python_twin
 
 LANES = 16
 INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """LANES numbers of one type: float32, float64, or whole."""
+    """The Numba type of LANES numbers of one type: float32, float64 or an integer."""
 
     def __init__(self, number):
         self.number = number
@@ -47,33 +49,41 @@ def _vector(number):
     return ir.VectorType(number, LANES)
 
 
-def _choose(builder, first, second, order):
-    """The entries of two vectors, one after the other, in the given order."""
-    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(INDEX, len(order)), order))
-
-
 def _broadcast(builder, number):
-    nothing = ir.Constant(_vector(number.type), ir.Undefined)
-    lane = builder.insert_element(nothing, number, ir.Constant(INDEX, 0))
-    return _choose(builder, lane, nothing, [0] * LANES)
+    return llvm.broadcast(builder, number, _vector(number.type))
 
 
 def _pointer(context, builder, kind, array, at):
     return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
 
 
+# ---------------------------------------------------------------- making, loading and storing vectors
+
+
+def broadcast_python(number):
+    """The number in every lane."""
+    return np.full(LANES, number, np.asarray(number).dtype)
+
+
+@python_twin(broadcast_python)
 @intrinsic
 def broadcast(typingctx, number):
-    """The number in every lane."""
+    """See `broadcast_python`."""
     if not isinstance(number, (types.Float, types.Integer)):
         raise TypingError(f"lanes hold numbers, not {number}")
 
     return Lanes(number)(number), lambda context, builder, signature, arguments: _broadcast(builder, arguments[0])
 
 
+def arange_python(number):
+    """The integers number, number + 1, … number + LANES − 1."""
+    return np.arange(LANES, dtype=np.asarray(number).dtype) + number
+
+
+@python_twin(arange_python)
 @intrinsic
 def arange(typingctx, number):
-    """The whole number and those that follow, number … number + LANES − 1."""
+    """See `arange_python`."""
 
     def emit(context, builder, signature, arguments):
         return builder.add(
@@ -83,15 +93,26 @@ def arange(typingctx, number):
     return Lanes(number)(number), emit
 
 
+def sum_lanes_python(lanes):
+    """The sum of all lanes: one half is added to the other until one number is left, so the order is fixed."""
+    while len(lanes) > 1:
+        lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+    return lanes[0]
+
+
+@python_twin(sum_lanes_python)
 @intrinsic
 def sum_lanes(typingctx, lanes):
-    """The sum of all lanes: one half is added to the other until one number is left."""
+    """See `sum_lanes_python`."""
 
     def emit(context, builder, signature, arguments):
         (row,), size = arguments, LANES
         while size > 1:
             size //= 2
-            halves = (_choose(builder, row, row, list(range(first, first + size))) for first in (0, size))
+            halves = []
+            for first in (0, size):
+                order = ir.Constant(ir.VectorType(INDEX, size), list(range(first, first + size)))
+                halves.append(builder.shuffle_vector(row, row, order))
             row = builder.fadd(*halves)
         return builder.extract_element(row, ir.Constant(INDEX, 0))
 
@@ -101,13 +122,19 @@ def sum_lanes(typingctx, lanes):
 def _check(array, lanes):
     if array.dtype not in (lanes.number, types.uint8, types.uint16, types.uint32) or array.layout != "C":
         raise TypingError(
-            f"lanes of {lanes.number} lie in contiguous arrays of such numbers, or whole ones, not in {array}"
+            f"lanes of {lanes.number} need C-contiguous arrays of these or of unsigned integers, not {array}"
         )
 
 
+def load_python(array, at, like):
+    """Entries at … at + LANES − 1 (flat positions) of a C-contiguous array, converted to the type of the vector `like`."""
+    return array.reshape(-1)[at : at + LANES].astype(like.dtype)
+
+
+@python_twin(load_python)
 @intrinsic
 def load(typingctx, array, at, like):
-    """The numbers from the flat position `at` of a C-contiguous array, as numbers like those of `like`."""
+    """See `load_python`."""
     _check(array, like)
     size = array.dtype.bitwidth // 8
 
@@ -117,44 +144,59 @@ def load(typingctx, array, at, like):
         row.align = size
         if array.dtype == like.number:
             return row
-        lengthen = builder.uitofp if isinstance(like.number, types.Float) else builder.zext
-        return lengthen(row, arguments[2].type)
+        convert = builder.uitofp if isinstance(like.number, types.Float) else builder.zext
+        return convert(row, arguments[2].type)
 
     return like(array, types.intp, like), emit
 
 
+def store_python(array, at, lanes):
+    """Write a vector to flat positions at … at + LANES − 1 of a C-contiguous array. Integer arrays take the lowest bits."""
+    array.reshape(-1)[at : at + LANES] = lanes.astype(array.dtype)
+
+
+@python_twin(store_python)
 @intrinsic
 def store(typingctx, array, at, lanes):
-    """The lanes to the flat position `at` of a C-contiguous array, as whole numbers if it is of such, their lowest bits."""
+    """See `store_python`."""
     _check(array, lanes)
     size = array.dtype.bitwidth // 8
 
     def emit(context, builder, signature, arguments):
         place, row = _pointer(context, builder, array, *arguments[:2]), arguments[2]
         if array.dtype != lanes.number:
-            shorten = builder.fptoui if isinstance(lanes.number, types.Float) else builder.trunc
-            row = shorten(row, _vector(place.type.pointee))
+            convert = builder.fptoui if isinstance(lanes.number, types.Float) else builder.trunc
+            row = convert(row, _vector(place.type.pointee))
         builder.store(row, builder.bitcast(place, row.type.as_pointer())).align = size
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), emit
 
 
+# ---------------------------------------------------------------- arithmetic
+
+
+def add_product_python(sums, lanes, number):
+    """sums + lanes · number. Compiled code may round once instead of twice (a fused multiply-add)."""
+    return sums + lanes * number
+
+
+@python_twin(add_product_python)
 @intrinsic
 def add_product(typingctx, sums, lanes, number):
-    """sums + lanes · number, which may be rounded once."""
+    """See `add_product_python`."""
     if sums != lanes or number != lanes.number:
         raise TypingError(f"the product of {lanes} and {number}, added to {sums}")
 
     def emit(context, builder, signature, arguments):
         sums, lanes, number = arguments
-        return events.add_product(builder, sums, lanes, _broadcast(builder, number))
+        return llvm.add_product(builder, sums, lanes, _broadcast(builder, number))
 
     return sums(sums, lanes, number), emit
 
 
 @intrinsic
-def _select_above(typingctx, x, limit, a, b):
+def _where_greater(typingctx, x, limit, a, b):
     def emit(context, builder, signature, arguments):
         x, limit, a, b = arguments
         return builder.select(builder.fcmp_ordered(">", x, limit), a, b)
@@ -163,7 +205,7 @@ def _select_above(typingctx, x, limit, a, b):
 
 
 @intrinsic
-def _roots(typingctx, x):
+def _sqrt(typingctx, x):
     def emit(context, builder, signature, arguments):
         row = arguments[0].type
         kind = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[row.element]
@@ -174,7 +216,7 @@ def _roots(typingctx, x):
 
 
 @intrinsic
-def _bits(typingctx, x):
+def _float_bits(typingctx, x):
     def emit(context, builder, signature, arguments):
         row, kind = arguments[0], _vector(ir.FloatType())
         return builder.bitcast(row if row.type == kind else builder.fptrunc(row, kind), _vector(INDEX))
@@ -183,7 +225,7 @@ def _bits(typingctx, x):
 
 
 @intrinsic
-def _floats(typingctx, bits, like):
+def _bits_float(typingctx, bits, like):
     def emit(context, builder, signature, arguments):
         row, kind = builder.bitcast(arguments[0], _vector(ir.FloatType())), arguments[1].type
         return row if row.type == kind else builder.fpext(row, kind)
@@ -191,38 +233,46 @@ def _floats(typingctx, bits, like):
     return like(bits, like), emit
 
 
-def _as_lanes(x):
-    raise NotImplementedError("compiled code only")
+# ---------------------------------------------------------------- functions of vectors and of numbers
+#
+# A function with an `overload` is its own Python twin: plain Python runs its body, compiled code the overload.
 
 
 def where_greater(x, limit, a, b):
     """a where x > limit, else b."""
-    raise NotImplementedError("compiled code only")
+    return np.where(x > limit, a, b)[()]
 
 
 def load_at(array, at, like):
-    """The entries from place `at` of a flat array on, as numbers like those of `like`, or the one there if `like` is one."""
-    raise NotImplementedError("compiled code only")
+    """LANES entries of a flat array from position `at` on, or the entry there if `like` is a number; of `like`'s type."""
+    return load_python(array, at, like) if np.ndim(like) else like.dtype.type(array[at])
 
 
 def store_at(array, at, x):
-    """Lanes, or a number, to place `at` of a flat array."""
-    raise NotImplementedError("compiled code only")
+    """Write a vector, or a number, to position `at` of a flat array."""
+    if np.ndim(x):
+        store_python(array, at, x)
+    else:
+        array[at] = x
 
 
 def sqrt(x):
     """The square root."""
-    raise NotImplementedError("compiled code only")
+    return np.sqrt(x)
 
 
 def float_bits(x):
-    """The 32 bits of a number as a float32, a whole number."""
-    raise NotImplementedError("compiled code only")
+    """uint32: the bits of a number, or of each lane, as a float32."""
+    return np.asarray(x, np.float32).view(np.uint32)[()]
 
 
 def bits_float(bits, like):
-    """The float32 that has these 32 bits, as a number like `like`."""
-    raise NotImplementedError("compiled code only")
+    """The float32 that has these 32 bits, converted to the type of `like`."""
+    return np.asarray(bits, np.uint32).view(np.float32).astype(np.asarray(like).dtype)[()]
+
+
+def _as_lanes(x):
+    raise NotImplementedError("compiled code only: in plain Python NumPy broadcasts numbers")
 
 
 @overload(_as_lanes, inline="always")
@@ -233,8 +283,8 @@ def _(x):
 @overload(where_greater, inline="always")
 def _(x, limit, a, b):
     if any(isinstance(kind, Lanes) for kind in (x, limit, a, b)):
-        return lambda x, limit, a, b: _select_above(_as_lanes(x), _as_lanes(limit), _as_lanes(a), _as_lanes(b))
-    return lambda x, limit, a, b: _select_above(x, limit, a, b)
+        return lambda x, limit, a, b: _where_greater(_as_lanes(x), _as_lanes(limit), _as_lanes(a), _as_lanes(b))
+    return lambda x, limit, a, b: _where_greater(x, limit, a, b)
 
 
 @overload(load_at)
@@ -258,26 +308,31 @@ def _(array, at, x):
 
 @overload(sqrt, inline="always")
 def _(x):
-    return (lambda x: _roots(x)) if isinstance(x, Lanes) else (lambda x: np.sqrt(x))
+    return (lambda x: _sqrt(x)) if isinstance(x, Lanes) else (lambda x: np.sqrt(x))
 
 
 @overload(float_bits, inline="always")
 def _(x):
-    return (lambda x: _bits(x)) if isinstance(x, Lanes) else (lambda x: np.float32(x).view(np.uint32))
+    return (lambda x: _float_bits(x)) if isinstance(x, Lanes) else (lambda x: np.float32(x).view(np.uint32))
 
 
 @overload(bits_float, inline="always")
 def _(bits, like):
     if isinstance(bits, Lanes):
-        return lambda bits, like: _floats(bits, like)
+        return lambda bits, like: _bits_float(bits, like)
     kind = np.float32 if like == types.float32 else np.float64
     return lambda bits, like: kind(np.uint32(bits).view(np.float32))
 
 
-def _operator(symbol, of_floats, of_whole):
+# ---------------------------------------------------------------- operators
+
+
+def _operator(symbol, for_floats, for_integers):
+    """Compile a Python operator of vectors to the LLVM instruction of this name; None: not supported."""
+
     @intrinsic
     def operate(typingctx, a, b):
-        name = of_floats if isinstance(a.number, types.Float) else of_whole
+        name = for_floats if isinstance(a.number, types.Float) else for_integers
         if a != b or name is None:
             raise TypingError(f"{symbol.__name__} of {a} and {b}")
 
@@ -292,11 +347,12 @@ def _operator(symbol, of_floats, of_whole):
             return lambda a, b: operate(_as_lanes(a), _as_lanes(b))
 
 
-_operator(operator.add, "fadd", "add")
-_operator(operator.sub, "fsub", "sub")
-_operator(operator.mul, "fmul", "mul")
-_operator(operator.truediv, "fdiv", None)
-for symbol, instruction in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):
-    _operator(symbol, None, instruction)
-_operator(operator.lshift, None, "shl")
-_operator(operator.rshift, None, "lshr")  # of unsigned numbers
+if not config.DISABLE_JIT:
+    _operator(operator.add, "fadd", "add")
+    _operator(operator.sub, "fsub", "sub")
+    _operator(operator.mul, "fmul", "mul")
+    _operator(operator.truediv, "fdiv", None)
+    for symbol, instruction in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):
+        _operator(symbol, None, instruction)
+    _operator(operator.lshift, None, "shl")
+    _operator(operator.rshift, None, "lshr")  # logical: lanes of integers are unsigned

@@ -1,62 +1,47 @@
-"""Bringing floats to where they are needed, by whole vectors: rows of 8 to 64, blocks of 16×16 turned over their diagonal.
+"""Copying rows of 8 to 64 floats, transposing blocks of 16×16, prefetching, and aligned scratch arrays.
 
-As in events.py these are written in LLVM's language; a loop over elements, as Numba compiles it, takes several times as
-long. A block is turned over in four rounds: round r exchanges, between rows i and i + 2ʳ, the entries whose column has
-bit r set with those whose column has it cleared.
+A loop over single elements, as Numba compiles it, takes several times as long as these whole vectors.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-INT, SIDE = ir.IntType(64), 16
+from backends.numba_cpu.runtime.kernel_cache import compiled
+from backends.numba_cpu.simd.llvm import INT, python_twin, vector_address
+
+SIDE = 16  # of a block that is transposed
 
 
-def _address(context, builder, kind, array, at, width):
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), ir.VectorType(data.type.pointee, width).as_pointer())
-
-
-def _exchange(builder, rows, bit):
-    """One round: the two rows of each pair (i, i + bit), half of their entries exchanged."""
-    number = ir.IntType(32)
-    new = list(rows)
-    for i in range(SIDE):
-        if not i & bit:
-            low = [c if not c & bit else SIDE + (c ^ bit) for c in range(SIDE)]
-            high = [c ^ bit if not c & bit else SIDE + c for c in range(SIDE)]
-            for at, order in ((i, low), (i | bit, high)):
-                mask = ir.Constant(ir.VectorType(number, SIDE), order)
-                new[at] = builder.shuffle_vector(rows[i], rows[i | bit], mask)
-    return new
-
-
-@njit(cache=True)
+@compiled
 def scratch(count):
-    """An uninitialised array of so many float32 that begins at a cache line: vectors of 64 bytes then lie in one, not in two."""
+    """An uninitialised float32 array of this length that begins at a cache line: a 64-byte vector never spans two lines."""
     memory = np.empty(count + 16, np.float32)
     start = -memory.ctypes.data % 64 // 4
     return memory[start : start + count]
 
 
-@njit(cache=True)
+@compiled
 def copy(source, out):
-    """out[:] = source, one axis: written so, Numba would compile, for seconds, what an error would say."""
+    """out[:] = source, one axis. For a slice assignment Numba would compile an error message for other lengths, for seconds."""
     for i in range(len(out)):
         out[i] = source[i]
+
+
+def copy_row_python(lanes, out, at, source, start):
+    """out[at : at + lanes] = source[start : start + lanes]; flat float32 arrays, 64, 32, 16 or 8 lanes."""
+    out[at : at + lanes] = source[start : start + lanes]
 
 
 def _row_copier(lanes):
     @intrinsic
     def copy_row(typingctx, out, at, source, start):
-        """out[at : at + lanes] = source[start : start + lanes], flat positions."""
-
         def emit(context, builder, signature, arguments):
             kinds = signature.args
-            row = builder.load(_address(context, builder, kinds[2], arguments[2], arguments[3], lanes))
+            row = builder.load(vector_address(context, builder, kinds[2], arguments[2], arguments[3], lanes))
             row.align = 4
-            store = builder.store(row, _address(context, builder, kinds[0], arguments[0], arguments[1], lanes))
+            store = builder.store(row, vector_address(context, builder, kinds[0], arguments[0], arguments[1], lanes))
             store.align = 4
             return context.get_dummy_value()
 
@@ -65,20 +50,28 @@ def _row_copier(lanes):
     return copy_row
 
 
-copy_row, _copy_32, _copy_16, _copy_8 = (_row_copier(lanes) for lanes in (64, 32, 16, 8))
+_copy_row_64, _copy_row_32, _copy_row_16, _copy_row_8 = (_row_copier(lanes) for lanes in (64, 32, 16, 8))
 
 
-@njit(cache=True, inline="always")
-def copy_lanes(lanes, out, at, source, start):
-    """The same for 64, 32, 16 or 8 lanes."""
+@python_twin(copy_row_python)
+@compiled(inline="always")
+def copy_row(lanes, out, at, source, start):
+    """See `copy_row_python`."""
     if lanes == 64:
-        copy_row(out, at, source, start)
+        _copy_row_64(out, at, source, start)
     elif lanes == 32:
-        _copy_32(out, at, source, start)
+        _copy_row_32(out, at, source, start)
     elif lanes == 16:
-        _copy_16(out, at, source, start)
+        _copy_row_16(out, at, source, start)
     else:
-        _copy_8(out, at, source, start)
+        _copy_row_8(out, at, source, start)
+
+
+def prefetch_python(arrays, at):
+    """Load entries at … at + 63 of each flat array of a tuple into the second-level cache; has no effect on values.
+
+    The entries may lie beyond an array's end.
+    """
 
 
 def _emit_prefetch(context, builder, kind, array, at):
@@ -91,9 +84,10 @@ def _emit_prefetch(context, builder, kind, array, at):
     )
 
 
+@python_twin(prefetch_python)
 @intrinsic
 def prefetch(typingctx, arrays, at):
-    """Have 64 entries of each array of a tuple, from `at` on, brought to the second-level cache; they may lie beyond its end."""
+    """See `prefetch_python`."""
 
     def emit(context, builder, signature, arguments):
         for i, kind in enumerate(arrays):
@@ -105,22 +99,47 @@ def prefetch(typingctx, arrays, at):
     return types.void(arrays, types.intp), emit
 
 
+def transpose16_python(out, at, out_stride, source, start, source_stride):
+    """out[at + out_stride·i + j] = source[start + source_stride·j + i] for i, j < 16; flat arrays."""
+    for i in range(SIDE):
+        for j in range(SIDE):
+            out[at + out_stride * i + j] = source[start + source_stride * j + i]
+
+
+def _exchange(builder, rows, bit):
+    """One of four rounds of a transposition: between rows i and i + bit, exchange the entries off the diagonal.
+
+    These are the entries of row i whose column has this bit set, and those of row i + bit whose column has it cleared.
+    """
+    number = ir.IntType(32)
+    new = list(rows)
+    for i in range(SIDE):
+        if not i & bit:
+            low = [c if not c & bit else SIDE + (c ^ bit) for c in range(SIDE)]
+            high = [c ^ bit if not c & bit else SIDE + c for c in range(SIDE)]
+            for at, order in ((i, low), (i | bit, high)):
+                mask = ir.Constant(ir.VectorType(number, SIDE), order)
+                new[at] = builder.shuffle_vector(rows[i], rows[i | bit], mask)
+    return new
+
+
+@python_twin(transpose16_python)
 @intrinsic
 def transpose16(typingctx, out, at, out_stride, source, start, source_stride):
-    """out[at + out_apart·i + j] = source[start + apart·j + i] for i, j < 16, flat positions."""
+    """See `transpose16_python`."""
 
     def emit(context, builder, signature, arguments):
         kinds, rows = signature.args, []
         for j in range(SIDE):
             place = builder.add(arguments[4], builder.mul(arguments[5], ir.Constant(INT, j)))
-            row = builder.load(_address(context, builder, kinds[3], arguments[3], place, SIDE))
+            row = builder.load(vector_address(context, builder, kinds[3], arguments[3], place, SIDE))
             row.align = 4
             rows.append(row)
         for bit in (1, 2, 4, 8):
             rows = _exchange(builder, rows, bit)
         for i, row in enumerate(rows):
             place = builder.add(arguments[1], builder.mul(arguments[2], ir.Constant(INT, i)))
-            builder.store(row, _address(context, builder, kinds[0], arguments[0], place, SIDE)).align = 4
+            builder.store(row, vector_address(context, builder, kinds[0], arguments[0], place, SIDE)).align = 4
         return context.get_dummy_value()
 
     return types.void(out, types.intp, types.intp, source, types.intp, types.intp), emit
