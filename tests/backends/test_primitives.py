@@ -189,7 +189,7 @@ def through_arrays(numbers, out, number):
 def test_vectors_of_floats(dtype):
     for numbers in (dyadic(16).astype(dtype), UNUSUAL.astype(dtype), np.arange(1, 17, dtype=dtype) / 3):
         a, b = np.zeros(150, dtype), np.zeros(150, dtype)
-        same(through_vectors(numbers, a, dtype(0.5)), dtype(through_arrays(numbers, b, dtype(0.5))))
+        same(dtype(through_vectors(numbers, a, dtype(0.5))), dtype(through_arrays(numbers, b, dtype(0.5))))
         same(a, b)
 
 
