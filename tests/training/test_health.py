@@ -8,9 +8,10 @@ import pytest
 
 from backends import get_backend
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import Progress
 from minihire.training import CraftedNoise, Recipe, train
 from minihire.training.checkpoint import load
-from minihire.training.health import describe_failure, silent_layers
+from minihire.training.health import describe_failure, failed_training, silent_layers
 
 IMAGES = np.random.default_rng(0).random((5, 8, 8, 3)).astype(np.float32)
 RECIPE = Recipe(2, 16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.02))
@@ -117,3 +118,48 @@ def test_an_overflow_is_traced_to_its_layer(k, network):
 
 def test_a_finite_network_leaves_the_loss(k, network):
     assert describe_failure(network(k), k.asarray(IMAGES)) == "the loss itself"
+
+
+def epochs(*losses, accuracy=0.9):
+    """A history with these losses."""
+    return [{"epoch": i + 1, "loss": loss, "accuracy": accuracy} for i, loss in enumerate(losses)]
+
+
+def test_a_training_at_chance_level_is_named_with_what_to_try(k, network):
+    labels = np.arange(1000) % 10
+    sentence = failed_training(epochs(2.4, 2.3, accuracy=0.12), labels, network(k), 0.01)
+    assert sentence.startswith("it ended at chance level (12.0% of the training images right; ")
+    assert "always answering with the most frequent class gets 10.0%" in sentence
+    assert "--snn-epochs" in sentence and "--learning-rate 0.0033 or 0.03" in sentence
+    ann = failed_training(epochs(2.3, accuracy=0.1), labels, network(k, spiking=False), 0.01)
+    assert "--ann-epochs" in ann and "--ann-learning-rate 0.0033 or 0.03" in ann
+
+
+def test_chance_is_the_share_of_the_most_frequent_class(k, network):
+    balanced, skewed = np.arange(1000) % 10, np.repeat([0, 1], [800, 200])
+    assert failed_training(epochs(0.5, accuracy=0.8), balanced, network(k), 0.01) is None
+    assert "most frequent class gets 80.0%" in failed_training(epochs(0.5, accuracy=0.8), skewed, network(k), 0.01)
+
+
+@pytest.mark.parametrize("losses", [(2.0, 1.5, 9.0), (2.3, 4.0)])
+def test_a_diverged_loss_is_named_with_what_to_try(k, network, losses):
+    sentence = failed_training(epochs(*losses), np.arange(1000) % 10, network(k), 0.03)
+    assert sentence.startswith(
+        f"its loss diverged ({losses[-1]:.3g} in the last epoch, {min(losses):.3g} in the best one)"
+    )
+    assert "try a lower learning rate (--learning-rate 0.01)" in sentence
+
+
+@pytest.mark.parametrize("losses", [(2.0, 1.5, 1.6), (0.01, 0.2), (30.0, 2.0), (50.0,)])
+def test_a_loss_that_wavers_or_came_down_did_not_diverge(k, network, losses):
+    assert failed_training(epochs(*losses), np.arange(1000) % 10, network(k), 0.03) is None
+
+
+def test_a_failed_training_says_so_at_its_end_and_in_its_checkpoint(k, network, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Progress, "quiet", False)
+    data = replace(data, labels=np.zeros_like(data.labels))  # every answer is right: at most chance
+    done = train(network(k), replace(RECIPE, epochs=2), data, label="hire", path=tmp_path / "x.npz")
+    assert done.warnings[-1].startswith("hire: it ended at chance level")
+    assert load(tmp_path / "x.npz").meta["training"]["warnings"] == done.warnings
+    assert f"warning: {done.warnings[-1]}" in capsys.readouterr().out.splitlines()[-1]
+    assert sum("chance level" in warning for warning in done.warnings) == 1

@@ -175,9 +175,7 @@ def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(st
     path = study.store.checkpoint(spec)
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
-    with pytest.raises(
-        MinihireError, match=f"{path.name} cannot be used .*: if it is damaged, delete it"
-    ):
+    with pytest.raises(MinihireError, match=f"{path.name} cannot be used .*: if it is damaged, delete it"):
         PaperStudy(TINY, backend, study.out).network(spec)
     path.unlink()
     PaperStudy(TINY, backend, study.out).network(spec)
