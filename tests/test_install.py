@@ -23,6 +23,7 @@ def test_an_installed_copy_has_every_package():
     assert sorted(listed["options"]["packages"].split()) == there
 
 
+@pytest.mark.slow
 def test_an_editable_install_works_where_the_clone_s_folder_shadows_the_package(tmp_path):
     """From the parent of a clone called minihire, Python finds that folder first; the package must win."""
     pytest.importorskip("setuptools", minversion="70.1")

@@ -535,6 +535,7 @@ for threads in (1, 2, 4):
 """
 
 
+@pytest.mark.slow
 def test_one_two_and_four_threads_give_the_same_bits():
     """Forward pass and every gradient, for several seeds, at a size at which all threads have work."""
     pytest.importorskip("numba")

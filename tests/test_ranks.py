@@ -162,6 +162,7 @@ def k():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one_with_the_double_batch(worked, k, tmp_path, case):
     folder, _ = worked
@@ -181,6 +182,7 @@ def test_two_processes_equal_one_with_the_double_batch(worked, k, tmp_path, case
     assert all(np.array_equal(t["right"], right) for t in theirs) and 0 < right.sum() < len(right)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_bit(worked):
     folder, _ = worked
     whole, stopped = (load(folder / f"{name}.npz") for name in ("hire", "stopped"))
@@ -190,6 +192,7 @@ def test_a_stopped_training_goes_on_to_the_bit(worked):
         assert array.tobytes() == stopped.arrays[name].tobytes(), name
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on_with_the_same_whole_batch(worked, k, tmp_path):
     folder, _ = worked
     path = shutil.copy(folder / "half.npz", tmp_path)
@@ -200,6 +203,7 @@ def test_another_number_of_processes_goes_on_with_the_same_whole_batch(worked, k
         np.testing.assert_allclose(k.to_numpy(array), whole.arrays[f"parameter/{name}"], rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_writes_and_speaks(worked):
     """In rank 1 the calls that would write are replaced by errors (see the end of this file)."""
     folder, said = worked
@@ -212,6 +216,7 @@ def test_the_first_process_alone_writes_and_speaks(worked):
         assert said.count(line) == 1, line
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_with_the_same_whole_batch(worked, monkeypatch, capsys):
     folder, _ = worked
     monkeypatch.setattr(cli.commands, "draw_all", lambda results, folder: [])
@@ -221,6 +226,7 @@ def test_a_run_is_resumed_with_the_same_whole_batch(worked, monkeypatch, capsys)
     assert cli.main([*resume, "--batch-size", "16", "--ann-batch-size", "16"]) == 0
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_in_one_sentence(launch):
     folder, code, _, errors = launch("be_killed")
     assert code != 0

@@ -24,6 +24,7 @@ def test_the_list_has_every_number_title_and_question(capsys):
     assert lines[0] == "01  One neuron                              How does a current become spikes?"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ("1", "01"))
 def test_a_number_runs_that_lesson(number, tmp_path):
     pytest.importorskip("matplotlib")
@@ -59,6 +60,7 @@ def test_notebooks_are_valid(tmp_path):
         nbformat.validate(nbformat.from_dict(notebook(lesson)))
 
 
+@pytest.mark.slow
 def test_one_notebook_runs_from_elsewhere(tmp_path, monkeypatch):
     """Its cells, one after the other, in another folder and a fresh interpreter that knows nothing of the clone."""
     pytest.importorskip("matplotlib")

@@ -51,6 +51,7 @@ def kernels_of(program):
     return set(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_all_that_training_and_attacks_call_is_compiled_ahead():
     ahead_of_all = kernels_of("from backends.numba_cpu.runtime import ahead; ahead.main()")
     for width in ("0.25", "1"):  # narrow and wide convolutions
@@ -97,6 +98,7 @@ def runs(process):
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL") or (os.cpu_count() or 1) < 2, reason="needs SIGKILL and two cores")
 def test_it_ends_with_the_program_however_that_ends(tmp_path):
     """And is not led astray by a folder with modules of the same names."""
@@ -126,6 +128,7 @@ def test_it_ends_with_the_program_however_that_ends(tmp_path):
     assert not (tmp_path / "astray").exists()
 
 
+@pytest.mark.slow
 def test_several_writers_of_one_kernel_leave_a_cache_that_works(tmp_path):
     """Programs that start at once and compile the same function for the same and for other types."""
     source = tmp_path / "kernel.py"

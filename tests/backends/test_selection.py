@@ -61,6 +61,7 @@ def test_what_cannot_be_had_is_refused_in_one_sentence(arguments, says):
     assert "\n" not in str(error.value) and ". " not in str(error.value)
 
 
+@pytest.mark.slow
 def test_more_threads_than_numba_was_started_for_are_refused_and_leave_it_working():
     """The same kind of error, and Numba, which reads its environment again before it compiles, still compiles."""
     pytest.importorskip("numba")
@@ -83,6 +84,7 @@ print(numba.njit(parallel=True)(lambda n: n + 1)(1))
     ]
 
 
+@pytest.mark.slow
 def test_threads_beyond_the_machine_s_are_refused_in_the_same_way_or_given():
     """Without NUMBA_NUM_THREADS: more threads than cores can be had by a process that has not yet loaded Numba."""
     pytest.importorskip("numba")
@@ -132,12 +134,14 @@ def test_a_backend_describes_itself(numba, dtype):
     assert get_backend("numba").threads >= 1
 
 
+@pytest.mark.slow
 def test_the_default_is_as_many_threads_as_numba_was_started_for():
     """Not as many as the machine has: a job may have been given fewer cores, or NUMBA_NUM_THREADS."""
     said = fresh_process("from backends import get_backend; print(get_backend('numba').threads)", NUMBA_NUM_THREADS="1")
     assert said.splitlines()[-1] == "1"
 
 
+@pytest.mark.slow
 def test_the_reference_needs_no_numba():
     """Nor does `import backends` load a compiler."""
     said = fresh_process("import sys, backends; backends.get_backend('reference'); print('numba' in sys.modules)")
@@ -321,6 +325,7 @@ def damaged(content):
     yield b"\x80\x04not a kernel" * 20
 
 
+@pytest.mark.slow
 def test_a_damaged_kernel_file_is_compiled_and_written_again(kernel_cache, square):
     run, cache = square
     assert run() == 2 and run() == 0
@@ -351,6 +356,7 @@ def test_a_cache_that_cannot_be_written_any_more_is_no_error(kernel_cache, tmp_p
     stored.flush()
 
 
+@pytest.mark.slow
 def test_compiling_is_announced_once_and_not_at_all_where_kernels_are_kept(tmp_path):
     """In a process of its own, with an empty cache: two kernels, one line; with the cache that it leaves, none."""
     pytest.importorskip("numba")

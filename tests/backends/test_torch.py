@@ -393,6 +393,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2500])
 def test_fused_kernels_equal_the_plain_ones_in_triton_s_interpreter(size):
     """Sizes within one block and of several; both resets, states, masks, static currents, every surrogate; draws too."""

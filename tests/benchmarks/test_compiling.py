@@ -16,6 +16,7 @@ kept.touch()
 """
 
 
+@pytest.mark.slow
 def test_the_difference_is_what_an_empty_cache_costs(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(compiling, "PROGRAM", (sys.executable, "-c", LEAVES_A_FILE))
     compiling.main(["--rounds", "2", "--json", str(tmp_path / "found.json")])

@@ -55,6 +55,7 @@ def content_of(name, path, *arguments):
     return done.stdout, json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_a_training_step_beside_all_peers(tmp_path):
     output, content = content_of("train_step", tmp_path / "found.json")
     there = [name for name, peer in PEERS.items() if not missing(peer)]
@@ -72,12 +73,14 @@ def test_a_training_step_beside_all_peers(tmp_path):
     assert content["settings"]["optimiser"] == "adam" and content["settings"]["moments"]
 
 
+@pytest.mark.slow
 def test_moments_of_16_bits_beside_the_peers_own(tmp_path):
     output, content = content_of("train_step", tmp_path / "found.json", "--peers", "torch", "--optimiser", "adam16")
     assert content["settings"]["own_optimiser"] == "adam16" and content["settings"]["optimiser"] == "adam"
     assert "minihire's optimiser: adam16" in output
 
 
+@pytest.mark.slow
 def test_an_attack_step_and_a_forward_pass(tmp_path):
     for name, peers in (("attack_step", "torch"), ("forward", "")):
         output, content = content_of(name, tmp_path / f"{name}.json", "--peers", peers, "--density", "0.2")
@@ -87,18 +90,21 @@ def test_an_attack_step_and_a_forward_pass(tmp_path):
         assert first["densities"]["neuron1"] == pytest.approx(0.2, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_ann_beside_pytorch(tmp_path):
     _, content = content_of("train_step", tmp_path / "found.json", "--ann")
     assert content["settings"]["optimiser"] == "sgd" and not content["settings"]["spiking"]
     assert list(content["ratios"]) == [name for name in ["ann"] if not missing(PEERS[name])]
 
 
+@pytest.mark.slow
 def test_a_hire_batch_beside_a_traditional_one(tmp_path):
     output, content = content_of("train_step", tmp_path / "found.json", "--hire", "--batch", "8")
     assert "HIRE batch" in output
     assert content["hire_time_ratio"] > 0 and content["hire_activation_memory_ratio"] > 0
 
 
+@pytest.mark.slow
 def test_shares_of_the_machine_s_ceilings(tmp_path):
     """Every kernel of a step has a time, and none does more than the machine can, a cache's help allowed for."""
     path = tmp_path / "ceilings.json"
@@ -112,6 +118,7 @@ def test_shares_of_the_machine_s_ceilings(tmp_path):
     assert "of a product" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_measured_as_it_is(tmp_path):
     k, model = get_backend("reference"), build("vgg5", 10, (16, 16, 3), width=1 / 16, hidden=16)
     network = Network(model, k, initialise(model, k, 0, True), spiking=True, steps=2)
@@ -138,6 +145,7 @@ def test_moments_of_16_bits_in_a_checkpoint_are_numbers_for_all_sides(tmp_path):
             assert found.dtype == np.float32 and np.abs(found).max() < 100
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_once(tmp_path):
     rng, folder = np.random.default_rng(0), tmp_path / "cifar"
     folder.mkdir()
@@ -176,6 +184,7 @@ def test_wrong_input_is_one_sentence(arguments, word, capsys, monkeypatch):
     assert word in said and "Traceback" not in said and len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_wrong_input_ends_with_exit_code_2():
     done = command("forward", "--density", "1.5")
     assert done.returncode == 2 and done.stderr.startswith("benchmarks: --density") and done.stdout == ""

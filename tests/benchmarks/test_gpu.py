@@ -21,6 +21,7 @@ def quick(*more):
     return main(["--device", "cpu", "--quick", "--precisions", "bf16", *more])
 
 
+@pytest.mark.slow
 def test_a_rehearsal_measures_every_side_of_every_task(tmp_path, capsys):
     content = quick("--json", str(tmp_path / "gpu.json"))
     assert json.loads((tmp_path / "gpu.json").read_text()) == json.loads(json.dumps(content)) and content["finished"]
@@ -33,6 +34,7 @@ def test_a_rehearsal_measures_every_side_of_every_task(tmp_path, capsys):
     assert "HIRE (N = 2) over traditional training" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_side_that_fails_is_a_note_and_the_time_limit_leaves_out_what_matters_least(monkeypatch, tmp_path, capsys):
     now, cell = [0.0], measure.measured
 

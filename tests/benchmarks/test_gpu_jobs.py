@@ -128,6 +128,7 @@ def test_training_needs_data(tmp_path, machine, capsys):
     assert "train needs --data-dir" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_wrong_flag_is_one_sentence(tmp_path):
     done = subprocess.run([sys.executable, "-m", "benchmarks.gpu_jobs", "nothing"], capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "invalid choice" in done.stderr

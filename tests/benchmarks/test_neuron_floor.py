@@ -14,6 +14,7 @@ def test_the_floor_counts_each_array_once():
     assert floor(2, 10, static=True) == (40 + 20 + 40, 40 + 80 + 40 + 40)
 
 
+@pytest.mark.slow
 def test_it_measures_every_layer(tmp_path, capsys):
     pytest.importorskip("torch")
     main(["--batch", "1", "--steps", "2", "--rounds", "1", "--json", str(tmp_path / "found.json")])

@@ -64,6 +64,7 @@ def calls(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_a_tiny_measurement(tmp_path):
     path, figure = tmp_path / "found.json", tmp_path / "found.png"
     flags = [*SMALL, "--only", "batch", "--batches", "3", "--json", str(path)]

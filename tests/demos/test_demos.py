@@ -28,6 +28,7 @@ def test_the_lessons_are_numbered_from_1_to_9():
     assert [int(lesson.name[:2]) for lesson in LESSONS] == list(range(1, 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_prints_one_table_and_draws_one_figure(lesson, tmp_path):
     pytest.importorskip("matplotlib")
@@ -40,6 +41,7 @@ def test_a_lesson_prints_one_table_and_draws_one_figure(lesson, tmp_path):
     assert 0.01 < np.mean(pixels < 250) < 0.9
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_table_still_prints(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')\n")
     printed = run(LESSONS[0], tmp_path, PYTHONPATH=str(tmp_path))

@@ -64,6 +64,7 @@ def random_cases():
                     }
 
 
+@pytest.mark.slow
 def test_the_neuron_of_the_page_equals_the_reference(visit, exact):
     """120 random neurons: six surrogates, both resets, the reset's gradient on and off, T from 1 to 40."""
     cases = list(random_cases())
@@ -114,6 +115,7 @@ LINKS = {  # what a lecturer may link, and the settings of it that the engine ne
 }
 
 
+@pytest.mark.slow
 def test_what_the_page_shows_of_a_link_is_the_engine_s(visit, exact):
     """The table, the loss and the gradients of λ and v, in full precision behind the rounded text."""
     pages = visit(f"return {json.dumps(list(LINKS))}.map((hash) => {{ open_(hash); return shown(); }});")
@@ -137,6 +139,7 @@ def test_what_the_page_shows_of_a_link_is_the_engine_s(visit, exact):
     assert sums == [1] * 20 and np.flatnonzero(one).tolist() == [30] and weighted == [1, -1, 0.5, 0, 0, 1, 2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 800, 1200])
 def test_nothing_is_wider_than_the_window(visit, width):
     """At the width of a phone, a tablet and a laptop, with the table open and with the longest numbers."""

@@ -14,6 +14,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.slow
 def test_every_control_is_labelled_and_works_and_the_address_keeps_it(visit):
     """Each is set as by hand; the address is read, the page reset, the address opened again: the same numbers."""
     result = visit(
@@ -61,6 +62,7 @@ def test_every_control_is_labelled_and_works_and_the_address_keeps_it(visit):
     assert result["boxes"] == [1.25, -0.5] and result["kept"] and set(result["themes"]) == {"dark", "light"}
 
 
+@pytest.mark.slow
 def test_drawing_pointing_and_keys(visit):
     """A stroke over the current draws every step that it crosses; arrows choose and change; a click holds the step."""
     result = visit(
@@ -92,6 +94,7 @@ def test_drawing_pointing_and_keys(visit):
     assert "m[0] = λ·u[−1] + I[0]= 0.9·0 + 0.9 = 0.9" in result["equations"]
 
 
+@pytest.mark.slow
 def test_the_questions_are_answered_truly(visit):
     """What "What to see" says of each "Try this", seen on the page itself."""
     result = visit(
@@ -126,6 +129,7 @@ def test_the_questions_are_answered_truly(visit):
     assert through[0] == pytest.approx(1, abs=0.01) and half[0] == pytest.approx(2, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_broken_link_opens_the_neuron_within_its_bounds(visit):
     """Settings that mean nothing are left out; numbers beyond the bounds are brought back."""
     address = (

@@ -64,6 +64,7 @@ def probe(tmp_path, html, width, *more):
     return found.groups()
 
 
+@pytest.mark.slow
 def test_it_loads_without_complaints_and_says_the_numbers(tiny, made, tmp_path):
     dom, console = browse(tmp_path, page.single(page.read(tiny[0])), "--dump-dom")
     assert console == []
@@ -76,6 +77,7 @@ def test_it_loads_without_complaints_and_says_the_numbers(tiny, made, tmp_path):
     assert len(list(nodes(root, "svg"))) == len(list(nodes(made, "svg")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 800, 1200])
 def test_it_fits_the_width_and_shows_every_picture(tiny, tmp_path, width):
     scroll, inner, outside, broken, *_, letters = probe(tmp_path, page.single(page.read(tiny[0])), width)
@@ -83,6 +85,7 @@ def test_it_fits_the_width_and_shows_every_picture(tiny, tmp_path, width):
     assert float(letters) >= 9  # pixels: letters of the charts stay legible
 
 
+@pytest.mark.slow
 def test_a_comparison_fits_a_phone_too(tiny, tmp_path):
     html = page.comparison([page.read(tiny[0])] * 2)
     scroll, inner, outside, broken, *_ = probe(tmp_path, html, 360)
@@ -90,6 +93,7 @@ def test_a_comparison_fits_a_phone_too(tiny, tmp_path):
     assert browse(tmp_path, html, "--dump-dom")[1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "light_page", "light_ann"), [("1", True, False), ("0", False, True)], ids=["light", "dark"]
 )
@@ -99,6 +103,7 @@ def test_the_ann_is_seen_in_light_and_dark(tiny, tmp_path, scheme, light_page, l
     assert bright == [light_page, light_ann]
 
 
+@pytest.mark.slow
 def test_it_prints_with_what_is_folded(tiny, tmp_path):
     out = tmp_path / "page.pdf"
     browse(tmp_path, page.single(page.read(tiny[0])), f"--print-to-pdf={out}")

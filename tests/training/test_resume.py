@@ -244,6 +244,7 @@ for threads in (1, 2, 4):
 """
 
 
+@pytest.mark.slow
 def test_training_does_not_depend_on_the_number_of_threads(tmp_path):
     environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
