@@ -5,9 +5,8 @@
 #
 #     x̂ ← clip(x + clip(x̂ + α·sign(∂L/∂x̂) − x, −ε, ε), 0, 1)          FGSM: K = 1, α = ε
 #
-# In a spiking network ∂L/∂x̂ passes through spikes, which have no derivative. The defender trained with a surrogate, the triangle
-# of equation 5. The attacker may use another one: it changes the gradient, not the predictions of the network. A defence that
-# only makes the gradient useless is called gradient masking: it stops some attackers, but adversarial images still exist.
+# In a spiking network ∂L/∂x̂ passes through spikes, which have no derivative. The defender trained with a surrogate (equation 5). An
+# attacker may use another: this changes the gradient, not the predictions. Gradient masking is a defence that only spoils the gradient.
 #
 # **What to expect.** Random noise of size ε has little effect. Under FGSM the trained spiking networks are much more accurate than
 # the ANN. Under 20 small steps most of that is gone. Then each image is attacked five times (the ANN from five starts, the others
@@ -27,7 +26,8 @@ from minihire.analysis import Score, mcnemar
 from minihire.attacks import fgsm, perturb
 from minihire.data.batches import Batches
 from minihire.report.figures import COLOURS, MARKERS
-from minihire.report.tables import TITLES, interval, table
+from minihire.report.tables import interval, table
+from minihire.study.titles import TITLES
 from minihire.training import Calibration, CraftedNoise, Recipe, convert, train
 
 options = arguments("Is a network that looks robust hard to fool?")

@@ -5,12 +5,13 @@ import json
 import shutil
 from pathlib import Path
 
-from minihire.report.tables import TITLES, interval
+from minihire.report.tables import interval
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.progress import duration
 from minihire.study.results import Results
 from minihire.study.settings import METHODS, preset
+from minihire.study.titles import TITLES
 
 PAPER = Path(__file__).parent / "paper.csv"
 COLUMNS = (

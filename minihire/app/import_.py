@@ -6,6 +6,7 @@ from minihire.app.flags import add_file
 from minihire.app.outputs import beside
 from minihire.data.cifar import CLASSES
 from minihire.interop import published
+from minihire.study.settings import paper_settings
 from minihire.training import checkpoint
 
 
@@ -26,7 +27,7 @@ def add_flags(parser):
 
 def run(options) -> None:
     """Read the file and write the checkpoint."""
-    saved = published.read(options.file, data=options.data, steps=options.steps)
+    saved = published.read(options.file, data=options.data, steps=options.steps, about=paper_settings)
     out = beside(options.file, options.out, ".npz")
     checkpoint.save(out, saved.network(backends.get_backend("reference")), extra={"about": saved.meta["about"]})
     print(f"{out}: {in_words(saved.meta)}")

@@ -19,6 +19,7 @@ import json
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,13 +33,11 @@ from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
-from minihire.study.settings import preset
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
 BLOCK = 3  # modules per weight layer: the weights, ReLU, and dropout or pool
 # VGG models by their number of convolutions, from which a file is recognised.
 FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.items() if isinstance(row, VGG)}
-PRESETS = {"cifar10": "vgg5-cifar10", "cifar100": "vgg11-cifar100"}
 MAX_STEPS = 10_000
 
 
@@ -92,18 +91,25 @@ def layout(model: Model, spiking: bool) -> list[Entry]:
     return entries
 
 
-def read(path: Path, *, data: str | None = None, steps: int | None = None) -> Checkpoint:
+def read(
+    path: Path,
+    *,
+    data: str | None = None,
+    steps: int | None = None,
+    about: Callable[[Model, str, int], dict[str, Any]] | None = None,
+) -> Checkpoint:
     """Read a checkpoint of the authors, or one that `write` wrote, into a Checkpoint with float32 NumPy arrays.
 
     data: "cifar10" or "cifar100", whose normalisation the network applies (default: by the number of classes).
-    steps: T, if the file does not contain it (default: that of the model). Raises CheckpointError, naming file and key.
+    steps: T, if the file does not contain it (default: that of the model). about: returns the settings to record for a
+    file of the authors, from model, data set and T (default: none). Raises CheckpointError, naming file and key.
     """
     content = _load(Path(path))
     state, steps = _state(path, content), _steps(path, content, steps)
     if isinstance(content.get("minihire"), dict):
         model, meta = _described(path, content["minihire"], data, steps)
     else:
-        model, meta = _recognised(path, state, data, steps)
+        model, meta = _recognised(path, state, data, steps, about)
     arrays = _arrays(path, state, layout(model, meta["network"]["spiking"]), model)
     return Checkpoint(Path(path), meta, arrays)
 
@@ -216,7 +222,7 @@ def _described(path, entry, data, steps):
     return model, meta
 
 
-def _recognised(path, state, data, steps):
+def _recognised(path, state, data, steps, about):
     """Return (model, metadata) of a file of the authors.
 
     The number of convolutions identifies the model, and the shapes of the weights give its sizes.
@@ -242,19 +248,17 @@ def _recognised(path, state, data, steps):
         hidden=None if hidden == row.hidden[0] else max(hidden, 1),
     )
     spiking = any(key.startswith(("threshold.", "leak.")) for key in state)
-    return model, _meta(model, spiking, data, model.steps if steps is None else steps)
+    return model, _meta(model, spiking, data, model.steps if steps is None else steps, about)
 
 
-def _meta(model, spiking, data, steps):
-    """The metadata of one of our checkpoints, with the paper's settings for that data set."""
-    settings = {"model": model.name, "width": model.width, "hidden": model.hidden, "dropout": model.dropout}
-    config = preset(PRESETS[data], **settings, steps=steps, periods=min(2, steps))
+def _meta(model, spiking, data, steps, about):
+    """The metadata of one of our checkpoints."""
     neuron = {**asdict(NeuronOptions()), "surrogate": list(NeuronOptions().surrogate)}
     network = {"coding": "direct", "readout": "membrane", "time_chunk": None, "neuron": neuron}
     return {
         "model": model.describe(),
         "network": {"spiking": spiking, "steps": steps if spiking else 1, **network},
-        "about": config.describe(),
+        "about": about(model, data, steps) if about else {},
     }
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from minihire.report.tables import TITLES
 from minihire.study.images import from_png, magnified
+from minihire.study.titles import TITLES
 
 # The palette of Okabe and Ito, which people with colour vision deficiency can distinguish.
 COLOURS = {

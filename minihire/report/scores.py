@@ -4,9 +4,10 @@ from minihire.report import charts
 from minihire.report.markup import Markup, join, table, tag
 from minihire.report.pieces import ATTACKS, network, note
 from minihire.report.tables import COLUMNS, interval
-from minihire.report.words import data_name, model_name, network_name, networks
+from minihire.report.words import data_name, network_name, networks
 from minihire.study.paper import printed as paper
 from minihire.study.settings import PRESETS, Config
+from minihire.study.titles import model_name
 
 ACCESS = {"clean": "", "white_box": "white box", "black_box": "black box"}
 

@@ -3,15 +3,8 @@
 from collections.abc import Sequence
 
 from minihire.runtime.progress import duration
+from minihire.study.titles import TITLES
 
-TITLES = {
-    "ann": "ANN",
-    "converted": "converted SNN",
-    "traditional": "traditional SNN",
-    "control": "N periods, κ = 0",
-    "gaussian": "Gaussian noise SNN",
-    "hire": "HIRE-SNN",
-}
 COLUMNS = (
     ("clean", "none", "clean"),
     ("white_box", "fgsm", "FGSM wb"),

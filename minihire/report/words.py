@@ -1,9 +1,8 @@
 """Text about a run, from the content of results.json: its title, names, and a summary paragraph."""
 
-from minihire.report.tables import TITLES
 from minihire.runtime.progress import duration
+from minihire.study.titles import DATA_TITLES, TITLES, model_name
 
-DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}
 METHOD_PHRASES = {
     "traditional": "by traditional training",
     "control": "in N periods without noise",
@@ -17,15 +16,10 @@ def title(results) -> str:
     return f"{model_name(results['config'])} on {data_name(results)}"
 
 
-def model_name(config) -> str:
-    """The model as printed in the paper, for example "VGG5" or "ResNet12"."""
-    return str(config.get("model", "a network")).replace("vgg", "VGG").replace("resnet", "ResNet")
-
-
 def data_name(results) -> str:
     """The data set's usual spelling, for example "CIFAR-10", or else its name in results.json."""
     name = str(results["data"].get("name") or results["config"].get("data", "unknown data"))
-    return DATA.get(name, name)
+    return DATA_TITLES.get(name, name)
 
 
 def network_name(name: str) -> str:

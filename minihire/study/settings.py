@@ -8,7 +8,7 @@ from backends.surrogates import triangle
 from minihire.attacks import Attack, fgsm, pgd
 from minihire.encoding import CODINGS
 from minihire.engine.lif import NeuronOptions
-from minihire.models import MODELS
+from minihire.models import MODELS, Model
 from minihire.runtime.errors import MinihireError
 from minihire.training import Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe
 from minihire.training.optimisers import Schedule
@@ -242,3 +242,10 @@ def preset(name: str, **changes) -> Config:
     if name not in PRESETS:
         raise MinihireError(f"there is no preset {name!r}: choose {', '.join(PRESETS)}")
     return replace(Config(preset=name, **PRESETS[name]), **changes)
+
+
+def paper_settings(model: Model, data: str, steps: int) -> dict:
+    """The paper's settings for CIFAR-10 or CIFAR-100 with this model and T, as plain data for a checkpoint."""
+    name = {"cifar10": "vgg5-cifar10", "cifar100": "vgg11-cifar100"}[data]
+    sizes = {"model": model.name, "width": model.width, "hidden": model.hidden, "dropout": model.dropout}
+    return preset(name, **sizes, steps=steps, periods=min(2, steps)).describe()

@@ -16,7 +16,7 @@ from minihire.interop import published
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.progress import Progress
-from minihire.study.settings import preset
+from minihire.study.settings import paper_settings, preset
 from minihire.training import checkpoint
 from minihire.training.checkpoint import CheckpointError
 
@@ -211,7 +211,8 @@ def test_time_steps_are_the_file_s_else_the_given_else_the_model_s(save):
 
 
 def test_an_imported_checkpoint_has_the_paper_s_settings(save):
-    about = published.read(save(Theirs("vgg11", classes=100).state_dict()), steps=1).meta["about"]
+    path = save(Theirs("vgg11", classes=100).state_dict())
+    about = published.read(path, steps=1, about=paper_settings).meta["about"]
     settings = (about["preset"], about["data"], about["model"], about["hidden"], about["steps"], about["periods"])
     assert settings == ("vgg11-cifar100", "cifar100", "vgg11", HIDDEN, 1, 1)
 

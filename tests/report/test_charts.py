@@ -9,7 +9,7 @@ from page_reader import nodes, read_page, text_of
 
 from minihire.report import charts, figures, rasters
 from minihire.report.markup import Markup, join, prose, table, tag
-from minihire.report.tables import TITLES
+from minihire.study.titles import TITLES
 
 VALUES = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6)
 

@@ -13,12 +13,12 @@ from page_reader import by_id, nodes, read_page, table_rows, text_of
 from minihire.app import cli, flags
 from minihire.report import page, sections, settings, words
 from minihire.report.figures import COLOURS
-from minihire.report.tables import TITLES
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import Progress, duration
 from minihire.study.results import Results
 from minihire.study.settings import preset
+from minihire.study.titles import TITLES
 
 EVIL = "<script>alert('x')</script>&\"<img src=x onerror=alert(1)>"
 MISSING = object()

@@ -8,7 +8,7 @@ import pytest
 from page_reader import by_id, nodes, read_page, table_rows
 
 from minihire.report import page
-from minihire.report.tables import TITLES
+from minihire.study.titles import TITLES
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")

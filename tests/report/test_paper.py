@@ -5,9 +5,9 @@ from page_reader import by_id, nodes, read_page, table_rows, text_of
 
 from minihire.analysis import COSTS
 from minihire.report import page
-from minihire.report.tables import TITLES
 from minihire.study.paper import printed as paper
 from minihire.study.settings import preset
+from minihire.study.titles import TITLES
 
 
 def test_every_row_is_read():

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.report.tables import TITLES
 from minihire.study.paper.outcome import Outcome, all_of, compare, named, of_paper, percent, shown
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import FROZEN, accuracies
 from minihire.study.spec import NetworkSpec
+from minihire.study.titles import TITLES
 
 ACCESS = {"white": "wb", "black": "bb"}
 HEADER = ["", "", "clean", "paper", "FGSM", "paper", "PGD", "paper"]

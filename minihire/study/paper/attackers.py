@@ -4,11 +4,11 @@ import numpy as np
 
 from backends.surrogates import arctan, exponential, rate, unit_triangle
 from minihire.attacks import pgd
-from minihire.report.tables import TITLES
 from minihire.study.paper.accuracy import share_of_the_noise, ways
 from minihire.study.paper.outcome import Outcome, compare, named, percent
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import FROZEN
+from minihire.study.titles import TITLES
 
 ITERATIONS = 10
 IMAGES = 200  # test images at most

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from minihire.analysis import gain, mcnemar_over_seeds, wilson
-from minihire.report.words import DATA, model_name
+from minihire.study.titles import DATA_TITLES, model_name
 
 NOTICEABLE = (
     1.0  # percentage points: "no noticeable difference" is a claim that the interval of the gain stays below this
@@ -141,7 +141,7 @@ def shown(config) -> str:
 
 def named(config) -> str:
     """VGG5 on CIFAR-10."""
-    return f"{shown(config)} on {DATA.get(config.data, config.data)}"
+    return f"{shown(config)} on {DATA_TITLES.get(config.data, config.data)}"
 
 
 def of_paper(config, model: str) -> str:
@@ -149,4 +149,4 @@ def of_paper(config, model: str) -> str:
     theirs = {"vgg5": "cifar10", "vgg11": "cifar100"}[model]
     if (config.model, config.data) == (model, theirs):
         return ""
-    return f" ({model_name({'model': model})} on {DATA[theirs]})"
+    return f" ({model_name({'model': model})} on {DATA_TITLES[theirs]})"

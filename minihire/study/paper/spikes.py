@@ -9,13 +9,13 @@ from minihire.analysis.accuracy import BATCH, predict
 from minihire.attacks import perturb, pgd
 from minihire.data.batches import Batches
 from minihire.data.dataset import DataError
-from minihire.report.tables import TITLES
 from minihire.study.paper.accuracy import ways
 from minihire.study.paper.outcome import Outcome, all_alike, named, of_paper, shown
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import MINI
 from minihire.study.spec import NetworkSpec
 from minihire.study.study import describe_attack
+from minihire.study.titles import TITLES
 
 LEAKS = tuple(round(0.05 * i, 2) for i in range(1, 21))
 IMAGES = 100  # over which activity is measured

@@ -1,11 +1,11 @@
 """Figures 4, 8 and 10, and table 4: what changes with T, with the attack's bound and iterations, and with ε_s."""
 
 from minihire.attacks import fgsm, pgd
-from minihire.report.tables import TITLES
 from minihire.study.paper.accuracy import Way, measured
 from minihire.study.paper.outcome import Outcome, compare, named, of_paper, percent, shown, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.spec import NetworkSpec
+from minihire.study.titles import TITLES
 
 FLAT = 40  # iterations after which the paper's figure 8 (b) is flat
 ABOUT_TWO = 2.5  # percentage points: what rounds to the paper's "about 2"
