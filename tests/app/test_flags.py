@@ -1,0 +1,247 @@
+"""Every command with every flag of the program: the flag changes what the command does, or it is refused in one sentence."""
+
+import argparse
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import backends
+from minihire.app import cli, completion
+from minihire.data.dataset import Dataset, Splits
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import Progress
+from minihire.study.networks import build_model
+from minihire.study.settings import METHODS, preset
+from minihire.training import checkpoint
+
+REFERENCE = backends.get_backend("reference")
+# the arguments of each command without any flag that is optional; "…" is the folder with the files below
+BASES = {
+    "run": ["--out", "…/run"],
+    "train ann": ["ann", "--out", "…/new.npz"],
+    **{f"train {m}": [m, "--from", "…/snn.npz", "--out", "…/new.npz"] for m in METHODS},
+    "convert": ["…/ann.npz", "--out", "…/new.npz"],
+    "attack": ["…/snn.npz"],
+    "analyze": ["…/snn.npz"],
+    "info": ["vgg5"],
+    "report": ["…/a"],
+    "paper": ["table2", "--scale", "small", "--data-dir", "…/c"],
+    "import": ["…/a.pt"],
+    "export": ["…/snn.npz"],
+    "demo": ["1"],
+    "completion": ["bash"],
+}
+# a value for each flag, unlike the default; flags without one are switches
+VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --train-limit 7 | --test-limit 7 | --heldout 3 |
+--model vgg9 | --width 0.25 | --hidden 9 | --dropout 0.5 | --steps 3 | --coding rate | --readout spikes |
+--reset delayed | --gamma 0.7 | --time-chunk 2 | --ann-epochs 3 | --ann-batch-size 9 | --ann-learning-rate 0.5 |
+--ann-schedule step | --weight-decay 0.5 | --scaling-factor 0.9 | --calibration-images 5 | --calibration-steps 5 |
+--methods hire | --snn-epochs 3 | --batch-size 9 | --learning-rate 0.5 | --optimiser sgd | --snn-schedule one-cycle |
+--periods 1 | --noise-step 0.5 | --noise-bound 0.5 | --epsilon 0.5 | --alpha 0.5 | --iterations 3 | --seed 3 |
+--preset cifar10-small | --out …/other.npz | --max-minutes 3 | --module …/module.py | --backend torch |
+--device cuda | --precision tf32 | --threads 3 | --from …/other-snn.npz | --source …/other-snn.npz |
+--json …/scores.json | --attacks fgsm | --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full |
+--seeds 3 | --models vgg5"""
+VALUES = dict(part.strip().split(" ", 1) for part in VALUES.split("|"))
+NEEDS = {  # what a flag needs beside it to have an effect
+    ("attack", "--max-minutes"): ["--json", "…/scores.json"],
+    ("train", "--resume"): ["--out", "…/snn.npz"],
+    ("paper", "--models"): ["--scale", "full"],
+}
+ALREADY_ON = {"--record", "--augment", "--carry-noise", "--clip-noise", "--random-start", "--black-box"}
+ALREADY_OFF = {"--no-reset-grad", "--no-freeze", "--no-carry-membranes", "--no-craft-after-update"}
+
+
+def parsers():
+    return completion.commands(cli.make_parser())
+
+
+def flags_of(parser):
+    """The long flags of a parser but for --help and --help-all, which print and exit."""
+    skipped = (argparse._HelpAction,)
+    found = [f for a in parser._actions if not isinstance(a, skipped) for f in a.option_strings if f.startswith("--")]
+    return [flag for flag in found if flag != "--help-all"]
+
+
+EVERY = sorted({flag for parser in parsers().values() for flag in flags_of(parser)})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Checkpoints of the data set shapes, and a module."""
+    folder = tmp_path_factory.mktemp("place")
+    model, about = build("vgg5", width=1 / 32, hidden=12), preset("mini", width=1 / 32, hidden=12).describe()
+    for name, spiking in (("ann", False), ("snn", True), ("other-snn", True)):
+        parameters = initialise(model, REFERENCE, len(name), spiking)
+        network = Network(model, REFERENCE, parameters, spiking=spiking, steps=4 if spiking else 1, coding="direct")
+        checkpoint.save(folder / f"{name}.npz", network, extra={"about": about})
+    (folder / "module.py").write_text("print('the module was run')\n")
+    return folder
+
+
+class Recorded(MinihireError):
+    """Ends a command where its real work would begin."""
+
+
+@pytest.fixture
+def effect(place, monkeypatch, tmp_path, capsys):
+    """effect(command, arguments): everything that the command would do, as text; or the sentence that it refuses with."""
+    seen = []
+
+    def record(*what):
+        seen.append(what)
+
+    def stop(*what):
+        record(*what, Progress.quiet, StopSignal.limit.minutes)
+        raise Recorded("recorded")
+
+    def of_network(network):
+        return network and (
+            network.steps,
+            network.time_chunk,
+            network.neuron,
+            sum(a.sum() for a in network.parameters.values()),
+        )
+
+    def load_data(config, download=False, given=()):
+        record(
+            config.data,
+            config.data_dir,
+            config.image_size,
+            config.train_limit,
+            config.test_limit,
+            config.heldout,
+            download,
+        )
+        part = Dataset(
+            config.data,
+            np.zeros((8, 32, 32, 3), np.uint8),
+            np.zeros(8, np.int64),
+            tuple("abcdefghij"),
+            (0.5,) * 3,
+            (0.25,) * 3,
+        )
+        return Splits(part, part, part)
+
+    def get_backend(name=None, device="cpu", **options):
+        record(name, device, options)
+        return REFERENCE
+
+    def train_one(config, method, splits, backend, out, start=None):
+        model = None if start else build_model(config, splits.train).describe()
+        stop(config.recipe(method), model, of_network(start), config.seed, out)
+
+    def convert_one(config, ann, splits, backend, out):
+        options = (config.steps, config.coding, config.readout, config.neuron, config.time_chunk)
+        stop(options, config.calibration, config.seed, out)
+
+    def attack_one(config, attacks, target, source, splits, backend, answers=None):
+        record(attacks, config.seed, of_network(target), of_network(source), Progress.quiet, StopSignal.limit.minutes)
+        return {"clean": np.ones(8, bool)}, SimpleNamespace(clear=lambda: None)
+
+    def measure(network, test, seed):
+        record(of_network(network), seed, Progress.quiet)
+        return [], {"first_layer_once": SimpleNamespace(as_dict=dict)}
+
+    def whole_run(config, backend, out, splits, resume=False):
+        stop({name: value for name, value in config.describe().items() if name != "preset"}, out, resume)
+
+    for name, replacement in {
+        "inputs.load_data": load_data,
+        "inputs.backends.get_backend": get_backend,
+        "train.train_one": train_one,
+        "convert.convert_one": convert_one,
+        "attack.attack_one": attack_one,
+        "analyze.activity_and_energy": measure,
+        "analyze.tables": SimpleNamespace(
+            **dict.fromkeys(("activity_table", "operations_table", "energy_table"), lambda _: "")
+        ),
+        "run.Run": whole_run,
+        "report.page.read": lambda folder: folder,
+        "report.page.write": stop,
+        "paper.reproduce": lambda study, names, out: stop(names, out),
+        "paper.listing": lambda study, names: stop("list", names),
+        "paper.PaperStudy": lambda *arguments: record(arguments) or SimpleNamespace(),
+        "import_.published.read": lambda path, **options: SimpleNamespace(
+            network=lambda _: record(options), meta={"about": 0}
+        ),
+        "import_.checkpoint.save": lambda path, *_, **__: stop(path),
+        "export.published.write": lambda path, saved: stop(path),
+        "demo.run_lesson": stop,
+        "demo.write_notebooks": lambda chosen, folder: stop("notebooks", chosen, folder),
+    }.items():
+        monkeypatch.setattr(f"minihire.app.{name}", replacement)
+    monkeypatch.setattr(Progress, "quiet", False)
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, arguments):
+        seen.clear()
+        words = [command.split()[0], *(word.replace("…", str(place)) for word in arguments)]
+        code = cli.main(words)
+        out, error = capsys.readouterr()
+        written = (place / "scores.json").exists()
+        (place / "scores.json").unlink(missing_ok=True)
+        assert code in (0, 2) and re.fullmatch(r"(minihire: [^\n]+\n)?", error), error
+        refused = code == 2 and error != "minihire: recorded\n"
+        return error if refused else (repr(seen), out, written), refused
+
+    return run
+
+
+def given(flag):
+    value = VALUES.get(flag)
+    return [flag] if value is None else [flag, *value.split()]
+
+
+@pytest.mark.parametrize("command", BASES)
+def test_a_flag_changes_what_the_command_does_or_is_refused(effect, command):
+    base, refused = effect(command, BASES[command])
+    assert not refused, base
+    own = flags_of(parsers()[command.split()[0]])
+    idle = []
+    for flag in own:
+        if flag in ALREADY_ON | ALREADY_OFF:
+            continue  # the other form of the switch is tested
+        more = NEEDS.get((command.split()[0], flag), [])
+        start = effect(command, [*BASES[command], *more])[0] if more else base
+        found, refused = effect(command, [*BASES[command], *more, *given(flag)])
+        if found == start:
+            idle.append(flag)
+    assert idle == []
+
+
+@pytest.mark.parametrize("command", BASES)
+def test_flags_of_other_commands_are_refused_and_the_sentence_names_these(effect, command):
+    name = command.split()[0]
+    own, known = flags_of(parsers()[name]), {other: flags_of(parser) for other, parser in parsers().items()}
+    for flag in EVERY:
+        if flag not in own:
+            sentence, refused = effect(command, [*BASES[command], *given(flag)])
+            assert refused and sentence.startswith(f"minihire: {name} has no {flag}; it is a flag of "), sentence
+            others = re.split(", | and ", sentence.partition("a flag of ")[2].partition(";")[0])
+            assert others == [other for other, flags in known.items() if flag in flags]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_refuses_the_settings_of_other_trainings(effect, method):
+    refused = {
+        f for f in flags_of(parsers()["train"]) if effect(f"train {method}", [*BASES[f"train {method}"], *given(f)])[1]
+    }
+    assert {"--ann-epochs", "--model", "--width", "--coding", "--weight-decay"} <= refused
+    assert ("--noise-step" in refused) == (method in ("traditional", "control"))
+    assert ("--noise-bound" in refused) == (method != "hire") and ("--periods" in refused) == (method == "traditional")
+
+
+def test_an_example_attack_with_a_surrogate_reports_it(place, effect):
+    (seen, out, _), refused = effect("attack", ["…/snn.npz", "--surrogate", "exponential", "--json", "-"])
+    assert not refused and json.loads(out)["surrogate"] == ["exponential", 1.0, 1.0]
+    assert seen.count("Surrogate(kind='exponential', height=1.0, width=1.0)") == 2  # of FGSM and PGD
+    assert (
+        effect("attack", ["…/snn.npz", "--surrogate", "triangle:2", "--attacks", "pgd"])[0][0].count("height=0.5") == 1
+    )
