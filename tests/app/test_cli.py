@@ -186,7 +186,9 @@ def test_resuming_a_finished_run_changes_nothing_and_trains_nothing(finished, no
 def test_without_matplotlib_run_says_what_it_left_out(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, text = command("run", "--resume", "--out", finished[0], *EXECUTION)
-    assert code == 0 and f"{finished[0]}/results.json; figures were not drawn, because matplotlib is not installed" in text
+    assert (
+        code == 0 and f"{finished[0]}/results.json; figures were not drawn, because matplotlib is not installed" in text
+    )
 
 
 def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, no_figures):

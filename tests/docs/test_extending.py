@@ -1,5 +1,7 @@
 """docs/extending.md: every example as printed, in use, with its gradients against finite differences."""
 
+import re
+
 import numpy as np
 import pytest
 from handbook_pages import blocks, run
@@ -9,7 +11,8 @@ from backends.interface import NeuronState
 from backends.surrogates import exponential
 from minihire import data
 from minihire.analysis import measure_activity, measure_energy
-from minihire.attacks import attack_accuracy, pgd
+from minihire.app import cli
+from minihire.attacks import ATTACKS, attack_accuracy, pgd
 from minihire.data.dataset import Dataset
 from minihire.data.loading import READERS
 from minihire.engine import Tape, Variable, ops
@@ -29,7 +32,7 @@ SOFT = NeuronOptions(surrogate=exponential(1.5), reset_grad=True, soft=True)  # 
 def tables(monkeypatch):
     """No progress lines; the tables that the examples add to, as they were before."""
     monkeypatch.setattr(Progress, "quiet", True)
-    before = [(table, dict(table)) for table in (MODELS, READERS, BACKENDS)]
+    before = [(table, dict(table)) for table in (MODELS, ATTACKS, READERS, BACKENDS)]
     yield
     for table, rows in before:
         table.clear()
@@ -206,6 +209,27 @@ def test_the_attack_is_evaluated_like_any_other_whatever_the_batch(example, imag
     np.testing.assert_array_equal(*found)
     with pytest.raises(MinihireError, match="an attack needs"):
         example("An attack")["MomentumAttack"]("mi-fgsm", -1, 0.1, 3)
+
+
+# ---------------------------------------------------------------- on the command line
+
+
+def test_the_lines_for_the_command_line_run_with_the_examples_as_modules(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, heading in (("gain", "A layer"), ("momentum", "An attack")):
+        (tmp_path / f"{name}.py").write_text("\n".join(EXAMPLES[heading]), encoding="utf-8")
+    (lines,) = blocks("extending.md", "bash")["Your file on the command line"]
+    less = {  # so that the test takes seconds
+        "train": "--width 0.03125 --hidden 12 --train-limit 60 --heldout 5 --ann-epochs 2 --ann-batch-size 10",
+        "convert": "--calibration-images 8 --calibration-steps 8",
+        "attack": "--test-limit 10",
+    }
+    for line in lines.splitlines():
+        words = line.split()[1:]
+        assert cli.main([*words, *less.get(words[0], "").split(), *(["--quiet"] if words[0] != "info" else [])]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"conv1\.gain +Gain", out)
+    assert [line.split()[0] for line in out.splitlines()[-3:]] == ["clean", "pgd", "mi-fgsm"]
 
 
 # ---------------------------------------------------------------- the kernel
