@@ -113,7 +113,7 @@ def test_dropout_is_an_option():
     assert rates == {0.0, 0.35}
 
 
-def test_a_new_row_is_enough(monkeypatch):
+def test_a_model_is_added_by_one_row_of_the_table(monkeypatch):
     monkeypatch.setitem(MODELS, "tiny", VGG((8, models.A, 16), (5,), steps=3))
     model = build("tiny", 4, (6, 6, 1))
     assert model.steps == 3
@@ -125,7 +125,7 @@ def test_a_new_row_is_enough(monkeypatch):
     ]
 
 
-def test_what_describe_keeps_builds_the_same_model():
+def test_a_model_is_rebuilt_from_its_description():
     model = build("vgg11", 7, (48, 48, 3), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), width=0.5, hidden=11, dropout=0.1)
     assert build(**model.describe()) == model
     assert build(**build("resnet12").describe()) == build("resnet12")
@@ -149,7 +149,7 @@ def test_images_that_are_too_small_are_refused(name, side):
         ({"name": "vgg5", "classes": 1}, "1 classes"),
     ],
 )
-def test_descriptions_that_make_no_sense_are_refused_in_one_sentence(arguments, says):
+def test_impossible_descriptions_are_refused_in_one_sentence(arguments, says):
     with pytest.raises(MinihireError) as error:
         build(**arguments)
     assert says in str(error.value) and "\n" not in str(error.value)

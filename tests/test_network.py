@@ -338,7 +338,7 @@ def test_a_static_input_is_the_same_as_repeating_it(backend):
 
 
 @pytest.mark.parametrize("chunk", [None, 2])
-def test_membranes_that_nobody_asks_for_are_not_handed_out(backend, chunk):
+def test_membranes_are_returned_only_on_request(backend, chunk):
     """And nothing else changes, also where chunks of time hand them on to each other."""
     kept, dropped = (gradients(backend, Setting(steps=5), chunk, keep_state=wanted) for wanted in (True, False))
     assert kept.state and dropped.state == {}
@@ -374,7 +374,7 @@ def test_evaluation_has_no_dropout(backend):
     )  # the same draws, the same masks
 
 
-def test_a_share_of_the_batch_sees_its_own_part_of_the_masks(backend, agrees):
+def test_part_of_a_batch_gets_its_own_part_of_the_dropout_masks(backend, agrees):
     """Image `first` of the batch gets the same dropout and rate code alone as among the others; `scale` keeps the mean."""
     for setting in (Setting(), Setting(coding="rate")):
         _, images, _, labels = data("vgg5", True, "membrane")
@@ -398,7 +398,7 @@ def test_a_share_of_the_batch_sees_its_own_part_of_the_masks(backend, agrees):
             assert error(backend, total, backend.to_numpy(grad)) < (1e-4 if backend.dtype == "float32" else 1e-10), name
 
 
-def test_rate_coding_is_drawn_anew_at_every_step(backend):
+def test_rate_coding_draws_new_spikes_at_every_step(backend):
     """And is not normalised: what the first layer receives is zeros and ones, with the pixels as means."""
     seen = []
     images = np.full((BATCH, SIDE, SIDE, 3), 0.25)
@@ -418,7 +418,7 @@ def test_rate_coding_is_drawn_anew_at_every_step(backend):
 
 
 @pytest.mark.parametrize("spiking", [True, False])
-def test_only_what_is_asked_for_is_differentiated(backend, spiking):
+def test_only_the_wanted_gradients_are_computed(backend, spiking):
     setting = Setting(spiking=spiking)
     without_image = gradients(backend, setting, image=False)
     assert without_image.image is None and without_image.weights
@@ -426,7 +426,7 @@ def test_only_what_is_asked_for_is_differentiated(backend, spiking):
     assert not attack.weights and attack.image.shape == (BATCH, SIDE, SIDE, 3)
 
 
-def test_an_attacker_may_bring_a_surrogate(backend):
+def test_an_attacker_may_choose_the_surrogate(backend):
     """The forward pass stays, the gradient changes; the rate gradient needs all time steps at once."""
     base = gradients(backend, Setting(), weights=False, training=False)
     for surrogate in (surrogates.straight_through(), surrogates.unit_triangle(2.0), surrogates.rate()):
@@ -473,7 +473,7 @@ def test_weights_of_another_network_are_refused(exact):
 
 
 @pytest.mark.parametrize("options", [{"coding": "morse"}, {"readout": "tea leaves"}, {"steps": 0}, {"time_chunk": 0}])
-def test_options_that_make_no_sense_are_refused_in_one_sentence(exact, options):
+def test_impossible_options_are_refused_in_one_sentence(exact, options):
     weights, *_ = data("vgg5", True, "membrane")
     with pytest.raises(MinihireError) as caught:
         Network(model_of("vgg5"), exact, weights, **{"spiking": True, **options})

@@ -183,7 +183,7 @@ def test_two_processes_equal_one_with_the_double_batch(worked, k, tmp_path, case
 
 
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_to_the_bit(worked):
+def test_a_resumed_training_is_bit_identical(worked):
     folder, _ = worked
     whole, stopped = (load(folder / f"{name}.npz") for name in ("hire", "stopped"))
     assert whole.arrays["kappa"].shape == (BATCH, 8, 8, 3)
@@ -193,7 +193,7 @@ def test_a_stopped_training_goes_on_to_the_bit(worked):
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_goes_on_with_the_same_whole_batch(worked, k, tmp_path):
+def test_a_training_may_be_resumed_by_another_number_of_processes(worked, k, tmp_path):
     folder, _ = worked
     path = shutil.copy(folder / "half.npz", tmp_path)
     with pytest.raises(CheckpointError, match="trained with other batches, of 8 images over all processes, not of 4: "):
@@ -204,7 +204,7 @@ def test_another_number_of_processes_goes_on_with_the_same_whole_batch(worked, k
 
 
 @pytest.mark.slow
-def test_the_first_process_alone_writes_and_speaks(worked):
+def test_only_the_first_process_writes_files_and_prints(worked):
     """In rank 1 the calls that would write are replaced by errors (see the end of this file)."""
     folder, said = worked
     results = json.loads((folder / "run" / "results.json").read_text())

@@ -116,7 +116,7 @@ def test_rows_go_into_a_results_file(random_network, images):
     assert [row["neurons"] for row in rows[:3]] == [192, math.prod((8, 8, 6)), 4 * 4 * 6]
 
 
-def test_activity_refuses(random_network, images):
+def test_impossible_measurements_of_activity_are_refused(random_network, images):
     network = random_network()
     for batches, steps, sentence in (
         ([], None, "without images"),

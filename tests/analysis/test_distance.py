@@ -65,7 +65,7 @@ def test_steps_are_used(toy):
     assert found["neuron1"].tolist() == [1.0]  # only 1.2 fires at t = 0
 
 
-def test_distances_refuse(random_network, images):
+def test_distances_of_arrays_or_networks_that_do_not_fit_are_refused(random_network, images):
     with pytest.raises(MinihireError, match="spiking network"):
         spike_distance(random_network(spiking=False, steps=1), images, images)
     with pytest.raises(MinihireError, match="give arrays of the same shape"):

@@ -65,7 +65,7 @@ def test_rate_coding_by_hand(toy):
         assert (found.total("fp32"), found.total("int32")) == pytest.approx((17.1, 1.9))
 
 
-def test_measured_toy(toy):
+def test_energy_of_a_measured_network(toy):
     # pixels 0.3, 0.6, 0.0, 1.0 make 6 spikes in 4 steps: ζ = 6/4, so 18 AC
     network = toy()
     found = measure_energy(network, measure_activity(network, [np.array([0.3, 0.6, 0.0, 1.0]).reshape(1, 2, 2, 1)]))

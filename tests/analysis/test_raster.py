@@ -11,7 +11,7 @@ def pixels(network, *values):
     return network.backend.asarray(np.array(values, float).reshape(1, 2, 2, 1))
 
 
-def test_by_hand(toy):
+def test_raster_by_hand(toy):
     """A pixel x fires at step t where the sum of x so far exceeds the threshold: x = 1.5 at steps 0, 1, 2, 3 …"""
     network = toy(steps=4)
     (layer,) = spike_trains(network, pixels(network, 1.5, 0.6, 0.0, 0.6), pixels(network, 1.5, 0.0, 0.0, 0.9))
@@ -85,7 +85,7 @@ def test_a_silent_layer_shows_no_neuron(toy):
     assert (layer["shown"], layer["trains"], layer["fired_clean"]) == ([], [], 0)
 
 
-def test_an_ann_has_none(toy):
+def test_an_ann_has_no_raster(toy):
     network = toy(spiking=False, steps=1)
     with pytest.raises(MinihireError, match="an ANN has no spike trains"):
         spike_trains(network, pixels(network, 1, 1, 1, 1), pixels(network, 1, 1, 1, 1))

@@ -31,7 +31,7 @@ def test_wilson_agrees_with_scipy(confidence):
 
 
 @pytest.mark.parametrize("arguments", [(0, 0), (-1, 10), (11, 10), (5, 10, 0.0), (5, 10, 95)])
-def test_wilson_refuses(arguments):
+def test_wilson_refuses_impossible_counts(arguments):
     with pytest.raises(MinihireError):
         wilson(*arguments)
 
@@ -71,7 +71,7 @@ def test_mcnemar_agrees_with_scipy():
         assert mcnemar(*_answers(11, only_first, only_second, 5)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_mcnemar_refuses():
+def test_mcnemar_refuses_answers_that_do_not_fit():
     right = np.array([True, False, True])
     with pytest.raises(MinihireError, match="same images"):
         mcnemar(right, right[:2])

@@ -53,7 +53,7 @@ def test_an_attack_does_not_depend_on_the_batch_size(k, network, data, kind):
 
 
 @pytest.mark.parametrize("other", [dict(classes=5), dict(shape=(12, 12, 3)), dict(shape=(8, 8, 1))])
-def test_networks_that_do_not_fit_are_refused(network, data, other):
+def test_networks_with_other_images_or_classes_are_refused(network, data, other):
     k = get_backend("reference")
     with pytest.raises(MinihireError, match="cannot craft images for one of"):
         attack_accuracy([network(k)], network(k, **other), data, fgsm())
@@ -66,7 +66,7 @@ def test_ctrl_c_stops_between_batches(network, data, monkeypatch):
         attack_accuracy([net], net, data, fgsm(), batch_size=5)
 
 
-def test_the_end_of_the_time_stops_between_batches(network, data, monkeypatch):
+def test_a_time_limit_stops_between_batches(network, data, monkeypatch):
     net, batches = network(get_backend("reference")), []
     monkeypatch.setattr("minihire.runtime.interrupt.monotonic", lambda: 60.0 * len(batches))
     monkeypatch.setattr(Progress, "add", lambda *_: batches.append(1))
@@ -75,7 +75,7 @@ def test_the_end_of_the_time_stops_between_batches(network, data, monkeypatch):
     assert len(batches) == 2
 
 
-def test_a_stopped_attack_goes_on_with_its_next_batch(network, data, monkeypatch, tmp_path):
+def test_a_stopped_attack_resumes_with_its_next_batch(network, data, monkeypatch, tmp_path):
     """Also with batches of another size; and a finished one leaves nothing behind."""
     net, path, seen, load = network(get_backend("reference")), tmp_path / "deep" / "kept.npz", [], Batches.load
     monkeypatch.setattr(
@@ -97,7 +97,7 @@ def test_a_stopped_attack_goes_on_with_its_next_batch(network, data, monkeypatch
     np.testing.assert_array_equal(found, whole)
 
 
-def test_what_is_no_half_done_attack_is_refused(network, data, tmp_path):
+def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path):
     net, path = network(get_backend("reference")), tmp_path / "kept.npz"
     for write in (
         lambda: path.write_bytes(b"PK nothing"),

@@ -70,11 +70,11 @@ def test_attacks_stay_in_the_ball_and_in_the_range_of_pixels(epsilon, alpha, ite
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("attack", [fgsm(0.0), pgd(0.0)], ids=lambda a: a.name)
-def test_no_epsilon_leaves_the_images(k, network, data, images, kind, attack):
+def test_an_epsilon_of_zero_changes_no_image(k, network, data, images, kind, attack):
     assert np.array_equal(perturb(network(k, kind), images, data.labels, attack), images)
 
 
-def test_the_images_given_are_not_touched(k, network, data, images):
+def test_the_given_images_are_not_modified(k, network, data, images):
     before = images.copy()
     perturb(network(k), images, data.labels, pgd())
     assert np.array_equal(images, before)
@@ -91,7 +91,7 @@ def test_small_steps_raise_the_loss_of_an_ann(k, network, data, images, attack):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_image_is_attacked_as_if_it_were_alone(k, network, data, images, kind):
+def test_each_image_is_attacked_independently_of_its_batch(k, network, data, images, kind):
     net = network(k, kind)
     together = perturb(net, images, data.labels, pgd(iterations=3), Draws(2))
     for i in range(3):
@@ -108,7 +108,7 @@ def test_the_attackers_surrogate_changes_the_gradient_but_not_the_network(k, net
     assert net.neuron is neuron and all(np.array_equal(net.parameters[name], a) for name, a in before.items())
 
 
-def test_a_surrogate_means_nothing_to_an_ann(k, network, data, images):
+def test_a_surrogate_has_no_effect_on_an_ann(k, network, data, images):
     net = network(k, "ann")
     assert np.array_equal(
         perturb(net, images, data.labels, fgsm(0.05, arctan())), perturb(net, images, data.labels, fgsm(0.05))
@@ -143,7 +143,7 @@ def test_random_starts_are_the_same_on_every_backend(network, data, images):
     assert np.array_equal(*found)
 
 
-def test_a_rate_coded_network_spikes_afresh_in_every_iteration_and_batch(network, data, images, monkeypatch):
+def test_rate_coding_draws_new_spikes_in_every_iteration_and_batch(network, data, images, monkeypatch):
     seen, gradients = [], Network.gradients
     monkeypatch.setattr(
         Network, "gradients", lambda *a, **options: seen.append(options["draws"]) or gradients(*a, **options)
@@ -154,7 +154,7 @@ def test_a_rate_coded_network_spikes_afresh_in_every_iteration_and_batch(network
     assert len(set(seen)) == 12 and {draws.seed for draws in seen} == {7}
 
 
-def test_dropout_is_off(k, network, data, images):
+def test_attacks_use_no_dropout(k, network, data, images):
     net = network(k)
     assert np.array_equal(
         perturb(net, images, data.labels, fgsm(), Draws(0, 0)), perturb(net, images, data.labels, fgsm(), Draws(1, 1))

@@ -148,7 +148,7 @@ def test_several_writers_of_one_kernel_leave_a_cache_that_works(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["core", "folder", "python"])
-def test_it_does_not_start_where_it_would_be_of_no_use(started, monkeypatch, missing):
+def test_it_does_not_start_with_one_core_or_without_a_cache_folder_or_python(started, monkeypatch, missing):
     monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1 if missing == "core" else 2)
     if missing == "folder":
         monkeypatch.setattr(ahead, "CACHE_FOLDER", None)

@@ -160,7 +160,7 @@ def test_no_images_have_no_spikes(dtype):
             assert network.forward(k.zeros((0, 32, 32, 3))).shape == (0, 10)
 
 
-def test_what_is_not_finite_stays_with_its_step():
+def test_a_weight_that_is_not_finite_changes_only_the_step_that_uses_it():
     """Where lists hold all that fires, as here nothing fires twice, a sum begins anew at each step."""
     k, wanted, weight = get_backend("numba"), np.zeros((3, 8, 4, 4, 16)), np.ones((3, 3, 16, 16))
     for step, channel in enumerate((5, 3, 6)):
@@ -174,7 +174,7 @@ def test_what_is_not_finite_stays_with_its_step():
 
 @pytest.mark.parametrize("count", [1, 1023, 1024, 2050, 50_000])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_shares_of_events_and_of_what_is_new(count, steps):
+def test_densities_of_events_and_of_changes_are_estimated(count, steps):
     """Of spikes as of gradients that leak, from the first step to the last and back."""
     from backends.numba_cpu.kernels.density import estimate_density
 

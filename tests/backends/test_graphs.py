@@ -137,7 +137,7 @@ def train(k, **recipe):
     ],
     ids=["HIRE", "amsgrad", "gaussian, sgd", "carried membranes", "noise after the update", "adam16"],
 )
-def test_recorded_training_has_the_numbers_of_the_plain_one(request, device, recipe):
+def test_recorded_training_gives_the_numbers_of_training_without_a_recording(request, device, recipe):
     """Draws, learning rates and Adam's corrections change from step to step, and must do so in a recording."""
     recorded = request.getfixturevalue("rehearsal" if device == "cpu" else "recordings")
     (losses, arrays), (again, recorded_arrays) = (train(k, **recipe) for k in backends(device))
@@ -150,7 +150,7 @@ def test_recorded_training_has_the_numbers_of_the_plain_one(request, device, rec
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_recorded_attacks_find_the_same_images(request, device):
+def test_recorded_attacks_give_the_same_images(request, device):
     recorded = request.getfixturevalue("rehearsal" if device == "cpu" else "recordings")
     found = [
         attack_accuracy([n], n, images(20), pgd(0.1, 0.03, 5), batch_size=8)[0] for n in map(network, backends(device))
@@ -189,7 +189,7 @@ def test_each_set_of_shapes_and_of_missing_arguments_has_its_own_recording(rehea
         BackendError("cuda has too little memory: use a smaller batch"),
     ],
 )
-def test_what_cannot_be_recorded_runs_on_as_it_did_and_says_so(monkeypatch, error):
+def test_work_that_cannot_be_recorded_runs_without_a_recording_and_says_so(monkeypatch, error):
     k, said = backends("cpu")[1], []
     k.announce(said.append)
 
@@ -276,7 +276,7 @@ def test_draws_may_have_their_step_on_the_device():
         assert torch.equal(host, there)
 
 
-def test_values_are_those_of_the_moment_they_were_asked_for():
+def test_a_fetched_value_does_not_change_when_its_array_does():
     k = get_backend("torch")
     array = k.asarray([1.0, 2.0])
     read = k.later(array)

@@ -481,7 +481,7 @@ def calls(backend):
     yield "write_rows", lambda a, v: backend.write_rows(a, 1, v), [backend.zeros((4, 3)), array(2, 3)], (0,)
 
 
-def test_kernels_change_nothing_but_what_they_say(backend):
+def test_kernels_change_only_the_arguments_that_they_document(backend):
     """And the same call twice gives the same result: nothing is remembered."""
     seen = 0
     for name, kernel, arguments, updated in calls(backend):
@@ -524,7 +524,7 @@ def test_convolution_of_any_density_equals_the_reference_exactly(exact, shape, f
             np.testing.assert_array_equal(found, expected)
 
 
-def test_the_largest_entries(backend):
+def test_largest_entries_are_those_of_a_sort(backend):
     values = np.random.default_rng(0).permutation(40).reshape(2, 20)
     array = backend.asarray(values.astype(float))
     assert sorted(backend.largest(array, 3)) == [37, 38, 39]

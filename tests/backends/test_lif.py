@@ -73,7 +73,7 @@ def test_surrogates_have_the_values_of_their_formulas(name, at_zero, elsewhere):
         surrogates.arctan(4.0),
     ],
 )
-def test_unit_area_where_it_is_claimed(surrogate):
+def test_surrogates_with_unit_area_integrate_to_one(surrogate):
     far = np.array([-1e9, 1e9])
     low, high = surrogates.antiderivative(surrogate, far)
     assert low == pytest.approx(0, abs=1e-8) and high == pytest.approx(1, abs=1e-8)
@@ -316,9 +316,7 @@ def test_chunks_of_time_give_the_gradients_of_the_whole(
 @pytest.mark.parametrize("reset_grad", [False, True])
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("steps, count, with_state", [(1, 7, False), (3, 41, True), (4, 3000, False), (4, 3000, True)])
-def test_a_current_that_nobody_needs_gives_its_memory_and_nothing_else_changes(
-    backend, reset, reset_grad, with_state, steps, count
-):
+def test_reusing_the_current_s_memory_changes_no_result(backend, reset, reset_grad, with_state, steps, count):
     """To the bit; and one that is not given away stays as it was."""
     rng, shape = np.random.default_rng(count), (2, count)
     values, g = rng.normal(0.4, 1, (steps, *shape)), rng.normal(size=(steps, *shape))
@@ -347,7 +345,7 @@ def test_a_current_that_nobody_needs_gives_its_memory_and_nothing_else_changes(
 @pytest.mark.parametrize("static, with_state", [(False, True), (True, False)])
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("count", [7, 3008])
-def test_a_state_that_nobody_wants_is_not_made_and_nothing_else_changes(backend, count, reset, with_state, static):
+def test_leaving_out_the_last_state_changes_no_other_result(backend, count, reset, with_state, static):
     """To the bit, forward and backward."""
     rng, shape = np.random.default_rng(count), (2, count)
     current = backend.asarray(rng.normal(0.4, 1, (1 if static else 3, *shape)))
@@ -369,13 +367,13 @@ def test_a_state_that_nobody_wants_is_not_made_and_nothing_else_changes(backend,
 
 
 @pytest.mark.parametrize("count", [5, 32])
-def test_a_threshold_of_zero_fires_at_what_is_above_it(backend, count):
+def test_with_a_threshold_of_zero_every_positive_membrane_fires(backend, count):
     current = np.random.default_rng(0).normal(size=(1, 2, count))
     spikes, _, _ = backend.lif_forward(backend.asarray(current), None, scalar(backend, 1), scalar(backend, 0), 1)
     np.testing.assert_array_equal(backend.to_numpy(spikes), current > 0)
 
 
-def test_lanes_of_other_numbers_are_refused():
+def test_currents_of_whole_numbers_are_refused():
     """An array of whole numbers would be taken for bytes."""
     pytest.importorskip("numba")
     from numba.core.errors import TypingError
@@ -386,7 +384,7 @@ def test_lanes_of_other_numbers_are_refused():
 
 
 @pytest.mark.parametrize("name", ["numba", "torch"])
-def test_a_current_s_memory_is_used_three_times(name):
+def test_current_membranes_and_gradient_share_one_array(name):
     """Current, membranes and gradient of a layer in one place."""
     pytest.importorskip(name)
     k = get_backend(name)
@@ -506,7 +504,7 @@ def test_equals_the_reference_on_exact_numbers(
     agrees(rate_here, rate)
 
 
-def test_a_spikeless_gradient_leaves_only_the_state_s(backend):
+def test_a_gradient_of_zeros_gives_gradients_of_zeros(backend):
     """With no gradient from above, and none of the state, everything is zero."""
     current = backend.asarray(np.linspace(-1, 3, 30).reshape(3, 2, 5))
     _, _, saved = backend.lif_forward(current, None, scalar(backend, 0.5), scalar(backend, 1), 3)
@@ -515,7 +513,7 @@ def test_a_spikeless_gradient_leaves_only_the_state_s(backend):
         assert not backend.to_numpy(grad).any()
 
 
-def test_a_delayed_start_without_spikes_is_one_that_has_not_fired(backend, agrees):
+def test_a_delayed_start_without_spikes_equals_one_with_no_spikes(backend, agrees):
     """The forward pass takes a NeuronState of a membrane alone; so does the backward pass."""
     rng, results = np.random.default_rng(2), []
     current, grad, membrane = (

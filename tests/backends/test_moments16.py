@@ -37,7 +37,7 @@ def test_a_number_is_rounded_by_less_than_one_unit(value, cut, step):
 
 
 @given(st.integers(0, 2**16 - 1), st.sampled_from(CUTS), st.integers(0, 10**6))
-def test_what_16_bits_hold_stays_as_it_is(code, cut, step):
+def test_codes_of_16_bits_survive_widening_and_narrowing(code, cut, step):
     code = np.array([code], np.uint16)
     wide = moments16.widen(code, cut)
     if np.isfinite(wide[0]):
@@ -45,7 +45,7 @@ def test_what_16_bits_hold_stays_as_it_is(code, cut, step):
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_rounding_is_right_on_average(cut):
+def test_rounding_has_no_bias(cut):
     """Of an entry at many steps, and of many entries at a step: up as often as the part that is cut off says."""
     n, unit = 40_000, 2.0 ** (cut - 23)
     for value in (1.0 + 0.25 * unit, 1.5 + 0.9 * unit, 1.0 + 0.01 * unit):
@@ -81,7 +81,7 @@ def test_a_second_moment_is_right_whatever_the_rhythm_of_its_gradients(pattern):
 
 
 @pytest.mark.parametrize("from_value, to_value", [(1.0, 0.25), (1e-6, 1e-4), (0.3, 0.0)])
-def test_a_second_moment_goes_where_it_should(from_value, to_value):
+def test_a_second_moment_converges_to_the_mean_square(from_value, to_value):
     """It moves by a thousandth a step, a quarter of the least that 16 bits show; rounded to the nearest it would stay."""
     exact, codes = from_value, moments16.narrow(np.full(100, from_value), moments16.CUT_SQUARE, 0)
     nearest = codes.copy()
@@ -97,7 +97,7 @@ def test_a_second_moment_goes_where_it_should(from_value, to_value):
 
 
 @pytest.mark.parametrize("shape", [(1,), (15,), (3, 3, 2, 5), (129, 131)], ids=str)
-def test_a_step_is_the_reference_s(backend, exact, agrees, shape):
+def test_a_step_equals_the_reference_s(backend, exact, agrees, shape):
     rng = np.random.default_rng(1)
     moments, start, grad = random_moments(rng, shape), rng.normal(size=shape), rng.normal(size=shape)
     found = []
@@ -115,7 +115,7 @@ def test_a_step_is_the_reference_s(backend, exact, agrees, shape):
 @pytest.mark.parametrize("density", [0.1, 0.9])
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("outputs", [10, 300])
-def test_a_weight_gradient_as_it_is_gives_the_same_step(backend, agrees, pooled, density, outputs):
+def test_a_lazy_weight_gradient_gives_the_same_step_as_an_array(backend, agrees, pooled, density, outputs):
     """Computed a part at a time, each of which must know where in the weight it stands."""
     rng = np.random.default_rng(5)
     counts = (rng.random((2, 30, 600)) < density) * rng.integers(1, 5 if pooled else 2, (2, 30, 600))
@@ -140,7 +140,7 @@ def test_a_weight_gradient_as_it_is_gives_the_same_step(backend, agrees, pooled,
 
 
 @pytest.mark.parametrize("density, grad_density", [(0.1, 1.0), (0.5, 0.05), (1.0, 1.0)])
-def test_threads_make_no_difference(density, grad_density):
+def test_results_do_not_depend_on_the_number_of_threads(density, grad_density):
     """Lists of spikes, lists of gradients, a dense product."""
     pytest.importorskip("numba")
     found = []
@@ -163,7 +163,7 @@ def test_moments_are_both_narrow_or_neither(backend):
             backend.adam_step(wide, wide, mean, square, largest, 0.01, BETAS, 1e-8, 1, -9, 9)
 
 
-def test_weights_go_where_adam_takes_them(backend):
+def test_weights_end_near_those_of_adam_in_32_bits(backend):
     """Noisy gradients for many steps: the way that each weight has gone differs by little."""
     rng = np.random.default_rng(0)
     slope, ends = rng.normal(size=400) * 0.3, []

@@ -138,7 +138,7 @@ def test_an_attack_never_leaves_the_device(backend, attack, coding):
     assert operations.done["convolution"]
 
 
-def test_work_on_the_host_is_noticed(backend):
+def test_the_check_finds_work_on_the_host(backend):
     k = backend("float32")
     with OneDevice(), pytest.raises(AssertionError, match="works on arrays of the host"):
         k.linear_input_gradient(k.zeros((1, 2, 3)), torch.zeros(4, 3))

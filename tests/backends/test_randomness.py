@@ -77,7 +77,7 @@ def test_rate_code_compares_each_step_s_own_draw_with_the_pixels(backend):
 
 
 @given(draw=draws, image=st.integers(1, 9), batch=st.integers(1, 7), start=st.integers(0, 6))
-def test_a_share_of_a_batch_equals_the_slice_of_the_whole(backend, draw, image, batch, start):
+def test_a_draw_for_part_of_a_batch_equals_that_part_of_the_whole_draw(backend, draw, image, batch, start):
     """`first` counts entries, so images start … of the batch are the same whoever draws them."""
     whole, part = (start + batch, image), (batch, image)
     pixels = np.full(whole, 0.5, backend.dtype)
@@ -100,7 +100,7 @@ def test_rate_code_of_later_steps_continues_the_earlier_ones(backend):
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
-def test_names_that_differ_in_one_word_give_unrelated_numbers():
+def test_draws_that_differ_in_one_word_of_their_name_are_uncorrelated():
     base = Draw(1, Stream.NOISE, 2, 3)
     others = [
         base._replace(**change)

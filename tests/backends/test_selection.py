@@ -54,7 +54,7 @@ def fresh_process(code, **environment):
         ({"name": "numba", "threads": 1025}, "threads must be"),
     ],
 )
-def test_what_cannot_be_had_is_refused_in_one_sentence(arguments, says):
+def test_unavailable_backends_devices_and_precisions_are_refused_in_one_sentence(arguments, says):
     with pytest.raises(BackendError) as error:
         get_backend(**arguments)
     assert says in str(error.value)
@@ -174,7 +174,7 @@ def test_every_backend_has_the_contract_s_kernels_with_its_signatures(cls):
     assert public == {*ABSTRACT, *choices}, "a kernel that the contract does not name"
 
 
-def test_every_kernel_of_the_contract_says_what_it_does():
+def test_every_kernel_of_the_contract_has_a_docstring():
     assert len(ABSTRACT) > 35
     for kernel in ABSTRACT:
         assert len(inspect.getdoc(getattr(Backend, kernel))) > 10, kernel
@@ -357,7 +357,7 @@ def test_a_cache_that_cannot_be_written_any_more_is_no_error(kernel_cache, tmp_p
 
 
 @pytest.mark.slow
-def test_compiling_is_announced_once_and_not_at_all_where_kernels_are_kept(tmp_path):
+def test_compiling_is_announced_once_and_not_at_all_with_a_warm_cache(tmp_path):
     """In a process of its own, with an empty cache: two kernels, one line; with the cache that it leaves, none."""
     pytest.importorskip("numba")
     program = """

@@ -35,7 +35,9 @@ DENSITIES = [0.0, 0.02, 0.1, 0.4, 1.0]
         ((1, 2, 3, 2, 64), 192, 3),
     ],
 )
-def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, density):
+def test_convolutions_of_spikes_and_their_weight_gradients_equal_the_reference(
+    backend, exact, shape, features, size, pooled, density
+):
     """Forward and weight gradient, stride 1 and 2, of spikes scaled by dropout and of 2×2 means of spikes."""
     rng = np.random.default_rng(features)
     wanted, keep = choose(rng, shape, density), choose(rng, shape[1:], 0.75)
@@ -59,7 +61,7 @@ def test_convolutions_of_spikes(backend, exact, shape, features, size, pooled, d
     otherwise=[(3, 12, 24)],
 )
 @pytest.mark.parametrize("padding, side", [(0, 4), (1, 4), (2, 4), (3, 4), (1, 1), (2, 1)])
-def test_convolutions_with_and_without_a_border(backend, exact, channels, features, padding, side, steps):
+def test_convolutions_with_any_padding_equal_the_reference(backend, exact, channels, features, padding, side, steps):
     """Spikes that stay the same and floats, a border as wide as the kernel and none."""
     rng = np.random.default_rng(padding)
     wanted = np.repeat(choose(rng, (1, 9, side, side + 1, channels), 0.3), steps, axis=0)
@@ -77,7 +79,9 @@ def test_convolutions_with_and_without_a_border(backend, exact, channels, featur
 )
 @pytest.mark.parametrize("inputs, outputs", [(64, 64), (200, 130), (72, 100), (77, 70), (256, 10), (8, 65)])
 @pytest.mark.parametrize("steps, batch", [(1, 1), (2, 3), (4, 50)])
-def test_linear_layers_of_spikes(backend, exact, steps, batch, inputs, outputs, density, grad_density):
+def test_linear_layers_of_spikes_and_their_gradients_equal_the_reference(
+    backend, exact, steps, batch, inputs, outputs, density, grad_density
+):
     """Forward, both gradients, and rows of more than one tile; sizes that are no multiple of a slab's."""
     rng = np.random.default_rng(inputs + outputs)
     wanted = choose(rng, (steps, batch, inputs), density)
@@ -95,7 +99,7 @@ def test_linear_layers_of_spikes(backend, exact, steps, batch, inputs, outputs, 
 
 @event_driven("density, pooled", [(0.1, False), (0.9, False), (0.1, True), (0.9, True)], otherwise=[(0.9, True)])
 @pytest.mark.parametrize("rule", ["sgd", "adam", "amsgrad"])
-def test_an_optimiser_takes_the_weight_gradient_as_it_is(backend, agrees, rule, pooled, density):
+def test_optimisers_take_the_same_step_with_a_lazy_weight_gradient(backend, agrees, rule, pooled, density):
     """As a handle or as an array: the same step. Three of them, so that the moments count."""
     rng = np.random.default_rng(5)
     wanted, grad = choose(rng, (2, 60, 4, 4, 12), density), dyadic(rng, (2, 60, 90))
@@ -128,7 +132,7 @@ def test_weight_gradients_of_two_chunks_of_time_add_up(backend, exact):
     same(backend, backend.add(*halves), exact.linear_weight_gradient(grad, wanted))
 
 
-def test_what_else_is_done_with_spikes(backend):
+def test_all_other_kernels_take_spikes(backend):
     """A shortcut's sum, either way round; the readout's sum over time; parts and other shapes; normalisation; a total."""
     rng = np.random.default_rng(2)
     wanted, current = choose(rng, (3, 2, 4, 4, 8), 0.4), dyadic(rng, (3, 2, 4, 4, 8))
@@ -196,7 +200,7 @@ def test_products_of_spikes_do_not_depend_on_the_number_of_threads():
     otherwise=[(4, 9, 0.1)],
 )
 @pytest.mark.parametrize("layer", ["conv2d", "narrow", "linear"])
-def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, density):
+def test_input_gradients_through_leaky_neurons_equal_the_reference(backend, exact, layer, steps, batch, density):
     """What neurons hand to the layer before them goes back through its weights: most of it leaks, little is new."""
     rng = np.random.default_rng(steps * batch)
     shape, weight = (steps, batch, 5, 6, 64), dyadic(rng, (3, 3, 48 if layer == "narrow" else 64, 64))
@@ -236,7 +240,9 @@ def test_gradients_through_leaky_neurons(backend, exact, layer, steps, batch, de
         (192, 16, 3, 0),
     ],
 )
-def test_weight_gradients_through_leaky_neurons(backend, exact, channels, features, size, padding, density, pooled):
+def test_weight_gradients_through_leaky_neurons_equal_the_reference(
+    backend, exact, channels, features, size, padding, density, pooled
+):
     """Many spikes in, little that is new in the gradient: the rarer of the two may decide what is computed."""
     rng = np.random.default_rng(channels + features)
     shape = (4, 9, 10, 6, channels)
@@ -259,7 +265,7 @@ def test_weight_gradients_through_leaky_neurons(backend, exact, channels, featur
 @pytest.mark.parametrize(
     "size, stride, padding", [(1, 2, 0), (3, 2, 1), (3, 2, 0), (3, 2, 2), (3, 3, 1), (2, 2, 0), (5, 3, 2)]
 )
-def test_gradients_of_strided_layers(backend, exact, size, stride, padding, steps, batch, density):
+def test_gradients_of_strided_layers_equal_the_reference(backend, exact, size, stride, padding, steps, batch, density):
     """As in a residual block that halves the image: through leaky neurons, and of many or few spikes."""
     rng = np.random.default_rng(size)
     height, width, channels, features = 8, 7, 32, 48
@@ -284,7 +290,7 @@ def test_gradients_of_strided_layers(backend, exact, size, stride, padding, step
     otherwise=[(3, 1)],
 )
 @pytest.mark.parametrize("rows, columns", [(1, 1), (2, 1), (3, 5), (6, 4)])
-def test_the_gradient_of_an_image(backend, exact, rows, columns, channels, padding):
+def test_gradients_of_images_of_few_channels_equal_the_reference(backend, exact, rows, columns, channels, padding):
     """Of few channels, one of which is infinite in a corner: it reaches its neighbours and nobody else."""
     rng = np.random.default_rng(rows)
     shape = (2, 9, rows + 2 - 2 * padding, columns + 2 - 2 * padding, channels)
@@ -302,7 +308,7 @@ def test_the_gradient_of_an_image(backend, exact, rows, columns, channels, paddi
 
 
 @pytest.mark.parametrize("features", [8, 32, 64])
-def test_what_is_infinite_stays_so(backend, features):
+def test_infinite_inputs_give_infinite_outputs(backend, features):
     """Not a number would be harder to find the cause of."""
     x = np.zeros((1, 2, 3, 3, 8))
     x[0, 0, 1, 1, 0] = np.inf
@@ -320,7 +326,7 @@ def test_what_is_infinite_stays_so(backend, features):
     otherwise=[(True, 0.3, 0.9)],
 )
 @pytest.mark.parametrize("layer", ["narrow", "wide", "strided", "linear"])
-def test_spikes_that_mostly_stay_the_same(backend, exact, layer, density, kept, pooled):
+def test_products_of_spikes_that_rarely_change_equal_the_reference(backend, exact, layer, density, kept, pooled):
     """Neurons that do what they did at the step before: what changes, or what is there, may decide what is computed."""
     rng = np.random.default_rng(7)
     wanted = choose(rng, (4, 9, 6, 8, 32), density)
@@ -340,7 +346,7 @@ def test_spikes_that_mostly_stay_the_same(backend, exact, layer, density, kept, 
         same(backend, backend.conv2d(x, backend.asarray(weight), stride, 1), expected)
 
 
-def test_lists_of_many_steps_hold_spikes():
+def test_rounding_does_not_add_up_over_many_steps():
     """Rounding would add up over them: a product of no spikes is zero at the last step as well."""
     k, rng = get_backend("numba"), np.random.default_rng(3)
     wanted = np.repeat(choose(rng, (1, 9, 128), 0.9), 40, axis=0)
@@ -360,7 +366,7 @@ def test_positions_in_a_wide_image_fit_the_lists(backend, exact, height, stride)
     same(backend, got, exact.conv2d_weight_gradient(grad, x, 3, stride, 0))
 
 
-def test_every_kernel_opens_what_another_one_made(backend, exact, agrees):
+def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact, agrees):
     """Spikes, a pool's gradient, a current's gradient, where most kernels never meet them."""
     rng, k = np.random.default_rng(3), backend
     shape = (2, 3, 4, 4, 8)
@@ -404,7 +410,7 @@ def test_every_kernel_opens_what_another_one_made(backend, exact, agrees):
             agrees(got, expected)
 
 
-def test_what_does_not_fit_is_refused_and_not_computed(numba_backend):
+def test_arrays_of_the_wrong_shape_are_refused(numba_backend):
     k = numba_backend
     x = np.zeros((1, 1, 200), np.float32)
     with pytest.raises(ValueError, match="64 inputs was given 200"):
@@ -428,7 +434,7 @@ def numba_backend():
     return get_backend("numba")
 
 
-def test_images_without_pixels_or_without_number(backend, exact):
+def test_empty_batches_and_images_are_allowed(backend, exact):
     """One pixel high, a pool leaves nothing; of no images there is no gradient."""
     thin = np.ones((1, 2, 1, 6, 8))
     assert tuple(backend.avg_pool(backend.asarray(thin)).shape) == (1, 2, 0, 3, 8)

@@ -86,7 +86,7 @@ def test_a_step_on_dyadic_numbers_equals_numba_s():
     assert np.linalg.norm(found[0]["conv1.weight"]) > 0
 
 
-def test_spikes_are_bytes_and_linear_gradients_are_not_written_out():
+def test_spikes_are_bytes_and_linear_weight_gradients_are_lazy():
     k = get_backend("torch")
     x = k.asarray(np.random.default_rng(0).normal(size=(3, 2, 8)))
     spikes, *_ = k.lif_forward(x, None, k.asarray([1.0]), k.asarray([0.5]), 3)
@@ -94,7 +94,7 @@ def test_spikes_are_bytes_and_linear_gradients_are_not_written_out():
     assert isinstance(k.linear_weight_gradient(x, spikes), OuterProduct)
 
 
-def test_nothing_is_recorded_for_torch_s_own_gradients():
+def test_autograd_records_nothing():
     k = get_backend("torch")
     run = training(k, random_weights(k))
     run.run()
@@ -146,13 +146,13 @@ def test_bf16_keeps_weights_membranes_and_losses_in_float32_and_stays_near():
         (("cpu", "bf16", "float64"), "precision bf16 is for float32"),
     ],
 )
-def test_devices_and_precisions_that_there_are_not(arguments, says):
+def test_unknown_devices_and_precisions_are_refused(arguments, says):
     device, precision, dtype = (*arguments, "float32", "float32")[:3] if len(arguments) < 3 else arguments
     with pytest.raises(BackendError, match=says):
         get_backend("torch", device, precision=precision, dtype=dtype)
 
 
-def test_cuda_without_a_gpu_and_a_gpu_that_there_is_not(monkeypatch):
+def test_missing_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendError, match="no CUDA device was found"):
         get_backend("torch", "cuda")
@@ -162,7 +162,7 @@ def test_cuda_without_a_gpu_and_a_gpu_that_there_is_not(monkeypatch):
         get_backend("torch", "cuda:7")
 
 
-def test_more_memory_than_there_is_is_one_sentence():
+def test_a_request_for_too_much_memory_is_one_sentence():
     with pytest.raises(BackendError, match="cpu has too little memory"):
         get_backend("torch").zeros((1 << 45,))
 
@@ -211,14 +211,14 @@ def test_prepared_weights_give_what_weights_give(precision):
     assert k.prepared(kernel).shape == kernel.shape and k.prepared(matrix).tensor.dtype == k.factor
 
 
-def test_other_failures_of_torch_stay_what_they_are():
+def test_other_errors_of_torch_are_not_changed():
     k = get_backend("torch")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as error:
         k.linear(k.zeros((1, 1, 3)), k.zeros((4, 2)))
     assert not isinstance(error.value, BackendError)
 
 
-def test_images_in_parts_are_rounded_like_few(monkeypatch):
+def test_large_batches_computed_in_parts_equal_small_ones(monkeypatch):
     """In bf16, too: dropout's factor has no short form."""
     k, rng = get_backend("torch", precision="bf16"), np.random.default_rng(0)
     spikes = SpikeTrain(torch.tensor(rng.integers(0, 2, (1, 10, 6, 6, 4)), dtype=torch.uint8), 1 / 0.7, True)
@@ -231,7 +231,7 @@ def test_images_in_parts_are_rounded_like_few(monkeypatch):
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("shape", [(2, 5, 3, 4, 8), (1, 7, 2, 2, 6), (3, 4, 5, 5, 16)])
-def test_spikes_wait_for_the_backward_pass_eight_in_a_byte(monkeypatch, shape, rate):
+def test_spikes_are_saved_for_the_backward_pass_as_bits(monkeypatch, shape, rate):
     k, rng = get_backend("torch", dtype="float64"), np.random.default_rng(0)
     counts = (rng.random(shape) < rate).astype(np.uint8)
     spikes, grad = SpikeTrain(torch.from_numpy(counts), 1 / 0.7, True), k.asarray(rng.normal(size=(*shape[:4], 5)))
@@ -283,7 +283,7 @@ def test_neurons_fire_after_calls_that_failed_or_ran_without_autograd():
     np.testing.assert_array_equal(fire(current), expected)
 
 
-def test_a_long_run_s_scratch_is_not_kept():
+def test_scratch_memory_of_a_long_run_is_freed():
     k, leak = get_backend("torch"), torch.tensor([0.5])
     lif.kept.scratch = None
     k.lif_forward(torch.zeros(1, 1, 1024), None, leak, leak, 20)
@@ -299,7 +299,7 @@ def test_a_long_run_s_scratch_is_not_kept():
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("reset", ["immediate", "delayed"])
 @pytest.mark.parametrize("source", ["dense", "pool", "convolution", "stride 2"])
-def test_neurons_in_parts_learn_what_they_learn_at_once(monkeypatch, static, reset, source):
+def test_neurons_computed_in_parts_have_the_same_gradients(monkeypatch, static, reset, source):
     """With gradients that are computed part by part; seven images make parts of three, three and one."""
     k, rng = get_backend("torch", dtype="float64"), np.random.default_rng(0)
     shape, array = (4, 7, 5, 6, 3), lambda *shape: k.asarray(rng.normal(size=shape))

@@ -88,7 +88,7 @@ def test_arrays_never_overlap_and_no_byte_is_lost(wishes):
 
 
 @pytest.mark.parametrize("sizes", [(9, 4, 6, 2, 8, 3, 7), (1, 30, 2, 20, 3, 10), (5, 5, 5)])
-def test_a_step_like_the_ones_before_asks_the_system_for_nothing(sizes):
+def test_a_step_like_the_ones_before_allocates_no_memory(sizes):
     """Arrays of many sizes, of which a few are in use at a time: after a few steps all memory is there."""
     workspace, chunks = Workspace(), []
     for _ in range(40):
@@ -110,7 +110,7 @@ def test_a_view_keeps_its_memory():
     assert np.all(view == 9)
 
 
-def test_what_is_held_stays_near_what_was_needed_at_most():
+def test_memory_that_is_held_stays_near_the_peak_that_was_needed():
     workspace = Workspace()
     for factor in range(1, 40):
         held = [workspace.empty((factor, COUNT), np.float32) for _ in range(3)]

@@ -213,7 +213,7 @@ def test_silent_weights_have_a_denormal_mean_and_a_normal_square():
     assert (mean[1], square[1]) == (np.float32(1e-4), np.float32(1e-9))
 
 
-def test_the_fastest_spiking_peer_counts():
+def test_the_ratio_is_to_the_fastest_spiking_peer():
     rows = [
         {"side": name, "spiking": spiking, "median_s": seconds, "peak_bytes": 8}
         for name, spiking, seconds in (("minihire", True, 2.0), ("a", True, 5.0), ("b", True, 4.0), ("ann", False, 1.0))
@@ -239,7 +239,7 @@ class Fragile:
         return os.environ["OMP_NUM_THREADS"]
 
 
-def test_errors_of_a_process_arrive():
+def test_errors_of_a_process_are_reported():
     remote = Remote("the test", 3, Fragile)
     try:
         assert remote.call("threads") == "3"
@@ -266,7 +266,7 @@ def test_peak_memory_is_that_of_the_largest_moment():
 
 
 @pytest.mark.parametrize("module", [ceilings, kernels], ids=lambda module: module.__name__)
-def test_ctrl_c_is_a_sentence_here_too(module, monkeypatch, capsys):
+def test_ctrl_c_is_one_sentence(module, monkeypatch, capsys):
     monkeypatch.setattr(module, "get_backend", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(module.main, []) == 130
     assert capsys.readouterr().err == "benchmarks: stopped\n"

@@ -67,7 +67,7 @@ def test_a_dry_run_prints_every_command_and_writes_nothing(tmp_path, machine, ca
     )
 
 
-def test_calls_go_on_where_the_one_before_ended(tmp_path, machine):
+def test_each_call_continues_the_previous_one(tmp_path, machine):
     first = machine(0, 0, 0, 3)
     assert go(tmp_path, "all") == 3
     assert [line.split()[1] for line in first.lines] == [

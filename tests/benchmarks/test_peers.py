@@ -90,7 +90,7 @@ def test_peers_take_bf16_steps_near_those_of_float32(tmp_path, monkeypatch, name
 
 
 @pytest.mark.parametrize("model", ["vgg5", "resnet12"])
-def test_snntorch_is_the_delayed_reset(tmp_path, model):
+def test_snntorch_equals_the_delayed_reset(tmp_path, model):
     problem = make_problem(tmp_path, model, dtype="float32", reset="delayed")
     got, own = side("snntorch", problem), Minihire(problem, "train", 1)
     np.testing.assert_allclose(got.gradients()["logits"], own.gradients()["logits"], rtol=1e-4, atol=1e-4)
@@ -154,7 +154,7 @@ def test_the_pgd_steps_are_equal(tmp_path):
 
 
 @pytest.mark.parametrize("channels_first", [False, True])
-def test_layouts_go_there_and_back(channels_first):
+def test_layouts_are_inverted_exactly(channels_first):
     pytest.importorskip("torch")
     model = build("vgg5", 10, (SIDE, SIDE, 3), width=1 / 16, hidden=16)
     layout, rng = Layout(model, channels_first), np.random.default_rng(0)

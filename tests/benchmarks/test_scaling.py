@@ -181,7 +181,7 @@ def test_wrong_input_is_one_sentence(arguments, word, calls, capsys):
 
 
 @pytest.mark.parametrize("text", [None, "no json", "[]", '{"settings": {}}', '{"settings": {"base": {"batch": 1}}}'])
-def test_a_file_that_is_another(text, tmp_path):
+def test_a_file_of_another_kind_is_refused(text, tmp_path):
     path = tmp_path / "found.json"
     if text is not None:
         path.write_text(text)

@@ -18,7 +18,7 @@ def which(dataset):
     return dataset.images[:, 0, 0, 0].tolist()
 
 
-def test_its_length_and_shape():
+def test_length_and_shape_are_those_of_the_images():
     data = numbered()
     assert len(data) == 40
     assert data.shape == (2, 3, 1)
@@ -38,7 +38,7 @@ def test_its_length_and_shape():
         ({"std": (0.0,)}, "positive std"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, said):
+def test_images_labels_and_classes_that_do_not_fit_are_refused(change, said):
     fitting = {
         "images": np.zeros((3, 2, 2, 1), np.uint8),
         "labels": np.array([0, 1, 1]),
@@ -70,7 +70,7 @@ def test_take_outside_the_set_is_refused(index):
         numbered().take(np.array(index))
 
 
-def test_limit_is_the_first_few():
+def test_limit_keeps_the_first_images():
     assert which(numbered().limit(3)) == [0, 1, 2]
     assert len(numbered().limit(40)) == 40
 
@@ -101,7 +101,7 @@ def test_a_split_of_known_seed_stays_as_it_is():
     assert which(split_training(numbered(), 5, seed=0)[1]) == [30, 26, 24, 2, 28]
 
 
-def test_nothing_may_be_held_out():
+def test_a_split_may_hold_out_no_image():
     train, heldout = split_training(numbered(), 0, seed=0)
     assert (len(train), len(heldout)) == (40, 0)
 

@@ -110,7 +110,7 @@ def test_load_fetches_what_is_missing_once(offer, site, tmp_path):
     assert len(load("cifar10", tmp_path, download=True).test) == 4
 
 
-def test_without_leave_nothing_is_fetched(offer, tmp_path):
+def test_nothing_is_downloaded_without_permission(offer, tmp_path):
     offer(archive(members()))
     with pytest.raises(DataError, match="--download"):
         load("cifar10", tmp_path)
@@ -160,7 +160,7 @@ def test_an_archive_cut_short_is_refused(offer, tmp_path):
 @pytest.mark.parametrize(
     "data", [b"<html>gone</html>", gzip.compress(b"no tar" * 500), b""], ids=["page", "no tar", "empty"]
 )
-def test_what_is_no_archive_is_refused(offer, tmp_path, data):
+def test_a_file_that_is_no_archive_is_refused(offer, tmp_path, data):
     offer(data)
     assert "cifar-10-binary.tar.gz" in refusal(tmp_path)
 
@@ -206,14 +206,14 @@ def test_a_missing_member_is_named(offer, tmp_path):
     assert f"lacks data_batch_2.bin in {INSIDE}" in refusal(tmp_path)
 
 
-def test_a_page_that_is_not_there(offer, site, tmp_path):
+def test_a_missing_page_is_one_sentence(offer, site, tmp_path):
     offer(archive(members()))
     site[1].clear()
     said = refusal(tmp_path)
     assert "Not Found" in said and "get cifar-10-binary.tar.gz from https://www.cs.toronto.edu" in said
 
 
-def test_no_network(monkeypatch, tmp_path):
+def test_a_missing_network_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -228,7 +228,7 @@ def test_no_network(monkeypatch, tmp_path):
     )
 
 
-def test_a_folder_that_cannot_be_written(offer, tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_sentence(offer, tmp_path):
     offer(archive(members()))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot write to"):

@@ -77,7 +77,7 @@ def test_a_limited_test_set_has_all_classes(tmp_path):
     assert np.bincount(test.labels, minlength=3).min() >= 2
 
 
-def test_other_files_are_passed_over(parted):
+def test_files_that_are_no_images_are_ignored(parted):
     (parted / "train" / "a" / "notes.txt").write_text("not an image")
     (parted / "train" / "a" / ".hidden.png").write_text("not an image")
     (parted / "train" / ".cache").mkdir()

@@ -85,7 +85,7 @@ def test_files_are_split_and_limited_alike(tmp_path):
         ("shapes", {"heldout": -1}, "^-1 held-out images"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(name, options, said):
+def test_impossible_requests_are_refused_in_one_sentence(name, options, said):
     with pytest.raises(DataError, match=said):
         load(name, **options)
 
@@ -115,7 +115,7 @@ def test_every_error_is_one_sentence_on_one_line(tmp_path):
         assert "\n" not in said and not said.endswith(".") and ". " not in said
 
 
-def test_the_signature_that_others_rely_on():
+def test_load_has_the_documented_signature():
     assert (
         str(inspect.signature(load))
         .replace("'", "")

@@ -73,7 +73,7 @@ def test_load_splits_it(tmp_path):
         (1, lambda data: idx(2049, np.zeros(29, np.uint8)), "has 30 images, but .* has 29 labels"),
     ],
 )
-def test_damage_is_named(tmp_path, zipped, name, change, said):
+def test_damaged_files_are_refused_with_the_damage_named(tmp_path, zipped, name, change, said):
     files = contents()[1]
     files[MNIST_FILES[name]] = change(files[MNIST_FILES[name]])
     write(tmp_path, files, zipped)

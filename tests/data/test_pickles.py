@@ -78,7 +78,7 @@ class Calls:
         return self.call
 
 
-def test_a_command_is_not_run(refusal, tmp_path):
+def test_a_pickle_runs_no_command(refusal, tmp_path):
     mark = tmp_path / "mark"
     said = refusal(pickle.dumps({"data": Calls(os.system, f"touch {mark}")}, protocol=2))
     assert "posix.system" in said or "nt.system" in said
@@ -163,7 +163,7 @@ def test_every_changed_byte_is_refused_or_read(reading):
         (b"N" + b"r" + struct.pack("<I", 2**31) + b".", "LONG_BINPUT"),  # gigabytes of memo
     ],
 )
-def test_opcodes_without_use_are_refused_with_their_place(refusal, body, opcode):
+def test_opcodes_that_are_not_needed_are_refused_with_their_position(refusal, body, opcode):
     assert f"the opcode {opcode} at byte offset" in refusal(b"\x80\x02" + body)
 
 
@@ -180,11 +180,11 @@ def test_no_codec_but_latin1(refusal):
 
 
 @pytest.mark.parametrize("content", [[1], 3, "text", None, np.zeros(2, np.uint8)])
-def test_what_is_no_dictionary_is_refused(refusal, content):
+def test_a_pickle_of_anything_but_a_dictionary_is_refused(refusal, content):
     assert "is not a complete pickle of a dictionary" in refusal(pickle.dumps(content, protocol=2))
 
 
-def test_a_key_that_is_no_name_is_refused(refusal):
+def test_a_key_that_is_no_string_is_refused(refusal):
     assert "a name that is a int" in refusal(pickle.dumps({1: 2}, protocol=2))
 
 
@@ -192,6 +192,6 @@ def test_a_file_too_large_is_not_read(refusal):
     assert f"has {len(PYTHON2)} bytes; expected at most 100" in refusal(PYTHON2, max_bytes=100)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match="cannot read .*nothing"):
         read_pickle(tmp_path / "nothing", 100)

@@ -22,7 +22,7 @@ def lens(big, small, apart):
     return big**2 * (a - np.sin(2 * a) / 2) + small**2 * (b - np.sin(2 * b) / 2)
 
 
-def test_its_form():
+def test_shapes_have_the_documented_form():
     data = shapes.make("train", 1000)
     assert data.shape == (32, 32, 3) and data.images.dtype == np.uint8
     assert data.classes == (

@@ -95,7 +95,7 @@ def test_drawing_pointing_and_keys(visit):
 
 
 @pytest.mark.slow
-def test_the_questions_are_answered_truly(visit):
+def test_the_answers_to_the_questions_are_right(visit):
     """What "What to see" says of each "Try this", seen on the page itself."""
     result = visit(
         """const after = (name, ...moves) => {

@@ -42,7 +42,7 @@ def test_names_are_many_and_all_are_links():
     assert re.findall(r"(?<!\[)`((?:minihire|backends)\.[\w.]+)`", TEXT) == []
 
 
-def test_attributes_beside_a_name_are_its_own():
+def test_attributes_beside_a_name_belong_to_it():
     """[`a.b.C`](…)`.d` and the words after "of", such as `_period`, belong to what they stand beside."""
     pairs = re.findall(r"\[`([\w.]+)`\]\([^)]+\)`\.(\w+)`", TEXT)
     assert len(pairs) >= 3

@@ -146,7 +146,7 @@ def test_lif_passes_the_state_s_gradient_back_without_gradients_of_spikes(backen
     assert backend.to_numpy(v.grad).item() == 0
 
 
-def test_the_rate_gradient_is_an_attacker_s(backend):
+def test_the_rate_gradient_is_used_by_attackers_only(backend):
     """It reaches the current, and no parameter."""
     tape = Tape(backend)
     current, leak, v = (Variable(backend.asarray(a), True) for a in (np.full((2, 1, 3), 0.5), [1.0], [1.0]))

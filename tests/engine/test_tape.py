@@ -75,7 +75,7 @@ def test_a_missing_gradient_of_an_input_is_an_error(exact):
         tape.backward([(out, np.ones(2))])
 
 
-def test_nothing_is_recorded_where_nothing_needs_a_gradient(exact):
+def test_nothing_is_recorded_if_nothing_needs_a_gradient(exact):
     tape, x, w = (
         Tape(exact),
         variable(exact, 1, 1, 4, 4, 2, needs_grad=False),
@@ -99,7 +99,7 @@ def test_only_the_gradients_that_are_needed_are_computed(exact, op, x_shape, w_s
     assert (f"{op.__name__}_weight_gradient" in spy.calls) == weights == (w.grad is not None)
 
 
-def test_memory_is_freed_as_soon_as_nobody_needs_it(backend):
+def test_arrays_are_freed_as_soon_as_they_are_not_needed(backend):
     """A current dies when its neurons have used it, what they saved and their spikes when the walk has passed them."""
     tape, x, w = Tape(backend), variable(backend, 2, 1, 6), variable(backend, 6, 5)
     leak, threshold = (Variable(backend.asarray([value]), True) for value in (0.5, 1.0))
@@ -124,7 +124,7 @@ def test_memory_is_freed_as_soon_as_nobody_needs_it(backend):
     assert saved() is None and spikes() is None and membrane() is None
 
 
-def test_what_only_a_weight_gradient_needs_is_not_kept_without_one(exact):
+def test_inputs_are_not_saved_if_no_weight_gradient_is_wanted(exact):
     """An attack keeps no inputs of its layers."""
     tape, x, w = Tape(exact), variable(exact, 2, 1, 6), variable(exact, 6, 3, needs_grad=False)
 

@@ -66,7 +66,7 @@ def own_gradient(network, images, labels=LABELS, draws=Draws(0, 1), **options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_and_gradients_are_ours(backend, agrees, images, kind):
+def test_logits_and_gradients_equal_the_network_s(backend, agrees, images, kind):
     network = network_of(backend, kind)
     module, x = torch_module(network), tensor(images, backend.dtype)
     logits = backend.to_numpy(network.forward(backend.asarray(images), draws=Draws(0, 1)))
@@ -139,7 +139,7 @@ def test_results_have_the_images_type_and_are_computed_in_the_backend_s(images, 
     assert torch.equal(x.grad, exactly.grad.to(x.dtype)) and torch.equal(module(x), module(exactly).to(x.dtype))
 
 
-def test_gradients_are_contiguous_and_nobody_else_s(exact, images):
+def test_gradients_are_contiguous_and_share_no_memory(exact, images):
     """Attacks write to them and flatten them with `view`."""
     module, x = torch_module(network_of(exact)), tensor(images)
     first = input_gradient(module, x)
@@ -164,7 +164,7 @@ def test_it_looks_like_a_module_without_parameters(exact, images, monkeypatch):
     assert not module(x.detach()).requires_grad
 
 
-def test_a_retained_graph_goes_back_again(exact, images):
+def test_a_retained_graph_allows_a_second_backward_pass(exact, images):
     """DeepFool and FAB ask one graph for every class's gradient."""
     module, x = torch_module(network_of(exact, "rate"), seed=3), tensor(images)
     total = module(x).sum()
@@ -183,7 +183,7 @@ def test_there_is_no_second_derivative(exact, images, loss):
         (x.sum() + first.sum()).backward()
 
 
-def test_a_pullback_serves_once(exact, images):
+def test_a_pullback_may_be_called_once(exact, images):
     network = network_of(exact)
     logits, pull = network.pullback(images)
     pull(np.ones_like(logits))
@@ -191,7 +191,7 @@ def test_a_pullback_serves_once(exact, images):
         pull(np.ones_like(logits))
 
 
-def test_a_rate_coded_network_spikes_afresh_in_every_call(exact, images):
+def test_rate_coding_draws_new_spikes_in_every_call(exact, images):
     network, x = network_of(exact, "rate"), tensor(images).detach()
     module = torch_module(network, seed=5)
     for call in (1, 2):
@@ -215,7 +215,7 @@ def wrong_inputs():
 
 
 @pytest.mark.parametrize("wrong, says", wrong_inputs())
-def test_what_is_no_batch_of_images_is_refused_in_one_sentence(exact, wrong, says):
+def test_arrays_that_are_no_batch_of_images_are_refused_in_one_sentence(exact, wrong, says):
     with pytest.raises(MinihireError, match=says) as caught:
         torch_module(network_of(exact))(wrong)
     assert "\n" not in str(caught.value)
@@ -226,7 +226,7 @@ def test_only_networks_become_modules():
         torch_module("vgg5.npz")
 
 
-def test_without_torch_one_is_told_what_to_install(monkeypatch):
+def test_without_torch_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "minihire.interop.module")
     with pytest.raises(MinihireError, match="pip install torch"):
@@ -269,7 +269,7 @@ def by_torchattacks(module, x, labels, iterations):
 @pytest.mark.parametrize("kind, iterations", [("direct", 1), *((kind, STEPS) for kind in KINDS)])
 @pytest.mark.parametrize("name, dtype", [("reference", "float64"), ("numba", "float32")])
 @pytest.mark.parametrize("library", [by_torch, by_foolbox, by_torchattacks])
-def test_others_find_the_adversarial_images_that_perturb_finds(library, name, dtype, iterations, kind, images):
+def test_foolbox_and_torchattacks_find_the_images_that_perturb_finds(library, name, dtype, iterations, kind, images):
     """Each step runs the network once, so rate-coded spikes are the same too.
 
     They write the projection x + clip(x̂ − x) where we clip x̂ itself, and their softmax adds up in another order: the last
@@ -287,7 +287,7 @@ def test_others_find_the_adversarial_images_that_perturb_finds(library, name, dt
     assert apart.mean() <= (0 if dtype == "float64" else 0.01)
 
 
-def test_the_package_hands_it_on():
+def test_the_package_exports_torch_module():
     import minihire.interop
 
     assert minihire.interop.torch_module is torch_module

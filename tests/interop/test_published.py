@@ -136,7 +136,7 @@ def test_our_network_computes_what_theirs_computes(save, name, spiking, classes)
 
 @pytest.mark.parametrize("spiking", [True, False], ids=["snn", "ann"])
 @pytest.mark.parametrize("name", PLANS)
-def test_their_file_comes_back_to_the_bit(save, tmp_path, name, spiking):
+def test_an_imported_file_is_exported_bit_identical(save, tmp_path, name, spiking):
     theirs = Theirs(name, spiking)
     published.write(tmp_path / "again.pt", published.read(save(theirs.state_dict())))
     content = torch.load(tmp_path / "again.pt", weights_only=True)
@@ -152,7 +152,7 @@ def test_their_file_comes_back_to_the_bit(save, tmp_path, name, spiking):
 
 @pytest.mark.parametrize("spiking", [True, False], ids=["snn", "ann"])
 @pytest.mark.parametrize("name", PLANS)
-def test_our_checkpoint_comes_back_to_the_bit(tmp_path, name, spiking):
+def test_an_exported_checkpoint_is_imported_bit_identical(tmp_path, name, spiking):
     about = preset("mini", data_dir="/home/me").describe()
     neuron = NeuronOptions(reset_grad=True, surrogate=NeuronOptions().surrogate._replace(height=0.7))
     checkpoint.save(tmp_path / "x.npz", ours(name, spiking, neuron=neuron, time_chunk=2), extra={"about": about})
@@ -195,7 +195,7 @@ def test_the_file_format_of_torch_1_5_is_read_without_a_warning(save):
 
 @pytest.mark.parametrize("width", [0.005, 1 / 64, 0.05, 1 / 8, 0.3, 0.7, 1.0, 1.7])
 @pytest.mark.parametrize("name", published.FAMILY.values())
-def test_the_width_is_told_by_the_channels(name, width):
+def test_the_width_is_inferred_from_the_channels(name, width):
     planned = [entry.shape[0] for entry in published.layout(build(name), False) if "features" in entry.key]
     found = [entry.shape[0] for entry in published.layout(build(name, width=width), False) if "features" in entry.key]
     again = published._width(list(zip(planned, found, strict=True)))
@@ -349,7 +349,7 @@ def test_a_file_of_another_kind_is_refused(save, change, match):
     refused(lambda: published.read(path), path, match)
 
 
-def test_what_a_file_would_run_is_not_run(save, tmp_path):
+def test_code_in_a_file_is_not_run(save, tmp_path):
     path = save({"state_dict": Theirs().state_dict(), "args": Bomb(str(tmp_path / "mark"))})
     refused(lambda: published.read(path), path, r"contains a [\w.]*open, expected only tensors and plain containers")
     assert not (tmp_path / "mark").exists()
@@ -399,7 +399,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("options", "match"), UNKNOWN.values(), ids=UNKNOWN)
-def test_an_snn_that_their_model_cannot_be_is_not_written(tmp_path, options, match):
+def test_an_snn_that_their_model_cannot_express_is_refused(tmp_path, options, match):
     checkpoint.save(tmp_path / "x.npz", ours(**options))
     path = tmp_path / "x.npz"
     refused(lambda: published.write(tmp_path / "x.pt", checkpoint.load(path)), path, match)
@@ -452,7 +452,7 @@ def test_wrong_flags_are_one_sentence(save, tmp_path, capsys):
     assert "is not a minihire checkpoint" in sentence(capsys, "export", path)
 
 
-def test_resnets_stay_here(tmp_path, capsys):
+def test_resnets_are_not_exported(tmp_path, capsys):
     k = get_backend("reference")
     model = build("resnet12", 10, (16, 16, 3), width=1 / 64)
     checkpoint.save(tmp_path / "x.npz", Network(model, k, initialise(model, k, 0)))

@@ -49,7 +49,7 @@ def test_a_chart_of_layers_has_a_row_a_layer_and_a_scale():
     assert [t for t in ("n1", "n2", "n3", "spikes") if t not in text_of(drawing)] == []
 
 
-def test_curves_go_where_their_values_go():
+def test_curves_are_drawn_at_their_values():
     drawing = read_page(charts.curves("loss", "nats", [("ann", False, [(1, 0.0), (2, 5.0), (3, 10.0)])]))
     (x1, y1), (x2, y2), (x3, y3) = positions(drawing, "ann")
     assert x2 - x1 == pytest.approx(x3 - x2) and y1 - y2 == pytest.approx(y2 - y3) and y1 > y3

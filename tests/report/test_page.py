@@ -66,7 +66,7 @@ def test_sections_in_order_and_every_link_leads_to_one(made):
     assert len(list(nodes(made, "h1"))) == 1 and len(list(nodes(made, "h2"))) == len(SECTIONS)
 
 
-def test_nothing_comes_from_outside_and_nothing_runs(tiny, made):
+def test_the_page_loads_nothing_and_runs_no_script(tiny, made):
     names = {n.name for n in nodes(made)}
     assert not names & {"script", "link", "iframe", "object", "base", "form"}
     assert all(n.attributes["src"].startswith("data:image/png;base64,") for n in nodes(made, "img"))
@@ -350,7 +350,7 @@ def test_no_text_of_a_file_becomes_markup(tiny, folder_of):
 # ---------------------------------------------------------------- parts that are missing
 
 
-def test_a_run_that_has_only_begun(tiny, folder_of, tmp_path):
+def test_a_run_without_results_yet_has_a_page(tiny, folder_of, tmp_path):
     empty = {key: type(value)() for key, value in tiny[1].items() if isinstance(value, dict | list)}
     kept = {key: tiny[1][key] for key in ("config", "machine")}
     root = read_page(single(folder_of(**{**empty, **kept, "finished": False})))
@@ -385,7 +385,7 @@ def test_results_of_an_earlier_version(tiny, folder_of):
     assert "The version of minihire that made this run did not record spike trains." in text_of(root)
 
 
-def test_warnings_stand_above_everything(folder_of):
+def test_warnings_come_first(folder_of):
     root = read_page(single(folder_of(warnings=["neuron1 never fires", "neuron2 always fires"])))
     (told,) = nodes(root, "aside")
     assert text_of(told) == "Warning: neuron1 never firesWarning: neuron2 always fires"
@@ -411,7 +411,7 @@ def test_warnings_stand_above_everything(folder_of):
         ("summary", ("machine", "device"), MISSING),
     ],
 )
-def test_a_field_that_cannot_be_read_is_told_in_one_sentence(tiny, folder_of, capsys, part, path, value):
+def test_a_field_that_cannot_be_read_is_named_in_one_sentence(tiny, folder_of, capsys, part, path, value):
     content = copy.deepcopy(tiny[1])
     place = content
     for key in path[:-1]:
@@ -569,7 +569,7 @@ def test_a_stopped_run_leaves_its_page(tmp_path, monkeypatch, capsys):
     assert "Not finished." in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_page_in_the_way_costs_no_results(tmp_path, monkeypatch, capsys):
+def test_a_file_in_the_page_s_place_loses_no_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("minihire.study.run.Run.run", stopped)
     out = tmp_path / "run"
     out.mkdir()
@@ -579,6 +579,6 @@ def test_a_page_in_the_way_costs_no_results(tmp_path, monkeypatch, capsys):
     assert (out / "report.html").read_text() == "mine" and Results.load(out / "results.json")
 
 
-def test_reading_names_what_is_wrong(tmp_path):
+def test_errors_of_reading_name_the_file_and_the_fault(tmp_path):
     with pytest.raises(MinihireError, match=r"cannot read .*results.json: No such file"):
         page.read(tmp_path)

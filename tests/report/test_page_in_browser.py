@@ -104,7 +104,7 @@ def test_the_ann_is_seen_in_light_and_dark(tiny, tmp_path, scheme, light_page, l
 
 
 @pytest.mark.slow
-def test_it_prints_with_what_is_folded(tiny, tmp_path):
+def test_folded_sections_are_printed(tiny, tmp_path):
     out = tmp_path / "page.pdf"
     browse(tmp_path, page.single(page.read(tiny[0])), f"--print-to-pdf={out}")
     pages = out.read_bytes().count(b"/Type /Page\n") or len(re.findall(rb"/Type\s*/Page\b", out.read_bytes()))

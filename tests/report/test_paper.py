@@ -53,7 +53,7 @@ def test_only_the_same_setting_has_a_row(changes, method, tables):
         assert found["white_box"].clean == 89.3
 
 
-def test_table_7_is_what_energies_are_made_of():
+def test_energies_use_the_costs_of_table_7():
     names = {"multiplication": "multiplication", "addition": "addition", "mac": "MAC", "ac": "AC"}
     for operation, costs in paper.operation_costs().items():
         assert all(costs[kind] == COSTS[kind][names[operation]] for kind in ("fp32", "int32"))

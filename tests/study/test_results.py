@@ -25,7 +25,7 @@ def results(tmp_path):
     return Results.new(tmp_path / "results.json", Config().describe(), get_backend("reference"))
 
 
-def test_what_is_saved_is_loaded(results):
+def test_saved_results_are_loaded_unchanged(results):
     results["examples"] = [{"model": "κ"}]
     results.save()
     assert Results.load(results.path).content == results.content
@@ -91,7 +91,7 @@ def test_a_file_that_lacks_something_is_refused(results, missing):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none_are_refused(results, number):
+def test_numbers_that_are_not_finite_are_refused(results, number):
     results["distance"] = {"hire": {"pixels": 0.5}}
     results.save()
     text = results.path.read_text(encoding="utf-8")

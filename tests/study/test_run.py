@@ -219,7 +219,7 @@ def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
         assert 0 < abs(attacked - clean).max() <= 8
 
 
-def test_what_is_kept_to_look_at(unbroken):
+def test_results_keep_spike_trains_and_noise(unbroken):
     results = unbroken[1]
     assert list(results["spike_trains"]) == ["converted", "hire"]
     for layers in results["spike_trains"].values():

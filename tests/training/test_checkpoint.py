@@ -51,7 +51,7 @@ def refused(path, match=None):
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_a_network_comes_back_as_it_was(k, network, digest, tmp_path, options):
+def test_a_saved_network_is_loaded_unchanged(k, network, digest, tmp_path, options):
     net = network(k, **options)
     save(tmp_path / "x.npz", net)
     again = load(tmp_path / "x.npz").network(k)
@@ -61,7 +61,7 @@ def test_a_network_comes_back_as_it_was(k, network, digest, tmp_path, options):
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_a_network_answers_as_before(network, tmp_path, options):
+def test_a_loaded_network_gives_the_same_logits(network, tmp_path, options):
     k = get_backend("reference")
     net, images = network(k, **options), np.random.default_rng(0).random((3, 8, 8, 3)).astype(np.float32)
     save(tmp_path / "x.npz", net)
@@ -92,7 +92,7 @@ def test_the_meta_data_name_versions_and_settings(written):
     [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(1)],
     ids=lambda e: type(e).__name__,
 )
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(written, error):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(written, error):
     before = written.read_bytes()
 
     def fail(file):

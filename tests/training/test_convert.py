@@ -166,6 +166,6 @@ def test_smallest_kept_is_the_largest_over_the_steps():
 
 
 @given(st.integers(1, 10**7))
-def test_keep_is_the_nearest_rank(count):
+def test_the_number_of_values_kept_follows_the_nearest_rank(count):
     assert keep_for(count, 99.7) == count - math.ceil(Fraction(997, 1000) * count) + 1
     assert keep_for(count, 100) == 1

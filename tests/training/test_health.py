@@ -50,7 +50,7 @@ def test_chunks_of_time_are_taken_together(k, always):
     assert silent_layers(replace(always, time_chunk=1), k.asarray(IMAGES)) == silent_layers(always, k.asarray(IMAGES))
 
 
-def test_training_keeps_the_warning(k, network, data, tmp_path):
+def test_training_stores_the_warning_in_its_checkpoint(k, network, data, tmp_path):
     net = network(k)
     net.parameters["neuron3.threshold"] = k.asarray([1e6])
     done = train(net, replace(RECIPE, epochs=1), data, label="hire", path=tmp_path / "x.npz")
@@ -88,7 +88,9 @@ def test_a_value_that_is_not_finite_stops_the_training(k, network, data, poison,
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_weight_that_hides_behind_spikes_is_found_before_it_is_saved(k, network, data, poison, tmp_path):
+def test_a_weight_that_is_not_finite_is_found_before_it_is_saved_even_if_no_neuron_fires(
+    k, network, data, poison, tmp_path
+):
     poison("conv2.weight", 9)  # no spike, so no NaN in the loss
     with pytest.raises(MinihireError, match=r"epoch 2, batch [23]: the weights conv"):
         train(network(k), RECIPE, data, path=tmp_path / "x.npz")
@@ -96,7 +98,7 @@ def test_a_weight_that_hides_behind_spikes_is_found_before_it_is_saved(k, networ
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_stop_does_not_save_what_is_not_finite(network, data, poison, tmp_path):
+def test_an_interrupted_training_saves_no_weight_that_is_not_finite(network, data, poison, tmp_path):
     poison("conv2.weight", 9, then=lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(MinihireError, match="not finite"):
         train(network(get_backend("reference")), RECIPE, data, path=tmp_path / "x.npz")
@@ -116,7 +118,7 @@ def test_an_overflow_is_traced_to_its_layer(k, network):
     assert describe_failure(net, k.asarray(IMAGES)) == "the current of neuron2"
 
 
-def test_a_finite_network_leaves_the_loss(k, network):
+def test_if_the_network_is_finite_the_loss_is_named(k, network):
     assert describe_failure(network(k), k.asarray(IMAGES)) == "the loss itself"
 
 

@@ -214,7 +214,7 @@ def test_heldout_accuracy_joins_the_history(network, data, make_data):
     assert all(row["heldout_accuracy"] * 8 % 1 == 0 for row in history)
 
 
-def test_an_ann_learns_what_it_has_not_seen(k, network, data, make_data):
+def test_an_ann_classifies_held_out_images(k, network, data, make_data):
     history = train(
         network(k, spiking=False, width=1 / 8, hidden=32),
         Recipe(15, 8, "sgd", 0.02),
@@ -233,7 +233,7 @@ def test_more_periods_than_steps_are_refused(network, data):
     "wrong",
     [dict(epochs=0), dict(batch_size=0), dict(periods=0), dict(learning_rate=0.0), dict(learning_rate=float("nan"))],
 )
-def test_recipes_that_cannot_work_are_refused(wrong):
+def test_recipes_out_of_range_are_refused(wrong):
     with pytest.raises(MinihireError, match="training needs at least 1 epoch"):
         Recipe(**wrong)
 

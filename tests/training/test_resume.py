@@ -59,7 +59,9 @@ def everything(digest):
 
 @pytest.mark.parametrize("stops", [[1], [3], [5, 1], [8]], ids=str)
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_stopped_training_goes_on_to_the_bit(k, start, everything, press_ctrl_c, tmp_path, kind, stops):
+def test_a_resumed_training_is_bit_identical_to_an_unbroken_one(
+    k, start, everything, press_ctrl_c, tmp_path, kind, stops
+):
     unbroken = everything(start(kind, k, tmp_path / "unbroken.npz"))
     for stop in stops:
         press_ctrl_c(stop)
@@ -72,20 +74,20 @@ def test_a_stopped_training_goes_on_to_the_bit(k, start, everything, press_ctrl_
     assert saved[0] == saved[1]
 
 
-def test_the_sentence_says_where_it_stopped(start, press_ctrl_c, tmp_path):
+def test_the_message_of_a_stop_names_epoch_batch_and_file(start, press_ctrl_c, tmp_path):
     press_ctrl_c(5)
     with pytest.raises(Interrupted, match=r"stopped training in epoch 2 after batch 2; saved in .*stopped.npz"):
         start("hire", get_backend("reference"), tmp_path / "stopped.npz")
 
 
-def test_without_a_path_the_sentence_says_that_nothing_was_saved(network, data, press_ctrl_c):
+def test_without_a_path_the_message_says_that_nothing_was_saved(network, data, press_ctrl_c):
     press_ctrl_c(1)
     with pytest.raises(Interrupted, match="nothing was saved"):
         train(network(get_backend("reference")), RECIPES["hire"], data)
 
 
 @pytest.mark.parametrize("kind", ["ann", "hire"])
-def test_a_killed_training_goes_on_from_its_last_epoch(k, start, everything, before_update, tmp_path, kind):
+def test_a_killed_training_resumes_from_its_last_epoch(k, start, everything, before_update, tmp_path, kind):
     unbroken = everything(start(kind, k, tmp_path / "unbroken.npz"))
 
     def kill(network):
@@ -98,7 +100,7 @@ def test_a_killed_training_goes_on_from_its_last_epoch(k, start, everything, bef
     assert everything(start(kind, k, tmp_path / "killed.npz")) == unbroken
 
 
-def test_a_slow_checkpoint_is_written_seldom_but_at_the_end(network, data, monkeypatch, after_batches, tmp_path):
+def test_slow_checkpoints_are_written_rarely_but_always_at_the_end(network, data, monkeypatch, after_batches, tmp_path):
     """A clock on which a checkpoint takes two seconds and an epoch 7.5: every sixth epoch is a twentieth of the time."""
     now, epochs = [100.0], []
 
@@ -113,7 +115,7 @@ def test_a_slow_checkpoint_is_written_seldom_but_at_the_end(network, data, monke
     assert epochs == [1, 7, 13, 15]
 
 
-def test_a_finished_training_is_left_as_it_is(start, everything, monkeypatch, tmp_path):
+def test_resuming_a_finished_training_changes_nothing(start, everything, monkeypatch, tmp_path):
     k, path = get_backend("reference"), tmp_path / "hire.npz"
     done = everything(start("hire", k, path))
     before = path.read_bytes()
@@ -134,7 +136,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_another_training_is_refused(network, make_data, tmp_path, other):
+def test_a_checkpoint_of_different_settings_is_refused(network, make_data, tmp_path, other):
     def start(recipe=RECIPES["hire"], seed=0, count=40, reset="immediate", **options):
         net = network(get_backend("reference"), **options)
         net.neuron = replace(net.neuron, reset=reset)
@@ -147,7 +149,7 @@ def test_another_training_is_refused(network, make_data, tmp_path, other):
     assert (tmp_path / "x.npz").read_bytes() == before
 
 
-def test_another_start_is_refused(network, data, tmp_path):
+def test_a_checkpoint_of_different_initial_weights_is_refused(network, data, tmp_path):
     """The checkpoint of one converted network is not the continuation of another's training."""
     net = network(get_backend("reference"))
     train(net, RECIPES["hire"], data, path=tmp_path / "x.npz")
@@ -168,7 +170,7 @@ def test_a_checkpoint_with_an_array_of_another_shape_is_refused(network, data, t
 
 
 @pytest.mark.parametrize("kind", ["u1", "<u4", "<i2", "<f4"])
-def test_codes_of_16_bits_have_16_bits(network, data, tmp_path, kind):
+def test_moments_of_another_type_are_refused(network, data, tmp_path, kind):
     """Of another type they would be taken for numbers."""
     path, entry = tmp_path / "x.npz", "optimiser/square/conv1.weight"
     start = lambda: train(
@@ -183,7 +185,7 @@ def test_codes_of_16_bits_have_16_bits(network, data, tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["reference", "numba", "torch"])
-def test_a_checkpoint_of_the_other_byte_order_goes_on(network, data, press_ctrl_c, tmp_path, digest, name):
+def test_a_checkpoint_of_the_other_byte_order_resumes(network, data, press_ctrl_c, tmp_path, digest, name):
     pytest.importorskip(name) if name != "reference" else None
     start = lambda path: train(network(get_backend(name)), RECIPES["moments in 16 bits"], data, path=path, resume=True)
     unbroken = start(tmp_path / "unbroken.npz")
@@ -212,7 +214,7 @@ def test_a_second_ctrl_c_stops_at_once(capsys):
         signal.raise_signal(signal.SIGINT)
 
 
-def test_sigterm_is_a_request_too_and_handlers_are_put_back():
+def test_sigterm_stops_like_ctrl_c_and_handlers_are_restored():
     before = [signal.getsignal(number) for number in StopSignal.SIGNALS]
     with pytest.raises(Interrupted, match="stopped here"), StopSignal() as stop:
         stop.check("too early")

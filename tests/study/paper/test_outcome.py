@@ -48,7 +48,7 @@ def test_comparisons_are_paired():
     ("reason", "holds", "verdict"),
     [("", True, "agrees"), ("", False, "differs"), ("", None, "undecided"), ("toys", True, "not comparable")],
 )
-def test_verdicts(reason, holds, verdict):
+def test_a_verdict_follows_from_the_evidence(reason, holds, verdict):
     class AnyLab:
         class scale:
             pass
@@ -89,7 +89,7 @@ def test_a_claim_about_another_network_says_which():
     assert [of_paper(c, "vgg11") for c in full if c.model == "vgg11"] == [""]
 
 
-def test_all_alike():
+def test_all_alike_is_undecided_if_the_values_differ():
     assert (all_alike([True, True]), all_alike([True, False]), all_alike([False])) == (True, None, False)
 
 

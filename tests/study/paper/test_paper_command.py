@@ -120,7 +120,7 @@ def test_a_plan_of_a_half_filled_cache(made, backend, tmp_path):
     assert len(lines) == len(command.EXPERIMENTS) and sum("about" in line for line in lines) > 10
 
 
-def test_what_the_paper_leaves_open_is_one_setting_at_a_time_on_held_out_images(made, backend):
+def test_open_settings_are_varied_one_at_a_time_on_held_out_images(made, backend):
     config = replace(TINY.settings[0], **TINY.choices)
     tried = choices.choices(config)
     assert len({(c.question, c.value) for c in tried}) == len(tried) > 10
@@ -146,7 +146,7 @@ def test_moments_in_16_bits_are_set_beside_those_in_32(made):
     assert sum("adam16" in json.dumps(note) for note in notes) == 2
 
 
-def test_what_withstands_all_attackers_withstands_each(made):
+def test_accuracy_under_all_attackers_is_at_most_that_under_each(made):
     tables = [t for t in outcome(made, "attackers")["tables"] if t["header"][0] == "surrogate"]
     assert len(tables) == len(attackers.SHARES)
     for table in tables:
@@ -228,7 +228,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(capsys, tmp_path, monkeypatch
     assert capsys.readouterr().err == "minihire: stopped; finished work was kept (the same command goes on)\n"
 
 
-def test_what_another_backend_made_is_named(made, backend, tmp_path):
+def test_results_of_another_backend_are_named(made, backend, tmp_path):
     shutil.copytree(made[0], tmp_path / "copy")
     assert "made earlier" not in made[1]["machine"]
     for path in (tmp_path / "copy" / "cache" / "measured").glob("*.json"):

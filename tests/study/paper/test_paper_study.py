@@ -72,7 +72,7 @@ def test_no_training_depends_on_a_setting_that_the_key_leaves_out():
                 assert ours == theirs, (method, name)
 
 
-def test_nothing_is_made_twice(study, backend, monkeypatch):
+def test_nothing_is_computed_twice(study, backend, monkeypatch):
     spec = NetworkSpec(CONFIG, "hire", 0)
     first = study.answers(spec, fgsm())
     assert (
