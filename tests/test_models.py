@@ -1,4 +1,4 @@
-"""The networks: their sizes against numbers worked out by hand, where dropout is, and what is refused."""
+"""Models: their sizes compared with numbers worked out by hand, the places of dropout, and the descriptions that are refused."""
 
 import math
 
@@ -15,7 +15,7 @@ def weights(model):
 
 
 def test_number_of_weights():
-    """Without arrays. VGG5: 3·3·(3·64 + 64·128 + 128·128) + 8192·4096 + 4096² + 4096·10."""
+    """Counted without building arrays. VGG5: 3·3·(3·64 + 64·128 + 128·128) + 8192·4096 + 4096² + 4096·10."""
     assert weights(build("vgg5")) == 50_595_520
     assert weights(build("resnet12")) == 4_986_560
     assert weights(build("vgg11", classes=100)) == 61_728_448
@@ -23,7 +23,7 @@ def test_number_of_weights():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_table_counts_the_parameters(name):
-    """And every spiking layer has one threshold and one leak more."""
+    """Every spiking layer adds one threshold and one leak."""
     model = build(name)
     arrays = model.parameters(spiking=False)
     assert weights(model) == sum(math.prod(p.shape) for p in arrays.values())
@@ -77,7 +77,7 @@ def test_default_steps_are_the_paper_s():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_no_dropout_before_a_pool_nor_after_a_block(name):
-    """And 0.2 in every other neuron; each has its own stream of masks."""
+    """All other neurons have a dropout of 0.2 and their own stream of masks."""
     layers = [layer for layer, _ in build(name, image_shape=(64, 64, 3)).walk()]
     neurons = [
         (layer, after) for layer, after in zip(layers, [*layers[1:], None], strict=True) if isinstance(layer, Neuron)

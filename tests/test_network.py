@@ -296,7 +296,7 @@ def test_every_backend_fires_the_same_spikes(backend, exact, model):
     ids=name_of,
 )
 def test_chunks_of_time_change_nothing(backend, agrees, setting):
-    """time_chunk saves memory: logits, gradients and the last state stay the same."""
+    """time_chunk saves memory and leaves logits, gradients and the last state the same."""
     whole = gradients(backend, setting)
     for chunk in (1, 2):
         found = gradients(backend, setting, chunk)
@@ -339,7 +339,7 @@ def test_a_static_input_is_the_same_as_repeating_it(backend):
 
 @pytest.mark.parametrize("chunk", [None, 2])
 def test_membranes_are_returned_only_on_request(backend, chunk):
-    """And nothing else changes, also where chunks of time hand them on to each other."""
+    """All other results stay the same, also with chunks of time that pass the membranes on."""
     kept, dropped = (gradients(backend, Setting(steps=5), chunk, keep_state=wanted) for wanted in (True, False))
     assert kept.state and dropped.state == {}
     np.testing.assert_array_equal(backend.to_numpy(dropped.logits), backend.to_numpy(kept.logits))
@@ -349,7 +349,7 @@ def test_membranes_are_returned_only_on_request(backend, chunk):
 
 
 def test_the_membranes_may_be_carried_on(backend):
-    """Two steps and two more from where they ended: together the logits of four."""
+    """Two steps, and two more from the state in which these ended, give the logits of four steps."""
     found = [gradients(backend, Setting(reset="delayed"), steps=steps, training=False) for steps in (4, 2)]
     more = gradients(backend, Setting(reset="delayed"), steps=2, training=False, state=found[1].state)
     np.testing.assert_array_equal(
@@ -399,7 +399,7 @@ def test_part_of_a_batch_gets_its_own_part_of_the_dropout_masks(backend, agrees)
 
 
 def test_rate_coding_draws_new_spikes_at_every_step(backend):
-    """And is not normalised: what the first layer receives is zeros and ones, with the pixels as means."""
+    """Rate-coded input is not normalised: the first layer receives zeros and ones whose means are the pixels."""
     seen = []
     images = np.full((BATCH, SIDE, SIDE, 3), 0.25)
     images[1] = 0.75

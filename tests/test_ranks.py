@@ -1,4 +1,4 @@
-"""Two processes under torchrun are one with the double batch; run as a program, this file is one of the two.
+"""Two processes under torchrun give the results of one with twice the batch. Run as a program, this file is one of the two.
 
 python -m torch.distributed.run --nproc-per-node 2 tests/test_ranks.py FOLDER TASK
 """
@@ -75,7 +75,7 @@ def all_of(training):
 
 
 def attacked(training):
-    """Which of 250 images, in three batches, the network gets right, plain PGD."""
+    """Which of 250 images, in three batches, the network classifies correctly under PGD."""
     return attack_accuracy([training.network], training.network, images(250, seed=2), pgd(iterations=2))[0]
 
 
@@ -83,7 +83,7 @@ def attacked(training):
 
 
 def work(folder):
-    """Every case; a training that one process's Ctrl-C stops and that goes on; what both refuse; `minihire run`."""
+    """Train every case; stop a training by Ctrl-C in one process and resume it; check the errors in both; `minihire run`."""
     k = get_backend("torch", dtype="float64", threads=1)
     for case in CASES:
         done = start(k, case, folder / f"{case}.npz")
@@ -124,7 +124,7 @@ def be_killed(folder):
 
 
 def refuse(*_, **__):
-    """In place of what rank 1 must not call."""
+    """Replaces the functions that rank 1 must not call."""
     raise AssertionError("rank 1 writes")
 
 
@@ -133,7 +133,7 @@ def refuse(*_, **__):
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory):
-    """launch(task): two processes that do it within 2 minutes: (their folder, exit code, what they said, their errors)."""
+    """launch(task) runs two processes for at most 2 minutes: (their folder, exit code, standard output, standard error)."""
 
     def start_two(task):
         folder = tmp_path_factory.mktemp(task)
@@ -148,7 +148,7 @@ def launch(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worked(launch):
-    """(folder, what rank 0 said) of two processes that did `work`."""
+    """(folder, output of rank 0) of two processes that ran `work`."""
     folder, code, said, errors = launch("work")
     assert code == 0, errors
     return folder, said

@@ -46,5 +46,5 @@ def data():
 
 @pytest.fixture
 def images(data):
-    """They as float32 in [0, 1]."""
+    """These images as float32 in [0, 1]."""
     return (data.images / 255).astype(np.float32)

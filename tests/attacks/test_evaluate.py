@@ -1,4 +1,4 @@
-"""White box and black box: what is crafted where, and who is asked."""
+"""White-box and black-box accuracy: which network the images are crafted on, and which networks classify them."""
 
 import signal
 
@@ -76,7 +76,7 @@ def test_a_time_limit_stops_between_batches(network, data, monkeypatch):
 
 
 def test_a_stopped_attack_resumes_with_its_next_batch(network, data, monkeypatch, tmp_path):
-    """Also with batches of another size; and a finished one leaves nothing behind."""
+    """Also with batches of another size; a finished attack deletes its file."""
     net, path, seen, load = network(get_backend("reference")), tmp_path / "deep" / "kept.npz", [], Batches.load
     monkeypatch.setattr(
         Batches, "load", lambda self, *place: (seen.append(place[1] * self.size), load(self, *place))[1]

@@ -1,4 +1,4 @@
-"""FGSM and PGD against equations 3 and 4 written out by hand, and what no attack may do."""
+"""FGSM and PGD equal equations 3 and 4 written out by hand; attacks stay within their bounds and change nothing else."""
 
 import numpy as np
 import pytest
@@ -116,7 +116,7 @@ def test_a_surrogate_has_no_effect_on_an_ann(k, network, data, images):
 
 
 def start(k, net, data, images, draws):
-    """Where PGD begins: with α = 0 it stays there."""
+    """The images from which PGD starts; with α = 0 it does not move."""
     return np.array(perturb(net, k.asarray(images), data.labels, pgd(0.1, 0.0, 1), draws))
 
 

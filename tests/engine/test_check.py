@@ -1,4 +1,4 @@
-"""The numerical check itself: it passes right gradients and sees wrong ones."""
+"""The numerical check accepts right gradients and rejects wrong ones."""
 
 import numpy as np
 import pytest

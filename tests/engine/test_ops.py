@@ -136,7 +136,7 @@ def test_lif_with_soft_spikes(
 
 
 def test_lif_passes_the_state_s_gradient_back_without_gradients_of_spikes(backend):
-    """A loss of the last membrane alone: nothing comes from above the spikes."""
+    """The loss depends on the last membrane alone, so the spikes have no gradient."""
     tape = Tape(backend)
     current, leak, v = (Variable(backend.asarray(a), True) for a in (np.full((2, 1, 3), 0.25), [0.5], [1.0]))
     _, state = lif(tape, current, leak, v, 2, NeuronOptions())
@@ -147,7 +147,7 @@ def test_lif_passes_the_state_s_gradient_back_without_gradients_of_spikes(backen
 
 
 def test_the_rate_gradient_is_used_by_attackers_only(backend):
-    """It reaches the current, and no parameter."""
+    """It gives a gradient of the current and none of the parameters."""
     tape = Tape(backend)
     current, leak, v = (Variable(backend.asarray(a), True) for a in (np.full((2, 1, 3), 0.5), [1.0], [1.0]))
     spikes, _ = lif(tape, current, leak, v, 2, NeuronOptions(surrogate=surrogates.rate()))

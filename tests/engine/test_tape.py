@@ -1,4 +1,4 @@
-"""The tape: gradients add up where a variable is used twice, nothing needless is computed, memory goes as it is walked."""
+"""The tape adds up the gradients of a variable used twice, computes only what is needed, and frees arrays early."""
 
 import gc
 import weakref
@@ -11,7 +11,7 @@ from minihire.engine.lif import NeuronOptions, lif
 
 
 class Spy:
-    """A backend that notes the name of every kernel that is called."""
+    """A backend that records the name of every kernel that is called."""
 
     def __init__(self, backend):
         self.backend, self.calls = backend, []
@@ -48,7 +48,7 @@ def test_seeds_of_several_outputs_and_of_a_leaf_add_up(backend):
 
 
 def test_two_backward_passes_accumulate_in_the_leaves(backend):
-    """As chunks of time do, each with a tape of its own."""
+    """Chunks of time use this: each has its own tape."""
     x = variable(backend, 1, 2, 3)
     for _ in range(3):
         tape = Tape(backend)
@@ -67,7 +67,7 @@ def test_an_operation_that_no_seed_reaches_is_skipped(exact):
 
 
 def test_a_missing_gradient_of_an_input_is_an_error(exact):
-    """A pullback must answer for each of its inputs."""
+    """A pullback must return a gradient for each of its inputs."""
     tape, x, y = Tape(exact), variable(exact, 2), variable(exact, 2)
     out = Variable(x.value + y.value)
     tape.record([out], [x, y], lambda g: (g,))
@@ -90,7 +90,7 @@ def test_nothing_is_recorded_if_nothing_needs_a_gradient(exact):
 )
 @pytest.mark.parametrize("image, weights", [(True, False), (False, True), (True, True)])
 def test_only_the_gradients_that_are_needed_are_computed(exact, op, x_shape, w_shape, image, weights):
-    """An attack pays for no weight gradient, training for no gradient of the image."""
+    """An attack computes no weight gradient, training no gradient of the image."""
     spy = Spy(exact)
     tape, x, w = Tape(spy), variable(exact, *x_shape, needs_grad=image), variable(exact, *w_shape, needs_grad=weights)
     y = op(tape, x, w)
@@ -100,7 +100,7 @@ def test_only_the_gradients_that_are_needed_are_computed(exact, op, x_shape, w_s
 
 
 def test_arrays_are_freed_as_soon_as_they_are_not_needed(backend):
-    """A current dies when its neurons have used it, what they saved and their spikes when the walk has passed them."""
+    """A current is freed when its neurons have fired; their spikes and saved state when the backward pass has used them."""
     tape, x, w = Tape(backend), variable(backend, 2, 1, 6), variable(backend, 6, 5)
     leak, threshold = (Variable(backend.asarray([value]), True) for value in (0.5, 1.0))
     second = variable(backend, 5, 3)
@@ -125,7 +125,7 @@ def test_arrays_are_freed_as_soon_as_they_are_not_needed(backend):
 
 
 def test_inputs_are_not_saved_if_no_weight_gradient_is_wanted(exact):
-    """An attack keeps no inputs of its layers."""
+    """An attack saves no inputs of its layers."""
     tape, x, w = Tape(exact), variable(exact, 2, 1, 6), variable(exact, 6, 3, needs_grad=False)
 
     def forward():

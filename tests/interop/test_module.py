@@ -1,4 +1,4 @@
-"""A network as a torch.nn.Module: its gradient is ours, and libraries written for PyTorch attack it as `perturb` does."""
+"""A network as a torch.nn.Module: it has minihire's gradients, and attack libraries find the images that `perturb` finds."""
 
 import importlib
 import sys
@@ -40,7 +40,7 @@ def images():
 
 
 def tensor(images, dtype="float64"):
-    """They in torch's layout, as a leaf."""
+    """These images in torch's layout, as a leaf."""
     return torch.tensor(images.transpose(0, 3, 1, 2).copy(), dtype=getattr(torch, dtype)).requires_grad_()
 
 
@@ -93,7 +93,7 @@ def test_the_gradient_of_any_linear_function_of_the_logits(exact, images, kind):
 
 
 def test_soft_spikes_agree_with_finite_differences(exact, images, check_gradient):
-    """Spikes have no derivative to compare with; their soft stand-ins do, and the sum of all logits will serve."""
+    """Spikes have no derivative to compare with, soft spikes do. The loss is the sum of all logits."""
     network = network_of(exact, neuron=NeuronOptions(surrogate=triangle(1.0), reset_grad=True, soft=True))
     x = tensor(images)
     torch_module(network)(x).sum().backward()
@@ -116,7 +116,7 @@ def test_a_time_chunk_changes_nothing(exact, images):
 
 @pytest.mark.parametrize("name", ["reference", "numba"])
 def test_batches_of_any_size(name, images):
-    """One image alone has the gradient that it has among others; no image, none."""
+    """One image alone has the gradient that it has in a batch; an empty batch has an empty gradient."""
     module = torch_module(network_of(get_backend(name, dtype="float64", threads=1)))
     together = input_gradient(module, tensor(images))
     for i in range(len(images)):
@@ -140,7 +140,7 @@ def test_results_have_the_images_type_and_are_computed_in_the_backend_s(images, 
 
 
 def test_gradients_are_contiguous_and_share_no_memory(exact, images):
-    """Attacks write to them and flatten them with `view`."""
+    """Attack libraries write to gradients and flatten them with `view`."""
     module, x = torch_module(network_of(exact)), tensor(images)
     first = input_gradient(module, x)
     assert first.is_contiguous() and module(x).is_contiguous()
@@ -176,7 +176,7 @@ def test_a_retained_graph_allows_a_second_backward_pass(exact, images):
 
 @pytest.mark.parametrize("loss", [lambda logits: logits.sum(), lambda logits: (logits**2).sum()])
 def test_there_is_no_second_derivative(exact, images, loss):
-    """Nor is one silently taken for zero."""
+    """Asking for one is an error; it is not silently zero."""
     x = tensor(images)
     first = torch.autograd.grad(loss(torch_module(network_of(exact))(x)), x, create_graph=True)[0]
     with pytest.raises(MinihireError, match="differentiated only once"):

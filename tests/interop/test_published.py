@@ -1,4 +1,4 @@
-"""The authors' checkpoints: our networks compute what theirs compute in torch, and any other file is one sentence."""
+"""The authors' checkpoints: networks give the same logits as theirs in torch; any other file is refused in one sentence."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ NORMALISATION[100] = [0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]
 
 @pytest.fixture(autouse=True)
 def loud_again(monkeypatch):
-    """--quiet holds for a process; here many commands share one."""
+    """--quiet stays on for a process, and here one process runs many commands."""
     monkeypatch.setattr(Progress, "quiet", False)
 
 
@@ -221,7 +221,7 @@ def test_an_imported_checkpoint_has_the_paper_s_settings(save):
 
 
 class Bomb:
-    """Leaves a mark where it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -337,7 +337,7 @@ REFUSED = {
 
 
 def refused(function, path, match):
-    """It must fail with one sentence that names the file."""
+    """Reading the file must fail with one sentence that names it."""
     with pytest.raises(CheckpointError, match=match) as caught:
         function()
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
@@ -426,7 +426,7 @@ def test_what_is_imported_is_attacked_analysed_and_exported(save, tmp_path, caps
 
 
 def sentence(capsys, *arguments):
-    """What a command that must fail says."""
+    """The error message of a command that must fail."""
     assert cli.main([str(argument) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("minihire: ") and error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out, nothing is ever half written, and every other file is refused in one sentence."""
+"""Checkpoints are loaded as they were saved, never half written, and any other file is refused in one sentence."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def written(network, tmp_path):
 
 
 def edit(path, arrays=None, **meta):
-    """Write a checkpoint again with some entries of its meta data or some arrays changed (None: left out)."""
+    """Rewrite a checkpoint with some entries of its metadata or some arrays changed; None leaves an entry out."""
     with np.load(path) as archive:
         entries = {**{name: archive[name] for name in archive.files}, **(arrays or {})}
     entries["meta"] = np.frombuffer(json.dumps({**json.loads(bytes(entries["meta"])), **meta}).encode(), np.uint8)
@@ -129,7 +129,7 @@ def test_a_checkpoint_has_the_usual_permissions(written):
 
 
 class Bomb:
-    """Leaves a mark where it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -167,7 +167,7 @@ def test_any_flipped_byte_is_harmless_or_refused(written, digest):
 
 
 def foreign(kind):
-    """Bytes of a file that is no checkpoint."""
+    """The bytes of files that are not checkpoints."""
     file = io.BytesIO()
     if kind == "npz":
         np.savez(file, x=np.arange(3))

@@ -54,7 +54,7 @@ def balanced_directly(ann, data, coding, seed=0):
 
 @pytest.fixture
 def one_pass(monkeypatch):
-    """All images and steps in one piece, as in the direct computation."""
+    """All images and steps at once, as in the direct computation."""
     monkeypatch.setattr(MODULE, "IMAGES_AT_ONCE", CALIBRATION.images)
     monkeypatch.setattr(MODULE, "STEPS_AT_ONCE", CALIBRATION.steps)
 

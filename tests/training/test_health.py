@@ -1,4 +1,4 @@
-"""Signs of trouble are seen, named, and nothing good is overwritten by them."""
+"""Silent layers and values that are not finite are found and named, and they never overwrite a good checkpoint."""
 
 import signal
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Algorithm 1 and its relatives, batch by batch, against the same steps written out by hand."""
+"""Algorithm 1 and its variants, batch by batch, compared with the same steps written out by hand."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def calls(monkeypatch):
 
 @pytest.fixture
 def kappas(after_batches):
-    """kappas(training) runs it: κ after each of its batches."""
+    """kappas(training) runs the training and returns κ after each batch."""
 
     def run(training):
         found = []

@@ -1,4 +1,4 @@
-"""Stop anywhere and go on: to the bit what an unbroken training gives, on any number of threads."""
+"""A training that is stopped anywhere and resumed is bit-identical to an unbroken one, on any number of threads."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ RECIPES = {
 
 @pytest.fixture
 def start(network, data, make_data):
-    """start(kind, k, path) trains, or goes on from the checkpoint; 3 epochs of batches of 16, 16 and 8 images."""
+    """start(kind, k, path) trains or resumes from the checkpoint; each of the 3 epochs has batches of 16, 16 and 8 images."""
 
     def make(kind, k, path):
         net = network(k, spiking=kind != "ann", coding="rate" if kind == "rate" else "direct")
@@ -42,7 +42,7 @@ def start(network, data, make_data):
 
 @pytest.fixture
 def everything(digest):
-    """All that a training leaves behind."""
+    """Parameters, optimiser state, κ, history and warnings of a finished training."""
 
     def collect(training):
         slots = {f"{slot}/{name}": a for slot, group in training.optimiser.slots.items() for name, a in group.items()}
@@ -150,7 +150,7 @@ def test_a_checkpoint_of_different_settings_is_refused(network, make_data, tmp_p
 
 
 def test_a_checkpoint_of_different_initial_weights_is_refused(network, data, tmp_path):
-    """The checkpoint of one converted network is not the continuation of another's training."""
+    """A checkpoint resumes only the training of the network that it started from."""
     net = network(get_backend("reference"))
     train(net, RECIPES["hire"], data, path=tmp_path / "x.npz")
     with pytest.raises(CheckpointError, match="trained with other images or starting weights"):
@@ -171,7 +171,7 @@ def test_a_checkpoint_with_an_array_of_another_shape_is_refused(network, data, t
 
 @pytest.mark.parametrize("kind", ["u1", "<u4", "<i2", "<f4"])
 def test_moments_of_another_type_are_refused(network, data, tmp_path, kind):
-    """Of another type they would be taken for numbers."""
+    """Moments of another type would be read as numbers instead of codes."""
     path, entry = tmp_path / "x.npz", "optimiser/square/conv1.weight"
     start = lambda: train(
         network(get_backend("reference")), RECIPES["moments in 16 bits"], data, path=path, resume=True
