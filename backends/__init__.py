@@ -9,6 +9,7 @@ get_backend("torch", "cuda", precision="bf16")
 import importlib
 import os
 import sys
+from collections.abc import Callable
 
 from backends.interface import Backend
 
@@ -65,7 +66,7 @@ def get_backend(
         os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
     module, cls, remedy = BACKENDS[name]
     try:
-        backend = getattr(importlib.import_module(module), cls)
+        backend: Callable[..., Backend] = getattr(importlib.import_module(module), cls)
     except ImportError as error:
         raise BackendError(
             f"the {name} backend needs {error.name or error}, which is not installed: {remedy}"

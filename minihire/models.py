@@ -7,8 +7,9 @@ except the readout.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Parameter, Readout, Residual
 from minihire.runtime.errors import MinihireError
@@ -17,13 +18,14 @@ from minihire.runtime.errors import MinihireError
 class VGG(NamedTuple):
     """A row of the table: convolutions and average pools, then hidden linear layers. `steps` is the default T."""
 
-    features: tuple
+    features: tuple[int | str, ...]
     hidden: tuple[int, ...] = (4096, 4096)
     steps: int = 8
 
-    def layers(self, width: float, hidden: int | None, dropout: float) -> list:
+    def layers(self, width: float, hidden: int | None, dropout: float) -> list[Any]:
         """All layers except the readout. Arguments as in `build`."""
-        layers, n = [], 0
+        layers: list[Any] = []
+        n = 0
         for here, after in zip(self.features, (*self.features[1:], None), strict=True):
             if here == A:
                 layers.append(AvgPool())
@@ -47,9 +49,9 @@ class ResNet(NamedTuple):
     blocks: tuple[tuple[int, int], ...]
     steps: int = 10
 
-    def layers(self, width: float, hidden: int | None, dropout: float) -> list:
+    def layers(self, width: float, hidden: int | None, dropout: float) -> list[Any]:
         """All layers except the readout. Arguments as in `build`; `hidden` has no effect."""
-        layers = []
+        layers: list[Any] = []
         for n, features in enumerate(self.stem, 1):
             last = n == len(self.stem)  # no dropout before a pool
             layers += [Conv2d(f"conv{n}", _scaled(features, width)), Neuron(f"neuron{n}", 0.0 if last else dropout, n)]
@@ -60,7 +62,7 @@ class ResNet(NamedTuple):
 
 
 A = "A"
-MODELS = {
+MODELS: dict[str, Any] = {
     "vgg5": VGG((64, A, 128, 128, A), steps=6),
     "vgg9": VGG((64, A, 128, 256, A, 256, 512, A, 512, A, 512)),
     "vgg11": VGG((64, A, 128, 256, A, 512, 512, 512, A, 512, 512)),
@@ -94,7 +96,7 @@ class Model:
     """
 
     name: str
-    layers: tuple
+    layers: tuple[Any, ...]
     image_shape: tuple[int, int, int]
     classes: int
     mean: tuple[float, ...]
@@ -104,9 +106,9 @@ class Model:
     hidden: int | None
     dropout: float
 
-    def walk(self):
+    def walk(self) -> Iterator[tuple[Any, tuple[int, ...]]]:
         """Yield (layer, input shape) from input to output. A residual block is replaced by its layers."""
-        shape = self.image_shape
+        shape: tuple[int, ...] = self.image_shape
         for layer in self.layers:
             yield from layer.children(shape) if hasattr(layer, "children") else [(layer, shape)]
             shape = layer.output_shape(shape)
@@ -133,7 +135,7 @@ class Model:
                 rows.append(Row(layer.name, kind, shape, layer.output_shape(shape), weights, count))
         return rows
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """The arguments with which `build` creates the same model. Checkpoints store them."""
         return {
             "name": self.name,
@@ -150,10 +152,10 @@ class Model:
 def build(
     name: str,
     classes: int = 10,
-    image_shape=(32, 32, 3),
+    image_shape: tuple[int, int, int] = (32, 32, 3),
     *,
-    mean=None,
-    std=None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     width: float = 1.0,
     hidden: int | None = None,
     dropout: float = 0.2,
@@ -191,8 +193,8 @@ def build(
         raise MinihireError(
             f"normalisation needs a finite mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
         )
-    return Model(name, layers, tuple(image_shape), classes, mean, std, row.steps, width, hidden, dropout)
+    return Model(name, layers, (*image_shape[:2], channels), classes, mean, std, row.steps, width, hidden, dropout)
 
 
-def _scaled(features, width):
-    return max(1, round(features * width))
+def _scaled(features: int | str, width: float) -> int:
+    return max(1, round(int(features) * width))

@@ -1,12 +1,13 @@
 """A network: a description, its weights on a backend, and the two things one does with it, `forward` and `gradients`."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.interface import Backend, NeuronState
+from backends.interface import Array, Backend, NeuronState
 from backends.randomness import Draw, Stream
 from backends.surrogates import Surrogate
 from minihire.encoding import CODINGS, encode
@@ -15,6 +16,8 @@ from minihire.engine.lif import NeuronOptions
 from minihire.layers import Draws, Pass
 from minihire.models import Model
 from minihire.runtime.errors import MinihireError
+
+Observer = Callable[[str, str, Array], None]  # (event, layer, array)
 
 
 class Gradients(NamedTuple):
@@ -49,7 +52,7 @@ class Network:
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     time_chunk: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.coding not in CODINGS or self.readout not in ("membrane", "spikes"):
             raise MinihireError(
                 f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}"
@@ -67,7 +70,9 @@ class Network:
                 f"these weights do not fit {self.model.name}: {odd[0]} is {given.get(odd[0])}, expected {expected.get(odd[0])}"
             )
 
-    def forward(self, images, *, steps: int | None = None, draws: Draws = Draws(), observe=None):
+    def forward(
+        self, images: Array, *, steps: int | None = None, draws: Draws = Draws(), observe: Observer | None = None
+    ) -> Array:
         """Logits [B, classes] of images [B, H, W, C] in [0, 1], in evaluation mode.
 
         observe(event, layer, array) sees what each layer receives ("input"), each neuron layer's "current" and "spikes",
@@ -75,25 +80,26 @@ class Network:
         """
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         chunks = self._chunks(steps)
-        logits, state = None, {}
+        logits: Array = None
+        state: dict[str, NeuronState] = {}
         for position, (first, count) in enumerate(chunks):
-            end = {} if position + 1 < len(chunks) else None
+            end: dict[str, NeuronState] | None = {} if position + 1 < len(chunks) else None
             run = Pass(
                 Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, end, observe=observe
             )
             part = self._logits(run, Variable(images), None, draws, first)
             logits = part.value if logits is None else self.backend.add(logits, part.value)
-            state = run.end
+            state = run.end or {}
         return logits
 
     def gradients(
         self,
-        images,
-        labels,
+        images: Array,
+        labels: Array,
         *,
         weights: bool = True,
         image: bool = False,
-        noise=None,
+        noise: Array | None = None,
         clip_noise: bool = True,
         steps: int | None = None,
         draws: Draws = Draws(),
@@ -121,9 +127,10 @@ class Network:
         kappa = None if noise is None else Variable(noise, needs_grad=image)
         dropout = draws if training else None
 
-        def chunk(position, start, grads):
+        def chunk(position: int, start: dict[str, NeuronState], grads: bool) -> tuple[Pass, Variable]:
             first, count = chunks[position]
-            used, end = leaves if grads else frozen, {} if keep_state or position + 1 < len(chunks) else None
+            used = leaves if grads else frozen
+            end: dict[str, NeuronState] | None = {} if keep_state or position + 1 < len(chunks) else None
             run = Pass(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
             return run, self._logits(run, *sources, draws, first, clip_noise)
@@ -153,7 +160,9 @@ class Network:
         found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         return Gradients(losses, logits, found, (pixels if noise is None else kappa).grad, last_state)
 
-    def pullback(self, images, *, draws: Draws = Draws(), surrogate: Surrogate | None = None):
+    def pullback(
+        self, images: Array, *, draws: Draws = Draws(), surrogate: Surrogate | None = None
+    ) -> tuple[Array, Callable[[Array], Array]]:
         """Logits of `forward`, and the function that turns any ∂L/∂logits [B, classes] into ∂L/∂images [B, H, W, C], once.
 
         For losses other than cross-entropy; without dropout, surrogate as in `gradients`. Between the two calls all time
@@ -166,7 +175,7 @@ class Network:
         run = Pass(tape, weights, self.spiking, steps, neuron, self.readout, end=None)
         logits = self._logits(run, pixels, None, draws, 0)
 
-        def pull(grad_logits):
+        def pull(grad_logits: Array) -> Array:
             if not tape.entries:
                 raise MinihireError("this pullback was used already: ask the network for another")
             tape.backward([(logits, grad_logits)])
@@ -174,7 +183,7 @@ class Network:
 
         return logits.value, pull
 
-    def _chunks(self, steps):
+    def _chunks(self, steps: int | None) -> list[tuple[int, int]]:
         """(first step, number of steps) of each time chunk; an ANN has one step."""
         total = self.steps if steps is None else steps
         if total < 1:
@@ -183,7 +192,15 @@ class Network:
         size = min(self.time_chunk or total, total)
         return [(first, min(size, total - first)) for first in range(0, total, size)]
 
-    def _logits(self, run, pixels, noise, draws, first_step, clip_noise=True):
+    def _logits(
+        self,
+        run: Pass,
+        pixels: Variable,
+        noise: Variable | None,
+        draws: Draws,
+        first_step: int,
+        clip_noise: bool = True,
+    ) -> Variable:
         if tuple(pixels.shape[1:]) != self.model.image_shape:
             raise MinihireError(
                 f"{self.model.name} was built for images of {self.model.image_shape}, not {tuple(pixels.shape[1:])}"
@@ -200,7 +217,9 @@ class Network:
         return x
 
 
-def initialise(model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane") -> dict:
+def initialise(
+    model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane"
+) -> dict[str, Array]:
     """Fresh weights, by name: normal with the layer's own standard deviation, or its constant start (layers.py)."""
     arrays = {}
     for index, (name, p) in enumerate(model.parameters(spiking, readout).items()):
@@ -212,11 +231,11 @@ def initialise(model: Model, backend: Backend, seed: int, spiking: bool = False,
     return arrays
 
 
-def _values(state):
+def _values(state: dict[str, NeuronState]) -> dict[str, NeuronState]:
     return {name: NeuronState(*(x and x.value for x in pair)) for name, pair in state.items()}
 
 
-def _variables(state, needs_grad):
+def _variables(state: dict[str, NeuronState], needs_grad: bool) -> dict[str, NeuronState]:
     return {
         name: NeuronState(*(None if x is None else Variable(x, needs_grad) for x in pair))
         for name, pair in state.items()

@@ -1,21 +1,27 @@
 """Predictions and accuracy of a network. Several ranks share the batches, and all ranks get the complete result."""
 
+from typing import Any
+
 import numpy as np
 
+from backends.interface import Array
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.layers import Draws
 from minihire.network import Network
 
 BATCH = 100
+Answers = np.ndarray[Any, Any]
 
 
-def predict(network: Network, images, draws: Draws = Draws()) -> np.ndarray:
+def predict(network: Network, images: Array, draws: Draws = Draws()) -> Answers:
     """Predict the classes, int64 [B], of backend images [B, H, W, C] with pixels in [0, 1]."""
-    return network.backend.to_numpy(network.forward(images, draws=draws)).argmax(axis=1)
+    logits = network.backend.to_numpy(network.forward(images, draws=draws))
+    classes: Answers = logits.argmax(axis=1)
+    return classes
 
 
-def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH) -> np.ndarray:
+def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH) -> Answers:
     """Return for each image whether it is classified correctly: bool [N].
 
     The random draws of an image depend on the seed and on its index in `data`, not on the batch size.
@@ -25,4 +31,6 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
     for number in range(k.rank, len(batches), k.ranks):
         (images, labels), first = batches.load(0, number), number * batch_size
         right[first : first + batch_size] = predict(network, images, Draws(seed, 0, first)) == k.to_numpy(labels)
-    return k.sum_over_ranks([right])[0] > 0
+    (right,) = k.sum_over_ranks([right])
+    answers: Answers = right > 0
+    return answers

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def attack_accuracy(
     *,
     seed: int = 0,
     batch_size: int = BATCH,
-    path: os.PathLike | None = None,
+    path: os.PathLike[str] | None = None,
     about: str = "",
     keep: bool = False,
 ) -> list[np.ndarray]:
@@ -71,18 +72,18 @@ def attack_accuracy(
         (right,) = k.sum_over_ranks([right])
     if keep and path and k.rank == 0:
         save_answers(path, earlier + right, len(data), about)
-    elif loaded and k.rank == 0:
+    elif loaded and path and k.rank == 0:
         Path(path).unlink()
     return list(earlier + right > 0)
 
 
-def save_answers(path: os.PathLike, right: np.ndarray, done: int, about: str = "") -> None:
+def save_answers(path: os.PathLike[str], right: np.ndarray, done: int, about: str = "") -> None:
     """Write a file from which `attack_accuracy` resumes: answers [targets, N], known for the first `done` images."""
-    arrays = {"right": right > 0, "done": np.array(done), "about": np.array(about)}
+    arrays: dict[str, Any] = {"right": right > 0, "done": np.array(done), "about": np.array(about)}
     write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
 
 
-def _load_answers(path, targets, images, about):
+def _load_answers(path: Path, targets: int, images: int, about: str) -> tuple[np.ndarray[Any, Any], int] | None:
     """(answers [targets, images], number of images done) of an interrupted attack; None if there is no file."""
     if not path.exists():
         return None

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backends.interface import Array
 from backends.randomness import Draw, Stream
 from backends.surrogates import Surrogate
 from minihire.layers import Draws
@@ -30,13 +31,13 @@ class Attack:
     random_start: bool = False
     surrogate: Surrogate | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.epsilon >= 0 or not self.alpha >= 0 or self.iterations < 1:
             raise MinihireError(
                 f"an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration, not {self.epsilon}, {self.alpha} and {self.iterations}"
             )
 
-    def attacker(self, network: Network) -> Callable:
+    def attacker(self, network: Network) -> Callable[..., Array]:
         """What crafts its images, as an `Attacker` does: (images, labels, draws) → images. Another attack overrides this."""
         return Attacker(network, self)
 
@@ -65,7 +66,7 @@ class Attacker:
         fixed = network.coding == "direct"  # else each iteration has draws of its own
         self._step = network.backend.repeated(self._towards) if fixed else self._towards
 
-    def __call__(self, images, labels, draws: Draws = Draws()):
+    def __call__(self, images: Array, labels: Array, draws: Draws = Draws()) -> Array:
         """Adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
 
         Images and labels are the network's backend's arrays. draws names the random start, and a rate-coded network's
@@ -83,7 +84,7 @@ class Attacker:
             current = self._step(current, images, labels, draws._replace(step=step))
         return current
 
-    def _towards(self, current, images, labels, draws):
+    def _towards(self, current: Array, images: Array, labels: Array, draws: Draws) -> Array:
         """One iteration."""
         attack, k = self.attack, self.network.backend
         found = self.network.gradients(
@@ -100,6 +101,6 @@ class Attacker:
         return k.sign_step(current, found.image, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
 
 
-def perturb(network: Network, images, labels, attack: Attack, draws: Draws = Draws()):
+def perturb(network: Network, images: Array, labels: Array, attack: Attack, draws: Draws = Draws()) -> Array:
     """Adversarial images of one batch, as its attacker finds them."""
     return attack.attacker(network)(images, labels, draws)

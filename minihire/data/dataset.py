@@ -6,6 +6,7 @@ import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from backends.randomness import Draw, Stream, permutation
 from minihire.runtime.errors import MinihireError
@@ -29,7 +30,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.ndim != 4 or images.dtype != np.uint8 or not images.flags.c_contiguous:
             raise DataError(
@@ -58,7 +59,7 @@ class Dataset:
         """Height, width and channels of one image."""
         return self.images.shape[1:]
 
-    def take(self, index) -> Dataset:
+    def take(self, index: ArrayLike) -> Dataset:
         """Copy the images at `index` (integers, or a bool mask [N]) in that order. Raises DataError if one is out of range."""
         index = np.asarray(index)
         if index.dtype != bool:

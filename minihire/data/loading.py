@@ -27,7 +27,7 @@ NAMES = ("shapes", *READERS)
 
 def load(
     name: str,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     *,
     seed: int = 0,
     heldout: int | None = None,
@@ -54,7 +54,7 @@ def load(
     _check(name, data_dir, download, size)
     if name == "shapes":
         return _load_shapes(seed, heldout, train_limit, test_limit)
-    if download:
+    if download and data_dir is not None:
         _fetch_if_missing(name, data_dir)
     training, test = READERS[name](data_dir, size) if name == "folder" else READERS[name](data_dir)
     if "heldout" in flexible and heldout and 2 * heldout > len(training):
@@ -70,7 +70,7 @@ def load(
     return Splits(_limited(train, train_limit), held_out, _limited(test, test_limit))
 
 
-def _check(name, data_dir, download, size) -> None:
+def _check(name: str, data_dir: str | os.PathLike[str] | None, download: bool, size: int | None) -> None:
     if name not in ("shapes", *READERS):
         raise DataError(f"there is no data set '{name}'; choose one of {', '.join(('shapes', *READERS))}")
     if name != "shapes" and data_dir is None:
@@ -81,7 +81,7 @@ def _check(name, data_dir, download, size) -> None:
         raise DataError(f"an image size was given, but the images of '{name}' have a fixed size; omit --image-size")
 
 
-def _fetch_if_missing(name: str, data_dir) -> None:
+def _fetch_if_missing(name: str, data_dir: str | os.PathLike[str]) -> None:
     try:
         find_files(name, data_dir)
     except MissingData:
@@ -99,7 +99,7 @@ def _limited(dataset: Dataset, limit: int | None) -> Dataset:
     return dataset if limit is None else dataset.limit(limit)
 
 
-def _load_shapes(seed, heldout, train_limit, test_limit) -> Splits:
+def _load_shapes(seed: int, heldout: int | None, train_limit: int | None, test_limit: int | None) -> Splits:
     """Split off held-out images from the default set, then append further training images if the limit needs them.
 
     So the held-out images do not depend on the limit.

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.interface import Backend
+from backends.interface import Array, Backend
 from backends.surrogates import Surrogate
 from minihire import __version__
 from minihire.data.dataset import Dataset
 from minihire.engine.lif import NeuronOptions
+from minihire.layers import Parameter
 from minihire.models import build
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
@@ -62,7 +63,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return {"name": data.name, "classes": list(data.classes)}
 
 
-def _checked(backend, name, array, expected):
+def _checked(backend: Backend, name: str, array: np.ndarray[Any, Any], expected: Parameter) -> Array:
     """A parameter on the backend. Raises ValueError for a wrong shape, type or range, which no kernel would notice."""
     if array.shape != expected.shape or array.dtype.kind != "f":
         raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {backend.dtype} {list(expected.shape)}")

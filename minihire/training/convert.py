@@ -11,9 +11,11 @@ largest 0.3 % are kept, which is all that the percentile needs.
 import contextlib
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from backends.interface import Array
 from backends.randomness import Draw, Stream, permutation
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
@@ -36,7 +38,7 @@ class Calibration:
     percentile: float = 99.7
     scaling: float = 0.3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.images < 1 or self.steps < 1 or not 0 < self.percentile <= 100 or not self.scaling > 0:
             raise MinihireError(
                 f"calibration needs images ≥ 1, steps ≥ 1, 0 < percentile ≤ 100 and scaling > 0, not {self}"
@@ -73,7 +75,7 @@ def keep_for(count: int, percentile: float) -> int:
 
 
 def convert(
-    ann: Network, data: Dataset, *, steps: int, calibration: Calibration = Calibration(), seed: int = 0, **options
+    ann: Network, data: Dataset, *, steps: int, calibration: Calibration = Calibration(), seed: int = 0, **options: Any
 ) -> Network:
     """An SNN of `steps` time steps with a copy of the ANN's weights and balanced thresholds.
 
@@ -103,7 +105,7 @@ def convert(
     return snn
 
 
-def _with_neurons(ann, readout):
+def _with_neurons(ann: Network, readout: str) -> dict[str, Array]:
     k = ann.backend
     weights = {name: k.asarray(k.to_numpy(array).copy()) for name, array in ann.parameters.items()}
     specification = ann.model.parameters(True, readout)
@@ -113,13 +115,21 @@ def _with_neurons(ann, readout):
     }
 
 
-def _percentile_current(network, layer, batches, calibration, seed, stop, progress) -> float:
+def _percentile_current(
+    network: Network,
+    layer: str,
+    batches: Batches,
+    calibration: Calibration,
+    seed: int,
+    stop: StopSignal,
+    progress: Progress,
+) -> float:
     k, largest = network.backend, None
     for number, (images, _) in enumerate(batches):
         stop.check("converting; nothing of the conversion was kept, start it again")
         position = 0
 
-        def observe(event, name, array, images=images):
+        def observe(event: str, name: str, array: Array, images: Array = images) -> None:
             nonlocal position, largest
             if (event, name) != ("current", layer):
                 return
@@ -138,4 +148,4 @@ def _percentile_current(network, layer, batches, calibration, seed, stop, progre
                 images, steps=calibration.steps, draws=Draws(seed, 0, number * batches.size), observe=observe
             )
         progress.add(images.shape[0], layer)
-    return largest.smallest_kept()
+    return largest.smallest_kept() if largest else 0.0

@@ -11,14 +11,16 @@ batch, with the draws of those places and its own κ; gradients are summed befor
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from backends import BackendError
+from backends.interface import Array
 from minihire.analysis.accuracy import accuracy
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
@@ -61,7 +63,7 @@ class Recipe:
     craft_after_update: bool = False
     freeze: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
         if self.epochs < 1 or self.batch_size < 1 or self.periods < 1 or not self.learning_rate > 0:
@@ -70,7 +72,7 @@ class Recipe:
                 f"{self.batch_size}, {self.periods} and {self.learning_rate}"
             )
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """The recipe as plain data, for checkpoints and results."""
         return {
             **asdict(self),
@@ -90,16 +92,16 @@ class Training:
     heldout: Dataset | None = None
     path: Path | None = None
     label: str = "training"
-    about: dict = field(default_factory=dict)  # joins the checkpoint's meta data
+    about: dict[str, Any] = field(default_factory=dict)  # joins the checkpoint's meta data
     epoch: int = 0
     batch: int = 0
     sums: dict[str, float] = field(
         default_factory=lambda: {"loss": 0.0, "correct": 0, "images": 0}
     )  # as in `Backend.tally`
-    history: list[dict] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         network, recipe, k = self.network, self.recipe, self.network.backend
         if recipe.periods > network.steps:
             raise MinihireError(
@@ -119,7 +121,7 @@ class Training:
         self.saved = -math.inf  # and when it was written
         self.stop = StopSignal(k)
 
-    def run(self) -> list[dict]:
+    def run(self) -> list[dict[str, Any]]:
         """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy)."""
         refuse_different_starts(self)
         images = len(self.data)
@@ -135,7 +137,7 @@ class Training:
                 self._epoch(progress)
         return self.history
 
-    def _epoch(self, progress):
+    def _epoch(self, progress: Progress) -> None:
         while self.batch < len(self.batches):
             with self._memory_advice():
                 count = self._train_batch()
@@ -164,7 +166,7 @@ class Training:
         for warning in new:
             say(f"warning: {warning}")
 
-    def _new_warnings(self):
+    def _new_warnings(self) -> list[str]:
         """Signs of a failing training after an epoch that were not seen in an earlier epoch."""
         silent = silent_layers(self.network, self._sample(0, 0), self.seed)
         new = [w for w in silent if not any(known.endswith(w) for known in self.warnings)]
@@ -174,7 +176,7 @@ class Training:
             found += [f"{self.label}: {failure}"] if failure else []
         return found
 
-    def _stop(self):
+    def _stop(self) -> None:
         """Save and raise Interrupted."""
         self.drain()
         self._check_finite()
@@ -187,7 +189,7 @@ class Training:
         raise self.stop.interruption(f"{self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
 
     @contextlib.contextmanager
-    def _memory_advice(self):
+    def _memory_advice(self) -> Iterator[None]:
         """Where memory runs out, one sentence with a batch size to try; a batch that broke off is not saved."""
         try:
             yield
@@ -225,7 +227,9 @@ class Training:
             k.write_rows(self.kappa, 0, kappa)
         return self.batches.images(self.batch)
 
-    def _period(self, images, labels, kappa, state, step, rate, update):
+    def _period(
+        self, images: Array, labels: Array, kappa: Array, state: Any, step: Any, rate: Any, update: Any
+    ) -> tuple[Array, Any, list[Array]]:
         """⌊T/N⌋ steps and an update: κ and the membranes that they leave behind, and what to count.
 
         Recorded and replayed where the backend can, see `Backend.repeated`. step names the draws, update counts from 1.
@@ -250,7 +254,7 @@ class Training:
         kappa = recipe.noise.after(k, kappa, result.image)
         return kappa, result.state if recipe.carry_membranes else None, counted
 
-    def _update(self, weights, tally, rate, update):
+    def _update(self, weights: dict[str, Array], tally: Array, rate: Any, update: Any) -> list[Array]:
         """Sum gradients, tallies and requests to stop over the ranks, take the optimiser's step; returns what `drain` reads.
 
         weights: gradients by name, empty where this rank has no images of a small last batch, and adds nothing.
@@ -264,7 +268,7 @@ class Training:
         self.optimiser.apply(dict(zip(names, sums, strict=False)), rate, update)
         return sums[len(names) :]
 
-    def drain(self, keep: int = 0):
+    def drain(self, keep: int = 0) -> None:
         """Read the numbers of all updates but the last `keep`, which a device may still be working on."""
         while len(self.pending) > keep:
             batch, counted = self.pending.pop(0)
@@ -276,24 +280,24 @@ class Training:
             for key, value in zip(self.sums, tally, strict=True):
                 self.sums[key] += float(value) if key == "loss" else int(value)
 
-    def _averages_so_far(self):
+    def _averages_so_far(self) -> str:
         loss, accuracy_now = self._averages()
         return f", loss {loss:.3f}, accuracy {accuracy_now:.1%}" if self.sums["images"] else ""
 
-    def _averages(self):
+    def _averages(self) -> tuple[float, float]:
         images = max(self.sums["images"], 1)
         return self.sums["loss"] / images, self.sums["correct"] / images
 
-    def _check_finite(self):
+    def _check_finite(self) -> None:
         k = self.network.backend
         if not all(math.isfinite(k.total(array)) for array in self.network.parameters.values()):
             self._fail(min(self.batch, len(self.batches) - 1))  # at an epoch's end the one before
 
-    def _sample(self, epoch, batch):
+    def _sample(self, epoch: int, batch: int) -> Array:
         """The images of a batch that rank 0 trains on, for every rank to look at."""
         return self.batches.load(epoch, batch, slice(self.recipe.batch_size))[0]
 
-    def _fail(self, batch):
+    def _fail(self, batch: int) -> NoReturn:
         where = describe_failure(self.network, self._sample(self.epoch, batch), self.seed)
         kept = f"; the last good checkpoint is {self.path}" if self._saved else ""
         raise MinihireError(
@@ -312,7 +316,7 @@ class Training:
             return True
         return self.saving < QUICK or perf_counter() - self.saved > RARELY * self.saving
 
-    def _save(self):
+    def _save(self) -> None:
         if self.path is not None:
             start = perf_counter()
             save(self)
@@ -330,7 +334,7 @@ def train(
     path: Path | None = None,
     resume: bool = False,
     label: str = "training",
-    about: dict | None = None,
+    about: dict[str, Any] | None = None,
 ) -> Training:
     """Train a network in place. With a path, a checkpoint after every epoch and at a stop; resume goes on from it.
 

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from backends.interface import Array, Backend
 from backends.randomness import Draw, Stream
+from minihire.layers import Draws
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,16 @@ class NoiseRule:
     """
 
     crafted: ClassVar[bool] = False
-    carried: ClassVar[bool] = True
+    carried = True  # not annotated, so that a rule can have a field of this name
 
-    def start(self, k, shape) -> Any:
+    def start(self, k: Backend, shape: tuple[int, ...]) -> Array | None:
         """κ before the first batch, [B, H, W, C], or None: no noise."""
 
-    def before(self, k, kappa, draws) -> Any:
+    def before(self, k: Backend, kappa: Array | None, draws: Draws) -> Array | None:
         """The κ that is added to the images of a period. draws: names its random numbers."""
         return kappa
 
-    def after(self, k, kappa, grad) -> Any:
+    def after(self, k: Backend, kappa: Array | None, grad: Array | None) -> Array | None:
         """κ after a period. grad: ∂L/∂κ of a crafted rule, else None."""
         return kappa
 
@@ -40,11 +42,11 @@ class GaussianNoise(NoiseRule):
 
     std: float
 
-    def start(self, k, shape):
+    def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
         """Zeros, to be replaced by the first draw."""
         return k.zeros(shape)
 
-    def before(self, k, kappa, draws):
+    def before(self, k: Backend, kappa: Array, draws: Draws) -> Array:
         """A new draw."""
         channels = kappa.shape[-1]
         first = draws.first * math.prod(kappa.shape[1:])
@@ -64,10 +66,10 @@ class CraftedNoise(NoiseRule):
     bound: float
     carried: bool = field(default=True, kw_only=True)
 
-    def start(self, k, shape):
+    def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
         """Zeros."""
         return k.zeros(shape)
 
-    def after(self, k, kappa, grad):
+    def after(self, k: Backend, kappa: Array, grad: Array) -> Array:
         """Equation 6."""
         return k.sign_step(kappa, grad, self.step, -self.bound, self.bound)
