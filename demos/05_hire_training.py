@@ -26,7 +26,7 @@ from minihire.analysis import Score, mcnemar
 from minihire.analysis.accuracy import accuracy
 from minihire.attacks import attack_accuracy, fgsm, pgd
 from minihire.data.batches import Batches
-from minihire.report.figures import COLOURS
+from minihire.report.marks import COLOURS
 from minihire.report.tables import interval, table
 from minihire.study.titles import TITLES
 from minihire.training import Calibration, CraftedNoise, Recipe, convert, train

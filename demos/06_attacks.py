@@ -25,7 +25,7 @@ from backends.surrogates import arctan, exponential, rate, unit_triangle
 from minihire.analysis import Score, mcnemar
 from minihire.attacks import fgsm, perturb
 from minihire.data.batches import Batches
-from minihire.report.figures import COLOURS, MARKERS
+from minihire.report.marks import COLOURS, MARKERS
 from minihire.report.tables import interval, table
 from minihire.study.titles import TITLES
 from minihire.training import Calibration, CraftedNoise, Recipe, convert, train

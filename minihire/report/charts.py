@@ -1,24 +1,15 @@
 """Charts as inline SVG. They have a fixed width in pixels, so that text stays legible, and use the page's CSS colours.
 
-Every network has its own colour (CSS class `s-NAME`, from figures.COLOURS) and its own marker shape, so that a reader who
+Every network has its own colour (CSS class `s-NAME`, from marks.COLOURS) and its own marker shape, so that a reader who
 cannot distinguish the colours can use the shapes.
 """
 
 import math
 
-from minihire.report.figures import COLOURS
+from minihire.report.marks import COLOURS, OTHER_SHAPE, SHAPES
 from minihire.report.markup import Markup, tag
 
 WIDTH = 390  # pixels; two charts fit side by side on a page, and one almost fits the width of a phone
-SHAPES = {
-    "ann": "M0-4.2A4.2 4.2 0 1 0 0 4.2A4.2 4.2 0 1 0 0-4.2Z",  # disc
-    "converted": "M-3.8-3.8H3.8V3.8H-3.8Z",  # square
-    "traditional": "M0-4.8L4.8 3.8H-4.8Z",  # triangle
-    "control": "M0 4.8L4.8-3.8H-4.8Z",  # triangle on its tip
-    "gaussian": "M-1.6-4.8H1.6V-1.6H4.8V1.6H1.6V4.8H-1.6V1.6H-4.8V-1.6H-1.6Z",  # plus
-    "hire": "M0-5.4L5.4 0L0 5.4L-5.4 0Z",  # diamond
-}
-OTHER = "M-4.6-2.4L-2.4-4.6L0-2.2L2.4-4.6L4.6-2.4L2.2 0L4.6 2.4L2.4 4.6L0 2.2L-2.4 4.6L-4.6 2.4L-2.2 0Z"  # saltire
 
 
 def colour_class(name: str) -> str:
@@ -45,7 +36,7 @@ def marker(name: str, x: float, y: float, tip: str | None = None, *, hollow: boo
     return tag(
         "path",
         tip and tag("title", tip),
-        d=SHAPES.get(name, OTHER),
+        d=SHAPES.get(name, OTHER_SHAPE),
         transform=f"translate({x:.2f} {y:.2f})" + (f" scale({size:g})" if size != 1 else ""),
         class_=f"mark {colour_class(name)}{' hollow' if hollow else ''}",
     )

@@ -1,7 +1,7 @@
 """The page of several runs: their differences, accuracy, energy and time side by side, then each run in a folded block."""
 
 from minihire.report import charts
-from minihire.report.layout import Run, document, guarded
+from minihire.report.layout import SavedRun, document, guarded
 from minihire.report.markup import Markup, join, table, tag
 from minihire.report.pieces import network, note
 from minihire.report.scores import score_cell, score_columns, score_heads
@@ -12,7 +12,7 @@ from minihire.report.words import networks, title
 from minihire.runtime.progress import duration
 
 
-def comparison(runs: list[Run]) -> str:
+def comparison(runs: list[SavedRun]) -> str:
     """The HTML page of several runs. Raises MinihireError if a field is unreadable."""
     parts = [("The runs", overview), ("Settings that differ", differences), ("Accuracy", accuracy)]
     parts += [("Energy", energy), ("Time", time)]
@@ -33,7 +33,7 @@ def comparison(runs: list[Run]) -> str:
     return document(f"minihire: {len(runs)} runs compared", header, tag("main", body))
 
 
-def overview(runs: list[Run]) -> Markup:
+def overview(runs: list[SavedRun]) -> Markup:
     """One row per run: network, data, seed, machine, time and state."""
     rows = [[_link(n, run), *guarded(run, "The runs", _facts)] for n, run in _numbered(runs)]
     header = ["run", "network and data", "test images", "seed", "backend", "device", "version", "time", "state"]
@@ -54,7 +54,7 @@ def _facts(results):
     ]
 
 
-def differences(runs: list[Run]) -> Markup:
+def differences(runs: list[SavedRun]) -> Markup:
     """One row per setting that differs between the runs."""
     configs = [run.results["config"] for run in runs]
     names = dict.fromkeys([*FIELDS, *(name for config in configs for name in config)])
@@ -70,7 +70,7 @@ def _setting(config, name):
     return format_value(config[name]) if name in config else "not recorded"
 
 
-def accuracy(runs: list[Run]) -> Markup | None:
+def accuracy(runs: list[SavedRun]) -> Markup | None:
     """Accuracy, by network and then by run. All strips have the same scale. None if no run has accuracies."""
     columns = score_columns([row for run in runs for row in run.results["accuracy"]])
     rows = []
@@ -89,7 +89,7 @@ def accuracy(runs: list[Run]) -> Markup | None:
     return join([table(["accuracy, %", *score_heads(columns)], rows, class_="scores grouped"), note(text)])
 
 
-def energy(runs: list[Run]) -> Markup | None:
+def energy(runs: list[SavedRun]) -> Markup | None:
     """Energy per image, by network and then by run, with the first layer computed once. None if no run has energies."""
     order = list(_by_network(runs, lambda results: results["energy"]))
     most = {
@@ -120,7 +120,7 @@ def _once(run, name):
     )
 
 
-def time(runs: list[Run]) -> Markup | None:
+def time(runs: list[SavedRun]) -> Markup | None:
     """Time of every phase, one column per run. None if no run has phases."""
     names = dict.fromkeys(phase for run in runs for phase in run.results["phases"])
     seconds = lambda phases, name: duration(phases[name]["seconds"]) if name in phases else "–"

@@ -2,28 +2,12 @@
 
 from pathlib import Path
 
+from minihire.report.marks import COLOURS, MARKERS, OTHER_MARKER
 from minihire.study.images import from_png, magnified
-from minihire.study.titles import TITLES
+from minihire.study.titles import ACCESS_TITLES, ATTACK_TITLES, COLUMNS, TITLES
 
-# The palette of Okabe and Ito, which people with colour vision deficiency can distinguish.
-COLOURS = {
-    "ann": "#000000",
-    "converted": "#999999",
-    "traditional": "#0072B2",
-    "control": "#56B4E9",
-    "gaussian": "#E69F00",
-    "hire": "#D55E00",
-}
-MARKERS = {"ann": "o", "converted": "s", "traditional": "^", "control": "v", "gaussian": "P", "hire": "D"}
 WIDTH = 5.0  # inches; printed at half a page's width, 10-point letters are still about 6 points high
 EXAMPLES = 4  # images per row
-GROUPS = (
-    ("clean", "none", "clean"),
-    ("white_box", "fgsm", "FGSM\nwhite box"),
-    ("white_box", "pgd", "PGD\nwhite box"),
-    ("black_box", "fgsm", "FGSM\nblack box"),
-    ("black_box", "pgd", "PGD\nblack box"),
-)
 STYLE = {
     "figure.dpi": 150,
     "savefig.bbox": "tight",
@@ -151,11 +135,12 @@ def accuracy_intervals(plt, results):
     """Clean and attacked accuracy of every network, with 95 % Wilson intervals."""
     found = {(r["model"], r["access"], r["attack"]): r for r in results["accuracy"]}
     models = list(dict.fromkeys(key[0] for key in found))
-    groups = [g for g in GROUPS if any(k[1:] == g[:2] for k in found)]
+    groups = [column for column in COLUMNS if any(key[1:] == column for key in found)]
+    names = ["\n".join(filter(None, (ATTACK_TITLES[attack], ACCESS_TITLES[access]))) for access, attack in groups]
     figure, axis = plt.subplots(figsize=(WIDTH, 3.4))
     spacing = 0.72 / max(len(models), 1)
     for i, model in enumerate(models):
-        scores = {g: found.get((model, *group[:2])) for g, group in enumerate(groups)}
+        scores = {g: found.get((model, *group)) for g, group in enumerate(groups)}
         scores = {g: score for g, score in scores.items() if score}
         at = [g + (i - (len(models) - 1) / 2) * spacing for g in scores]
         height = [100 * s["accuracy"] for s in scores.values()]
@@ -171,7 +156,7 @@ def accuracy_intervals(plt, results):
             capsize=2.5,
             capthick=1.2,
         )
-    axis.set(xticks=range(len(groups)), xticklabels=[g[2] for g in groups], ylabel="accuracy (%)", ylim=(-4, 104))
+    axis.set(xticks=range(len(groups)), xticklabels=names, ylabel="accuracy (%)", ylim=(-4, 104))
     axis.set_xlim(-0.5, max(len(groups), 1) - 0.5)
     axis.grid(visible=False, axis="x")
     axis.tick_params(axis="x", length=0, labelsize=9)
@@ -200,7 +185,7 @@ def activity_by_layer(plt, results):
 
 
 def _marker(name):
-    return MARKERS.get(name, "X")
+    return MARKERS.get(name, OTHER_MARKER)
 
 
 def _legend(plt, figure, names, more=(), title=None):

@@ -4,10 +4,11 @@ import html
 
 from minihire.report import charts, rasters
 from minihire.report.markup import Markup, join, prose, table, tag
-from minihire.report.pieces import ATTACKS, details, grid, legend, network, note
+from minihire.report.pieces import details, grid, legend, network, note
 from minihire.report.tables import number
 from minihire.report.words import network_name, networks
 from minihire.study.images import magnified
+from minihire.study.titles import ATTACK_TITLES
 
 
 def picture(png: str, words: str, side: int = 88) -> Markup:
@@ -28,7 +29,7 @@ def examples(results) -> Markup | None:
         tag("td", picture(row["clean_png"], f"test image, {classes[row['label']]}"), tag("span", classes[row["label"]]))
         for row in by_name[names[0]]
     ]
-    attack = ATTACKS.get(rows[0]["attack"], rows[0]["attack"])
+    attack = ATTACK_TITLES.get(rows[0]["attack"], rows[0]["attack"])
     body = [["test image", *clean]]
     for name in names:
         head = tag("th", network(name), tag("small", f"attacked with {attack}; perturbation below"), scope="row")
@@ -115,9 +116,9 @@ def _rasters(results):
     ]
     steps = len(trains[names[0]][0]["rate_clean"])
     text = note(
-        f"The first test image, clean and attacked with {ATTACKS.get(attack, attack)}. Each row is a neuron, each column one of "
-        f"the first {steps} time steps. The neurons are evenly spaced among those that fire for either image. The count refers "
-        "to the clean image. Below: the fraction of the layer that fires at each step, clean solid, attacked dashed."
+        f"The first test image, clean and attacked with {ATTACK_TITLES.get(attack, attack)}. Each row is a neuron, each column "
+        f"one of the first {steps} time steps. The neurons are evenly spaced among those that fire for either image. The count "
+        "refers to the clean image. Below: the fraction of the layer that fires at each step, clean solid, attacked dashed."
     )
     return join([rasters.legend(steps), figures, text])
 
@@ -139,7 +140,7 @@ def _activity(results):
         first = distance[next(iter(moved))]
         caption = (
             f" Spike distance (definition 2): change of a layer's firing rates under "
-            f"{ATTACKS.get(first['attack'], first['attack'])}, mean over {first['images']:,} images."
+            f"{ATTACK_TITLES.get(first['attack'], first['attack'])}, mean over {first['images']:,} images."
         )
     layers = list(dict.fromkeys(layer for values in rates.values() for layer in values))
     rows = [[network(name), *(number(values.get(layer), 4) for layer in layers)] for name, values in rates.items()]

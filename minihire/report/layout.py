@@ -5,23 +5,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from minihire.report.figures import COLOURS
+from minihire.report.marks import COLOURS, COLOURS_ON_DARK, OTHER_COLOUR
 from minihire.report.markup import Markup, tag
 from minihire.runtime.errors import MinihireError
 
 GENERATOR = "minihire report"
-DARK = {"ann": "#f4f4f2"}  # black is not visible on a dark page
-OTHER = "#cc79a7"  # the colour of networks that this version does not know
 
 
-class Run(NamedTuple):
+class SavedRun(NamedTuple):
     """A run to show: its folder, as the user gave it, and the content of its results.json."""
 
     folder: Path
     results: dict
 
 
-def guarded(run: Run, part: str, make):
+def guarded(run: SavedRun, part: str, make):
     """Return make(run.results). Raises MinihireError, naming the file and the `part` of the page, if a field is unreadable."""
     try:
         return make(run.results)
@@ -55,8 +53,8 @@ def document(title: str, *body, source: str = "results.json") -> str:
 @cache
 def _style():
     """The CSS variables and classes of the networks' colours, followed by style.css."""
-    light = "".join(f"--{name}:{colour};" for name, colour in (*COLOURS.items(), ("other", OTHER)))
-    dark = "".join(f"--{name}:{colour};" for name, colour in DARK.items())
+    light = "".join(f"--{name}:{colour};" for name, colour in (*COLOURS.items(), ("other", OTHER_COLOUR)))
+    dark = "".join(f"--{name}:{colour};" for name, colour in COLOURS_ON_DARK.items())
     classes = "".join(f".s-{name}{{--c:var(--{name})}}" for name in (*COLOURS, "other"))
     given = f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{classes}\n"
     return Markup(given + (files("minihire.report") / "style.css").read_text(encoding="utf-8"))

@@ -7,22 +7,22 @@ are missing is omitted. Values are missing if the run is not finished or an olde
 from pathlib import Path
 
 from minihire.report.compare import comparison
-from minihire.report.layout import GENERATOR, Run
+from minihire.report.layout import GENERATOR, SavedRun
 from minihire.report.single import single
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import refuse_special, write_atomically
 from minihire.study.results import Results
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path) -> SavedRun:
     """Read the run in a folder.
 
     Raises MinihireError if results.json is missing, is damaged, or was written by a newer version.
     """
-    return Run(Path(folder), Results.load(Path(folder) / "results.json").content)
+    return SavedRun(Path(folder), Results.load(Path(folder) / "results.json").content)
 
 
-def write(path: Path, runs: list[Run]) -> None:
+def write(path: Path, runs: list[SavedRun]) -> None:
     """Write the page of one run, or of several runs, atomically. An existing report is replaced.
 
     Raises MinihireError if `path` is another kind of file, if it cannot be written, and if a field of a run is unreadable.

@@ -4,8 +4,6 @@ from minihire.report import charts
 from minihire.report.markup import Markup, join, tag
 from minihire.report.words import network_name
 
-ATTACKS = {"none": "clean", "fgsm": "FGSM", "pgd": "PGD"}
-
 
 def network(name: str) -> Markup:
     """A network's marker and title."""

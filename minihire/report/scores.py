@@ -2,26 +2,24 @@
 
 from minihire.report import charts
 from minihire.report.markup import Markup, join, table, tag
-from minihire.report.pieces import ATTACKS, network, note
-from minihire.report.tables import COLUMNS, interval
-from minihire.report.words import data_name, network_name, networks
+from minihire.report.pieces import network, note
+from minihire.report.tables import interval
+from minihire.report.words import network_name, networks, title
 from minihire.study.paper import printed as paper
 from minihire.study.settings import PRESETS, Config
-from minihire.study.titles import model_name
-
-ACCESS = {"clean": "", "white_box": "white box", "black_box": "black box"}
+from minihire.study.titles import ACCESS_TITLES, ATTACK_TITLES, COLUMNS, model_name
 
 
 def score_columns(rows) -> list[tuple[str, str]]:
     """(access, attack) of every column that the accuracy rows need. Those of COLUMNS come first."""
     present = dict.fromkeys((row["access"], row["attack"]) for row in rows)
-    usual = [column[:2] for column in COLUMNS if column[:2] in present]
+    usual = [column for column in COLUMNS if column in present]
     return usual + [column for column in present if column not in usual]
 
 
 def score_heads(columns) -> list[Markup]:
     """The column headers, for example "FGSM" above "white box"."""
-    heads = [(ATTACKS.get(attack, attack), ACCESS.get(access, access)) for access, attack in columns]
+    heads = [(ATTACK_TITLES.get(attack, attack), ACCESS_TITLES.get(access, access)) for access, attack in columns]
     return [join([tag("span", attack), access and tag("small", access)]) for attack, access in heads]
 
 
@@ -46,7 +44,7 @@ def accuracy(results) -> Markup | None:
         rows.append([network(name), *(score_cell(found.get((name, *column)), name) for column in columns)])
         printed = paper.printed(results["config"], name)
         if printed:
-            rows.append(_paper_row(printed, name, columns, model_name(results["config"])))
+            rows.append(_paper_row(printed, name, columns, model_name(results["config"]["model"])))
             beside = True
     return join(
         [
@@ -81,7 +79,7 @@ def _paper_row(printed, name, columns, row):
 
 def _paper_note(results, beside):
     config = results["config"]
-    setting = f"{model_name(config)} on {data_name(results)}"
+    setting = title(results)
     if not beside:
         return note(f"The paper has no values for {setting}.")
     name = f"{config['model']}-{config['data']}"

@@ -3,7 +3,7 @@
 import shlex
 
 from minihire.report import gallery, scores, sections, settings, words
-from minihire.report.layout import Run, document, guarded
+from minihire.report.layout import SavedRun, document, guarded
 from minihire.report.markup import Markup, join, prose, tag
 from minihire.report.pieces import command_text
 
@@ -22,7 +22,7 @@ SECTIONS = (
 )
 
 
-def single(run: Run) -> str:
+def single(run: SavedRun) -> str:
     """The HTML page of one run. Raises MinihireError if a field of its results is unreadable."""
     parts = shown_sections(run)
     title = guarded(run, "title", words.title)
@@ -41,13 +41,13 @@ def single(run: Run) -> str:
     return document(f"{title}: {run.folder.resolve().name}", header, tag("main", body))
 
 
-def shown_sections(run: Run) -> list[tuple[str, str, Markup]]:
+def shown_sections(run: SavedRun) -> list[tuple[str, str, Markup]]:
     """(anchor, title, content) of every section for which the run has values."""
     made = ((anchor, title, guarded(run, title, make)) for anchor, title, make in SECTIONS)
     return [part for part in made if part[2]]
 
 
-def notices(run: Run) -> Markup | None:
+def notices(run: SavedRun) -> Markup | None:
     """A notice if the run is not finished, and its warnings. None if there is neither."""
     results = run.results
     lines = []
@@ -60,7 +60,7 @@ def notices(run: Run) -> Markup | None:
     return tag("aside", [tag("p", line) for line in lines], class_="notices") if lines else None
 
 
-def folded_runs(runs: list[Run]) -> Markup:
+def folded_runs(runs: list[SavedRun]) -> Markup:
     """The sections of every run, each run in a folded block."""
     return join(
         tag(

@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 
 from minihire.runtime.progress import duration
-from minihire.study.titles import TITLES
-
-COLUMNS = (
-    ("clean", "none", "clean"),
-    ("white_box", "fgsm", "FGSM wb"),
-    ("white_box", "pgd", "PGD wb"),
-    ("black_box", "fgsm", "FGSM bb"),
-    ("black_box", "pgd", "PGD bb"),
-)
+from minihire.study.titles import COLUMNS, TITLES, column_title
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -30,12 +22,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def accuracy_table(results) -> str:
     """Accuracy in percent with its 95 % Wilson interval, one row per network."""
     found = {(r["model"], r["access"], r["attack"]): r for r in results["accuracy"]}
-    columns = [column for column in COLUMNS if any(key[1:] == column[:2] for key in found)]
+    columns = [column for column in COLUMNS if any(key[1:] == column for key in found)]
     rows = []
     for model in dict.fromkeys(key[0] for key in found):
-        cells = [found.get((model, access, attack)) for access, attack, _ in columns]
+        cells = [found.get((model, access, attack)) for access, attack in columns]
         rows.append([TITLES.get(model, model), *["–" if c is None else interval(c) for c in cells]])
-    return table(["accuracy, %", *[title for *_, title in columns]], rows)
+    return table(["accuracy, %", *[column_title(*column) for column in columns]], rows)
 
 
 def interval(score: dict) -> str:

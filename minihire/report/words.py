@@ -13,7 +13,11 @@ METHOD_PHRASES = {
 
 def title(results) -> str:
     """The title of a run, for example "VGG5 on CIFAR-10"."""
-    return f"{model_name(results['config'])} on {data_name(results)}"
+    return f"{_model(results['config'])} on {data_name(results)}"
+
+
+def _model(config):
+    return model_name(str(config.get("model", "a network")))
 
 
 def data_name(results) -> str:
@@ -58,7 +62,7 @@ def _network(config):
     inside = f" ({', '.join(size)})" if size else ""
     epochs = config["ann_epochs"]
     return (
-        f"{model_name(config)}{inside} was trained as an ANN for {_count(epochs, 'epoch')} and converted into a spiking "
+        f"{_model(config)}{inside} was trained as an ANN for {_count(epochs, 'epoch')} and converted into a spiking "
         f"network of T = {config['steps']} time steps with {config['coding']} input coding."
     )
 

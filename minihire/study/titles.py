@@ -1,6 +1,6 @@
-"""How methods, data sets and models are called in tables, figures and pages."""
+"""How networks, data sets and attacks are called in tables, figures and pages, and the order in which they appear."""
 
-TITLES = {
+TITLES = {  # networks, by the name in results.json
     "ann": "ANN",
     "converted": "converted SNN",
     "traditional": "traditional SNN",
@@ -9,8 +9,23 @@ TITLES = {
     "hire": "HIRE-SNN",
 }
 DATA_TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}
+ATTACK_TITLES = {"none": "clean", "fgsm": "FGSM", "pgd": "PGD"}
+ACCESS_TITLES = {"clean": "", "white_box": "white box", "black_box": "black box"}
+ACCESS_SHORT = {"clean": "", "white_box": "wb", "black_box": "bb"}
+COLUMNS = (  # (access, attack) of the columns of accuracy tables
+    ("clean", "none"),
+    ("white_box", "fgsm"),
+    ("white_box", "pgd"),
+    ("black_box", "fgsm"),
+    ("black_box", "pgd"),
+)
 
 
-def model_name(config) -> str:
-    """The model as printed in the paper, for example "VGG5" or "ResNet12"."""
-    return str(config.get("model", "a network")).replace("vgg", "VGG").replace("resnet", "ResNet")
+def model_name(model: str) -> str:
+    """A model as printed in the paper: VGG5, ResNet12."""
+    return model.replace("vgg", "VGG").replace("resnet", "ResNet")
+
+
+def column_title(access: str, attack: str) -> str:
+    """The heading of an accuracy column: FGSM wb."""
+    return f"{ATTACK_TITLES.get(attack, attack)} {ACCESS_SHORT.get(access, access)}".strip()

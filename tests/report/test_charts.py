@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page_reader import nodes, read_page, text_of
 
-from minihire.report import charts, figures, rasters
+from minihire.report import charts, rasters
+from minihire.report.marks import COLOURS, MARKERS, SHAPES
 from minihire.report.markup import Markup, join, prose, table, tag
 from minihire.study.titles import TITLES
 
@@ -33,8 +34,8 @@ def test_ticks_are_round_rise_and_hold_the_values(a, b):
 
 
 def test_every_network_has_its_own_colour_and_marker():
-    assert charts.SHAPES.keys() == figures.COLOURS.keys() == figures.MARKERS.keys() == TITLES.keys()
-    for table_ in (charts.SHAPES, figures.COLOURS, figures.MARKERS):
+    assert SHAPES.keys() == COLOURS.keys() == MARKERS.keys() == TITLES.keys()
+    for table_ in (SHAPES, COLOURS, MARKERS):
         assert len(set(table_.values())) == len(table_)
     assert charts.colour_class("hire") == "s-hire" and charts.colour_class('x" onload="') == "s-other"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minihire.report import figures
+from minihire.report import figures, marks
 from minihire.study.images import as_png, from_png
 
 MODELS = ["ann", "converted", "traditional", "hire"]
@@ -71,7 +71,7 @@ def test_no_figure_is_blank(drawn, name):
 
 
 def test_networks_have_their_colours(drawn):
-    assert {int(figures.COLOURS[m][1:], 16) for m in MODELS} <= set(np.unique(drawn["accuracy"]).tolist())
+    assert {int(marks.COLOURS[m][1:], 16) for m in MODELS} <= set(np.unique(drawn["accuracy"]).tolist())
 
 
 def test_grey_images_one_epoch_and_nothing_to_show(tmp_path):

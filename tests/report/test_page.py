@@ -12,7 +12,7 @@ from page_reader import by_id, nodes, read_page, table_rows, text_of
 
 from minihire.app import cli, flags
 from minihire.report import page, sections, settings, words
-from minihire.report.figures import COLOURS
+from minihire.report.marks import COLOURS
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import Progress, duration
@@ -270,7 +270,8 @@ def test_the_summary_tells_the_settings(tiny, made):
         "on the CPU with 1 thread (numba backend, float32)",
     ):
         assert part in lede
-    assert not any(n.name == "aside" for n in nodes(made))  # finished, no warnings
+    notices = [text_of(p) for n in nodes(made, "aside") for p in nodes(n, "p")]
+    assert notices == [f"Warning: {sentence}" for sentence in tiny[1]["warnings"]]  # finished
 
 
 # ---------------------------------------------------------------- settings and the command
@@ -300,7 +301,8 @@ def test_the_command_gives_the_same_settings(name, changes):
     results = {"config": json.loads(json.dumps(config.describe())), "machine": {"backend": "numba", "device": "cpu"}}
     program, run, *given = shlex.split(settings.command(results))
     parser = flags.Parser()
-    flags.add_settings(parser)
+    flags.add_preset(parser)
+    flags.add_settings(parser, [f.name for f in flags.CONFIG_FIELDS])
     options = parser.parse_args(given)
     assert (program, run) == ("minihire", "run")
     assert preset(getattr(options, "preset", "mini"), **flags.given_settings(options)) == config
@@ -535,7 +537,7 @@ def test_report_overwrites_nothing_but_reports(folder_of, capsys, name):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     assert cli.main(["report", str(folder), "--out", str(folder / name)]) == 2
     told = capsys.readouterr().err
-    assert "choose another --out" in told and told.count("\n") == 1
+    assert "choose another" in told and told.count("\n") == 1
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
@@ -570,10 +572,13 @@ def test_a_stopped_run_leaves_its_page(tmp_path, monkeypatch, capsys):
 
 
 def test_a_file_in_the_page_s_place_loses_no_results(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("minihire.study.run.Run.run", stopped)
     out = tmp_path / "run"
-    out.mkdir()
-    (out / "report.html").write_text("mine")
+
+    def written_meanwhile(self):
+        (out / "report.html").write_text("mine")
+        stopped(self)
+
+    monkeypatch.setattr("minihire.study.run.Run.run", written_meanwhile)
     assert cli.main(["run", "--train-limit", "20", "--test-limit", "10", "--threads", "1", "--out", str(out)]) == 130
     assert "the page could not be written: " in capsys.readouterr().out
     assert (out / "report.html").read_text() == "mine" and Results.load(out / "results.json")

@@ -136,7 +136,7 @@ def all_alike(found: list[bool]) -> bool | None:
 
 def shown(config) -> str:
     """VGG5."""
-    return model_name({"model": config.model})
+    return model_name(config.model)
 
 
 def named(config) -> str:
@@ -149,4 +149,4 @@ def of_paper(config, model: str) -> str:
     theirs = {"vgg5": "cifar10", "vgg11": "cifar100"}[model]
     if (config.model, config.data) == (model, theirs):
         return ""
-    return f" ({model_name({'model': model})} on {DATA_TITLES[theirs]})"
+    return f" ({model_name(model)} on {DATA_TITLES[theirs]})"

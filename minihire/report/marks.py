@@ -1,0 +1,33 @@
+"""The colour and the marker of each network, in figures and pages: both differ, so that colour alone never identifies one."""
+
+# The palette of Okabe and Ito, which people with colour vision deficiency can distinguish.
+COLOURS = {
+    "ann": "#000000",
+    "converted": "#999999",
+    "traditional": "#0072B2",
+    "control": "#56B4E9",
+    "gaussian": "#E69F00",
+    "hire": "#D55E00",
+}
+COLOURS_ON_DARK = {"ann": "#f4f4f2"}  # black is not visible on a dark page
+OTHER_COLOUR = "#cc79a7"  # networks that this version does not know
+MARKERS = {
+    "ann": "o",
+    "converted": "s",
+    "traditional": "^",
+    "control": "v",
+    "gaussian": "P",
+    "hire": "D",
+}  # matplotlib's
+OTHER_MARKER = "X"
+SHAPES = {  # the same markers as SVG paths
+    "ann": "M0-4.2A4.2 4.2 0 1 0 0 4.2A4.2 4.2 0 1 0 0-4.2Z",  # disc
+    "converted": "M-3.8-3.8H3.8V3.8H-3.8Z",  # square
+    "traditional": "M0-4.8L4.8 3.8H-4.8Z",  # triangle
+    "control": "M0 4.8L4.8-3.8H-4.8Z",  # triangle on its tip
+    "gaussian": "M-1.6-4.8H1.6V-1.6H4.8V1.6H1.6V4.8H-1.6V1.6H-4.8V-1.6H-1.6Z",  # plus
+    "hire": "M0-5.4L5.4 0L0 5.4L-5.4 0Z",  # diamond
+}
+OTHER_SHAPE = (
+    "M-4.6-2.4L-2.4-4.6L0-2.2L2.4-4.6L4.6-2.4L2.2 0L4.6 2.4L2.4 4.6L0 2.2L-2.4 4.6L-4.6 2.4L-2.2 0Z"  # saltire
+)
