@@ -46,6 +46,11 @@ def get_backend(
     threads: how many CPU threads it uses (default: all cores). device, precision ("float32", "tf32", "bf16") and record (on
     CUDA, what is repeated is recorded once and replayed; the numbers are the same) are the torch backend's. Raises
     BackendError, one sentence saying what to do.
+
+    >>> from minihire import get_backend
+    >>> k = get_backend("reference", dtype="float64")
+    >>> k.to_numpy(k.add(k.asarray([1.0, 2.0]), k.asarray([3.0, 4.0]))).tolist()
+    [4.0, 6.0]
     """
     name = name or os.environ.get("MINIHIRE_BACKEND") or DEFAULT
     if name not in BACKENDS:

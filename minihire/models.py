@@ -165,6 +165,11 @@ def build(
     mean, std: normalisation per channel, in pixels of [0, 1] (default: 0.5 and 0.25). width: factor on the number of
     channels. hidden: size of the hidden linear layers of a VGG (default: that of the table). dropout: dropout rate.
     Raises MinihireError for an unknown name, for values out of range, and for images too small for the pools and strides.
+
+    >>> from minihire import build
+    >>> model = build("vgg5", classes=10, width=0.25)
+    >>> model.table()[0]
+    Row(name='conv1', kind='Conv2d', input_shape=(32, 32, 3), output_shape=(32, 32, 16), weights=432, operations=442368)
     """
     if not isinstance(name, str) or name not in MODELS:
         raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")

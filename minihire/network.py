@@ -40,6 +40,12 @@ class Network:
     parameters: backend arrays by name, updated in place by the optimisers. coding: "direct" or "rate"; readout:
     "membrane" (logits = Σ_t W·s[t]) or "spikes"; time_chunk: steps held in memory at a time (exact, at the price of
     a second forward pass), None for all.
+
+    >>> from minihire import Network, build, get_backend, initialise
+    >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
+    >>> snn = Network(model, k, initialise(model, k, seed=0, spiking=True), spiking=True, steps=4)
+    >>> snn.forward(k.zeros((2, 32, 32, 3))).shape
+    (2, 10)
     """
 
     model: Model
@@ -220,7 +226,13 @@ class Network:
 def initialise(
     model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane"
 ) -> dict[str, Array]:
-    """Fresh weights, by name: normal with the layer's own standard deviation, or its constant start (layers.py)."""
+    """Fresh weights, by name: normal with the layer's own standard deviation, or its constant start (layers.py).
+
+    >>> from minihire import build, get_backend, initialise
+    >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
+    >>> initialise(model, k, seed=0)["conv1.weight"].shape
+    (3, 3, 3, 4)
+    """
     arrays = {}
     for index, (name, p) in enumerate(model.parameters(spiking, readout).items()):
         if p.std:

@@ -25,6 +25,11 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
     """Return for each image whether it is classified correctly: bool [N].
 
     The random draws of an image depend on the seed and on its index in `data`, not on the batch size.
+
+    >>> from minihire import Network, accuracy, build, get_backend, initialise, load_data
+    >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
+    >>> accuracy(Network(model, k, initialise(model, k, seed=0)), images.test).shape
+    (10,)
     """
     k, right = network.backend, np.zeros(len(data))
     batches = Batches(data, k, batch_size)

@@ -39,6 +39,13 @@ def attack_accuracy(
     path: a file for the answers of an interrupted attack. The same call resumes from it, and then deletes it; with `keep`, all
     answers stay in it. about: identifies attack, networks and images, where the file's name does not. Raises MinihireError
     for networks with different image shapes or numbers of classes, and for a damaged file or one of another attack.
+
+    >>> from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
+    >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
+    >>> network = Network(model, k, initialise(model, k, seed=0))
+    >>> (answers,) = attack_accuracy([network], network, images.test, fgsm(8 / 255))  # white box
+    >>> answers.shape, answers.dtype
+    ((10,), dtype('bool'))
     """
     for target in targets:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))

@@ -43,7 +43,12 @@ class Attack:
 
 
 def fgsm(epsilon: float = 8 / 255, surrogate: Surrogate | None = None) -> Attack:
-    """The fast gradient sign method (equation 3)."""
+    """The fast gradient sign method (equation 3).
+
+    >>> from minihire import fgsm
+    >>> fgsm(8 / 255).iterations
+    1
+    """
     return Attack("fgsm", epsilon, epsilon, 1, surrogate=surrogate)
 
 
@@ -54,7 +59,12 @@ def pgd(
     random_start: bool = True,
     surrogate: Surrogate | None = None,
 ) -> Attack:
-    """Projected gradient descent (equation 4; random_start=False is its x̂¹ = x, the default is the released code's)."""
+    """Projected gradient descent (equation 4; random_start=False is its x̂¹ = x, the default is the released code's).
+
+    >>> from minihire import pgd
+    >>> pgd(8 / 255, alpha=2 / 255, iterations=10).name
+    'pgd'
+    """
     return Attack("pgd", epsilon, alpha, iterations, random_start, surrogate)
 
 

@@ -50,6 +50,11 @@ def load(
         held-out images then are a tenth of the training images.
 
     Raises DataError for an unknown name, an unsuitable option, and missing or damaged files.
+
+    >>> from minihire import load_data
+    >>> images = load_data("shapes", train_limit=100, test_limit=20)
+    >>> images.train.images.shape, len(images.test), images.test.classes[0]
+    ((100, 32, 32, 3), 20, 'disc')
     """
     _check(name, data_dir, download, size)
     if name == "shapes":

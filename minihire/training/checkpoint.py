@@ -78,6 +78,12 @@ def save(
     """Write a checkpoint; `extra` joins the meta data, `arrays` (backend arrays by entry name) the entries.
 
     The file appears whole or not at all. Raises CheckpointError where it cannot be written.
+
+    >>> from minihire import Network, build, get_backend, initialise, load_checkpoint, save_checkpoint
+    >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
+    >>> save_checkpoint("ann.npz", Network(model, k, initialise(model, k, seed=0)))
+    >>> load_checkpoint("ann.npz").network(k).model.name
+    'vgg5'
     """
     k = network.backend
     options = {
@@ -103,7 +109,14 @@ def save(
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint (never a pickle). Raises CheckpointError: missing, not a checkpoint, damaged, or of a newer format."""
+    """Read a checkpoint (never a pickle). Raises CheckpointError: missing, not a checkpoint, damaged, or of a newer format.
+
+    >>> from minihire import Network, build, get_backend, initialise, load_checkpoint, save_checkpoint
+    >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
+    >>> save_checkpoint("ann.npz", Network(model, k, initialise(model, k, seed=0)))
+    >>> load_checkpoint("ann.npz").network(k).model.name
+    'vgg5'
+    """
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -31,7 +31,12 @@ STEPS_AT_ONCE = 10
 
 @dataclass(frozen=True)
 class Calibration:
-    """images, steps: the calibration batch and T_cal; percentile; scaling: the factor on all thresholds at the end."""
+    """images, steps: the calibration batch and T_cal; percentile; scaling: the factor on all thresholds at the end.
+
+    >>> from minihire import Calibration
+    >>> Calibration(images=64, steps=10).scaling
+    0.3
+    """
 
     images: int = 512
     steps: int = 100
@@ -81,6 +86,14 @@ def convert(
 
     data: training images; `calibration.images` of them, drawn by the seed, are used in evaluation mode. options go to
     the Network (coding, readout, neuron, time_chunk). Raises MinihireError where a layer receives no positive current.
+
+    >>> from minihire import Calibration, Network, build, convert, get_backend, initialise, load_data
+    >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
+    >>> model = build("vgg5", width=1 / 16, hidden=16)
+    >>> ann = Network(model, k, initialise(model, k, seed=0))
+    >>> snn = convert(ann, images.train, steps=4, calibration=Calibration(images=8, steps=4))
+    >>> snn.spiking, sorted(set(snn.parameters) - set(ann.parameters))[:2]
+    (True, ['neuron1.leak', 'neuron1.threshold'])
     """
     k = ann.backend
     snn = replace(

@@ -46,6 +46,10 @@ class Recipe:
     the one before; clip_noise: clip x + κ to [0, 1]; craft_after_update: craft κ with the updated weights (caption of
     figure 6) in a second pass; freeze: thresholds and leaks keep their values (table 5). Raises MinihireError for settings
     that cannot work.
+
+    >>> from minihire import CraftedNoise, Recipe
+    >>> Recipe(epochs=2, periods=2, noise=CraftedNoise(step=0.013, bound=0.013)).optimiser
+    'adam'
     """
 
     epochs: int = 30
@@ -339,6 +343,14 @@ def train(
     """Train a network in place. With a path, a checkpoint after every epoch and at a stop; resume goes on from it.
 
     Where a checkpoint takes long beside an epoch (600 MB on a fast GPU), not after every one.
+
+    >>> from minihire import Network, Recipe, build, get_backend, initialise, load_data, train
+    >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
+    >>> model = build("vgg5", width=1 / 16, hidden=16)
+    >>> ann = Network(model, k, initialise(model, k, seed=0))
+    >>> training = train(ann, Recipe(epochs=1, optimiser="sgd", learning_rate=0.01), images.train)
+    >>> [row["epoch"] for row in training.history]
+    [1]
     """
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():

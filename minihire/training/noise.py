@@ -59,6 +59,11 @@ class CraftedNoise(NoiseRule):
     """HIRE: κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t) after each period (equation 6), carried from batch to batch.
 
     step = ε_s, bound = ε_t, in pixels of [0, 1]. carried: whether κ continues from batch to batch or starts from zero in each.
+
+    >>> from minihire import CraftedNoise, get_backend
+    >>> k, rule = get_backend("reference"), CraftedNoise(step=0.25, bound=0.5)
+    >>> rule.after(k, k.asarray([0.0, 0.5, 0.25]), k.asarray([0.1, 3.0, -1.0])).tolist()
+    [0.25, 0.5, 0.0]
     """
 
     crafted: ClassVar[bool] = True

@@ -120,7 +120,7 @@ def test_load_has_the_documented_signature():
         str(inspect.signature(load))
         .replace("'", "")
         .startswith(
-            "(name: str, data_dir: str | os.PathLike | None = None, *, seed: int = 0, heldout: int | None = None, "
-            "train_limit: int | None = None, test_limit: int | None = None, download: bool = False, size: int | None = None)"
+            "(name: str, data_dir: str | os.PathLike[str] | None = None, *, seed: int = 0, heldout: int | None = None, "
+            "train_limit: int | None = None, test_limit: int | None = None, download: bool = False, size: int | None = None"
         )
     )
