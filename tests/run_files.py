@@ -1,7 +1,11 @@
-"""What tests of runs share: a small CIFAR-10 on disk, and comparisons of results and checkpoints."""
+"""What tests of runs share: commands in this process, a small CIFAR-10 on disk, comparisons of results and checkpoints."""
+
+import contextlib
+import io
 
 import numpy as np
 
+from minihire.app import cli
 from minihire.training.checkpoint import load
 
 
@@ -14,6 +18,13 @@ def write_cifar10(folder, train=9, test=20):
         pixels = np.clip(rng.normal(0, 20, (count, 3072)) + 25 * labels[:, None] + 15, 0, 255)
         (folder / name).write_bytes(np.column_stack([labels, pixels]).astype(np.uint8).tobytes())
     return folder
+
+
+def command(*arguments):
+    """(exit code, what it printed) of a command in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = cli.main([str(argument) for argument in arguments])
+    return code, out.getvalue()
 
 
 def scores(results):

@@ -1,6 +1,5 @@
 """The commands, run as a user would on a CIFAR-10 of sixty images; the chain of single commands gives what `run` gives."""
 
-import contextlib
 import io
 import json
 import os
@@ -12,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_files import scores, weights, write_cifar10
+from run_files import command, scores, weights, write_cifar10
 
 import minihire
 from minihire.app import analyze, attack, cli, completion, convert, folders, run, train
@@ -68,13 +67,6 @@ def small(folder, what="run", **changes):
     used = train.uses(what.removeprefix("train ")) if what.startswith("train ") else USES[what]
     settings = {name: value for name, value in settings.items() if name.replace("-", "_") in used}
     return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-
-
-def command(*arguments):
-    """(exit code, what it printed) of a command in this process."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        code = cli.main([str(argument) for argument in arguments])
-    return code, out.getvalue()
 
 
 @pytest.fixture(autouse=True)
