@@ -10,7 +10,6 @@ leave an index that names the wrong code. Here
 - there is no index.
 """
 
-import ast
 import atexit
 import contextlib
 import functools
@@ -21,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import llvmlite
@@ -34,14 +34,15 @@ SOURCES = ("numba_cpu/kernels", "numba_cpu/simd", "moments16.py", "randomness.py
 DIGEST = hashlib.sha256().digest_size
 
 
-def _code(source: bytes) -> str:
-    """A Python source without its comments, docstrings and line numbers: what its machine code depends on."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-    return ast.dump(tree)
+def _add_code(digest, code) -> None:
+    """Add a code object without docstrings and line numbers to a hash: what the machine code depends on."""
+    parts = code.co_name, code.co_flags, code.co_argcount, code.co_code, code.co_names, code.co_varnames, code.co_freevars
+    digest.update(repr(parts).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _add_code(digest, constant)
+        else:  # the order of a set differs between processes
+            digest.update(repr(sorted(constant) if isinstance(constant, frozenset) else constant).encode())
 
 
 def fingerprint(backends: Path = BACKENDS) -> str:
@@ -51,7 +52,8 @@ def fingerprint(backends: Path = BACKENDS) -> str:
     for name in SOURCES:
         path = backends / name
         for file in [path] if path.suffix else sorted(path.rglob("*.py")):
-            digest.update(file.name.encode() + _code(file.read_bytes()).encode())
+            digest.update(file.name.encode())
+            _add_code(digest, compile(file.read_bytes(), file.name, "exec", optimize=2))  # 2: without docstrings
     return digest.hexdigest()[:16]
 
 

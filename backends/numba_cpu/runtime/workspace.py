@@ -1,83 +1,80 @@
-"""Memory for large arrays that is used again: the system's own is handed out page by page, at a price.
+"""A memory pool for large arrays.
 
-A training step needs the same few hundred megabytes again and again; fresh from the system every page of them is first
-cleared, which can take as long as the arithmetic. An array's memory is free again when nobody refers to it.
-
-Memory comes from the system in chunks. Of a chunk an array takes as much as it needs, from the shortest stretch that is
-free and long enough; free neighbours become one stretch again. Arrays are asked for fifty times a step, and while they
-are, one thread works: so where there is such a stretch it is found without a look at the others.
+A training step needs the same few hundred megabytes again and again. Memory that comes fresh from the system is cleared page by
+page, which can take as long as the arithmetic. So memory is taken from the system in blocks of a few sizes per power of two. A
+block whose array is gone goes to the list of free blocks of its size, where the next array of this size finds it.
 """
 
 import threading
-from bisect import bisect_left, insort
-from collections import deque
+from collections import defaultdict, deque
 from math import prod
 
 import numpy as np
 
-SMALL = 1 << 17  # bytes; the C library serves these well
-TINY = 1 << 12  # bytes, below which it matters to nobody where an array begins
-LINE = 64  # arrays begin at a cache line
-STAGGER = 17 * LINE  # and no two at the same place of a page: a store to one would hold up loads from the other
-TURN = 64 * STAGGER  # bytes after which places come again: 17 pages, as large arrays should be apart in other ways, too
-HUGE = 1 << 21  # bytes of a huge page: memory without gaps for the second-level cache, whose places go by addresses
-ADVISED = 1 << 22  # bytes from which on NumPy asks the system for huge pages
-SPARE = 1.1  # how much may be held, times the most that was ever in use; more, where one array keeps a chunk from going back
+SMALL = 1 << 17  # bytes; for smaller arrays the C library is fast enough
+TINY = 1 << 12  # bytes; below this alignment does not matter
+LINE = 64  # bytes of a cache line: arrays begin at one
+STAGGER = (
+    17 * LINE
+)  # between the starts of blocks modulo a page: a store to one address delays loads from the same place of a page
+TURN = 64 * STAGGER  # bytes after which these starts repeat
+HUGE = 1 << 21  # bytes of a huge page
+ADVISED = 1 << 22  # bytes of an allocation from which on NumPy asks the system for huge pages
+SPARE = 1.1  # memory held, at most, as a multiple of the most that was ever in use
 
 
-class Chunk:
-    """Memory from the system: bytes start … stop − 1, at a cache line both. used: the number of the last array in it."""
+def block_size(size: int, huge: bool) -> int:
+    """The size of the block for an array of so many bytes: the next quarter of a power of two, or multiple of a huge page."""
+    step = HUGE if huge else max(LINE, 1 << (size - 1).bit_length() - 3)
+    return size + -size % step
 
-    __slots__ = ("memory", "start", "stop", "used")
 
-    def __init__(self, size: int):
-        self.memory = np.empty(size + 2 * LINE, np.uint8)  # its last bytes stay unused: chunks are never neighbours
-        address = self.memory.__array_interface__["data"][0]
-        self.start = address + -address % LINE
-        self.stop = self.start + size + -size % LINE
-        self.used = 0
+class Block:
+    """Memory from the system: `size` bytes from `address` on. used: the number of the last array in it."""
 
-    @property
-    def size(self) -> int:
-        """Its bytes."""
-        return self.stop - self.start
+    __slots__ = ("address", "kind", "memory", "size", "used")
+
+    def __init__(self, size: int, huge: bool, number: int):
+        every, place = (HUGE, 0) if huge else (TURN, number % 64 * STAGGER)
+        self.memory = np.empty(max(size + every, ADVISED if huge else 0), np.uint8)
+        start = self.memory.__array_interface__["data"][0]
+        self.address = start + (place - start) % every
+        self.size, self.kind, self.used = size, (size, huge), number
 
 
 class Lease:
-    """What an array holds of a chunk; where the last view of the array is gone, it says that the stretch is free."""
+    """What an array holds of a block. When the last view of the array is gone, the block is reported as free."""
 
-    __slots__ = ("__array_interface__", "ended", "stretch")
+    __slots__ = ("__array_interface__", "block", "ended")
 
-    def __init__(self, address, shape, dtype, stretch, ended):
-        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
-        self.stretch, self.ended = stretch, ended
+    def __init__(self, shape, dtype, block, ended):
+        data = (block.address, False)
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
+        self.block, self.ended = block, ended
 
     def __del__(self):
-        self.ended.append(self.stretch)  # of a deque: at any time, in any thread
+        self.ended.append(self.block)  # a deque: this may happen at any time, in any thread
 
 
 class Workspace:
-    """Hands out uninitialised arrays, large ones from memory that earlier arrays have left."""
+    """Hands out uninitialised arrays; large ones take the memory of earlier arrays."""
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.handed_out = 0
         self._forget()
 
     def _forget(self) -> None:
-        """Begin anew; arrays keep their memory, which goes back to the system when they are gone."""
-        self.chunks: list[Chunk] = []
-        self.lengths: list[tuple[int, int]] = []  # (bytes, start) of every free stretch, in order
-        self.starts: dict[int, tuple[int, Chunk]] = {}  # where it begins: (where it ends, its chunk)
-        self.stops: dict[int, int] = {}  # where it ends: where it begins
-        self.ended: deque[tuple[int, int, Chunk]] = deque()  # stretches that arrays have left
+        """Start anew. Arrays keep their memory, which goes back to the system when they are gone."""
+        self.free: dict[tuple[int, bool], list[Block]] = defaultdict(list)
+        self.ended: deque[Block] = deque()  # blocks whose arrays are gone, not yet in `free`
+        self.handed_out = 0
         self.held = self.in_use = self.most_in_use = 0  # bytes
 
     def empty(self, shape, dtype, huge=False) -> np.ndarray:
-        """An uninitialised C-contiguous array; a large one begins at a cache line, or where asked for at a huge page.
+        """An uninitialised C-contiguous array; a large one begins at a cache line, or with `huge` at a huge page.
 
-        Ordinary pages lie wherever the system has some: of half a megabyte that is read again and again, parts then
-        drive each other out of a cache of twice the size, in every other process, at up to a third of the speed.
+        Ordinary pages lie anywhere in memory. Of an array that is read again and again, some can then compete for the same
+        places of the second-level cache, which costs up to a third of the speed in every other process.
         """
         shape, dtype = tuple(map(int, shape)), np.dtype(dtype)
         size = prod(shape) * dtype.itemsize
@@ -88,90 +85,41 @@ class Workspace:
             return np.ndarray(shape, dtype, memory, -memory.__array_interface__["data"][0] % LINE)
         with self.lock:
             try:
-                address, stretch = self._cut(size, huge)
-                return np.asarray(Lease(address, shape, dtype, stretch, self.ended))
+                return np.asarray(Lease(shape, dtype, self._take(block_size(size, huge), huge), self.ended))
             except BaseException:  # such as Ctrl-C half-way through
                 self._forget()
                 raise
 
-    def _cut(self, size, huge):
-        """(address, stretch) of an array of so many bytes."""
+    def _take(self, size, huge) -> Block:
+        """A block of this size: a free one, or else a new one."""
         while self.ended:
-            start, stop, chunk = self.ended.popleft()
-            self.in_use -= stop - start
-            self._add(start, stop, chunk)
+            block = self.ended.popleft()
+            self.in_use -= block.size
+            self.free[block.kind].append(block)
         self.handed_out += 1
-        every, place = (HUGE, 0) if huge else (TURN, self.handed_out % 64 * STAGGER)
-        found = self._find(size, every, place, huge)
-        if found is None and not huge:  # better at a place that others have, too, than in one more chunk
-            found = self._find(size, LINE, 0, huge)
-        if found is None:
-            self._make_chunk(max(size + every, ADVISED if huge else 0))
-            found = self._find(size, every, place, huge)
-        return found[0], self._take(*found, size)
-
-    def _find(self, size, every, place, huge):
-        """(address, free stretch) of an array that begins `place` bytes after a multiple of `every`; or None."""
-        for i in range(bisect_left(self.lengths, (size, 0)), len(self.lengths)):
-            length, start = self.lengths[i]
-            address = start + (place - start) % every
-            if address + size <= start + length and not (huge and self.starts[start][1].size < ADVISED):
-                return address, start
-        return None
-
-    def _take(self, address, start, size):
-        """The stretch that such an array holds: what is long enough to be of use before and after it stays free."""
-        stop, chunk = self._remove(start)
-        end = address + size + -size % LINE
-        if address - start >= SMALL:
-            self._insert(start, address, chunk)
-            start = address
-        if stop - end >= SMALL:
-            self._insert(end, stop, chunk)
-            stop = end
-        self.in_use += stop - start
+        free = self.free[size, huge]
+        block = free.pop() if free else self._new_block(size, huge)
+        block.used = self.handed_out
+        self.in_use += size
         self.most_in_use = max(self.most_in_use, self.in_use)
-        chunk.used = self.handed_out
-        return start, stop, chunk
+        return block
 
-    def _add(self, start, stop, chunk):
-        """A stretch is free, and one with those beside it."""
-        if start in self.stops:
-            start = self.stops[start]
-            self._remove(start)
-        if stop in self.starts:
-            stop = self._remove(stop)[0]
-        self._insert(start, stop, chunk)
-
-    def _insert(self, start, stop, chunk):
-        insort(self.lengths, (stop - start, start))
-        self.starts[start], self.stops[stop] = (stop, chunk), start
-
-    def _remove(self, start):
-        stop, chunk = self.starts.pop(start)
-        del self.stops[stop], self.lengths[bisect_left(self.lengths, (stop - start, start))]
-        return stop, chunk
-
-    def _make_chunk(self, size):
-        """Get memory from the system."""
-        most = max(self.most_in_use, self.in_use + size)
-        self._give_back(SPARE * most - size)
+    def _new_block(self, size, huge) -> Block:
+        """A block from the system; free blocks of other sizes are given back if too much would be held."""
+        self._give_back(SPARE * max(self.most_in_use, self.in_use + size) - size)
         try:
-            chunk = Chunk(size)
+            block = Block(size, huge, self.handed_out)
         except MemoryError:
             self._give_back(0)
-            chunk = Chunk(size)
-        self.most_in_use = most
-        self.chunks.append(chunk)
-        self.held += chunk.size
-        self._insert(chunk.start, chunk.stop, chunk)
+            block = Block(size, huge, self.handed_out)
+        self.held += size
+        return block
 
-    def _give_back(self, most):
-        """While more than this is held, free chunks go back to the system, those unused for longest first."""
-        for chunk in sorted(self.chunks, key=lambda chunk: chunk.used):
-            if self.held <= most:
-                break
-            if self.starts.get(chunk.start, (0,))[0] == chunk.stop:
-                self._remove(chunk.start)
-                self.chunks.remove(chunk)
-                self.held -= chunk.size
+    def _give_back(self, most) -> None:
+        """Give free blocks back to the system while more than this is held, those unused for longest first."""
+        if self.held > most:
+            for block in sorted((b for blocks in self.free.values() for b in blocks), key=lambda block: block.used):
+                self.free[block.kind].remove(block)
+                self.held -= block.size
+                if self.held <= most:
+                    break
