@@ -1,1 +1,1 @@
-"""Measurements, each a command: python -m benchmarks.NAME. Ratios within one run, never times against a target."""
+"""Benchmarks, each a command: python -m benchmarks.NAME. They report ratios of times measured in the same run."""

@@ -1,11 +1,11 @@
-"""Where the time of a VGG5 training step goes, and how near each kernel is to what the machine can do.
+"""Profile of a VGG5 training step: the time of each kernel, and how close it is to the limits of the machine.
 
     python -m benchmarks.ceilings [--density 0.1] [--json PATH]
 
-The ceilings are measured here: a float32 matrix product (NumPy's BLAS) and a copy of 256 MiB, on as many threads. A
-product's useful operations are 2 per multiplication with a non-zero entry; a sweep's bytes are those of each array that
-it must read or write, once. Work that moves memory and multiplies (the optimiser, which computes the weight gradient of
-a linear layer on the way) is compared with both.
+The limits are measured first, with the same number of threads: a float32 matrix product (NumPy's BLAS) and a copy of
+256 MiB. The useful operations of a product are two per multiplication by a non-zero entry. The bytes of a kernel are the
+sizes of all arrays that it must read or write, once each. A kernel that multiplies and moves memory is compared with both
+limits, such as the optimiser, which also computes the weight gradient of a linear layer.
 """
 
 import argparse
@@ -35,7 +35,7 @@ DRIVEN = "conv2d and lif_forward"  # neurons that compute the convolution that d
 
 
 def best_of(function, rounds: int = 7) -> float:
-    """The shortest time of several calls, in seconds."""
+    """Seconds of the fastest of several calls."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -45,7 +45,7 @@ def best_of(function, rounds: int = 7) -> float:
 
 
 def machine_ceilings(threads: int) -> tuple[float, float]:
-    """Operations per second of a matrix product, and bytes per second (read and written) of a copy."""
+    """Measure operations per second of a matrix product, and bytes per second (read plus written) of a copy."""
     a, b = (np.random.default_rng(0).standard_normal((2048, 2048), np.float32) for _ in range(2))
     with threadpoolctl.threadpool_limits(threads, user_api="blas"):
         product = 2 * 2048**3 / best_of(lambda: a @ b)
@@ -80,7 +80,7 @@ def multiplied(k, x, weight) -> int:
 
 
 def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
-    """Useful operations and bytes of one call, or None for a kernel that is not looked at."""
+    """Useful operations and bytes of one call, or None for a kernel that is not measured."""
     if name in ("conv2d", "linear"):
         x, weight = arguments[:2]
         return multiplied(k, x, weight), size_of(x) + weight.nbytes + result.nbytes
@@ -145,7 +145,10 @@ def watch(k, calls: list) -> None:
 
 
 def measure(width: float, density: float, rounds: int) -> tuple[list[dict], int]:
-    """One row per kernel and shape of a training step, medians of several steps; and the number of threads."""
+    """Measure the kernels of a training step.
+
+    Returns one row per kernel and shape, with medians over `rounds` steps, and the number of threads.
+    """
     k = get_backend("numba")
     model = build("vgg5", width=width, hidden=max(1, round(4096 * width)))
     network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=STEPS)
@@ -171,19 +174,21 @@ def measure(width: float, density: float, rounds: int) -> tuple[list[dict], int]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the table and, if asked, write it as JSON."""
+    """Measure, print a table, and write JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=float, default=1.0, help="factor on channels and hidden sizes (default: 1)")
-    parser.add_argument("--density", type=float, default=0.1, help="share of firing neurons (default: 0.1)")
+    parser.add_argument(
+        "--density", type=float, default=0.1, help="fraction of neurons that fire per step (default: 0.1)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measured steps (default: 5)")
-    parser.add_argument("--json", metavar="PATH", help="write all figures to this file")
+    parser.add_argument("--json", metavar="PATH", help="write all results to this file")
     options = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     rows, threads = measure(options.width, options.density, options.rounds)
     product, copy = machine_ceilings(threads)
     print(
         f"VGG5, width {options.width:g}, batch {BATCH}, T = {STEPS}, density {options.density:g}; "
-        f"{threads} threads, load {load:.1f}; "
+        f"{threads} threads, load average {load:.1f}; "
         f"matrix product {product / 1e9:.0f} Gop/s, copy {copy / 1e9:.1f} GB/s"
     )
     shown = []
@@ -193,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
         shares = [f"{operations / product:.0%}" if operations else "–", f"{moved / copy:.0%}"]
         if row["seconds"] > 1e-3 or not shown:
             shown.append([row["kernel"], "×".join(map(str, row["shape"])), f"{row['seconds'] * 1e3:.1f}", *shares])
-    print(table(["kernel", "shape of its second argument", "ms", "of a product", "of a copy"], shown))
+    print(table(["kernel", "shape of its second argument", "ms", "% of product speed", "% of copy speed"], shown))
     if options.json:
         with open(options.json, "w") as file:
             json.dump(

@@ -1,4 +1,4 @@
-"""Figures of measurements, in the house style, drawn from the JSON that a benchmark wrote. Needs matplotlib."""
+"""Figures of benchmark results, drawn with matplotlib from the JSON file of a benchmark."""
 
 import textwrap
 from pathlib import Path
@@ -8,8 +8,8 @@ from minihire.report import figures
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 
-# Okabe and Ito's palette, as in minihire.report.figures; a side keeps its colour and its marker in every figure.
-LOOKS = {
+# Colour and marker of each side. The palette is that of Okabe and Ito, as in minihire.report.figures.
+STYLES = {
     "minihire": {"color": "#D55E00", "marker": "o"},
     "torch": {"color": "#0072B2", "marker": "s"},
     "spikingjelly": {"color": "#009E73", "marker": "^"},
@@ -22,11 +22,11 @@ LABELS = {
     "width": "width of all layers",
     "density": "firing density (%)",
 }
-FAINT = "#666666"
+GREY = "#666666"
 
 
 def pyplot():
-    """matplotlib.pyplot in the house style. Raises MinihireError where matplotlib is missing."""
+    """matplotlib.pyplot in the style of the report. Raises MinihireError if matplotlib is not installed."""
     try:
         return figures.pyplot()
     except figures.NoMatplotlib as error:
@@ -34,7 +34,7 @@ def pyplot():
 
 
 def write_scaling(content: dict, path: Path) -> None:
-    """Draw what benchmarks.scaling measured into a PNG file."""
+    """Draw the results of benchmarks.scaling into a PNG file."""
     plt = pyplot()
     figure = scaling(plt, content)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
@@ -42,7 +42,7 @@ def write_scaling(content: dict, path: Path) -> None:
 
 
 def scaling(plt, content: dict):
-    """A column for each factor: above the time of a step in ms (median, smallest to largest), below peak memory in MiB."""
+    """A figure with one column per factor: step time in ms above (median, minimum to maximum), peak memory in MiB below."""
     settings = content["settings"]
     base, factors = settings["base"], list(settings["values"])
     curves = [along(content["points"], factor, base) for factor in factors]
@@ -68,19 +68,19 @@ def scaling(plt, content: dict):
     keys, titles = axes[0, 0].get_legend_handles_labels()
     figure.legend(keys, titles, loc="outside upper center", ncols=min(len(keys), int(inches / 1.7)))
     figure.supxlabel(
-        "\n".join(textwrap.fill(line, int(15 * inches)) for line in caption(content)), fontsize=8, color=FAINT
+        "\n".join(textwrap.fill(line, int(15 * inches)) for line in caption(content)), fontsize=8, color=GREY
     )
     return figure
 
 
 def along(points: list[dict], factor: str, base: dict) -> list[dict]:
-    """The points that differ from the base point in one factor at most, in its order."""
+    """The points that equal the base point except for `factor`, sorted by it."""
     others = [name for name in base if name != factor]
     return sorted((p for p in points if all(p[name] == base[name] for name in others)), key=lambda point: point[factor])
 
 
 def draw_times(axis, factor: str, points: list[dict]) -> None:
-    """Each side's medians with bars from the smallest to the largest sample."""
+    """Plot the median time of each side, with bars from the smallest to the largest sample."""
     for i, first in enumerate(points[0]["sides"]):
         rows = [point["sides"][i] for point in points]
         medians = [1000 * row["median_s"] for row in rows]
@@ -97,19 +97,19 @@ def draw_times(axis, factor: str, points: list[dict]) -> None:
             lw=1.4,
             elinewidth=1,
             capsize=2,
-            **LOOKS[first["side"]],
+            **STYLES[first["side"]],
         )
 
 
 def draw_memory(axis, factor: str, points: list[dict]) -> None:
-    """Each side's peak memory in MiB."""
+    """Plot the peak memory of each side in MiB."""
     for i, first in enumerate(points[0]["sides"]):
         peaks = [point["sides"][i]["peak_bytes"] / MEBIBYTE for point in points]
-        axis.plot([point[factor] for point in points], peaks, ms=4, lw=1.4, **LOOKS[first["side"]])
+        axis.plot([point[factor] for point in points], peaks, ms=4, lw=1.4, **STYLES[first["side"]])
 
 
 def annotate(axis, factor: str, points: list[dict], base: dict) -> None:
-    """At both ends and at the base point, the first peer's median over minihire's, above the slowest sample."""
+    """Print the ratio first peer / minihire of the medians, at both ends of the curve and at the base point."""
     for point in points:
         rows = point["sides"]
         if len(rows) == 1 or point[factor] not in (points[0][factor], points[-1][factor], base[factor]):
@@ -123,14 +123,14 @@ def annotate(axis, factor: str, points: list[dict], base: dict) -> None:
             textcoords="offset points",
             ha="right",
             fontsize=8.5,
-            color=FAINT,
+            color=GREY,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
-            zorder=1.5,  # over the grid, under the curves
+            zorder=1.5,  # above the grid, below the curves
         )
 
 
 def finish(column, factor: str, points: list[dict], base: dict) -> None:
-    """Logarithmic axes with a tick at each measured value, and a dotted line through the base point."""
+    """Set logarithmic axes with a tick at each measured value, and draw a dotted line at the base point."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     values = [point[factor] for point in points]
@@ -138,7 +138,7 @@ def finish(column, factor: str, points: list[dict], base: dict) -> None:
     scale = 100 if factor == "density" else 1
     for axis in column:
         axis.set(xscale="log", yscale="log", xlim=(values[0] / spread, values[-1] * spread**0.45))
-        axis.axvline(base[factor], color=FAINT, lw=0.8, ls=":", zorder=0)
+        axis.axvline(base[factor], color=GREY, lw=0.8, ls=":", zorder=0)
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         axis.minorticks_off()
@@ -148,11 +148,11 @@ def finish(column, factor: str, points: list[dict], base: dict) -> None:
 
 
 def caption(content: dict) -> list[str]:
-    """Two lines below the figure: its base point, and what its bars and ratios are."""
+    """Two lines of caption: the base point, and the meaning of bars and ratios."""
     settings = content["settings"]
     base = settings["base"]
     titles = [row["title"] for row in content["points"][0]["sides"]]
-    ratio = f"; ×: {titles[1]} over {titles[0]}" if len(titles) > 1 else ""
+    ratio = f"; ×: time of {titles[1]} / {titles[0]}" if len(titles) > 1 else ""
     return [
         f"{settings['model']}; dotted: batch {base['batch']}, T = {base['steps']}, width {base['width']:g}, "
         f"density {100 * base['density']:g} %",

@@ -1,4 +1,4 @@
-"""What the commands share: flags, the contest at each number of threads, the table, and the JSON file."""
+"""Code that the benchmark commands share: flags, measurement, tables, and the JSON file."""
 
 import argparse
 import json
@@ -23,38 +23,44 @@ from minihire.runtime.interrupt import Interrupted
 
 
 def parser(name: str, text: str) -> Parser:
-    """The flags that every command has."""
+    """A parser with the flags that all commands share."""
     p = Parser(f"python -m benchmarks.{name}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="vgg5", metavar="NAME", help=f"{', '.join(MODELS)} (default: vgg5)")
     p.add_argument("--width", type=float, default=1.0, metavar="X", help="factor on all channel counts (default: 1)")
     p.add_argument("--hidden", type=int, metavar="N", help="size of the hidden linear layers (default: the model's)")
-    p.add_argument("--batch", type=int, metavar="N", help="images (default: 32; of an ANN 128)")
-    p.add_argument("--steps", type=int, metavar="T", help="time steps (default: the model's or the checkpoint's)")
+    p.add_argument("--batch", type=int, metavar="N", help="images per batch (default: 32; ANN: 128)")
+    p.add_argument("--steps", type=int, metavar="T", help="time steps T (default: that of the model or checkpoint)")
     p.add_argument(
-        "--density", metavar="D", help="'trained', or force this share of firing neurons on every layer, as 0.1"
+        "--density", metavar="D", help="'trained', or the fraction of neurons that fire in every layer, such as 0.1"
     )
-    p.add_argument("--checkpoint", type=Path, metavar="FILE", help="measure this trained network")
-    p.add_argument("--data-dir", type=Path, metavar="DIR", help="CIFAR-10: its images, and to train on if needed")
-    p.add_argument("--cache", type=Path, metavar="DIR", help="where trained networks stay (default: runs/benchmarks)")
+    p.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network to measure")
+    p.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for images and training")
+    p.add_argument("--cache", type=Path, metavar="DIR", help="folder for trained networks (default: runs/benchmarks)")
     p.add_argument("--ann-steps", type=int, default=300, metavar="N", help="batches of ANN training (default: 300)")
     p.add_argument("--snn-steps", type=int, default=1000, metavar="N", help="batches of SNN training (default: 1000)")
     p.add_argument(
-        "--moment-steps", type=int, default=20, metavar="N", help="steps for Adam's moments, 0: zeros (default: 20)"
+        "--moment-steps",
+        type=int,
+        default=20,
+        metavar="N",
+        help="steps before measuring, which fill Adam's moments (default: 20)",
     )
     p.add_argument("--rounds", type=int, default=7, metavar="N", help="measured rounds (default: 7)")
-    p.add_argument("--warm-up", type=int, default=2, metavar="N", help="rounds before them (default: 2)")
-    p.add_argument("--threads", type=int, nargs="+", metavar="N", help="(default: 2 1, or what the machine has)")
-    p.add_argument("--peers", default=",".join(PEERS), metavar="NAMES", help=f"(default: {','.join(PEERS)})")
+    p.add_argument("--warm-up", type=int, default=2, metavar="N", help="rounds before the measured ones (default: 2)")
+    p.add_argument("--threads", type=int, nargs="+", metavar="N", help="numbers of threads (default: 2 1)")
     p.add_argument(
-        "--backend", default="numba", metavar="NAME", help=f"minihire's: {', '.join(MINIHIRE)} (default: numba)"
+        "--peers", default=",".join(PEERS), metavar="NAMES", help=f"other sides (default: {','.join(PEERS)})"
     )
-    p.add_argument("--json", type=Path, metavar="PATH", help="write all figures to this file")
+    p.add_argument(
+        "--backend", default="numba", metavar="NAME", help=f"minihire's backend: {', '.join(MINIHIRE)} (default: numba)"
+    )
+    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
     return p
 
 
 def run(command, arguments: list[str] | None = None) -> int:
-    """command(arguments); the exit code: 0, 2 with one sentence for wrong input, 130 where it was stopped."""
-    before = signal.signal(signal.SIGTERM, _terminate)  # temporary files go, too
+    """Run command(arguments) and return the exit code: 0, 2 after an error message, or 130 if it was interrupted."""
+    before = signal.signal(signal.SIGTERM, _terminate)  # so that temporary files are deleted
     try:
         command(arguments)
         return 0
@@ -75,10 +81,11 @@ def _terminate(*_):
 def measure(
     options, task: str, *, spiking: bool = True, optimiser: str = "adam", entrants=None, figures=ratios
 ) -> dict:
-    """Prepare, run the contest at each number of threads, print tables, write JSON; returns what it writes.
+    """Prepare the problem, measure all sides at each number of threads, print tables, and write JSON if --json is given.
 
-    entrants: (name, peer, task) of each side, the first being the one that the others are compared with; by default
-    minihire and the chosen peers. figures(rows): what the rows of one contest come to, as plain data.
+    entrants: (name, peer, task) of each side; the first is the one that the others are compared with. Default: minihire
+    and the chosen peers. figures(rows): derived values for the rows of one measurement, as plain data.
+    Returns the content of the JSON file.
     """
     request = _request(options, task, spiking, optimiser)
     counts = options.threads or sorted({min(n, machine.cores()) for n in (1, 2)}, reverse=True)
@@ -94,13 +101,13 @@ def measure(
         print("\n".join(report.settings(settings)))
         results = []
         for count in counts:
-            print(f"{report.threads(count)}, {options.rounds} rounds after {options.warm_up} to warm up")
+            print(f"{report.threads(count)}, {options.rounds} rounds after {options.warm_up} warm-up rounds")
             sides = [Entrant(*entrant, problem, small) for entrant in chosen]
             rows = contest(sides, count, options.rounds, options.warm_up)
             results.append({"threads": count, **figures(rows), "sides": rows})
-    most = max(results, key=lambda result: result["threads"])
+    all_threads = max(results, key=lambda result: result["threads"])
     content = {"settings": settings, "machine": here, "memory": MEMORY, "allocator": ALLOCATOR}
-    content |= {name: value for name, value in most.items() if "ratio" in name} | {"results": results}
+    content |= {name: value for name, value in all_threads.items() if "ratio" in name} | {"results": results}
     print("\n" + report.results(results, MEMORY))
     if options.json:
         text = json.dumps(content, indent=1)
@@ -117,9 +124,9 @@ def _prepared(request, folder):
 
 
 def own(options):
-    """minihire's own side, on the chosen backend."""
+    """minihire's side on the chosen backend. Raises MinihireError if the backend is unknown or not installed."""
     if options.backend not in MINIHIRE:
-        raise MinihireError(f"--backend is {' or '.join(MINIHIRE)}, not {options.backend!r}")
+        raise MinihireError(f"--backend must be {' or '.join(MINIHIRE)}, not {options.backend!r}")
     side = MINIHIRE[options.backend]
     if missing(side):
         raise MinihireError(f"the {options.backend} backend needs {', '.join(missing(side))}, which is not installed")
@@ -131,10 +138,10 @@ def _peers(options, task):
     for name in names:
         if name not in PEERS:
             raise MinihireError(f"there is no peer {name!r}: choose from {', '.join(PEERS)}")
-        lacking = missing(PEERS[name])
-        if lacking:
+        packages = missing(PEERS[name])
+        if packages:
             print(
-                f"{PEERS[name].title} is left out, {', '.join(lacking)} not being installed: pip install -e '.[bench]'"
+                f"{PEERS[name].title} is skipped, because {', '.join(packages)} is not installed: pip install -e '.[bench]'"
             )
         else:
             yield name, PEERS[name], task
@@ -148,10 +155,10 @@ def _request(options, task, spiking, optimiser):
         except ValueError:
             density = math.nan
         if not 0 < density < 1:
-            raise MinihireError(f"--density is 'trained' or above 0 and below 1, not {options.density}")
+            raise MinihireError(f"--density must be 'trained' or a number between 0 and 1, not {options.density}")
     elif not options.checkpoint and not options.data_dir:
         raise MinihireError("--density trained needs a trained network: give --checkpoint FILE or --data-dir DIR")
-    least = {
+    minima = {
         "batch": 1,
         "steps": 1,
         "hidden": 1,
@@ -161,7 +168,7 @@ def _request(options, task, spiking, optimiser):
         "rounds": 1,
         "warm_up": 0,
     }
-    for name, low in least.items():
+    for name, low in minima.items():
         value = getattr(options, name)
         if value is not None and value < low:
             raise MinihireError(f"--{name.replace('_', '-')} must be {low} or more, not {value}")

@@ -1,9 +1,9 @@
-"""What compiling costs a first run: `minihire run` on a few images with an empty kernel cache, then with the one it left.
+"""Compilation time of a first run: `minihire run` on a few images with an empty kernel cache, then with a filled one.
 
 python -m benchmarks.compiling [--alone] [--json PATH]
 
-The run trains an ANN and two SNNs and attacks them, so it needs every kernel that training and attacks do; it is so
-short that nearly all of its cold time is compiling. --alone: on one thread, so without the second process that compiles.
+The run trains an ANN and two SNNs and attacks them, so it uses every kernel of training and attacks. It is so short that
+compilation takes almost all of its time with an empty cache. --alone uses one thread, and so no second compiler process.
 """
 
 import json
@@ -26,7 +26,7 @@ PROGRAM = (sys.executable, "-m", "minihire", "run", *IMAGES.split())
 
 
 def seconds(cache: Path, alone: bool) -> float:
-    """The time of one run with this kernel cache. Raises MinihireError if it fails."""
+    """Seconds of one run with the kernel cache in `cache`. Raises MinihireError if the run fails."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"MINIHIRE_CACHE_DIR": str(cache), "PYTHONPATH": path}
     with tempfile.TemporaryDirectory() as out:
@@ -40,28 +40,31 @@ def seconds(cache: Path, alone: bool) -> float:
 
 
 def measure(rounds: int, alone: bool, say=print) -> dict:
-    """Cold and warm seconds of so many runs each, and the medians' difference."""
+    """Measure `rounds` runs with an empty cache (cold) and with a filled one (warm).
+
+    "compiling_s" is the difference of the two medians, in seconds.
+    """
     cold, warm = [], []
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
             cold.append(seconds(Path(cache), alone))
             warm.append(seconds(Path(cache), alone))
-        say(f"round {number + 1} of {rounds}: {cold[-1]:.1f} s with nothing compiled, {warm[-1]:.1f} s again")
+        say(f"round {number + 1} of {rounds}: {cold[-1]:.1f} s with an empty cache, {warm[-1]:.1f} s with a filled one")
     difference = statistics.median(cold) - statistics.median(warm)
     return {"cold_s": cold, "warm_s": warm, "compiling_s": difference, "alone": alone}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print, and if asked write JSON."""
+    """Measure, print the result, and write JSON if --json is given."""
     parser = Parser(prog="python -m benchmarks.compiling", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="cold and warm runs (default: 3)")
-    parser.add_argument("--alone", action="store_true", help="one thread, and no second process that compiles")
-    parser.add_argument("--json", metavar="PATH", type=Path, help="write all figures to this file")
+    parser.add_argument("--rounds", type=int, default=3, help="runs with an empty and with a filled cache (default: 3)")
+    parser.add_argument("--alone", action="store_true", help="use one thread and no second compiler process")
+    parser.add_argument("--json", metavar="PATH", type=Path, help="write all results to this file")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         raise MinihireError(f"--rounds must be 1 or more, not {options.rounds}")
     found = measure(options.rounds, options.alone)
-    print(f"compiling costs a first run {found['compiling_s']:.1f} s")
+    print(f"compilation takes {found['compiling_s']:.1f} s of a first run")
     if options.json:
         write_atomically(options.json, lambda file: file.write(json.dumps(found, indent=1).encode()))
 

@@ -1,6 +1,7 @@
-"""Sides in turn: each in a process of its own, a few steps at a time, while the others sleep on their pipes.
+"""Comparison of several libraries ("sides"). Each side has its own process, and they take turns of a few steps.
 
-So thread pools do not fight, a side's peak memory is its own, and whatever else the machine does meets all alike.
+While one side runs, the others wait for input. So thread pools do not compete, peak memory is measured per side, and
+other load on the machine affects all sides equally.
 """
 
 import contextlib
@@ -19,21 +20,21 @@ from benchmarks.problem import Problem
 from minihire.runtime.errors import MinihireError
 
 MEMORY = (
-    "peak memory: the most that was resident while the side ran its steps (VmHWM), less what was resident before its "
-    "weights existed, with its libraries loaded and its kernels warm from a small network; so weights, optimiser "
-    "state, activations, gradients, scratch and the batch count, code does not"
+    "peak memory: the largest resident memory during the steps (VmHWM), minus the resident memory before the weights were "
+    "loaded, when libraries were loaded and kernels compiled; it includes weights, optimiser state, activations, gradients, "
+    "scratch memory and the batch, but not code"
 )
-TURN = 0.2  # seconds at least that a side's steps are measured before the next side's turn
-PAUSE = 0.25  # seconds between sides: worker threads that spin for their next task go to sleep
+TURN = 0.2  # minimum seconds of a turn
+PAUSE = 0.25  # seconds between turns, in which idle worker threads stop spinning
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-# On every side glibc keeps freed memory for the next step, in place of a page fault for each 4 KiB that a step touches:
-# up to a tenth of a dense step, and what a tuned set-up of PyTorch would not pay either.
+# Makes glibc keep freed memory for the next step, on every side. Otherwise each 4 KiB page would cost a page fault in every
+# step, up to a tenth of a dense step's time. A tuned installation of PyTorch avoids these page faults, too.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_TOP_PAD_": str(2**26)}
 
 
 @contextlib.contextmanager
 def environment(values: dict[str, str]):
-    """Environment variables for processes that start meanwhile."""
+    """Context manager: set environment variables, for processes started inside."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -47,7 +48,10 @@ def environment(values: dict[str, str]):
 
 
 class Remote:
-    """An object in a process of its own; `call` runs one of its methods there and waits. threads: None for the default."""
+    """An object in a separate process. `call` runs one of its methods there and waits for the result.
+
+    factory(*arguments) creates the object. threads: size of the thread pools, None for the default.
+    """
 
     def __init__(self, title: str, threads: int | None, factory, *arguments):
         context = multiprocessing.get_context("spawn")
@@ -58,17 +62,21 @@ class Remote:
         theirs.close()
 
     def call(self, method: str, *arguments):
-        """The method's result. Raises what it raised: MinihireError as it is, all else with the traceback in its text."""
+        """Run a method and return its result.
+
+        Raises MinihireError if the method raises it or the process ends, and RuntimeError, with the traceback as text, for
+        any other exception.
+        """
         self.begin(method, *arguments)
         return self.result()
 
     def begin(self, method: str, *arguments) -> None:
-        """Start a method; `result` waits for it."""
+        """Start a method without waiting for it. `result` waits."""
         with self._alive():
             self.pipe.send((method, arguments))
 
     def result(self):
-        """What the method that was begun returns or raises."""
+        """Wait for the method started by `begin`; return its result or raise its exception."""
         with self._alive():
             error, result = self.pipe.recv()
         if error:
@@ -82,11 +90,11 @@ class Remote:
         except (EOFError, ConnectionError) as gone:
             self.process.join(5)
             raise MinihireError(
-                f"the process of {self.title} ended with exit code {self.process.exitcode}: was there enough memory?"
+                f"the process of {self.title} ended with exit code {self.process.exitcode}; check that memory suffices"
             ) from gone
 
     def close(self) -> None:
-        """End the process; a training that is being stopped has the time to save itself."""
+        """End the process. It gets 30 seconds, in which an interrupted training can save its state."""
         self.pipe.close()
         self.process.join(30)
         if self.process.is_alive():
@@ -111,22 +119,23 @@ def _serve(pipe, factory, arguments):
             error = MinihireError(str(wrong))
         except Exception:
             error = RuntimeError(traceback.format_exc())
-        with contextlib.suppress(OSError):  # nobody waits any more
+        with contextlib.suppress(OSError):  # the other process is gone
             pipe.send((error, result))
 
 
 class Contestant:
-    """A side in its process: made ready, timed step by step, weighed."""
+    """One side in its process: prepares the network, measures steps and memory."""
 
     def __init__(self, peer, task: str, problem: Problem, small: Problem, threads: int):
         self.make = lambda given: side_class(peer)(given, task, threads)
         self.problem, self.small = problem, small
-        self.weigh_activations = task in ("traditional", "hire")
+        self.measure_activations = task in ("traditional", "hire")
 
     def prepare(self) -> dict:
-        """Warm the kernels with the small network, then make the side. Returns its densities.
+        """Compile the kernels with the small network, then build the side. Returns its densities.
 
-        For minihire's training also what a first forward pass holds, before any scratch is kept from an earlier one.
+        For the tasks "traditional" and "hire" it also returns the activation memory. This is measured in the first step,
+        because later steps reuse scratch memory of earlier ones.
         """
         side = self.make(self.small)
         side.step()
@@ -134,14 +143,14 @@ class Contestant:
         gc.collect()
         self.before = machine.resident()
         self.side = self.make(self.problem)
-        held = self.side.held_for_backward(machine.resident) if self.weigh_activations else None
+        activations = self.side.activation_memory(machine.resident) if self.measure_activations else None
         densities = self.side.densities()
         gc.collect()
-        self.forgot = machine.forget_peak()
-        return {"densities": densities, "held_for_backward_bytes": held}
+        self.peak_was_reset = machine.reset_peak()
+        return {"densities": densities, "held_for_backward_bytes": activations}
 
     def step(self) -> float:
-        """Seconds of a step among others: one is not counted, in which caches and clocks recover from the pause."""
+        """Mean seconds per step of one turn. A first step is not counted; in it caches and clock rates recover from the pause."""
         self.side.step()
         start, count = time.perf_counter(), 0
         while count == 0 or time.perf_counter() - start < TURN:
@@ -150,13 +159,13 @@ class Contestant:
         return (time.perf_counter() - start) / count
 
     def peak(self) -> dict:
-        """Bytes as in MEMORY; "exact" is False where the peak includes the making of the side."""
-        return {"peak_bytes": machine.peak_resident() - self.before, "exact": self.forgot}
+        """Peak memory in bytes, as defined by MEMORY. "exact" is False if the peak could not be reset after preparation."""
+        return {"peak_bytes": machine.peak_resident() - self.before, "exact": self.peak_was_reset}
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A side of a contest: its name, where it is written (a `Peer`), and its task."""
+    """A side to measure: its name, its implementation (a `Peer`), its task, and the problems to measure and to warm up."""
 
     name: str
     peer: object
@@ -166,19 +175,19 @@ class Entrant:
 
 
 def contest(entrants: list[Entrant], threads: int, rounds: int, warm_up: int, say=print) -> list[dict]:
-    """Run all in turn; a row for each: seconds (all samples, median, minimum), densities, peak memory."""
+    """Measure all sides in turn. Returns one row per side: seconds (samples, median, minimum), densities, peak memory."""
     sides = []
     try:
         for e in entrants:
             sides.append(Remote(e.peer.title, threads, Contestant, e.peer, e.task, e.problem, e.small, threads))
-        say("  getting ready: " + ", ".join(e.peer.title for e in entrants))
+        say("  preparing: " + ", ".join(e.peer.title for e in entrants))
         for side in sides:
             side.begin("prepare")
         ready = [side.result() for side in sides]
         samples = [[] for _ in sides]
         for number in range(warm_up + rounds):
             for i in range(len(sides)):
-                chosen = (i + number) % len(sides)  # another one begins each round
+                chosen = (i + number) % len(sides)  # each round starts with another side
                 time.sleep(PAUSE)
                 seconds = sides[chosen].call("step")
                 if number >= warm_up:

@@ -1,7 +1,7 @@
-"""Inference (logits of one batch) of a spiking network: minihire beside its peers.
+"""Time and memory of inference of a spiking network (the logits of one batch): minihire and other libraries.
 
-python -m benchmarks.forward --data-dir DIR                        VGG5 at trained density
-python -m benchmarks.forward --density 0.1 --width 0.25            random weights, forced density
+python -m benchmarks.forward --data-dir DIR                        trained VGG5
+python -m benchmarks.forward --density 0.1 --width 0.25            random weights, 10 % of neurons fire
 """
 
 import sys
@@ -10,7 +10,7 @@ from benchmarks.command import measure, parser, run
 
 
 def main(arguments=None) -> None:
-    """Parse and measure."""
+    """Parse the flags and measure."""
     measure(parser("forward", __doc__).parse_args(arguments), "forward")
 
 

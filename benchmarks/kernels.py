@@ -1,8 +1,9 @@
-"""Event-driven against dense kernels of the Numba backend, over density: where is the crossover?
+"""Crossover density of the Numba backend: below which density are event-driven kernels faster than dense ones?
 
     python -m benchmarks.kernels [--json PATH]
 
-Both sides in turn on the same arrays, medians of several rounds; T·B = 192 images, as of a batch of 32 over 6 steps.
+The two kinds of kernel alternate on the same arrays; the median of several rounds counts. All shapes have 192 images: a
+batch of 32 over 6 time steps.
 """
 
 import argparse
@@ -20,14 +21,14 @@ from backends.numba_cpu import dispatch
 from benchmarks.command import run
 from minihire.report.tables import table
 
-LAYERS = {  # side, channels in and out, size, stride; or inputs and outputs
+LAYERS = {  # (image side, input channels, output channels, kernel size, stride), or (inputs, outputs)
     "conv2, VGG5": (16, 64, 128, 3, 1),
     "conv3, VGG5": (16, 128, 128, 3, 1),
     "conv3, VGG5 / 4": (16, 32, 32, 3, 1),
     "conv8, VGG11": (4, 512, 512, 3, 1),
     "block 2, ResNet12": (16, 64, 128, 3, 2),
-    "its shortcut": (16, 64, 128, 1, 2),
-    "a wider window": (16, 64, 64, 5, 1),
+    "block 2, shortcut": (16, 64, 128, 1, 2),
+    "5×5 kernel": (16, 64, 64, 5, 1),
     "linear2, VGG5": (4096, 4096),
 }
 DENSITIES = (0.03, 0.1, 0.3, 0.6, 0.8, 1.0)
@@ -36,7 +37,10 @@ STEPS, BATCH = 6, 32
 
 
 def measure(k, shape: tuple, density: float, rounds: int) -> dict[str, float]:
-    """Dense time over event-driven time of the forward pass and both gradients (a linear layer's weights': with Adam)."""
+    """Dense time / event-driven time of the forward pass and both gradients.
+
+    The weight gradient of a linear layer includes the Adam step, because the two are fused.
+    """
     rng = np.random.default_rng(0)
 
     def some(*shape):
@@ -85,13 +89,13 @@ def measure(k, shape: tuple, density: float, rounds: int) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the table and, if asked, write it as JSON."""
+    """Measure all layers and densities, print a table, and write JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="PATH")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", metavar="PATH", help="write all results to this file")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measured rounds (default: 5)")
     options = parser.parse_args(arguments)
     k, load = get_backend("numba"), os.getloadavg()[0]
-    print(f"{k.threads} threads; load of the machine at the start {load:.1f}; dense time / event-driven time")
+    print(f"{k.threads} threads; load average at the start {load:.1f}; values are dense time / event-driven time")
     rows, content = [], []
     for layer, shape in LAYERS.items():
         for density in DENSITIES:

@@ -1,7 +1,9 @@
-"""The Torch backend's neuron beside its memory floor: each input read once, each output written once, at a copy's speed.
+"""Speed of the Torch backend's neuron compared with its memory bound.
 
-python -m benchmarks.lif --device cuda        the fused kernels, the plain ones, and the floor
-python -m benchmarks.lif                      the plain ones on the CPU
+The memory bound is the time to read each input once and to write each output once, at the speed of a large copy.
+
+python -m benchmarks.lif --device cuda        fused and plain kernels
+python -m benchmarks.lif                      plain kernels on the CPU
 """
 
 import contextlib
@@ -20,17 +22,20 @@ from minihire.app.flags import Parser
 from minihire.report.tables import table
 from minihire.runtime.files import write_atomically
 
-LAYERS = {  # of VGG5, per image: whether the current is the same at all steps
+LAYERS = {  # of VGG5: (neurons per image, whether the current is the same at all steps)
     "conv1": (32 * 32 * 64, True),
     "conv2": (16 * 16 * 128, False),
     "linear1": (4096, False),
 }
-FLOAT, BYTE = 4, 1
-REPEATED = 10
+FLOAT, BYTE = 4, 1  # bytes
+REPEATED = 10  # calls in one CUDA graph
 
 
 def floor(steps: int, count: int, static: bool) -> tuple[int, int]:
-    """Bytes that a forward and a backward pass must move: currents, membranes, spikes, gradients, the state handed on."""
+    """Bytes that (forward, backward) must move: currents, membranes, spikes, gradients, and the last state.
+
+    count: neurons of the whole batch. static: whether the current is the same at all steps.
+    """
     current, spikes = (1 if static else steps) * count * FLOAT, steps * count * BYTE
     membrane = 0 if static else steps * count * FLOAT
     state = count * FLOAT
@@ -40,8 +45,10 @@ def floor(steps: int, count: int, static: bool) -> tuple[int, int]:
 
 
 def seconds(k, action, rounds: int) -> float:
-    """The median of several calls. On a GPU of recorded ones, ten at a time, so that no launch is measured; where nothing
-    can be recorded (the plain scans read numbers), of single ones, each waited for.
+    """Median seconds of one call of `action`.
+
+    On a GPU, ten calls are recorded in a CUDA graph and replayed, so that launches do not count. Actions that cannot be
+    recorded (the plain scans read values on the host) are timed one by one, with a synchronisation after each.
     """
     import torch
 
@@ -66,13 +73,16 @@ def seconds(k, action, rounds: int) -> float:
 
 
 def copy_rate(k, rounds: int, size: int = 2**26) -> float:
-    """Bytes per second, read and written, of a copy of so many floats."""
+    """Bytes per second, read plus written, of a copy of `size` floats."""
     source, target = k.zeros((size,)), k.zeros((size,))
     return 2 * FLOAT * size / seconds(k, lambda: target.copy_(source), rounds)
 
 
 def measure(k, name: str, scans, batch: int, steps: int, rounds: int, rate: float) -> dict:
-    """One layer's forward and backward pass with one pair of scans."""
+    """Time the forward and backward pass of one layer. scans: the module with the kernels.
+
+    rate: bytes per second of a copy. "share_of_floor" is the memory bound divided by the time.
+    """
     size, static = LAYERS[name]
     count, rng = batch * size, np.random.default_rng(0)
     k.scans = scans
@@ -90,13 +100,13 @@ def measure(k, name: str, scans, batch: int, steps: int, rounds: int, rate: floa
 
 
 def main(arguments=None) -> None:
-    """Measure every layer with the kernels that there are, print a table, and write JSON."""
+    """Measure every layer with all kernels of the device, print a table, and write JSON if --json is given."""
     p = Parser("python -m benchmarks.lif", description=__doc__)
     p.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default) or cuda")
     p.add_argument("--batch", type=int, nargs="+", default=[32, 256], metavar="N", help="images (default: 32 256)")
     p.add_argument("--steps", type=int, default=6, metavar="T", help="time steps (default: 6)")
-    p.add_argument("--rounds", type=int, default=20, metavar="N", help="(default: 20)")
-    p.add_argument("--json", type=Path, metavar="PATH", help="write all figures to this file")
+    p.add_argument("--rounds", type=int, default=20, metavar="N", help="measured rounds (default: 20)")
+    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
     options = p.parse_args(arguments)
     k = get_backend("torch", options.device)
     from backends.torch_any import lif
@@ -115,14 +125,18 @@ def main(arguments=None) -> None:
         + [f"{share:.0%}" for share in r["share_of_floor"]]
         for r in rows
     ]
-    print(table(["layer", "batch", "kernels", "forward µs", "backward µs", "forward, of floor", "backward"], shown))
+    print(
+        table(
+            ["layer", "batch", "kernels", "forward µs", "backward µs", "forward, of bound", "backward, of bound"], shown
+        )
+    )
     if options.json:
         content = {"device": device_name(k), "steps": options.steps, "copy_bytes_per_s": rate, "rows": rows}
         write_atomically(options.json, lambda file: file.write(json.dumps(content, indent=1).encode()))
 
 
 def device_name(k) -> str:
-    """The GPU's name, or the CPU with its threads."""
+    """The name of the GPU, or "CPU" and the number of threads."""
     import torch
 
     return torch.cuda.get_device_name(k.device) if k.device != "cpu" else f"CPU, {k.threads} threads"

@@ -1,4 +1,4 @@
-"""The machine that a measurement ran on, and whether it was quiet."""
+"""Description of the machine, its load, and the memory of this process."""
 
 import importlib.metadata
 import os
@@ -7,11 +7,11 @@ import sys
 import time
 
 PACKAGES = ("numpy", "numba", "scipy", "torch", "spikingjelly", "snntorch")
-BUSY = 0.1  # cores that others keep busy: more than this is not quiet
+BUSY = 0.1  # cores used by other processes above which a warning is printed
 
 
 def versions() -> dict[str, str]:
-    """Python's and the packages' versions, of those installed."""
+    """Versions of Python and of the installed packages among PACKAGES."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The name of the processor."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
@@ -31,12 +31,12 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def busy_cores(seconds: float = 1.0) -> float | None:
-    """How many cores are busy while this process sleeps for a moment; None where the system does not tell (not Linux)."""
+    """Cores that other processes use, measured while this one sleeps for `seconds`. None if the system is not Linux."""
     try:
         before = _busy_ticks()
         time.sleep(seconds)
@@ -52,7 +52,7 @@ def _busy_ticks():
 
 
 def describe() -> dict:
-    """Processor, cores, versions, load averages, and the cores busy with something else right now."""
+    """Processor, cores, versions, load averages, and the cores that other processes use now."""
     return {
         "processor": processor(),
         "cores": cores(),
@@ -64,26 +64,28 @@ def describe() -> dict:
 
 
 def sentences(machine: dict) -> list[str]:
-    """The machine in a line or two, with a warning where it is not quiet."""
+    """Lines that describe the machine, with a warning if other processes use it."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [f"{machine['processor']}, {machine['cores']} cores; {packages}"]
     busy, load = machine["busy_cores_before"], machine["load_average"]
     known = [f"load average {load[0]:.2f}"] if load else []
-    known += [] if busy is None else [f"{busy:.2f} cores busy with something else"]
-    lines.append("before the start: " + (", ".join(known) or "the load is not known here"))
+    known += [] if busy is None else [f"other processes use {busy:.2f} cores"]
+    lines.append("before the start: " + (", ".join(known) or "the load is not known on this system"))
     if busy is not None and busy > BUSY:
-        lines.append("warning: the machine is not quiet, so these times, above all those of all cores, mean little")
+        lines.append(
+            "warning: other processes use the machine, so the times are unreliable, most of all those with all cores"
+        )
     return lines
 
 
 def resident() -> int:
-    """This process's resident memory in bytes, after giving freed memory back to the system."""
+    """Resident memory of this process in bytes, after freed memory was returned to the system."""
     _trim()
     return _status("VmRSS") or peak_resident()
 
 
 def peak_resident() -> int:
-    """The largest resident memory of this process so far, or since `forget_peak`, in bytes."""
+    """Peak of the resident memory of this process in bytes, since its start or the last successful `reset_peak`."""
     found = _status("VmHWM")
     if found is not None:
         return found
@@ -92,8 +94,8 @@ def peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def forget_peak() -> bool:
-    """Start the peak anew from what is resident now; whether the system allowed it."""
+def reset_peak() -> bool:
+    """Reset the peak to the current resident memory. Returns whether the system supports this (Linux does)."""
     _trim()
     try:
         with open("/proc/self/clear_refs", "w") as file:

@@ -1,4 +1,4 @@
-"""minihire's own side: the code that its training loop, its attacks and its evaluation call, nothing written twice."""
+"""minihire's side of a benchmark. It calls the same code as `minihire train`, `attack` and evaluation."""
 
 import math
 
@@ -14,12 +14,12 @@ NOISE = CraftedNoise(step=0.013, bound=0.013)
 
 
 class Minihire:
-    """One network on one backend. task: "train" or "traditional", "hire" (N = 2), "attack", "forward"."""
+    """One network on the Numba backend. task: "train" or "traditional", "hire" (N = 2), "attack", "forward"."""
 
     backend = "numba"
 
     def __init__(self, problem, task: str, threads: int, backend: str | None = None, **place):
-        """place: device, precision and record, as `get_backend` takes them."""
+        """place: the arguments device, precision and record of `get_backend`."""
         self.problem, self.task = problem, task
         self.k = k = get_backend(backend or self.backend, dtype=problem.dtype, threads=threads, **place)
         names = problem.model.parameters(problem.spiking)
@@ -34,20 +34,20 @@ class Minihire:
             self.start_training(images, labels)
 
     def start_training(self, images, labels) -> None:
-        """A `Training` whose data are the one batch, with the problem's moments."""
+        """Create a `Training` on the batch, with the problem's moments."""
         problem, hire = self.problem, self.task == "hire"
         recipe = Recipe(
             epochs=10**9,
             batch_size=len(labels),
             optimiser=problem.own_optimiser or problem.optimiser,
-            learning_rate=problem.rate,
+            learning_rate=problem.learning_rate,
             weight_decay=0.0 if problem.optimiser == "adam" else 5e-4,
             augment=False,
             periods=2 if hire else 1,
             noise=NOISE if hire else NoNoise(),
         )
         self.training = Training(self.network, recipe, self._dataset(images, labels), seed=0)
-        self.start_batch(images, labels)  # in the peers' order, and not shuffled anew for each step
+        self.start_batch(images, labels)  # not shuffled, so the order is the same on all sides
         self.optimiser = optimiser = self.training.optimiser
         for name in optimiser.names if problem.optimiser == "adam" else ():
             moments = problem.moments(name)
@@ -59,7 +59,7 @@ class Minihire:
                 optimiser.steps = problem.optimiser_steps
 
     def start_batch(self, images, labels) -> None:
-        """Go on training with another batch."""
+        """Continue the training with another batch."""
         self.training.batches = Batches(self._dataset(images, labels), self.k, len(labels))
 
     def _dataset(self, images, labels):
@@ -75,14 +75,14 @@ class Minihire:
             self.network.forward(self.images)
         else:
             training = self.training
-            training._train_batch()  # what `Training.run` does for a batch, its bookkeeping included
+            training._train_batch()  # the work of `Training.run` for one batch, including its bookkeeping
             training.drain(keep=1 if self.k.asynchronous else 0)
             training.batch += 1
-            if training.batch == len(training.batches):  # dropout's next mask is another one
+            if training.batch == len(training.batches):  # so that the next dropout mask differs
                 training.epoch, training.batch = training.epoch + 1, 0
 
     def densities(self) -> dict[str, float]:
-        """Mean share of firing neurons per layer and time step, in evaluation mode (an ANN: the share above zero)."""
+        """Mean fraction of neurons that fire per time step, by layer, in evaluation mode. For an ANN: fraction above zero."""
         found = {}
 
         def observe(event, name, array):
@@ -93,24 +93,24 @@ class Minihire:
         return found
 
     def gradients(self) -> dict:
-        """Weight gradients by name, and "logits" and "image" [B, H, W, C], as NumPy arrays, without dropout: for tests."""
+        """NumPy arrays for tests: weight gradients by name, "logits" [B, classes], "image" [B, H, W, C]; without dropout."""
         found = self.network.gradients(self.images, self.labels, image=True, training=False)
         arrays = {"logits": found.logits, "image": found.image, **found.weights}
         return {name: self.k.to_numpy(array) for name, array in arrays.items()}
 
-    def held_for_backward(self, resident) -> int:
-        """Bytes that a forward pass of training keeps for its backward pass: resident() at the first loss, less before.
+    def activation_memory(self, resident) -> int:
+        """Bytes that a training step stores for its backward pass: resident() at the loss minus resident() before the step.
 
-        Takes a step. To be called first of all: later the backend has scratch arrays of earlier steps to use again.
+        Call this before any other step, because later steps reuse scratch memory of earlier ones. It makes one step.
         """
         at_loss, kernel = [], self.k.cross_entropy
 
-        def watched(*arguments):
+        def recording(*arguments):
             at_loss.append(resident())
             return kernel(*arguments)
 
         before = resident()
-        self.k.cross_entropy = watched
+        self.k.cross_entropy = recording
         try:
             self.step()
         finally:
@@ -119,6 +119,6 @@ class Minihire:
 
 
 class MinihireOnTorch(Minihire):
-    """The same on the Torch backend."""
+    """minihire on the Torch backend."""
 
     backend = "torch"

@@ -1,11 +1,12 @@
-"""Make a `Problem`: images, weights (random, from a checkpoint, or trained here), forced densities, Adam's moments.
+"""Preparation of a `Problem`: images, weights (random, from a checkpoint, or trained here), densities, Adam's moments.
 
-**Adam's moments as after many steps.** A checkpoint of a training holds the moments of that training, and they are used
-as they are. Otherwise minihire's optimiser takes `moment_steps` real steps on batches of their own, at the problem's own
-tiny rate, and its moments are kept. Entries that never had a gradient in them (weights of silent neurons) are not zero in
-a long training but decayed: they get what one gradient of the weight's root mean square leaves after 1,000 updates in
-float32, a square near g²·10⁻³·0.37 and a mean of a few times 2⁻¹⁴⁹, a denormal that does not decay any further. So there
-are at least as many denormals as in a training. All sides get the same arrays; their share of denormals is printed.
+Adam's moments matter, because denormal numbers are slow on some processors. A checkpoint contains the moments of its
+training, which are used unchanged. Otherwise minihire's optimiser makes `moment_steps` steps on separate batches, with the
+very low learning rate of the problem. After so few steps, the moments of silent neurons' weights are still zero. In a long
+training they are not: they had a gradient once, and decayed since. So these entries are set to the values that a gradient of
+typical size leaves after 1,000 updates in float32: about g²·10⁻³·0.37 for the square, and a few times 2⁻¹⁴⁹ for the mean,
+a denormal number that does not decay further. So there are at least as many denormal numbers as in a training. All sides
+get the same arrays, and the fraction of denormal numbers is printed.
 """
 
 from dataclasses import dataclass, replace
@@ -25,13 +26,16 @@ from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 from minihire.training import checkpoint
 
-AGE = 1000
-DECAYS = np.float32(0.9), np.float32(0.999)
+AGE = 1000  # updates since a silent weight last had a gradient
+DECAYS = np.float32(0.9), np.float32(0.999)  # Adam's betas
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks for. density: None for the network as it is, else the share that every layer is forced to."""
+    """The network and batch to measure, from a command's flags.
+
+    density: fraction of neurons of every layer that should fire per step. None leaves the thresholds unchanged.
+    """
 
     model: str = "vgg5"
     width: float = 1.0
@@ -52,20 +56,22 @@ class Request:
 
 
 class Preparation:
-    """Makes the problem, in a process of its own, so that nothing of it counts in any side's memory."""
+    """Creates the problem. It runs in a separate process, so that its memory does not count for any side."""
 
     def __init__(self, request: Request, folder: Path):
         self.request, self.folder = request, Path(folder)
         self.k = get_backend("numba", threads=request.threads)
 
     def make(self) -> tuple[Problem, Problem, dict]:
-        """The problem, a small one to warm kernels up, and where weights and moments come from, as plain data."""
+        """Return the problem, a small problem for compiling kernels, and a description of both as plain data."""
         request = self.request
         network, saved, source = self._network()
         images = self._images(network.model)
         pixels, labels = images.images[: request.batch], images.labels[: request.batch]
         if len(labels) < request.batch:
-            raise MinihireError(f"there are {len(labels)} images, not {request.batch}: give a smaller --batch")
+            raise MinihireError(
+                f"there are only {len(labels)} images for a batch of {request.batch}: give a smaller --batch"
+            )
         if network.spiking and request.density is not None:
             force_density(network, self.k.asarray(pixels / np.float32(255)), request.density)
         problem = Problem(self.folder, network.model, network.spiking, network.steps, network.neuron, request.optimiser)
@@ -89,7 +95,7 @@ class Preparation:
         return problem, self._small(problem), about
 
     def _small(self, problem):
-        """The same convolutions with random weights, few hidden neurons, and two images."""
+        """A problem with the same convolutions, random weights, few hidden neurons, and two images."""
         described = problem.model.describe()
         model = build(**{**described, "hidden": min(64, described["hidden"] or 64)})
         small = replace(problem, folder=problem.folder / "small", model=model, optimiser_steps=0)
@@ -111,11 +117,12 @@ class Preparation:
             if network.spiking != request.spiking:
                 kinds = ("an ANN", "a spiking network")
                 raise MinihireError(
-                    f"{saved.path} is {kinds[network.spiking]}: this measurement needs {kinds[request.spiking]}"
+                    f"{saved.path} is {kinds[network.spiking]}, but this benchmark needs {kinds[request.spiking]}"
                 )
             if network.coding != "direct" or network.readout != "membrane" or network.neuron.reset != "immediate":
                 raise MinihireError(
-                    f"{saved.path} has other neurons or coding than the peers: give a network of the defaults"
+                    f"{saved.path} has a coding, readout or reset that the other libraries do not support: give a network with "
+                    "direct coding, membrane readout and immediate reset"
                 )
             steps = request.steps if request.steps and network.spiking else network.steps
             return replace(network, steps=steps, time_chunk=None), saved, f"{saved.path}"
@@ -130,7 +137,7 @@ class Preparation:
             train = data.load("cifar10", self.request.data_dir, seed=0).train
             if train.shape != model.image_shape or len(train.classes) != model.classes:
                 raise MinihireError(
-                    f"{model.name} was built for images {model.image_shape} and {model.classes} classes, not for CIFAR-10"
+                    f"{model.name} expects images {model.image_shape} and {model.classes} classes, not those of CIFAR-10"
                 )
             return train.limit(min(count, len(train)))
         rng, classes = np.random.default_rng(0), tuple(str(i) for i in range(model.classes))
@@ -144,7 +151,7 @@ class Preparation:
             for slot, keys in slots.items():
                 problem.write(slot, {name: _as_numbers(saved.arrays[key], slot) for name, key in keys.items()})
             steps = int(saved.meta["training"]["position"]["optimiser_steps"])
-            return replace(problem, optimiser_steps=steps), f"of its training, after {steps} steps"
+            return replace(problem, optimiser_steps=steps), f"from the checkpoint, after {steps} steps"
         size, steps = self.request.batch, self.request.moment_steps
         side = Minihire(problem, "train", self.request.threads)
         for step in range(1, steps + 1):
@@ -156,67 +163,73 @@ class Preparation:
             mean, square = aged(found["mean"][name], found["square"][name])
             problem.write("mean", {name: mean})
             problem.write("square", {name: square})
-        return replace(problem, optimiser_steps=AGE), f"of {steps} steps, silent weights aged by {AGE}"
+        return replace(problem, optimiser_steps=AGE), f"after {steps} steps, silent weights aged by {AGE} steps"
 
 
 def _as_numbers(moments, slot):
-    """Moments as float32, also where a checkpoint has them in 16 bits."""
+    """Moments as float32; 16-bit moments of a checkpoint are converted."""
     return moments16.widen(moments, moments16.CUTS[slot]) if moments.dtype == moments16.TYPE else moments
 
 
 def force_density(network, images, density: float) -> None:
-    """Set each layer's threshold, in order, so that this share of its neurons fires per step on these images."""
+    """Set the threshold of each layer, in order, so that a fraction `density` of its neurons fires per step on `images`.
+
+    Raises MinihireError if a layer cannot reach the density.
+    """
     k = network.backend
     names = [name.removesuffix(".threshold") for name in network.parameters if name.endswith(".threshold")]
     for name in names:
         current = _current(network, name, images)
         leak = network.parameters[f"{name}.leak"]
 
-        def share(threshold, current=current, leak=leak):
+        def fraction(threshold, current=current, leak=leak):
             spikes, *_ = k.lif_forward(current, None, leak, k.asarray([threshold]), network.steps)
             return k.events(spikes) / np.prod(spikes.shape)
 
         low, high = THRESHOLD_FLOOR, float(np.abs(k.to_numpy(current)).max()) * network.steps + THRESHOLD_FLOOR
-        if share(low) < density:
+        if fraction(low) < density:
             raise MinihireError(
-                f"{name} cannot fire at a density of {density}: {share(low):.3f} is the most; give a lower --density"
+                f"{name} cannot reach a density of {density}: its largest is {fraction(low):.3f}; give a lower --density"
             )
         for _ in range(25):
             middle = (low * high) ** 0.5
-            low, high = (middle, high) if share(middle) > density else (low, middle)
+            low, high = (middle, high) if fraction(middle) > density else (low, middle)
         network.parameters[f"{name}.threshold"] = k.asarray([high])
 
 
-class _Seen(Exception):
-    """Ends a forward pass at the layer whose current is wanted."""
+class _Found(Exception):
+    """Stops a forward pass at the layer whose current was requested."""
 
 
 def _current(network, layer, images):
     def observe(event, name, array):
         if (event, name) == ("current", layer):
-            raise _Seen(array)
+            raise _Found(array)
 
     try:
         network.forward(images, observe=observe)
-    except _Seen as seen:
-        return seen.args[0]
+    except _Found as found:
+        return found.args[0]
     raise MinihireError(f"there is no neuron layer {layer}")
 
 
 def aged(mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moments in which entries that never had a gradient hold what one of the usual size leaves after AGE updates."""
+    """Set moments that are zero to the values that a gradient of typical size leaves after AGE updates.
+
+    The typical size is the root mean square of the other entries.
+    """
     silent = square == 0
     if not silent.any() or silent.all():
         return mean, square
-    usual = np.sqrt(square[~silent].mean(dtype=np.float64))
-    m, s = np.float32((1 - DECAYS[0]) * usual), np.float32((1 - DECAYS[1]) * usual**2)
+    typical = np.sqrt(square[~silent].mean(dtype=np.float64))
+    m, s = np.float32((1 - DECAYS[0]) * typical), np.float32((1 - DECAYS[1]) * typical**2)
     for _ in range(AGE):
         m, s = m * DECAYS[0], s * DECAYS[1]
     return np.where(silent, m, mean), np.where(silent, s, square)
 
 
 def denormal_share(problem) -> float:
-    """The share of Adam's moments, over all parameters, that are denormal in float32."""
+    """The fraction of Adam's moments, over all parameters, that are denormal in float32."""
     smallest, found, total = np.finfo(np.float32).tiny, 0, 0
     for name in problem.model.parameters(problem.spiking):
         for values in problem.moments(name):

@@ -1,7 +1,7 @@
-"""What every side of a benchmark is given: model, weights, images, moments of Adam. Written once into a folder.
+"""The input of every side of a benchmark: model, weights, images and Adam's moments, written once into a folder.
 
-A `Problem` is small and goes to every process by pickle; its arrays stay in files, one for each, so that a process
-reads what it needs when it needs it.
+A `Problem` is small and is pickled to every process. Its arrays stay in files, one file per array, and a process reads the
+arrays that it needs.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +16,10 @@ from minihire.models import Model
 
 @dataclass(frozen=True)
 class Problem:
-    """One network and one batch. optimiser_steps: how many steps Adam counts so far; rate: so low that densities stay.
+    """One network and one batch.
 
-    own_optimiser: what minihire's side takes in the optimiser's place, None for the same.
+    optimiser_steps: number of steps that Adam has already made. learning_rate: so low that firing densities do not change
+    during the measurement. own_optimiser: minihire's optimiser, if it differs from `optimiser`.
     """
 
     folder: Path
@@ -29,7 +30,7 @@ class Problem:
     optimiser: str = "adam"
     own_optimiser: str | None = None
     optimiser_steps: int = 0
-    rate: float = 1e-6
+    learning_rate: float = 1e-6
     dtype: str = "float32"
     attack: Attack = field(default_factory=lambda: pgd(iterations=1, random_start=False))
 
@@ -38,7 +39,7 @@ class Problem:
         return self._read("parameter", name)
 
     def moments(self, name: str):
-        """Adam's (mean, square) of a parameter, or None where it starts from zero."""
+        """Adam's moments (mean, square) of a parameter, or None if they start from zero."""
         if not self._path("mean", name).exists():
             return None
         return self._read("mean", name), self._read("square", name)
@@ -48,22 +49,22 @@ class Problem:
         return self._read("batch", "images"), self._read("batch", "labels")
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """The batch's images in [0, 1] and labels."""
+        """The batch's images in [0, 1], [B, H, W, C], and labels int64 [B]."""
         images, labels = self.pixels()
         return images.astype(self.dtype) * np.array(1 / 255, self.dtype), labels
 
     def write(self, group: str, arrays: dict[str, np.ndarray]) -> None:
-        """Put arrays into the folder: group "parameter", "mean", "square", or "batch" (images, labels)."""
+        """Write arrays into the folder. group: "parameter", "mean", "square", or "batch" for images and labels."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
             np.save(self._path(group, name), array)
 
     @property
     def surrogate(self) -> tuple[float, float]:
-        """Height and width of the triangle that is the network's surrogate."""
+        """Height and width of the network's triangle surrogate. Raises ValueError for another surrogate."""
         kind, height, width = self.neuron.surrogate
         if kind != "triangle":
-            raise ValueError(f"the peers know the triangle surrogate, not {kind!r}")
+            raise ValueError(f"the other libraries support only the triangle surrogate here, not {kind!r}")
         return height, width
 
     def _path(self, group, name):

@@ -1,4 +1,4 @@
-"""The result of a contest in words and tables."""
+"""Text and tables for the results of a benchmark."""
 
 from minihire.report.tables import table
 
@@ -6,10 +6,14 @@ MEBIBYTE = 2**20
 
 
 def ratios(rows: list[dict]) -> dict:
-    """How many times longer than minihire each peer's median takes, and the fastest spiking one's; memory likewise."""
+    """Ratios of the first side to the others.
+
+    "ratios" and "ratio_to_fastest_peer" are median times of a peer divided by the first side's; above 1, the first side is
+    faster. "ratio_memory_to_fastest_peer" is the first side's peak memory divided by the fastest peer's.
+    """
     own, peers = rows[0], rows[1:]
-    rivals = [r for r in peers if r["spiking"] == own["spiking"]]
-    fastest = min(rivals, key=lambda r: r["median_s"], default=None)
+    comparable = [r for r in peers if r["spiking"] == own["spiking"]]
+    fastest = min(comparable, key=lambda r: r["median_s"], default=None)
     return {
         "ratio_to_fastest_peer": fastest and fastest["median_s"] / own["median_s"],
         "ratio_memory_to_fastest_peer": fastest and own["peak_bytes"] / fastest["peak_bytes"],
@@ -18,7 +22,7 @@ def ratios(rows: list[dict]) -> dict:
 
 
 def result_table(result: dict) -> str:
-    """A row for each side: times, how many times minihire's, memory."""
+    """One row per side: times, median time relative to the first side, peak memory."""
     own = result["sides"][0]
     rows = [
         [
@@ -30,44 +34,46 @@ def result_table(result: dict) -> str:
         ]
         for row in result["sides"]
     ]
-    header = [threads(result["threads"]), "median", "minimum", "times the first", "peak memory"]
+    header = [threads(result["threads"]), "median", "minimum", "relative time", "peak memory"]
     return table(header, rows)
 
 
 def density_table(rows: list[dict]) -> str:
-    """A row for each side, a column for each neuron layer."""
+    """One row per side, one column per neuron layer."""
     names = list(rows[0]["densities"])
     return table(["", *names], [[r["title"], *(f"{r['densities'][n]:.3f}" for n in names)] for r in rows])
 
 
 def threads(count: int) -> str:
-    """1 thread, 2 threads."""
+    """A number of threads as text, for example "2 threads"."""
     return f"{count} thread{'s' * (count > 1)}"
 
 
 def settings(about: dict) -> list[str]:
-    """What is measured, in a line or two."""
+    """Lines that describe the network, batch and optimiser state that are measured."""
     model = about["model"]
     kind = f"T = {about['steps']}" if about["spiking"] else "ANN"
-    density = "" if about["density"] is None else f", density {about['density']:g} forced on every layer"
+    density = (
+        "" if about["density"] is None else f", thresholds set for a density of {about['density']:g} in every layer"
+    )
     lines = [
         f"{model['name']}, width {model['width']:g}, batch {about['batch']}, {kind}{density}; "
         f"weights: {about['weights']}; images: {about['images']}"
     ]
     if about["moments"]:
         lines.append(
-            f"Adam's moments: {about['moments']}; {about['denormal_share']:.2%} of them are denormal, "
-            "the same for all sides"
+            f"Adam's moments, the same for all sides: {about['moments']}; {about['denormal_share']:.2%} of them are "
+            "denormal numbers"
         )
     if about.get("own_optimiser"):
-        lines.append(f"minihire's optimiser: {about['own_optimiser']}; the peers' Adam has moments of 32 bits")
+        lines.append(f"minihire's optimiser: {about['own_optimiser']}; the other sides use Adam with 32-bit moments")
     return lines
 
 
 def results(found: list[dict], memory: str) -> str:
-    """Tables of times and memory, one for each number of threads, then the densities, and what memory means."""
+    """Tables of times and memory for each number of threads, then the densities, and the definition of peak memory."""
     parts = [result_table(result) for result in found]
-    parts.append("mean density: the share of neurons that fire in a step\n" + density_table(found[0]["sides"]))
+    parts.append("mean density: fraction of neurons that fire in a step\n" + density_table(found[0]["sides"]))
     exact = all(row["exact"] for result in found for row in result["sides"])
-    parts.append(memory + ("." if exact else "; here also the reading of the weights"))
+    parts.append(memory + ("." if exact else "; on this system, loading the weights is included"))
     return "\n\n".join(parts)

@@ -1,12 +1,13 @@
-"""The cost of a training step against batch, time steps, width and firing density: one varied, the others at a base.
+"""Time and memory of a training step over batch size, time steps, width and firing density. One factor varies at a time.
 
-python -m benchmarks.scaling --json FILE --figure FILE.png         everything, random weights, VGG5 beside dense PyTorch
+python -m benchmarks.scaling --json FILE --figure FILE.png         all factors; minihire and dense PyTorch
 python -m benchmarks.scaling --only batch --batches 16 32          one factor
-python -m benchmarks.scaling --from FILE --figure FILE.png         draw anew what was measured
+python -m benchmarks.scaling --from FILE --figure FILE.png         draw earlier results
 
-The base point (--batch, --steps, --width, --density: by default 32, the model's, 1, 0.1) is measured once and is part of
-every curve. Hidden layers have the model's size times the width, in eights, unless --hidden is given. Defaults that are
-this command's own: --peers torch, --rounds 3, --threads as many as there are cores. Ctrl-C keeps the points so far.
+Weights are random. The base point is part of every curve and is measured once. It is set with --batch, --steps, --width
+and --density (default: 32, that of the model, 1, 0.1). Hidden layers have the model's size times the width, rounded to a
+multiple of 8, unless --hidden is given. Other defaults: --peers torch, --rounds 3, --threads all cores. After Ctrl-C the
+points measured so far are kept.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from minihire.runtime.files import write_atomically
 
 
 class Point(NamedTuple):
-    """What one contest measures: images, time steps T, factor on channels, share of firing neurons."""
+    """One point to measure: batch size, time steps T, factor on channels, fraction of firing neurons."""
 
     batch: int
     steps: int
@@ -39,7 +40,7 @@ class Point(NamedTuple):
 
 
 class Factor(NamedTuple):
-    """One factor's field of `Point`, its flag, the kind of its values, and the values by default."""
+    """A factor: its field of `Point`, its flag, the type of its values, and the default values."""
 
     field: str
     flag: str
@@ -58,7 +59,7 @@ FACTORS = {
 
 
 def main(arguments=None) -> None:
-    """Measure point by point, or read what was measured; draw it if asked to."""
+    """Measure all points, or read earlier results, and draw them if --figure is given."""
     options = parse(arguments)
     if options.source:
         charts.write_scaling(load(options.source), options.figure)
@@ -88,65 +89,76 @@ def main(arguments=None) -> None:
 
 
 def parse(arguments) -> argparse.Namespace:
-    """The flags; raises MinihireError for those that do not go together."""
+    """Parse the flags. Raises MinihireError for flags that contradict each other."""
     p = parser("scaling", __doc__)
     p.set_defaults(batch=32, density="0.1", rounds=3, peers="torch", threads=[machine.cores()])
     for name, factor in FACTORS.items():
-        usual = " ".join(f"{value:g}" for value in factor.values)
+        default = " ".join(f"{value:g}" for value in factor.values)
         p.add_argument(
             f"--{factor.flag}",
             type=factor.kind,
             nargs="+",
             default=factor.values,
             metavar="X",
-            help=f"values of the factor {name} (default: {usual})",
+            help=f"values of the factor {name} (default: {default})",
         )
-    p.add_argument("--only", type=names, default=tuple(FACTORS), metavar="NAMES", help=f"some of {','.join(FACTORS)}")
-    p.add_argument("--figure", type=Path, metavar="PATH.png", help="draw what was measured; needs matplotlib")
-    p.add_argument("--from", type=Path, dest="source", metavar="JSON", help="measure nothing, draw this file's points")
+    p.add_argument(
+        "--only",
+        type=names,
+        default=tuple(FACTORS),
+        metavar="NAMES",
+        help=f"factors to vary (default: {','.join(FACTORS)})",
+    )
+    p.add_argument("--figure", type=Path, metavar="PATH.png", help="draw the results; needs matplotlib")
+    p.add_argument(
+        "--from", type=Path, dest="source", metavar="JSON", help="draw the results in this file instead of measuring"
+    )
     options = p.parse_args(arguments)
     if options.figure:
         if options.figure.suffix.lower() != ".png":
             raise MinihireError(f"--figure writes a PNG file: give a name that ends in .png, not {options.figure}")
-        charts.pyplot()  # if it is missing, better said now than after the measurement
+        charts.pyplot()  # so that a missing matplotlib is reported before the measurement
     if options.source and (options.json or not options.figure):
-        raise MinihireError("--from measures nothing and only draws: give --figure PATH.png with it and no --json")
+        raise MinihireError("--from only draws: give it with --figure PATH.png and without --json")
     if options.checkpoint or options.data_dir:
-        raise MinihireError("scaling measures random weights: leave out --checkpoint and --data-dir")
+        raise MinihireError("scaling uses random weights: omit --checkpoint and --data-dir")
     if len(options.threads) > 1:
-        raise MinihireError(f"scaling measures at one number of threads: give one --threads, not {options.threads}")
+        raise MinihireError(f"scaling uses one number of threads: give one value for --threads, not {options.threads}")
     return options
 
 
 def plan(options) -> tuple[Point, dict[str, list]]:
-    """The base point, and by field the values of each chosen factor in order, the base point's among them."""
+    """Return the base point, and the sorted values of each chosen factor by field, including the base point's value."""
     for name in options.only or ("",):
         if name not in FACTORS:
-            raise MinihireError(f"--only takes some of {','.join(FACTORS)}, not {name!r}")
+            raise MinihireError(f"--only must be one or more of {','.join(FACTORS)}, not {name!r}")
     try:
         density = float(options.density)
     except ValueError as error:
-        raise MinihireError(f"--density is above 0 and below 1 here, not {options.density}") from error
-    usual = build(options.model).steps
-    steps = usual if options.steps is None else options.steps
+        raise MinihireError(f"--density must be a number between 0 and 1, not {options.density}") from error
+    default_steps = build(options.model).steps  # raises for an unknown model
+    steps = default_steps if options.steps is None else options.steps
     base, values = Point(options.batch, steps, options.width, density), {}
     for name, (field, flag, kind, _) in FACTORS.items():
         given = getattr(options, flag) if name in options.only else ()
-        for shown, value in [(field, getattr(base, field)), *((flag, value) for value in given)]:
-            _check(shown, kind, value, most=1 if name == "density" else math.inf)
+        for name_of_flag, value in [(field, getattr(base, field)), *((flag, value) for value in given)]:
+            _check(name_of_flag, kind, value, below=1 if name == "density" else math.inf)
         if name in options.only:
             values[field] = sorted({getattr(base, field), *given})
     return base, values
 
 
-def _check(flag, kind, value, most):
-    if not 0 < value < most:
-        wanted = "1 or more" if kind is int else "above 0" + (f" and below {most}" if most < math.inf else "")
-        raise MinihireError(f"--{flag} must be {wanted}, not {value}")
+def _check(flag, kind, value, below):
+    if not 0 < value < below:
+        expected = "1 or more" if kind is int else "above 0" + (f" and below {below}" if below < math.inf else "")
+        raise MinihireError(f"--{flag} must be {expected}, not {value}")
 
 
 def hidden_size(options, width: float) -> int | None:
-    """Neurons of the hidden linear layers: as given, or the model's times the width, a multiple of 8. None: has none."""
+    """Size of the hidden linear layers: --hidden, or the model's size times the width, rounded to a multiple of 8.
+
+    None for a model without hidden layers.
+    """
     sizes = getattr(MODELS[options.model], "hidden", ())
     if options.hidden is not None or not sizes:
         return options.hidden
@@ -154,9 +166,10 @@ def hidden_size(options, width: float) -> int | None:
 
 
 def add(content: dict, options, point: Point) -> None:
-    """Measure a point, say its result, keep it in the content and in the JSON file.
+    """Measure a point, print its result, and add it to `content` and to the JSON file.
 
-    A point that cannot be measured is left out with a sentence, but for the first: then no other could be, either.
+    A point that fails is skipped with a message. If the first point fails, the error is raised, because the others would
+    fail for the same reason.
     """
     first = not content["points"]
     hidden = hidden_size(options, point.width)
@@ -168,7 +181,7 @@ def add(content: dict, options, point: Point) -> None:
         if first:
             raise
         content["left_out"].append({**point._asdict(), "reason": str(error)})
-        print(f"  left out: {error}")
+        print(f"  skipped: {error}")
     else:
         if first:
             content.update({name: found[name] for name in ("machine", "memory", "allocator")})
@@ -182,7 +195,7 @@ def add(content: dict, options, point: Point) -> None:
 
 
 def sentence(result: dict) -> str:
-    """minihire 362.0 ms, dense PyTorch 729.0 ms (2.01 times)."""
+    """A result as text, for example "minihire 362.0 ms, dense PyTorch 729.0 ms (2.01 times)"."""
     own, *peers = result["sides"]
     parts = [f"{own['title']} {1000 * own['median_s']:.1f} ms"]
     parts += [f"{r['title']} {1000 * r['median_s']:.1f} ms ({result['ratios'][r['side']]:.2f} times)" for r in peers]
@@ -190,7 +203,7 @@ def sentence(result: dict) -> str:
 
 
 def load(path: Path) -> dict:
-    """The content of a JSON file that this command wrote. Raises MinihireError for any other file."""
+    """Read a JSON file that this command wrote. Raises MinihireError for any other file."""
     try:
         content = json.loads(path.read_bytes())
         complete = content["settings"]["base"].keys() == set(Point._fields) and content["points"]

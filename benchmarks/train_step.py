@@ -1,10 +1,10 @@
-"""A training step (forward, backward, optimiser) of a spiking network: minihire beside its peers.
+"""Time and memory of a training step (forward, backward, optimiser) of a spiking network: minihire and other libraries.
 
-python -m benchmarks.train_step --data-dir DIR                     VGG5 at trained density
-python -m benchmarks.train_step --density 0.1 --width 0.25         random weights, forced density
-python -m benchmarks.train_step --ann                              an ANN's training step beside PyTorch's
-python -m benchmarks.train_step --hire                             a HIRE batch beside a traditional one
-python -m benchmarks.train_step --optimiser adam16 --data-dir DIR  minihire with moments of 16 bits; the peers keep their Adam
+python -m benchmarks.train_step --data-dir DIR                     trained VGG5
+python -m benchmarks.train_step --density 0.1 --width 0.25         random weights, 10 % of neurons fire
+python -m benchmarks.train_step --ann                              training step of an ANN: minihire and PyTorch
+python -m benchmarks.train_step --hire                             a HIRE batch and a traditional batch of minihire
+python -m benchmarks.train_step --optimiser adam16 --data-dir DIR  minihire with 16-bit moments, the others with 32-bit Adam
 """
 
 import sys
@@ -17,47 +17,49 @@ TASKS = {"traditional": "traditional batch", "hire": "HIRE batch, N = 2"}
 
 
 def main(arguments=None) -> None:
-    """Parse, measure, and say what --hire adds."""
+    """Parse the flags and measure."""
     p = parser("train_step", __doc__)
-    p.add_argument("--ann", action="store_true", help="the ANN's training (SGD with momentum) beside PyTorch's")
-    p.add_argument("--hire", action="store_true", help="one HIRE batch (N = 2) beside one traditional batch")
-    p.add_argument("--optimiser", metavar="NAME", help="minihire's: adam or adam16, moments in 16 bits (default: adam)")
+    p.add_argument("--ann", action="store_true", help="measure ANN training (SGD with momentum)")
+    p.add_argument("--hire", action="store_true", help="compare a HIRE batch (N = 2) with a traditional one")
+    p.add_argument(
+        "--optimiser", metavar="NAME", help="minihire's optimiser: adam, or adam16 with 16-bit moments (default: adam)"
+    )
     options = p.parse_args(arguments)
     if options.ann and options.hire:
         raise MinihireError("give --ann or --hire, not both")
     if options.optimiser not in (None, "adam", "adam16"):
-        raise MinihireError(f"--optimiser is adam or adam16, not {options.optimiser!r}")
+        raise MinihireError(f"--optimiser must be adam or adam16, not {options.optimiser!r}")
     if options.optimiser and options.ann:
-        raise MinihireError("the ANN is trained with SGD: leave --optimiser out")
+        raise MinihireError("an ANN is trained with SGD: omit --optimiser")
     if options.ann:
         options.peers = "ann"
         measure(options, "train", spiking=False, optimiser="sgd")
     elif options.hire:
         if options.steps is not None and options.steps < 2:
-            raise MinihireError("a HIRE batch has N = 2 periods: --steps must be 2 or more")
+            raise MinihireError("a HIRE batch has N = 2 periods: give --steps 2 or more")
         hire(options)
     else:
         measure(options, "train")
 
 
 def hire(options) -> dict:
-    """The HIRE batch's time and activation memory over the traditional batch's."""
+    """Compare time and activation memory of a HIRE batch with those of a traditional batch."""
     sides = [(task, own(options)._replace(title=title), task) for task, title in TASKS.items()]
     return measure(options, "train", entrants=sides, figures=compare)
 
 
 def compare(rows: list[dict]) -> dict:
-    """What HIRE costs, said and returned: the second side's time and memory over the first's."""
+    """Print and return the ratios HIRE / traditional of time and activation memory. rows: traditional, then HIRE."""
     traditional, hire = rows
-    held = [row["held_for_backward_bytes"] for row in (traditional, hire)]
+    saved = [row["held_for_backward_bytes"] for row in (traditional, hire)]
     found = {
         "hire_time_ratio": hire["median_s"] / traditional["median_s"],
-        "hire_activation_memory_ratio": held[1] / max(held[0], 1),
+        "hire_activation_memory_ratio": saved[1] / max(saved[0], 1),
     }
     print(
-        f"  a HIRE batch takes {found['hire_time_ratio']:.3f} of a traditional batch's time and holds "
-        f"{found['hire_activation_memory_ratio']:.2f} of its activations for the backward pass "
-        f"({held[1] / MEBIBYTE:,.1f} and {held[0] / MEBIBYTE:,.1f} MiB: resident at the loss, less before the batch)"
+        f"  HIRE / traditional: time {found['hire_time_ratio']:.3f}, activation memory "
+        f"{found['hire_activation_memory_ratio']:.2f} ({saved[1] / MEBIBYTE:,.1f} and {saved[0] / MEBIBYTE:,.1f} MiB; "
+        "increase of resident memory from the start of the batch to the loss)"
     )
     return found
 

@@ -1,4 +1,4 @@
-"""A trained SNN for the benchmarks, made once with the project's own training code and kept as a checkpoint."""
+"""A trained SNN for the benchmarks. It is trained once with minihire and cached as a checkpoint."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ ANN_BATCH, SNN_BATCH = 128, 32
 
 
 def trained_network(request, k) -> Path:
-    """The checkpoint of a network trained on CIFAR-10 as ANN, converted, and trained on as SNN; made if it is missing.
+    """Return the checkpoint of a network trained on CIFAR-10 as an ANN, converted, and trained as an SNN.
 
-    It ends with the training's own Adam moments. An interrupted SNN training goes on where it was.
+    The checkpoint contains Adam's moments. If it is missing, the network is trained; an interrupted training resumes.
     """
     folder = request.cache or Path("runs/benchmarks")
     steps = request.steps or build(request.model).steps
@@ -27,7 +27,7 @@ def trained_network(request, k) -> Path:
         return path
     images = data.load("cifar10", request.data_dir, seed=0).train
     if not converted.exists():
-        say(f"training {request.model} as an ANN, {request.ann_steps} batches of {ANN_BATCH}; kept in {folder}/")
+        say(f"training {request.model} as an ANN, {request.ann_steps} batches of {ANN_BATCH}; cached in {folder}/")
         model = build(request.model, mean=images.mean, std=images.std, width=request.width, hidden=request.hidden)
         ann = Network(model, k, initialise(model, k, seed=0))
         epochs, part = _epochs(images, request.ann_steps, ANN_BATCH)
@@ -37,7 +37,7 @@ def trained_network(request, k) -> Path:
         checkpoint.save(converted, snn)
     snn = checkpoint.load(converted).network(k)
     if not snn.spiking:
-        raise MinihireError(f"{converted} is not a spiking network: remove it, it is made again")
+        raise MinihireError(f"{converted} is not a spiking network: delete it, and it will be created again")
     say(f"training the SNN, {request.snn_steps} batches of {SNN_BATCH}")
     epochs, part = _epochs(images, request.snn_steps, SNN_BATCH)
     train(snn, Recipe(epochs, SNN_BATCH), part, path=path, resume=True, label="SNN")
@@ -45,6 +45,9 @@ def trained_network(request, k) -> Path:
 
 
 def _epochs(images, batches, size):
-    """Epochs and a part of the images so that training takes about `batches` batches, saved several times on the way."""
+    """Number of epochs and a subset of the images, so that training takes about `batches` batches in several epochs.
+
+    A training is saved after each epoch.
+    """
     count = min(len(images), max(size, batches * size // 4))
     return max(1, round(batches * size / count)), images.limit(count)

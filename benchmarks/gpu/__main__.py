@@ -1,10 +1,11 @@
-"""One run on one GPU: images per second and device memory of training, HIRE, attack and inference, beside peers.
+"""Benchmark on one GPU: speed and memory of training, HIRE, attack and inference, for minihire and other libraries.
 
-python -m benchmarks.gpu --json gpu.json [--data-dir DIR] [--minutes 5]      a GPU, the most important cells first
-python -m benchmarks.gpu --device cpu --quick                                a rehearsal: tiny networks, two rounds
+python -m benchmarks.gpu --json gpu.json [--data-dir DIR] [--minutes 5]      measure a GPU, the most important cells first
+python -m benchmarks.gpu --device cpu --quick                                test the command: tiny networks, two rounds
 
-A cell is a model, a batch size, a precision and a task; its sides take turns. A side that fails (too little memory, say) is
-a note in the table. The JSON file is written after every cell. With --data-dir, CIFAR-10, whole epochs of VGG5 are timed, too.
+A cell is a model, a batch size, a precision and a task. The libraries of a cell take turns. If one fails, for example
+because of too little memory, the table says why. The JSON file is written after every cell. With --data-dir (CIFAR-10),
+whole epochs of VGG5 are timed as well.
 """
 
 import argparse
@@ -25,18 +26,18 @@ PRECISIONS = ("tf32", "bf16", "float32")
 
 
 def main(arguments=None) -> dict:
-    """Measure what the time allows, print tables, write JSON; returns what it writes."""
+    """Measure as many cells as the time allows, print tables, write JSON, and return its content."""
     options = _parser().parse_args(arguments)
     settings = _settings(options)
     import torch
 
     if settings.device != "cpu" and not torch.cuda.is_available():
-        raise MinihireError("no CUDA device was found: give --device cpu --quick for a rehearsal")
+        raise MinihireError("no CUDA device was found: give --device cpu --quick to test the command")
     return Measurement(settings, options).run()
 
 
 class Measurement:
-    """What was found so far, and the file that it is kept in."""
+    """The results so far, and the file that stores them."""
 
     def __init__(self, settings: Settings, options):
         from benchmarks.lif import device_name
@@ -55,7 +56,7 @@ class Measurement:
         }
 
     def run(self) -> dict:
-        """All jobs, in order of importance."""
+        """Run all jobs, the most important first."""
         print(f"{self.content['device']}; {self.content['machine']['versions']}")
         jobs = [(cell.rank, str(cell), lambda cell=cell: self.cell(cell)) for cell in planned(self.settings)]
         jobs += [(0.5, "kernels", self.kernels)]
@@ -74,7 +75,7 @@ class Measurement:
         return self.content
 
     def save(self) -> None:
-        """Write the JSON file, whole or not at all."""
+        """Write the JSON file atomically."""
         self.content["summary"] = summary.figures(self.content)
         self.content["seconds"] = time.monotonic() - self.start
         if self.options.json:
@@ -82,7 +83,7 @@ class Measurement:
             write_atomically(self.options.json, lambda file: file.write(text.encode()))
 
     def cell(self, cell: Cell) -> None:
-        """One cell, with its rows as soon as they are there."""
+        """Measure one cell and print its table."""
         from benchmarks.gpu.measure import measured
 
         found = {**cell._asdict(), "sides": measured(cell, self.settings)}
@@ -90,14 +91,14 @@ class Measurement:
         print("\n" + summary.cell_table(found), flush=True)
 
     def kernels(self) -> None:
-        """The neuron beside its memory floor, and Adam by the rows that it updates at a time."""
+        """Measure the neuron and Adam, compared with their memory bounds."""
         from benchmarks.gpu.kernels import adam, neurons
 
         self.content["kernels"] = {"lif": neurons(self.settings), "adam": adam(self.settings)}
         print("\n" + summary.kernel_tables(self.content["kernels"]), flush=True)
 
     def epoch(self, batch: int) -> None:
-        """Whole epochs of VGG5 as the training loop runs them."""
+        """Time whole epochs of VGG5 in the training loop."""
         from benchmarks.gpu.epoch import timed
 
         found = timed(self.settings, batch, self.options.data_dir)
@@ -107,18 +108,20 @@ class Measurement:
 
 def _parser():
     p = Parser("python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--json", type=Path, metavar="PATH", help="write all figures to this file, after every cell")
+    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file, after every cell")
     p.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda (default) or cpu")
-    p.add_argument("--quick", action="store_true", help="tiny networks and few rounds: whether it runs, not how fast")
-    p.add_argument("--minutes", type=minutes, metavar="M", help="start no cell after so many minutes")
-    p.add_argument("--data-dir", type=Path, metavar="DIR", help="CIFAR-10: time whole epochs of VGG5")
-    p.add_argument("--models", default=",".join(MODELS), metavar="NAMES", help=f"(default: {','.join(MODELS)})")
-    p.add_argument("--batches", type=int, nargs="+", default=list(BATCHES), metavar="N", help="(default: 32 256)")
-    p.add_argument("--precisions", default=",".join(PRECISIONS), metavar="NAMES", help="(default: tf32,bf16,float32)")
-    p.add_argument("--rounds", type=int, default=7, metavar="N", help="measured rounds of a cell (default: 7)")
+    p.add_argument("--quick", action="store_true", help="tiny networks and few rounds, to test the command")
+    p.add_argument("--minutes", type=minutes, metavar="M", help="start no new cell after M minutes")
+    p.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10: also time whole epochs of VGG5")
+    p.add_argument("--models", default=",".join(MODELS), metavar="NAMES", help=f"models (default: {','.join(MODELS)})")
     p.add_argument(
-        "--compile", action="store_true", help="torch.compile for the dense peer, too (a minute for each cell)"
+        "--batches", type=int, nargs="+", default=list(BATCHES), metavar="N", help="images per batch (default: 32 256)"
     )
+    p.add_argument(
+        "--precisions", default=",".join(PRECISIONS), metavar="NAMES", help="precisions (default: tf32,bf16,float32)"
+    )
+    p.add_argument("--rounds", type=int, default=7, metavar="N", help="measured rounds per cell (default: 7)")
+    p.add_argument("--compile", action="store_true", help="also measure torch.compile (takes a minute per cell)")
     return p
 
 
@@ -126,11 +129,13 @@ def _settings(options) -> Settings:
     models, precisions = (tuple(filter(None, text.split(","))) for text in (options.models, options.precisions))
     for given, known, flag in ((models, MODELS, "--models"), (precisions, PRECISIONS, "--precisions")):
         if not given or not set(given) <= set(known):
-            raise MinihireError(f"{flag} is one or more of {', '.join(known)}, not {','.join(given)}")
+            raise MinihireError(f"{flag} must be one or more of {', '.join(known)}, not {','.join(given)}")
     if min(options.batches) < 1 or options.rounds < 1:
         raise MinihireError("--batches and --rounds must be 1 or more")
     if options.device == "cpu" and not options.quick:
-        raise MinihireError("on a CPU give --quick: benchmarks.train_step and its neighbours measure CPUs")
+        raise MinihireError(
+            "on a CPU give --quick; to measure a CPU, use benchmarks.train_step, attack_step and forward"
+        )
     if options.quick:
         return Settings(options.device, (models[0],), (options.batches[0] if options.batches[0] < 8 else 2,),
                         precisions, 2, True, options.compile, bool(options.data_dir))  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is measured: cells in order of importance, and the sides of each."""
+"""The cells to measure, in order of importance, and the sides of each cell."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from benchmarks.peers import PEERS, missing
 MODELS = ("vgg5", "vgg11", "resnet12")
 BATCHES = (32, 256)
 TASKS = ("train", "attack", "forward")
-OWN = {  # side → (task if it is another than the cell's, recorded)
+OWN = {  # side → (task if it differs from the cell's, whether a CUDA graph is used)
     "minihire": (None, True),
     "minihire HIRE": ("hire", True),
     "minihire eager": (None, False),
     "minihire HIRE eager": ("hire", False),
 }
-FREE = "minihire, any cuDNN algorithm"  # what minihire's deterministic ones cost
-RIVALS = {  # side → (peer, how its steps are launched)
+ANY_ALGORITHM = "minihire, any cuDNN algorithm"  # shows the cost of deterministic algorithms
+PEER_SIDES = {  # side → (peer, how its steps are launched)
     "torch": ("torch", "eager"),
     "torch recorded": ("torch", "recorded"),
     "torch compiled": ("torch", "compiled"),
@@ -24,7 +24,7 @@ RIVALS = {  # side → (peer, how its steps are launched)
     "ANN in torch": ("ann", "eager"),
     "ANN in torch recorded": ("ann", "recorded"),
 }
-COSTS = {
+RANKS = {  # added up for a cell; the smallest sum is measured first
     "vgg5": 0,
     "vgg11": 2,
     "resnet12": 2,
@@ -38,7 +38,10 @@ COSTS = {
 
 
 class Settings(NamedTuple):
-    """What was asked for. quick: tiny networks; compiled: whether torch.compile is tried; data: whether there is CIFAR-10."""
+    """The settings of a measurement.
+
+    quick: use tiny networks. compiled: measure torch.compile. data: CIFAR-10 is available, so epochs are timed.
+    """
 
     device: str
     models: tuple[str, ...]
@@ -51,25 +54,25 @@ class Settings(NamedTuple):
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The batch sizes of which whole epochs are timed."""
+        """The batch sizes for which whole epochs are timed."""
         return self.batches if self.data else ()
 
     @property
     def records(self) -> bool:
-        """Whether the device knows CUDA graphs."""
+        """Whether the device supports CUDA graphs."""
         return self.device != "cpu"
 
     def backend(self, precision: str = "float32", record: bool = True):
-        """minihire's backend on the device."""
+        """minihire's Torch backend on the device. record: use CUDA graphs."""
         return get_backend("torch", self.device, precision=precision, record=record)
 
     def describe(self) -> dict:
-        """As plain data."""
+        """The settings as plain data."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in self._asdict().items()}
 
 
 class Cell(NamedTuple):
-    """One table: some sides, measured in turn."""
+    """A model, batch size, precision and task. Its sides are measured in turn and share a table."""
 
     model: str
     batch: int
@@ -78,15 +81,15 @@ class Cell(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Less is more important: VGG5 and training first, and TF32, which is the paper's precision as GPUs have it."""
-        return sum(COSTS[value] for value in (self.model, self.task, self.precision))
+        """The order of measurement, smallest first: VGG5, training and TF32, a GPU's usual form of float32, come first."""
+        return sum(RANKS[value] for value in (self.model, self.task, self.precision))
 
     def __str__(self):
         return f"{self.model}, batch {self.batch}, {self.precision}, {self.task}"
 
 
 def planned(settings: Settings) -> list[Cell]:
-    """Every cell, the most important first."""
+    """All cells, the most important first."""
     cells = [
         Cell(model, batch, precision, task)
         for model in settings.models
@@ -98,7 +101,7 @@ def planned(settings: Settings) -> list[Cell]:
 
 
 def sides(cell: Cell, settings: Settings) -> dict[str, tuple]:
-    """Side → (peer or None, task, how): of those that can be had here."""
+    """The available sides of a cell: name → (peer, or None for minihire; task; how steps are launched)."""
     found = {}
     for name, (task, recorded) in OWN.items():
         if (
@@ -108,11 +111,15 @@ def sides(cell: Cell, settings: Settings) -> dict[str, tuple]:
         ):
             found[name] = (None, task or cell.task, "recorded" if recorded else "eager")
     if cell.task == "train" and settings.records:
-        found[FREE] = (None, "train", "free")
-    if cell.task == "forward":  # is never recorded
+        found[ANY_ALGORITHM] = (None, "train", "free")
+    if cell.task == "forward":  # minihire never records inference
         found["minihire"] = (None, "forward", "eager")
-    for name, (peer, how) in RIVALS.items():
-        wanted = {"eager": True, "recorded": settings.records, "compiled": settings.compiled and cell.task == "train"}
-        if wanted[how] and not missing(PEERS[peer]):
+    for name, (peer, how) in PEER_SIDES.items():
+        available = {
+            "eager": True,
+            "recorded": settings.records,
+            "compiled": settings.compiled and cell.task == "train",
+        }
+        if available[how] and not missing(PEERS[peer]):
             found[name] = (peer, cell.task, how)
     return found

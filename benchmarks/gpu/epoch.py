@@ -1,4 +1,4 @@
-"""Whole epochs of VGG5 on CIFAR-10 as the training loop runs them: data, crops, dropout, graphs and all."""
+"""Times of whole VGG5 epochs on CIFAR-10, with the complete training loop: data, augmentation, dropout, CUDA graphs."""
 
 import time
 
@@ -17,7 +17,7 @@ WARM_UP = 5  # batches
 
 
 def timed(settings: Settings, batch: int, folder) -> list[dict]:
-    """A row for each method and precision but float32: seconds of an epoch of all training images."""
+    """Time one epoch over all training images: one row per method and precision, without float32 unless quick."""
     tiny = dict(width=1 / 16, hidden=16, train_limit=64) if settings.quick else {}
     config = preset("vgg5-cifar10", batch_size=batch, data_dir=str(folder), **tiny)
     train = data.load("cifar10", folder, seed=0, train_limit=config.train_limit).train

@@ -1,4 +1,4 @@
-"""Single kernels on the device: the neuron beside its memory floor, and Adam with the gradient of a linear layer."""
+"""Times of single kernels: the neuron, and Adam with the gradient of a linear layer, compared with memory bounds."""
 
 from backends.torch_any import lif as plain
 from benchmarks.gpu.cells import Settings
@@ -9,7 +9,7 @@ STEPS = 6
 
 
 def neurons(settings: Settings) -> dict:
-    """Rows as those of benchmarks.lif, and the copy that they are compared with."""
+    """Measure the neuron as benchmarks.lif does: the speed of a copy, and one row per layer, batch and kernel."""
     k, rounds = settings.backend(), settings.rounds
     chosen = [plain] if k.scans is plain else [k.scans, plain]
     size = 2**16 if settings.quick else 2**26
@@ -24,7 +24,7 @@ def neurons(settings: Settings) -> dict:
 
 
 def adam(settings: Settings) -> list[dict]:
-    """Adam's step on VGG5's largest matrix, its gradient among it, by the entries that are updated at a time."""
+    """Time Adam's step on VGG5's largest matrix, including its gradient, for several numbers of entries per update."""
     import backends.torch_any.updates as module
 
     inputs, outputs, batch, before = (64, 32, 2, module.ENTRIES) if settings.quick else (8192, 4096, 32, module.ENTRIES)

@@ -1,4 +1,4 @@
-"""A cell: every side made ready and weighed, then all measured in turn."""
+"""Measurement of one cell: prepare every side, measure its memory, then time all sides in turn."""
 
 import contextlib
 import dataclasses
@@ -22,15 +22,15 @@ from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 
-DENSITY = 0.1  # of random weights: dense kernels take as long for every density, but not as much power for zeros
-WARM_UP = 4  # steps: two that compile, one that records, one that replays
-TURN = 0.06  # seconds of a side's turn
-DIFFERENT = 8  # batches of minihire's data, so that an epoch's shuffling is not a batch's
+DENSITY = 0.1  # of firing neurons; it does not change the work of dense kernels, but zeros need less power
+WARM_UP = 4  # steps: two compile, one records the CUDA graph, one replays it
+TURN = 0.06  # seconds of a turn
+BATCHES = 8  # in minihire's data, so that not every batch pays for the shuffling of an epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class InMemory(Problem):
-    """A problem whose arrays are not in files."""
+    """A problem whose arrays are in memory instead of files."""
 
     arrays: dict = dataclasses.field(default_factory=dict)
 
@@ -45,14 +45,14 @@ class InMemory(Problem):
 
 
 class OnDevice(MinihireOnTorch):
-    """minihire, with several batches of data."""
+    """minihire's side, with BATCHES batches of data."""
 
     def start_training(self, images, labels):
         super().start_training(images, labels)
-        self.start_batch_of(np.tile(images, (DIFFERENT, 1, 1, 1)), np.tile(labels, DIFFERENT), len(labels))
+        self.start_batch_of(np.tile(images, (BATCHES, 1, 1, 1)), np.tile(labels, BATCHES), len(labels))
 
     def start_batch_of(self, images, labels, size):
-        """Go on with these images in batches of this size."""
+        """Continue the training with other images, in batches of `size`."""
         batches = self.training.batches
         batches.dataset = self._dataset(images, labels)
         batches.store, batches.order, batches.shuffle = self.k.asarray(images), (-1, None), True
@@ -61,7 +61,7 @@ class OnDevice(MinihireOnTorch):
 
 @functools.lru_cache(maxsize=1)
 def weights(model: str, settings: Settings) -> tuple:
-    """(model, NumPy arrays by name): random weights, thresholds that make DENSITY of the neurons fire."""
+    """Return (model, NumPy arrays by name): random weights, and thresholds for a firing density of DENSITY."""
     shape = dict(width=1 / 16, hidden=16, image_shape=(16, 16, 3)) if settings.quick else {}
     made, k = build(model, **shape), settings.backend(record=False)
     network = Network(made, k, initialise(made, k, 0, spiking=True), spiking=True, steps=made.steps)
@@ -71,7 +71,7 @@ def weights(model: str, settings: Settings) -> tuple:
 
 
 def problem(cell: Cell, settings: Settings) -> InMemory:
-    """The cell's network and batch."""
+    """The network and batch of a cell."""
     model, arrays = weights(cell.model, settings)
     rng, made = np.random.default_rng(0), InMemory(Path(), model, True, model.steps)
     made.write("parameter", arrays)
@@ -81,16 +81,19 @@ def problem(cell: Cell, settings: Settings) -> InMemory:
 
 
 class Side:
-    """One side on the device: its step, what it holds, what it needed at most. Raises where it cannot be made ready."""
+    """One side on the device: its step, the memory it holds between steps, and its peak, in bytes.
+
+    The constructor raises the library's error if the side cannot be prepared.
+    """
 
     def __init__(self, given: Problem, cell: Cell, settings: Settings, peer, task: str, how: str):
         self.cuda, self.device, place = settings.device != "cpu", settings.device, dict(device=settings.device)
-        own, self.free = peer is None, peer is not None or how == "free"
+        own, self.any_algorithm = peer is None, peer is not None or how == "free"
         before = self.allocated(reset=True)
         with self.settings(cell.precision):
             if own:
                 side = OnDevice(given, task, None, precision=cell.precision, record=how != "eager", **place)
-                self.switch()  # a backend has its own
+                self.set_algorithms()  # because creating a backend changes them
             else:
                 if peer == "ann":
                     given = dataclasses.replace(given, spiking=False, steps=1, optimiser="sgd")
@@ -107,7 +110,7 @@ class Side:
             self.peak = torch.cuda.max_memory_allocated(self.device) - before
 
     def recorded(self, step):
-        """A peer's step as a CUDA graph, after some on a stream of their own, as torch wants it."""
+        """Record a peer's step as a CUDA graph. Torch requires warm-up steps on a separate stream first."""
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
@@ -118,7 +121,7 @@ class Side:
         return replay
 
     def allocated(self, reset: bool = False):
-        """Bytes allocated now, after giving back what nobody holds."""
+        """Allocated bytes, after unused memory was released. reset: also reset the peak."""
         gc.collect()
         if not self.cuda:
             return 0
@@ -129,25 +132,31 @@ class Side:
 
     @contextlib.contextmanager
     def settings(self, precision: str):
-        """torch's switches for this side: peers may use any algorithm of cuDNN, minihire those that are deterministic."""
+        """Context manager: set torch's precision and cuDNN algorithms for this side.
+
+        Peers may use any cuDNN algorithm; minihire uses deterministic ones.
+        """
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self.switch()
+        self.set_algorithms()
         try:
             yield
         finally:
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
-    def switch(self):
-        """Which of cuDNN's algorithms may be chosen: all, by trying them, or deterministic ones."""
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = not self.free, self.free
+    def set_algorithms(self):
+        """Let cuDNN choose the fastest of all algorithms, or only deterministic ones."""
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = (
+            not self.any_algorithm,
+            self.any_algorithm,
+        )
 
     def wait(self):
-        """Until the device has done what it was given."""
+        """Wait until the device has finished all work."""
         if self.cuda:
             torch.cuda.synchronize(self.device)
 
     def seconds(self, precision: str, count: int) -> float:
-        """Of a step among `count`."""
+        """Mean seconds per step, over `count` steps."""
         with self.settings(precision):
             self.step()
             self.wait()
@@ -159,13 +168,16 @@ class Side:
 
 
 def measured(cell: Cell, settings: Settings) -> dict[str, dict]:
-    """By side: seconds (median, minimum, samples), images per second and memory, or a note why there are none."""
+    """Measure a cell. Returns by side: seconds (median, minimum, samples), images per second and memory, or a note.
+
+    A note says why a side has no results.
+    """
     given, ready, found = problem(cell, settings), {}, {}
     for name, (peer, task, how) in sides(cell, settings).items():
         try:
             ready[name] = Side(given, cell, settings, peer, task, how)
             found[name] = {"how": how, "held_bytes": ready[name].held, "peak_bytes": ready[name].peak}
-        except Exception as error:  # a side that cannot be had here is no reason to lose the others
+        except Exception as error:  # one failing side must not stop the others
             found[name] = {"how": how, "note": note(error)}
     counts, samples = {}, {name: [] for name in ready}
     for number in range(settings.rounds + 1):
@@ -178,7 +190,7 @@ def measured(cell: Cell, settings: Settings) -> dict[str, dict]:
                 continue
             if number:
                 samples[name].append(taken)
-            else:  # how many steps a turn has
+            else:  # the first round sets the number of steps per turn
                 counts[name] = 1 if settings.quick else max(1, min(200, round(TURN / taken)))
     for name, taken in samples.items():
         if taken:
@@ -189,7 +201,7 @@ def measured(cell: Cell, settings: Settings) -> dict[str, dict]:
 
 
 def note(error: Exception) -> str:
-    """Why a side has no figures, in a line."""
+    """The reason why a side has no results, in one line."""
     lines = str(error).strip().splitlines() or [""]
     if isinstance(error, torch.OutOfMemoryError) or "too little memory" in lines[0]:
         return "too little memory"

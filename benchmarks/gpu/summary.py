@@ -1,14 +1,14 @@
-"""Tables of a GPU measurement, and what figure 7 of the paper says of it: HIRE's time and memory over traditional training's."""
+"""Tables of a GPU benchmark, and the ratios of figure 7 of the paper: HIRE / traditional training in time and memory."""
 
-from benchmarks.gpu.cells import PEERS, RIVALS
+from benchmarks.gpu.cells import PEER_SIDES, PEERS
 from benchmarks.report import MEBIBYTE
 from minihire.report.tables import table
 
-IMAGES = 50_000  # of an epoch of CIFAR-10
+IMAGES = 50_000  # in an epoch of CIFAR-10
 
 
 def cell_table(cell: dict) -> str:
-    """A row for each side."""
+    """The table of a cell, with one row per side."""
     rows, own = [], cell["sides"].get("minihire", {}).get("median_s")
     own = own or cell["sides"].get("minihire eager", {}).get("median_s")
     for name, side in cell["sides"].items():
@@ -19,11 +19,11 @@ def cell_table(cell: dict) -> str:
         memory = [_mebibytes(side["peak_bytes"]), _mebibytes(_scratch(side))]
         rows.append([name, f"{1e3 * side['median_s']:.3f}", f"{side['images_per_s']:,.0f}", times, *memory])
     title = f"{cell['model']}, batch {cell['batch']}, {cell['precision']}, {cell['task']}"
-    return f"{title}\n" + table(["side", "ms", "images/s", "times ours", "peak MiB", "of it scratch"], rows)
+    return f"{title}\n" + table(["side", "ms", "images/s", "time / ours", "peak MiB", "scratch MiB"], rows)
 
 
 def kernel_tables(kernels: dict) -> str:
-    """The neuron's passes and Adam's step beside what a copy of their bytes would take."""
+    """Tables of the neuron and of Adam, compared with the time to copy the same number of bytes."""
     lif = [
         [r["layer"], str(r["batch"]), r["kernels"], *(f"{1e6 * t:,.0f}" for t in r["seconds"])]
         + [f"{share:.0%}" for share in r["share_of_floor"]]
@@ -35,14 +35,16 @@ def kernel_tables(kernels: dict) -> str:
     ]
     return (
         f"neurons, T = {kernels['lif']['steps']}; copy {kernels['lif']['copy_bytes_per_s'] / 1e9:,.0f} GB/s\n"
-        + table(["layer", "batch", "kernels", "forward µs", "backward µs", "forward, of floor", "backward"], lif)
-        + "\n\nAdam on 8192×4096 with its gradient\n"
-        + table(["precision", "entries at a time", "µs", "of floor"], adam)
+        + table(
+            ["layer", "batch", "kernels", "forward µs", "backward µs", "forward, of bound", "backward, of bound"], lif
+        )
+        + "\n\nAdam on 8192×4096, including the gradient\n"
+        + table(["precision", "entries per update", "µs", "of bound"], adam)
     )
 
 
 def epoch_table(rows: list[dict]) -> str:
-    """Seconds of whole epochs."""
+    """The table of whole epochs."""
     shown = [
         [
             r["method"],
@@ -58,17 +60,17 @@ def epoch_table(rows: list[dict]) -> str:
 
 
 def figures(content: dict) -> list[dict]:
-    """For each cell of training: HIRE over traditional, the fastest peer over minihire, and an epoch from a step's time."""
+    """Ratios of each cell: HIRE / traditional, fastest peer / minihire; and epoch times computed from step times."""
     found = []
     for cell in content["cells"]:
         sides = {name: side for name, side in cell["sides"].items() if "median_s" in side}
         own = next((sides[n] for n in ("minihire", "minihire eager") if n in sides), None)
-        rivals = {n: s for n, s in sides.items() if n in RIVALS and PEERS[RIVALS[n][0]].spiking}
-        fastest = min(rivals, key=lambda name: rivals[name]["median_s"], default=None)
+        peers = {n: s for n, s in sides.items() if n in PEER_SIDES and PEERS[PEER_SIDES[n][0]].spiking}
+        fastest = min(peers, key=lambda name: peers[name]["median_s"], default=None)
         row = {name: cell[name] for name in ("model", "batch", "precision", "task")}
         row |= {"fastest_peer": fastest, "times_fastest_peer": None}
         if own and fastest:
-            row["times_fastest_peer"] = rivals[fastest]["median_s"] / own["median_s"]
+            row["times_fastest_peer"] = peers[fastest]["median_s"] / own["median_s"]
         hire = next((sides[n] for n in ("minihire HIRE", "minihire HIRE eager") if n in sides), None)
         if own and hire and own["how"] == hire["how"]:
             row |= {
@@ -83,7 +85,7 @@ def figures(content: dict) -> list[dict]:
 
 
 def text(content: dict) -> str:
-    """Everything that was found, in a few tables."""
+    """The summary of all results as text."""
     rows = [
         [
             f"{r['model']} {r['batch']} {r['precision']}",
@@ -95,17 +97,18 @@ def text(content: dict) -> str:
         for r in content["summary"]
         if "hire_time_ratio" in r
     ]
-    header = ["training", "HIRE: time", "peak", "scratch", "epoch s", "HIRE epoch s", "fastest peer's time over ours"]
+    header = ["training", "HIRE: time", "peak", "scratch", "epoch s", "HIRE epoch s", "fastest peer / ours"]
     parts = [
-        "HIRE (N = 2) over traditional training; epochs of 50,000 images from a step's time\n" + table(header, rows)
+        "HIRE (N = 2) / traditional training; epochs of 50,000 images, computed from the step time\n"
+        + table(header, rows)
     ]
     if content["epochs"]:
         parts.append(epoch_table(content["epochs"]))
     if content["left_out"]:
-        parts.append("left out, the time being over: " + "; ".join(content["left_out"]))
+        parts.append("not measured, because the time was over: " + "; ".join(content["left_out"]))
     parts.append(
-        "peak: device memory allocated at most, weights and optimiser among it; scratch: the peak less what is held between "
-        "steps; peers may use any algorithm of cuDNN, minihire deterministic ones; a rehearsal (--quick) says nothing of speed"
+        "peak: largest allocated device memory, including weights and optimiser; scratch: peak minus the memory held between "
+        "steps; peers may use any cuDNN algorithm, minihire uses deterministic ones; times of --quick are meaningless"
     )
     return "\n\n".join(parts)
 

@@ -1,1 +1,1 @@
-"""python -m benchmarks.gpu_jobs: the paper's settings on a rented GPU, in calls of some minutes; see README.md."""
+"""python -m benchmarks.gpu_jobs: the paper's settings on a GPU, in several short calls; see README.md."""

@@ -1,12 +1,19 @@
-"""The paper's settings on one GPU, in calls of some minutes that go on from each other's files in --work.
+"""Run the paper's settings on one GPU in several short calls. Each call resumes from the files in --work.
 
-python -m benchmarks.gpu_jobs all --work DIR --data-dir DIR --minutes 9        again while it ends with code 3
-python -m benchmarks.gpu_jobs STAGE --work DIR --data-dir DIR --dry-run        what a stage would run
+python -m benchmarks.gpu_jobs all --work DIR --data-dir DIR --minutes 9        repeat while the exit code is 3
+python -m benchmarks.gpu_jobs STAGE --work DIR --data-dir DIR --dry-run        print the commands of a stage
 
-Stages: check, benchmark, train (seed 0: ANN, traditional, HIRE; white box), second (the same with seed 1; black box), more
-(control and Gaussian, both seeds), other (seed 1 attacked, too), collect. What follows -- goes to `minihire run`, at every
-call the same.
-Codes: 0 done, 2 wrong input, 3 not finished: call again, 1 a stage failed.
+Stages:
+  check      compare the device with the reference backend, and run tests
+  benchmark  measure speed and memory (benchmarks.gpu)
+  train      seed 0: ANN, traditional and HIRE training, white-box attacks
+  second     the same with seed 1, and black-box attacks
+  more       control and Gaussian noise, both seeds
+  other      attacks on the networks of seed 1
+  collect    write the results as a Markdown page
+
+Arguments after -- are passed to `minihire run`; they must be the same in every call.
+Exit codes: 0 finished, 1 a stage failed, 2 wrong input, 3 not finished, call again.
 """
 
 import argparse
@@ -20,12 +27,12 @@ from minihire.runtime.errors import MinihireError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the stages that were asked for and are not done; returns the exit code."""
+    """Run the requested stages that are not finished, and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     own, extra = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     code = []
-    refused = run(lambda _: code.append(_stages(_parser().parse_args(own), extra)))
-    return refused or code[0]
+    error_code = run(lambda _: code.append(_stages(_parser().parse_args(own), extra)))
+    return error_code or code[0]
 
 
 def _stages(options, extra) -> int:
@@ -55,20 +62,22 @@ def _parser():
         "python -m benchmarks.gpu_jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("stage", choices=("all", *STAGES), metavar="STAGE", help=f"all, {', '.join(STAGES)}")
-    p.add_argument("--work", type=Path, required=True, metavar="DIR", help="where everything is kept between calls")
-    p.add_argument("--data-dir", type=Path, metavar="DIR", help="CIFAR-10's files")
-    p.add_argument("--out", type=Path, metavar="DIR", help="where `collect` writes (default: --work/collected)")
+    p.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for all files between calls")
+    p.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the data set")
+    p.add_argument("--out", type=Path, metavar="DIR", help="output folder of `collect` (default: --work/collected)")
+    p.add_argument("--minutes", type=minutes, default=9.0, metavar="M", help="stop after about M minutes (default: 9)")
     p.add_argument(
-        "--minutes", type=minutes, default=9.0, metavar="M", help="end after about so many minutes (default: 9)"
+        "--benchmark-minutes", type=minutes, default=4.0, metavar="M", help="minutes for `benchmark` (default: 4)"
     )
-    p.add_argument("--benchmark-minutes", type=minutes, default=4.0, metavar="M", help="of `benchmark` (default: 4)")
-    p.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda (default), or cpu for a rehearsal")
+    p.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda (default), or cpu to test the command")
     p.add_argument("--precision", default="tf32", metavar="P", help="tf32 (default), bf16 or float32")
-    p.add_argument("--preset", default="vgg5-cifar10", metavar="NAME", help="(default: vgg5-cifar10)")
     p.add_argument(
-        "--tests", nargs="*", metavar="PATH", help="what `check` gives to pytest (default: the backends' tests)"
+        "--preset", default="vgg5-cifar10", metavar="NAME", help="preset of minihire run (default: vgg5-cifar10)"
     )
-    p.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    p.add_argument(
+        "--tests", nargs="*", metavar="PATH", help="tests that `check` runs (default: those of the backends)"
+    )
+    p.add_argument("--dry-run", action="store_true", help="print the commands without running them")
     return p
 
 

@@ -1,4 +1,4 @@
-"""What a GPU's folder comes to: a page of Markdown, made from results.json and its neighbours alone, and those files."""
+"""Collect the results in --work: a Markdown page, made only from results.json and other JSON files, and copies of these."""
 
 import csv
 import json
@@ -20,40 +20,40 @@ COLUMNS = (
 HEADER = (
     "| % | clean | FGSM, white box | PGD-7, white box | FGSM, black box | PGD-7, black box |\n|---|---|---|---|---|---|"
 )
-# Settings that may differ from the preset's without being another one.
-FREE = ("data_dir", "methods", "black_box", "seed")
+# Settings that may differ from the preset, because they do not change the experiment.
+IGNORED = ("data_dir", "methods", "black_box", "seed")
 NAMES = ("ann", "converted", *METHODS)
 
 
 def collect(work: Path, out: Path) -> list[Path]:
-    """Write OUT/PRESET.md with its files; returns their paths. Raises MinihireError where there are no results yet."""
+    """Write OUT/PRESET.md and the files it refers to, and return their paths. Raises MinihireError without results."""
     results = Results.load(work / "run" / "results.json")
     name = results["config"]["preset"]
     out.mkdir(parents=True, exist_ok=True)
     notes = {n: read(work / f"{n}.json") for n in ("check", "gpu", "stages") if (work / f"{n}.json").exists()}
-    kept = [Path(shutil.copy(work / "run" / "results.json", out / f"{name}-results.json"))]
+    paths = [Path(shutil.copy(work / "run" / "results.json", out / f"{name}-results.json"))]
     if "gpu" in notes:
-        kept.append(Path(shutil.copy(work / "gpu.json", out / "gpu.json")))
+        paths.append(Path(shutil.copy(work / "gpu.json", out / "gpu.json")))
     machine = json.dumps({n: content for n, content in notes.items() if n != "gpu"}, indent=1)
-    kept.append(out / f"{name}-machine.json")
-    write_atomically(kept[-1], lambda file: file.write(machine.encode()))
+    paths.append(out / f"{name}-machine.json")
+    write_atomically(paths[-1], lambda file: file.write(machine.encode()))
     pictures = sorted((work / "run" / "figures").glob("*.png"))
-    kept += [Path(shutil.copy(path, out / f"{name}-{path.name}")) for path in pictures]
+    paths += [Path(shutil.copy(path, out / f"{name}-{path.name}")) for path in pictures]
     text = page(results, notes, attacks(work), pictures)
     write_atomically(out / f"{name}.md", lambda file: file.write(text.encode()))
-    return [out / f"{name}.md", *kept]
+    return [out / f"{name}.md", *paths]
 
 
 def read(path: Path) -> dict:
-    """A JSON file. Raises MinihireError where it is damaged."""
+    """Read a JSON file. Raises MinihireError if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MinihireError(f"{path} cannot be read: {error}") from error
+        raise MinihireError(f"cannot read {path}: {error}") from error
 
 
 def attacks(work: Path) -> list[dict]:
-    """Rows like those of results["accuracy"] from the files that `minihire attack` wrote for the second seed."""
+    """Rows in the format of results["accuracy"], from the files that `minihire attack` wrote for the second seed."""
     rows = []
     for path in sorted((work / "attacks").glob("*.json")):
         model, access = path.stem.rsplit("-", 1)
@@ -65,7 +65,7 @@ def attacks(work: Path) -> list[dict]:
 
 
 def printed(config: dict) -> dict[tuple, str]:
-    """(model, access, attack) → the paper's figure for this data set and network."""
+    """The paper's values for this data set and model, as text, by (method, access, attack)."""
     found = {}
     with open(PAPER, newline="") as file:
         for row in csv.DictReader(file):
@@ -76,25 +76,25 @@ def printed(config: dict) -> dict[tuple, str]:
 
 
 def accuracy(rows: list[dict], paper: dict) -> str:
-    """A line for each network with its intervals, and one below it with the paper's figures, where it has any."""
+    """A Markdown table with one line per network, and the paper's values below it, if the paper has any."""
     scores, lines = {(r["model"], r["access"], r["attack"]): r for r in rows}, [HEADER]
     for model in (m for m in NAMES if any(key[0] == m for key in scores)):
         cells = [scores.get((model, *column)) for column in COLUMNS]
         lines.append(f"| {TITLES[model]} | " + " | ".join("–" if c is None else interval(c) for c in cells) + " |")
-        theirs = [paper.get((model, *column)) for column in COLUMNS]
-        if any(theirs):
-            lines.append("| *the paper's* | " + " | ".join(f"*{value}*" if value else "–" for value in theirs) + " |")
+        values = [paper.get((model, *column)) for column in COLUMNS]
+        if any(values):
+            lines.append("| *the paper's* | " + " | ".join(f"*{value}*" if value else "–" for value in values) + " |")
     return "\n".join(lines)
 
 
 def differences(config: dict) -> list[str]:
-    """The settings that are not the preset's, as sentences' parts."""
+    """The settings that differ from the preset, as text."""
     own = preset(config["preset"]).describe()
-    return [f"{n} = {config[n]}, not {own[n]}" for n in own if n not in FREE and config.get(n) != own[n]]
+    return [f"{n} = {config[n]}, not {own[n]}" for n in own if n not in IGNORED and config.get(n) != own[n]]
 
 
 def page(results: Results, notes: dict, second: list[dict], pictures: list[Path]) -> str:
-    """The page."""
+    """The Markdown page. second: rows of `attacks` for the second seed."""
     config, data, name = results["config"], results["data"], results["config"]["preset"]
     device = notes.get("check", notes.get("gpu", {})).get("device", results["machine"]["device"])
     counts = {row["count"] for row in results["accuracy"]}
@@ -103,14 +103,14 @@ def page(results: Results, notes: dict, second: list[dict], pictures: list[Path]
         f"# {name}: {config['model']}, {data['name']}, on {device}",
         f"{data['train']:,} training images, {config['ann_epochs']} epochs of the ANN and {config['snn_epochs']} of each SNN, "
         f"batch {config['batch_size']}, T = {config['steps']}, N = {config['periods']}, ε_s = {config['noise_step']}; attacks on "
-        f"{' and '.join(f'{n:,}' for n in sorted(counts))} test images, ε = {config['epsilon'] * 255:.3g}/255. In brackets: 95 % "
-        "Wilson intervals, of the images alone: they say nothing about other seeds. Black box: images crafted on the same "
-        "network trained with the other seed.",
+        f"{' and '.join(f'{n:,}' for n in sorted(counts))} test images, ε = {config['epsilon'] * 255:.3g}/255. Brackets "
+        "contain 95 % Wilson intervals. They cover the choice of test images, not other seeds. Black box: images crafted on "
+        "the same kind of network, trained with the other seed.",
     ]
     if changed:
         parts.append(f"**These are not the paper's settings**: {'; '.join(changed)}.")
     if not results["finished"]:
-        parts.append("**The run is not finished**: what is missing below was not measured yet.")
+        parts.append("**The run is not finished**: results that are missing below are not measured yet.")
     parts += [f"Seed {config['seed']}:", accuracy(results["accuracy"], paper)]
     if second:
         parts += [f"Seed {config['seed'] + 1}:", accuracy(second, paper)]
@@ -122,7 +122,7 @@ def page(results: Results, notes: dict, second: list[dict], pictures: list[Path]
 
 
 def times(results: Results) -> str:
-    """Time and memory of each phase, by what computed it."""
+    """A Markdown table of the time and memory of each phase."""
     lines = ["| phase | time | device memory | computed by |\n|---|---|---|---|"]
     for name, phase in results["phases"].items():
         used = phase.get("peak_device_memory_bytes")
@@ -133,7 +133,7 @@ def times(results: Results) -> str:
 
 
 def machine(results: Results, notes: dict) -> list[str]:
-    """What it ran on, and the commands."""
+    """Paragraphs on the device, the versions and the commands."""
     parts = []
     if "check" in notes:
         versions = ", ".join(f"{package} {v}" for package, v in notes["check"]["machine"]["versions"].items())
@@ -144,5 +144,5 @@ def machine(results: Results, notes: dict) -> list[str]:
             f"{n} {duration(s['seconds'])} in {s['calls']} calls" for n, s in stages.items() if s["calls"]
         )
         lines = [line for stage in stages.values() for line in stage["commands"]]
-        parts += [f"Commands, with starts and checkpoints: {spent}.", "```bash\n" + "\n".join(lines) + "\n```"]
+        parts += [f"Commands, with their total times: {spent}.", "```bash\n" + "\n".join(lines) + "\n```"]
     return parts

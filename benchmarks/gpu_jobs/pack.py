@@ -1,7 +1,9 @@
-"""CIFAR-10 as lossless WebP sheets, which is 100 MB in place of 184: for machines that take little at a time.
+"""Pack CIFAR-10 into lossless WebP images: 100 MB instead of 184, for machines with a limit on transfers.
 
-python -m benchmarks.gpu_jobs.pack DATA_DIR PACKED [--part-size 55]      into PACKED/part0, PACKED/part1, … of so many MiB
-python -m benchmarks.gpu_jobs.pack --unpack PACKED DATA_DIR              from one folder with all sheets; or from those parts
+python -m benchmarks.gpu_jobs.pack DATA_DIR PACKED [--part-size 55]      write folders PACKED/part0, PACKED/part1, …
+python -m benchmarks.gpu_jobs.pack --unpack PACKED DATA_DIR              restore the files of CIFAR-10
+
+PACKED may contain the parts as folders or all their files directly. --part-size is in MiB.
 """
 
 import io
@@ -16,13 +18,13 @@ from minihire.app.flags import Parser
 from minihire.data import cifar
 from minihire.runtime.errors import MinihireError
 
-SHEET = (50, 100)  # images in a column and in a row
-BATCH = 10_000  # images of a file of CIFAR-10
+SHEET = (50, 100)  # rows and columns of images in one WebP file
+BATCH = 10_000  # images per file of CIFAR-10
 SIDE = 32
 
 
 def pack(folder: Path, packed: Path, size: int) -> None:
-    """Write the sheets into parts of at most `size` bytes each."""
+    """Write CIFAR-10 from `folder` as sheets into parts of at most `size` bytes each, below `packed`."""
     part, free = -1, 0
     for split, images in zip(("train", "test"), cifar.read("cifar10", folder), strict=True):
         each = SHEET[0] * SHEET[1]
@@ -39,7 +41,7 @@ def pack(folder: Path, packed: Path, size: int) -> None:
 
 
 def sheet(images: np.ndarray) -> bytes:
-    """uint8 [n, 32, 32, 3] as a WebP picture, filled up with black."""
+    """The bytes of a WebP file with images uint8 [n, 32, 32, 3] in a grid; unused places are black."""
     rows, columns = SHEET
     grid = np.zeros((rows * columns, SIDE, SIDE, 3), np.uint8)
     grid[: len(images)] = images
@@ -49,7 +51,7 @@ def sheet(images: np.ndarray) -> bytes:
 
 
 def unpack(packed: Path, folder: Path) -> None:
-    """Write CIFAR-10's binary files. Raises MinihireError where a sheet is missing."""
+    """Write CIFAR-10's binary files from the sheets in `packed`. Raises MinihireError if a sheet is missing."""
     target = folder / "cifar-10-batches-bin"
     target.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
@@ -59,12 +61,14 @@ def unpack(packed: Path, folder: Path) -> None:
         }
         if not labels or sorted(sheets) != list(range(len(sheets))):
             raise MinihireError(
-                f"{packed} does not hold all sheets of CIFAR-10's {split} images: copy every part there"
+                f"{packed} does not contain all sheets of CIFAR-10's {split} images: copy every part there"
             )
         numbers = np.frombuffer(labels[0].read_bytes(), np.uint8)
         pixels = np.concatenate([images(sheets[i]) for i in range(len(sheets))])
         if len(pixels) < len(numbers):
-            raise MinihireError(f"{packed} has {len(pixels)} of {len(numbers)} {split} images: copy every part there")
+            raise MinihireError(
+                f"{packed} has only {len(pixels)} of {len(numbers)} {split} images: copy every part there"
+            )
         records = np.concatenate([numbers[:, None], pixels[: len(numbers)]], axis=1)
         names = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
         for number, name in enumerate(names):
@@ -89,7 +93,7 @@ def main(arguments=None) -> None:
     p.add_argument("--part-size", type=int, default=55, metavar="MIB", help="largest part when packing (default: 55)")
     options = p.parse_args(arguments)
     if options.part_size < 10:
-        raise MinihireError("--part-size must be 10 or more: a sheet has some 8 MiB")
+        raise MinihireError("--part-size must be 10 or more, because a sheet has about 8 MiB")
     if options.unpack:
         unpack(options.source, options.target)
     else:

@@ -1,4 +1,4 @@
-"""Does the device compute what the reference computes, and is what is repeated recorded? Half a minute, without pytest.
+"""Check that the device agrees with the reference backend, and that CUDA graphs are used. Takes half a minute.
 
 python -m benchmarks.gpu_jobs.parity --device cuda --json check.json
 """
@@ -25,13 +25,14 @@ from minihire.training import CraftedNoise, Recipe
 from minihire.training.loop import Training
 
 BATCHES = 8
-# Of a loss of some 2.3 nats. Where a rounding decides a spike, small networks go different ways soon: the last two are coarse.
+# Allowed differences of a loss of about 2.3 nats. A rounding error can flip a spike, after which small networks diverge
+# quickly; so the limits of tf32 and bf16 are wide.
 ALLOWED = {"float64": 1e-7, "float32": 0.02, "tf32": 0.5, "bf16": 1.0}
-REPLAYED = 1e-5  # a recording launches the same kernels
+REPLAYED = 1e-5  # allowed difference with a CUDA graph, which launches the same kernels
 
 
 def losses(k, model: str) -> tuple[list[float], object]:
-    """HIRE's losses over some batches, crops and dropout among them; and the training."""
+    """Train BATCHES batches with HIRE, augmentation and dropout. Returns their losses and the `Training`."""
     made = build(model, image_shape=(16, 16, 3), width=0.125, hidden=32)
     weights = initialise(made, k, 1, spiking=True)
     weights |= {n: k.asarray([0.25 if "threshold" in n else 0.5]) for n in weights if not n.endswith("weight")}
@@ -50,7 +51,7 @@ def losses(k, model: str) -> tuple[list[float], object]:
 
 
 def attacked(k, network):
-    """The images that PGD finds after some batches."""
+    """The adversarial images of the third of three PGD batches."""
     attacker, rng = Attacker(network, pgd(2**-5, 2**-7, 5, random_start=False)), np.random.default_rng(1)
     for _ in range(3):
         images, labels = k.asarray(rng.random((8, 16, 16, 3))), k.asarray(rng.integers(0, 10, 8))
@@ -59,7 +60,7 @@ def attacked(k, network):
 
 
 def compare(device: str) -> list[dict]:
-    """Rows of what was compared, the largest difference, and what is allowed."""
+    """Compare losses and attacks with the reference. One row per model, precision and use of CUDA graphs."""
     rows = []
     for model in ("vgg5", "resnet12"):
         expected, training = losses(get_backend("reference", dtype="float64"), model)
@@ -87,16 +88,16 @@ def compare(device: str) -> list[dict]:
 
 
 def wrong(row: dict) -> bool:
-    """Whether a row shows a fault."""
+    """Whether a row differs by more than is allowed, or no graph was replayed."""
     same = row["difference"] <= row["allowed"] and row.get("recorded_differs", 0) <= REPLAYED
     return not same or row.get("attack_differs", False) or not row.get("replayed", True)
 
 
 def main(arguments=None) -> None:
-    """Compare, print and write. Raises MinihireError where the device does not compute what it should."""
+    """Compare, print a table, and write JSON if --json is given. Raises MinihireError if a row is wrong."""
     p = Parser("python -m benchmarks.gpu_jobs.parity", description=__doc__)
     p.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda (default) or cpu")
-    p.add_argument("--json", type=Path, metavar="PATH", help="write what was found to this file")
+    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
     options = p.parse_args(arguments)
     k = get_backend("torch", options.device)
     rows = compare(options.device)
@@ -111,7 +112,7 @@ def main(arguments=None) -> None:
         ]
         for r in rows
     ]
-    print(table(["losses against the reference", "replayed", "largest difference", "allowed"], shown))
+    print(table(["losses, compared with the reference", "graph replayed", "largest difference", "allowed"], shown))
     for row in rows:
         for line in row.get("said", []):
             print(f"{row['model']} {row['precision']}: {line}")
@@ -120,7 +121,7 @@ def main(arguments=None) -> None:
         write_atomically(options.json, lambda file: file.write(text.encode()))
     if any(map(wrong, rows)):
         raise MinihireError(
-            f"the device differs from the reference, or nothing was recorded: {[r for r in rows if wrong(r)]}"
+            f"the device differs from the reference, or no CUDA graph was used: {[r for r in rows if wrong(r)]}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The stages: each a few commands, with what they took noted in WORK/stages.json."""
+"""The stages of a job. Each runs a few commands; WORK/stages.json records their times."""
 
 import importlib.util
 import json
@@ -14,16 +14,16 @@ from minihire.study.settings import preset
 
 TESTS = ("tests/backends", "tests/test_network.py", "tests/training/test_loop.py", "tests/attacks")
 TEST_MINUTES = 3.0
-LEAST = 0.5  # minutes: with less left nothing is begun
+MIN_MINUTES = 0.5  # with less time left, no command is started
 FIRST, ALL = "traditional,hire", "traditional,control,gaussian,hire"
 
 
 class Unfinished(Exception):
-    """The time is over; the next call goes on."""
+    """The time of this call is over; the next call resumes."""
 
 
 class Job:
-    """One call: its flags, its clock, and the notes of all calls."""
+    """One call: its flags, its clock, and the record of all calls (`notes`)."""
 
     def __init__(self, options, extra: tuple[str, ...]):
         self.options, self.extra, self.start, self.failed = options, extra, time.monotonic(), False
@@ -37,25 +37,27 @@ class Job:
 
     @property
     def left(self) -> float:
-        """Minutes of this call."""
+        """Minutes left in this call."""
         return self.options.minutes - (time.monotonic() - self.start) / 60
 
     def keep_settings(self):
-        """Note what all calls must share. Raises MinihireError where this call has others."""
+        """Record the settings that all calls must share. Raises MinihireError if this call has other settings."""
         o = self.options
-        mine = {"preset": o.preset, "device": o.device, "precision": o.precision, "extra": list(self.extra)}
+        settings = {"preset": o.preset, "device": o.device, "precision": o.precision, "extra": list(self.extra)}
         before = self.notes["settings"]
-        if before and before != mine:
-            raise MinihireError(f"{o.work} was begun with {before}, not {mine}: give the same flags or another --work")
-        self.notes["settings"] = mine
+        if before and before != settings:
+            raise MinihireError(
+                f"{o.work} was begun with {before}, not {settings}: give the same flags or another --work"
+            )
+        self.notes["settings"] = settings
         self.save()
 
     def save(self):
-        """Write the notes."""
+        """Write the record to WORK/stages.json."""
         write_atomically(self.path, lambda file: file.write(json.dumps(self.notes, indent=1).encode()))
 
     def finish(self, name: str):
-        """Note that a stage is done."""
+        """Record that a stage is finished."""
         if not self.options.dry_run:
             self._stage(name)["done"] = True
             self.save()
@@ -64,16 +66,17 @@ class Job:
         return self.notes["stages"].setdefault(name, {"done": False, "seconds": 0.0, "calls": 0, "commands": []})
 
     def command(self, stage: str, *arguments, limit: float | None = None, may_fail: bool = False) -> int:
-        """Run python with these arguments, shown and noted; returns its code, 124 after `limit` minutes.
+        """Run Python with these arguments, print and record the command, and return its exit code.
 
-        Raises Unfinished for code 3 or where no time is left, MinihireError for any other unless it may fail.
+        limit: minutes after which the command is stopped, with code 124. Raises Unfinished if no time is left or the code
+        is 3, and MinihireError for any other code except 0, unless may_fail is true.
         """
         words = [str(word) for word in arguments]
         line = shlex.join(["python", *words])
         if self.options.dry_run:
             print(f"{stage}: {line}")
             return 0
-        if self.left < LEAST:
+        if self.left < MIN_MINUTES:
             raise Unfinished("the time is over")
         print(f"── {stage}: {line}", flush=True)
         start, note = time.monotonic(), self._stage(stage)
@@ -83,7 +86,7 @@ class Job:
             code = 124
         note["seconds"] += time.monotonic() - start
         note["calls"] += 1
-        once = shlex.join(["python", *_lasting(words)])
+        once = shlex.join(["python", *_without_call_flags(words)])
         if once not in note["commands"]:
             note["commands"].append(once)
         self.save()
@@ -95,7 +98,7 @@ class Job:
         return code
 
     def run(self, stage: str, *more):
-        """`minihire run` into WORK/run, as long as there is time; it goes on from where it is."""
+        """Run `minihire run` with output in WORK/run for the time left. An existing run resumes."""
         o = self.options
         if o.data_dir is None and preset(o.preset).data != "shapes":
             raise MinihireError(f"{stage} needs --data-dir DIR, the folder with the data set's files")
@@ -119,30 +122,28 @@ class Job:
         )
 
 
-def _lasting(words):
-    """A command without what only says which of several calls this was."""
+def _without_call_flags(words):
+    """The command without the flags that differ between calls: --resume and --max-minutes."""
     words = [word for word in words if word != "--resume"]
     return words[: words.index("--max-minutes")] if "--max-minutes" in words else words
 
 
 def check(job: Job) -> None:
-    """Parity with the reference on the device, then the tests, where pytest is installed."""
+    """Compare the device with the reference, then run the tests if pytest is installed."""
     o = job.options
     job.command("check", "-m", "benchmarks.gpu_jobs.parity", "--device", o.device, "--json", o.work / "check.json")
     if importlib.util.find_spec("pytest") is None:
-        print(
-            "check: pytest is not installed here, so the test suite is left out: the parity above was measured without it"
-        )
+        print("check: pytest is not installed here, so the tests are skipped; the comparison above does not need it")
         return
     tests = TESTS if o.tests is None else o.tests
-    limit = min(TEST_MINUTES, max(job.left - LEAST, 0.1))
+    limit = min(TEST_MINUTES, max(job.left - MIN_MINUTES, 0.1))
     if tests:
         code = job.command("check", "-m", "pytest", "-q", "-x", *tests, limit=limit, may_fail=True)
         print(f"check: the tests ended with code {code}{' (the time was over)' * (code == 124)}", flush=True)
 
 
 def benchmark(job: Job) -> None:
-    """benchmarks.gpu, with whole epochs where the data are."""
+    """Run benchmarks.gpu, with whole epochs if the data set is CIFAR-10."""
     o = job.options
     data = ["--data-dir", o.data_dir] if o.data_dir and preset(o.preset).data == "cifar10" else []
     quick = ["--quick"] if o.device == "cpu" else []
@@ -159,17 +160,17 @@ def train(job: Job) -> None:
 
 
 def second(job: Job) -> None:
-    """The same with seed 1, and the black box that it makes possible."""
+    """The same with seed 1, and black-box attacks, which need both seeds."""
     job.run("second", "--methods", FIRST, "--black-box")
 
 
 def more(job: Job) -> None:
-    """The control and Gaussian noise, of both seeds."""
+    """Control and Gaussian noise training with both seeds."""
     job.run("more", "--methods", ALL, "--black-box")
 
 
 def other(job: Job) -> None:
-    """Seed 1's networks attacked: white box, and black box from seed 0's."""
+    """Attack the networks of seed 1: white box, and black box with images crafted on the networks of seed 0."""
     o, models = job.options, job.options.work / "run" / "models"
     machine = ["--backend", "torch", "--device", o.device, "--precision", o.precision]
     for name in ("ann", *ALL.split(",")):
@@ -193,7 +194,7 @@ def other(job: Job) -> None:
 
 
 def gather(job: Job) -> None:
-    """Results, figures and the page, small enough to carry home."""
+    """Write results, figures and the Markdown page into one small folder."""
     out = job.options.out or job.options.work / "collected"
     if job.options.dry_run:
         print(f"collect: {job.options.work} → {out}")

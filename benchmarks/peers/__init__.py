@@ -1,4 +1,4 @@
-"""The peers: the same networks, weights and images in other frameworks. Imported only in a process of their own."""
+"""The peers: the same networks in other libraries, with the same weights and images. Each runs in its own process."""
 
 import importlib
 import importlib.util
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """Where a side is written, what it is called in tables, what it needs installed, and whether it spikes."""
+    """The implementation of a side: module and class, title in tables, required packages, and whether it spikes."""
 
     module: str
     cls: str
@@ -31,11 +31,11 @@ MINIHIRE = {
 
 
 def missing(peer: Peer) -> list[str]:
-    """The packages that a peer needs and that are not installed."""
+    """The required packages of a peer that are not installed."""
     return [name for name in peer.needs if importlib.util.find_spec(name) is None]
 
 
 def side_class(peer: Peer):
-    """The class of a side; imports its framework."""
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # on a CPU nobody misses Triton
+    """Import the library of a side and return the side's class."""
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # hides its warning that Triton is missing
     return getattr(importlib.import_module(peer.module), peer.cls)

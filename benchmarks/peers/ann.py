@@ -1,4 +1,4 @@
-"""Peer (d): the same network as an ANN (ReLU, one step) in PyTorch: channels last, fused optimiser."""
+"""Peer (d): the same network as an ANN in PyTorch (ReLU, one step), with channels last and a fused optimiser."""
 
 from torch.nn import functional
 
@@ -11,11 +11,11 @@ class ANN(Dense):
     spiking = False
 
     def summed(self, x):
-        """There is one step."""
+        """Return x, because there is only one step."""
         return x
 
     def neuron(self, layer, x):
         """ReLU, then dropout."""
         out, mask = functional.relu(x), self.mask(layer, x)
-        self.fired(layer, out)
+        self.count_spikes(layer, out)
         return out if mask is None else out * mask

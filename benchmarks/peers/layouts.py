@@ -1,7 +1,7 @@
-"""From minihire's layouts to torch's and back: convolutions [k, k, I, O] ↔ [O, I, k, k], linear [I, O] ↔ [O, I].
+"""Conversion of weights between minihire's and torch's layouts: convolutions [k, k, I, O] ↔ [O, I, k, k], linear [I, O] ↔ [O, I].
 
-minihire flattens (H, W, C) row-major. A network that keeps its images channels last may do the same without a copy;
-one that flattens (C, H, W) needs the columns of the first linear weight in that order.
+minihire flattens images in the order (H, W, C). A torch network with channels-last images can do this without a copy. A
+network that flattens in the order (C, H, W) needs the columns of the first linear weight reordered.
 """
 
 import math
@@ -12,7 +12,10 @@ from minihire.layers import Conv2d, Flatten, Linear, Readout, Residual
 
 
 def walk(layers, shape, x, apply):
-    """x through all layers, apply(layer, x) being one simple layer; a residual block's paths are joined by +."""
+    """Pass x through all layers and return the output. apply(layer, x) computes one layer.
+
+    shape: shape (H, W, C) of one image. A residual block is split into its layers, and the two paths are added.
+    """
     for layer in layers:
         if isinstance(layer, Residual):
             first, inner, second, *shortcut, outer = [part for part, _ in layer.children(shape)]
@@ -25,7 +28,7 @@ def walk(layers, shape, x, apply):
 
 
 class Layout:
-    """Which of a model's weights is laid out how. channels_first: images are flattened as (C, H, W)."""
+    """The layouts of a model's weights. channels_first: whether the torch network flattens images as (C, H, W)."""
 
     def __init__(self, model, channels_first: bool):
         self.flattened, images = {}, None
@@ -42,7 +45,7 @@ class Layout:
                 images = None
 
     def to_torch(self, name, array):
-        """minihire's array as a torch tensor of its own; convolution weights are channels last in memory."""
+        """Copy minihire's array into a torch tensor with torch's layout. Convolution weights are channels last in memory."""
         import torch
 
         if name in self.convolutions:
@@ -55,7 +58,7 @@ class Layout:
         return torch.from_numpy(np.array(array))
 
     def to_minihire(self, name, tensor):
-        """The inverse, as a NumPy array."""
+        """Convert a torch tensor to a NumPy array with minihire's layout: the inverse of `to_torch`."""
         array = tensor.detach().cpu().numpy()
         if name in self.convolutions:
             return array.transpose(2, 3, 1, 0)

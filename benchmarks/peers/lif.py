@@ -1,7 +1,7 @@
-"""The LIF neuron over all time steps as one torch.autograd.Function, for the dense peer: equations in backends/lif.py.
+"""The dense peer's LIF neuron over all time steps, as one torch.autograd.Function. See backends/lif.py for the equations.
 
-Only the membranes are kept for the backward pass (the spikes are the output, which the next layer keeps anyway). What
-leak and threshold need follows from three sums over all steps, with d = ∂L/∂I:
+The backward pass needs membranes and spikes. Storing the spikes is free, because the next layer stores its input anyway.
+The gradients of leak and threshold follow from three sums over all steps, with d = ∂L/∂I:
 P = Σ d[t]·m[t], Q = Σ d[t+1]·m[t], R = Σ d[t+1]·s[t]:   ∂L/∂λ = Q − v·R,   ∂L/∂v = −(P − λ·Q)/v − λ·R.
 """
 
@@ -9,12 +9,12 @@ import torch
 
 
 def rows(x, count: int):
-    """[count·B, C, H, W] (channels last in memory) or [count·B, F] as [count, …], without a copy."""
+    """View [count·B, C, H, W] (channels last in memory) or [count·B, F] as [count, …], without a copy."""
     return (x.permute(0, 2, 3, 1) if x.dim() == 4 else x).reshape(count, -1)
 
 
 def images(flat, shape):
-    """The inverse of `rows` for any count: [count·B, C, H, W] channels last in memory, or [count·B, F]."""
+    """The inverse of `rows`, for any count: [count·B, C, H, W] (channels last in memory) or [count·B, F]."""
     if len(shape) == 2:
         return flat.reshape(-1, shape[1])
     _, channels, height, width = shape
@@ -22,9 +22,9 @@ def images(flat, shape):
 
 
 class LIF(torch.autograd.Function):
-    """Spikes [T·B, …] of a current [T·B, …], or [B, …] if it is static: the same at every step.
+    """Spikes [T·B, …] for a current [T·B, …], or for a static current [B, …], which is the same at every step.
 
-    mask [B, …] is dropout's, its entries 0 or `scale`, or None. surrogate: a triangle's height and width.
+    mask: dropout mask [B, …] with entries 0 and `scale`, or None. surrogate: height and width of the triangle.
     """
 
     @staticmethod

@@ -1,6 +1,7 @@
-"""The dense peer's neuron for a GPU: lif.py's equations, with leak and threshold as tensors, so that no step waits for the host.
+"""The dense peer's LIF neuron for a GPU. Leak and threshold stay tensors, so that the host never waits for the GPU.
 
-Membranes are float32 whatever type the currents have; spikes have the currents' type, which the next product takes as it is.
+The equations are those of lif.py. Membranes are float32 for every type of current. Spikes have the type of the current, so the
+next product needs no conversion.
 """
 
 import torch
@@ -9,7 +10,7 @@ from benchmarks.peers.lif import images, rows
 
 
 class LIFOnDevice(torch.autograd.Function):
-    """Arguments as those of `lif.LIF`."""
+    """The LIF neuron over all steps. Arguments as in `lif.LIF`."""
 
     @staticmethod
     def forward(ctx, current, leak, threshold, mask, scale, steps, static, surrogate):

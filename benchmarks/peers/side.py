@@ -1,4 +1,4 @@
-"""What all torch peers share: weights and images from the problem, a training step, an attack step, a forward pass."""
+"""Base class of the torch peers: weights and images, training step, attack step, forward pass."""
 
 import torch
 from torch.nn import functional
@@ -8,10 +8,10 @@ from minihire.layers import THRESHOLD_FLOOR, Neuron
 
 
 class TorchSide:
-    """One network on torch. A peer says how its logits come about (`logits`) and which tensors it trains (`trained`).
+    """One network in torch. A subclass defines `logits`, and `trained` if it trains other tensors than `weights`.
 
-    task: "train", "attack" or "forward". Weights learn only in "train", so an attack pays for the input gradient alone.
-    precision "bf16" is torch's autocast; "tf32" is a switch of the whole process, which whoever measures turns.
+    task: "train", "attack" or "forward". Weights have gradients only in "train", so an attack computes only the input
+    gradient. precision: "bf16" uses torch.autocast; "tf32" is a setting of the whole process, which the caller sets.
     """
 
     channels_first = False  # whether images are flattened as (C, H, W); in memory channels are last
@@ -20,67 +20,68 @@ class TorchSide:
     def __init__(self, problem, task: str, threads: int, device: str = "cpu", precision: str = "float32"):
         torch.set_num_threads(threads)
         self.device = torch.device(device)
-        self.casts = lambda: torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
+        self.autocast = lambda: torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
         self.problem, self.model, self.task, self.steps = problem, problem.model, task, problem.steps
         self.layout = Layout(self.model, self.channels_first)
         self.dtype = getattr(torch, problem.dtype)
         images, labels = problem.batch()
-        self.images = self.put(
+        self.images = self.to_device(
             torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         )
-        self.labels = self.put(torch.from_numpy(labels))
+        self.labels = self.to_device(torch.from_numpy(labels))
         self.mean, self.std = (
-            self.put(torch.tensor(v, dtype=self.dtype).reshape(1, -1, 1, 1)) for v in (self.model.mean, self.model.std)
+            self.to_device(torch.tensor(v, dtype=self.dtype).reshape(1, -1, 1, 1))
+            for v in (self.model.mean, self.model.std)
         )
         self.clean = self.images
-        self.firing = None  # a dictionary while densities are measured
+        self.spike_counts = None  # layer → (spikes, neurons · steps), while densities are measured
         self.build()
-        self.learning(task == "train")
+        self.set_training(task == "train")
         if task == "train":
             self.start_optimiser()
 
-    def put(self, tensor):
-        """The tensor on this side's device, in the same order in memory."""
+    def to_device(self, tensor):
+        """Copy a tensor to this side's device; its memory layout is kept."""
         return tensor.to(self.device)
 
     def build(self) -> None:
-        """Make the weights."""
-        self.weights = {n: self.put(self.layout.to_torch(n, self.problem.parameter(n))) for n in self.names()}
+        """Create the weights from the problem."""
+        self.weights = {n: self.to_device(self.layout.to_torch(n, self.problem.parameter(n))) for n in self.names()}
 
     def names(self):
-        """The parameters' names."""
+        """The names of the parameters."""
         return self.model.parameters(self.spiking)
 
     def trained(self) -> dict:
-        """The trained tensors by minihire's names; a tensor that has no counterpart there has a name of its own."""
+        """The trained tensors by minihire's names. A tensor without a counterpart in minihire has another name."""
         return self.weights
 
     def logits(self, x):
-        """[B, classes] of normalised images [B, C, H, W]."""
+        """Compute logits [B, classes] of normalised images [B, C, H, W]."""
         raise NotImplementedError
 
-    def learning(self, on: bool) -> None:
-        """Whether weights get gradients, and whether dropout is on."""
+    def set_training(self, on: bool) -> None:
+        """Switch weight gradients and dropout on or off."""
         self.training = on
         for tensor in self.trained().values():
             tensor.requires_grad_(on)
 
     def start_optimiser(self) -> None:
-        """Fused Adam with the problem's moments, or fused SGD with momentum."""
+        """Create fused Adam with the problem's moments, or fused SGD with momentum."""
         tensors = self.trained()
         if self.problem.optimiser == "sgd":
             self.optimiser = torch.optim.SGD(
-                tensors.values(), lr=self.problem.rate, momentum=0.9, weight_decay=5e-4, fused=True
+                tensors.values(), lr=self.problem.learning_rate, momentum=0.9, weight_decay=5e-4, fused=True
             )
             return
         self.optimiser = torch.optim.Adam(
-            tensors.values(), lr=self.problem.rate, fused=True, capturable=self.device.type == "cuda"
+            tensors.values(), lr=self.problem.learning_rate, fused=True, capturable=self.device.type == "cuda"
         )
         for name, tensor in tensors.items():
             moments = self.problem.moments(name)
             if moments is not None:
-                mean, square = (self.put(self.layout.to_torch(name, m)) for m in moments)
-                step = self.put(torch.tensor(float(self.problem.optimiser_steps)))
+                mean, square = (self.to_device(self.layout.to_torch(name, m)) for m in moments)
+                step = self.to_device(torch.tensor(float(self.problem.optimiser_steps)))
                 self.optimiser.state[tensor] = {"step": step, "exp_avg": mean, "exp_avg_sq": square}
 
     def step(self) -> None:
@@ -88,22 +89,22 @@ class TorchSide:
         {"train": self.train_step, "attack": self.attack_step, "forward": self.forward}[self.task]()
 
     def train_step(self) -> float:
-        """Forward, backward, update; returns the loss, on a CPU as a number, as a training loop would show it."""
+        """Forward pass, backward pass and update. Returns the loss: a number on a CPU, a tensor on a GPU."""
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.loss(self.images)
         loss.backward()
         self.optimiser.step()
         self.constrain()
-        return loss.item() if self.device.type == "cpu" else loss  # a GPU is not waited for
+        return loss.item() if self.device.type == "cpu" else loss  # item() would make the host wait for the GPU
 
     def loss(self, images, reduction: str = "mean"):
-        """Cross-entropy of images in [0, 1]."""
-        with self.casts():
+        """Cross-entropy loss of images [B, C, H, W] in [0, 1]."""
+        with self.autocast():
             logits = self.logits(self.normalised(images))
         return functional.cross_entropy(logits.to(self.dtype), self.labels, reduction=reduction)
 
     def constrain(self) -> None:
-        """Leaks stay in [0, 1], thresholds above their floor, as in minihire."""
+        """Clamp leaks to [0, 1] and thresholds to their floor, as minihire does."""
         leaks, thresholds = (
             [tensor for name, tensor in self.trained().items() if name.endswith(end)] for end in (".leak", ".threshold")
         )
@@ -115,7 +116,7 @@ class TorchSide:
                 torch._foreach_clamp_min_(thresholds, THRESHOLD_FLOOR)
 
     def attack_step(self):
-        """One PGD step (equation 4): the input gradient's sign, projected on the ε ball and [0, 1]."""
+        """One PGD step (equation 4): a step along the sign of the input gradient, projected onto the ε ball and [0, 1]."""
         attack = self.problem.attack
         x = self.clean.detach().requires_grad_()
         (grad,) = torch.autograd.grad(self.loss(x, "sum"), x)
@@ -125,36 +126,36 @@ class TorchSide:
             return x.clamp_(0, 1)
 
     def forward(self):
-        """Logits, without anything kept for a backward pass."""
-        with torch.inference_mode(), self.casts():
+        """Logits of the batch in inference mode, without storing anything for a backward pass."""
+        with torch.inference_mode(), self.autocast():
             return self.logits(self.normalised(self.images))
 
     def normalised(self, x):
-        """Images in [0, 1] as the first layer wants them."""
+        """Normalise images in [0, 1] per channel."""
         return (x - self.mean) / self.std
 
     def densities(self) -> dict[str, float]:
-        """Mean share of firing neurons per layer and time step, in evaluation mode (an ANN: the share above zero)."""
-        before, self.training, self.firing = self.training, False, {}
-        self.mode(False)
+        """Mean fraction of neurons that fire per time step, by layer, in evaluation mode. For an ANN: fraction above zero."""
+        before, self.training, self.spike_counts = self.training, False, {}
+        self.set_mode(False)
         self.forward()
-        found, self.firing, self.training = self.firing, None, before
-        self.mode(before)
-        return {name: events / size for name, (events, size) in found.items()}
+        counts, self.spike_counts, self.training = self.spike_counts, None, before
+        self.set_mode(before)
+        return {name: spikes / size for name, (spikes, size) in counts.items()}
 
-    def mode(self, training: bool) -> None:
-        """For peers made of modules."""
+    def set_mode(self, training: bool) -> None:
+        """Switch modules between training and evaluation. Subclasses with torch modules override it."""
 
-    def fired(self, layer: Neuron, spikes) -> None:
-        """Count a layer's spikes (and chances to spike) while densities are measured."""
-        if self.firing is not None:
-            events, chances = self.firing.get(layer.name, (0, 0))
-            self.firing[layer.name] = (events + int(torch.count_nonzero(spikes)), chances + spikes.numel())
+    def count_spikes(self, layer: Neuron, spikes) -> None:
+        """Count the spikes of a layer while densities are measured."""
+        if self.spike_counts is not None:
+            count, size = self.spike_counts.get(layer.name, (0, 0))
+            self.spike_counts[layer.name] = (count + int(torch.count_nonzero(spikes)), size + spikes.numel())
 
     def gradients(self) -> dict:
-        """Weight gradients by name in minihire's layout, and "logits" and "image" [B, H, W, C]: for tests, without dropout."""
+        """Arrays for tests, in minihire's layout: weight gradients by name, "logits" and "image"; without dropout."""
         self.training = False
-        self.mode(False)
+        self.set_mode(False)
         x = self.images.detach().requires_grad_()
         logits = self.logits(self.normalised(x))
         functional.cross_entropy(logits, self.labels).backward()

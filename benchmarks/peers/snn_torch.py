@@ -1,11 +1,14 @@
-"""Peer (c): snnTorch in the loop over time of its tutorials: every layer for one step, then the next step.
+"""Peer (c): snnTorch with the time loop of its tutorials: all layers compute one step, then the next step.
 
-The neuron is snn.Leaky(reset_mechanism="subtract") with learned beta (our leak) and threshold. What differs from
-minihire's default: its reset is the delayed one of equation 1, U[t] = βU[t−1] + I[t] − v·S[t−1], which is minihire's
-reset="delayed" and equals the immediate one where the leak is 1; the surrogate is the same triangle through its
-custom_surrogate, with the threshold that the layer started from, and without a gradient of 1/v.
-More than the tutorials do: the first convolution runs once, images are channels last, dropout's mask is shared over
-time, the optimiser is fused.
+The neuron is snn.Leaky(reset_mechanism="subtract") with learned beta (our leak) and threshold. Differences from minihire's
+default:
+- The reset is delayed, as in equation 1: U[t] = βU[t−1] + I[t] − v·S[t−1]. This is minihire's reset="delayed", and it
+  equals the immediate reset if the leak is 1.
+- The surrogate is the same triangle, through custom_surrogate, but with the initial threshold of the layer and without
+  the gradient of 1/v.
+
+We optimised the tutorials' code: the first convolution runs once, images are channels last, the dropout mask is shared
+over time, and the optimiser is fused.
 """
 
 import snntorch
@@ -19,7 +22,7 @@ from minihire.layers import AvgPool, Conv2d, Flatten, Neuron
 
 
 class TimeLoop(TorchSide):
-    """Activations are [B, …], of one time step."""
+    """The snnTorch peer. Activations are [B, …], for one time step."""
 
     def build(self):
         super().build()
@@ -48,7 +51,7 @@ class TimeLoop(TorchSide):
         return total
 
     def layer(self, part, x):
-        """One layer for one time step."""
+        """Apply one layer for one time step."""
         if isinstance(part, Neuron):
             return self.neuron(part, x)
         if isinstance(part, AvgPool):
@@ -65,12 +68,12 @@ class TimeLoop(TorchSide):
         return self.static
 
     def neuron(self, part, x):
-        """snn.Leaky, its membrane handed on, then dropout."""
+        """snn.Leaky, whose membrane is stored for the next step, then dropout."""
         leaky = self.neurons[part.name]
         if part.name not in self.membranes:
             self.membranes[part.name] = torch.zeros_like(x)
         spikes, self.membranes[part.name] = leaky(x, self.membranes[part.name])
-        self.fired(part, spikes)
+        self.count_spikes(part, spikes)
         if not (self.training and part.dropout):
             return spikes
         if part.name not in self.masks:
@@ -79,7 +82,7 @@ class TimeLoop(TorchSide):
 
 
 def triangle(threshold: float, height: float, width: float):
-    """height·max(0, 1 − |x|/(v·width))/v of x = U − v, in the form that custom_surrogate takes."""
+    """The surrogate gradient height·max(0, 1 − |x|/(v·width))/v of x = U − v, as a function for custom_surrogate."""
 
     def gradient(x, grad, spikes):
         return grad * (x.abs().mul_(-height / (threshold**2 * width)).add_(height / threshold).clamp_(min=0))

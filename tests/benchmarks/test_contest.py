@@ -115,7 +115,7 @@ def test_shares_of_the_machine_s_ceilings(tmp_path):
     assert {"conv2d", "conv2d and lif_forward", "linear", "adam_step", "lif_forward", "lif_backward"} <= kernels
     assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in content["rows"])
     assert all(0 <= row["product_share"] < 1.5 for row in content["rows"])
-    assert "of a product" in done.stdout
+    assert "% of product speed" in done.stdout
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_a_network_is_trained_once(tmp_path):
         (folder / name).write_bytes(np.column_stack([np.arange(40, dtype=np.uint8) % 10, pixels]).tobytes())
     flags = ["--data-dir", folder, "--cache", tmp_path / "kept", "--ann-steps", "2", "--snn-steps", "4", "--peers", ""]
     first, content = content_of("train_step", tmp_path / "found.json", *flags)
-    assert "training the SNN" in first and content["settings"]["moments"].startswith("of its training, after")
+    assert "training the SNN" in first and content["settings"]["moments"].startswith("from the checkpoint, after")
     assert content["settings"]["density"] is None and content["settings"]["images"] == "cifar10"
     second, _ = content_of("attack_step", tmp_path / "found.json", *flags)
     assert "training the SNN" not in second
@@ -256,12 +256,12 @@ def test_errors_of_a_process_are_reported():
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_peak_memory_is_that_of_the_largest_moment():
     before = machine.resident()
-    exact = machine.forget_peak()
+    exact = machine.reset_peak()
     block = np.ones(2**27, np.uint8)
     del block
     assert machine.peak_resident() - before >= 2**27 * 0.9
     if exact:
-        machine.forget_peak()
+        machine.reset_peak()
         assert machine.peak_resident() - before < 2**27 * 0.9
 
 

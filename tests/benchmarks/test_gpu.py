@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.gpu import summary
-from benchmarks.gpu.cells import FREE, Cell, Settings, planned, sides
+from benchmarks.gpu.cells import ANY_ALGORITHM, Cell, Settings, planned, sides
 from minihire.runtime.errors import MinihireError
 
 torch = pytest.importorskip("torch")
@@ -31,7 +31,7 @@ def test_a_rehearsal_measures_every_side_of_every_task(tmp_path, capsys):
         for name, side in cell["sides"].items():
             assert side.get("median_s", 0) > 0 and len(side["samples_s"]) == 2, (name, side)
     assert content["summary"][0]["hire_time_ratio"] > 0 and len(content["kernels"]["adam"]) == 4
-    assert "HIRE (N = 2) over traditional training" in capsys.readouterr().out
+    assert "HIRE (N = 2) / traditional training" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -53,7 +53,7 @@ def test_a_side_that_fails_is_a_note_and_the_time_limit_leaves_out_what_matters_
     found = content["cells"][0]["sides"]
     assert found["minihire eager"]["note"] == "too little memory" and found["torch"]["median_s"] > 0
     out = capsys.readouterr().out
-    assert "too little memory" in out and "left out, the time being over: vgg5, batch 2, bf16, attack;" in out
+    assert "too little memory" in out and "not measured, because the time was over: vgg5, batch 2, bf16, attack;" in out
 
 
 def test_peers_may_use_any_algorithm_and_minihire_deterministic_ones(monkeypatch):
@@ -82,7 +82,7 @@ def test_the_sides_of_a_cell_on_a_gpu():
         "recorded",
     )
     assert forward["minihire"] == (None, "forward", "eager") and "minihire HIRE" not in forward
-    assert "torch compiled" not in train and train[FREE] == (None, "train", "free")
+    assert "torch compiled" not in train and train[ANY_ALGORITHM] == (None, "train", "free")
     assert "torch compiled" in sides(Cell("vgg5", 32, "tf32", "train"), SETTINGS._replace(compiled=True))
 
 
@@ -110,8 +110,8 @@ def test_the_summary_takes_the_fastest_spiking_peer():
 @pytest.mark.parametrize(
     "flags, says",
     [
-        (["--models", "vgg6"], "--models is one or more of vgg5, vgg11, resnet12"),
-        (["--precisions", ""], "--precisions is one or more of tf32"),
+        (["--models", "vgg6"], "--models must be one or more of vgg5, vgg11, resnet12"),
+        (["--precisions", ""], "--precisions must be one or more of tf32"),
         (["--device", "cpu"], "on a CPU give --quick"),
         (["--batches", "0"], "must be 1 or more"),
         (["--minutes", "-1"], "--minutes"),

@@ -21,7 +21,7 @@ def test_it_measures_every_layer(tmp_path, capsys):
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert [row["layer"] for row in rows] == list(LAYERS)
     assert all(min(row["seconds"] + row["share_of_floor"]) > 0 for row in rows)
-    assert "of floor" in capsys.readouterr().out
+    assert "of bound" in capsys.readouterr().out
 
 
 def test_a_wrong_flag_is_one_sentence():

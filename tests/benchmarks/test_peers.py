@@ -116,7 +116,7 @@ def test_every_side_takes_every_step(tmp_path, name, task):
         shapes = {n: problem.parameter(n).shape for n in names}
         problem.write("mean", {n: np.full(s, 1e-3, np.float32) for n, s in shapes.items()})
         problem.write("square", {n: np.full(s, 1e-4, np.float32) for n, s in shapes.items()})
-        problem = replace(problem, rate=0.5, optimiser_steps=1000)
+        problem = replace(problem, learning_rate=0.5, optimiser_steps=1000)
     peer = side(name, problem, task)
     before = peer.forward().clone()
     peer.step()
@@ -125,7 +125,7 @@ def test_every_side_takes_every_step(tmp_path, name, task):
 
 def test_adam_takes_the_same_step_on_both_sides(tmp_path):
     problem = make_problem(tmp_path, dtype="float32")
-    problem = replace(problem, model=replace_dropout(problem.model), rate=0.01, optimiser_steps=1000)
+    problem = replace(problem, model=replace_dropout(problem.model), learning_rate=0.01, optimiser_steps=1000)
     rng = np.random.default_rng(0)
     for name in problem.model.parameters(True):
         shape = problem.parameter(name).shape

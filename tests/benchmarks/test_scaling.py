@@ -117,7 +117,7 @@ def test_an_impossible_point_is_left_out(calls, tmp_path, capsys):
     content = json.loads(path.read_text())
     assert [point["batch"] for point in content["points"]] == [32, 8]
     assert [(point["batch"], point["reason"]) for point in content["left_out"]] == [(7, "no memory for this")]
-    assert "left out: no memory for this" in capsys.readouterr().out
+    assert "skipped: no memory for this" in capsys.readouterr().out
     assert run(scaling.main, ["--batch", "7"]) == 2
 
 
