@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from backends.errors import BackendError
 from backends.interface import Backend
 
 # name → (module, class, what to install when an import fails)
@@ -20,10 +21,6 @@ BACKENDS = {
     "torch": ("backends.torch_any", "TorchBackend", "pip install torch"),
 }
 DEFAULT = "numba"
-
-
-class BackendError(ValueError):
-    """A backend that is unknown, cannot be imported, or does not have what was asked for."""
 
 
 def launched() -> tuple[int, int]:

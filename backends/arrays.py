@@ -1,9 +1,10 @@
-"""Arrays of the Numba and Torch backends that are more than one array: nothing above the kernels can tell.
+"""The array types of the Numba and Torch backends besides plain arrays. The code above the kernels sees only `.shape`.
 
-Spikes are small whole numbers times one factor that all share, so a byte each is enough. Large arrays that would be
-written to be read once stay what they are made of.
+Spikes are small whole numbers times one common factor, so a byte each is enough. A gradient that would be written once and
+read once stays in its compact form.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from backends.interface import Array, NeuronState
@@ -22,7 +23,7 @@ class SpikeTrain(NamedTuple):
 
 
 class PackedSpikes(NamedTuple):
-    """A spike train of counts 0 and 1 that waits for the backward pass, on the Torch backend: eight in a byte."""
+    """A spike train of counts 0 and 1, eight in a byte: as the Torch backend saves it for the backward pass."""
 
     bytes: Array  # uint8
     scale: float
@@ -41,39 +42,17 @@ class DropoutMask(NamedTuple):
 
 
 class PooledGradient(NamedTuple):
-    """The gradient of average pooling before it is spread: each of four pixels of `shape` receives a quarter of it."""
+    """The gradient of an average pool's input in compact form: each of a window's four pixels receives a quarter of it.
 
-    grad: Any  # [T, B, H/2, W/2, C], of any kind
+    It owns `grad`: no other array shares its memory.
+    """
+
+    grad: Array  # [T, B, H/2, W/2, C]
     shape: tuple[int, ...]  # [T, B, H, W, C]
 
 
-class InputGradient(NamedTuple):
-    """The gradient of a convolution's input that was not yet computed: neurons do, some images at a time."""
-
-    grad: Array  # [T, B, H_out, W_out, C_out]
-    weight: Array  # as the backend's product takes it
-    shape: tuple[int, ...]  # [T, B, H, W, C_in]
-    stride: int
-    padding: int
-
-
-class Convolved(NamedTuple):
-    """A convolution's result, to be computed where it is used.
-
-    On the Torch backend of one step alone: the neurons that fire T times in answer would else keep it for their backward
-    pass. On the Numba backend of spikes: the neurons fire while their currents are in the cache.
-    """
-
-    x: "Array | SpikeTrain"  # [T, B, H, W, C_in]
-    weight: Array  # as the backend's product takes it
-    stride: int
-    padding: int
-    shape: tuple[int, ...]  # [T, B, H_out, W_out, C_out]
-    found: list | None = None  # on the Numba backend: the array, once somebody else has asked for it
-
-
 class CurrentGradient(NamedTuple):
-    """The gradient of a current that neurons with this leak integrated: see numba_cpu/increments.py."""
+    """The gradient of a current that neurons with this leak integrated: see numba_cpu/kernels/increments.py."""
 
     grad: Array  # [T, B, …]
     leak: Any
@@ -84,7 +63,7 @@ class CurrentGradient(NamedTuple):
 
 
 class OuterProduct(NamedTuple):
-    """A weight gradient xᵀ·grad that was not yet computed: the optimiser does, block by block, while it updates."""
+    """A weight gradient xᵀ·grad as its two factors: the optimiser computes it block by block while it updates the weight."""
 
     x: "Array | SpikeTrain"  # [T, B, F_in]
     grad: "Array | CurrentGradient"  # [T, B, F_out]
@@ -97,8 +76,8 @@ class OuterProduct(NamedTuple):
 class SavedNeurons(NamedTuple):
     """What the backward pass of LIF neurons needs of the forward pass."""
 
-    current: "Array | Convolved | None"  # [1, B, …] where it was the same at every step, else
-    membrane: Array | None  # m before the reset, [T, B, …] or flat [T, M]
+    current: "Array | Callable[[], Array] | None"  # a static current [1, B, …], or a function that computes it again; or None
+    membrane: Array | None  # m before the reset, [T, B, …] or flat [T, M]; the backward pass overwrites it
     start: NeuronState | None
     leak: Any
     threshold: Any
@@ -106,11 +85,7 @@ class SavedNeurons(NamedTuple):
     keep: Array | None  # uint8 [M] of the dropout mask, or empty or None
     scale: Any
     shape: tuple[int, ...]  # [T, B, …]
-    reuse: bool  # the gradient may take the membrane's place
 
-
-class Prepared(NamedTuple):
-    """A weight of this shape in the order and type in which products take it, on the Torch backend."""
-
-    tensor: Array
-    shape: tuple[int, ...]
+    def static_current(self) -> Array:
+        """The static current [1, B, …]."""
+        return self.current() if callable(self.current) else self.current

@@ -1,24 +1,33 @@
-"""The contract between minihire and its numerical kernels.
+"""The contract between minihire and its numerical kernels: every kernel with its shapes, dtypes and meaning.
 
-**Arrays are opaque.** The layers above pass them from kernel to kernel and look at nothing but `.shape`, the logical
-shape; a backend may store spikes as bytes, bit masks or event lists, and choose dense or event-driven kernels by
-measured density. Only `to_numpy` opens an array. A *weight gradient* may be a handle (the factors of an outer product,
-say): nothing but `add`, the optimiser steps, and `to_numpy` ever receives one.
+**Arrays are opaque.** The layers above pass arrays from kernel to kernel and read nothing but `.shape`, the logical shape. A
+backend may store spikes as bytes, bit masks or event lists, and choose dense or event-driven kernels by measured density.
+Only `to_numpy` and `fetch_async` open an array. Floating point arrays have the backend's `dtype`.
 
 **Layout.** T time steps, B images, H×W pixels, C channels, F features. Activations are [T, B, H, W, C] or [T, B, F]:
-time-major, channels last, T = 1 for an ANN or a static input. Convolution weights are [k, k, C_in, C_out], linear
-weights [F_in, F_out]; threshold and leak are arrays of shape [1], so that no kernel waits for the host. Floating point
-arrays have the backend's `dtype`.
+time-major, channels last; T = 1 for an ANN or a static input. Convolution weights are [k, k, C_in, C_out], linear weights
+[F_in, F_out]. Thresholds and leaks are arrays of shape [1].
 
-**Arguments stay as they are**, except in `sgd_step`, `adam_step` and `write_rows`, which update in place the arrays that
-their docstrings name, and a current that `lif_forward` is given with `reuse`. A result may share memory with an argument
-(`reshape`, `rows`, `repeat_time`), and a convolution, or the gradient of a weight, a pool or a convolution's input, may be
-computed only when it is used: do not write to what a kernel was given or has returned.
+**Every differentiable kernel has the same shape.** The forward kernel returns its output and `saved`. The backward kernel
+takes `saved`, the gradient of the output, and which gradients are wanted, and returns them. `saved` is opaque and belongs to
+the backend. It may refer to the arguments of the forward kernel, so leave these unchanged until the backward kernel has run.
+A backward kernel raises BackendError if a weight was updated by an optimiser step since the forward kernel ran.
+`lif_backward` overwrites its `saved`, so it can be called once; a second call raises BackendError.
 
-**Numbers are finite.** A backend that skips zeros does not multiply them by what is infinite or not a number.
+**A returned array never changes**, whatever happens to the arguments afterwards. There are three exceptions:
 
-**Numbers do not depend on the number of threads** (on the Torch backend they may, by their rounding), and every random draw
-equals `backends.randomness` to the bit.
+- `reshape`, `rows` and `repeat_time` return views, which share memory with their argument;
+- a *weight gradient* may be a handle (the two factors of an outer product), valid until the next optimiser step; only `add`,
+  the optimiser steps, `sum_over_ranks` and `to_numpy` accept it;
+- `asarray` may share a NumPy array that nobody can write to.
+
+**Kernels do not change their arguments**, except `sgd_step`, `adam_step` and `write_rows`, whose docstrings name the arrays
+that they update in place.
+
+**Numbers are finite.** A backend that skips zeros does not multiply them by an infinity or a NaN.
+
+**Results do not depend on the number of threads** (on the Torch backend they may, by rounding). Every random draw equals
+`backends.randomness` to the bit.
 """
 
 from abc import ABC, abstractmethod
@@ -27,6 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends.randomness import Draw
+from backends.saved import Versions
 from backends.surrogates import Surrogate
 
 Array = Any
@@ -34,10 +44,10 @@ WHOLE = np.uint8, np.uint16, np.int64  # types of whole numbers that arrays may 
 
 
 class NeuronState(NamedTuple):
-    """What a layer of neurons hands from one time chunk to the next; also the gradients with respect to it.
+    """The state that a layer of neurons passes from one time chunk to the next; also the gradient with respect to it.
 
-    membrane [B, …] is u of the last step (reset "delayed": m, the membrane before its reset, and then spikes [B, …]
-    are the last step's own, before dropout; None otherwise). As a gradient, either may be None for zero.
+    membrane [B, …]: u of the last step. With reset "delayed": m, the membrane before its reset, and then spikes [B, …] are
+    the last step's own spikes, before dropout; otherwise spikes is None. In a gradient, None stands for zero.
     """
 
     membrane: Array
@@ -59,6 +69,9 @@ class Backend(ABC):
     threads: int
     rank: int = 0
     ranks: int = 1
+
+    def __init__(self):
+        self.versions = Versions()  # of the parameters: optimiser steps count them, `saved` compares them
 
     def announce(self, say) -> None:  # noqa: B027 - a choice, not a duty
         """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: there is none."""
@@ -95,11 +108,14 @@ class Backend(ABC):
 
     @abstractmethod
     def asarray(self, values) -> Array:
-        """A NumPy array (or nested numbers) as a backend array. Those of WHOLE types keep them, the rest is `dtype`."""
+        """A backend array with a copy of the values: a NumPy array, nested numbers, or another array of the backend.
+
+        WHOLE types are kept; all other types become `dtype`.
+        """
 
     @abstractmethod
     def to_numpy(self, array):
-        """The array's values, or a weight gradient handle's, as a NumPy array."""
+        """The values of an array, or of a weight gradient's handle, as a NumPy array of their own."""
 
     @abstractmethod
     def zeros(self, shape, dtype=None) -> Array:
@@ -121,7 +137,7 @@ class Backend(ABC):
     def total(self, array) -> float:
         """The sum of all entries."""
 
-    def largest(self, array, count: int):
+    def top_k(self, array, count: int):
         """The `count` largest entries, or all if there are fewer, as a NumPy array in any order."""
         values = self.to_numpy(array).reshape(-1)
         return values if len(values) <= count else np.partition(values, len(values) - count)[-count:]
@@ -184,48 +200,40 @@ class Backend(ABC):
     def add(self, a, b) -> Array:
         """a + b for arrays of one shape, or the sum of two gradients of one weight (handles included)."""
 
-    def prepared(self, weight) -> Array:
-        """A weight as `conv2d`, `linear` and their input gradients like it best, until it changes. Default: itself."""
-        return weight
-
-    def kept(self, x):
-        """What a convolution holds of its input until `conv2d_weight_gradient` takes it. Default: the input itself."""
-        return x
-
     @abstractmethod
-    def conv2d(self, x, weight, stride: int, padding: int) -> Array:
-        """Cross-correlation of x [T, B, H, W, C_in] with weight [k, k, C_in, C_out]: [T, B, H_out, W_out, C_out].
+    def conv2d(self, x, weight, stride: int, padding: int, *, want_weight: bool = True) -> tuple[Array, Any]:
+        """(out, saved) of the cross-correlation of x [T, B, H, W, C_in] with weight [k, k, C_in, C_out].
 
-        An array, or a handle: see arrays.py.
+        out [T, B, H_out, W_out, C_out]. want_weight: whether the backward pass will need the weight's gradient; if not,
+        `saved` does not keep the input.
         """
 
     @abstractmethod
-    def conv2d_input_gradient(self, grad, weight, shape, stride: int, padding: int) -> Array:
-        """∂L/∂x of `shape` [T, B, H, W, C_in] from ∂L/∂out; an array or a handle."""
+    def conv2d_backward(
+        self, saved, grad, want_input: bool = True, want_weight: bool = True
+    ) -> tuple[Array | None, Array | None]:
+        """(∂L/∂x, ∂L/∂weight) of `conv2d` from grad = ∂L/∂out; None for a gradient that is not wanted.
+
+        ∂L/∂weight is summed over T and B; it may be a handle.
+        """
 
     @abstractmethod
-    def conv2d_weight_gradient(self, grad, x, size: int, stride: int, padding: int) -> Array:
-        """∂L/∂weight [k, k, C_in, C_out], k = size, summed over T and B; an array or a handle."""
+    def linear(self, x, weight, *, want_weight: bool = True) -> tuple[Array, Any]:
+        """(out, saved) of x [T, B, F_in] · weight [F_in, F_out]; out [T, B, F_out]. want_weight: as in `conv2d`."""
 
     @abstractmethod
-    def linear(self, x, weight) -> Array:
-        """x [T, B, F_in] · weight [F_in, F_out]: [T, B, F_out]."""
+    def linear_backward(
+        self, saved, grad, want_input: bool = True, want_weight: bool = True
+    ) -> tuple[Array | None, Array | None]:
+        """(∂L/∂x, ∂L/∂weight) of `linear`, as in `conv2d_backward`."""
 
     @abstractmethod
-    def linear_input_gradient(self, grad, weight) -> Array:
-        """∂L/∂x [T, B, F_in]."""
+    def avg_pool(self, x) -> tuple[Array, Any]:
+        """(out, saved): the mean over 2×2 windows of [T, B, H, W, C], stride 2. An odd last row or column is left out."""
 
     @abstractmethod
-    def linear_weight_gradient(self, grad, x) -> Array:
-        """∂L/∂weight [F_in, F_out], summed over T and B; an array or a handle."""
-
-    @abstractmethod
-    def avg_pool(self, x) -> Array:
-        """Mean over 2×2 windows of [T, B, H, W, C], stride 2; an odd last row or column is left out."""
-
-    @abstractmethod
-    def avg_pool_gradient(self, grad, shape) -> Array:
-        """∂L/∂x of `shape`: a quarter of the window's gradient in each of its four pixels."""
+    def avg_pool_backward(self, saved, grad) -> Array:
+        """∂L/∂x of `avg_pool`: a quarter of the window's gradient in each of its four pixels."""
 
     @abstractmethod
     def sum_time(self, x) -> Array:
@@ -249,17 +257,27 @@ class Backend(ABC):
         reset: str = "immediate",
         mask=None,
         soft: Surrogate | None = None,
-        reuse: bool = False,
         want_state: bool = True,
     ) -> tuple[Array, NeuronState | None, Any]:
-        """A layer of LIF neurons over `steps` time steps (equations 1 and 2): the equations are in backends/lif.py.
+        """(spikes, last state, saved) of LIF neurons over `steps` time steps (equations 1 and 2; see backends/lif.py).
 
-        current [T or 1, B, …] (1: the same at every step), state from the chunk before or None (membrane 0),
-        mask [B, …] from `dropout_mask` or None, soft: emit F(z) in place of a step (for gradient checks).
-        reuse: nobody needs the current any more. Its memory may become that of `saved`, which then serves one backward pass
-        only, whose gradient may in turn take it. A neuron fires where m > v, exactly. Returns (spikes [T, B, …] times the
-        mask, state, saved); the last state is None unless it is wanted, `saved` goes to `lif_backward` and nowhere else.
+        current [T or 1, B, …]; with one step, the current is the same at every step. state: from the chunk before, or None
+        (membrane 0). mask [B, …]: from `dropout_mask`, or None. soft: emit F(z) instead of a step, for gradient checks.
+        A neuron fires where m > v, exactly. spikes [T, B, …] are multiplied by the mask. The last state is None unless
+        want_state.
         """
+
+    def conv_lif_forward(
+        self, x, weight, stride: int, padding: int, state, leak, threshold, steps: int, *, want_weight: bool = True, **options
+    ) -> tuple[Array, NeuronState | None, Any, Any]:
+        """`conv2d`, then `lif_forward` on its result, which nobody else needs: (spikes, last state, saved, conv_saved).
+
+        options: the keywords of `lif_forward`. The backward pass is `lif_backward(saved, …)`, then `conv2d_backward(conv_saved,
+        …)`. A backend may fuse the two; this default calls them one after the other.
+        """
+        current, conv_saved = self.conv2d(x, weight, stride, padding, want_weight=want_weight)
+        spikes, end, saved = self.lif_forward(current, state, leak, threshold, steps, **options)
+        return spikes, end, saved, conv_saved
 
     @abstractmethod
     def lif_backward(
@@ -270,39 +288,41 @@ class Backend(ABC):
         surrogate: Surrogate,
         reset_grad: bool = False,
         want_state: bool = True,
-    ) -> tuple[Array, NeuronState | None, Array, Array]:
-        """Back-propagation through time of `lif_forward`, by hand.
+    ) -> tuple[Array, NeuronState | None, Array | None, Array | None]:
+        """Back-propagation through time of `lif_forward`, by hand. `saved` is used up.
 
-        grad_spikes [T, B, …]; grad_state: ∂L/∂(the state that was handed on), or None. Returns ∂L/∂current (of the
-        current's shape: summed over time where it was static), ∂L/∂(initial state), or None if it is not wanted,
-        ∂L/∂leak [1], ∂L/∂threshold [1].
+        grad_spikes [T, B, …], or None for zeros. grad_state: ∂L/∂(the last state), or None. Returns ∂L/∂current (of the
+        current's shape: summed over time if it was static), ∂L/∂(initial state) or None if it is not wanted, ∂L/∂leak [1],
+        and ∂L/∂threshold [1]. The rate gradient (surrogate.kind "rate", derived in backends/lif.py) is an attacker's: it
+        returns ∂L/∂current, and None for the other three.
         """
 
     @abstractmethod
-    def lif_rate_backward(self, saved, grad_spikes) -> Array:
-        """∂L/∂current under the rate gradient (derived in backends/lif.py): an attacker's, with no parameter gradients."""
+    def relu(self, x, mask=None) -> tuple[Array, Any]:
+        """(out, saved): max(x, 0), times the dropout mask if there is one."""
 
     @abstractmethod
-    def relu(self, x, mask=None) -> Array:
-        """max(x, 0), times the dropout mask."""
-
-    @abstractmethod
-    def relu_gradient(self, grad, x, mask=None) -> Array:
-        """grad times the mask where x > 0, else 0. x: what `relu` took, or what it gave."""
+    def relu_backward(self, saved, grad) -> Array:
+        """∂L/∂x of `relu`: grad times the mask where x > 0, else 0."""
 
     # ---------------------------------------------------------------- loss and optimisers
 
     @abstractmethod
-    def cross_entropy(self, logits, labels, weight: float) -> tuple[Array, Array]:
-        """Per-image loss −log softmax(logits)[label] [B], and weight · its gradient [B, C]. labels: int64 [B]."""
+    def cross_entropy(self, logits, labels, weight: float) -> tuple[Array, Array, Array]:
+        """(losses, gradient, sums) of logits [B, C] and labels int64 [B].
+
+        losses [B]: −log softmax(logits)[label] of each image. gradient [B, C]: weight · ∂loss/∂logits. sums, float64 [3]:
+        the sum of the losses, the number of images whose largest logit is their label's, and the number of images.
+        """
 
     @abstractmethod
-    def tally(self, losses, logits, labels) -> Array:
-        """[sum of losses, images whose largest logit is their label's, images], float64; losses and labels [B]."""
+    def sgd_step(
+        self, parameter, grad, velocity, learning_rate: float, momentum: float, decay: float, low: float, high: float
+    ):
+        """In place: velocity ← momentum·velocity + grad + decay·w; w ← clip(w − learning_rate·velocity, low, high).
 
-    @abstractmethod
-    def sgd_step(self, parameter, grad, velocity, rate: float, momentum: float, decay: float, low: float, high: float):
-        """In place: velocity ← momentum·velocity + grad + decay·w; w ← clip(w − rate·velocity, low, high); w the parameter."""
+        w is the parameter.
+        """
 
     @abstractmethod
     def adam_step(
@@ -311,16 +331,17 @@ class Backend(ABC):
         grad,
         mean,
         square,
-        largest,
-        rate: float,
+        max_square,
+        learning_rate: float,
         decays: tuple[float, float],
         epsilon: float,
         step: int,
         low: float,
         high: float,
     ):
-        """Adam (Kingma & Ba, 2015), step counted from 1, in place on parameter, mean and square; then clipped.
+        """Adam (Kingma & Ba, 2015) in place on parameter, mean and square; then the parameter is clipped to low … high.
 
-        largest: None, or the running maximum of AMSGrad (Reddi et al., 2018), updated too. mean and square: of `dtype`,
-        or both of 16 bits (uint16, see backends/moments16.py), which are widened for the step; largest is then None.
+        step is counted from 1. max_square: None, or the running maximum of AMSGrad (Reddi et al., 2018), updated too. mean
+        and square have the backend's `dtype`, or both are uint16 (see backends/moments16.py) and are widened for the step;
+        max_square is then None.
         """

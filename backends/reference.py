@@ -7,6 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from backends import lif, moments16, randomness
 from backends.interface import WHOLE, Backend
+from backends.saved import Saved
 
 
 class ReferenceBackend(Backend):
@@ -16,6 +17,7 @@ class ReferenceBackend(Backend):
     device = "cpu"
 
     def __init__(self, dtype: str = "float32", threads: int | None = None):
+        super().__init__()
         self.dtype = dtype
         self.threads = threads or 1
         self.float = np.dtype(dtype)
@@ -24,10 +26,12 @@ class ReferenceBackend(Backend):
 
     def asarray(self, values):
         array = np.asarray(values)
-        return np.ascontiguousarray(array if array.dtype in WHOLE else array.astype(self.float))
+        if array.dtype in WHOLE and never_written(array):  # the images of a data set are large
+            return np.ascontiguousarray(array)
+        return np.array(array, array.dtype if array.dtype in WHOLE else self.float, order="C")
 
     def to_numpy(self, array):
-        return np.asarray(array)
+        return np.array(array)
 
     def zeros(self, shape, dtype=None):
         return np.zeros(shape, dtype or self.float)
@@ -39,6 +43,7 @@ class ReferenceBackend(Backend):
         return array[start:stop]
 
     def write_rows(self, array, start, values):
+        self.versions.updated(array)
         array[start : start + len(values)] = values
 
     def total(self, array):
@@ -92,17 +97,23 @@ class ReferenceBackend(Backend):
     def add(self, a, b):
         return a + b
 
-    def conv2d(self, x, weight, stride, padding):
+    def conv2d(self, x, weight, stride, padding, *, want_weight=True):
         patches = _patches(x.reshape(-1, *x.shape[2:]), len(weight), stride, padding)  # [N, H_out, W_out, C_in, k, k]
         out = np.tensordot(patches, weight, axes=((4, 5, 3), (0, 1, 2)))
-        return out.reshape(*x.shape[:2], *out.shape[1:])
+        saved = Saved((x if want_weight else None, x.shape, weight, stride, padding), self.versions, weight)
+        return out.reshape(*x.shape[:2], *out.shape[1:]), saved
 
-    def conv2d_weight_gradient(self, grad, x, size, stride, padding):
+    def conv2d_backward(self, saved, grad, want_input=True, want_weight=True):
+        x, shape, weight, stride, padding = saved.open()
+        grad_weight = self._conv2d_weight_gradient(grad, x, len(weight), stride, padding) if want_weight else None
+        return self._conv2d_input_gradient(grad, weight, shape, stride, padding) if want_input else None, grad_weight
+
+    def _conv2d_weight_gradient(self, grad, x, size, stride, padding):
         patches = _patches(x.reshape(-1, *x.shape[2:]), size, stride, padding)
         grad = grad.reshape(-1, *grad.shape[2:])
         return np.tensordot(patches, grad, axes=((0, 1, 2), (0, 1, 2))).transpose(1, 2, 0, 3)
 
-    def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
+    def _conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         k, (_, _, height, width, _), (_, _, rows, columns, _) = len(weight), shape, grad.shape
         padded = np.zeros((*shape[:2], height + 2 * padding, width + 2 * padding, shape[4]), grad.dtype)
         for i in range(k):  # each tap sends its share of the gradient back to the pixels that it read
@@ -110,22 +121,22 @@ class ReferenceBackend(Backend):
                 padded[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride] += grad @ weight[i, j].T
         return padded[:, :, padding : padding + height, padding : padding + width]
 
-    def linear(self, x, weight):
-        return x @ weight
+    def linear(self, x, weight, *, want_weight=True):
+        return x @ weight, Saved((x if want_weight else None, weight), self.versions, weight)
 
-    def linear_input_gradient(self, grad, weight):
-        return grad @ weight.T
-
-    def linear_weight_gradient(self, grad, x):
-        return np.tensordot(x, grad, axes=((0, 1), (0, 1)))
+    def linear_backward(self, saved, grad, want_input=True, want_weight=True):
+        x, weight = saved.open()
+        grad_weight = np.tensordot(x, grad, axes=((0, 1), (0, 1))) if want_weight else None
+        return grad @ weight.T if want_input else None, grad_weight
 
     def avg_pool(self, x):
         even = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
-        return (even[:, :, ::2, ::2] + even[:, :, ::2, 1::2] + even[:, :, 1::2, ::2] + even[:, :, 1::2, 1::2]) / 4
+        sums = even[:, :, ::2, ::2] + even[:, :, ::2, 1::2] + even[:, :, 1::2, ::2] + even[:, :, 1::2, 1::2]
+        return sums / 4, x.shape
 
-    def avg_pool_gradient(self, grad, shape):
-        out = np.zeros(shape, grad.dtype)
-        out[:, :, : shape[2] // 2 * 2, : shape[3] // 2 * 2] = (grad / 4).repeat(2, axis=2).repeat(2, axis=3)
+    def avg_pool_backward(self, saved, grad):
+        out = np.zeros(saved, grad.dtype)
+        out[:, :, : saved[2] // 2 * 2, : saved[3] // 2 * 2] = (grad / 4).repeat(2, axis=2).repeat(2, axis=3)
         return out
 
     def sum_time(self, x):
@@ -137,34 +148,27 @@ class ReferenceBackend(Backend):
     # ---------------------------------------------------------------- neurons
 
     def lif_forward(
-        self,
-        current,
-        state,
-        leak,
-        threshold,
-        steps,
-        *,
-        reset="immediate",
-        mask=None,
-        soft=None,
-        reuse=False,
-        want_state=True,
+        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, want_state=True
     ):
         spikes, end, saved = lif.lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
-        return spikes, end if want_state else None, saved
+        return spikes, end if want_state else None, Saved(saved, self.versions, leak, threshold)
 
     def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
+        saved = saved.take()
+        if grad_spikes is None:
+            grad_spikes = np.zeros_like(saved.membrane)
+        if surrogate.kind == "rate":
+            return lif.lif_rate_backward(saved, grad_spikes), None, None, None
         grad_current, grad_start, *grads = lif.lif_backward(saved, grad_spikes, grad_state, surrogate, reset_grad)
         return grad_current, grad_start if want_state else None, *grads
 
-    def lif_rate_backward(self, saved, grad_spikes):
-        return lif.lif_rate_backward(saved, grad_spikes)
-
     def relu(self, x, mask=None):
-        return np.maximum(x, 0) if mask is None else np.maximum(x, 0) * mask
+        out = np.maximum(x, 0) if mask is None else np.maximum(x, 0) * mask
+        return out, (out, mask)  # the output is positive where the input is
 
-    def relu_gradient(self, grad, x, mask=None):
-        return (grad if mask is None else grad * mask) * (x > 0)
+    def relu_backward(self, saved, grad):
+        out, mask = saved
+        return (grad if mask is None else grad * mask) * (out > 0)
 
     # ---------------------------------------------------------------- loss and optimisers
 
@@ -174,22 +178,25 @@ class ReferenceBackend(Backend):
         rows = np.arange(len(labels))
         grad = np.exp(log_softmax)
         grad[rows, labels] -= 1
-        return -log_softmax[rows, labels], grad * self.float.type(weight)
+        losses = -log_softmax[rows, labels]
+        correct = np.count_nonzero(logits.argmax(axis=1) == labels)
+        sums = np.array([np.sum(losses, dtype=np.float64), correct, len(labels)], np.float64)
+        return losses, grad * self.float.type(weight), sums
 
-    def tally(self, losses, logits, labels):
-        right = np.asarray(logits).argmax(axis=1) == labels
-        return np.array([np.sum(losses, dtype=np.float64), right.sum(), len(right)], np.float64)
-
-    def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
+    def sgd_step(self, parameter, grad, velocity, learning_rate, momentum, decay, low, high):
+        self.versions.updated(parameter)
         velocity *= self.float.type(momentum)
         velocity += self.to_numpy(grad) + self.float.type(decay) * parameter
-        np.clip(parameter - self.float.type(rate) * velocity, low, high, out=parameter)
+        np.clip(parameter - self.float.type(learning_rate) * velocity, low, high, out=parameter)
 
-    def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
-        if moments16.are_narrow(mean, square, largest):
+    def adam_step(
+        self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high
+    ):
+        self.versions.updated(parameter)
+        if moments16.are_narrow(mean, square, max_square):
             wide = moments16.widen(mean, moments16.CUT_MEAN), moments16.widen(square, moments16.CUT_SQUARE)
             moments = [moment.astype(self.float) for moment in wide]
-            self.adam_step(parameter, grad, *moments, largest, rate, decays, epsilon, step, low, high)
+            self.adam_step(parameter, grad, *moments, max_square, learning_rate, decays, epsilon, step, low, high)
             mean[...] = moments16.narrow(moments[0], moments16.CUT_MEAN, step)
             square[...] = moments16.narrow(moments[1], moments16.CUT_SQUARE, step)
             return
@@ -197,10 +204,19 @@ class ReferenceBackend(Backend):
         first, second = decays
         mean[...] = first * mean + (1 - first) * grad
         square[...] = second * square + (1 - second) * grad * grad
-        if largest is not None:
-            np.maximum(largest, square, out=largest)
-        root = np.sqrt(square if largest is None else largest) / math.sqrt(1 - second**step)
-        np.clip(parameter - rate / (1 - first**step) * mean / (root + epsilon), low, high, out=parameter)
+        if max_square is not None:
+            np.maximum(max_square, square, out=max_square)
+        root = np.sqrt(square if max_square is None else max_square) / math.sqrt(1 - second**step)
+        np.clip(parameter - learning_rate / (1 - first**step) * mean / (root + epsilon), low, high, out=parameter)
+
+
+def never_written(array) -> bool:
+    """Whether nobody can write to a NumPy array: neither through it nor through an array that it is a view of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None or isinstance(array, bytes)
 
 
 def _patches(images, size, stride, padding):

@@ -21,7 +21,7 @@ import numpy as np
 import threadpoolctl
 
 from backends import get_backend
-from backends.arrays import Convolved, CurrentGradient, OuterProduct, SpikeTrain
+from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
 from benchmarks.command import run
 from benchmarks.prepare import force_density
 from minihire.layers import Draws
@@ -31,7 +31,6 @@ from minihire.report.tables import table
 from minihire.training.optimisers import Adam
 
 BATCH, STEPS = 32, 6
-DRIVEN = "conv2d and lif_forward"  # neurons that compute the convolution that drives them
 
 
 def best_of(function, rounds: int = 7) -> float:
@@ -83,10 +82,11 @@ def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
     """Useful operations and bytes of one call, or None for a kernel that is not measured."""
     if name in ("conv2d", "linear"):
         x, weight = arguments[:2]
-        return multiplied(k, x, weight), size_of(x) + weight.nbytes + result.nbytes
-    if name == DRIVEN:
-        (x, weight, *_), (spikes, _, saved) = arguments[0], result
-        return multiplied(k, x, weight), size_of(x) + weight.nbytes + spikes.counts.nbytes + saved.membrane.nbytes
+        return multiplied(k, x, weight), size_of(x) + weight.nbytes + result[0].nbytes
+    if name == "conv_lif_forward":
+        (x, weight), (spikes, _, saved, _) = arguments[:2], result
+        membranes = size_of(saved.open().membrane)
+        return multiplied(k, x, weight), size_of(x) + weight.nbytes + spikes.counts.nbytes + membranes
     if name in ("conv2d_input_gradient", "linear_input_gradient"):
         grad, weight = arguments[:2]
         taps = weight.shape[0] * weight.shape[1] if name == "conv2d_input_gradient" else 1
@@ -103,45 +103,42 @@ def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
         return operations, (6 if operations else 7) * parameter.nbytes
     if name == "lif_forward":
         spikes, _, saved = result
-        return 0, arguments[0].nbytes + spikes.counts.nbytes + size_of(saved.membrane)
-    if name == "lif_backward":
-        saved, grad = arguments[:2]
-        return 0, size_of(saved.membrane) + size_of(saved.current) + size_of(grad) + size_of(result[0])
+        return 0, arguments[0].nbytes + spikes.counts.nbytes + size_of(saved.open().membrane)
+    if name == "lif_backward":  # membranes, or a static current, are as large as their gradient
+        return 0, size_of(arguments[1]) + 2 * size_of(result[0])
     return None
 
 
-KERNELS = (
-    "conv2d",
-    "conv2d_input_gradient",
-    "conv2d_weight_gradient",
-    "linear",
-    "linear_input_gradient",
-    "adam_step",
-    "lif_forward",
-    "lif_backward",
-)
+KERNELS = {  # methods of the Numba backend, and their names in the table
+    "conv2d": "conv2d",
+    "conv_lif_forward": "conv_lif_forward",
+    "_conv2d_input_gradient": "conv2d_input_gradient",
+    "_conv2d_weight_gradient": "conv2d_weight_gradient",
+    "linear": "linear",
+    "_product": "linear_input_gradient",  # where `linear` does not call it
+    "adam_step": "adam_step",
+    "lif_forward": "lif_forward",
+    "lif_backward": "lif_backward",
+}
 
 
 def watch(k, calls: list) -> None:
     """Append (name, shape, seconds, operations, bytes) of every kernel that is called from now on, but not by another."""
     running = []
-    for name in KERNELS:
+    for method, name in KERNELS.items():
 
-        def timed(*arguments, name=name, kernel=getattr(k, name), **options):
+        def timed(*arguments, name=name, kernel=getattr(k, method), **options):
             running.append(name)
             start = time.perf_counter()
             result = kernel(*arguments, **options)
             seconds = time.perf_counter() - start
             running.pop()
-            if running or isinstance(result, Convolved):  # part of another, or not yet computed
-                return result
-            shape = arguments[1].shape if hasattr(arguments[1], "shape") else result[0].shape
-            if isinstance(arguments[0], Convolved):
-                name, shape = DRIVEN, arguments[0].weight.shape
-            calls.append((name, tuple(shape), seconds, *cost(k, name, arguments, result)))
+            if not running:  # else it is a part of another kernel
+                shape = arguments[1].shape if hasattr(arguments[1], "shape") else result[0].shape
+                calls.append((name, tuple(shape), seconds, *cost(k, name, arguments, result)))
             return result
 
-        setattr(k, name, timed)
+        setattr(k, method, timed)
 
 
 def measure(width: float, density: float, rounds: int) -> tuple[list[dict], int]:

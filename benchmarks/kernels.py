@@ -53,24 +53,26 @@ def measure(k, shape: tuple, density: float, rounds: int) -> dict[str, float]:
         moments = [k.zeros(shape) for _ in range(2)]
 
         def update():
-            gradient = k.linear_weight_gradient(grad, spikes)
+            _, gradient = k.linear_backward(saved, grad, want_input=False)
             k.adam_step(weight, gradient, *moments, None, 1e-9, (0.9, 0.999), 1e-8, 1, -1e9, 1e9)
 
-        spikes = SpikeTrain((x != 0).astype(np.uint8), 1.0, True)
+        # gradients with respect to a weight that no step has updated
+        saved = k.linear(SpikeTrain((x != 0).astype(np.uint8), 1.0, True), weight.copy())[1]
         kernels = {
             "forward": lambda: k.linear(x, weight),
             "weight gradient": update,
-            "input gradient": lambda: k.linear_input_gradient(grad, weight),
+            "input gradient": lambda: k.linear_backward(saved, grad, want_weight=False),
         }
     else:
         side, channels, features, size, stride = shape
         out, padding = (side + size // 2 * 2 - size) // stride + 1, size // 2
         x, grad = some(side, side, channels), some(out, out, features)
         weight = rng.standard_normal((size, size, channels, features), np.float32)
+        saved = k.conv2d(x, weight, stride, padding)[1]
         kernels = {
             "forward": lambda: k.conv2d(x, weight, stride, padding),
-            "weight gradient": lambda: k.conv2d_weight_gradient(grad, x, size, stride, padding),
-            "input gradient": lambda: k.conv2d_input_gradient(grad, weight, x.shape, stride, padding),
+            "weight gradient": lambda: k.conv2d_backward(saved, grad, want_input=False),
+            "input gradient": lambda: k.conv2d_backward(saved, grad, want_weight=False),
         }
     limit, ratios = dispatch.crossover_density, {}
     try:

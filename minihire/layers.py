@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from backends.interface import NeuronState
 from backends.randomness import Draw, Stream
 from minihire.engine import Tape, Variable, ops
-from minihire.engine.lif import NeuronOptions, lif
+from minihire.engine.lif import NeuronOptions, conv_lif, lif
 
 
 class Draws(NamedTuple):
@@ -115,8 +115,7 @@ class Linear:
 class Neuron:
     """The nonlinearity: ReLU (ANN) or LIF with one trainable threshold and leak (SNN), then dropout.
 
-    Dropout belongs to the neuron: its mask is drawn once per forward pass and shared by all time steps. What it is given is
-    its own: the current's memory becomes that of the membranes, so no other layer may use the same current.
+    The dropout mask is drawn once per forward pass and shared by all time steps.
     """
 
     name: str
@@ -133,26 +132,66 @@ class Neuron:
 
     def __call__(self, run: Pass, x):
         run.see("current", self.name, x)
-        mask = None
-        if run.dropout and self.dropout:
-            shape, (seed, step, first) = x.shape[1:], run.dropout
-            draw = Draw(seed, Stream.DROPOUT, step, self.index)
-            mask = run.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
+        mask = self._mask(run, x.shape[1:])
         if not run.spiking:
             out = ops.relu(run.tape, x, mask)
         else:
-            v, leak = run.weights[f"{self.name}.threshold"], run.weights[f"{self.name}.leak"]
-            out, end = self.fire(run, x, leak, v, mask)
-            if run.end is not None:
-                run.end[self.name] = end
+            out = self._keep(run, *self.fire(run, x, *self._constants(run), mask))
         run.see("spikes", self.name, out)
         return out
 
     def fire(self, run: Pass, x, leak, threshold, mask):
-        """Spikes [T, B, …] times the mask, and the last state or None, of the current x [T or 1, B, …]; to be overridden."""
-        state, reuse = run.state.get(self.name), run.observe is None  # an observer may have kept the current
-        wanted = run.end is not None
-        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, state, mask, reuse, wanted)
+        """(spikes [T, B, …] times the mask, last state or None) for the current x [T or 1, B, …]; a subclass may override it."""
+        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, *self._chunk(run, mask))
+
+    def after(self, run: Pass, conv: "Conv2d", x):
+        """The spikes of neurons whose current is conv(x), computed by one kernel; see `fuses`."""
+        weight, mask = run.weights[f"{conv.name}.weight"], self._mask(run, (x.shape[1], *conv.output_shape(x.shape[2:])))
+        product = run.tape, x, weight, conv.stride, conv.size // 2
+        return self._keep(run, *conv_lif(*product, *self._constants(run), run.steps, run.neuron, *self._chunk(run, mask)))
+
+    def _mask(self, run, shape):
+        """The dropout mask for neurons [B, …], or None."""
+        if not (run.dropout and self.dropout):
+            return None
+        seed, step, first = run.dropout
+        draw = Draw(seed, Stream.DROPOUT, step, self.index)
+        return run.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
+
+    def _constants(self, run):
+        return run.weights[f"{self.name}.leak"], run.weights[f"{self.name}.threshold"]
+
+    def _chunk(self, run, mask):
+        return run.state.get(self.name), mask, run.end is not None
+
+    def _keep(self, run, spikes, end):
+        if run.end is not None:
+            run.end[self.name] = end
+        return spikes
+
+
+def fuses(run: Pass, layer, following) -> bool:
+    """Whether one kernel computes a convolution and the neurons that follow it: nobody else sees the current between them."""
+    return (
+        run.spiking
+        and run.observe is None
+        and not run.neuron.soft
+        and type(layer) is Conv2d
+        and isinstance(following, Neuron)
+        and (type(following).__call__, type(following).fire) == (Neuron.__call__, Neuron.fire)
+    )
+
+
+def forward(run: Pass, layers, x):
+    """The output of layers that follow one another."""
+    at = 0
+    while at < len(layers):
+        layer, following = layers[at], layers[at + 1] if at + 1 < len(layers) else None
+        if fuses(run, layer, following):
+            x, at = following.after(run, layer, x), at + 2
+        else:
+            x, at = layer(run, x), at + 1
+    return x
 
 
 @dataclass(frozen=True)
@@ -226,7 +265,7 @@ class Residual:
 
     def __call__(self, run: Pass, x):
         first, inner, second, shortcut, outer = self._parts(x.shape[2:])
-        main = second(run, inner(run, first(run, x)))
+        main = forward(run, (first, inner, second), x)
         return outer(run, ops.add(run.tape, main, shortcut(run, x) if shortcut else x))
 
 

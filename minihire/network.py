@@ -10,6 +10,7 @@ import numpy as np
 from backends.interface import Array, Backend, NeuronState
 from backends.randomness import Draw, Stream
 from backends.surrogates import Surrogate
+from minihire import layers
 from minihire.encoding import CODINGS, encode
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
@@ -21,9 +22,9 @@ Observer = Callable[[str, str, Array], None]  # (event, layer, array)
 
 
 class Gradients(NamedTuple):
-    """losses [B], logits [B, C], weight gradients by name, ∂L/∂image (∂L/∂κ if there is noise), last state by layer.
+    """losses [B], logits [B, C], weight gradients by name, ∂L/∂image (∂L/∂κ if there is noise), last state by layer, sums.
 
-    state is empty where it was not to be kept.
+    state is empty if it was not to be kept. sums [3]: of the losses, of correct images, of images; see `Backend.cross_entropy`.
     """
 
     losses: Any
@@ -31,6 +32,7 @@ class Gradients(NamedTuple):
     weights: dict[str, Any]
     image: Any
     state: dict[str, NeuronState]
+    sums: Any
 
 
 @dataclass
@@ -146,14 +148,15 @@ class Network:
             run, part = chunk(i, _variables(starts[-1], False), grads=False)
             starts.append(_values(run.end))
             logits = part.value if logits is None else k.add(logits, part.value)
-        grad_logits = grad_state = last_state = losses = None
+        grad_logits = grad_state = last_state = losses = sums = None
         for i in reversed(range(len(chunks))):  # the last chunk runs once; the others again, now with a tape
             start = _variables(starts[i], needs_grad=i > 0)
             run, part = chunk(i, start, grads=True)
             if last_state is None:
                 last_state, run.end = _values(run.end or {}), None
                 logits = part.value if logits is None else k.add(logits, part.value)
-                losses, grad_logits = k.cross_entropy(logits, labels, 1 / labels.shape[0] if scale is None else scale)
+                weight = 1 / labels.shape[0] if scale is None else scale
+                losses, grad_logits, sums = k.cross_entropy(logits, labels, weight)
             seeds = [(part, grad_logits)]
             for name, grads in (grad_state or {}).items():
                 seeds += [
@@ -164,7 +167,7 @@ class Network:
             run.tape.backward(seeds)
             grad_state = {name: NeuronState(*(x and x.grad for x in pair)) for name, pair in start.items()}
         found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-        return Gradients(losses, logits, found, (pixels if noise is None else kappa).grad, last_state)
+        return Gradients(losses, logits, found, (pixels if noise is None else kappa).grad, last_state, sums)
 
     def pullback(
         self, images: Array, *, draws: Draws = Draws(), surrogate: Surrogate | None = None
@@ -218,9 +221,7 @@ class Network:
         x = ops.reshape(run.tape, x, (1, *x.shape))
         coding = self.coding if self.spiking else "direct"
         x = encode(run.tape, x, coding, self.model.mean, self.model.std, draws, first_step, run.steps)
-        for layer in self.model.layers:
-            x = layer(run, x)
-        return x
+        return layers.forward(run, self.model.layers, x)
 
 
 def initialise(

@@ -50,14 +50,13 @@ import os
 import numba
 import numpy as np
 
-from backends.numba_cpu.neurons import Neurons
 from backends.numba_cpu.runtime import threads as threads_runtime
 from backends.numba_cpu.runtime.kernel_cache import CompileNotice
 from backends.numba_cpu.runtime.workspace import Workspace
 from backends.numba_cpu.updates import Updates
 
 
-class NumbaBackend(Neurons, Updates):
+class NumbaBackend(Updates):
     """Arrays are C-contiguous NumPy arrays and those of arrays.py; methods that are not overridden here are the reference's.
 
     The number of threads is Numba's own, one for the whole program: if several backends are made, the last one decides.

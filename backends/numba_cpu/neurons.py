@@ -4,52 +4,65 @@ import math
 
 import numpy as np
 
+from backends import lif as plain_lif
 from backends.arrays import CurrentGradient, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import NeuronState
-from backends.lif import Saved
 from backends.numba_cpu.kernels import elementwise, lif
-from backends.numba_cpu.storage import Storage
+from backends.numba_cpu.products import Products
+from backends.saved import Saved
 
 
-class Neurons(Storage):
+class Neurons(Products):
     """Neurons, forward and backward."""
 
     def relu(self, x, mask=None):
         out = self._empty(x.shape)
         elementwise.relu(self._by_step(x), *self._mask(mask), self._by_step(out))
-        return out
+        return out, (out, mask)  # the output is positive where the input is
 
-    def relu_gradient(self, grad, x, mask=None):
+    def relu_backward(self, saved, grad):
+        x, mask = saved
         out = self._empty(x.shape)
         elementwise.relu_gradient(self._by_step(grad), self._by_step(x), *self._mask(mask), self._by_step(out))
         return out
 
     def lif_forward(
-        self,
-        current,
-        state,
-        leak,
-        threshold,
-        steps,
-        *,
-        reset="immediate",
-        mask=None,
-        soft=None,
-        reuse=False,
-        want_state=True,
+        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, want_state=True
     ):
         if soft is not None:
             mask = None if mask is None else self._dense(mask)
             options = {"reset": reset, "mask": mask, "soft": soft, "want_state": want_state}
             return super().lif_forward(self._dense(current), state, leak, threshold, steps, **options)
-        shape, delayed = (steps, *current.shape[1:]), reset == "delayed"
         if current.shape[0] not in (1, steps):  # compiled kernels do not check
             raise ValueError(f"a current of {current.shape[0]} steps was given for {steps}")
+        shape = (steps, *current.shape[1:])
+        layer, saved, spikes, end = self._layer(shape, state, leak, threshold, reset, mask, want_state)
+        saved = self._fire(self._dense(current), layer, saved)
+        return spikes, end, Saved(saved, self.versions, leak, threshold)
+
+    def conv_lif_forward(
+        self, x, weight, stride, padding, state, leak, threshold, steps,
+        *, want_weight=True, reset="immediate", mask=None, want_state=True,
+    ):  # fmt: skip
+        conv = self._checked(x, weight, stride, padding)
+        if conv.shape[0] not in (1, steps):
+            raise ValueError(f"a current of {conv.shape[0]} steps was given for {steps}")
+        shape, lists = (steps, *conv.shape[1:]), self._choose_lists(x)
+        layer, saved, spikes, end = self._layer(shape, state, leak, threshold, reset, mask, want_state)
+        membrane = self._convolve_and_fire(conv, *lists, layer)
+        if membrane is None:
+            saved = self._fire(self._convolution(conv, *lists), layer, saved, in_place=True)
+        else:
+            saved = saved._replace(membrane=membrane)
+        return spikes, end, Saved(saved, self.versions, leak, threshold), self._saved_convolution(conv, want_weight)
+
+    def _layer(self, shape, state, leak, threshold, reset, mask, want_state):
+        """The kernels' arrays of a layer of neurons [T, B, …], what is saved of it so far, its spikes and its last state."""
         for array in (*(state or ()), mask):
-            if array is not None and tuple(array.shape) != shape[1:]:
+            if array is not None and tuple(array.shape) != shape[1:]:  # compiled kernels do not check
                 raise ValueError(f"a state or mask of {tuple(array.shape)} was given for neurons of {shape[1:]}")
-        counts, end = self._empty(shape, np.uint8), self._state(shape, want_state, delayed)
-        start, start_spikes = state or (None, None)
+        delayed, counts = reset == "delayed", self._empty(shape, np.uint8)
+        end, (start, start_spikes) = self._state(shape, want_state, delayed), state or (None, None)
         keep, scale = self._mask(mask)
         layer = lif.NeuronArrays(
             self._flat(start),
@@ -58,24 +71,23 @@ class Neurons(Storage):
             threshold,
             delayed,
             keep,
-            counts.reshape(steps, -1),
+            counts.reshape(shape[0], -1),
             *(self._flat(x) for x in end),
         )
-        saved = SavedNeurons(None, None, state, leak, threshold, reset, keep, scale, shape, True)
-        membrane = self._convolve_and_fire(current, layer, shape) if reuse else None
-        saved = saved._replace(membrane=membrane) if membrane is not None else self._fire(current, layer, saved, reuse)
-        return SpikeTrain(counts, float(scale), True), end if want_state else None, saved
+        saved = SavedNeurons(None, None, state, leak, threshold, reset, keep, scale, shape)
+        return layer, saved, SpikeTrain(counts, float(scale), True), end if want_state else None
 
-    def _fire(self, current, layer, saved, reuse):
-        """The neurons fire; what is saved with their membranes, or with a current from which these are computed again."""
-        current = self._dense(current)
+    def _fire(self, current, layer, saved, in_place=False):
+        """Fill the layer's arrays. Returns what is saved, with the membranes, or with a static current instead.
+
+        in_place: the membranes may take the memory of the current.
+        """
         membrane, static = None, len(current) == 1
-        reuse = reuse and not static and current.flags.writeable
         if not static:
-            membrane = current if reuse else self._empty(saved.shape)
+            membrane = current if in_place else self._empty(saved.shape)
         arrays = self._by_step(current), self._membranes(membrane, saved.shape), *layer
         _padded_to_vectors(_forward, layer.counts.shape[1], arrays, written=(arrays[1], *layer[-3:]))
-        return saved._replace(current=current if static else None, membrane=membrane, reuse=reuse)
+        return saved._replace(current=current if static else None, membrane=membrane)
 
     def _state(self, shape, wanted, with_spikes):
         """Room for a state or for the gradient of one, if it is wanted."""
@@ -85,12 +97,17 @@ class Neurons(Storage):
         return np.empty((0, math.prod(shape[1:])), self.float) if membrane is None else self._by_step(membrane)
 
     def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
-        if not isinstance(saved, SavedNeurons):  # soft spikes, for gradient checks
-            return super().lif_backward(saved, self._dense(grad_spikes), grad_state, surrogate, reset_grad, want_state)
+        if not isinstance(saved.open(), SavedNeurons):  # soft spikes, for gradient checks
+            above = None if grad_spikes is None else self._dense(grad_spikes)
+            return super().lif_backward(saved, above, grad_state, surrogate, reset_grad, want_state)
+        saved = saved.take()
+        if grad_spikes is None:
+            grad_spikes = self.zeros(saved.shape)
         if surrogate.kind == "rate":
-            raise ValueError("the rate gradient is lif_rate_backward's")
+            grad = plain_lif.lif_rate_backward(self._plain_saved(saved), self._dense(grad_spikes))
+            return grad, None, None, None
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
-        grad_current = saved.membrane if saved.reuse else self._empty((1 if static else shape[0], *shape[1:]))
+        grad_current = self._empty((1, *shape[1:])) if static else saved.membrane
         found = self._state(shape, want_state, delayed and reset_grad)
         pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.LANES == 0
         arrays = (
@@ -117,22 +134,14 @@ class Neurons(Storage):
             grad_current = CurrentGradient(grad_current, saved.leak[0])
         return grad_current, found if want_state else None, *(np.array([grad], self.float) for grad in grads)
 
-    def lif_rate_backward(self, saved, grad_spikes):
-        if isinstance(saved, SavedNeurons):
-            saved = self._reference_saved(saved)
-        return super().lif_rate_backward(saved, self._dense(grad_spikes))
-
-    def _reference_saved(self, saved):
-        """What the reference would have saved."""
+    def _plain_saved(self, saved):
+        """The same as `backends.lif.lif_forward` saves it."""
         mask = None if len(saved.keep) == 0 else (saved.keep * saved.scale).reshape(saved.shape[1:])
         if saved.membrane is None:
-            steps = saved.shape[0]
-            again = super().lif_forward(
-                saved.current, saved.start, saved.leak, saved.threshold, steps, reset=saved.reset, mask=mask
-            )
-            return again[2]
+            constants = saved.leak, saved.threshold, saved.shape[0]
+            return plain_lif.lif_forward(saved.current, saved.start, *constants, reset=saved.reset, mask=mask)[2]
         spikes = (saved.membrane > saved.threshold[0]).astype(self.float)
-        return Saved(saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False)
+        return plain_lif.Saved(saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False)
 
 
 def _forward(current, membrane, *layer):

@@ -1,10 +1,11 @@
 """Convolutions, linear layers and pools of the Numba backend: event by event or dense products, by the density at hand."""
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.arrays import Convolved, CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
+from backends.arrays import CurrentGradient, OuterProduct, PooledGradient, SpikeTrain
 from backends.numba_cpu import dispatch
 from backends.numba_cpu.kernels import (
     convolution,
@@ -24,10 +25,21 @@ from backends.numba_cpu.kernels.lists import EventLists, Events
 from backends.numba_cpu.kernels.optimisers import Factors
 from backends.numba_cpu.simd.lanes import LANES
 from backends.numba_cpu.storage import Storage
+from backends.saved import Saved
 
 MIN_INCREMENT_BATCH = 8  # images, from which on lists may hold increments; the rounding of sums then differs
 MAX_INCREMENT_STEPS = 32  # of spikes, up to which they may: rounding errors add up from the first step to the last
 NARROW_OUTPUTS = 32  # outputs of a linear layer, below which its weight gradient is computed at once
+
+
+class Convolution(NamedTuple):
+    """A convolution to be computed: its input, its weight, and the shape of its result."""
+
+    x: Any  # [T, B, H, W, C_in], of any kind
+    weight: np.ndarray  # [k, k, C_in, C_out]
+    stride: int
+    padding: int
+    shape: tuple[int, ...]  # [T, B, H_out, W_out, C_out]
 
 
 class Products(Storage):
@@ -44,34 +56,35 @@ class Products(Storage):
         elementwise.add(a.reshape(-1), b.reshape(-1), self.float.type(scale), out.reshape(-1))
         return out
 
-    def conv2d(self, x, weight, stride, padding):
+    def conv2d(self, x, weight, stride, padding, *, want_weight=True):
+        conv = self._checked(x, weight, stride, padding)
+        return self._convolution(conv, *self._choose_lists(x)), self._saved_convolution(conv, want_weight)
+
+    @staticmethod
+    def _checked(x, weight, stride, padding) -> Convolution:
+        """The convolution of x. Raises ValueError for shapes that do not fit: compiled kernels do not check."""
         (steps, batch, height, width, channels), (size, _, depth, features) = x.shape, weight.shape
-        if channels != depth:  # compiled kernels do not check
+        if channels != depth:
             raise ValueError(f"a convolution of {depth} channels was given {channels}")
         rows, columns = (height + 2 * padding - size) // stride + 1, (width + 2 * padding - size) // stride + 1
         if rows < 1 or columns < 1:
             raise ValueError(
                 f"a convolution of {size}×{size} with padding {padding} was given images of {height}×{width}"
             )
-        out = Convolved(x, weight, stride, padding, (steps, batch, rows, columns, features), [])
-        whole = rows * columns * features % LANES == 0  # vectors of an image's neurons
-        lazy = (
-            isinstance(x, SpikeTrain) and steps > 1 and batch >= MIN_INCREMENT_BATCH and whole and self._scatters(out)
-        )
-        return out if lazy else self._convolved(out)
+        return Convolution(x, weight, stride, padding, (steps, batch, rows, columns, features))
+
+    def _saved_convolution(self, conv, want_weight):
+        content = conv.x if want_weight else None, tuple(conv.x.shape), *conv[1:4]
+        return Saved(content, self.versions, conv.weight)
 
     def _scatters(self, conv) -> int:
-        """How many output channels at a time the kernels compute that scatter; 0: they do not."""
+        """How many output channels the scattering kernels compute at a time; 0 if they do not apply."""
         if self.dtype != "float32":
             return 0
         return scatter_convolution.lanes_for(conv.shape[4], len(conv.weight), conv.stride, conv.padding)
 
-    def _convolved(self, conv):
-        """The result of a convolution that was not yet computed."""
-        return self._convolution(conv, *self._choose_lists(conv.x))
-
     def _convolution(self, conv, density, increments):
-        x, weight, stride, padding, shape, _ = conv
+        x, weight, stride, padding, shape = conv
         (size, _, channels, features), columns = weight.shape, shape[3]
         out, lanes, window = self._empty(shape), self._scatters(conv), Window(size, stride, padding)
         if lanes and density < dispatch.crossover_density("scatter", channels=channels):
@@ -90,17 +103,18 @@ class Products(Storage):
             convolution.forward(self._by_image(x), flat, window, columns, into)
         return out
 
-    def _convolve_and_fire(self, conv, layer, shape):
-        """The membranes of neurons whose current is a convolution that was not yet computed; None where it is to be so first."""
-        if not (isinstance(conv, Convolved) and conv.shape == shape) or conv.found:
+    def _convolve_and_fire(self, conv, density, increments, layer):
+        """The membranes of neurons that fire while the convolution that drives them is in the cache; None if it is too dense."""
+        (steps, batch, rows, columns, features), x = conv.shape, conv.x
+        vectors = rows * columns * features % LANES == 0  # an image's neurons are whole vectors
+        if not (isinstance(x, SpikeTrain) and steps > 1 and batch >= MIN_INCREMENT_BATCH and vectors):
             return None
-        density, increments = self._choose_lists(conv.x)
-        idle = increments is None and shape[1] < self.threads  # of unrelated images there are more tasks
-        if idle or density >= dispatch.crossover_density("scatter", channels=conv.x.shape[4]):
+        idle = increments is None and batch < self.threads  # unrelated images make more tasks
+        lanes = self._scatters(conv)
+        if not lanes or idle or density >= dispatch.crossover_density("scatter", channels=x.shape[4]):
             return None
-        increments = increments or Increments(conv.x.counts, np.float32(conv.x.scale), *UNRELATED)
-        out, lanes = self._empty(shape), self._scatters(conv)
-        return self._scatter(conv.x, conv.weight, 1, conv.padding, lanes, increments, out, layer)
+        increments = increments or Increments(x.counts, np.float32(x.scale), *UNRELATED)
+        return self._scatter(x, conv.weight, 1, conv.padding, lanes, increments, self._empty(conv.shape), layer)
 
     def _scatter(self, x, weight, dilation, padding, lanes, increments, out, neurons=scatter_convolution.NO_NEURONS):
         shape, data = out.shape, self._empty((weight.size,), huge=True)
@@ -112,7 +126,14 @@ class Products(Storage):
         scatter_convolution.forward(increments, packed, neurons, out)
         return out.reshape(shape)
 
-    def conv2d_weight_gradient(self, grad, x, size, stride, padding):
+    def conv2d_backward(self, saved, grad, want_input=True, want_weight=True):
+        x, shape, weight, stride, padding = saved.open()
+        grad_weight = None
+        if want_weight:  # before the larger result, which then is not in memory yet
+            grad_weight = self._conv2d_weight_gradient(grad, x, len(weight), stride, padding)
+        return self._conv2d_input_gradient(grad, weight, shape, stride, padding) if want_input else None, grad_weight
+
+    def _conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (rows, columns, features), channels = grad.shape[2:], x.shape[4]
         density = self._density(x)
         if self._gradient_is_sparser(grad, x, density, size, stride, padding):
@@ -163,7 +184,7 @@ class Products(Storage):
         blocks = sums[:, :, ::-1, ::-1]
         return np.ascontiguousarray(blocks.transpose(2, 3, 1, 5, 0, 4)).reshape(size, size, channels, features)
 
-    def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
+    def _conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
         size, channels = len(weight), shape[4]
         if self.dtype == "float32" and image_gradient.supports(size, stride, padding, channels):
@@ -181,7 +202,7 @@ class Products(Storage):
         if density < dispatch.crossover_density("gather" if stride == 1 else "scatter", size):
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
             if stride == 1:
-                return self._convolution(Convolved(grad, flipped, 1, border, tuple(shape)), density, increments)
+                return self._convolution(Convolution(grad, flipped, 1, border, tuple(shape)), density, increments)
             return self._scatter(grad, flipped, stride, border, lanes, increments, self._empty(shape))
         out = self.zeros(shape)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
@@ -228,11 +249,14 @@ class Products(Storage):
             return Events(counts.reshape(-1, *counts.shape[2:]), np.float32(x.scale), int(not x.binary))
         return Events(self._by_image(x), np.float32(1), 1)
 
-    def linear(self, x, weight):
-        return self._product(x, weight, transposed=False)
+    def linear(self, x, weight, *, want_weight=True):
+        saved = Saved((x if want_weight else None, weight), self.versions, weight)
+        return self._product(x, weight, transposed=False), saved
 
-    def linear_input_gradient(self, grad, weight):
-        return self._product(grad, weight, transposed=True)
+    def linear_backward(self, saved, grad, want_input=True, want_weight=True):
+        x, weight = saved.open()
+        grad_weight = self._linear_weight_gradient(grad, x) if want_weight else None
+        return self._product(grad, weight, transposed=True) if want_input else None, grad_weight
 
     def _product(self, x, weight, transposed):
         depth, features = weight.shape[::-1] if transposed else weight.shape
@@ -264,7 +288,7 @@ class Products(Storage):
             linear.forward(self._by_image(x), weight, into)
         return out
 
-    def linear_weight_gradient(self, grad, x):
+    def _linear_weight_gradient(self, grad, x):
         if grad.shape[2] < NARROW_OUTPUTS:  # not by NumPy's @, whose threads keep a core busy for a while afterwards
             out = self._empty((x.shape[2], grad.shape[2]))
             linear.forward(np.ascontiguousarray(self._by_image(x).T), self._by_image(grad), out)
@@ -295,13 +319,13 @@ class Products(Storage):
         if isinstance(x, SpikeTrain) and x.binary:
             counts = self._empty(shape, np.uint8)
             elementwise.sum_pool(self._by_image(x.counts), self._by_image(counts))
-            return SpikeTrain(counts, x.scale / 4, False)
+            return SpikeTrain(counts, x.scale / 4, False), tuple(x.shape)
         out = self._empty(shape)
         elementwise.avg_pool(self._by_image(x), self._by_image(out))
-        return out
+        return out, tuple(x.shape)
 
-    def avg_pool_gradient(self, grad, shape):
-        return PooledGradient(grad, tuple(shape))
+    def avg_pool_backward(self, saved, grad):
+        return PooledGradient(self._own(grad), saved)
 
     def sum_time(self, x):
         if isinstance(x, SpikeTrain):

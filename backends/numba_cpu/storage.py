@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
-from backends.arrays import Convolved, CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
+from backends.arrays import CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
+from backends.interface import WHOLE
 from backends.numba_cpu.kernels import elementwise, optimisers, philox
 from backends.reference import ReferenceBackend
 
-OPAQUE = (Convolved, SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
+OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct)
 
 
 def _with_numpy_arguments(kernel):
@@ -34,10 +35,6 @@ class Storage(ReferenceBackend):
             out = self._empty(array.shape)
             elementwise.expand(array.counts.reshape(-1), self.float.type(array.scale), out.reshape(-1))
             return out
-        if isinstance(array, Convolved):
-            if not array.found:
-                array.found.append(self._convolved(array))
-            return array.found[0]
         if isinstance(array, CurrentGradient):
             return array.grad
         if isinstance(array, PooledGradient):
@@ -66,15 +63,27 @@ class Storage(ReferenceBackend):
         return dense.reshape(dense.shape[0] * dense.shape[1], *dense.shape[2:])
 
     def asarray(self, values):
-        array = super().asarray(values)
+        array = self._dense(values) if isinstance(values, OPAQUE) else np.asarray(values)
         if array.dtype in (np.uint8, np.int64):
-            return array
-        out = self._empty(array.shape, array.dtype)
+            return super().asarray(array)
+        out = self._empty(array.shape, array.dtype if array.dtype in WHOLE else self.float)
         out[...] = array
         return out
 
     def to_numpy(self, array):
-        return self._dense(array)
+        if isinstance(array, CurrentGradient):
+            array = array.grad
+        return array.copy() if isinstance(array, np.ndarray) else self._dense(array)
+
+    def _own(self, array):
+        """A NumPy array of the values that shares no memory with the array."""
+        if isinstance(array, CurrentGradient):
+            array = array.grad
+        if not isinstance(array, np.ndarray):
+            return self._dense(array)
+        out = self._empty(array.shape)
+        elementwise.expand(np.ascontiguousarray(array).reshape(-1), self.float.type(1), out.reshape(-1))
+        return out
 
     def zeros(self, shape, dtype=None):
         out = self._empty(shape, dtype)

@@ -12,7 +12,6 @@ from backends import BackendError, launched
 from backends.interface import Backend
 from backends.randomness import NORMAL_QUANTILES
 from backends.torch_any import graphs, lif, ranks
-from backends.torch_any.neurons import Neurons
 from backends.torch_any.updates import Updates
 
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -35,13 +34,13 @@ def _says_when_memory_is_short(cls):
 
         return call
 
-    for name in (*Backend.__abstractmethods__, "kept", "largest", "prepared", "sum_over_ranks"):
+    for name in (*Backend.__abstractmethods__, "conv_lif_forward", "top_k", "sum_over_ranks"):
         setattr(cls, name, guarded(getattr(cls, name)))
     return cls
 
 
 @_says_when_memory_is_short
-class TorchBackend(Neurons, Updates):
+class TorchBackend(Updates):
     """Arrays are torch tensors on one device and those of arrays.py.
 
     precision: "float32"; "tf32": products on CUDA take factors rounded to 11 bits; "bf16": factors and results of products
@@ -59,6 +58,7 @@ class TorchBackend(Neurons, Updates):
         precision: str = "float32",
         record: bool = True,
     ):
+        super().__init__()
         self.rank, self.ranks = launched()
         own = ranks.own_device(device) if self.ranks > 1 else device
         self.device, self.dtype, self.precision = _device(own), dtype, precision

@@ -1,35 +1,28 @@
-"""Gradients that are computed where they are used, step by step and some images at a time: see arrays.py."""
+"""Gradients of convolutions' inputs and of pools."""
 
 from torch.nn import functional
 
-from backends.arrays import InputGradient
+
+def of_input(grad, kernel, sides, stride, padding):
+    """The gradient [N, H, W, C_in] of a convolution's input, sides = (H, W), from grad [N, H_out, W_out, C_out]."""
+    size = kernel.shape[2]
+    left = [sides[i] - ((grad.shape[1 + i] - 1) * stride - 2 * padding + size) for i in (0, 1)]
+    found = functional.conv_transpose2d(
+        grad.permute(0, 3, 1, 2), kernel, stride=stride, padding=padding, output_padding=left
+    )
+    return found.permute(0, 2, 3, 1).contiguous()
 
 
-def whole(handle):
-    """All of a PooledGradient or InputGradient, [T, B, H, W, C]."""
-    if isinstance(handle, InputGradient):
-        return of_input(handle, handle.grad.flatten(0, 1)).reshape(handle.shape)
-    out = handle.grad.new_empty(handle.shape)
-    spread(handle.grad.flatten(0, 1), handle.shape[2:], out.view(-1))
+def whole(pooled):
+    """All of a PooledGradient, [T, B, H, W, C]."""
+    out = pooled.grad.new_empty(pooled.shape)
+    spread(pooled.grad.flatten(0, 1), pooled.shape[2:], out.view(-1))
     return out
 
 
-def part(handle, t, images, room):
-    """The gradient [n·H·W·C] of a slice of n images at step t; room [n·H·W·C] may take it."""
-    grad = handle.grad[t, images]
-    if isinstance(handle, InputGradient):
-        return of_input(handle, grad).reshape(-1)
-    return spread(grad, handle.shape[2:], room)
-
-
-def of_input(handle, grad):
-    """The gradient [N, H, W, C_in] of a convolution's input, grad [N, H_out, W_out, C_out]."""
-    size = handle.weight.shape[2]
-    left = [handle.shape[2 + i] - ((grad.shape[1 + i] - 1) * handle.stride - 2 * handle.padding + size) for i in (0, 1)]
-    found = functional.conv_transpose2d(
-        grad.permute(0, 3, 1, 2), handle.weight, stride=handle.stride, padding=handle.padding, output_padding=left
-    )
-    return found.permute(0, 2, 3, 1).contiguous()
+def part(pooled, t, images, room):
+    """A PooledGradient's gradient [n·H·W·C] of a slice of n images at step t, written to room [n·H·W·C]."""
+    return spread(pooled.grad[t, images], pooled.shape[2:], room)
 
 
 def spread(grad, shape, out):

@@ -106,8 +106,8 @@ def backward(
 ):  # fmt: skip
     """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M], or None; returns ∂L/∂λ and ∂L/∂v, float64 [2].
 
-    current [1, M] and membrane None, or membrane [T, M] alone, whose place ∂L/∂I may take; grad_spikes [T, M], or what
-    gradients.py computes step by step; times keep · scale where there is a mask.
+    current [1, M] and membrane None, or membrane [T, M] alone, whose place ∂L/∂I may take; grad_spikes [T, M], or a
+    PooledGradient, which gradients.py spreads step by step; times keep · scale if there is a mask.
     """
     image = 1 if isinstance(grad_spikes, torch.Tensor) else math.prod(grad_spikes.shape[2:])
     count, steps = grad_current.shape[1], grad_spikes.shape[0]
@@ -157,7 +157,7 @@ class Sums(NamedTuple):
 
 
 def _arriving(grad, part, image, mask, room, t):
-    """∂L/∂spikes [n] of a part at step t: of grad [T, M], or what gradients.py computes of it; after the mask [n]."""
+    """∂L/∂spikes [n] of a part at step t: of grad [T, M] or a PooledGradient; after the mask [n]."""
     if isinstance(grad, torch.Tensor):
         found = grad[t, part]
     else:

@@ -1,15 +1,20 @@
 """ReLU and LIF neurons of the Torch backend: the scans of lif.py or triton_lif.py, called."""
 
+import numpy as np
 import torch
 
 from backends import lif as plain_lif
-from backends.arrays import DropoutMask, InputGradient, PooledGradient, SavedNeurons, SpikeTrain
+from backends.arrays import DropoutMask, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import NeuronState
+from backends.saved import Saved
 from backends.torch_any import lif
-from backends.torch_any.storage import BYTE, Storage, count
+from backends.torch_any.products import Products
+from backends.torch_any.storage import BYTE, count
+
+LARGE = 1 << 21  # numbers of a static current that a CPU computes again in the backward pass: less memory in between
 
 
-class Neurons(Storage):
+class Neurons(Products):
     """Neurons, forward and backward."""
 
     def _mask(self, mask):
@@ -21,31 +26,39 @@ class Neurons(Storage):
         return _flat(mask.keep), mask.scale
 
     def lif_forward(
-        self,
-        current,
-        state,
-        leak,
-        threshold,
-        steps,
-        *,
-        reset="immediate",
-        mask=None,
-        soft=None,
-        reuse=False,
-        want_state=True,
+        self, current, state, leak, threshold, steps, *, reset="immediate", mask=None, soft=None, want_state=True
     ):
-        given, current = current, self._dense(current).contiguous()
+        current = self._dense(current).contiguous()
         if soft is not None:
             spikes, end, saved = self._soft(current, state, leak, threshold, steps, reset, mask, soft)
-            return spikes, end if want_state else None, saved
+            return spikes, end if want_state else None, Saved(saved, self.versions, leak, threshold)
+        return self._fire(current, state, leak, threshold, steps, reset, mask, want_state)
+
+    def conv_lif_forward(
+        self, x, weight, stride, padding, state, leak, threshold, steps,
+        *, want_weight=True, reset="immediate", mask=None, want_state=True,
+    ):  # fmt: skip
+        kernel = self._kernel(weight)
+        current, again = self._convolved(x, kernel, stride, padding), None
+        if self.device == "cpu" and len(current) == 1 and current.numel() >= LARGE:
+            again = lambda: self._convolved(x, kernel, stride, padding)
+        spikes, end, saved = self._fire(
+            current, state, leak, threshold, steps, reset, mask, want_state, owned=True, again=again
+        )
+        return spikes, end, saved, self._saved_convolution(x, weight, kernel, stride, padding, want_weight)
+
+    def _fire(
+        self, current, state, leak, threshold, steps, reset, mask, want_state, owned=False, again=None
+    ):
+        """`lif_forward` for a dense current. owned: the membranes may take its memory; again: computes a static one again."""
         shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
         keep, scale = self._mask(mask)
         size = count(shape[1:])
         counts = torch.empty((steps, size), dtype=BYTE, device=self.device)
         end = self._state(current[0], want_state, delayed)
-        membrane, reuse = None, reuse and not static and current.dtype == self.float
+        membrane = None
         if not static:
-            place = current if reuse else torch.empty_like(current, dtype=self.float)
+            place = current if owned and current.dtype == self.float else torch.empty_like(current, dtype=self.float)
             membrane = place.view(steps, size)
         start, start_spikes = (None, None) if state is None else state
         self.scans.forward(
@@ -60,10 +73,10 @@ class Neurons(Storage):
             counts,
             *(_flat(x) for x in end),
         )
-        saved = SavedNeurons(
-            given if static else None, membrane, state, leak, threshold, reset, keep, scale, tuple(shape), reuse
-        )
-        return SpikeTrain(counts.reshape(shape), scale, True), end if want_state else None, saved
+        kept = (again or current) if static else None
+        saved = SavedNeurons(kept, membrane, state, leak, threshold, reset, keep, scale, tuple(shape))
+        end = end if want_state else None
+        return SpikeTrain(counts.reshape(shape), scale, True), end, Saved(saved, self.versions, leak, threshold)
 
     def _state(self, like, wanted, with_spikes):
         """Room for a state or for the gradient of one, if it is wanted."""
@@ -87,28 +100,30 @@ class Neurons(Storage):
         return self.asarray(spikes), NeuronState(*(here(x) for x in end)), saved
 
     def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
+        saved = saved.take()
         if surrogate.kind == "rate":
-            raise ValueError("the rate gradient is lif_rate_backward's")
+            return self._rate_backward(saved, grad_spikes), None, None, None
         grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
         if not isinstance(saved, SavedNeurons):  # soft spikes
             grad_state = NeuronState(*(None if x is None else self.to_numpy(x) for x in (grad_end, grad_end_spikes)))
-            found = plain_lif.lif_backward(saved, self.to_numpy(grad_spikes), grad_state, surrogate, reset_grad)
+            above = self._host_gradient(saved, grad_spikes)
+            found = plain_lif.lif_backward(saved, above, grad_state, surrogate, reset_grad)
             start = NeuronState(*(None if x is None else self.asarray(x) for x in found[1]))
             start = start if want_state else None
             return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
         delayed, static = saved.reset == "delayed", saved.membrane is None
-        if isinstance(grad_spikes, PooledGradient):
-            grad_spikes = grad_spikes._replace(grad=self._dense(grad_spikes.grad))
-        elif not isinstance(grad_spikes, InputGradient):
+        if grad_spikes is None:
+            grad_spikes = self.zeros((saved.shape[0], count(saved.shape[1:])))
+        elif not isinstance(grad_spikes, PooledGradient):
             grad_spikes = self._dense(grad_spikes).reshape(saved.shape[0], -1)
         start, start_spikes = (None, None) if saved.start is None else saved.start
         size = count(saved.shape[1:])
         grad_current = saved.membrane
-        if static or not saved.reuse:
-            grad_current = torch.empty((1 if static else saved.shape[0], size), dtype=self.float, device=self.device)
+        if static:
+            grad_current = torch.empty((1, size), dtype=self.float, device=self.device)
         found = self._state(grad_current[0], want_state, delayed and reset_grad)
         grad_leak, grad_threshold = self.scans.backward(
-            self._dense(saved.current).reshape(1, -1) if static else None,
+            saved.static_current().reshape(1, -1) if static else None,
             saved.membrane,
             _flat(start),
             _flat(start_spikes),
@@ -130,16 +145,23 @@ class Neurons(Storage):
         grad_current = grad_current.reshape(len(grad_current), *saved.shape[1:])
         return grad_current, found, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
 
-    def lif_rate_backward(self, saved, grad_spikes):
+    def _host_gradient(self, saved, grad_spikes):
+        """The gradient of soft spikes as a NumPy array."""
+        return np.zeros_like(saved.membrane) if grad_spikes is None else self.to_numpy(grad_spikes)
+
+    def _rate_backward(self, saved, grad_spikes):
+        """∂L/∂current under the rate gradient."""
         if not isinstance(saved, SavedNeurons):  # soft spikes
-            return self.asarray(plain_lif.lif_rate_backward(saved, self.to_numpy(grad_spikes)))
+            return self.asarray(plain_lif.lif_rate_backward(saved, self._host_gradient(saved, grad_spikes)))
+        if grad_spikes is None:
+            grad_spikes = self.zeros(saved.shape)
         steps = saved.shape[0]
         lam, v, g = saved.leak, saved.threshold, self._dense(grad_spikes).reshape(steps, -1).sum(dim=0)
         start, start_spikes = (None, None) if saved.start is None else (_flat(x) for x in saved.start)
         if saved.keep is not None:
             g = g * saved.keep * saved.scale
         if saved.membrane is None:
-            current = self._dense(saved.current).reshape(-1) * steps
+            current = saved.static_current().reshape(-1) * steps
         else:
             current = torch.zeros_like(g)
             for t in range(steps):
@@ -157,10 +179,12 @@ class Neurons(Storage):
 
     def relu(self, x, mask=None):
         out = self._dense(x).clamp(min=0)
-        return out if mask is None else out.mul_(self._dense(mask))
+        out = out if mask is None else out.mul_(self._dense(mask))
+        return out, (out, mask)  # the output is positive where the input is
 
-    def relu_gradient(self, grad, x, mask=None):
-        grad = self._dense(grad) * (self._dense(x) > 0)
+    def relu_backward(self, saved, grad):
+        out, mask = saved
+        grad = self._dense(grad) * (out > 0)
         return grad if mask is None else grad.mul_(self._dense(mask))
 
 

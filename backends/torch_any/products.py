@@ -5,12 +5,12 @@ import math
 import torch
 from torch.nn import functional
 
-from backends.arrays import Convolved, InputGradient, OuterProduct, PackedSpikes, PooledGradient, Prepared, SpikeTrain
-from backends.torch_any import bits
+from backends.arrays import OuterProduct, PackedSpikes, PooledGradient, SpikeTrain
+from backends.saved import Saved
+from backends.torch_any import bits, gradients
 from backends.torch_any.storage import Storage
 
 SPIKES = 1 << 19  # that a CPU turns into floats at a time: a small part of what the network keeps
-LARGE = 1 << 21  # numbers of what a CPU leaves to the neurons to compute: smaller arrays need little memory
 
 
 class Products(Storage):
@@ -52,7 +52,8 @@ class Products(Storage):
         """How many images [H, W, C] of spikes [T, B, H, W, C] a CPU turns into floats at a time."""
         return max(1, SPIKES // max(1, math.prod(shape[2:])))
 
-    def kept(self, x):
+    def _packed(self, x):
+        """A convolution's input as `saved` keeps it: spikes on a CPU eight to a byte, other arrays as they are."""
         if self.device != "cpu" or not isinstance(x, SpikeTrain) or not x.binary or math.prod(x.shape[2:]) % 8:
             return x
         count, size = x.shape[0] * x.shape[1], self._part_of(x.shape)
@@ -76,27 +77,22 @@ class Products(Storage):
             return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
         return functional.linear(x, weight)
 
-    def prepared(self, weight):
-        if weight.dim() == 4:  # a convolution's, in torch's order
-            # a copy in any case: an input gradient is computed later, when the weight may be another one
-            kernel = weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last, copy=True)
-            return Prepared(kernel, weight.shape)
-        return Prepared(weight.to(self.factor), weight.shape)
+    def _kernel(self, weight):
+        """A convolution's weight in torch's order and in the type of factors: a copy."""
+        return weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last, copy=True)
 
-    def _factor_of(self, weight):
-        """The tensor of a prepared weight, or of one that is prepared here."""
-        return (weight if isinstance(weight, Prepared) else self.prepared(weight)).tensor
+    def conv2d(self, x, weight, stride, padding, *, want_weight=True):
+        kernel = self._kernel(weight)
+        return self._convolved(x, kernel, stride, padding), self._saved_convolution(
+            x, weight, kernel, stride, padding, want_weight
+        )
 
-    def conv2d(self, x, weight, stride, padding):
-        kernel = self._factor_of(weight)
-        sides = [(side + 2 * padding - kernel.shape[2]) // stride + 1 for side in x.shape[2:4]]
-        shape = (*x.shape[:2], *sides, kernel.shape[0])
-        if self.device == "cpu" and x.shape[0] == 1 and math.prod(shape) >= LARGE:
-            return Convolved(x, kernel, stride, padding, shape)
-        return self._convolved(x, kernel, stride, padding)
+    def _saved_convolution(self, x, weight, kernel, stride, padding, want_weight):
+        kept = self._packed(x) if want_weight else None
+        return Saved((kept, tuple(x.shape), kernel, stride, padding), self.versions, weight)
 
     def _convolved(self, x, kernel, stride, padding):
-        """`conv2d` with a kernel that is prepared."""
+        """The convolution of x with a kernel in torch's order."""
         out, count = None, x.shape[0] * x.shape[1]
         for part, images, scale in self._pieces(x):
             found = functional.conv2d(images, kernel, stride=stride, padding=padding).permute(0, 2, 3, 1)
@@ -108,12 +104,16 @@ class Products(Storage):
             del found  # before the next part needs as much
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
-    def conv2d_input_gradient(self, grad, weight, shape, stride, padding):
-        grad = self._dense(grad, self.factor)
-        found = InputGradient(grad, self._factor_of(weight), tuple(shape), stride, padding)
-        return found if self.device == "cpu" and math.prod(shape) >= LARGE else self._dense(found)
+    def conv2d_backward(self, saved, grad, want_input=True, want_weight=True):
+        x, shape, kernel, stride, padding = saved.open()
+        grad_weight = self._conv2d_weight_gradient(grad, x, kernel.shape[2], stride, padding) if want_weight else None
+        if not want_input:
+            return None, grad_weight
+        images = self._dense(grad, self.factor).flatten(0, 1)
+        found = gradients.of_input(images, kernel, shape[2:4], stride, padding)
+        return found.reshape(shape).to(self.float), grad_weight
 
-    def conv2d_weight_gradient(self, grad, x, size, stride, padding):
+    def _conv2d_weight_gradient(self, grad, x, size, stride, padding):
         like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)
         like, grad, total = like.permute(0, 3, 1, 2), self._images(grad)[0], None
         for part, images, scale in self._pieces(x):
@@ -134,17 +134,20 @@ class Products(Storage):
             total = found if total is None else total.add_(found)
         return total.permute(2, 3, 1, 0).contiguous()
 
-    def linear(self, x, weight):
-        (x, scale), weight = self._factor(x), self._factor_of(weight)
-        return self._product(self._linear(x, weight.T) if self.device == "cpu" else self._times(x, weight), scale)
+    def linear(self, x, weight, *, want_weight=True):
+        factor = weight.to(self.factor)
+        values, scale = self._factor(x)
+        product = self._linear(values, factor.T) if self.device == "cpu" else self._times(values, factor)
+        return self._product(product, scale), Saved((x if want_weight else None, factor), self.versions, weight)
 
-    def linear_input_gradient(self, grad, weight):
-        grad, weight = self._dense(grad, self.factor), self._factor_of(weight)
-        product = self._linear(grad, weight) if self.device == "cpu" else self._times(grad, weight.T)
-        return product.to(self.float)
-
-    def linear_weight_gradient(self, grad, x):
-        return OuterProduct(x, grad)
+    def linear_backward(self, saved, grad, want_input=True, want_weight=True):
+        x, factor = saved.open()
+        grad_weight = OuterProduct(x, grad) if want_weight else None
+        if not want_input:
+            return None, grad_weight
+        grad = self._dense(grad, self.factor)
+        product = self._linear(grad, factor) if self.device == "cpu" else self._times(grad, factor.T)
+        return product.to(self.float), grad_weight
 
     def _factors(self, product):
         """x [N, F_in] and grad [N, F_out] of a linear weight gradient xᵀ·grad, and what it must be multiplied by."""
@@ -153,11 +156,11 @@ class Products(Storage):
 
     def avg_pool(self, x):
         if isinstance(x, SpikeTrain) and x.binary:
-            return SpikeTrain(_sum_of_windows(x.counts), x.scale / 4, False)
-        return _sum_of_windows(self._dense(x)).div_(4)
+            return SpikeTrain(_sum_of_windows(x.counts), x.scale / 4, False), tuple(x.shape)
+        return _sum_of_windows(self._dense(x)).div_(4), tuple(x.shape)
 
-    def avg_pool_gradient(self, grad, shape):
-        return PooledGradient(self._dense(grad), tuple(shape))
+    def avg_pool_backward(self, saved, grad):
+        return PooledGradient(self._own(grad), saved)
 
     def sum_time(self, x):
         if isinstance(x, SpikeTrain):

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import torch
 
-from backends.arrays import Convolved, DropoutMask, InputGradient, OuterProduct, PooledGradient, SpikeTrain
+from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SpikeTrain
 from backends.interface import WHOLE, Backend
 from backends.torch_any import gradients, philox
 
+OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, OuterProduct)
 BYTE = torch.uint8
 KEPT = tuple(getattr(torch, np.dtype(kind).name) for kind in WHOLE)
 
@@ -23,18 +24,18 @@ class Storage(Backend):
             return dense if array.scale == 1 else dense.mul_(array.scale)
         if isinstance(array, DropoutMask):
             return array.keep.to(self.float).mul_(array.scale)
-        if isinstance(array, PooledGradient | InputGradient):
+        if isinstance(array, PooledGradient):
             return gradients.whole(array).to(dtype or self.float)
-        if isinstance(array, Convolved):
-            return self._convolved(array.x, array.weight, array.stride, array.padding).to(dtype or self.float)
         if isinstance(array, OuterProduct):
             x, grad, scale = self._factors(array)
             return self._product(self._times(x.T, grad), scale)
         return array if dtype is None else array.to(dtype)
 
     def asarray(self, values):
+        if isinstance(values, OPAQUE):
+            values = self._dense(values)
         if isinstance(values, torch.Tensor):
-            return values.detach().to(self.device, values.dtype if values.dtype in KEPT else self.float)
+            return values.detach().to(self.device, values.dtype if values.dtype in KEPT else self.float, copy=True)
         array = np.asarray(values)
         kept = array.dtype in WHOLE
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if kept else self.dtype)
@@ -53,7 +54,15 @@ class Storage(Backend):
         return self.constants[values]
 
     def to_numpy(self, array):
-        return array if isinstance(array, np.ndarray) else self._dense(array).detach().cpu().numpy()
+        if isinstance(array, np.ndarray):
+            return array.copy()
+        tensor = self._own(array) if self.device == "cpu" else self._dense(array)
+        return tensor.detach().cpu().numpy()
+
+    def _own(self, array):
+        """A tensor of the array's values that shares no memory with it."""
+        dense = self._dense(array)
+        return dense.clone() if dense is array else dense
 
     def zeros(self, shape, dtype=None):
         dtype = self.float if dtype is None else getattr(torch, np.dtype(dtype).name)
@@ -70,15 +79,16 @@ class Storage(Backend):
         return self._dense(array)[start:stop]
 
     def write_rows(self, array, start, values):
+        self.versions.updated(array)
         values = self._dense(values)
         array[start : start + len(values)] = torch.as_tensor(values)
 
     def total(self, array):
         return float(self._dense(array).sum(dtype=torch.float64))
 
-    def largest(self, array, count):
+    def top_k(self, array, count):
         if self.device == "cpu":
-            return super().largest(array, count)
+            return super().top_k(array, count)
         values = self._dense(array).reshape(-1)
         return values.topk(min(count, len(values)), sorted=False).values.cpu().numpy()
 

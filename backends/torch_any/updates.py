@@ -6,14 +6,14 @@ import torch
 
 from backends import moments16
 from backends.arrays import OuterProduct
-from backends.torch_any.products import Products
+from backends.torch_any.neurons import Neurons
 from backends.torch_any.storage import rounded
 
 ROWS = 256  # rows of a linear layer's weight that a CPU updates at a time: their gradient is never written out whole
 ENTRIES = 1 << 24  # of it that a GPU updates at a time: torch's fused optimisers give each thread block 65,536
 
 
-class Updates(Products):
+class Updates(Neurons):
     """Cross-entropy, SGD and Adam, in place."""
 
     def cross_entropy(self, logits, labels, weight):
@@ -21,12 +21,11 @@ class Updates(Products):
         chosen = torch.as_tensor(labels, device=self.device)[:, None]
         grad = log_softmax.exp()
         grad.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=grad.dtype))
-        return -log_softmax.gather(1, chosen)[:, 0], grad.mul_(rounded(weight, self.float))
-
-    def tally(self, losses, logits, labels):
-        right = (logits.argmax(dim=1) == torch.as_tensor(labels, device=self.device)).sum()
+        losses = -log_softmax.gather(1, chosen)[:, 0]
+        correct = (logits.argmax(dim=1) == chosen[:, 0]).sum().double()
         count = torch.full((), len(logits), dtype=torch.float64, device=self.device)
-        return torch.stack((losses.sum(dtype=torch.float64), right.double(), count))
+        sums = torch.stack((losses.sum(dtype=torch.float64), correct, count))
+        return losses, grad.mul_(rounded(weight, self.float)), sums
 
     def _by_rows(self, grad, *arrays):
         """(gradient, *arrays) in parts that cover them all; None stays None. A handle is computed part by part."""
@@ -41,7 +40,8 @@ class Updates(Products):
             found = self._linear(x[part], grad.T) if on_cpu else self._times(x[part], grad)
             yield self._product(found, scale), *(None if a is None else a[part] for a in arrays)
 
-    def sgd_step(self, parameter, grad, velocity, rate, momentum, decay, low, high):
+    def sgd_step(self, parameter, grad, velocity, learning_rate, momentum, decay, low, high):
+        self.versions.updated(parameter)
         for g, w, u in self._by_rows(grad, parameter, velocity):
             if not momentum:  # torch's kernel then takes no velocity
                 torch.add(g, w, alpha=decay, out=u)
@@ -49,7 +49,7 @@ class Updates(Products):
                 [w],
                 [g],
                 [u] if momentum else [],
-                lr=_rate(rate),
+                lr=_as_torch_takes_it(learning_rate),
                 momentum=momentum,
                 weight_decay=decay,
                 dampening=0.0,
@@ -59,10 +59,13 @@ class Updates(Products):
             )
             _clip(w, low, high)
 
-    def adam_step(self, parameter, grad, mean, square, largest, rate, decays, epsilon, step, low, high):
+    def adam_step(
+        self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high
+    ):
+        self.versions.updated(parameter)
         count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
-        entry, narrow = 0, moments16.are_narrow(mean, square, largest)
-        for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, largest):
+        entry, narrow = 0, moments16.are_narrow(mean, square, max_square)
+        for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, max_square):
             moments = [_widen_mean(m, self.float), _widen_square(s, self.float)] if narrow else [m, s]
             torch._fused_adam_(
                 [w],
@@ -71,7 +74,7 @@ class Updates(Products):
                 moments[1:],
                 [] if most is None else [most],
                 [count],
-                lr=_rate(rate),
+                lr=_as_torch_takes_it(learning_rate),
                 beta1=decays[0],
                 beta2=decays[1],
                 weight_decay=0.0,
@@ -127,9 +130,10 @@ def _narrow(moments, added, cut, codes):
     codes.view(torch.int16).copy_(added.add_(bits).bitwise_right_shift_(cut))
 
 
-def _rate(rate):
-    """A learning rate as torch's fused optimisers take it: on a GPU as float32, whatever the weights are."""
-    return rate.float() if isinstance(rate, torch.Tensor) and rate.device.type != "cpu" else rate
+def _as_torch_takes_it(learning_rate):
+    """A learning rate for torch's fused optimisers: on a GPU a float32 tensor, whatever the type of the weights."""
+    on_gpu = isinstance(learning_rate, torch.Tensor) and learning_rate.device.type != "cpu"
+    return learning_rate.float() if on_gpu else learning_rate
 
 
 def _clip(parameter, low, high):

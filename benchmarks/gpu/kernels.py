@@ -33,7 +33,7 @@ def adam(settings: Settings) -> list[dict]:
         k = settings.backend(precision)
         weight, mean, square = (k.zeros((inputs, outputs)) for _ in range(3))
         x, grad = k.zeros((3, batch, inputs)) + 0.5, k.zeros((3, batch, outputs)) + 0.25
-        found = k.linear_weight_gradient(grad, x)
+        found = k.linear_backward(k.linear(x, weight)[1], grad, want_input=False)[1]
         copy = copy or copy_rate(k, settings.rounds, 2**16 if settings.quick else 2**26)
 
         def step(k=k, found=found, arrays=(weight, mean, square)):

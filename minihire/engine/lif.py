@@ -2,9 +2,8 @@
 
     m[t] = λ·u[t−1] + I[t]      s[t] = 1[m[t] > v]      u[t] = m[t] − v·s[t]                    (equations 1 and 2)
 
-There is no feedback between layers, so a layer runs all its steps before the next layer begins, and its whole life is
-this one entry on the tape. The equations of both passes, and the code that follows them, are in backends/lif.py.
-State is an argument and a result; nothing is remembered.
+There is no feedback between layers, so a layer runs all its steps before the next layer starts: one entry on the tape. The
+equations of both passes, and the code that follows them, are in backends/lif.py. State is an argument and a result.
 """
 
 from dataclasses import dataclass
@@ -37,19 +36,16 @@ class NeuronOptions:
             raise ValueError(f"reset is 'immediate' or 'delayed', not {self.reset!r}")
 
 
-def lif(
-    tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, reuse=False, want_state=True
-):
+def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, want_state=True):
     """Spikes [T, B, …] and the last state of neurons driven by a current [T or 1, B, …]: (Variable, state).
 
-    leak, threshold: Variables of shape [1]. state: from the chunk before, a NeuronState of Variables, or None; mask:
-    dropout's [B, …] or None; reuse: nobody needs the current's values any more; want_state: whether the last state is
-    wanted, else None. Gradients flow through current, leak, threshold, and the state in and out.
+    leak, threshold: Variables of shape [1]. state: from the chunk before, a NeuronState of Variables, or None. mask:
+    dropout's [B, …] or None. want_state: whether the last state is wanted; otherwise it is None. Gradients flow through
+    current, leak, threshold, and the state in and out.
     """
-    k = tape.backend
-    start = None if state is None else NeuronState(*(x and x.value for x in state))
+    k, start = tape.backend, _values(state)
     soft = options.surrogate if options.soft else None
-    values, end, saved = k.lif_forward(
+    spikes, end, saved = k.lif_forward(
         current.value,
         start,
         leak.value,
@@ -58,24 +54,60 @@ def lif(
         reset=options.reset,
         mask=mask,
         soft=soft,
-        reuse=reuse,
         want_state=want_state,
     )
+    before, pullback = _backward(k, saved, options, state)
+    return _record(tape, spikes, end, [current, leak, threshold, *before], pullback)
+
+
+def conv_lif(
+    tape, x, w, stride, padding, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, want_state=True
+):
+    """Neurons driven by a convolution: as `ops.conv2d`, then `lif`, but nobody sees the current. Not for soft spikes.
+
+    One forward kernel, and two entries on the tape.
+    """
+    k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    spikes, end, saved, conv_saved = k.conv_lif_forward(
+        x.value,
+        w.value,
+        stride,
+        padding,
+        _values(state),
+        leak.value,
+        threshold.value,
+        steps,
+        want_weight=w.needs_grad,
+        reset=options.reset,
+        mask=mask,
+        want_state=want_state,
+    )
+    current = Variable(None)
+    tape.record([current], [x, w], lambda g: k.conv2d_backward(conv_saved, g, *wanted))
+    before, pullback = _backward(k, saved, options, state)
+    return _record(tape, spikes, end, [current, leak, threshold, *before], pullback)
+
+
+def _values(state):
+    return None if state is None else NeuronState(*(x and x.value for x in state))
+
+
+def _backward(k, saved, options, state):
+    """The state's Variables, and the pullback of the neurons: (∂L/∂current, ∂L/∂leak, ∂L/∂threshold, *∂L/∂state)."""
     before = [x for x in state or () if x is not None]
-    shape, count, start_wanted = values.shape, len(before), any(x.needs_grad for x in before)
+    count, start_wanted = len(before), any(x.needs_grad for x in before)
 
     def pullback(grad_spikes, *grad_end):
-        if grad_spikes is None:
-            grad_spikes = k.zeros(shape)
-        if options.surrogate.kind == "rate":
-            return k.lif_rate_backward(saved, grad_spikes), None, None, *[None] * count
         grad_state = NeuronState(*grad_end) if grad_end else None
         grad_current, grad_start, grad_leak, grad_threshold = k.lif_backward(
             saved, grad_spikes, grad_state, options.surrogate, options.reset_grad, start_wanted
         )
         return grad_current, grad_leak, grad_threshold, *(grad_start or [None] * count)[:count]
 
-    spikes = Variable(values)
-    last = [Variable(x) for x in end or () if x is not None]
-    tape.record([spikes, *last], [current, leak, threshold, *before], pullback)
+    return before, pullback
+
+
+def _record(tape, spikes, end, inputs, pullback):
+    spikes, last = Variable(spikes), [Variable(x) for x in end or () if x is not None]
+    tape.record([spikes, *last], inputs, pullback)
     return spikes, NeuronState(*last) if last else None

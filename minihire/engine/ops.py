@@ -1,7 +1,7 @@
 """The operations: each computes its value and records how a gradient goes back through it.
 
-x, w, … are Variables; k is the backend. A pullback computes only what is needed: an attack pays for no weight gradient,
-training for no gradient of the image. And it holds on to no more: spikes are kept for a weight gradient alone.
+x, w, … are Variables; k is the backend. A pullback computes only the gradients that are needed, and keeps only the arrays that
+it needs: an attack computes no weight gradient and keeps no input of a convolution.
 """
 
 from minihire.engine.tape import Tape, Variable
@@ -15,41 +15,30 @@ def _op(tape: Tape, value, inputs: list[Variable], pullback) -> Variable:
 
 def conv2d(tape, x, w, stride=1, padding=1):
     """Convolution [T, B, H, W, C_in] * [k, k, C_in, C_out]."""
-    k, weight, shape, size = tape.backend, tape.backend.prepared(w.value), x.shape, w.shape[0]
-    inputs, needed = k.kept(x.value) if w.needs_grad else None, x.needs_grad
-
-    def pullback(g):  # the large result is computed last, so that it does not lie in memory meanwhile
-        of_weight = None if inputs is None else k.conv2d_weight_gradient(g, inputs, size, stride, padding)
-        return k.conv2d_input_gradient(g, weight, shape, stride, padding) if needed else None, of_weight
-
-    return _op(tape, k.conv2d(x.value, weight, stride, padding), [x, w], pullback)
+    k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    out, saved = k.conv2d(x.value, w.value, stride, padding, want_weight=w.needs_grad)
+    return _op(tape, out, [x, w], lambda g: k.conv2d_backward(saved, g, *wanted))
 
 
 def linear(tape, x, w):
     """Matrix product [T, B, F_in] · [F_in, F_out]."""
-    k, weight = tape.backend, tape.backend.prepared(w.value)
-    inputs, needed = x.value if w.needs_grad else None, x.needs_grad
-
-    def pullback(g):
-        return (
-            k.linear_input_gradient(g, weight) if needed else None,
-            None if inputs is None else k.linear_weight_gradient(g, inputs),
-        )
-
-    return _op(tape, k.linear(x.value, weight), [x, w], pullback)
+    k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    out, saved = k.linear(x.value, w.value, want_weight=w.needs_grad)
+    return _op(tape, out, [x, w], lambda g: k.linear_backward(saved, g, *wanted))
 
 
 def avg_pool(tape, x):
     """2×2 average pooling."""
-    k, shape = tape.backend, x.shape
-    return _op(tape, k.avg_pool(x.value), [x], lambda g: (k.avg_pool_gradient(g, shape),))
+    k = tape.backend
+    out, saved = k.avg_pool(x.value)
+    return _op(tape, out, [x], lambda g: (k.avg_pool_backward(saved, g),))
 
 
 def relu(tape, x, mask=None):
     """max(x, 0), times a dropout mask."""
     k = tape.backend
-    after = k.relu(x.value, mask)  # above zero where its input is: which need not be kept
-    return _op(tape, after, [x], lambda g: (k.relu_gradient(g, after, mask),))
+    out, saved = k.relu(x.value, mask)
+    return _op(tape, out, [x], lambda g: (k.relu_backward(saved, g),))
 
 
 def add(tape, a, b):

@@ -151,7 +151,7 @@ def _percentile_current(
                 keep = keep_for(math.prod(array.shape[2:]) * len(batches.dataset), calibration.percentile)
                 largest = LargestValues(calibration.steps, keep)
             for step in range(count):
-                largest.add(position, k.largest(k.rows(array, step, step + 1), largest.keep))
+                largest.add(position, k.top_k(k.rows(array, step, step + 1), largest.keep))
                 position += 1
             if count < network.time_chunk or position == calibration.steps:
                 raise _Reached  # a static current needs one step, a changing one all

@@ -101,7 +101,7 @@ class Training:
     batch: int = 0
     sums: dict[str, float] = field(
         default_factory=lambda: {"loss": 0.0, "correct": 0, "images": 0}
-    )  # as in `Backend.tally`
+    )  # the sums of `Backend.cross_entropy`
     history: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -251,8 +251,7 @@ class Training:
             keep_state=recipe.carry_membranes,
         )
         result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
-        tally = k.tally(result.losses, result.logits, labels)
-        counted = self._update(result.weights, tally, rate, update)
+        counted = self._update(result.weights, result.sums, rate, update)
         if crafting and recipe.craft_after_update:
             result = network.gradients(images, labels, weights=False, image=True, **inputs)
         kappa = recipe.noise.after(k, kappa, result.image)

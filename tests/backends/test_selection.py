@@ -170,12 +170,12 @@ def test_every_backend_has_the_contract_s_kernels_with_its_signatures(cls):
         strip = lambda signature: [(p.name, p.kind, p.default) for p in signature.parameters.values()]
         assert strip(own) == strip(declared), kernel
     public = {name for name, value in inspect.getmembers(cls, callable) if not name.startswith("_")}
-    choices = {"announce", "device_memory", "kept", "largest", "later", "prepared", "repeated", "sum_over_ranks"}
+    choices = {"announce", "conv_lif_forward", "device_memory", "later", "repeated", "sum_over_ranks", "top_k"}
     assert public == {*ABSTRACT, *choices}, "a kernel that the contract does not name"
 
 
 def test_every_kernel_of_the_contract_has_a_docstring():
-    assert len(ABSTRACT) > 35
+    assert len(ABSTRACT) > 25
     for kernel in ABSTRACT:
         assert len(inspect.getdoc(getattr(Backend, kernel))) > 10, kernel
 
@@ -365,7 +365,7 @@ from backends import get_backend
 k, said = get_backend("numba"), []
 k.announce(said.append)
 x = k.asarray([[1.0, -1.0]])
-k.relu_gradient(x, k.relu(x))
+relu_gradient(k, x, relu(k, x))
 print(len(said), *said)
 """
     environment = {**os.environ, "MINIHIRE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}

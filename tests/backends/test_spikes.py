@@ -8,11 +8,22 @@ import numpy as np
 import pytest
 from every_backend import compared, event_driven
 from exact_spikes import choose, dyadic, fire, same
+from plain_calls import (
+    avg_pool,
+    avg_pool_gradient,
+    conv2d,
+    conv2d_input_gradient,
+    conv2d_weight_gradient,
+    linear,
+    linear_input_gradient,
+    linear_weight_gradient,
+    relu_gradient,
+)
 
 from backends import get_backend
 from backends.interface import NeuronState
 from backends.randomness import Draw
-from backends.surrogates import rate, rectangle
+from backends.surrogates import rectangle
 
 # With three quarters of the neurons kept, and after pooling, the arrays of the first test have densities of 0, 0.015, 0.06,
 # 0.075, 0.27, 0.3, 0.75, 0.76 and 1: on both sides of every crossover that dispatch.limit names (0.15, 0.5, 0.6, 0.75, 0.9).
@@ -43,16 +54,16 @@ def test_convolutions_of_spikes_and_their_weight_gradients_equal_the_reference(
     wanted, keep = choose(rng, shape, density), choose(rng, shape[1:], 0.75)
     x, plain = fire(backend, wanted, backend.asarray(keep * 2)), wanted * keep * 2
     if pooled:
-        x, plain = backend.avg_pool(x), exact.avg_pool(plain)
+        x, plain = avg_pool(backend, x), avg_pool(exact, plain)
     same(backend, x, plain)
     assert backend.events(x) == np.count_nonzero(plain)
     weight = dyadic(rng, (size, size, shape[4], features))
     for stride in (1, 2):
-        expected = exact.conv2d(plain, weight, stride, size // 2)
-        same(backend, backend.conv2d(x, backend.asarray(weight), stride, size // 2), expected)
+        expected = conv2d(exact, plain, weight, stride, size // 2)
+        same(backend, conv2d(backend, x, backend.asarray(weight), stride, size // 2), expected)
         grad = dyadic(rng, expected.shape)
-        got = backend.conv2d_weight_gradient(backend.asarray(grad), x, size, stride, size // 2)
-        same(backend, got, exact.conv2d_weight_gradient(grad, plain, size, stride, size // 2))
+        got = conv2d_weight_gradient(backend, backend.asarray(grad), x, size, stride, size // 2)
+        same(backend, got, conv2d_weight_gradient(exact, grad, plain, size, stride, size // 2))
 
 
 @event_driven(
@@ -67,8 +78,8 @@ def test_convolutions_with_any_padding_equal_the_reference(backend, exact, chann
     wanted = np.repeat(choose(rng, (1, 9, side, side + 1, channels), 0.3), steps, axis=0)
     weight = dyadic(rng, (3, 3, channels, features))
     for x in (fire(backend, wanted), backend.asarray(wanted)):
-        got = backend.conv2d(x, backend.asarray(weight), 1, padding)
-        same(backend, got, exact.conv2d(wanted, weight, 1, padding))
+        got = conv2d(backend, x, backend.asarray(weight), 1, padding)
+        same(backend, got, conv2d(exact, wanted, weight, 1, padding))
 
 
 @event_driven(
@@ -86,15 +97,15 @@ def test_linear_layers_of_spikes_and_their_gradients_equal_the_reference(
     rng = np.random.default_rng(inputs + outputs)
     wanted = choose(rng, (steps, batch, inputs), density)
     x, weight = fire(backend, wanted), dyadic(rng, (inputs, outputs))
-    same(backend, backend.linear(x, backend.asarray(weight)), exact.linear(wanted, weight))
+    same(backend, linear(backend, x, backend.asarray(weight)), linear(exact, wanted, weight))
     grad = dyadic(rng, (steps, batch, outputs)) * choose(rng, (steps, batch, outputs), grad_density)
     grad_here = backend.asarray(grad)
     same(
         backend,
-        backend.linear_input_gradient(grad_here, backend.asarray(weight)),
-        exact.linear_input_gradient(grad, weight),
+        linear_input_gradient(backend, grad_here, backend.asarray(weight)),
+        linear_input_gradient(exact, grad, weight),
     )
-    same(backend, backend.linear_weight_gradient(grad_here, x), exact.linear_weight_gradient(grad, wanted))
+    same(backend, linear_weight_gradient(backend, grad_here, x), linear_weight_gradient(exact, grad, wanted))
 
 
 @event_driven("density, pooled", [(0.1, False), (0.9, False), (0.1, True), (0.9, True)], otherwise=[(0.9, True)])
@@ -104,10 +115,10 @@ def test_optimisers_take_the_same_step_with_a_lazy_weight_gradient(backend, agre
     rng = np.random.default_rng(5)
     wanted, grad = choose(rng, (2, 60, 4, 4, 12), density), dyadic(rng, (2, 60, 90))
     x = fire(backend, wanted)
-    x = backend.avg_pool(x) if pooled else x
+    x = avg_pool(backend, x) if pooled else x
     x = backend.reshape(x, (2, 60, 48 if pooled else 192))
     start = dyadic(rng, (x.shape[2], 90))
-    gradient = backend.linear_weight_gradient(backend.asarray(grad), x)
+    gradient = linear_weight_gradient(backend, backend.asarray(grad), x)
     results = []
     for given in (gradient, backend.asarray(np.array(backend.to_numpy(gradient)))):
         weight, slots = backend.asarray(start.copy()), [backend.zeros(start.shape) for _ in range(3)]
@@ -128,8 +139,8 @@ def test_weight_gradients_of_two_chunks_of_time_add_up(backend, exact):
     rng = np.random.default_rng(1)
     wanted, grad = choose(rng, (2, 3, 64), 0.3), dyadic(rng, (2, 3, 70))
     x, g = fire(backend, wanted), backend.asarray(grad)
-    halves = [backend.linear_weight_gradient(backend.rows(g, t, t + 1), backend.rows(x, t, t + 1)) for t in range(2)]
-    same(backend, backend.add(*halves), exact.linear_weight_gradient(grad, wanted))
+    halves = [linear_weight_gradient(backend, backend.rows(g, t, t + 1), backend.rows(x, t, t + 1)) for t in range(2)]
+    same(backend, backend.add(*halves), linear_weight_gradient(exact, grad, wanted))
 
 
 def test_all_other_kernels_take_spikes(backend):
@@ -145,7 +156,7 @@ def test_all_other_kernels_take_spikes(backend):
     same(backend, backend.reshape(x, (3, 2, 128)), wanted.reshape(3, 2, 128))
     same(backend, backend.scale_shift(x, (2.0,) * 8, (1.0,) * 8), 2 * wanted + 1)
     assert backend.total(x) == wanted.sum()
-    same(backend, backend.avg_pool(backend.avg_pool(x)), wanted.mean(axis=(2, 3), keepdims=True))
+    same(backend, avg_pool(backend, avg_pool(backend, x)), wanted.mean(axis=(2, 3), keepdims=True))
 
 
 @compared
@@ -162,7 +173,7 @@ def test_the_gradient_of_a_pool_reaches_the_neurons_before_it(backend, exact, ag
     for k in (backend, exact):
         leak, threshold = k.asarray([0.5]), k.asarray([0.5])
         _, _, saved = k.lif_forward(k.asarray(current), None, leak, threshold, 3)
-        back = k.avg_pool_gradient(k.asarray(grad), shape)
+        back = avg_pool_gradient(k, k.asarray(grad), shape)
         found.append(k.lif_backward(saved, back, None, triangle()))
     (mine, _, *parameters), (expected, _, *their) = found
     agrees(mine, expected)
@@ -179,15 +190,15 @@ def test_products_of_spikes_do_not_depend_on_the_number_of_threads():
         k = get_backend("numba", threads=threads)
         x = fire(k, wanted)
         flat, g = k.reshape(x, (2, 4, 4096)), k.asarray(grad)
-        out = k.linear(flat, k.asarray(dense))
+        out = linear(k, flat, k.asarray(dense))
         results.append(
             [
-                k.to_numpy(k.conv2d(x, k.asarray(weight), 1, 1)),
-                k.conv2d_weight_gradient(g, x, 3, 1, 1),
-                k.conv2d_input_gradient(g, k.asarray(weight), x.shape, 1, 1),
+                k.to_numpy(conv2d(k, x, k.asarray(weight), 1, 1)),
+                conv2d_weight_gradient(k, g, x, 3, 1, 1),
+                conv2d_input_gradient(k, g, k.asarray(weight), x.shape, 1, 1),
                 out,
-                k.to_numpy(k.linear_weight_gradient(out, flat)),
-                k.linear_input_gradient(out, k.asarray(dense)),
+                k.to_numpy(linear_weight_gradient(k, out, flat)),
+                linear_input_gradient(k, out, k.asarray(dense)),
             ]
         )
     for one, two in zip(*results, strict=True):
@@ -214,9 +225,9 @@ def test_input_gradients_through_leaky_neurons_equal_the_reference(backend, exac
         _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray(leak), k.asarray(threshold), steps)
         d, *_ = k.lif_backward(saved, k.asarray(grad), NeuronState(k.asarray(end), None), rectangle())
         if layer == "linear":
-            back = k.linear_input_gradient(d, k.asarray(weight))
+            back = linear_input_gradient(k, d, k.asarray(weight))
         else:
-            back = k.conv2d_input_gradient(d, k.asarray(weight), (*shape[:4], weight.shape[2]), 1, 1)
+            back = conv2d_input_gradient(k, d, k.asarray(weight), (*shape[:4], weight.shape[2]), 1, 1)
         found.append([k.to_numpy(back), k.to_numpy(d), k.to_numpy(k.add(d, d))])
     for got, expected in zip(*found, strict=True):
         np.testing.assert_array_equal(got, expected)
@@ -249,7 +260,7 @@ def test_weight_gradients_through_leaky_neurons_equal_the_reference(
     wanted, keep = choose(rng, shape, 0.7), choose(rng, shape[1:], 0.9)
     x, plain = fire(backend, wanted, backend.asarray(keep * 2)), wanted * keep * 2
     if pooled:
-        x, plain = backend.avg_pool(x), exact.avg_pool(plain)
+        x, plain = avg_pool(backend, x), avg_pool(exact, plain)
     rows, columns = (side + 2 * padding - size + 1 for side in plain.shape[2:4])
     outputs = (4, 9, rows, columns, features)
     current, grad = dyadic(rng, outputs), dyadic(rng, outputs) * choose(rng, outputs, density)
@@ -257,7 +268,7 @@ def test_weight_gradients_through_leaky_neurons_equal_the_reference(
     for k, spikes in ((backend, x), (exact, plain)):
         _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([0.5]), k.asarray([1.0]), 4)
         d, *_ = k.lif_backward(saved, k.asarray(grad), None, rectangle())
-        found.append(k.to_numpy(k.conv2d_weight_gradient(d, spikes, size, 1, padding)))
+        found.append(k.to_numpy(conv2d_weight_gradient(k, d, spikes, size, 1, padding)))
     np.testing.assert_array_equal(*found)
 
 
@@ -278,8 +289,8 @@ def test_gradients_of_strided_layers_equal_the_reference(backend, exact, size, s
         _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([0.5]), k.asarray([1.0]), steps)
         d, *_ = k.lif_backward(saved, k.asarray(grad), None, rectangle())
         for g in (d, k.asarray(grad)):
-            found.append(k.to_numpy(k.conv2d_weight_gradient(g, spikes, size, stride, padding)))
-            found.append(k.to_numpy(k.conv2d_input_gradient(g, k.asarray(weight), shape, stride, padding)))
+            found.append(k.to_numpy(conv2d_weight_gradient(k, g, spikes, size, stride, padding)))
+            found.append(k.to_numpy(conv2d_input_gradient(k, g, k.asarray(weight), shape, stride, padding)))
     for got, expected in zip(found[:4], found[4:], strict=True):
         np.testing.assert_array_equal(got, expected)
 
@@ -301,7 +312,7 @@ def test_gradients_of_images_of_few_channels_equal_the_reference(backend, exact,
     weight[weight == 0] = 1
     grad[0, 0, 0, 0, 0] = np.inf
     found = [
-        k.to_numpy(k.conv2d_input_gradient(k.asarray(grad), k.asarray(weight), shape, 1, padding))
+        k.to_numpy(conv2d_input_gradient(k, k.asarray(grad), k.asarray(weight), shape, 1, padding))
         for k in (backend, exact)
     ]
     np.testing.assert_array_equal(*found)
@@ -312,7 +323,7 @@ def test_infinite_inputs_give_infinite_outputs(backend, features):
     """Not a number would be harder to find the cause of."""
     x = np.zeros((1, 2, 3, 3, 8))
     x[0, 0, 1, 1, 0] = np.inf
-    out = backend.to_numpy(backend.conv2d(backend.asarray(x), backend.asarray(np.ones((3, 3, 8, features))), 1, 1))
+    out = backend.to_numpy(conv2d(backend, backend.asarray(x), backend.asarray(np.ones((3, 3, 8, features))), 1, 1))
     assert np.all(out[0, 0] == np.inf) and np.all(out[0, 1] == 0)
 
 
@@ -335,15 +346,15 @@ def test_products_of_spikes_that_rarely_change_equal_the_reference(backend, exac
     keep = choose(rng, wanted.shape[1:], 0.75)
     x, plain = fire(backend, wanted, backend.asarray(keep * 2)), wanted * keep * 2
     if pooled:
-        x, plain = backend.avg_pool(x), exact.avg_pool(plain)
+        x, plain = avg_pool(backend, x), avg_pool(exact, plain)
     if layer == "linear":
         x, plain = (k.reshape(a, (4, 9, plain[0, 0].size)) for k, a in ((backend, x), (exact, plain)))
         weight = dyadic(rng, (plain.shape[2], 70))
-        same(backend, backend.linear(x, backend.asarray(weight)), exact.linear(plain, weight))
+        same(backend, linear(backend, x, backend.asarray(weight)), linear(exact, plain, weight))
     else:
         weight, stride = dyadic(rng, (3, 3, 32, 64 if layer == "wide" else 48)), 2 if layer == "strided" else 1
-        expected = exact.conv2d(plain, weight, stride, 1)
-        same(backend, backend.conv2d(x, backend.asarray(weight), stride, 1), expected)
+        expected = conv2d(exact, plain, weight, stride, 1)
+        same(backend, conv2d(backend, x, backend.asarray(weight), stride, 1), expected)
 
 
 def test_rounding_does_not_add_up_over_many_steps():
@@ -351,7 +362,7 @@ def test_rounding_does_not_add_up_over_many_steps():
     k, rng = get_backend("numba"), np.random.default_rng(3)
     wanted = np.repeat(choose(rng, (1, 9, 128), 0.9), 40, axis=0)
     wanted[20:, 0] = 0
-    out = k.to_numpy(k.linear(fire(k, wanted), k.asarray(rng.normal(size=(128, 64)))))
+    out = k.to_numpy(linear(k, fire(k, wanted), k.asarray(rng.normal(size=(128, 64)))))
     assert np.all(out[20:, 0] == 0) and np.all(np.any(out[20:, 1:] != 0, axis=2))
 
 
@@ -362,8 +373,8 @@ def test_positions_in_a_wide_image_fit_the_lists(backend, exact, height, stride)
     width = 641  # 100 · 643 + 640 < 2¹⁶ ≤ 101 · 643 + 640; with stride 2, 201 · 324 + 320 and 202 · 324 + 320
     rows, columns = (height - 3) // stride + 1, (width - 3) // stride + 1
     x, grad = choose(rng, (1, 1, height, width, 1), 0.3), dyadic(rng, (1, 1, rows, columns, 16))
-    got = backend.conv2d_weight_gradient(backend.asarray(grad), backend.asarray(x), 3, stride, 0)
-    same(backend, got, exact.conv2d_weight_gradient(grad, x, 3, stride, 0))
+    got = conv2d_weight_gradient(backend, backend.asarray(grad), backend.asarray(x), 3, stride, 0)
+    same(backend, got, conv2d_weight_gradient(exact, grad, x, 3, stride, 0))
 
 
 def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact, agrees):
@@ -379,7 +390,7 @@ def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact,
         _, _, saved = k.lif_forward(array(current), None, leak, threshold, 2)
         return (
             fire(k, wanted),
-            k.avg_pool_gradient(array(small), shape),
+            avg_pool_gradient(k, array(small), shape),
             k.lif_backward(saved, array(other), None, rectangle())[0],
         )
 
@@ -396,10 +407,10 @@ def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact,
                     b.sign_step(one, x, 0.25, -1.0, 1.0),
                     b.scale_shift(x, (2.0,) * 8, (1.0,) * 8),
                     b.repeat_time(b.rows(x, 0, 1), 3),
-                    b.avg_pool(x),
-                    b.avg_pool_gradient(x, (2, 3, 8, 9, 8)),
-                    b.avg_pool_gradient(b.avg_pool_gradient(x, (2, 3, 8, 9, 8)), (2, 3, 16, 18, 8)),
-                    b.relu_gradient(x, one),
+                    avg_pool(b, x),
+                    avg_pool_gradient(b, x, (2, 3, 8, 9, 8)),
+                    avg_pool_gradient(b, avg_pool_gradient(b, x, (2, 3, 8, 9, 8)), (2, 3, 16, 18, 8)),
+                    relu_gradient(b, x, one),
                     b.sum_time(x),
                     b.reshape(x, (2, 3, 128)),
                     b.lif_forward(x, None, b.asarray([0.5]), b.asarray([1.0]), 2, soft=rectangle())[0],
@@ -414,18 +425,15 @@ def test_arrays_of_the_wrong_shape_are_refused(numba_backend):
     k = numba_backend
     x = np.zeros((1, 1, 200), np.float32)
     with pytest.raises(ValueError, match="64 inputs was given 200"):
-        k.linear(x, np.zeros((64, 64), np.float32))
+        linear(k, x, np.zeros((64, 64), np.float32))
     for features in (16, 64):
         with pytest.raises(ValueError, match="32 channels was given 64"):
-            k.conv2d(np.zeros((1, 1, 4, 4, 64), np.float32), np.zeros((3, 3, 32, features), np.float32), 1, 1)
+            conv2d(k, np.zeros((1, 1, 4, 4, 64), np.float32), np.zeros((3, 3, 32, features), np.float32), 1, 1)
     with pytest.raises(ValueError, match="one shape"):
         k.add(np.zeros((3, 2), np.float32), np.zeros((1, 2), np.float32))
     turned = np.zeros((6, 4), np.float32).T
     with pytest.raises(ValueError, match="C-contiguous"):
         k.sgd_step(turned, turned, turned, 0.1, 0.9, 0.0, -1.0, 1.0)
-    saved = k.lif_forward(x, None, k.asarray([1.0]), k.asarray([1.0]), 1)[2]
-    with pytest.raises(ValueError, match="lif_rate_backward"):
-        k.lif_backward(saved, x, None, rate())
 
 
 @pytest.fixture
@@ -437,11 +445,11 @@ def numba_backend():
 def test_empty_batches_and_images_are_allowed(backend, exact):
     """One pixel high, a pool leaves nothing; of no images there is no gradient."""
     thin = np.ones((1, 2, 1, 6, 8))
-    assert tuple(backend.avg_pool(backend.asarray(thin)).shape) == (1, 2, 0, 3, 8)
-    assert tuple(backend.avg_pool(fire(backend, thin)).shape) == (1, 2, 0, 3, 8)
+    assert tuple(avg_pool(backend, backend.asarray(thin)).shape) == (1, 2, 0, 3, 8)
+    assert tuple(avg_pool(backend, fire(backend, thin)).shape) == (1, 2, 0, 3, 8)
     none = np.zeros((1, 0, 4, 4, 16))
-    got = backend.conv2d_weight_gradient(backend.asarray(none), backend.asarray(none), 3, 1, 1)
+    got = conv2d_weight_gradient(backend, backend.asarray(none), backend.asarray(none), 3, 1, 1)
     same(backend, got, np.zeros((3, 3, 16, 16)))
     rows, weight = backend.asarray(np.zeros((1, 0, 64))), backend.asarray(np.ones((64, 64)))
-    for product in (backend.linear, backend.linear_input_gradient):
-        assert tuple(product(rows, weight).shape) == (1, 0, 64)
+    for product in (linear, linear_input_gradient):
+        assert tuple(product(backend, rows, weight).shape) == (1, 0, 64)

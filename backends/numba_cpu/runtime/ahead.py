@@ -88,37 +88,39 @@ def kernels(k):
 
     def neurons(current, forward=True):
         mask = k.dropout_mask(draw, shape[1:], 0.2)
-        out, _, saved = k.lif_forward(current, None, one, one, STEPS, mask=mask, reuse=True)
-        return out if forward else k.lif_backward(saved, k.avg_pool_gradient(k.zeros(pooled), shape), None, triangle())
+        out, _, saved = k.lif_forward(current, None, one, one, STEPS, mask=mask)
+        return out if forward else k.lif_backward(saved, k.avg_pool_backward(shape, k.zeros(pooled)), None, triangle())
 
     draw, pooled = Draw(0, 0, Stream(0), 0), (STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS)
     return [
-        lambda: adam(linear, k.linear_weight_gradient(leaking(hidden, 0.01), spikes(flat))),
-        lambda: adam(linear, k.linear_weight_gradient(leaking(hidden, 0.5), spikes(flat))),
+        lambda: adam(linear, k._linear_weight_gradient(leaking(hidden, 0.01), spikes(flat))),
+        lambda: adam(linear, k._linear_weight_gradient(leaking(hidden, 0.5), spikes(flat))),
         lambda: adam(convolution, convolution),
         lambda: adam(first, first),
-        lambda: k.conv2d_weight_gradient(current, image, 3, 1, 1),
-        lambda: k.conv2d_weight_gradient(leaking(shape), spikes(shape, 0.6), 3, 1, 1),
-        lambda: k.conv2d_weight_gradient(leaking(shape, 0.6), spikes(shape), 3, 1, 1),
-        lambda: k.conv2d_input_gradient(leaking(shape), convolution, shape, 1, 1),
-        lambda: k.conv2d_input_gradient(current, first, image.shape, 1, 1),
-        lambda: k.linear_input_gradient(leaking(hidden), linear),
-        lambda: k.linear_input_gradient(k.asarray(np.ones((1, BATCH, 10))), k.zeros((64, 10))),
+        lambda: k._conv2d_weight_gradient(current, image, 3, 1, 1),
+        lambda: k._conv2d_weight_gradient(leaking(shape), spikes(shape, 0.6), 3, 1, 1),
+        lambda: k._conv2d_weight_gradient(leaking(shape, 0.6), spikes(shape), 3, 1, 1),
+        lambda: k._conv2d_input_gradient(leaking(shape), convolution, shape, 1, 1),
+        lambda: k._conv2d_input_gradient(current, first, image.shape, 1, 1),
+        lambda: k._product(leaking(hidden), linear, transposed=True),
+        lambda: k._product(k.asarray(np.ones((1, BATCH, 10))), k.zeros((64, 10)), transposed=True),
         lambda: neurons(current, forward=False),
         lambda: k.linear(spikes(flat), linear),
         lambda: k.linear(staying(flat), linear),
-        lambda: neurons(k.conv2d(spikes(shape), convolution, 1, 1)),
+        lambda: k.conv_lif_forward(
+            spikes(shape), convolution, 1, 1, None, one, one, STEPS, mask=k.dropout_mask(draw, shape[1:], 0.2)
+        ),
         lambda: k.avg_pool(neurons(current)),
         lambda: k.conv2d(image, first, 1, 1),
         lambda: k.uniform(draw, (4,)),
         # what an ANN needs besides
-        lambda: sgd(linear, k.linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
+        lambda: sgd(linear, k._linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
         lambda: sgd(first, first),
-        lambda: k.relu_gradient(k.avg_pool_gradient(k.zeros(pooled), shape), k.zeros(shape)),
-        lambda: k.conv2d_weight_gradient(current, some((1, *shape[1:]), 1.0), 3, 1, 1),
+        lambda: k.relu_backward((k.zeros(shape), None), k.avg_pool_backward(shape, k.zeros(pooled))),
+        lambda: k._conv2d_weight_gradient(current, some((1, *shape[1:]), 1.0), 3, 1, 1),
         lambda: k.linear(k.asarray(np.ones(flat)), linear),
         lambda: k.linear(some(flat, 0.3), linear),
-        lambda: k.avg_pool(k.relu(current)),
+        lambda: k.avg_pool(k.relu(current)[0]),
         lambda: k.conv2d(some((1, *shape[1:]), 1.0), convolution, 1, 1),
     ]
 
