@@ -1,4 +1,4 @@
-"""The lessons: each runs from anywhere, prints its table, draws its figure, and keeps the form that the others have."""
+"""The lessons: each runs from any folder, prints a table, draws a figure, and has the same structure as the others."""
 
 import os
 import re
@@ -16,7 +16,7 @@ RULE = re.compile(r"^─+(?:  ─+)+$", re.MULTILINE)  # below a table's header
 
 
 def run(lesson, out, **environment):
-    """Standard output of a lesson in quick mode, from another folder and without an installed path to help it."""
+    """Standard output of a lesson in quick mode, run from another folder and without PYTHONPATH."""
     environment = {**os.environ, "PYTHONPATH": "", "MPLBACKEND": "Agg", "PYTHONUTF8": "1", **environment}
     command = [sys.executable, "-W", "error::RuntimeWarning", lesson, "--quick", "--out", out / "figures"]
     done = subprocess.run(command, cwd=out, env=environment, capture_output=True, encoding="utf-8", timeout=300)

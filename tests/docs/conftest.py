@@ -1,4 +1,4 @@
-"""docs/lif.html in headless Chromium: a copy of the page with a script that works it and leaves what it found as JSON."""
+"""Opens docs/lif.html in headless Chromium: a copy of the page with a script that operates it and writes its results as JSON."""
 
 import html
 import json

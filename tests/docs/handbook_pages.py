@@ -1,4 +1,4 @@
-"""Reading the pages of docs/: their code blocks by heading, run as modules; their links and their tables."""
+"""Reads the pages of docs/: code blocks by heading, links and tables; runs code blocks as modules."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ DOCS = ROOT / "docs"
 
 
 def blocks(page: str, language: str = "python") -> dict[str, list[str]]:
-    """The code blocks of a page under each heading (without its #s), in order."""
+    """The code blocks of a page, by heading."""
     found, heading = {}, ""
     for part in re.split(r"^(#+ [^\n]*|```.*?^```)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.M | re.S):
         if part.startswith("#"):
@@ -21,7 +21,7 @@ def blocks(page: str, language: str = "python") -> dict[str, list[str]]:
 
 
 def run(code: str, name: str, monkeypatch, **given) -> dict:
-    """Run code as a module of that name, which lasts as long as the test; its names."""
+    """Run code as a module of that name, which is removed after the test. Returns the module's names."""
     module = types.ModuleType(name)
     module.__dict__.update(given)
     monkeypatch.setitem(sys.modules, name, module)
@@ -30,14 +30,14 @@ def run(code: str, name: str, monkeypatch, **given) -> dict:
 
 
 def links(path: Path) -> list[str]:
-    """The targets of a Markdown file's links, without those to the web and without anchors."""
+    """The targets of a Markdown file's links, without web links and anchors."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     return [target.split("#")[0] for target in targets if not target.startswith(("http:", "https:", "#"))]
 
 
 def rows(page: str) -> list[list[str]]:
-    """The cells of every table row of a page, heads and rulers included."""
+    """The cells of every table row of a page, including header and ruler rows."""
     lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
     return [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines if line.startswith("|")

@@ -1,4 +1,4 @@
-"""docs/extending.md: every example as printed, in use, with its gradients against finite differences."""
+"""docs/extending.md: runs every example of the page, uses it, and checks its gradients against finite differences."""
 
 import re
 
@@ -30,7 +30,7 @@ SOFT = NeuronOptions(surrogate=exponential(1.5), reset_grad=True, soft=True)  # 
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch):
-    """No progress lines; the tables that the examples add to, as they were before."""
+    """Without progress lines; restores the tables to which the examples add rows."""
     monkeypatch.setattr(Progress, "quiet", True)
     before = [(table, dict(table)) for table in (MODELS, ATTACKS, READERS, BACKENDS)]
     yield
@@ -47,7 +47,7 @@ def example(monkeypatch):
 
 @pytest.fixture
 def images():
-    """24 images of 4 classes, each about as bright as its label."""
+    """24 images of 4 classes; the brightness of an image depends on its class."""
     rng = np.random.default_rng(0)
     labels = np.arange(24) % 4
     pixels = np.clip(rng.normal(60 + 45 * labels[:, None, None, None], 25, (24, 8, 8, 3)), 0, 255).astype(np.uint8)
@@ -72,7 +72,7 @@ def test_each_example_has_fewer_than_forty_lines():
 
 
 def fire(example, k, arrays, needs_grad=True, steps=5, options=SOFT):
-    """The example's neuron on a tape: its variables, spikes and last membrane; arrays: current, leak, threshold, start."""
+    """Run the example's neuron: tape, variables, spikes, last membrane. arrays: current, leak, threshold, first membrane."""
     current, leak, threshold, start = (Variable(k.asarray(a), needs_grad) for a in arrays)
     tape = Tape(k)
     weights = {"n.threshold": threshold, "n.leak": leak}
@@ -83,7 +83,7 @@ def fire(example, k, arrays, needs_grad=True, steps=5, options=SOFT):
 
 @pytest.mark.parametrize("static", [False, True])
 def test_the_neuron_s_gradients(example, exact, check_gradient, static):
-    """Of spikes and last membrane, with respect to the current, λ, v and the first membrane."""
+    """Gradients of the spikes and the last membrane with respect to current, λ, v and first membrane."""
     names, rng = example("A neuron"), np.random.default_rng(3)
     arrays = [
         rng.uniform(-0.4, 1.4, (1 if static else 5, 2, 6)),

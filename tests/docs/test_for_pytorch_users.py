@@ -1,4 +1,4 @@
-"""docs/for-pytorch-users.md: its code from top to bottom, as printed."""
+"""docs/for-pytorch-users.md: runs the code of the page from top to bottom."""
 
 import re
 
@@ -13,7 +13,7 @@ PAGE = "for-pytorch-users.md"
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """The names that the page's code leaves, and what it printed."""
+    """The names that the page's code defines, and its output."""
     pytest.importorskip("torch", reason="half of the page's code is PyTorch's")
     code = "\n".join(block for found in blocks(PAGE).values() for block in found)
     printed = []
@@ -43,7 +43,7 @@ def test_the_step_moved_every_parameter_and_the_gradients_are_not_zero(ran):
 
 
 def test_names_in_the_text_exist():
-    """Every code-like name of the first table that belongs to minihire."""
+    """Every name of minihire in the first table."""
     from backends.interface import Backend
     from minihire.network import Network
     from minihire.training.optimisers import Optimiser, Schedule

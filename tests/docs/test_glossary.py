@@ -1,4 +1,4 @@
-"""docs/glossary.md: other libraries' neurons and surrogates, built as it says, against minihire's on random input."""
+"""docs/glossary.md: compares neurons and surrogates of other libraries, built as the page says, with minihire's."""
 
 import numpy as np
 import pytest
@@ -202,14 +202,14 @@ NAMES = {"v": V, "width": W, "sharpness": A, "b": A, "gamma": 0.3}
 
 
 def torch_derivative(function):
-    """ds/dx of a surrogate on a grid of x = m − v that misses every kink."""
+    """ds/dx of a surrogate on a grid of x = m − v without the points where it has no derivative."""
     x = torch.linspace(-3.003, 2.997, 401, dtype=torch.float64, requires_grad=True)
     function(x).sum().backward()
     return x.detach().numpy(), x.grad.numpy()
 
 
 def cells():
-    """(our call, their library, their call, the v for which the page claims it) of the table of surrogates."""
+    """Rows of the table of surrogates: (our call, library, call there, the v for which they are equal)."""
     found, columns = [], {2: "snntorch.surrogate", 3: "spikingjelly.activation_based.surrogate"}
     for row in rows(PAGE):
         ours_called = row[0].split("`")[1] if row[0].startswith("`") and len(row) == 5 else ""
@@ -221,7 +221,7 @@ def cells():
 
 
 def value(call, names):
-    """A call of the table, with this page's letters for numbers."""
+    """The value of a call in the table, with numbers for the letters of the page."""
     return eval(call, {"__builtins__": {}}, names)
 
 

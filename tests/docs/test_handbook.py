@@ -1,4 +1,4 @@
-"""docs/README.md lists every page of docs/, all links of all pages lead somewhere, and commands in them are understood."""
+"""docs/README.md lists every page of docs/; the links of all pages exist, and so do the commands and flags in them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""docs/lif.html: its neuron and the numbers that it shows against the reference backend, its widths, no network."""
+"""docs/lif.html: compares the page's neuron and numbers with the reference backend; checks the layout at several widths."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def engine(exact, case):
 
 
 def equal(got, expected):
-    """Forward to the bit; gradients to 1e-12, sums over time relative to what was summed."""
+    """Forward bit-identical; gradients to 1e-12, sums over time relative to the sum of magnitudes."""
     m, s, d, leak, threshold = expected
     np.testing.assert_array_equal(got["m"], m)
     np.testing.assert_array_equal(got["s"], s)

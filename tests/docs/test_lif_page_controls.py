@@ -1,4 +1,4 @@
-"""docs/lif.html worked as by hand: sliders, links, drawing, keys, the questions and their answers."""
+"""Operates docs/lif.html like a user: sliders, links, drawing, keys, the questions and their answers."""
 
 import json
 
@@ -16,7 +16,7 @@ CHOICES = {
 
 @pytest.mark.slow
 def test_every_control_is_labelled_and_works_and_the_address_keeps_it(visit):
-    """Each is set as by hand; the address is read, the page reset, the address opened again: the same numbers."""
+    """Sets each control, reads the address, resets the page and opens the address again: the numbers are the same."""
     result = visit(
         f"""const unlabelled = [...document.querySelectorAll("input, select, button, [tabindex]")]
           .filter((e) => !(e.labels?.length || e.ariaLabel || e.textContent.trim())).map((e) => e.outerHTML);
@@ -64,7 +64,7 @@ def test_every_control_is_labelled_and_works_and_the_address_keeps_it(visit):
 
 @pytest.mark.slow
 def test_drawing_pointing_and_keys(visit):
-    """A stroke over the current draws every step that it crosses; arrows choose and change; a click holds the step."""
+    """Dragging over the current sets every step that is crossed; arrow keys choose and change; a click keeps the step."""
     result = visit(
         """const at = (id, type, t, y) => {
           const svg = find(id), box = svg.getBoundingClientRect(), p = svg.plot;
@@ -96,7 +96,7 @@ def test_drawing_pointing_and_keys(visit):
 
 @pytest.mark.slow
 def test_the_answers_to_the_questions_are_right(visit):
-    """What "What to see" says of each "Try this", seen on the page itself."""
+    """The numbers in "What to see" of each "Try this" are those that the page shows."""
     result = visit(
         """const after = (name, ...moves) => {
           click("try-" + name);
@@ -131,7 +131,7 @@ def test_the_answers_to_the_questions_are_right(visit):
 
 @pytest.mark.slow
 def test_a_broken_link_opens_the_neuron_within_its_bounds(visit):
-    """Settings that mean nothing are left out; numbers beyond the bounds are brought back."""
+    """Unknown settings in the address are ignored; numbers out of bounds are clipped."""
     address = (
         "leak=7&threshold=-1&steps=1e9&reset=later&surrogate=__proto__&width=NaN&input=drawn&current=a,,9e9&try=x&at=-3"
     )

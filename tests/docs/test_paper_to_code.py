@@ -1,4 +1,4 @@
-"""docs/paper-to-code.md: every name is there, every link leads somewhere, and nothing of the paper is left out."""
+"""docs/paper-to-code.md: every name and every link exists, and the page lists all equations, tables and figures."""
 
 import importlib
 import importlib.util
@@ -43,7 +43,7 @@ def test_names_are_many_and_all_are_links():
 
 
 def test_attributes_beside_a_name_belong_to_it():
-    """[`a.b.C`](…)`.d` and the words after "of", such as `_period`, belong to what they stand beside."""
+    """In [`a.b.C`](…)`.d`, C has an attribute d; names before "of", such as `_period`, are attributes of the class after it."""
     pairs = re.findall(r"\[`([\w.]+)`\]\([^)]+\)`\.(\w+)`", TEXT)
     assert len(pairs) >= 3
     for dotted, attribute in pairs:
@@ -87,7 +87,7 @@ def test_every_line_of_the_algorithm_is_listed_once():
 
 
 def test_the_experiments_are_those_of_minihire_paper():
-    """Each name of the column is one that the command knows, and none of the command's is missing."""
+    """The names in the column are exactly those that the command knows."""
     if importlib.util.find_spec("minihire.study.paper") is None:
         pytest.skip("minihire paper is not in this version")
     from minihire.app.paper import EXPERIMENTS, GROUPS
@@ -98,7 +98,7 @@ def test_the_experiments_are_those_of_minihire_paper():
 
 
 def test_equation_5_is_one_click_from_the_readme():
-    """The README's table links the file; the equation stands at its head, and the function with its name."""
+    """The README's table links the file, which has the equation in its docstring and defines the function."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in readme.splitlines() if "equation 5" in line]
     (target,) = re.findall(r"\]\(([^)]+)\)", row)
