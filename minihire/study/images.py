@@ -1,4 +1,4 @@
-"""Images inside results.json: PNG in base64."""
+"""Images in results.json, as PNG files in base64."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ def as_png(image: np.ndarray) -> str:
 
 
 def from_png(text: str) -> np.ndarray:
-    """The image again: uint8 [H, W] or [H, W, 3]. Raises ValueError for anything else."""
+    """The image of a base64 PNG: uint8 [H, W] or [H, W, 3]. Raises ValueError if it cannot be decoded."""
     try:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]))
     except Exception as error:  # Pillow raises all kinds for a damaged file
@@ -24,7 +24,7 @@ def from_png(text: str) -> np.ndarray:
 
 
 def magnified(clean: str, attacked: str, epsilon: float) -> str:
-    """The difference of two base64 PNGs as another: grey is none, black and white are ∓epsilon (in pixels of [0, 1])."""
+    """The difference of two base64 PNGs as a base64 PNG: grey is 0, black and white are ∓epsilon (in pixels of [0, 1])."""
     before, after = (from_png(text).astype(float) / 255 for text in (clean, attacked))
     shift = np.clip(0.5 + (after - before) / epsilon / 2, 0, 1)
     return as_png(shift if shift.ndim == 3 else shift[..., None])

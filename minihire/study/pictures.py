@@ -1,4 +1,4 @@
-"""What a run keeps to be looked at: test images before and after an attack, and the noise κ beside its images."""
+"""Pictures in results.json: test images before and after an attack, and training images with their noise κ."""
 
 import numpy as np
 
@@ -7,7 +7,8 @@ from minihire.study.images import as_png
 
 EXAMPLES = 6
 KAPPAS = 4
-SMALL, LARGE = 48, 96  # pixels: of larger images than SMALL half as many are kept, of those above LARGE the middle
+# Images wider than SMALL pixels: half as many are stored. Wider than LARGE: only the central LARGE × LARGE pixels.
+SMALL, LARGE = 48, 96
 
 
 def attacked_examples(name, network, images, crafted, labels, attack) -> list[dict]:
@@ -33,9 +34,10 @@ def attacked_examples(name, network, images, crafted, labels, attack) -> list[di
 
 
 def noise_pictures(training) -> dict | None:
-    """`noise` of a model in results.json: κ as a finished training left it, beside the augmented images that it was made on.
+    """`noise` of a model in results.json: κ at the end of a training, and the augmented images that it belongs to.
 
-    scale: the |κ| that is drawn black or white, ε_t of crafted noise, three standard deviations of Gaussian; None without κ.
+    The entry "scale" is the |κ| that is drawn black or white: ε_t of crafted noise, three standard deviations of Gaussian noise.
+    Returns None for a training without noise.
     """
     if training.kappa is None:
         return None

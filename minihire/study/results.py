@@ -1,4 +1,4 @@
-"""results.json: everything a run found, from which tables, figures and pages are made. Schema: docs/results-schema.md."""
+"""results.json: all results of a run, from which tables, figures and pages are made. Schema: docs/results-schema.md."""
 
 import contextlib
 import json
@@ -22,14 +22,14 @@ KEYS |= dict.fromkeys(("accuracy", "examples", "warnings"), list)
 
 
 class Results:
-    """The content of OUT/results.json, written whole after every finished piece of work."""
+    """The content of OUT/results.json. The whole file is written again after every finished piece of work."""
 
     def __init__(self, path: Path, content: dict[str, Any]):
         self.path, self.content = Path(path), content
 
     @classmethod
     def new(cls, path: Path, config: dict, backend) -> "Results":
-        """An empty file for this configuration."""
+        """Empty results for this configuration."""
         machine = {
             "backend": backend.name,
             "device": backend.device,
@@ -65,7 +65,7 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> "Results":
-        """Read a results file. Raises MinihireError where it is missing, damaged or newer."""
+        """Read a results file. Raises MinihireError if it is missing, damaged or of a newer schema."""
         path = Path(path)
         try:
             content = json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
@@ -95,13 +95,13 @@ class Results:
         self.content[key] = value
 
     def warn(self, sentence: str) -> None:
-        """Keep a warning, once."""
+        """Add a warning, unless it is there already."""
         if sentence not in self["warnings"]:
             self["warnings"].append(sentence)
 
     @contextlib.contextmanager
     def phase(self, name: str):
-        """Time and peak memory of a piece of work (added up over resumed parts); the file is saved at its end."""
+        """A context that measures time and peak memory of a phase, then saves. Resumed phases add their times up."""
         exact = reset_peak_memory()
         start = time.perf_counter()
         try:
@@ -116,7 +116,7 @@ class Results:
 
 
 def _finite(text: str) -> float:
-    """A number that `save` may have written: neither NaN nor infinite, which pictures cannot show."""
+    """Parse a finite number; `save` writes no others. Raises ValueError for NaN and infinity."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is not finite")
@@ -124,7 +124,7 @@ def _finite(text: str) -> float:
 
 
 def peak_memory() -> int:
-    """Bytes: the process's largest resident memory since the last reset, or since its start; 0 where it is unknown."""
+    """The process's peak resident memory in bytes, since the last reset or else its start; 0 if unknown."""
     try:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
@@ -138,7 +138,7 @@ def peak_memory() -> int:
 
 
 def _processor() -> str:
-    """The processor's name; empty where it is unknown."""
+    """The processor's name; "" if unknown."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -147,7 +147,7 @@ def _processor() -> str:
 
 
 def reset_peak_memory() -> bool:
-    """Start a new peak, where the system can (Linux)."""
+    """Reset the peak of `peak_memory`; returns False where the system cannot do this (only Linux can)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return True

@@ -1,4 +1,4 @@
-"""Training: an ANN, its conversion, and one loop for every way of training the SNN on."""
+"""Training: conversion of an ANN into an SNN, and one training loop for ANNs and all ways of training SNNs."""
 
 from minihire.training.convert import Calibration, convert
 from minihire.training.loop import Recipe, train

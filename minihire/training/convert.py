@@ -1,11 +1,11 @@
 """ANN → SNN by threshold balancing (Sengupta et al. 2019; hybrid training of Rathi and Roy, DIET-SNN).
 
-Layers in order, each with all layers before it already firing at their own unscaled thresholds: a layer's threshold is
-the largest, over the calibration's time steps, of the 99.7th percentile (nearest rank) of its input current at that
-step. At the end all thresholds are multiplied by the scaling factor, and every leak is 1.
+Layers are balanced in order; all earlier layers already fire at their own unscaled thresholds. At each time step of the
+calibration, take the 99.7th percentile (nearest rank) of the layer's input current. The layer's threshold is the maximum over
+the time steps. At the end, all thresholds are multiplied by the scaling factor; every leak is 1.
 
-Memory stays bounded: images pass in chunks, their time steps in chunks too, and of each step's currents only the
-largest 0.3 % are kept, which is all that the percentile needs.
+Memory stays bounded: images and time steps are processed in chunks, and only the largest 0.3 % of each step's currents are kept,
+which is all that the percentile needs.
 """
 
 import contextlib
@@ -31,7 +31,10 @@ STEPS_AT_ONCE = 10
 
 @dataclass(frozen=True)
 class Calibration:
-    """images, steps: the calibration batch and T_cal; percentile; scaling: the factor on all thresholds at the end.
+    """Settings of a conversion.
+
+    images: number of calibration images. steps: their time steps T_cal. percentile: of the input current, in percent. scaling:
+    factor on all thresholds at the end.
 
     >>> from minihire import Calibration
     >>> Calibration(images=64, steps=10).scaling
@@ -51,17 +54,17 @@ class Calibration:
 
 
 class _Reached(Exception):
-    """Ends a pass at the layer that is being balanced: what lies behind it is not needed."""
+    """Ends a forward pass at the layer that is being balanced; later layers are not needed."""
 
 
 class LargestValues:
-    """The `keep` largest values of each of `steps` streams, fed piece by piece."""
+    """The `keep` largest values of each of `steps` streams, which arrive in pieces."""
 
     def __init__(self, steps: int, keep: int):
         self.keep, self.pools = keep, [np.empty(0, np.float32) for _ in range(steps)]
 
     def add(self, step: int, values: np.ndarray) -> None:
-        """Feed more values of one stream."""
+        """Add values to one stream."""
         if len(values) > self.keep:
             values = np.partition(values, len(values) - self.keep)[-self.keep :]
         pool = np.concatenate([self.pools[step], values])
@@ -70,12 +73,12 @@ class LargestValues:
         self.pools[step] = pool
 
     def smallest_kept(self) -> float:
-        """The largest, over the streams, of the smallest value kept: with keep = N − rank + 1, the rank-th smallest."""
+        """The smallest kept value of each stream; of these the maximum. With keep = N − rank + 1 it is the rank-th smallest."""
         return float(max(pool.min() for pool in self.pools if len(pool)))
 
 
 def keep_for(count: int, percentile: float) -> int:
-    """How many of `count` values are at least as large as their nearest-rank percentile."""
+    """The number of values, out of `count`, that are at least as large as their nearest-rank percentile."""
     return count - math.ceil(percentile / 100 * count) + 1
 
 
@@ -84,8 +87,8 @@ def convert(
 ) -> Network:
     """An SNN of `steps` time steps with a copy of the ANN's weights and balanced thresholds.
 
-    data: training images; `calibration.images` of them, drawn by the seed, are used in evaluation mode. options go to
-    the Network (coding, readout, neuron, time_chunk). Raises MinihireError where a layer receives no positive current.
+    data: training images; the seed selects `calibration.images` of them. options: coding, readout, neuron and time_chunk of the
+    SNN. Raises MinihireError if a layer receives no positive current.
 
     >>> from minihire import Calibration, Network, build, convert, get_backend, initialise, load_data
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)

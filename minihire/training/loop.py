@@ -1,12 +1,12 @@
 """The training loop: one for ANN, traditional, Gaussian and HIRE (algorithm 1); only noise rule and periods differ.
 
-For every batch, κ as the batch before left it, then N periods of ⌊T/N⌋ steps:
+Every batch starts with the κ of the previous batch. It runs N periods of ⌊T/N⌋ time steps each:
 
     logits = net(clip(x + κ, 0, 1), steps = ⌊T/N⌋); one backward pass gives ∂W, ∂v, ∂λ and ∂x together
     κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
 
-Several ranks are one training with a batch as large as theirs together: rank r has the places r·B … (r+1)·B − 1 of each
-batch, with the draws of those places and its own κ; gradients are summed before each optimiser step.
+Several ranks (processes) train one network together, on batches of ranks × B images. Rank r trains on images r·B … (r+1)·B − 1
+of each batch, with the random numbers of these positions and its own κ. Gradients are summed before each optimiser step.
 """
 
 import contextlib
@@ -35,17 +35,17 @@ from minihire.training.noise import NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, Schedule
 from minihire.training.resume import fingerprint, refuse_different_starts, restore, save
 
-QUICK, RARELY = 1.0, 20  # a checkpoint that takes longer, in seconds, waits until it is a twentieth of the time
+# A checkpoint that takes more than QUICK seconds is written only after RARELY times as long since the last one.
+QUICK, RARELY = 1.0, 20
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Defaults: the SNN's of the paper, traditionally.
+    """How a network is trained. The defaults are the paper's traditional training of an SNN.
 
-    batch_size: of each rank, where several train together. carry_membranes: start a period from the (detached) membranes of
-    the one before; clip_noise: clip x + κ to [0, 1]; craft_after_update: craft κ with the updated weights (caption of
-    figure 6) in a second pass; freeze: thresholds and leaks keep their values (table 5). Raises MinihireError for settings
-    that cannot work.
+    batch_size: images per rank. carry_membranes: start a period from the (detached) membranes at the end of the previous one.
+    clip_noise: clip x + κ to [0, 1]. craft_after_update: craft κ in a second pass, with the updated weights (caption of figure
+    6). freeze: keep thresholds and leaks constant (table 5). Raises MinihireError for values out of range.
 
     >>> from minihire import CraftedNoise, Recipe
     >>> Recipe(epochs=2, periods=2, noise=CraftedNoise(step=0.013, bound=0.013)).optimiser
@@ -87,7 +87,7 @@ class Recipe:
 
 @dataclass
 class Training:
-    """A training in progress; everything that a checkpoint must hold to go on from it to the bit."""
+    """A training in progress: the complete state from which a bit-identical resumption is possible."""
 
     network: Network
     recipe: Recipe
@@ -120,9 +120,9 @@ class Training:
         self.origin = fingerprint(network, self.data)
         self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
         self.period = k.repeated(self._period)
-        self.pending: list[tuple[int, Any]] = []  # (batch, what was counted) of updates that nobody has read yet
-        self.saving = 0.0  # seconds that the last checkpoint took
-        self.saved = -math.inf  # and when it was written
+        self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
+        self.saving = 0.0  # seconds that writing the last checkpoint took
+        self.saved = -math.inf  # when it was written
         self.stop = StopSignal(k)
 
     def run(self) -> list[dict[str, Any]]:
@@ -194,7 +194,7 @@ class Training:
 
     @contextlib.contextmanager
     def _memory_advice(self) -> Iterator[None]:
-        """Where memory runs out, one sentence with a batch size to try; a batch that broke off is not saved."""
+        """Turn a lack of memory into one sentence with a batch size to try. The interrupted batch is not saved."""
         try:
             yield
         except (BackendError, MemoryError) as error:
@@ -234,9 +234,9 @@ class Training:
     def _period(
         self, images: Array, labels: Array, kappa: Array, state: Any, step: Any, rate: Any, update: Any
     ) -> tuple[Array, Any, list[Array]]:
-        """⌊T/N⌋ steps and an update: κ and the membranes that they leave behind, and what to count.
+        """One period: ⌊T/N⌋ time steps and an update. Returns κ, the last membranes, and loss and counts.
 
-        Recorded and replayed where the backend can, see `Backend.repeated`. step names the draws, update counts from 1.
+        On CUDA it is captured as a graph and replayed. step: names the random numbers. update: the optimiser's step, from 1.
         """
         recipe, network, k = self.recipe, self.network, self.network.backend
         draws = Draws(self.seed, step, self.share.start)
@@ -258,9 +258,9 @@ class Training:
         return kappa, result.state if recipe.carry_membranes else None, counted
 
     def _update(self, weights: dict[str, Array], tally: Array, rate: Any, update: Any) -> list[Array]:
-        """Sum gradients, tallies and requests to stop over the ranks, take the optimiser's step; returns what `drain` reads.
+        """Sum gradients, counts and stop requests over the ranks, then update the weights. Returns the summed counts and requests.
 
-        weights: gradients by name, empty where this rank has no images of a small last batch, and adds nothing.
+        weights: gradients by name; empty if this rank has no images of a small last batch.
         """
         network, k, names = self.network, self.network.backend, self.optimiser.names
         arrays = [weights[name] if weights else k.zeros(network.parameters[name].shape) for name in names]
@@ -272,7 +272,7 @@ class Training:
         return sums[len(names) :]
 
     def drain(self, keep: int = 0) -> None:
-        """Read the numbers of all updates but the last `keep`, which a device may still be working on."""
+        """Read loss and counts of all updates except the last `keep`, which a device may still be computing."""
         while len(self.pending) > keep:
             batch, counted = self.pending.pop(0)
             tally, *requests = (read() for read in counted)
@@ -297,7 +297,7 @@ class Training:
             self._fail(min(self.batch, len(self.batches) - 1))  # at an epoch's end the one before
 
     def _sample(self, epoch: int, batch: int) -> Array:
-        """The images of a batch that rank 0 trains on, for every rank to look at."""
+        """The images of a batch that rank 0 trains on; every rank checks its network on them."""
         return self.batches.load(epoch, batch, slice(self.recipe.batch_size))[0]
 
     def _fail(self, batch: int) -> NoReturn:
@@ -310,11 +310,11 @@ class Training:
 
     @property
     def _saved(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return self.path is not None and self.path.exists()
 
     def _worth_saving(self) -> bool:
-        """At an epoch's end: always where a checkpoint is quick or training ends, else where it is little of the time."""
+        """Whether to save at an epoch's end: always after the last one or if saving is quick, otherwise only now and then."""
         if self.epoch == self.recipe.epochs or self.network.backend.ranks > 1:
             return True
         return self.saving < QUICK or perf_counter() - self.saved > RARELY * self.saving
@@ -339,9 +339,11 @@ def train(
     label: str = "training",
     about: dict[str, Any] | None = None,
 ) -> Training:
-    """Train a network in place. With a path, a checkpoint after every epoch and at a stop; resume goes on from it.
+    """Train a network in place.
 
-    Where a checkpoint takes long beside an epoch (600 MB on a fast GPU), not after every one.
+    path: a checkpoint is written here after every epoch and when training is stopped. If writing takes long compared with an
+    epoch (600 MB on a fast GPU), some epochs are skipped. resume: continue from that checkpoint, bit-identically. about: joins
+    the checkpoint's meta data. The returned Training has the history (loss and accuracy per epoch) and the warnings.
 
     >>> from minihire import Network, Recipe, build, get_backend, initialise, load_data, train
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)

@@ -1,4 +1,4 @@
-"""SGD with momentum, Adam, and learning-rate schedules. The arithmetic is the backend's; state is arrays by name."""
+"""SGD with momentum, Adam, and learning-rate schedules. Backends compute the updates; optimisers hold the state."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,9 +11,10 @@ ADAM_EPSILON = 1e-8
 
 
 class Schedule(NamedTuple):
-    """Learning rate over training: "step" (×factor at each milestone, in fractions of all epochs) or "one-cycle".
+    """How the learning rate changes during training.
 
-    one-cycle: linear from 1/25 of the rate to the rate over the first 30 %, then a cosine to 1/1000 of it.
+    "step": multiplied by `factor` at each milestone, a fraction of all epochs. "one-cycle": rises linearly from 1/25 of the
+    learning rate to all of it in the first 30 % of training, then falls along a cosine to 1/1000 of it.
     """
 
     kind: str = "step"
@@ -21,7 +22,7 @@ class Schedule(NamedTuple):
     factor: float = 0.2
 
     def rate(self, base: float, epoch: int, epochs: int, within: float) -> float:
-        """The rate at epoch + within (0 ≤ within < 1) of `epochs`."""
+        """The learning rate at epoch `epoch` + `within` (0 ≤ within < 1) out of `epochs`. base: the largest one."""
         if self.kind == "one-cycle":
             at = (epoch + within) / epochs
             if at < 0.3:
@@ -32,7 +33,10 @@ class Schedule(NamedTuple):
 
 @dataclass
 class Optimiser:
-    """State for the given parameters of a network. slots: {slot: {parameter: array}}; steps taken so far."""
+    """The state of an optimiser for some parameters of a network.
+
+    slots: arrays by slot and parameter, for example slots["mean"]["conv1.weight"]. steps: updates so far.
+    """
 
     network: Network
     names: list[str]
@@ -48,7 +52,7 @@ class Optimiser:
         }
 
     def slot_type(self, name: str):
-        """The type of a parameter's arrays: None for the backend's `dtype`."""
+        """The type of a parameter's arrays; None for the backend's `dtype`."""
 
     def step(self, grads: dict[str, Any], rate: float) -> None:
         """Update the network's parameters in place; a parameter without a gradient keeps its value."""
@@ -95,10 +99,10 @@ class Adam(Optimiser):
 
 @dataclass
 class Adam16(Adam):
-    """Adam whose moments of weights wait in 16 bits each (backends/moments16.py): a third less memory to hold and to move."""
+    """Adam that stores the moments of weights in 16 bits each (backends/moments16.py): a third less memory and traffic."""
 
     def slot_type(self, name):
-        """uint16 for weights; thresholds and leaks are few."""
+        """uint16 for weights; thresholds and leaks are too few to matter."""
         return moments16.TYPE if name.endswith(".weight") else None
 
 

@@ -1,4 +1,4 @@
-"""A training in a checkpoint: everything that it needs to go on to the bit, and the refusal to go on from another one."""
+"""Training checkpoints: save a training, resume it bit-identically, and refuse to resume a different one."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from minihire.training.checkpoint import Checkpoint, CheckpointError
 def save(training) -> None:
     """Write the training's checkpoint: network, optimiser, κ of all ranks, position, recipe, history, warnings.
 
-    Rank 0 writes it, and no rank goes on before it is written.
+    Rank 0 writes it; all ranks wait until it is written.
     """
     position = {
         "epoch": training.epoch,
@@ -37,7 +37,7 @@ def save(training) -> None:
 
 
 def restore(training, saved: Checkpoint) -> None:
-    """Go on from a training checkpoint, to the bit. Raises CheckpointError where it is damaged or of another training."""
+    """Load the state of a training checkpoint. Raises CheckpointError if it is damaged or of a different training."""
     restored = saved.network(training.network.backend)
     try:
         content = saved.meta["training"]
@@ -50,7 +50,7 @@ def restore(training, saved: Checkpoint) -> None:
 
 
 def fingerprint(network, data) -> str:
-    """A hash of the weights that a training starts from and of its images: it can only be resumed from the same."""
+    """A hash of a network's weights and of images with their labels. A training resumes only with the same ones."""
     digest = hashlib.blake2b(data.images, digest_size=16)
     digest.update(np.ascontiguousarray(data.labels))
     for name, array in network.parameters.items():
@@ -59,7 +59,7 @@ def fingerprint(network, data) -> str:
 
 
 def refuse_different_starts(training) -> None:
-    """Raise CheckpointError where the ranks would go on from different images, weights or places."""
+    """Raise CheckpointError if the ranks would start from different images, weights or positions."""
     k = training.network.backend
     mine = np.array([*bytes.fromhex(training.origin), training.epoch, training.batch], float)
     if not np.array_equal(k.sum_over_ranks([mine])[0], mine * k.ranks):
@@ -114,18 +114,18 @@ def _take_over(training, saved, content, restored):
 
 
 def _native(array):
-    """In this machine's byte order, whichever wrote it."""
+    """The array in this machine's byte order."""
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _slots(training):
-    """Entry name → array of the optimiser."""
+    """The optimiser's arrays by entry name."""
     slots = training.optimiser.slots.items()
     return {f"optimiser/{slot}/{name}": array for slot, group in slots for name, array in group.items()}
 
 
 def _kappa_of_all(training):
-    """κ [images of a batch, H, W, C] of all ranks: each adds its rows."""
+    """κ [images of a batch, H, W, C] of all ranks together."""
     k = training.network.backend
     whole = k.zeros((training.batches.images(0), *training.data.shape))
     k.write_rows(whole, training.share.start, training.kappa)
@@ -133,7 +133,7 @@ def _kappa_of_all(training):
 
 
 def _recipe(training):
-    """The recipe as plain data, with the batch of all ranks: which rank has which part makes no difference."""
+    """The recipe as plain data, with the batch size of all ranks together: a resumed training may split it differently."""
     return {**training.recipe.describe(), "batch_size": training.batches.size}
 
 
@@ -142,7 +142,7 @@ def _kind(network):
 
 
 def _plain(value):
-    """As it comes back from JSON: tuples are lists."""
+    """The value as JSON returns it, with lists instead of tuples."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -16,7 +16,11 @@ HEADER = ["", "", "clean", "paper", "FGSM", "paper", "PGD", "paper"]
 
 
 class Way(NamedTuple):
-    """A way to make a network: its name in tables, the paper's name for it, the method, and changes of the settings."""
+    """A way to train a network.
+
+    title: its name in our tables. printed: its name in the paper's data (paper_data/). method: "ann", "traditional", "hire", ….
+    changes: (setting, value) pairs that differ from the scale's configuration.
+    """
 
     title: str
     printed: str
@@ -24,12 +28,12 @@ class Way(NamedTuple):
     changes: tuple = ()
 
     def spec(self, config, seed) -> NetworkSpec:
-        """The network of a seed."""
+        """The specification of the network with this seed."""
         return NetworkSpec(replace(config, **dict(self.changes)), self.method, seed)
 
 
 def ways(study: PaperStudy, *names: str) -> list[Way]:
-    """Ways by name."""
+    """Ways by name: a method, "rate", "frozen traditional", "frozen hire" or "not carried"."""
     rate = Way("rate-coded SNN", "rate_coded", "traditional", tuple(study.scale.rate.items()))
     special = {
         "rate": rate,
@@ -43,7 +47,10 @@ def ways(study: PaperStudy, *names: str) -> list[Way]:
 
 
 def measured(study: PaperStudy, config, way: Way, access: str) -> list[list[np.ndarray]]:
-    """Answers of every seed to clean, FGSM and PGD images; rate-coded networks see the scale's `rate_images` of them."""
+    """Answers of every seed to clean, FGSM and PGD images: three lists of bool [N] arrays, one array per seed.
+
+    access: "white" or "black". Rate-coded networks are tested on the scale's `rate_images` images only.
+    """
     columns = [[], [], []]
     images = study.scale.rate_images if way.printed == "rate_coded" else None
     for seed in study.seeds:
@@ -55,7 +62,7 @@ def measured(study: PaperStudy, config, way: Way, access: str) -> list[list[np.n
 
 
 def printed(config, way: Way, access: str, table: int | None = None):
-    """The paper's (clean, FGSM, PGD), or three None."""
+    """The paper's (clean, FGSM, PGD) in percent; (None, None, None) if it has no such row."""
     for row in accuracies():
         same = (row.dataset, row.model, row.method, row.access) == (
             config.data,
@@ -72,7 +79,7 @@ def printed(config, way: Way, access: str, table: int | None = None):
 
 
 def accuracy_rows(study, config, chosen, access) -> tuple[list[list[str]], dict[str, list]]:
-    """Rows of a table in HEADER's columns, and the answers by way."""
+    """Table rows with the columns of HEADER, and the answers of `measured` by the way's title."""
     rows, found = [], {}
     for way in chosen:
         found[way.title] = answers = measured(study, config, way, access)
@@ -89,7 +96,7 @@ def _caption(study, config):
 
 
 def _gain(outcome, study, claim, paper, ours, theirs, better=True):
-    """A claim that one way is better than another: FGSM and PGD, or clean."""
+    """Add a claim about the gain of one way over another, and return the comparison. better: whether the paper has a gain."""
     found = compare(ours, theirs)
     holds = found.better if better else None if found.better is None else not found.better
     outcome.claim(study, claim, paper, str(found), holds)
@@ -142,10 +149,10 @@ def _paper_rows(config, access, table=1):
 def _against(name, number, access, study):
     outcome = Outcome(name, f"Table {number}: HIRE under {access}-box attacks, beside its controls")
     outcome.text = (
-        "HIRE beside traditional training and the ANN, as the paper has it; and beside what the paper lacks: N periods "
-        "without noise (κ = 0), Gaussian noise, and κ that begins at zero in each batch. HIRE takes N optimiser steps a batch at "
-        "⌊T/N⌋ time steps: what it gains over N periods without noise is the noise's doing, the rest is that of shorter and more "
-        "frequent updates."
+        "HIRE compared with traditional training and the ANN, as in the paper, and with controls that the paper lacks: N periods "
+        "without noise (κ = 0), Gaussian noise, and κ that starts at zero in each batch. HIRE takes N optimiser steps per batch, "
+        "with ⌊T/N⌋ time steps each. Its gain over N periods without noise comes from the noise; the rest of its gain comes from "
+        "the shorter and more frequent updates."
     )
     for config in study.scale.settings:
         chosen = ways(study, "ann", "traditional", "control", "gaussian", "not carried", "hire")
@@ -182,12 +189,12 @@ def _against(name, number, access, study):
 
 
 def share_of_the_noise(config, attack: str, hire: list, control: list, traditional: list) -> str:
-    """How much of the gain the updates alone bring: the sentence that the paper's tables cannot give. Answers by seed."""
+    """A sentence: how much of HIRE's gain comes from the N updates, and how much from the noise. Answers are lists by seed."""
     pairs = ((hire, traditional), (control, traditional), (hire, control))
     whole, updates, noise = (float(np.mean(compare(a, b).gains)) for a, b in pairs)
     return (
-        f"{shown(config)}, {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come with the N "
-        f"updates alone (κ = 0) and {noise:+.1f} with the noise."
+        f"{shown(config)}, {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come from the N "
+        f"updates alone (κ = 0) and {noise:+.1f} from the noise."
     )
 
 

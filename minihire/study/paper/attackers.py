@@ -1,4 +1,4 @@
-"""What the paper's one surrogate gradient leaves out: HIRE and its controls under attackers who differentiate otherwise."""
+"""Attackers with surrogate gradients other than the network's own, which the paper does not test, on HIRE and its controls."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from minihire.study.titles import TITLES
 
 ITERATIONS = 10
 IMAGES = 200  # test images at most
-SHARES = (1, 0.25)  # of the bound ε
+SHARES = (1, 0.25)  # factors on the bound ε
 SURROGATES = {
     "the defender's own": None,
     "triangle of width 2": unit_triangle(2.0),
@@ -24,20 +24,20 @@ WORST = "worst of all, image by image"
 
 
 def attackers(study: PaperStudy) -> Outcome:
-    """PGD through every surrogate, and what is left of each image's chances after all of them."""
+    """PGD with every surrogate gradient, and the share of images that withstand all of them."""
     outcome = Outcome("attackers", "Attackers with other surrogate gradients, on HIRE and its controls")
     config, images = study.scale.config("vgg5"), min(study.scale.sweep_images, IMAGES)
     outcome.text = (
         f"White-box PGD, K = {ITERATIONS}, α = 2.5·ε/K, random start, on {images} test images; networks of tables 2 and 5. An "
-        "attacker may differentiate through any surrogate; the last row counts the images that withstand all. A quarter of "
-        "the paper's bound ε leaves more to compare."
+        "attacker may use any surrogate gradient; the last row counts the images that withstand all of them. With a quarter of "
+        "the paper's bound ε more images withstand, which makes differences visible."
     )
     study.each(lambda study, share: _at(study, outcome, config, images, share), SHARES)
     return outcome
 
 
 def _at(study, outcome, config, images, share):
-    """Tables and notes at a share of the bound ε."""
+    """Add the tables and the note for a bound of `share` times the configuration's ε."""
     epsilon = share * config.epsilon
     chosen = ways(study, "traditional", "frozen traditional", "control", "not carried", "hire", "frozen hire")
     wanted = [

@@ -1,4 +1,4 @@
-"""What the paper leaves open, settled by measurement: one setting of HIRE at a time, on held-out training images."""
+"""Settings of HIRE that the paper does not specify, measured one at a time on held-out training images."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,11 +9,15 @@ from minihire.study.paper.outcome import Comparison, Outcome, compare, named, pe
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.spec import NetworkSpec
 
-DEFAULT = "as it is"
+DEFAULT = "default settings"
 
 
 class Choice(NamedTuple):
-    """One other value of a setting: the question, the value in words, the changes, and the time steps that it is run with."""
+    """One alternative value of a setting.
+
+    question: the setting, in words. value: the alternative, in words. changes: the settings to change. steps: time steps at
+    evaluation, None for those of training.
+    """
 
     question: str
     value: str
@@ -22,7 +26,7 @@ class Choice(NamedTuple):
 
 
 def choices(config) -> list[Choice]:
-    """The other values that are tried, one at a time."""
+    """The alternatives that are tried, one at a time."""
     steps, periods, bound = config.steps, config.periods, config.noise_step
     counts = [n for n in (1, 2, 3, 6) if n != periods and n <= steps]
     factors = [f for f in (0.2, 0.3, 0.4) if f != config.scaling_factor]
@@ -51,23 +55,24 @@ def answers(study: PaperStudy, config, choice: Choice | None) -> list[list[np.nd
 
 
 def defaults(config) -> str:
-    """The settings that stay as they are, in words."""
+    """The default settings, in words."""
     return (
-        f"T = {config.steps}, N = {config.periods}, ⌊T/N⌋ steps trained in a period and T run, membranes reset in each period, κ "
-        f"carried from batch to batch and crafted in the updating pass, ε_t = ε_s = {config.noise_step:g}, images "
-        f"clipped, immediate reset without gradient, Adam, thresholds scaled by {config.scaling_factor:g}"
+        f"T = {config.steps}, N = {config.periods}, training with ⌊T/N⌋ time steps per period and evaluation with T, membranes "
+        "reset in each period, κ carried from batch to batch and crafted in the pass that updates the weights, "
+        f"ε_t = ε_s = {config.noise_step:g}, images clipped, immediate reset without gradient, Adam, thresholds scaled by "
+        f"{config.scaling_factor:g}"
     )
 
 
 def open_choices(study: PaperStudy) -> Outcome:
-    """One setting at a time."""
+    """HIRE with one setting changed at a time, compared with the defaults."""
     config = _config(study)
-    outcome = Outcome("choices", "What the paper leaves open: one setting of HIRE changed at a time")
+    outcome = Outcome("choices", "Settings that the paper does not specify: one setting of HIRE changed at a time")
     return _changed(outcome, study, config, choices(config))
 
 
 def moments(study: PaperStudy) -> Outcome:
-    """Adam's moments in 16 bits alone."""
+    """HIRE trained by Adam with moments in 16 bits, compared with 32 bits."""
     outcome = Outcome("moments", "Adam's moments in 32 bits and in 16 (--optimiser adam16)")
     return _changed(
         outcome, study, _config(study), [Choice("optimiser", "Adam, moments in 16 bits", dict(optimiser="adam16"))]
@@ -83,8 +88,8 @@ def _changed(outcome, study, config, tried):
     ours, others = every[0], every[1:]
     level = 0.05 / (3 * len(tried))
     outcome.text = (
-        f"White box, on {config.heldout:,} training images set aside, {config.snn_epochs} SNN epochs. {DEFAULT.capitalize()}: "
-        f"{defaults(config)}. A difference is named where every seed shows it and McNemar's p over all seeds' images is below "
+        f"White box, on {config.heldout:,} training images set aside, {config.snn_epochs} SNN epochs. Defaults: "
+        f"{defaults(config)}. A difference is listed where every seed shows it and McNemar's p over all seeds' images is below "
         f"0.05 / {3 * len(tried)} (Bonferroni: {len(tried)} value{'s' * (len(tried) > 1)}, three measurements)."
     )
     rows, gains = [[DEFAULT, "", *map(percent, ours)]], []
@@ -99,15 +104,15 @@ def _changed(outcome, study, config, tried):
     caption = f"{named(config)}, width {config.width:g}: accuracy of HIRE in %, {ends}"
     outcome.table(caption, ["setting", "value", *columns], rows)
     outcome.table(
-        f"Its gain over HIRE {DEFAULT}, in percentage points (each seed), McNemar's p",
-        ["setting", "value", *columns, "what can be told"],
+        f"Gain over HIRE with {DEFAULT}, in percentage points (each seed), McNemar's p",
+        ["setting", "value", *columns, "significant"],
         gains,
     )
     return outcome
 
 
 def _over_periods(outcome, config, ours, found, columns):
-    """A chart of what N does."""
+    """Add a chart of accuracy over the number of periods N."""
     by_count = {config.periods: ours} | {c.changes["periods"]: each for c, each in found if "periods" in c.changes}
     series = [
         {
@@ -122,7 +127,7 @@ def _over_periods(outcome, config, ours, found, columns):
 
 
 def shown_differences(compared: list[Comparison], level: float) -> str:
-    """Which of clean, FGSM and PGD accuracy are higher or lower beyond doubt: "PGD higher, clean lower", or "nothing"."""
+    """The significant differences in clean, FGSM and PGD accuracy: "PGD higher, clean lower", or "nothing"."""
     found = [
         (word, [name for name, c in zip(("clean", "FGSM", "PGD"), compared, strict=True) if c.decided(level) is sign])
         for word, sign in (("higher", True), ("lower", False))

@@ -24,12 +24,12 @@ from minihire.study.results import peak_memory, reset_peak_memory
 from minihire.training.loop import Training
 
 ROUNDS = 2
-WARM_UP = 3  # batches before the clock starts: kernels are compiled or loaded, graphs recorded
+WARM_UP = 3  # batches that are not timed: they compile or load kernels, and capture CUDA graphs
 
 
 def figure7(study: PaperStudy) -> Outcome:
-    """Time and memory of both trainings."""
-    outcome = Outcome("fig7", "Figure 7: training time and memory of HIRE beside traditional training")
+    """Figure 7: time and memory of HIRE and of traditional training."""
+    outcome = Outcome("fig7", "Figure 7: training time and memory of HIRE compared with traditional training")
     outcome.text = (
         f"The median of {ROUNDS} times {study.scale.batches} batches after {WARM_UP} batches of warm-up. Both trainings run in "
         "processes of their own, in turn. Memory is the peak of such a process while it trains (weights, Adam's moments and the "
@@ -46,7 +46,7 @@ def figure7(study: PaperStudy) -> Outcome:
         }
         found = study.once(what, lambda config=config: _measured_apart(study, config))
         rows.append(_cost_row(outcome, study, config, found))
-    header = ["", "traditional, ms a batch", "HIRE", "ratio", "traditional, MiB", "HIRE", "ratio"]
+    header = ["", "traditional, ms per batch", "HIRE", "ratio", "traditional, MiB", "HIRE", "ratio"]
     outcome.table(
         f"{k.name} backend on {k.device}, batches of {study.scale.settings[0].batch_size} images", header, rows
     )
@@ -72,7 +72,10 @@ def _cost_row(outcome, study, config, found):
 
 
 def _measured_apart(study, config):
-    """{method: (seconds a batch, bytes)}, each in fresh processes, by turns: a machine that grows busier is so for both."""
+    """{method: (median seconds per batch, peak bytes)}.
+
+    Both methods run alternately, in new processes, so that a change of the machine's load affects both.
+    """
     k, found = study.backend, {"traditional": [], "hire": []}
     options = dict(device=k.device, dtype=k.dtype, threads=k.threads, precision=k.precision)
     for turn in range(ROUNDS):
@@ -88,7 +91,7 @@ def _measured_apart(study, config):
 
 
 def train_batches(config, method: str, batches: int, backend: str, options: dict) -> tuple[list[float], int]:
-    """(Seconds of each batch, peak bytes while they are trained on) from fresh weights. Runs in a process of its own."""
+    """Train on some batches from fresh weights: (seconds of each batch, peak bytes). Called in a new process."""
     k = get_backend(backend, **options)
     count = config.batch_size * min(batches + WARM_UP, 64)
     data = load_data(replace(config, train_limit=min(config.train_limit or count, count))).train
@@ -99,7 +102,7 @@ def train_batches(config, method: str, batches: int, backend: str, options: dict
     training, seconds = Training(network, config.recipe(method), data, 0), []
     for number in range(batches + WARM_UP):
         if number == WARM_UP:
-            reset_peak_memory()  # all of CIFAR-10 was read for these few images, and kernels were compiled
+            reset_peak_memory()  # without the memory for reading all of CIFAR-10 and for compiling kernels
         start = time.perf_counter()
         training._train_batch()
         training.drain()
@@ -109,7 +112,7 @@ def train_batches(config, method: str, batches: int, backend: str, options: dict
 
 
 def energies(study: PaperStudy, spec) -> dict:
-    """`Energy.as_dict` of a network over the first test images, the first layer once."""
+    """Energy of a network, mean over the first test images, as `Energy.as_dict`. The first layer is computed once."""
     test = study.splits(spec.config).test
     test = test.limit(min(IMAGES, len(test)))
 
@@ -122,11 +125,11 @@ def energies(study: PaperStudy, spec) -> dict:
 
 
 def figure11(study: PaperStudy) -> Outcome:
-    """Energy of ANN, rate-coded SNN and HIRE."""
+    """Figure 11: energy of the ANN, the rate-coded SNN and HIRE."""
     outcome = Outcome("fig11", "Figure 11: compute energy of one inference, 32-bit floating point and integers")
     outcome.text = (
-        "Equations 7 and 8 with the costs of table 7; the first layer of direct coding is computed once. HIRE is 1. "
-        "A ratio agrees that is at least two thirds of the paper's, of every seed."
+        "Equations 7 and 8 with the costs of table 7; with direct coding the first layer is computed once. Energies are relative "
+        "to HIRE. A ratio agrees if it is at least two thirds of the paper's in every seed."
     )
     config = study.scale.config("vgg11")
     names = [n for n in ("ann", "rate", "traditional", "hire") if n != "rate" or config.model.startswith("vgg")]
@@ -165,7 +168,7 @@ def figure11(study: PaperStudy) -> Outcome:
 
 
 def table6(study: PaperStudy) -> Outcome:
-    """Operations by layer."""
+    """Table 6: operations of every layer."""
     outcome = Outcome("table6", "Table 6: operations of every layer, as an ANN and as an SNN")
     config = study.scale.config("vgg5")
     (way,) = ways(study, "hire")
@@ -180,7 +183,7 @@ def table6(study: PaperStudy) -> Outcome:
 
 
 def table7(study: PaperStudy) -> Outcome:
-    """Energy of an operation."""
+    """Table 7: energy of an operation."""
     outcome = Outcome("table7", "Table 7: energy of an operation, 45 nm CMOS")
     names = {"multiplication": "multiplication", "addition": "addition", "mac": "MAC", "ac": "AC"}
     printed, rows, same = operation_costs(), [], []
@@ -192,7 +195,7 @@ def table7(study: PaperStudy) -> Outcome:
     held = "all equal" if all(same) else "some differ"
     outcome.claims.append(
         {
-            "claim": "the costs that minihire counts with are the paper's",
+            "claim": "the costs per operation in minihire are the paper's",
             "paper": "table",
             "ours": held,
             "verdict": "agrees" if all_of(same) else "differs",

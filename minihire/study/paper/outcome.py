@@ -1,4 +1,4 @@
-"""What an experiment found, as plain data: tables, charts, and a verdict for each of the paper's claims."""
+"""The outcome of an experiment as plain data: tables, charts, and a verdict on each of the paper's claims."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -7,15 +7,16 @@ import numpy as np
 from minihire.analysis import gain, mcnemar_over_seeds, wilson
 from minihire.study.titles import DATA_TITLES, model_name
 
-NOTICEABLE = (
-    1.0  # percentage points: "no noticeable difference" is a claim that the interval of the gain stays below this
-)
+NOTICEABLE = 1.0  # percentage points; "no noticeable gain" agrees if the gain's whole interval is below this
 AGREES, DIFFERS, UNDECIDED, NOT_COMPARABLE = "agrees", "differs", "undecided", "not comparable"
 
 
 @dataclass
 class Outcome:
-    """name: as on the command line; title, text: what it shows and how; notes: what was left out or is different."""
+    """The outcome of one experiment.
+
+    name: as on the command line. title, text: what is shown and how it was measured. notes: what differs from the paper.
+    """
 
     name: str
     title: str
@@ -34,7 +35,7 @@ class Outcome:
         self.charts.append({"kind": "lines", "title": title, "unit": unit, "across": across, "series": series})
 
     def layers(self, title: str, unit: str, series: list[dict]) -> None:
-        """Add a chart of one value a layer: series of {"name", "label", "values": {layer: value}}."""
+        """Add a chart with one value per layer: series of {"name", "label", "values": {layer: value}}."""
         self.charts.append({"kind": "layers", "title": title, "unit": unit, "series": series})
 
     def bars(self, title: str, unit: str, rows: list[dict]) -> None:
@@ -42,9 +43,9 @@ class Outcome:
         self.charts.append({"kind": "bars", "title": title, "unit": unit, "rows": rows})
 
     def claim(self, study, claim: str, paper: str, ours: str, holds: bool | None, reason: str = "") -> None:
-        """Add a claim of the paper's and what became of it. holds: None where our figures cannot tell.
+        """Add a claim of the paper and our verdict.
 
-        reason: why it cannot be compared here, if so.
+        holds: whether our measurements agree, None if they are undecided. reason: why the claim cannot be compared, or "".
         """
         if study.scale.reason or reason:
             verdict, reason = NOT_COMPARABLE, study.scale.reason or reason
@@ -58,7 +59,10 @@ class Outcome:
 
 
 def percent(answers: list[np.ndarray]) -> str:
-    """38.2 (36.0–40.1): the mean over seeds with the smallest and the largest; of one seed its 95 % Wilson interval in [ ]."""
+    """Accuracy in percent as text: "38.2 (36.0–40.1)", mean, minimum and maximum over seeds.
+
+    For a single seed: "38.2 [36.0, 40.1]", with its 95 % Wilson interval.
+    """
     mean, low, high = spread(answers)
     ends = f"({low:.1f}–{high:.1f})" if len(answers) > 1 else f"[{low:.1f}, {high:.1f}]"
     return f"{mean:.1f} {ends}"
@@ -75,10 +79,10 @@ def spread(answers: list[np.ndarray]) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One way of training against another, seed by seed on the same images.
+    """Two ways of training compared, seed by seed on the same images.
 
-    gains: percentage points of each seed; p: McNemar's over all seeds, each image once (exact); low, high: the 95 % interval of
-    the gain's mean, in percentage points.
+    gains: the gain of each seed in percentage points. p: of McNemar's exact test over all seeds, each image counted once. low,
+    high: the 95 % interval of the mean gain, in percentage points.
     """
 
     gains: list[float]
@@ -88,22 +92,22 @@ class Comparison:
 
     @property
     def better(self) -> bool | None:
-        """True (False) where every seed gains (loses) and p < 0.05; None where that cannot be told."""
+        """True if every seed gains and p < 0.05, False if every seed loses and p < 0.05, else None."""
         return self.decided(0.05)
 
     def decided(self, level: float) -> bool | None:
-        """`better`, with another limit on p: where many comparisons stand side by side."""
+        """`better` with `level` in place of 0.05, for many comparisons at once."""
         if self.p >= level or not (min(self.gains) > 0 or max(self.gains) < 0):
             return None
         return min(self.gains) > 0
 
     def below(self, limit: float = NOTICEABLE) -> bool | None:
-        """Whether the gain is less than so many points: its whole interval is (True), or is not (False); None: a part of it."""
+        """Whether the gain is below `limit` points: True if its whole interval is, False if none of it is, else None."""
         return True if self.high < limit else False if self.low >= limit else None
 
     @property
     def interval(self) -> str:
-        """The gain of each seed with the interval of their mean, in words."""
+        """The gains and the interval of their mean, as text."""
         return f"{self._each}, 95 % interval {self.low:+.1f} to {self.high:+.1f}"
 
     @property
@@ -116,36 +120,36 @@ class Comparison:
 
 
 def compare(ours: list[np.ndarray], theirs: list[np.ndarray]) -> Comparison:
-    """Answers by seed of two ways of training, on the same images."""
+    """Compare the answers of two ways of training; each list has one bool [N] array per seed, for the same images."""
     gains = [100 * float(a.mean() - b.mean()) for a, b in zip(ours, theirs, strict=True)]
     low, high = gain(ours, theirs)
     return Comparison(gains, mcnemar_over_seeds(ours, theirs), 100 * low, 100 * high)
 
 
 def all_of(found: list[bool | None]) -> bool | None:
-    """True if all hold, False if one does not, else None."""
+    """True if all are True, False if any is False, else None."""
     if any(x is False for x in found):
         return False
     return None if any(x is None for x in found) else True
 
 
 def all_alike(found: list[bool]) -> bool | None:
-    """True if all hold, False if none does, else None: of seeds or layers."""
+    """True if all are True, False if none is, else None."""
     return True if all(found) else None if any(found) else False
 
 
 def shown(config) -> str:
-    """VGG5."""
+    """The model's name in text, for example VGG5."""
     return model_name(config.model)
 
 
 def named(config) -> str:
-    """VGG5 on CIFAR-10."""
+    """Model and data set in text, for example VGG5 on CIFAR-10."""
     return f"{shown(config)} on {DATA_TITLES.get(config.data, config.data)}"
 
 
 def of_paper(config, model: str) -> str:
-    """ " (VGG11 on CIFAR-100)" where a claim of the paper's is about another network or data set than ours; else nothing."""
+    """ " (VGG11 on CIFAR-100)" if the paper's claim is about another network or data set than ours, otherwise ""."""
     theirs = {"vgg5": "cifar10", "vgg11": "cifar100"}[model]
     if (config.model, config.data) == (model, theirs):
         return ""

@@ -1,4 +1,4 @@
-"""What the paper prints, read from paper_data/*.csv: to stand beside our figures, never to be taken for them."""
+"""The values printed in the paper, read from paper_data/*.csv, for comparison with our own."""
 
 import csv
 from functools import cache
@@ -9,7 +9,10 @@ FROZEN = "_frozen_threshold_leak"
 
 
 class Accuracy(NamedTuple):
-    """A row of table 1, 2, 3 or 5: percent under clean images, FGSM and PGD; access "wb" or "bb"; timesteps None for ANNs."""
+    """A row of table 1, 2, 3 or 5: accuracy in percent on clean, FGSM and PGD images.
+
+    access: "wb" (white box) or "bb" (black box). timesteps: None for ANNs.
+    """
 
     table: int
     dataset: str
@@ -23,7 +26,7 @@ class Accuracy(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim in prose or in a figure: where it stands, what it is about, and its value in the paper's words."""
+    """A claim from the text or a figure: its place, its subject, and its value in the paper's words."""
 
     where: str
     claim: str
@@ -53,10 +56,10 @@ def operation_costs() -> dict[str, dict[str, float]]:
 
 
 def printed(config: dict, method: str) -> dict[str, Accuracy]:
-    """The paper's rows for a run's data set and model, by access ("white_box", "black_box"); empty where it has none.
+    """The paper's rows for a run's data set and model, by access ("white_box", "black_box"); empty if there are none.
 
-    config: settings as in results.json; method: a network of ours ("ann", "traditional", "hire", …). A rate-coded network is
-    the paper's rate-coded one, and with frozen thresholds and leaks table 5 is meant.
+    config: settings as in results.json. method: "ann", "traditional", "hire", …. A run with rate coding is compared with the
+    paper's rate-coded SNN, a run with frozen thresholds and leaks with table 5.
     """
     if config.get("coding") == "rate" and method != "ann":
         method = "rate_coded" if method == "traditional" else ""

@@ -1,22 +1,22 @@
-"""How large the paper is reproduced: seconds on "shapes", minutes to hours on a part of CIFAR-10, or the paper's own settings."""
+"""The scales of a reproduction: minutes on "shapes", hours on a part of CIFAR-10, or the paper's own settings."""
 
 from dataclasses import dataclass, field, replace
 
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import Config, preset
 
-# Thresholds are scaled down for few time steps only: of many, it lets rates saturate (small, 300 images set aside: the ANN is
-# right on 53 %, its conversion on 51 %, on 150 of them with a factor of 0.3 on 29 %).
-# Logits summed over T = 100 want the paper's learning rate: half an epoch leaves 51 % with 1e-4 and 40 % with 1e-3.
+# Scaling the thresholds down helps with few time steps only; with many, firing rates saturate. Measured at scale small: accuracy
+# 53 % of the ANN, 51 % of its conversion with factor 1.0, 29 % with factor 0.3.
+# Logits summed over T = 100 need the paper's learning rate: accuracy after half an epoch is 51 % with 1e-4, 40 % with 1e-3.
 RATE = dict(coding="rate", time_chunk=10, scaling_factor=1.0, learning_rate=1e-4)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What is trained and how finely it is looked at.
+    """What is trained at a scale, and how much is measured.
 
-    settings: a configuration for each of the paper's pairs of network and data set that this scale has. rate: the changes that
-    make its rate-coded SNN. reason: why nothing at this scale can agree or differ, or "" where it can.
+    settings: one configuration per pair of network and data set. rate: the settings that differ for the rate-coded SNN. reason:
+    why this scale cannot be compared with the paper, or "" if it can.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Scale:
     sweep_images: int = 500  # test images of figure 8 and table 4
     rate_images: int = 200  # test images of rate-coded networks
     batches: int = 200  # figure 7
-    choices: dict = field(default_factory=lambda: dict(heldout=5000))  # changes for what the paper leaves open
+    choices: dict = field(default_factory=lambda: dict(heldout=5000))  # changes for `choices` and `moments`
 
     def config(self, model: str) -> Config:
-        """The configuration of a model, or of the first where this scale has no such model."""
+        """The configuration of a model; the scale's first one if it does not have the model."""
         return next((c for c in self.settings if c.model == model), self.settings[0])
 
 
@@ -84,7 +84,7 @@ SCALES = {scale.name: scale for scale in (MINI, SMALL, FULL)}
 
 
 def scale(name: str, data_dir: str | None, models: tuple[str, ...] = ()) -> Scale:
-    """A scale by name with the folder of its data, of some of its models only. Raises MinihireError for unknown names."""
+    """A scale by name. data_dir: the folder of its data set. models: only these of its models. Raises MinihireError."""
     if name not in SCALES:
         raise MinihireError(f"there is no scale {name!r}: choose {', '.join(SCALES)}")
     found = SCALES[name]

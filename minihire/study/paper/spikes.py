@@ -1,4 +1,4 @@
-"""Figures 1 (b), 3 and 5: how often layers fire, and how far a perturbation moves what they send on."""
+"""Figures 1 (b), 3 and 5: the spiking activity of layers, and how far a perturbation changes their output."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ LABELS = {"rate": "rate-coded SNN", "traditional": TITLES["traditional"], "hire"
 
 
 def activity(study: PaperStudy, spec: NetworkSpec) -> list[dict]:
-    """Rows of `LayerActivity.as_dict` over the first test images."""
+    """The activity of every layer over the first test images, as `LayerActivity.as_dict`."""
     test = study.splits(spec.config).test
     test = test.limit(min(IMAGES, len(test)))
     what = {"activity": spec.describe(), "images": len(test), "steps": spec.config.steps}
@@ -36,7 +36,7 @@ def activity(study: PaperStudy, spec: NetworkSpec) -> list[dict]:
 
 
 def _layers(study, outcome, config, key, title, unit):
-    """A chart and a table of a neuron layer's mean over seeds, by way of training and layer."""
+    """Add a chart and a table of a value per neuron layer, mean over seeds; returns {way: [{layer: value} of each seed]}."""
     names = [n for n in LABELS if n != "rate" or config.model.startswith("vgg")]
     specs = {
         name: [way.spec(config, seed) for seed in study.seeds]
@@ -60,7 +60,7 @@ def _layers(study, outcome, config, key, title, unit):
 
 
 def figure1b(study: PaperStudy) -> Outcome:
-    """Spikes by layer."""
+    """Figure 1 (b): spikes per neuron, by layer."""
     outcome = Outcome("fig1b", "Figure 1 (b): spikes of a neuron over all time steps, by layer")
     config = study.scale.config("vgg11")
     seeds = _layers(study, outcome, config, "sa", "SA", "spikes per neuron and image (SA)")
@@ -75,7 +75,7 @@ def figure1b(study: PaperStudy) -> Outcome:
 
 
 def figure3(study: PaperStudy) -> Outcome:
-    """Time-averaged activity."""
+    """Figure 3: time-averaged spiking activity, by layer."""
     outcome = Outcome("fig3", "Figure 3: time-averaged spiking activity (TASA) by layer")
     study.each(
         lambda study, config: _over_time(study, outcome, config),
@@ -97,7 +97,7 @@ def _over_time(study, outcome, config):
 
 
 def figure5(study: PaperStudy) -> Outcome:
-    """Perturbation distance over the leak, and by layer."""
+    """Figure 5: perturbation distance over the leak, and by layer."""
     outcome = Outcome("fig5", "Figure 5: perturbation distance of one LIF layer over its leak, and of every layer")
     study.each(lambda study, part: part(study, outcome), (_over_the_leak, _by_depth))
     return outcome
@@ -166,7 +166,7 @@ def _points(values):
 
 
 def _digits(study, config):
-    """Test images of a digit data set where the user has one, else of "shapes", and the ANN that attacks them."""
+    """Test images of MNIST if the user has it, else of "shapes", and the ANN that attacks them."""
     try:
         digits = replace(config, data="mnist", width=0.125, hidden=64, train_limit=4000, test_limit=200, ann_epochs=3)
         return study.splits(digits, download=False).test, NetworkSpec(digits, "ann", 0)
@@ -176,7 +176,7 @@ def _digits(study, config):
 
 
 def _by_depth(study, outcome):
-    """(b): two seeds, an image that both get right and, attacked, only the first one does."""
+    """Part (b): for two seeds, an image that both classify correctly, but after the attack only the first one does."""
     config = study.scale.config("vgg5")
     pair, source = [NetworkSpec(config, "traditional", seed) for seed in (0, 1)], NetworkSpec(config, "ann", 0)
     what = {"by depth": [s.describe() for s in pair], "source": source.describe()}

@@ -1,4 +1,4 @@
-"""Figures 4, 8 and 10, and table 4: what changes with T, with the attack's bound and iterations, and with ε_s."""
+"""Figures 4, 8 and 10, and table 4: accuracy as T, the attack's bound and iterations, or the noise step ε_s vary."""
 
 from minihire.attacks import fgsm, pgd
 from minihire.study.paper.accuracy import Way, measured
@@ -7,19 +7,19 @@ from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.spec import NetworkSpec
 from minihire.study.titles import TITLES
 
-FLAT = 40  # iterations after which the paper's figure 8 (b) is flat
-ABOUT_TWO = 2.5  # percentage points: what rounds to the paper's "about 2"
+FLAT = 40  # in the paper's figure 8 (b), accuracy is constant above this number of iterations
+ABOUT_TWO = 2.5  # percentage points: our limit for the paper's "about 2"
 COLUMNS = {"clean": 0, "FGSM": 1, "PGD": 2}
 
 
 def _swept(outcome, title, across, points, name, label, dashed=False):
-    """One line of a chart from (x, answers by seed)."""
+    """One line of a chart. points: (x, answers by seed)."""
     path = [[x, *spread(answers)] for x, answers in points]
     return {"name": name, "label": label, "dashed": dashed, "points": path}
 
 
 def _accuracy_over(outcome, study, config, across, values, way_at, name, word):
-    """Charts and a table of clean, FGSM and PGD accuracy over a setting, white and black box."""
+    """Add charts and a table of clean, FGSM and PGD accuracy over the values of a setting, white and black box."""
     rows = {x: [word(x)] for x in values}
     answers = {}
     for access in ("white", "black"):
@@ -38,10 +38,10 @@ def _accuracy_over(outcome, study, config, across, values, way_at, name, word):
 
 
 def figure4(study: PaperStudy) -> Outcome:
-    """T swept."""
+    """Figure 4: accuracy over the number of time steps T."""
     outcome = Outcome("fig4", "Figure 4: a traditionally trained SNN as the number of time steps T varies")
     config = study.scale.config("vgg11")
-    outcome.text = "Conversion and training anew for each T."
+    outcome.text = "Converted and trained separately for each T."
     way_at = lambda steps: Way("", "", "traditional", (("steps", steps),))
     values = study.scale.time_steps
     found = _accuracy_over(outcome, study, config, "time steps T", values, way_at, "traditional", str)
@@ -55,7 +55,7 @@ def figure4(study: PaperStudy) -> Outcome:
 
 
 def figure8(study: PaperStudy) -> Outcome:
-    """ε and K swept."""
+    """Figure 8: accuracy over the attack's bound ε and its iterations K."""
     outcome = Outcome("fig8", "Figure 8: white-box PGD with growing bound ε and number of iterations K")
     config, images = study.scale.config("vgg5"), study.scale.sweep_images
     outcome.text = (
@@ -100,9 +100,11 @@ def figure8(study: PaperStudy) -> Outcome:
 
 
 def figure10(study: PaperStudy) -> Outcome:
-    """ε_s swept, and T of both codings."""
+    """Figure 10: accuracy over the noise step ε_s, and T of both codings."""
     outcome = Outcome("fig10", "Figure 10: the noise step ε_s, and the latency of both codings")
-    outcome.text = "HIRE with ε_t = ε_s; ε_s = 0 is N periods without noise here, which isolates the noise."
+    outcome.text = (
+        "HIRE with ε_t = ε_s. ε_s = 0 stands for N periods without noise, so that the effect of the noise is isolated."
+    )
     for config in study.scale.settings:
         if not config.model.startswith("vgg"):
             continue
@@ -132,7 +134,7 @@ def figure10(study: PaperStudy) -> Outcome:
 
 
 def table4(study: PaperStudy) -> Outcome:
-    """The obfuscation checklist."""
+    """Table 4: a checklist for obfuscated gradients."""
     outcome = Outcome("table4", "Table 4: a checklist for obfuscated gradients, measured on HIRE")
     config, images = study.scale.config("vgg5"), study.scale.sweep_images
     outcome.text = f"Accuracy in % on {images:,} test images; each test compares two measurements."
@@ -163,7 +165,7 @@ def table4(study: PaperStudy) -> Outcome:
         outcome.claim(study, test, "pass", str(gap), gap.better)
     outcome.table(f"{named(config)}", ["test", "one", "", "other", ""], rows)
     outcome.notes.append(
-        "A network can pass all five and still owe its robustness to a surrogate that misleads the attacker: "
-        "lesson 06 attacks with others."
+        "A network can pass all five tests although its robustness comes only from a surrogate gradient that misleads the "
+        "attacker. Lesson 06 attacks with other surrogates."
     )
     return outcome

@@ -140,7 +140,7 @@ def test_open_settings_are_varied_one_at_a_time_on_held_out_images(made, backend
 
 def test_moments_in_16_bits_are_set_beside_those_in_32(made):
     first, second = outcome(made, "moments")["tables"]
-    assert [row[:2] for row in first["rows"]] == [["as it is", ""], ["optimiser", "Adam, moments in 16 bits"]]
+    assert [row[:2] for row in first["rows"]] == [["default settings", ""], ["optimiser", "Adam, moments in 16 bits"]]
     assert first["rows"][0] == outcome(made, "choices")["tables"][0]["rows"][0] and len(second["rows"]) == 1
     notes = [json.loads(path.read_text(encoding="utf-8"))["of"] for path in (made[0] / "cache/models").glob("*.done")]
     assert sum("adam16" in json.dumps(note) for note in notes) == 2
