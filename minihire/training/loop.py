@@ -258,7 +258,7 @@ class Training:
         return kappa, result.state if recipe.carry_membranes else None, counted
 
     def _update(self, weights: dict[str, Array], tally: Array, rate: Any, update: Any) -> list[Array]:
-        """Sum gradients, counts and stop requests over the ranks, then update the weights. Returns the summed counts and requests.
+        """Sum gradients, counts and stop requests over the ranks, then update the weights. Returns the summed counts, requests.
 
         weights: gradients by name; empty if this rank has no images of a small last batch.
         """
