@@ -1,4 +1,4 @@
-"""Image batches, ReLU and pooling, in parallel."""
+"""Image batches, sums, ReLU and 2×2 pools."""
 
 import numpy as np
 from numba import prange
@@ -6,12 +6,12 @@ from numba import prange
 from backends.numba_cpu.kernels.increments import scale
 from backends.numba_cpu.runtime.kernel_cache import compiled
 
-BLOCK = 4096
+BLOCK = 4096  # entries per task
 
 
 @compiled(parallel=True)
 def image_batch(store, index, shift, flip, padding, scale, out):
-    """Gather, crop from reflect padding, mirror, scale to [0, 1]; see Backend.image_batch."""
+    """Copy images store[index], cropped from reflect padding, mirrored and scaled to [0, 1]; see Backend.image_batch."""
     _, height, width, channels = store.shape
     for b in prange(len(index)):
         for y in range(height):
@@ -26,7 +26,7 @@ def image_batch(store, index, shift, flip, padding, scale, out):
 
 @compiled
 def _add(x, y, factor, out):
-    for i in range(len(out)):  # from 0 on: then Numba need not ask whether an index counts from the end
+    for i in range(len(out)):  # a range from 0: Numba need not test whether an index is negative
         out[i] = x[i] + factor * y[i]
 
 
@@ -50,7 +50,7 @@ def add(x, y, factor, out):
 
 @compiled(parallel=True)
 def relu(x, keep, scale, out):
-    """x [N, M], keep uint8 [M] or empty: max(x, 0), times keep · scale."""
+    """out = max(x, 0) · scale, and 0 where keep is 0; x [N, M], keep uint8 [M], or empty: keep all."""
     for n in prange(len(x)):
         row, into = x[n], out[n]
         for i in range(len(row)):
@@ -62,7 +62,7 @@ def relu(x, keep, scale, out):
 
 @compiled(parallel=True)
 def relu_gradient(grad, x, keep, scale, out):
-    """grad, x [N, M], keep uint8 [M] or empty."""
+    """out = grad · scale where x > 0 and keep is not 0, else 0; shapes as in `relu`."""
     for n in prange(len(x)):
         row, above, into = grad[n], x[n], out[n]
         for i in range(len(row)):
@@ -74,7 +74,7 @@ def relu_gradient(grad, x, keep, scale, out):
 
 @compiled(parallel=True)
 def sum_pool(counts, out):
-    """counts [N, H, W, C], out [N, H/2, W/2, C]: sums of 2×2."""
+    """Sums over 2×2 pixels: counts [N, H, W, C], out [N, H/2, W/2, C]."""
     for n in prange(len(counts)):
         for i in range(out.shape[1]):
             for j in range(out.shape[2]):
@@ -86,7 +86,7 @@ def sum_pool(counts, out):
 
 @compiled(parallel=True)
 def avg_pool(x, out):
-    """x [N, H, W, C], out [N, H/2, W/2, C]."""
+    """Means over 2×2 pixels: x [N, H, W, C], out [N, H/2, W/2, C]."""
     quarter = x.dtype.type(0.25)
     for n in prange(len(x)):
         for i in range(out.shape[1]):
@@ -98,7 +98,7 @@ def avg_pool(x, out):
 
 @compiled(parallel=True)
 def avg_pool_gradient(grad, out):
-    """grad [N, H/2, W/2, C], out [N, H, W, C], zeros on entry."""
+    """Each of 2×2 pixels receives a quarter of the gradient: grad [N, H/2, W/2, C], out [N, H, W, C], zeros on entry."""
     quarter = grad.dtype.type(0.25)
     for n in prange(len(grad)):
         for y in range(grad.shape[1] * 2):

@@ -1,4 +1,4 @@
-"""Threads: Numba's go to sleep soon when they wait, and BLAS has one inside each of ours."""
+"""Threads: Numba's, which sleep soon when they have nothing to do, and a single BLAS thread inside each of them."""
 
 import contextlib
 import os
@@ -8,26 +8,26 @@ import threadpoolctl
 
 from backends import BackendError
 
-SPINS = 2000  # of GNU's OpenMP before a thread sleeps: some 50 µs
+SPIN_COUNT = 2000  # how often a waiting thread of GNU's OpenMP polls before it sleeps: about 50 µs
 
 
 def start(threads: int) -> None:
     """Set the number of threads for the whole program. Raises BackendError for more than Numba was started for."""
-    most = numba.config.NUMBA_NUM_THREADS
-    if threads > most:
+    maximum = numba.config.NUMBA_NUM_THREADS
+    if threads > maximum:
         raise BackendError(
-            f"Numba was started for at most {most} threads, not {threads}: "
+            f"Numba was started for at most {maximum} threads, not {threads}: "
             f"set NUMBA_NUM_THREADS={threads} before starting"
         )
-    with _patient_threads():
+    with _short_spinning():
         numba.set_num_threads(threads)
     _single_threaded_blas()
 
 
 def _single_threaded_blas():
-    """One BLAS thread inside each of our tasks: more would fight over the cores and change the order of sums.
+    """Let BLAS use one thread inside each task: more would compete for the cores and change the order of sums.
 
-    Numba calls SciPy's own BLAS where there is one; NumPy's keeps its threads.
+    Numba calls SciPy's own BLAS if there is one; NumPy's keeps its threads.
     """
     import scipy.linalg.cython_blas  # noqa: F401  (loads the library)
 
@@ -38,13 +38,13 @@ def _single_threaded_blas():
 
 
 @contextlib.contextmanager
-def _patient_threads():
-    """Start Numba's threads so that they soon sleep while they wait, unless the user has said how long.
+def _short_spinning():
+    """Start Numba's threads so that they poll only briefly while they wait, unless the user has set how long.
 
-    Left alone, they spin for milliseconds, which halves the speed beside any other program; asleep at once, they are late
-    for every loop of a small network, whose step has a hundred of them.
+    By default they poll for milliseconds, which halves the speed if another program runs. If they slept at once, they would
+    wake up too late for the loops of a small network, which has a hundred in each step.
     """
-    ours = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(SPINS)}
+    ours = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(SPIN_COUNT)}
     ours = {} if any(name in os.environ for name in ours) else ours
     os.environ.update(ours)
     try:
