@@ -268,7 +268,18 @@ class Backend(ABC):
         """
 
     def conv_lif_forward(
-        self, x, weight, stride: int, padding: int, state, leak, threshold, steps: int, *, want_weight: bool = True, **options
+        self,
+        x,
+        weight,
+        stride: int,
+        padding: int,
+        state,
+        leak,
+        threshold,
+        steps: int,
+        *,
+        want_weight: bool = True,
+        **options,
     ) -> tuple[Array, NeuronState | None, Any, Any]:
         """`conv2d`, then `lif_forward` on its result, which nobody else needs: (spikes, last state, saved, conv_saved).
 

@@ -189,9 +189,7 @@ class ReferenceBackend(Backend):
         velocity += self.to_numpy(grad) + self.float.type(decay) * parameter
         np.clip(parameter - self.float.type(learning_rate) * velocity, low, high, out=parameter)
 
-    def adam_step(
-        self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high
-    ):
+    def adam_step(self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high):
         self.versions.updated(parameter)
         if moments16.are_narrow(mean, square, max_square):
             wide = moments16.widen(mean, moments16.CUT_MEAN), moments16.widen(square, moments16.CUT_SQUARE)

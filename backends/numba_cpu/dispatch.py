@@ -93,7 +93,8 @@ def input_gradient(
         return "image_gradient"
     border = size - 1 - padding
     if stride == 1:
-        return convolution(density, size, 1, border, features, channels, width)
+        supported = event_convolution.lanes_for(channels) and density < crossover_density("gather", size)
+        return convolution(density, size, 1, border, features, channels, width) if supported else "convolution"
     lanes = scatter.lanes_for(channels, size, 1, border)
     return "scatter_convolution" if lanes and density < crossover_density("scatter") else "convolution"
 

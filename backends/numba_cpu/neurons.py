@@ -141,7 +141,9 @@ class Neurons(Products):
             constants = saved.leak, saved.threshold, saved.shape[0]
             return plain_lif.lif_forward(saved.current, saved.start, *constants, reset=saved.reset, mask=mask)[2]
         spikes = (saved.membrane > saved.threshold[0]).astype(self.float)
-        return plain_lif.Saved(saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False)
+        return plain_lif.Saved(
+            saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False
+        )
 
 
 def _forward(current, membrane, *layer):

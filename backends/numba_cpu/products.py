@@ -1,4 +1,4 @@
-"""Convolutions, linear layers and pools of the Numba backend: event by event or dense products, by the density at hand."""
+"""Convolutions, linear layers and pools of the Numba backend. dispatch.py decides which kernel computes each."""
 
 import math
 from typing import Any, NamedTuple
@@ -77,30 +77,28 @@ class Products(Storage):
         content = conv.x if want_weight else None, tuple(conv.x.shape), *conv[1:4]
         return Saved(content, self.versions, conv.weight)
 
-    def _scatters(self, conv) -> int:
-        """How many output channels the scattering kernels compute at a time; 0 if they do not apply."""
-        if self.dtype != "float32":
-            return 0
-        return scatter_convolution.lanes_for(conv.shape[4], len(conv.weight), conv.stride, conv.padding)
+    @staticmethod
+    def _kernel(conv, density) -> dispatch.Convolution:
+        """The kernel that computes the convolution."""
+        (size, _, channels, features), width = conv.weight.shape, conv.x.shape[3]
+        return dispatch.convolution(density, size, conv.stride, conv.padding, channels, features, width)
 
     def _convolution(self, conv, density, increments):
         x, weight, stride, padding, shape = conv
-        (size, _, channels, features), columns = weight.shape, shape[3]
-        out, lanes, window = self._empty(shape), self._scatters(conv), Window(size, stride, padding)
-        if lanes and density < dispatch.crossover_density("scatter", channels=channels):
-            return self._scatter(x, weight, 1, padding, lanes, increments, out)
-        lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
-        wide = (x.shape[3] + 2 * padding) * block
-        if lanes and density < dispatch.crossover_density("gather", size, stride) and wide < 2**16:
+        size, _, channels, features = weight.shape
+        kernel, window, out = self._kernel(conv, density), Window(size, stride, padding), self._empty(shape)
+        if kernel == "scatter_convolution":
+            return self._scatter(x, weight, 1, padding, increments, out)
+        if kernel == "event_convolution":
+            lanes, block = event_convolution.lanes_for(features), event_convolution.block_for(channels, density)
             packed = event_convolution.pack_weights(weight, lanes, block, self._empty((weight.size,), huge=True))
             if increments:
                 event_convolution.forward_over_time(increments, packed, window, out)
             else:
                 event_convolution.forward(self._events(x), packed, window, out.reshape(-1, *shape[2:]))
         else:
-            into = out.reshape(shape[0] * shape[1], shape[2] * columns, features)
-            flat = weight.reshape(-1, features)
-            convolution.forward(self._by_image(x), flat, window, columns, into)
+            rows = out.reshape(shape[0] * shape[1], shape[2] * shape[3], features)
+            convolution.forward(self._by_image(x), weight.reshape(-1, features), window, shape[3], rows)
         return out
 
     def _convolve_and_fire(self, conv, density, increments, layer):
@@ -110,14 +108,14 @@ class Products(Storage):
         if not (isinstance(x, SpikeTrain) and steps > 1 and batch >= MIN_INCREMENT_BATCH and vectors):
             return None
         idle = increments is None and batch < self.threads  # unrelated images make more tasks
-        lanes = self._scatters(conv)
-        if not lanes or idle or density >= dispatch.crossover_density("scatter", channels=x.shape[4]):
+        if idle or self._kernel(conv, density) != "scatter_convolution":
             return None
         increments = increments or Increments(x.counts, np.float32(x.scale), *UNRELATED)
-        return self._scatter(x, conv.weight, 1, conv.padding, lanes, increments, self._empty(conv.shape), layer)
+        return self._scatter(x, conv.weight, 1, conv.padding, increments, self._empty(conv.shape), layer)
 
-    def _scatter(self, x, weight, dilation, padding, lanes, increments, out, neurons=scatter_convolution.NO_NEURONS):
+    def _scatter(self, x, weight, dilation, padding, increments, out, neurons=scatter_convolution.NO_NEURONS):
         shape, data = out.shape, self._empty((weight.size,), huge=True)
+        lanes = scatter_convolution.lanes_for(shape[4], len(weight), 1, padding)
         scatter_convolution.pack_weights(weight, lanes, data)
         packed = scatter_convolution.PackedWeights(data, lanes, padding, dilation)
         if increments is None:  # all images as those of one step
@@ -135,18 +133,17 @@ class Products(Storage):
 
     def _conv2d_weight_gradient(self, grad, x, size, stride, padding):
         (rows, columns, features), channels = grad.shape[2:], x.shape[4]
-        density = self._density(x)
-        if self._gradient_is_sparser(grad, x, density, size, stride, padding):
+        increments = self._is_leaky(grad) and isinstance(x, SpikeTrain)
+        density, grad_density = self._density(x), self._density(grad) if increments else math.inf
+        kernel = dispatch.weight_gradient(density, grad_density, size, stride, padding, x.shape[2:], grad.shape[2:])
+        if kernel == "leaky_weight_gradient":
             return self._leaky_weight_gradient(grad, x, size, stride, padding)
-        # where the input's pixels lie in the gradient with its border: in 16 bits
-        places = (x.shape[2] - 1) // stride * (columns + 2 * (size - 1)) + (x.shape[3] - 1) // stride
-        rare = density < dispatch.crossover_density("weights", size, stride)
-        if rare and event_weight_gradient.lanes_for(features) and places < 2**16:
+        if kernel == "event_weight_gradient":
             return self._listed_weight_gradient(grad, x, size, stride, padding)
         images = self._by_image(x)
         depth = size * size * channels
-        most = max(2, min(16, 2**23 // (depth * features)))  # bounded memory; shapes alone decide
-        tasks = max(1, min(len(images), most))
+        maximum = max(2, min(16, 2**23 // (depth * features)))  # bounds the memory; depends on shapes alone
+        tasks = max(1, min(len(images), maximum))
         partial = self.zeros((tasks, depth, features))
         grad = self._dense(grad).reshape(len(images), rows * columns, features)
         convolution.weight_gradient(grad, images, Window(size, stride, padding), columns, partial)
@@ -155,23 +152,12 @@ class Products(Storage):
     def _listed_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
-        count, cut = grad.shape[0] * grad.shape[1], event_weight_gradient.Blocks(chunk, lanes)
-        out, window = (
-            self._empty(event_weight_gradient.layout(size, channels, features, cut, count)),
-            Window(size, stride, padding),
-        )
+        cut, window = event_weight_gradient.Blocks(chunk, lanes), Window(size, stride, padding)
+        count = grad.shape[0] * grad.shape[1]
+        out = self._empty(event_weight_gradient.layout(size, channels, features, cut, count))
         event_weight_gradient.weight_gradient(self._by_image(grad), self._events(x), window, cut, out)
         blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
         return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
-
-    def _gradient_is_sparser(self, grad, x, density, size, stride, padding):
-        """Whether increments of the current's gradient make shorter lists than spikes x of this density."""
-        lanes = event_weight_gradient.lanes_for(x.shape[4])
-        if not (self._is_leaky(grad) and isinstance(x, SpikeTrain) and lanes and padding < size):
-            return False
-        places = (grad.shape[2] - 1) * (x.shape[3] + 2 * (size - 1)) + grad.shape[3] - 1
-        limit = dispatch.crossover_density("weights", size)  # without stride: all taps read the gradient's entries
-        return places * stride < 2**16 and self._density(grad) < min(density, limit)
 
     def _leaky_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
@@ -186,28 +172,22 @@ class Products(Storage):
 
     def _conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
-        size, channels = len(weight), shape[4]
-        if self.dtype == "float32" and image_gradient.supports(size, stride, padding, channels):
-            slabs, out = self._empty((features, 3, image_gradient.LANES)), self._empty(shape)
-            image_gradient.pack_weights(weight, slabs)
-            flat = out.reshape(steps * batch, *shape[2:])
-            image_gradient.input_gradient(self._by_image(grad), slabs.reshape(-1), padding, flat)
+        (size, _, channels, _), border = weight.shape, len(weight) - 1 - padding
+        density, increments = self._choose_lists(grad)
+        kernel = dispatch.input_gradient(density, size, stride, padding, channels, features, columns)
+        if kernel == "image_gradient":
+            packed, out = self._empty((features, 3, image_gradient.LANES)), self._empty(shape)
+            image_gradient.pack_weights(weight, packed)
+            image_gradient.input_gradient(self._by_image(grad), packed.reshape(-1), padding, self._by_image(out))
             return out
-        border = size - 1 - padding
-        if stride == 1:
-            lanes = event_convolution.lanes_for(channels)
-        else:
-            lanes = scatter_convolution.lanes_for(channels, size, 1, border)
-        density, increments = self._choose_lists(grad) if lanes else (math.inf, None)
-        if density < dispatch.crossover_density("gather" if stride == 1 else "scatter", size):
+        if kernel != "convolution":
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
             if stride == 1:
                 return self._convolution(Convolution(grad, flipped, 1, border, tuple(shape)), density, increments)
-            return self._scatter(grad, flipped, stride, border, lanes, increments, self._empty(shape))
-        out = self.zeros(shape)
+            return self._scatter(grad, flipped, stride, border, increments, self._empty(shape))
+        out, window = self.zeros(shape), Window(size, stride, padding)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
-        flat = out.reshape(steps * batch, *shape[2:])
-        convolution.input_gradient(grad, weight.reshape(-1, features), Window(size, stride, padding), columns, flat)
+        convolution.input_gradient(grad, weight.reshape(-1, features), window, columns, self._by_image(out))
         return out
 
     @staticmethod
@@ -216,9 +196,9 @@ class Products(Storage):
         return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= MIN_INCREMENT_BATCH
 
     def _densities(self, x) -> tuple[float, float]:
-        """The shares of x's entries that are events, and that are new at their step (of a gradient that leaks alone, or spikes).
+        """The densities of x's non-zero entries and of its increments (of a gradient that leaks only these, or of spikes).
 
-        By a sample; above 1 where the event-driven kernels cannot be used.
+        Estimated from a sample; infinite if the event-driven kernels cannot be used.
         """
         if self.dtype != "float32":
             return math.inf, math.inf
@@ -229,7 +209,7 @@ class Products(Storage):
         )
 
     def _density(self, x) -> float:
-        """The share of entries that lists would hold: of a gradient that leaks increments, of spikes here the spikes."""
+        """The density of what lists would hold: the increments of a gradient that leaks, else the entries."""
         return self._densities(x)[1 if self._is_leaky(x) else 0]
 
     def _choose_lists(self, x) -> tuple[float, Increments | None]:
@@ -266,7 +246,7 @@ class Products(Storage):
         out = self._empty((*x.shape[:2], features))
         into = out.reshape(-1, features)
         density, increments = self._choose_lists(x)
-        if features >= event_linear.BLOCK and density < dispatch.crossover_density("linear"):
+        if dispatch.linear(density, features) == "event_linear":
             blocks, count = -(-depth // event_linear.BLOCK), len(into)
             index = self._empty((blocks, event_linear.BLOCK * count), np.uint16)
             start = np.empty((blocks, count + 1), np.int64)
@@ -300,19 +280,20 @@ class Products(Storage):
         grad = self._by_image(product.grad)
         spikes = isinstance(product.x, SpikeTrain)
         density, grad_density = (self._density(a) if spikes else math.inf for a in (product.x, grad))
-        if min(density, grad_density) < dispatch.crossover_density("update"):
-            counts, scale, has_values = self._events(product.x)
-            block = event_outer_product.BLOCK
-            shared = scale, has_values, block, event_outer_product.PART_COLUMNS
-            if grad_density < density and len(grad) < 2**16:
-                index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
-                lengths = np.empty(grad.shape[1], np.int64)
-                event_outer_product.list_gradient(grad, index, value, lengths)
-                return Factors(counts, (index, value, lengths), *shared)
-            panels = self._empty((-(-grad.shape[1] // block), len(grad), block))
-            event_outer_product.pack_panels(grad, panels)
-            return Factors(counts, panels, *shared)
-        return Factors(self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1])
+        kernel = dispatch.outer_product(density, grad_density, len(grad))
+        if kernel == "linear":
+            return Factors(self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1])
+        counts, scale, has_values = self._events(product.x)
+        block = event_outer_product.BLOCK
+        shared = scale, has_values, block, event_outer_product.PART_COLUMNS
+        if kernel == "gradient_lists":
+            index, value = (self._empty(grad.shape[::-1], kind) for kind in (np.uint16, np.float32))
+            lengths = np.empty(grad.shape[1], np.int64)
+            event_outer_product.list_gradient(grad, index, value, lengths)
+            return Factors(counts, (index, value, lengths), *shared)
+        panels = self._empty((-(-grad.shape[1] // block), len(grad), block))
+        event_outer_product.pack_panels(grad, panels)
+        return Factors(counts, panels, *shared)
 
     def avg_pool(self, x):
         shape = (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4])

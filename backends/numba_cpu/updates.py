@@ -36,9 +36,7 @@ class Updates(Neurons):
         else:
             optimisers.sgd(self._in_place(parameter), self._flat(grad), self._in_place(velocity), scalars)
 
-    def adam_step(
-        self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high
-    ):
+    def adam_step(self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high):
         self.versions.updated(parameter)
         moments16.are_narrow(mean, square, max_square)  # the kernels look at the types
         numbers = (float(number) for number in (learning_rate, *decays, epsilon, low, high))

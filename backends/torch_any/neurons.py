@@ -47,9 +47,7 @@ class Neurons(Products):
         )
         return spikes, end, saved, self._saved_convolution(x, weight, kernel, stride, padding, want_weight)
 
-    def _fire(
-        self, current, state, leak, threshold, steps, reset, mask, want_state, owned=False, again=None
-    ):
+    def _fire(self, current, state, leak, threshold, steps, reset, mask, want_state, owned=False, again=None):
         """`lif_forward` for a dense current. owned: the membranes may take its memory; again: computes a static one again."""
         shape, delayed, static = (steps, *current.shape[1:]), reset == "delayed", len(current) == 1
         keep, scale = self._mask(mask)

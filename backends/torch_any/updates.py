@@ -59,9 +59,7 @@ class Updates(Neurons):
             )
             _clip(w, low, high)
 
-    def adam_step(
-        self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high
-    ):
+    def adam_step(self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high):
         self.versions.updated(parameter)
         count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
         entry, narrow = 0, moments16.are_narrow(mean, square, max_square)

@@ -1,10 +1,10 @@
-"""Compiling kernels in a second process while the program compiles others and gets to work.
+"""Compile kernels in a second process while the program compiles others.
 
-A first run needs half a hundred kernels, a second each or more, and Numba compiles one at a time. The program meets them
-in the order of a training step; the process started here calls them in the opposite order, on small arrays, and leaves
-them in the kernel cache, where the program finds them when it gets there. Its results are thrown away.
+A first run needs about fifty kernels, a second each or more, and Numba compiles one at a time. The program needs them in the order
+of a training step. The process started here calls them in the opposite order on small arrays, which leaves them in the kernel
+cache, where the program finds them. The results are discarded.
 
-    python -m backends.numba_cpu.runtime.ahead         compiles all, as the process does
+    python -m backends.numba_cpu.runtime.ahead         compile all kernels, as the process does
 """
 
 import os
@@ -20,18 +20,18 @@ from backends.numba_cpu.runtime.kernel_cache import persistent_folder
 from backends.randomness import Draw, Stream
 from backends.surrogates import triangle
 
-CACHE_FOLDER = persistent_folder()  # as the program's kernels found it; it may go elsewhere later
+CACHE_FOLDER = persistent_folder()  # read once: the environment may change after the program's kernels were loaded
 PROGRAM = f"""
 import sys
 sys.path[0] = {str(Path(__file__).parents[3])!r}  # not the folder in which the user happens to be
 from backends.numba_cpu.runtime import ahead
-ahead.main(beside=True)
+ahead.main(as_helper=True)
 """
-STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64  # as few as make the kernels of a real network's shapes the right ones
+STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64  # the smallest for which the same kernels run as in a real network
 
 
 def start() -> None:
-    """Start the process, if there is a core for it and what it compiles is kept. It ends with the program, however that ends."""
+    """Start the process if there is a core for it and its results can be cached. It ends when the program ends, in any way."""
     if not (sys.executable and CACHE_FOLDER and (os.cpu_count() or 1) > 1) or getattr(sys, "frozen", False):
         return
     try:
@@ -42,38 +42,38 @@ def start() -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-    except OSError:  # the program compiles all by itself
+    except OSError:  # the program then compiles everything itself
         return
     started.append(process)
 
 
-started: list[subprocess.Popen] = []  # kept, so that their pipes stay open
+started: list[subprocess.Popen] = []  # referenced here so that their pipes stay open
 
 
-def _end_with(pipe):
+def _exit_when_closed(pipe):
     """End the process when the other end of the pipe is closed. A kernel file that is half-written is compiled again."""
     pipe.read()
     os._exit(0)
 
 
 def kernels(k):
-    """Calls that together compile what training and attacks need, the last of a spiking network's step first."""
+    """Calls that together compile all kernels of training and attacks, the last one of a spiking network's step first."""
     shape, flat = (STEPS, BATCH, SIDE, SIDE, CHANNELS), (STEPS, BATCH, SIDE * SIDE * CHANNELS)
     rng = np.random.default_rng(0)
 
-    def some(shape, density):
+    def array(shape, density):
         return (rng.random(shape) < density).astype(k.float)
 
     def spikes(shape, density=0.2):
-        return SpikeTrain(some(shape, density).astype(np.uint8), 1.0, True)
+        return SpikeTrain(array(shape, density).astype(np.uint8), 1.0, True)
 
-    def staying(shape):
+    def constant_spikes(shape):
         train = spikes(shape)
         train.counts[1:] = train.counts[0]
         return train
 
-    def leaking(shape, density=0.1):
-        return CurrentGradient(some(shape, density), k.float.type(1))
+    def leaky_gradient(shape, density=0.1):
+        return CurrentGradient(array(shape, density), k.float.type(1))
 
     convolution, linear = k.zeros((3, 3, CHANNELS, CHANNELS)), k.zeros((flat[2], 64))
     first, image = k.zeros((3, 3, 3, CHANNELS)), k.asarray(np.ones((1, BATCH, SIDE, SIDE, 3)))
@@ -93,44 +93,44 @@ def kernels(k):
 
     draw, pooled = Draw(0, 0, Stream(0), 0), (STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS)
     return [
-        lambda: adam(linear, k._linear_weight_gradient(leaking(hidden, 0.01), spikes(flat))),
-        lambda: adam(linear, k._linear_weight_gradient(leaking(hidden, 0.5), spikes(flat))),
+        lambda: adam(linear, k._linear_weight_gradient(leaky_gradient(hidden, 0.01), spikes(flat))),
+        lambda: adam(linear, k._linear_weight_gradient(leaky_gradient(hidden, 0.5), spikes(flat))),
         lambda: adam(convolution, convolution),
         lambda: adam(first, first),
         lambda: k._conv2d_weight_gradient(current, image, 3, 1, 1),
-        lambda: k._conv2d_weight_gradient(leaking(shape), spikes(shape, 0.6), 3, 1, 1),
-        lambda: k._conv2d_weight_gradient(leaking(shape, 0.6), spikes(shape), 3, 1, 1),
-        lambda: k._conv2d_input_gradient(leaking(shape), convolution, shape, 1, 1),
+        lambda: k._conv2d_weight_gradient(leaky_gradient(shape), spikes(shape, 0.6), 3, 1, 1),
+        lambda: k._conv2d_weight_gradient(leaky_gradient(shape, 0.6), spikes(shape), 3, 1, 1),
+        lambda: k._conv2d_input_gradient(leaky_gradient(shape), convolution, shape, 1, 1),
         lambda: k._conv2d_input_gradient(current, first, image.shape, 1, 1),
-        lambda: k._product(leaking(hidden), linear, transposed=True),
+        lambda: k._product(leaky_gradient(hidden), linear, transposed=True),
         lambda: k._product(k.asarray(np.ones((1, BATCH, 10))), k.zeros((64, 10)), transposed=True),
         lambda: neurons(current, forward=False),
         lambda: k.linear(spikes(flat), linear),
-        lambda: k.linear(staying(flat), linear),
+        lambda: k.linear(constant_spikes(flat), linear),
         lambda: k.conv_lif_forward(
             spikes(shape), convolution, 1, 1, None, one, one, STEPS, mask=k.dropout_mask(draw, shape[1:], 0.2)
         ),
         lambda: k.avg_pool(neurons(current)),
         lambda: k.conv2d(image, first, 1, 1),
         lambda: k.uniform(draw, (4,)),
-        # what an ANN needs besides
+        # the other kernels of an ANN
         lambda: sgd(linear, k._linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
         lambda: sgd(first, first),
         lambda: k.relu_backward((k.zeros(shape), None), k.avg_pool_backward(shape, k.zeros(pooled))),
-        lambda: k._conv2d_weight_gradient(current, some((1, *shape[1:]), 1.0), 3, 1, 1),
+        lambda: k._conv2d_weight_gradient(current, array((1, *shape[1:]), 1.0), 3, 1, 1),
         lambda: k.linear(k.asarray(np.ones(flat)), linear),
-        lambda: k.linear(some(flat, 0.3), linear),
+        lambda: k.linear(array(flat, 0.3), linear),
         lambda: k.avg_pool(k.relu(current)[0]),
-        lambda: k.conv2d(some((1, *shape[1:]), 1.0), convolution, 1, 1),
+        lambda: k.conv2d(array((1, *shape[1:]), 1.0), convolution, 1, 1),
     ]
 
 
-def main(beside: bool = False) -> None:
-    """Compile everything; beside a program, whose end closes the standard input, behind it and no longer than it lives."""
+def main(as_helper: bool = False) -> None:
+    """Compile all kernels. As a helper of a program: at lower priority, and until the program's end closes the standard input."""
     from backends.numba_cpu import NumbaBackend
 
-    if beside:
-        threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+    if as_helper:
+        threading.Thread(target=_exit_when_closed, args=(sys.stdin.buffer,), daemon=True).start()
         if hasattr(os, "nice"):
             os.nice(5)
     for call in kernels(NumbaBackend(threads=1)):

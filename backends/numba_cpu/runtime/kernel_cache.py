@@ -36,7 +36,15 @@ DIGEST = hashlib.sha256().digest_size
 
 def _add_code(digest, code) -> None:
     """Add a code object without docstrings and line numbers to a hash: what the machine code depends on."""
-    parts = code.co_name, code.co_flags, code.co_argcount, code.co_code, code.co_names, code.co_varnames, code.co_freevars
+    parts = (
+        code.co_name,
+        code.co_flags,
+        code.co_argcount,
+        code.co_code,
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+    )
     digest.update(repr(parts).encode())
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
