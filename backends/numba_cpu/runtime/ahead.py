@@ -1,8 +1,8 @@
 """Compile kernels in a second process while the program compiles others.
 
-A first run needs about fifty kernels, a second each or more, and Numba compiles one at a time. The program needs them in the order
-of a training step. The process started here calls them in the opposite order on small arrays, which leaves them in the kernel
-cache, where the program finds them. The results are discarded.
+A first run needs about fifty kernels, each takes a second or more, and Numba compiles one at a time. The program needs them in
+the order of a training step. The process started here calls them in the opposite order on small arrays, which leaves them in the
+kernel cache, where the program finds them. The results are discarded.
 
     python -m backends.numba_cpu.runtime.ahead         compile all kernels, as the process does
 """
