@@ -1,13 +1,14 @@
-"""Adam's moments in 16 bits each: the upper part of a float32, rounded up or down by chance, so that nothing is lost on average.
+"""Adam's moments in 16 bits each: the upper bits of a float32, with stochastic rounding, which is correct on average.
 
-A float32 is a sign, 8 bits of exponent and 23 of mantissa. Of a mean the upper 16 bits are kept (sign, exponent, 7 bits
-of mantissa); of a square, which has no sign, the 16 below the sign (8 bits of mantissa). The range is that of a float32,
-but for the last 1/256 below its end, which becomes infinite.
+A float32 has a sign bit, 8 exponent bits and 23 mantissa bits. A mean keeps the upper 16 bits: sign, exponent and 7 mantissa
+bits. A square has no sign, so it keeps the 16 bits below the sign: exponent and 8 mantissa bits. The range is that of a
+float32, except that the largest 1/256 of it becomes infinite.
 
-A second moment moves by a thousandth of itself in a step, and its neighbours are 1/256 to 1/512 away: rounded to the nearest
-it would stay where it is. So a number below one unit of what is kept is added before the rest is cut off, a different one for
-each entry and step. It is a hash of both: every backend rounds alike, and a training that is resumed goes on as if it had not
-been stopped. (A regular sequence, multiples of the golden ratio, was 3 % off on average where gradients alternate.)
+Rounding to nearest would not work. A second moment changes by a thousandth of its value per step, but neighbouring 16-bit
+numbers are 1/256 to 1/512 apart, so it would never change. Stochastic rounding adds a random number below one unit of the
+16-bit format, and then truncates. The random number is a hash of entry and step. So every backend rounds in the same way, and
+a resumed training gives bit-identical results. (We also tried a regular sequence, multiples of the golden ratio. Its average
+was 3 % wrong for alternating gradients.)
 
 Source: stochastic rounding as in Gupta et al., Deep Learning with Limited Numerical Precision (ICML 2015); the hash is
 lowbias32 of https://github.com/skeeto/hash-prospector (public domain).
@@ -17,23 +18,22 @@ import functools
 
 import numpy as np
 
-CUT_MEAN, CUT_SQUARE = (
-    16,
-    15,
-)  # lower bits of a float32 that are cut off: as many of a hash's 32, from its top or bottom, are added
+# Numbers of lower bits of a float32 that are truncated. As many bits of the 32-bit hash are added: its upper ones for a mean,
+# its lower ones for a square.
+CUT_MEAN, CUT_SQUARE = 16, 15
 CUTS = {"mean": CUT_MEAN, "square": CUT_SQUARE}
-BY_STEP = 2654435769  # an odd number that leads from one step to one far away
+BY_STEP = 2654435769  # an odd number that makes the hash inputs of successive steps very different
 SHIFTS, FACTORS = (16, 15, 16), (0x7FEB352D, 0x846CA68B)
 TYPE = np.uint16
 
 
 def start(step: int) -> int:
-    """What entry 0 hashes at this step, entry i that much plus i (mod 2³²)."""
+    """The hash input of entry 0 at this step. The input of entry i is this plus i (mod 2³²)."""
     return step * BY_STEP % 2**32
 
 
 def rounding_bits(count: int, step: int) -> np.ndarray:
-    """uint32 [count]: the hash of every entry at this step."""
+    """The hash of every entry at this step: uint32 [count]."""
     x = np.arange(count, dtype=np.uint32) + np.uint32(start(step))
     for shift, factor in zip(SHIFTS, (*FACTORS, 1), strict=True):
         x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
@@ -41,12 +41,15 @@ def rounding_bits(count: int, step: int) -> np.ndarray:
 
 
 def widen(codes: np.ndarray, cut: int) -> np.ndarray:
-    """The float32 numbers that uint16 codes stand for."""
+    """Convert uint16 codes to float32 numbers. cut: CUT_MEAN or CUT_SQUARE."""
     return (codes.astype(np.uint32) << np.uint32(cut)).view(np.float32)
 
 
 def narrow(values: np.ndarray, cut: int, step: int) -> np.ndarray:
-    """uint16 codes of finite numbers (none negative, if CUT_SQUARE are cut), rounded as in step number `step`."""
+    """Convert finite numbers to uint16 codes, with the stochastic rounding of step number `step`.
+
+    cut: CUT_MEAN, or CUT_SQUARE for numbers that are not negative.
+    """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     added = rounding_bits(bits.size, step).reshape(bits.shape)
     added = added >> np.uint32(32 - CUT_MEAN) if cut == CUT_MEAN else added & np.uint32(2**CUT_SQUARE - 1)

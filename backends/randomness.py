@@ -1,9 +1,8 @@
-"""Randomness as a function: Philox4x32-10 (Salmon et al., 2011), a counter-based generator.
+"""Counter-based random numbers: Philox4x32-10 (Salmon et al., 2011).
 
-A draw is named by (seed, stream, step) and each of its numbers by an index. Nothing is remembered between draws,
-so the same numbers come out on every backend, for any thread count and order of evaluation, and after any resume.
-Element i of a draw is lane i mod 4 of the block whose counter is (i // 4, step, stream, layer) and whose key is
-the seed.
+Every random number is a function of (seed, stream, step, layer) and its index; there is no generator with a state. So the
+numbers are the same on every backend, for any number of threads and order of evaluation, and after a training resumes.
+Number i is lane i mod 4 of the Philox block with counter (i // 4, step, stream, layer) and key seed.
 """
 
 from enum import IntEnum
@@ -15,14 +14,14 @@ from scipy.special import ndtri
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
-UNIT = np.float32(2.0**-24)  # 24 random bits fill a float32's significand exactly
+UNIT = np.float32(2.0**-24)  # a float32 has 24 significant bits
 
-# The 65,536 midpoint quantiles of N(0, 1): a table, not a logarithm, so that no two maths libraries can disagree.
+# The 65,536 midpoint quantiles of N(0, 1). A table gives the same bits everywhere; logarithms differ between libraries.
 NORMAL_QUANTILES = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
 
 
 class Stream(IntEnum):
-    """What a draw is for. The numbers are part of the checkpoint format: never reuse or renumber one."""
+    """The purpose of a draw. The values are part of the checkpoint format: never change or reuse one."""
 
     INIT = 0
     SPLIT = 1
@@ -38,7 +37,7 @@ class Stream(IntEnum):
 
 
 class Draw(NamedTuple):
-    """The name of a draw: seed (64 bits), stream, step (32 bits) and layer (or time step; 32 bits)."""
+    """The key of a draw: seed (64 bits), stream, step (32 bits), and layer or time step (32 bits)."""
 
     seed: int
     stream: int
@@ -47,9 +46,9 @@ class Draw(NamedTuple):
 
 
 def philox(counter, key):
-    """Philox4x32-10 of four uint64 arrays holding 32-bit counter words and a pair of 32-bit key words.
+    """Compute Philox4x32-10 for four uint64 arrays of 32-bit counter words and two 32-bit key words.
 
-    Returns four uint64 arrays of 32-bit words. Checked against the known answers of the authors' Random123.
+    Returns four uint64 arrays of 32-bit words. Tests compare them with the known answers of the authors' Random123.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -85,11 +84,11 @@ def normal(draw: Draw, shape, first: int = 0) -> np.ndarray:
 
 
 def integers(draw: Draw, shape, high: int) -> np.ndarray:
-    """Whole numbers 0 … high − 1 (high ≤ 2¹⁶, so that the bias stays below 2⁻¹⁶): int64 of the given shape."""
+    """Integers 0 … high − 1, for high ≤ 2¹⁶: int64 of the given shape. Their bias is below 2⁻¹⁶."""
     bits = random_bits(draw, int(np.prod(shape)))
     return ((bits.astype(np.uint64) * np.uint64(high)) >> np.uint64(32)).astype(np.int64).reshape(shape)
 
 
 def permutation(draw: Draw, count: int) -> np.ndarray:
-    """A random order of 0 … count − 1: int64 [count], by a stable sort of the draw's bits."""
+    """A random permutation of 0 … count − 1: int64 [count]. It sorts random bits with a stable sort."""
     return np.argsort(random_bits(draw, count), kind="stable").astype(np.int64)

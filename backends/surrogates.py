@@ -1,10 +1,10 @@
-"""Surrogate gradients: what the backward pass puts in place of the derivative of a step.
+"""Surrogate gradients, which replace the derivative of the step function in the backward pass.
 
     ds/dz := f(z) = γ·max(0, 1 − |z|),   z = m/v − 1,   γ = 0.3          (equation 5; `triangle`, the default)
 
-All are functions of the normalised membrane z = m/v − 1, so ds/dz = f(z) and ds/dm = f(z)/v. Each row of the table
-has the derivative f and its antiderivative F; F in place of the step makes "soft" spikes, whose finite differences
-equal the surrogate's gradients exactly (see tests/backends/test_lif.py).
+All surrogates are functions of the normalised membrane z = m/v − 1, so ds/dz = f(z) and ds/dm = f(z)/v. Each row of TABLE
+has a derivative f and its antiderivative F. If F replaces the step in the forward pass ("soft" spikes), finite differences
+must equal the surrogate gradients. tests/backends/test_lif.py checks this.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Surrogate(NamedTuple):
-    """A member of the family: its kind, its height f(0), and its width (or sharpness) in units of z."""
+    """A surrogate: its kind (a key of TABLE, or "rate"), its height f(0), and its width or sharpness in units of z."""
 
     kind: str
     height: float
@@ -26,37 +26,37 @@ class Surrogate(NamedTuple):
 
 
 def triangle(gamma: float = 0.3, width: float = 1.0) -> Surrogate:
-    """γ·max(0, 1 − |z|/w). Equation 5 with γ = 0.3, w = 1, the default of training."""
+    """γ·max(0, 1 − |z|/w). The default, γ = 0.3 and w = 1, is equation 5."""
     return Surrogate("triangle", gamma, width)
 
 
 def unit_triangle(width: float) -> Surrogate:
-    """max(0, w − |z|)/w²: a triangle of area 1, for attackers that sweep w."""
+    """max(0, w − |z|)/w²: a triangle of area 1. Attacks vary its width w."""
     return Surrogate("triangle", 1 / width, width)
 
 
 def exponential(sharpness: float = 1.0) -> Surrogate:
-    """e^(−b|z|), b the sharpness."""
+    """e^(−b|z|), where b is the sharpness."""
     return Surrogate("exponential", 1.0, sharpness)
 
 
 def rectangle(width: float = 1.0) -> Surrogate:
-    """1[|z| < w/2]/w: a box of area 1."""
+    """1[|z| < w/2]/w: a rectangle of area 1."""
     return Surrogate("rectangle", 1 / width, width)
 
 
 def arctan(sharpness: float = 2.0) -> Surrogate:
-    """(a/2) / (1 + (π·a·z/2)²), a the sharpness."""
+    """(a/2) / (1 + (π·a·z/2)²), where a is the sharpness."""
     return Surrogate("arctan", sharpness / 2, sharpness)
 
 
 def straight_through() -> Surrogate:
-    """1 everywhere: the spike's gradient passes as if there were no threshold."""
+    """1 everywhere: the gradient passes unchanged, as if there were no threshold."""
     return Surrogate("straight_through", 1.0, 1.0)
 
 
 def rate() -> Surrogate:
-    """The whole spike train as one activation, mean current → firing rate (see Backend.lif_rate_backward)."""
+    """The rate gradient, which treats a neuron as a function from mean current to firing rate (`Backend.lif_rate_backward`)."""
     return Surrogate("rate", 1.0, 1.0)
 
 
@@ -71,7 +71,7 @@ def _exponential_integral(z, h, b):
     return h * np.where(z < 0, tail, 2 / b - tail)
 
 
-#                     f(z; height, width)                                     F(z), with F(−∞) = 0 where that is finite
+#                     f(z; height, width)                                     F(z), with F(−∞) = 0 if that is finite
 TABLE = {
     "triangle": (lambda z, h, w: h * np.maximum(0, 1 - np.abs(z) / w), _triangle_integral),
     "exponential": (lambda z, h, b: h * np.exp(-b * np.abs(z)), _exponential_integral),
@@ -86,7 +86,7 @@ KINDS = (*TABLE, "rate")
 
 
 def derivative(surrogate: Surrogate, z):
-    """f(z), elementwise, in z's dtype. Raises KeyError for the rate gradient, which is no function of z alone."""
+    """f(z), elementwise, in z's dtype. Raises KeyError for "rate", which is not a function of z alone."""
     return TABLE[surrogate.kind][0](z, surrogate.height, surrogate.width).astype(z.dtype, copy=False)
 
 

@@ -1,7 +1,7 @@
-"""The counter-based draws of backends/randomness.py on torch tensors, equal to the bit.
+"""The random numbers of backends/randomness.py on torch tensors, bit-identical.
 
-torch has no unsigned 64-bit product. The product of two 32-bit numbers in an int64 wraps round, but its bits are right:
-the low half is read by a mask, the high half by a shift and a mask.
+Torch has no unsigned 64-bit product. The int64 product of two 32-bit numbers may overflow, but its bits are correct. A mask
+gives the low half; a shift and a mask give the high half.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import torch
 from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
 
 LOW = 0xFFFFFFFF
-BLOCK = 1 << 16  # counters at a time: their words stay in the cache of a CPU
+BLOCK = 1 << 16  # counters per part, so that all words of a part fit in the cache of a CPU
 
 
 def _philox(counter, words, key):
@@ -24,7 +24,7 @@ def _philox(counter, words, key):
 
 
 def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
-    """Numbers first … first + count − 1 of a draw: 32 bits each, in int64 [count]. draw.step: an int or int64 []."""
+    """Numbers first … first + count − 1 of a draw: 32 bits each, as int64 [count]. draw.step: an int or a tensor int64 []."""
     words, key, a, b = _place(draw, count, first)
     if _fused(device):
         from backends.torch_any import triton_philox
@@ -37,7 +37,7 @@ def random_bits(draw, count: int, first: int, device) -> torch.Tensor:
 
 
 def _parts(a, b, words, key, device):
-    """The numbers of counters a … b − 1, part by part: a slice of all of them, and its numbers."""
+    """Yield (slice, numbers) for the counters a … b − 1, in parts of BLOCK counters."""
     for start in range(a, b, BLOCK):
         stop = min(start + BLOCK, b)
         found = _philox(torch.arange(start, stop, device=device), words, key)
@@ -45,7 +45,7 @@ def _parts(a, b, words, key, device):
 
 
 def _place(draw, count, first):
-    """The counter's other words, the key, and the counters from which and up to which the numbers come."""
+    """Return the other three counter words, the key, and the first and last + 1 counter of the numbers."""
     words = [n & LOW for n in (draw.step, int(draw.stream), draw.layer)]
     return words, (draw.seed & LOW, draw.seed >> 32 & LOW), first // 4, (first + count + 3) // 4
 
@@ -55,7 +55,7 @@ def _fused(device):
 
 
 def at_least(draw, count: int, first: int, least: int, device) -> torch.Tensor:
-    """1 where the 24 bits of `uniform` are `least` or more, else 0: uint8 [count]."""
+    """1 where the 24 bits that `uniform` uses are at least `least`, else 0: uint8 [count]."""
     words, key, a, b = _place(draw, count, first)
     if _fused(device):
         from backends.torch_any import triton_philox

@@ -1,4 +1,4 @@
-"""The processes that torchrun started as one: torch.distributed, NCCL between GPUs and Gloo between CPUs."""
+"""Communication between the processes that torchrun started: torch.distributed with NCCL (GPUs) or Gloo (CPUs)."""
 
 import atexit
 import os
@@ -10,12 +10,12 @@ from torch import distributed
 
 from backends import BackendError, launched
 
-PATIENCE = timedelta(minutes=30)  # with a process that is alive but late: rank 0 may be downloading a data set
+TIMEOUT = timedelta(minutes=30)  # long, because rank 0 may be downloading a data set
 ENDED = "another process of this run has ended, see what it said: --resume goes on from the last checkpoint"
 
 
 def own_device(device: str) -> str:
-    """cuda → this process's own GPU on its machine. Raises BackendError for one GPU that all would share."""
+    """Return the device of this process: "cuda" becomes the GPU with its local rank. Raises BackendError for "cuda:N"."""
     if not device.startswith("cuda"):
         return device
     if device != "cuda":
@@ -24,30 +24,31 @@ def own_device(device: str) -> str:
 
 
 def join(device: str) -> None:
-    """Meet the other processes, once in a process's life. Raises BackendError where they cannot be reached."""
+    """Connect to the other processes; later calls do nothing. Raises BackendError if the connection fails."""
     if distributed.is_initialized():
         return
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(device)
-        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a sum that fails raises, in place of aborting
+        # A failed reduction then raises an error instead of aborting the process.
+        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     rank, ranks = launched()
     try:
-        distributed.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks, timeout=PATIENCE)
+        distributed.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         cause = str(error).strip().split("\n")[0]
         raise BackendError(
             f"process {rank} of {ranks} could not meet the others: start them all with torchrun ({cause})"
         ) from error
-    if not cuda:  # or Gloo's threads abort the process as it ends; NCCL's group might wait for a rank that is gone
+    if not cuda:  # else Gloo's threads abort the process at exit; NCCL could wait for a lost rank
         atexit.register(distributed.destroy_process_group)
 
 
 def sums(arrays: list, dense, dtype: torch.dtype, device: str) -> list:
-    """The sum of each array over all processes, as one reduction of one bucket of this type.
+    """Sum each array over all processes. All arrays are copied into one buffer of type `dtype` and reduced at once.
 
-    dense(array) is a tensor. Backend arrays come back as parts of the bucket, NumPy arrays as float64. Raises BackendError
-    where a process has ended.
+    dense(array) converts a backend array to a tensor. Results for backend arrays are parts of the buffer; results for NumPy
+    arrays are float64. Raises BackendError if a process has ended.
     """
     sizes = [int(np.prod(array.shape)) for array in arrays]
     bucket = torch.empty(sum(sizes), dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Accuracy under attack: images crafted on the attacked network (white box) or on another one (black box, transfer)."""
+"""Accuracy under attack: images crafted on the attacked network (white box) or on another network (black box)."""
 
 import os
 import zipfile
@@ -33,12 +33,14 @@ def attack_accuracy(
 ) -> list[np.ndarray]:
     """Whether each target classifies each image correctly after the attack: bool [N] per target.
 
-    Images are crafted on `source`, once for all targets; a white-box attack has targets = [source]. Where several ranks work
-    together, each attacks every ranks-th batch.
+    Images are crafted on `source`, once for all targets; a white-box attack has targets = [source]. Several ranks
+    share the batches.
 
-    path: a file for the answers of an interrupted attack. The same call resumes from it, and then deletes it; with `keep`, all
-    answers stay in it. about: identifies attack, networks and images, where the file's name does not. Raises MinihireError
-    for networks with different image shapes or numbers of classes, and for a damaged file or one of another attack.
+    path: a file for the answers of an interrupted attack. The same call resumes from it and then deletes it.
+    keep: write all answers to the file and keep it. about: text that identifies attack, networks and images, stored in the file.
+
+    Raises MinihireError for networks with different image shapes or numbers of classes, and for a file that is damaged or
+    belongs to another attack.
 
     >>> from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
@@ -51,8 +53,8 @@ def attack_accuracy(
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
         if ours != theirs:
             raise MinihireError(
-                f"a network for {theirs[:3]} images of {theirs[3]} classes "
-                f"cannot craft images for one of {ours[:3]} and {ours[3]}"
+                f"the source network has images {theirs[:3]} and {theirs[3]} classes, but a target has images {ours[:3]} and "
+                f"{ours[3]} classes: give networks for the same data set"
             )
     k, loaded = source.backend, path and _load_answers(Path(path), len(targets), len(data), about)
     earlier, done = loaded or (np.zeros((len(targets), len(data))), 0)
@@ -64,7 +66,7 @@ def attack_accuracy(
     with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
         for number in range(-(-done // batch_size), len(batches), k.ranks):
             try:
-                stop.check(f"during {attack.name}" + ("; finished batches were kept" if path else ""))
+                stop.check(f"during {attack.name}" + ("; finished batches were saved" if path else ""))
             except Interrupted:
                 if path:
                     save_answers(path, earlier + k.sum_over_ranks([right])[0], number * batch_size, about)

@@ -19,9 +19,11 @@ from minihire.runtime.errors import MinihireError
 
 @dataclass(frozen=True)
 class Attack:
-    """name, epsilon (ε) and alpha (α) in pixels of [0, 1], iterations (K), random_start: uniform in the ε ball.
+    """A gradient attack in the L∞ ball of radius ε.
 
-    surrogate: the attacker's own f(z), in place of the one the network was trained with.
+    epsilon (ε), alpha (α): bound and step size, in pixels of [0, 1]. iterations: K. random_start: start from a uniform random
+    point of the ball. surrogate: the attacker's surrogate f(z), if it differs from the network's.
+    Raises MinihireError for negative ε or α, and for less than one iteration.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Attack:
             )
 
     def attacker(self, network: Network) -> Callable[..., Array]:
-        """What crafts its images, as an `Attacker` does: (images, labels, draws) → images. Another attack overrides this."""
+        """Return the function (images, labels, draws) → adversarial images. A subclass with another algorithm overrides it."""
         return Attacker(network, self)
 
 
@@ -59,7 +61,7 @@ def pgd(
     random_start: bool = True,
     surrogate: Surrogate | None = None,
 ) -> Attack:
-    """Projected gradient descent (equation 4; random_start=False is its x̂¹ = x, the default is the released code's).
+    """Projected gradient descent (equation 4). The default random start is that of the released code; equation 4 has none.
 
     >>> from minihire import pgd
     >>> pgd(8 / 255, alpha=2 / 255, iterations=10).name
@@ -69,7 +71,7 @@ def pgd(
 
 
 class Attacker:
-    """An attack on one network, batch after batch; the network's weights stay what they are meanwhile."""
+    """An attack on one network, batch after batch. The weights must not change between batches."""
 
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
@@ -95,7 +97,7 @@ class Attacker:
         return current
 
     def _towards(self, current: Array, images: Array, labels: Array, draws: Draws) -> Array:
-        """One iteration."""
+        """One iteration of equation 4."""
         attack, k = self.attack, self.network.backend
         found = self.network.gradients(
             current,
@@ -112,5 +114,5 @@ class Attacker:
 
 
 def perturb(network: Network, images: Array, labels: Array, attack: Attack, draws: Draws = Draws()) -> Array:
-    """Adversarial images of one batch, as its attacker finds them."""
+    """Adversarial images [B, H, W, C] of one batch. Arguments as in `Attacker.__call__`."""
     return attack.attacker(network)(images, labels, draws)

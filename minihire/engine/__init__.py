@@ -1,4 +1,4 @@
-"""Autodiff-lite: a tape of operations, each with its gradient written by hand; time is an axis of the arrays."""
+"""A small automatic differentiation engine: a tape of operations with hand-written gradients. Time is an array axis."""
 
 from minihire.engine.tape import Tape, Variable
 

@@ -1,6 +1,6 @@
-"""The tape: operations in the order in which they ran. Read backwards it is already in topological order.
+"""The tape: a list of operations in the order in which they ran. Its reverse is a topological order for the backward pass.
 
-It keeps gradients, not values: a value lives as long as somebody, such as an operation's pullback, still needs it.
+The tape stores gradients, not values. A value stays in memory only while a variable or a pullback refers to it.
 """
 
 from collections.abc import Callable
@@ -12,45 +12,45 @@ from backends.interface import Backend
 
 @dataclass(eq=False)
 class Slot:
-    """Where the gradient of one variable is collected."""
+    """Accumulator for the gradient of one variable."""
 
     needs_grad: bool = False
     grad: Any = None
 
 
 class Variable:
-    """A backend array on the tape; `grad` is filled by `Tape.backward` where `needs_grad`."""
+    """A backend array on the tape. `Tape.backward` sets `grad` if `needs_grad` is true."""
 
     def __init__(self, value: Any, needs_grad: bool = False):
         self.value, self.slot = value, Slot(needs_grad)
 
     @property
     def needs_grad(self) -> bool:
-        """Whether a gradient with respect to it is wanted."""
+        """Whether the gradient with respect to this variable is needed."""
         return self.slot.needs_grad
 
     @property
     def grad(self) -> Any:
-        """∂L/∂value of a leaf, or None."""
+        """∂L/∂value of a leaf, or None before `Tape.backward`."""
         return self.slot.grad
 
     @property
     def shape(self):
-        """The value's shape."""
+        """The shape of the value."""
         return self.value.shape
 
 
 @dataclass(eq=False)
 class Tape:
-    """Records operations that need a gradient and walks them backwards, freeing memory as it goes."""
+    """Records the operations that need a gradient, and runs the backward pass, which frees memory as it proceeds."""
 
     backend: Backend
     entries: list = field(default_factory=list)
 
     def record(self, outputs: list[Variable], inputs: list[Variable], pullback: Callable) -> None:
-        """pullback(*∂L/∂outputs) → ∂L/∂inputs; either side may hold None for "no gradient".
+        """Append an operation. pullback maps ∂L/∂outputs to ∂L/∂inputs; None stands for "no gradient" on both sides.
 
-        A pullback should hold on to the arrays that it needs and to no Variable.
+        A pullback should refer only to the arrays that it needs, not to variables, so that other values can be freed.
         """
         needed = any(x.needs_grad for x in inputs)
         for output in outputs:
@@ -59,9 +59,9 @@ class Tape:
             self.entries.append(([y.slot for y in outputs], [x.slot for x in inputs], pullback))
 
     def backward(self, seeds: list[tuple[Variable, Any]]) -> None:
-        """Fill `.grad` of every leaf, given (variable, ∂L/∂variable) pairs. The tape is empty afterwards, whatever happens.
+        """Set `.grad` of every leaf, given (variable, ∂L/∂variable) pairs. The tape is empty afterwards, also after an error.
 
-        Gradients of several leaves may be one array.
+        The gradients of different leaves may be the same array.
         """
         entries, self.entries = self.entries, []
         for variable, grad in seeds:
@@ -70,7 +70,7 @@ class Tape:
         while entries:
             outputs, inputs, pullback = entries.pop()
             grads = [output.grad for output in outputs]
-            for output in outputs:  # never a leaf: from here on only the pullback needs its gradient
+            for output in outputs:  # an output is not a leaf, so only the pullback still needs its gradient
                 output.grad = None
             if all(grad is None for grad in grads):
                 continue

@@ -1,10 +1,10 @@
-"""A network as a `torch.nn.Module`: foolbox, torchattacks, ART and AutoAttack attack it unchanged.
+"""A network as a `torch.nn.Module`, which foolbox, torchattacks, ART and AutoAttack can attack.
 
     module = torch_module(network)        # images [B, C, H, W] in [0, 1] → logits [B, classes]
 
-To torch the whole network is one operation, whose gradient with respect to the images is our engine's: BPTT with the
-surrogate. A network may run on any backend: on the Torch backend images and gradients stay on its device, to the others
-they cross over as NumPy arrays.
+For torch, the whole network is one operation. Its gradient with respect to the images comes from minihire's engine: BPTT with
+the surrogate. The network may use any backend. With the Torch backend, images and gradients stay on the device. For the
+other backends they are converted to NumPy arrays.
 """
 
 import numpy as np
@@ -17,14 +17,14 @@ from minihire.runtime.errors import MinihireError
 try:
     import torch
 except ImportError as error:
-    raise MinihireError("a network becomes a torch.nn.Module with PyTorch only: pip install torch") from error
+    raise MinihireError("torch_module needs PyTorch, which is not installed: pip install torch") from error
 
 
 def torch_module(network: Network, *, seed: int = 0, surrogate: Surrogate | None = None) -> "TorchModule":
-    """A network that PyTorch can attack. Raises MinihireError for what is not a minihire Network.
+    """Wrap a network as a torch module that maps images [B, C, H, W] in [0, 1] to logits [B, classes].
 
-    seed: of a rate-coded network's spikes (see TorchModule). surrogate: the attacker's own f(z), in place of the
-    network's.
+    seed: seed of the input spikes of a rate-coded network. surrogate: the attacker's surrogate f(z), if it differs from the
+    network's. Raises MinihireError if `network` is not a minihire Network.
     """
     if not isinstance(network, Network):
         raise MinihireError(
@@ -35,22 +35,23 @@ def torch_module(network: Network, *, seed: int = 0, surrogate: Surrogate | None
 
 
 class TorchModule(torch.nn.Module):
-    """Logits [B, classes] of images [B, C, H, W] in [0, 1], differentiable once, with respect to the images only.
+    """A network as a torch module. It is differentiable once, and only with respect to the images.
 
-    Always in evaluation mode: `train()` is accepted and turns no dropout on. There are no parameters: the weights stay
-    minihire's, get no gradient, and `to(device)` moves nothing. Results have the images' dtype and device and are
-    computed in the backend's precision (of float16 images too). A rate-coded network draws new spikes in every call,
-    number `calls` (from 1) of `seed`: minihire's Draws(seed, calls), never those of its own evaluation with that seed.
-    Set `calls` back to 0 to see the same spikes again.
+    - The network is always in evaluation mode; `train()` does not enable dropout.
+    - The module has no parameters. The weights belong to the minihire network and get no gradient, and `to(device)` has no
+      effect.
+    - Results have the dtype and device of the images. They are computed in the precision of the backend.
+    - A rate-coded network draws new spikes in every call, with Draws(seed, calls), where `calls` counts from 1. Set `calls`
+      to 0 to get the same spikes again. Minihire's own evaluation with this seed uses other spikes.
     """
 
     def __init__(self, network: Network, seed: int = 0, surrogate: Surrogate | None = None):
         super().__init__()
         self.network, self.seed, self.surrogate, self.calls = network, seed, surrogate, 0
-        self.eval()  # the libraries warn of a module in training mode
+        self.eval()  # attack libraries print a warning for modules in training mode
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits [B, classes]. Raises MinihireError for another shape, whole numbers, and numbers that are not finite."""
+        """Logits [B, classes] of images [B, C, H, W]. Raises MinihireError for a wrong shape, integers, NaN and infinity."""
         self._check(images)
         self.calls += 1
         draws = Draws(self.seed, self.calls)
@@ -59,7 +60,7 @@ class TorchModule(torch.nn.Module):
         return self._tensor(self.network.forward(self._array(images.permute(0, 2, 3, 1)), draws=draws), images)
 
     def record(self, images: torch.Tensor, draws: Draws):
-        """Logits [B, classes], and the function from ∂L/∂logits to ∂L/∂images [B, C, H, W], which works once."""
+        """Return logits [B, classes] and a function from ∂L/∂logits to ∂L/∂images [B, C, H, W], which can be called once."""
         pixels = self._array(images.permute(0, 2, 3, 1))
         logits, pull = self.network.pullback(pixels, draws=draws, surrogate=self.surrogate)
 
@@ -72,30 +73,29 @@ class TorchModule(torch.nn.Module):
         model = self.network.model
         if not isinstance(images, torch.Tensor) or not images.is_floating_point():
             given = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
-            raise MinihireError(f"{model.name} takes a floating point tensor of images in [0, 1], not {given}")
+            raise MinihireError(f"{model.name} needs a floating-point tensor of images in [0, 1], not {given}")
         height, width, channels = model.image_shape
         if images.ndim != 4 or tuple(images.shape[1:]) != (channels, height, width):
             raise MinihireError(
-                f"{model.name} was built for images [B, {channels}, {height}, {width}] in torch's layout, "
-                f"not {list(images.shape)}"
+                f"{model.name} needs images [B, {channels}, {height}, {width}] in torch's layout, not {list(images.shape)}"
             )
 
     def _array(self, tensor):
-        """A tensor's values on the backend. Raises MinihireError where they are not finite: kernels may skip such numbers."""
+        """Convert a tensor to a backend array. Raises MinihireError for NaN and infinity, which kernels do not propagate."""
         if not tensor.isfinite().all():
-            raise MinihireError("images, and gradients of logits, must be finite: there is a NaN or an infinity")
+            raise MinihireError("images and gradients of logits must be finite, but there is a NaN or an infinity")
         k = self.network.backend
         return k.asarray(tensor if k.name == "torch" else tensor.detach().cpu().to(getattr(torch, k.dtype)).numpy())
 
     def _tensor(self, array, like):
-        """A backend array's values as a tensor of its own, with the dtype and on the device of another."""
+        """Copy a backend array to a tensor with the dtype and device of `like`."""
         if not isinstance(array, torch.Tensor):
             array = torch.from_numpy(np.array(self.network.backend.to_numpy(array)))
         return array.clone().to(like.dtype).to(like.device)
 
 
 class _Logits(torch.autograd.Function):
-    """The network as one operation of torch's."""
+    """The network as one torch operation."""
 
     @staticmethod
     def forward(ctx, images, module, draws):
@@ -106,14 +106,14 @@ class _Logits(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_logits):
-        (images,) = ctx.saved_tensors  # torch's own error where the graph was freed, or the images have changed
-        pull = ctx.pull or ctx.module.record(images, ctx.draws)[1]  # again where the graph was retained
+        (images,) = ctx.saved_tensors  # torch raises an error if the graph was freed or the images were changed
+        pull = ctx.pull or ctx.module.record(images, ctx.draws)[1]  # recorded again if the graph was retained
         ctx.pull = None
         return _Gradient.apply(images, grad_logits, pull), None, None
 
 
 class _Gradient(torch.autograd.Function):
-    """The gradient as an operation that depends on the images, so that nobody takes it for a constant."""
+    """The gradient as a torch operation on the images. Differentiating it raises an error instead of returning zeros."""
 
     @staticmethod
     def forward(ctx, images, grad_logits, pull):
@@ -121,4 +121,4 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        raise MinihireError("a minihire network can be differentiated only once: leave out create_graph=True")
+        raise MinihireError("a minihire network can be differentiated only once: omit create_graph=True")

@@ -280,7 +280,7 @@ CASES = {
     "attack on other images": ("attack {place}/grey.npz --threads 1", "this checkpoint is for images of"),
     "attack from other classes": (
         "attack {place}/ann.npz --source {place}/five.npz --threads 1",
-        "cannot craft images",
+        "give networks for the same data set",
     ),
     "attack without steps": ("attack {place}/snn.npz --steps 0", "--steps must be in 1 … 10000, not 0"),
     "attack without iterations": ("attack {place}/snn.npz --iterations 0", "--iterations must be in 1 … 100000, not 0"),

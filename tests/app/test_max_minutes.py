@@ -127,7 +127,7 @@ def test_the_attack_command_goes_on_where_it_stopped(attack, a_minute_a_batch, t
         codes.append(attack("--json", pieces, "--max-minutes", 7))
     assert codes == [3, 3, 0]  # were the first attack made again, its eight batches would end every try
     stops = capsys.readouterr().err.splitlines()
-    told = r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); finished batches were kept; the same command goes on"
+    told = r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); finished batches were saved; the same command goes on"
     assert len(stops) == len(codes) - 1 and all(re.fullmatch(told, line) for line in stops)
     assert pieces.read_text() == whole.read_text() and not list(tmp_path.glob("pieces.*.npz"))
 

@@ -55,7 +55,7 @@ def test_an_attack_does_not_depend_on_the_batch_size(k, network, data, kind):
 @pytest.mark.parametrize("other", [dict(classes=5), dict(shape=(12, 12, 3)), dict(shape=(8, 8, 1))])
 def test_networks_with_other_images_or_classes_are_refused(network, data, other):
     k = get_backend("reference")
-    with pytest.raises(MinihireError, match="cannot craft images for one of"):
+    with pytest.raises(MinihireError, match="give networks for the same data set"):
         attack_accuracy([network(k)], network(k, **other), data, fgsm())
 
 

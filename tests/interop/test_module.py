@@ -208,7 +208,7 @@ def wrong_inputs():
     return [
         (torch.zeros(2, 8, 12, 3), r"images \[B, 3, 8, 12\] in torch's layout, not \[2, 8, 12, 3\]"),
         (torch.zeros(3, 8, 12), r"not \[3, 8, 12\]"),
-        (torch.zeros(2, 3, 8, 12, dtype=torch.uint8), "floating point tensor of images .* not torch.uint8"),
+        (torch.zeros(2, 3, 8, 12, dtype=torch.uint8), "floating-point tensor of images .* not torch.uint8"),
         (np.zeros((2, 3, 8, 12)), "not ndarray"),
         (nan, "must be finite"),
     ]
