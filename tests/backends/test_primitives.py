@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from numba import njit
-
 from backends.numba_cpu import kernels, simd
+from backends.numba_cpu.runtime.kernel_cache import compiled
 from backends.numba_cpu.simd import bits, gather, lanes, memory, scatter
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +38,7 @@ def same(a, b):
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@njit
+@compiled
 def mask_and_bit(source, at, count):
     mask = bits.event_mask(source, at, count)
     return mask, bits.lowest_bit(mask) if mask != 0 else np.int64(-1)
@@ -60,7 +59,7 @@ def test_event_masks(dtype, count):
             assert bit == (bits.lowest_bit_python(wanted) if wanted else -1)
 
 
-@njit
+@compiled
 def gathered(width, out, at, rows, base, index, value, has_values, first, last):
     if width == 128:  # as kernels do it: each width in a branch of its own
         gather.add_rows(128, out, at, rows, base, index, value, has_values, first, last)
@@ -83,7 +82,7 @@ def test_rows_are_gathered(width, has_values):
         same(a, b)
 
 
-@njit
+@compiled
 def gathered_taps(width, out, at, rows, base, index, value, has_values, first, last, tap_stride, line):
     gather.add_taps(width, out, at, rows, base, index, value, has_values, first, last, tap_stride, line)
 
@@ -99,7 +98,7 @@ def test_taps_are_gathered(width):
         same(a, b)
 
 
-@njit
+@compiled
 def scattered(width, out, at, line, rows, base, source, first, pixel_stride, scale, masks, pixels):
     scatter.add_line(width, out, at, line, rows, base, source, first, pixel_stride, scale, masks, pixels)
 
@@ -120,13 +119,13 @@ def test_lines_are_scattered(width, pixels):
     same(a, b)
 
 
-@njit
+@compiled
 def moved(out, at, stride, source, start, source_stride):
     memory.transpose16(out, at, stride, source, start, source_stride)
     memory.prefetch((out, source), 10**6)  # far beyond the ends: no fault
 
 
-@njit
+@compiled
 def copied(width, out, at, source, start):
     memory.copy_row(width, out, at, source, start)
 
@@ -145,7 +144,7 @@ def test_blocks_are_transposed_and_rows_copied():
         same(a, b)
 
 
-@njit
+@compiled
 def through_vectors(numbers, out, number):
     """Everything that lanes.py does with floats; out [9, 16]."""
     x = lanes.load(numbers, 0, lanes.broadcast(number))
@@ -199,15 +198,15 @@ def test_vectors_of_integers(dtype):
     a, small_a = np.zeros(48, dtype), rng.integers(0, 8, 16).astype(np.uint8)
     b, small_b = a.copy(), small_a.copy()
 
-    @njit
-    def compiled(number, one, out, small):
+    @compiled
+    def through_vectors(number, one, out, small):
         x, y = lanes.arange(number), lanes.broadcast(number)
         lanes.store(out, 0, (x + y) ^ (x << one))
         lanes.store(out, 16, (x - y) * x | y)
         lanes.store(out, 32, (x & y) >> lanes.load(small, 0, y))
         lanes.store(small, 0, x)
 
-    compiled(number, one, a, small_a)
+    through_vectors(number, one, a, small_a)
     x, y = lanes.arange_python(number), lanes.broadcast_python(number)
     lanes.store_python(b, 0, (x + y) ^ (x << one))
     lanes.store_python(b, 16, (x - y) * x | y)
@@ -252,9 +251,9 @@ def test_all_kernels_run_as_plain_python(tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         results.append(dict(np.load(out)))
-    compiled, plain = results
-    assert compiled.keys() == plain.keys() and len(compiled) > 25
-    for name, array in compiled.items():
+    machine_code, plain = results
+    assert machine_code.keys() == plain.keys() and len(machine_code) > 25
+    for name, array in machine_code.items():
         assert np.any(array != 0), name
         np.testing.assert_allclose(plain[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
 
