@@ -49,13 +49,13 @@ def test_comparisons_are_paired():
     [("", True, "agrees"), ("", False, "differs"), ("", None, "undecided"), ("toys", True, "not comparable")],
 )
 def test_a_verdict_follows_from_the_evidence(reason, holds, verdict):
-    class AnyLab:
+    class AnyStudy:
         class scale:
             pass
 
-    AnyLab.scale.reason = reason
+    AnyStudy.scale.reason = reason
     outcome = Outcome("x", "X")
-    outcome.claim(AnyLab, "a claim", "1", "2", holds)
+    outcome.claim(AnyStudy, "a claim", "1", "2", holds)
     assert outcome.claims[0]["verdict"] == verdict and outcome.claims[0]["reason"] == reason
 
 
@@ -74,12 +74,12 @@ def test_seeds_that_err_on_the_same_images_are_no_more_evidence():
 
 
 def test_a_claim_that_this_scale_cannot_test_says_why():
-    class AnyLab:
+    class AnyStudy:
         class scale:
             reason = ""
 
     outcome = Outcome("x", "X")
-    outcome.claim(AnyLab, "a claim", "1", "2", True, "nothing like it was measured")
+    outcome.claim(AnyStudy, "a claim", "1", "2", True, "nothing like it was measured")
     assert outcome.claims[0]["verdict"] == "not comparable" and "nothing like it" in outcome.claims[0]["reason"]
 
 
