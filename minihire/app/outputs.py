@@ -4,10 +4,13 @@ import argparse
 import json
 import os
 import stat
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
+from minihire.runtime.terminal import YELLOW, styled
 
 STDOUT = Path("-")  # as --json: JSON alone on standard output
 LARGEST = 64 << 20  # bytes of a JSON file that is read to see who wrote it
@@ -47,6 +50,12 @@ def show_and_write(options: argparse.Namespace, content: dict, text: str) -> Non
     print(written if options.json == STDOUT else text)
     if path is not None:
         write_atomically(path, lambda file: file.write(written.encode()))
+
+
+def print_warnings(sentences: Iterable[str]) -> None:
+    """Print warnings on standard output, also with --quiet."""
+    for sentence in sentences:
+        print(styled(f"warning: {sentence}", YELLOW, sys.stdout))
 
 
 def new_file(path: Path) -> Path:

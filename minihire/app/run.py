@@ -1,6 +1,5 @@
 """minihire run: everything at once, into one folder that can be resumed."""
 
-import sys
 from pathlib import Path
 
 from minihire import __version__
@@ -17,12 +16,12 @@ from minihire.app.flags import (
     add_time_limit,
 )
 from minihire.app.inputs import open_backend, open_data, resolve
+from minihire.app.outputs import print_warnings
 from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import say
-from minihire.runtime.terminal import YELLOW, styled
 from minihire.study.run import Run
 
 USES = tuple(f.name for f in CONFIG_FIELDS)  # every setting
@@ -94,8 +93,7 @@ def _show(results, out):
         print(f"\n{out}/results.json; {missing}")
     except OSError as error:
         print(f"\n{out}/results.json; the figures could not be written: {error}")
-    for sentence in results["warnings"]:
-        print(styled(f"warning: {sentence}", YELLOW, sys.stdout))
+    print_warnings(results["warnings"])
     _write_page(out)
 
 

@@ -16,7 +16,7 @@ from minihire.app.flags import (
     settings,
 )
 from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
-from minihire.app.outputs import new_file
+from minihire.app.outputs import new_file, print_warnings
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import METHODS
 from minihire.study.single import train_one
@@ -76,6 +76,7 @@ def run(options) -> None:
         f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"
         + (f", held-out accuracy {last['heldout_accuracy']:.1%}" if "heldout_accuracy" in last else "")
     )
+    print_warnings(done.warnings)
 
 
 def _starting_network(start, config, options, backend):

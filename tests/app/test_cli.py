@@ -236,10 +236,12 @@ def test_single_commands_say_what_they_made(chain, finished):
     models = results_of(finished[0])["models"]
     for name in ("ann", "hire"):
         last = models[name]["history"][-1]
-        assert texts[name].strip() == (
+        line, *warnings = texts[name].strip().splitlines()
+        assert line == (
             f"{folder / name}.npz: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}, "
             f"held-out accuracy {last['heldout_accuracy']:.1%}"
         )
+        assert all(warning.startswith(f"warning: {name}") for warning in warnings)
     for layer, threshold in models["converted"]["thresholds"].items():
         assert [layer, f"{threshold:.4f}"] in [line.split() for line in texts["converted"].splitlines()]
     assert texts["converted"].endswith("an SNN of 4 time steps\n")
@@ -527,3 +529,9 @@ def test_quiet_prints_the_tables_and_nothing_else(finished):
 def test_an_unknown_flag_names_the_command_whose_help_has_them(capsys):
     assert cli.main(["run", "--colour", "red"]) == 2
     assert capsys.readouterr().err == "minihire: run has no --colour; see minihire run --help\n"
+
+
+def test_a_training_at_chance_level_says_so_at_its_end(cifar, tmp_path):
+    flags = [*small(cifar, "train ann", ann_epochs=1, ann_learning_rate=1e-6), *EXECUTION]
+    code, text = command("train", "ann", *flags, "--out", tmp_path / "ann.npz")
+    assert code == 0 and text.splitlines()[-1].startswith("warning: ann: it ended at chance level")
