@@ -1,7 +1,7 @@
-"""The layers: small, frozen descriptions. Weights live in a dictionary by name, state goes in and comes out.
+"""The layers. A layer is a small, frozen description. Its weights are in a dictionary, and its state is an argument and a result.
 
-Shapes of layers are per image and per time step: (H, W, C), or (F,) after `Flatten`. One description serves ANN and SNN:
-a `Neuron` is a ReLU in the one and a layer of LIF neurons in the other.
+Shapes of layers are those of one image at one time step: (H, W, C), or (F,) after `Flatten`. The same description serves ANN
+and SNN: a `Neuron` is a ReLU in an ANN and a layer of LIF neurons in an SNN.
 """
 
 import math
@@ -16,7 +16,7 @@ from minihire.engine.lif import NeuronOptions, conv_lif, lif
 
 
 class Draws(NamedTuple):
-    """Where a forward pass stands in the stream of random draws; `first` is the index of its first image in the batch."""
+    """The key of a forward pass's random draws: seed, training step, and index of its first image in the batch or data set."""
 
     seed: int = 0
     step: int = 0
@@ -25,7 +25,7 @@ class Draws(NamedTuple):
 
 @dataclass
 class Pass:
-    """One forward pass through a network, over one chunk of time."""
+    """The context of a forward pass over one chunk of time: tape, weights, options, and neuron states."""
 
     tape: Tape
     weights: dict[str, Variable]
@@ -33,19 +33,23 @@ class Pass:
     steps: int
     neuron: NeuronOptions = NeuronOptions()
     readout: str = "membrane"
-    state: dict[str, NeuronState] = field(default_factory=dict)  # in: of the chunk before
-    end: dict[str, NeuronState] | None = field(default_factory=dict)  # out: for the next chunk; None: not wanted
+    state: dict[str, NeuronState] = field(default_factory=dict)  # last state of the previous chunk
+    end: dict[str, NeuronState] | None = field(default_factory=dict)  # filled for the next chunk; None if not needed
     dropout: Draws | None = None  # None: evaluation
     observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
 
     def see(self, event: str, name: str, x: Variable) -> None:
-        """Show an array to the observer, if there is one."""
+        """Pass an array to the observer, if there is one."""
         if self.observe:
             self.observe(event, name, x.value)
 
 
 class Parameter(NamedTuple):
-    """A weight's shape, the standard deviation of its normal initialisation, or its constant start, and its bounds."""
+    """Shape, initialisation and bounds of a parameter.
+
+    std: standard deviation of its normal initialisation; if it is 0, all entries start from `start`. low, high: bounds that
+    the optimiser enforces.
+    """
 
     shape: tuple[int, ...]
     std: float = 0.0
@@ -61,7 +65,7 @@ LEAK = Parameter((1,), start=1.0, low=0.0, high=1.0)
 
 @dataclass(frozen=True)
 class Conv2d:
-    """k×k convolution without bias, zero padding k//2. Initialised N(0, √(2/(k²·C_out)))."""
+    """k×k convolution without bias and with zero padding k//2. Initial weights ~ N(0, σ²), σ = √(2/(k²·C_out))."""
 
     name: str
     features: int
@@ -89,7 +93,7 @@ class Conv2d:
 
 @dataclass(frozen=True)
 class Linear:
-    """Matrix product without bias. Initialised N(0, √(2/F_in))."""
+    """Linear layer without bias. Initial weights ~ N(0, σ²), σ = √(2/F_in)."""
 
     name: str
     features: int
@@ -120,14 +124,14 @@ class Neuron:
 
     name: str
     dropout: float = 0.0
-    index: int = 0  # the neuron's own stream of dropout masks
+    index: int = 0  # distinguishes the dropout masks of different layers
 
     def output_shape(self, shape):
-        """Unchanged."""
+        """The shape of the input."""
         return shape
 
     def parameters(self, shape, spiking):
-        """Threshold v and leak λ, [1] each, if it spikes."""
+        """Threshold v and leak λ, [1] each, in an SNN; none in an ANN."""
         return {f"{self.name}.threshold": THRESHOLD, f"{self.name}.leak": LEAK} if spiking else {}
 
     def __call__(self, run: Pass, x):
@@ -141,11 +145,14 @@ class Neuron:
         return out
 
     def fire(self, run: Pass, x, leak, threshold, mask):
-        """(spikes [T, B, …] times the mask, last state or None) for the current x [T or 1, B, …]; a subclass may override it."""
+        """Compute (spikes [T, B, …] times the mask, last state or None) from the current x [T or 1, B, …].
+
+        Another neuron model is a subclass that overrides this method.
+        """
         return lif(run.tape, x, leak, threshold, run.steps, run.neuron, *self._chunk(run, mask))
 
     def after(self, run: Pass, conv: "Conv2d", x):
-        """The spikes of neurons whose current is conv(x), computed by one kernel; see `fuses`."""
+        """Compute the spikes for the current conv(x) with one kernel, which also computes the convolution. See `fuses`."""
         weight, mask = run.weights[f"{conv.name}.weight"], self._mask(run, (x.shape[1], *conv.output_shape(x.shape[2:])))
         product = run.tape, x, weight, conv.stride, conv.size // 2
         return self._keep(run, *conv_lif(*product, *self._constants(run), run.steps, run.neuron, *self._chunk(run, mask)))
@@ -171,7 +178,7 @@ class Neuron:
 
 
 def fuses(run: Pass, layer, following) -> bool:
-    """Whether one kernel computes a convolution and the neurons that follow it: nobody else sees the current between them."""
+    """Whether one kernel can compute a convolution and the neurons after it, because nothing else uses the current."""
     return (
         run.spiking
         and run.observe is None
@@ -183,7 +190,7 @@ def fuses(run: Pass, layer, following) -> bool:
 
 
 def forward(run: Pass, layers, x):
-    """The output of layers that follow one another."""
+    """Apply `layers` in sequence and return the output."""
     at = 0
     while at < len(layers):
         layer, following = layers[at], layers[at + 1] if at + 1 < len(layers) else None
@@ -203,7 +210,7 @@ class AvgPool:
         return (shape[0] // 2, shape[1] // 2, shape[2])
 
     def parameters(self, shape, spiking):
-        """None."""
+        """No parameters."""
         return {}
 
     def __call__(self, run: Pass, x):
@@ -219,7 +226,7 @@ class Flatten:
         return (shape[0] * shape[1] * shape[2],)
 
     def parameters(self, shape, spiking):
-        """None."""
+        """No parameters."""
         return {}
 
     def __call__(self, run: Pass, x):
@@ -228,9 +235,9 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Residual:
-    """conv(stride) → neuron → conv, plus the shortcut, → neuron. The shortcut does not spike.
+    """Residual block: conv(stride) → neuron → conv, plus the shortcut, → neuron.
 
-    The shortcut is the identity, or a 1×1 convolution where the shape changes.
+    The shortcut has no neuron. It is the identity, or a 1×1 convolution if the shape changes.
     """
 
     name: str
@@ -248,17 +255,17 @@ class Residual:
         return first, inner, second, shortcut, Neuron(f"{self.name}.neuron2")
 
     def output_shape(self, shape):
-        """As of the first convolution."""
+        """(H, W, C) → the output shape of the first convolution."""
         return self._parts(shape)[0].output_shape(shape)
 
     def children(self, shape):
-        """(layer, its input shape) of every part, in the order of the signal."""
+        """List (layer, input shape) of all parts, from input to output."""
         first, inner, second, shortcut, outer = self._parts(shape)
         out = first.output_shape(shape)
         return [(first, shape), (inner, out), (second, out), *([(shortcut, shape)] if shortcut else []), (outer, out)]
 
     def parameters(self, shape, spiking):
-        """Those of all parts."""
+        """The parameters of all parts."""
         return {
             k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()
         }
@@ -271,10 +278,10 @@ class Residual:
 
 @dataclass(frozen=True)
 class Readout:
-    """The last linear layer: logits [B, C] = Σ_t W·s[t], without leak; it does not fire.
+    """The last linear layer: logits [B, classes] = Σ_t W·s[t], without leak and without spikes.
 
-    The sum over time is taken first, so the product is computed once. With readout = "spikes" (the paper's sentence)
-    the output neurons do fire, and their spikes are counted.
+    The sum over time comes first, so the product is computed once. With readout "spikes", as the paper's text says, the
+    output neurons fire, and the logits are their spike counts.
     """
 
     name: str
@@ -285,7 +292,7 @@ class Readout:
         return (self.features,)
 
     def parameters(self, shape, spiking):
-        """The matrix [F, classes]; the output neurons' threshold and leak where they are asked for by the network."""
+        """The matrix [F, classes]. `Model.parameters` adds threshold and leak for readout "spikes"."""
         return Linear(self.name, self.features).parameters(shape, spiking)
 
     def operations(self, shape):

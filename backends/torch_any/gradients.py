@@ -1,10 +1,10 @@
-"""Gradients of convolutions' inputs and of pools."""
+"""Gradients with respect to the inputs of convolutions and pools."""
 
 from torch.nn import functional
 
 
 def of_input(grad, kernel, sides, stride, padding):
-    """The gradient [N, H, W, C_in] of a convolution's input, sides = (H, W), from grad [N, H_out, W_out, C_out]."""
+    """Gradient [N, H, W, C_in] of a convolution's input from grad [N, H_out, W_out, C_out]. sides: (H, W)."""
     size = kernel.shape[2]
     left = [sides[i] - ((grad.shape[1 + i] - 1) * stride - 2 * padding + size) for i in (0, 1)]
     found = functional.conv_transpose2d(
@@ -14,19 +14,19 @@ def of_input(grad, kernel, sides, stride, padding):
 
 
 def whole(pooled):
-    """All of a PooledGradient, [T, B, H, W, C]."""
+    """Expand a PooledGradient to [T, B, H, W, C]."""
     out = pooled.grad.new_empty(pooled.shape)
     spread(pooled.grad.flatten(0, 1), pooled.shape[2:], out.view(-1))
     return out
 
 
 def part(pooled, t, images, room):
-    """A PooledGradient's gradient [n·H·W·C] of a slice of n images at step t, written to room [n·H·W·C]."""
+    """Expand a PooledGradient for a slice of n images at step t, into `room` [n·H·W·C]."""
     return spread(pooled.grad[t, images], pooled.shape[2:], room)
 
 
 def spread(grad, shape, out):
-    """Fill out [N·H·W·C] with the gradient of N images of the shape [H, W, C] before a pool, grad [N, H//2, W//2, C]."""
+    """Fill `out` [N·H·W·C] with the gradient of the input of a pool. shape: (H, W, C); grad: [N, H//2, W//2, C]."""
     (height, width, channels), (rows, columns) = shape, grad.shape[1:3]
     images = out.view(-1, height, width, channels)
     if height % 2 or width % 2:

@@ -1,8 +1,8 @@
-"""What is launched again and again, recorded once as a CUDA graph and replayed: one launch in place of hundreds.
+"""CUDA graphs: a sequence of kernels is recorded once and replayed with one launch.
 
-At batch 32 a training period is some 300 kernels of microseconds each, and the host cannot launch them as fast as the
-GPU runs them. A graph has fixed addresses and fixed numbers. So a recorded function reads its arguments from tensors of its own,
-which every call fills first: arrays by a copy, numbers (a draw's step, the learning rate) as tensors of one element.
+At batch 32 a training period has about 300 kernels of a few microseconds each. The host cannot launch them as fast as the GPU
+runs them. A graph has fixed addresses and fixed numbers. So a recorded function reads its arguments from fixed tensors, which
+every call fills first. Arrays are copied; numbers, such as a learning rate, become tensors with one element.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from torch.utils import _pytree as trees
 
 from backends import BackendError
 
-EAGER_CALLS = 2  # before a recording: kernels are compiled and libraries loaded in them
-POOLS: dict[str, tuple] = {}  # by device: all graphs take their scratch memory from one pool, as no two run at once
+EAGER_CALLS = 2  # calls before recording, in which kernels are compiled and libraries loaded
+POOLS: dict[str, tuple] = {}  # by device; all graphs share one memory pool, because only one runs at a time
 
 
 def record(function, device: str):
-    """(replay, results) of a function without arguments; it is recorded here, not run."""
+    """Record a function without arguments, without running it. Returns (replay, results)."""
     with torch.cuda.device(device), _undisturbed(device):
         if device not in POOLS:
             POOLS[device] = _pool()
@@ -29,7 +29,7 @@ def record(function, device: str):
 
 
 def _pool():
-    """A pool, and an empty graph that keeps it: torch refuses a pool whose graphs are all gone."""
+    """Create a memory pool, and an empty graph that keeps it alive: torch rejects a pool without graphs."""
     pool, keeper = torch.cuda.graph_pool_handle(), torch.cuda.CUDAGraph()
     with torch.cuda.graph(keeper, pool=pool):
         pass
@@ -38,7 +38,7 @@ def _pool():
 
 @contextlib.contextmanager
 def _undisturbed(device):
-    """No garbage is collected while a graph is recorded, for it may hold graphs; after a failure the stream is the one before."""
+    """Disable garbage collection while a graph is recorded, because it may free other graphs. Restore the stream on errors."""
     stream, collects = torch.cuda.current_stream(device), gc.isenabled()
     gc.collect()
     gc.disable()
@@ -67,7 +67,7 @@ class Repeated:
 
 
 class Recording:
-    """A function, its arguments at fixed places, and, from the third call on, what it launches."""
+    """A function with its arguments in fixed tensors. The third call records it; later calls replay the graph."""
 
     def __init__(self, function, leaves, form, device: str, say):
         self.device, self.say, self.calls, self.replay, self.results = device, say, 0, None, None
@@ -92,17 +92,17 @@ class Recording:
     def _record(self):
         try:
             self.replay, self.results = record(self.function, self.device)
-        except (RuntimeError, BackendError) as error:  # too little memory for a second set of scratch arrays, for one
+        except (RuntimeError, BackendError) as error:  # such as too little memory
             self.say(f"no CUDA graph could be recorded, kernels are launched one by one: {str(error).splitlines()[0]}")
 
 
 def _kind(leaf):
-    """What a recording depends on."""
+    """The properties of an argument on which a recording depends."""
     return (leaf.shape, leaf.dtype) if isinstance(leaf, torch.Tensor) else type(leaf)
 
 
 def _place(leaf, device):
-    """A tensor to hold an argument: an array's like, or a number's."""
+    """A tensor that holds an argument: of the same shape for an array, of shape [] for a number."""
     if isinstance(leaf, torch.Tensor):
         return torch.empty_like(leaf, memory_format=torch.contiguous_format)
     if leaf is None:

@@ -10,17 +10,17 @@ from backends.saved import Saved
 from backends.torch_any import bits, gradients
 from backends.torch_any.storage import Storage
 
-SPIKES = 1 << 19  # that a CPU turns into floats at a time: a small part of what the network keeps
+SPIKES = 1 << 19  # spikes that a CPU converts to floats at a time, to save memory
 
 
 class Products(Storage):
-    """Products with weights, their gradients, and sums of windows and of steps."""
+    """Convolutions, linear layers and pools, their gradients, and sums over time."""
 
     def add(self, a, b):
         return self._dense(a) + self._dense(b)
 
     def _factor(self, x):
-        """A factor of a product, and the number that the product must be multiplied by: what bf16 would round."""
+        """Return the factor of a product, and a scale for the result, which bf16 would round if it were in the factor."""
         if isinstance(x, SpikeTrain) and self.factor != self.float:
             return x.counts.to(self.factor), x.scale
         return self._dense(x, self.factor), 1.0
@@ -34,7 +34,7 @@ class Products(Storage):
         return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).permute(0, 3, 1, 2), scale
 
     def _pieces(self, x):
-        """Slices of the T·B images of x, and `_images` of each: of spikes on a CPU a part of them, else all at once."""
+        """Yield slices of the T·B images of x and `_images` of each. Spikes on a CPU come in parts, other arrays at once."""
         count, size = x.shape[0] * x.shape[1], self._part_of(x.shape)
         packed = isinstance(x, PackedSpikes)
         if not packed and (self.device != "cpu" or not isinstance(x, SpikeTrain) or count <= size):
@@ -49,11 +49,11 @@ class Products(Storage):
             yield part, place.permute(0, 3, 1, 2), x.scale
 
     def _part_of(self, shape):
-        """How many images [H, W, C] of spikes [T, B, H, W, C] a CPU turns into floats at a time."""
+        """The number of images of spikes [T, B, H, W, C] that a CPU converts to floats at a time."""
         return max(1, SPIKES // max(1, math.prod(shape[2:])))
 
     def _packed(self, x):
-        """A convolution's input as `saved` keeps it: spikes on a CPU eight to a byte, other arrays as they are."""
+        """The input of a convolution as it is stored for the backward pass. On a CPU, eight spikes are packed into a byte."""
         if self.device != "cpu" or not isinstance(x, SpikeTrain) or not x.binary or math.prod(x.shape[2:]) % 8:
             return x
         count, size = x.shape[0] * x.shape[1], self._part_of(x.shape)
@@ -66,19 +66,19 @@ class Products(Storage):
         return PackedSpikes(packed, x.scale, tuple(x.shape))
 
     def _times(self, a, b):
-        """a · b, in float32 where that takes no more than the factors' type."""
+        """a · b, with a float32 result if this costs no more time than the type of the factors."""
         if self.widens:
             return torch.mm(a.flatten(0, -2), b, out_dtype=self.float).reshape(*a.shape[:-1], b.shape[1])
         return a @ b
 
     def _linear(self, x, weight):
-        """x […, F_in] times the turned weight [F_out, F_in], on a CPU."""
+        """x […, F_in] times the transposed weight [F_out, F_in], on a CPU."""
         if self.onednn and x.dtype == torch.float32 and x.shape[-1] == weight.shape[1] > 0:
             return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
         return functional.linear(x, weight)
 
     def _kernel(self, weight):
-        """A convolution's weight in torch's order and in the type of factors: a copy."""
+        """Copy the weight of a convolution to torch's layout and to the type of factors."""
         return weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last, copy=True)
 
     def conv2d(self, x, weight, stride, padding, *, want_weight=True):
@@ -92,7 +92,7 @@ class Products(Storage):
         return Saved((kept, tuple(x.shape), kernel, stride, padding), self.versions, weight)
 
     def _convolved(self, x, kernel, stride, padding):
-        """The convolution of x with a kernel in torch's order."""
+        """Convolve x with a kernel in torch's layout."""
         out, count = None, x.shape[0] * x.shape[1]
         for part, images, scale in self._pieces(x):
             found = functional.conv2d(images, kernel, stride=stride, padding=padding).permute(0, 2, 3, 1)
@@ -101,7 +101,7 @@ class Products(Storage):
             else:
                 out = found.new_empty((count, *found.shape[1:]), dtype=self.float) if out is None else out
                 torch.mul(found.to(self.float), scale, out=out[part])
-            del found  # before the next part needs as much
+            del found  # free it before the next part is computed
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def conv2d_backward(self, saved, grad, want_input=True, want_weight=True):
@@ -150,7 +150,7 @@ class Products(Storage):
         return product.to(self.float), grad_weight
 
     def _factors(self, product):
-        """x [N, F_in] and grad [N, F_out] of a linear weight gradient xᵀ·grad, and what it must be multiplied by."""
+        """The factors x [N, F_in] and grad [N, F_out] of a linear weight gradient xᵀ·grad, and its scale."""
         x, scale = self._factor(product.x)
         return x.flatten(0, 1), self._dense(product.grad, self.factor).flatten(0, 1), scale
 
@@ -172,6 +172,6 @@ class Products(Storage):
 
 
 def _sum_of_windows(x):
-    """Sums over 2×2 windows of [T, B, H, W, C]; an odd last row or column is left out."""
+    """Sums over 2×2 windows of [T, B, H, W, C]. An odd last row or column is ignored."""
     x = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
     return (x[:, :, ::2, ::2] + x[:, :, ::2, 1::2]).add_(x[:, :, 1::2, ::2]).add_(x[:, :, 1::2, 1::2])

@@ -1,4 +1,4 @@
-"""How the Torch backend holds arrays, draws random numbers, and makes batches of images."""
+"""Arrays, random numbers and image batches of the Torch backend."""
 
 import math
 
@@ -15,10 +15,10 @@ KEPT = tuple(getattr(torch, np.dtype(kind).name) for kind in WHOLE)
 
 
 class Storage(Backend):
-    """Arrays are torch tensors on one device and those of arrays.py."""
+    """Methods for arrays, which are torch tensors on one device or types of backends/arrays.py."""
 
     def _dense(self, array, dtype=None):
-        """A tensor (of the given type) of what may be one of the others."""
+        """Convert any array to a tensor, of the given dtype if there is one."""
         if isinstance(array, SpikeTrain):
             dense = array.counts.to(dtype or self.float)
             return dense if array.scale == 1 else dense.mul_(array.scale)
@@ -42,13 +42,13 @@ class Storage(Backend):
         return self._send(torch.tensor(array))
 
     def _send(self, tensor):
-        """A tensor of the host on the device; a GPU is not waited for."""
+        """Copy a host tensor to the device, without waiting for a GPU."""
         if self.device == "cpu":
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _constant(self, values):
-        """A tuple of numbers as a tensor, sent once."""
+        """A tuple of numbers as a tensor on the device, cached."""
         if values not in self.constants:
             self.constants[values] = self._send(torch.tensor(values, dtype=self.float))
         return self.constants[values]
@@ -60,7 +60,7 @@ class Storage(Backend):
         return tensor.detach().cpu().numpy()
 
     def _own(self, array):
-        """A tensor of the array's values that shares no memory with it."""
+        """Convert an array to a tensor that shares no memory with it."""
         dense = self._dense(array)
         return dense.clone() if dense is array else dense
 
@@ -105,7 +105,7 @@ class Storage(Backend):
         return self.quantiles[bits >> 16].reshape(tuple(shape))
 
     def dropout_mask(self, draw, shape, rate, first=0):
-        least = math.ceil(rounded(rate, self.float) * 2**24)  # of the 24 bits that a uniform number is made of
+        least = math.ceil(rounded(rate, self.float) * 2**24)  # compared with the 24 bits of a uniform number
         keep = philox.at_least(draw, count(shape), first, least, self.device)
         return DropoutMask(keep.reshape(tuple(shape)), 1 / (1 - rate))
 
@@ -145,16 +145,16 @@ class Storage(Backend):
 
 
 def count(shape) -> int:
-    """Entries of an array of this shape."""
+    """The number of entries of an array with this shape."""
     return math.prod(int(n) for n in shape)
 
 
 def rounded(number, dtype):
-    """A Python number with the value that it has in this type."""
+    """Round a Python number to this dtype."""
     return float(number if dtype == torch.float64 else np.float32(number))
 
 
 def _reflected(index, size):
-    """Positions beyond an edge, mirrored at it."""
+    """Reflect positions outside 0 … size − 1 at the edges."""
     index = index.abs()
     return torch.where(index < size, index, 2 * (size - 1) - index)

@@ -1,8 +1,8 @@
-"""The LIF neuron on CUDA: all time steps of a block of neurons in one kernel, each input read once, each output written once.
+"""The LIF neuron on CUDA. One kernel computes all time steps of a block of neurons, and reads and writes each array once.
 
-The equations are those of backends/lif.py, the arguments those of lif.py beside this file. Products and sums are not
-fused and quotients are rounded properly, so that spikes are the plain version's. The membranes of a current that was
-the same at all steps are computed again for every step of the backward pass: arithmetic is cheaper than memory here.
+The equations are those of backends/lif.py, and the arguments are those of lif.py in this folder. Products and sums are not
+fused, and quotients are correctly rounded, so that spikes equal those of the plain version. For a static current, the
+backward pass recomputes the membranes at every step, because arithmetic is faster than memory access here.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ import triton.language as tl
 from backends.arrays import PooledGradient
 from backends.torch_any.gradients import whole
 
-BLOCK, SMALL_BLOCK = 1024, 256  # neurons of a program; small layers need more programs than there are multiprocessors
-ENOUGH = 1 << 19  # neurons of a layer that is not small
+BLOCK, SMALL_BLOCK = 1024, 256  # neurons per program; small layers need small blocks to use all multiprocessors
+LARGE_LAYER = 1 << 19  # neurons from which BLOCK is used
 KINDS = {"triangle": 0, "exponential": 1, "rectangle": 2, "arctan": 3, "straight_through": 4}
 
 
 @triton.jit
 def _quotient(x, y):
-    """x / y, rounded properly (in float32 a mere `/` is not)."""
+    """x / y, correctly rounded, which Triton's `/` is not for float32."""
     if x.dtype == tl.float32:
         return tl.div_rn(x, y)
     else:
@@ -30,7 +30,7 @@ def _quotient(x, y):
 
 @triton.jit
 def _step(u, fired, now, lam, v, DELAYED: tl.constexpr):
-    """m[t], the membrane that goes on, and the spikes."""
+    """One time step: returns m[t], the membrane for the next step, and the spikes."""
     m = lam * u + now
     if DELAYED:
         m = m - v * fired
@@ -77,7 +77,7 @@ def _forward(
 
 @triton.jit
 def _slope(z, KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
-    """f(z)."""
+    """The surrogate derivative f(z)."""
     if KIND == 0:
         return HEIGHT * tl.maximum(1.0 - tl.abs(z) / WIDTH, 0.0)
     elif KIND == 1:
@@ -93,7 +93,10 @@ def _slope(z, KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _pooled(at, inside, size, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Where neurons of images [ROWS, COLUMNS, CHANNELS] find the gradient of their 2×2 window, and a step's size there."""
+    """Positions of the gradients of 2×2 pooling windows, for neurons of images [ROWS, COLUMNS, CHANNELS].
+
+    Returns the mask of neurons inside a window, the positions in the pooled gradient, and its size per time step.
+    """
     neuron = at.to(tl.int32)
     channel, pixel = neuron % CHANNELS, neuron // CHANNELS
     column, row, image = pixel % COLUMNS, pixel // COLUMNS % ROWS, pixel // COLUMNS // ROWS
@@ -148,7 +151,7 @@ def _backward(
         of_grad += (tl.zeros_like(at) + step_of_grad) * (STEPS - 1)
     for i in range(STEPS):
         before = m
-        if STATIC:  # m[t] and the membrane that leaked into it, from the beginning of time
+        if STATIC:  # recompute m[t] and the membrane that leaks into it, from t = 0
             u = first
             spiked = fired
             leaked = first
@@ -202,7 +205,7 @@ def _backward(
 
 
 def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
-    """See lif.forward."""
+    """Launch the forward kernel. Arguments as in `lif.forward`."""
     steps, size = counts.shape
     block = _block(size)
     with on_device_of(counts):
@@ -218,7 +221,7 @@ def backward(
     current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes,
     grad_end, grad_end_spikes, surrogate, reset_grad, grad_current, grad_start, grad_start_spikes,
 ):  # fmt: skip
-    """See lif.backward."""
+    """Launch the backward kernel. Arguments as in `lif.backward`."""
     (steps, size), image = (grad_spikes.shape[0], grad_current.shape[1]), (1, 1, 1)
     pooled = isinstance(grad_spikes, PooledGradient)
     if pooled and size < 1 << 31:
@@ -247,14 +250,14 @@ OPTIONS = {"enable_fp_fusion": False}
 
 
 def _block(size):
-    return BLOCK if size >= ENOUGH else SMALL_BLOCK
+    return BLOCK if size >= LARGE_LAYER else SMALL_BLOCK
 
 
 def on_device_of(tensor):
-    """Triton launches on the current device, whichever that is: make it the tensor's."""
+    """Context manager that makes the tensor's device current, because Triton launches kernels there."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
 def _or(other, *arrays):
-    """The arrays, with another in the place of those that are missing and will not be read."""
+    """Replace missing arrays by `other`, which the kernel does not read. Triton needs a tensor for every argument."""
     return (other if array is None else array for array in arrays)

@@ -1,4 +1,4 @@
-"""Philox4x32-10 on CUDA in one kernel; see backends/randomness.py."""
+"""Philox4x32-10 as one CUDA kernel. See backends/randomness.py."""
 
 import torch
 import triton
@@ -12,7 +12,7 @@ BLOCK = 256
 
 @triton.jit
 def _at_least(word, least):
-    """Whether a word's upper 24 bits are at least so much: int32 0 or 1."""
+    """Whether the upper 24 bits of a word are at least `least`: int32 0 or 1."""
     return ((word >> 8).to(tl.int32) >= least).to(tl.int32)
 
 
@@ -51,12 +51,12 @@ def _random_bits(
 
 
 def random_bits(first: int, last: int, words, key, device) -> torch.Tensor:
-    """The four numbers of each counter first … last − 1: 32 bits each, int64 [4·(last − first)]. words[0]: int or int64 []."""
+    """The four 32-bit numbers of each counter first … last − 1: int64 [4·(last − first)]. words[0]: int or tensor int64 []."""
     return _fill(first, last, words, key, 0, torch.empty(4 * (last - first), dtype=torch.int64, device=device))
 
 
 def at_least(first: int, last: int, words, key, least: int, device) -> torch.Tensor:
-    """1 where the upper 24 bits of those numbers are `least` or more, else 0: uint8 [4·(last − first)]."""
+    """1 where the upper 24 bits of these numbers are at least `least`, else 0: uint8 [4·(last − first)]."""
     return _fill(first, last, words, key, least, torch.empty(last - first, dtype=torch.int32, device=device)).view(
         torch.uint8
     )

@@ -1,9 +1,9 @@
-"""The layer of LIF neurons as one operation: T steps forward, T steps of explicit BPTT backward.
+"""A layer of LIF neurons as one operation: T time steps forward, and T steps of BPTT backward.
 
     m[t] = λ·u[t−1] + I[t]      s[t] = 1[m[t] > v]      u[t] = m[t] − v·s[t]                    (equations 1 and 2)
 
-There is no feedback between layers, so a layer runs all its steps before the next layer starts: one entry on the tape. The
-equations of both passes, and the code that follows them, are in backends/lif.py. State is an argument and a result.
+Later layers do not feed back into earlier ones. So a layer runs all its time steps before the next layer starts, and it is one
+entry on the tape. backends/lif.py has the equations of both passes. The state is an argument and a result.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from minihire.engine.tape import Variable
 
 @dataclass(frozen=True)
 class NeuronOptions:
-    """How every neuron of a network behaves: reset "immediate" (the released models) or "delayed" (equation 1).
+    """Options of all neurons in a network.
 
-    surrogate: f(z) of the backward pass, equation 5 by default; reset_grad: whether the reset's spike carries it too;
-    soft: emit the surrogate's antiderivative in place of spikes, for gradient checks only.
+    reset: "immediate" (the released models) or "delayed" (equation 1). surrogate: f(z) of the backward pass, by default
+    equation 5. reset_grad: whether gradients also flow through the spike of the reset. soft: emit the antiderivative of the
+    surrogate instead of spikes, only for gradient checks. Raises ValueError for other values.
     """
 
     reset: str = "immediate"
@@ -30,18 +31,18 @@ class NeuronOptions:
         kind, height, width = self.surrogate
         if kind not in KINDS or not (height >= 0 and width > 0):
             raise ValueError(
-                f"a surrogate is one of {', '.join(KINDS)} with height ≥ 0 and width > 0, not {self.surrogate}"
+                f"a surrogate must be one of {', '.join(KINDS)} with height ≥ 0 and width > 0, not {self.surrogate}"
             )
         if self.reset not in ("immediate", "delayed"):
-            raise ValueError(f"reset is 'immediate' or 'delayed', not {self.reset!r}")
+            raise ValueError(f"reset must be 'immediate' or 'delayed', not {self.reset!r}")
 
 
 def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, want_state=True):
-    """Spikes [T, B, …] and the last state of neurons driven by a current [T or 1, B, …]: (Variable, state).
+    """Compute the spikes [T, B, …] and the last state of neurons for a current [T or 1, B, …].
 
-    leak, threshold: Variables of shape [1]. state: from the chunk before, a NeuronState of Variables, or None. mask:
-    dropout's [B, …] or None. want_state: whether the last state is wanted; otherwise it is None. Gradients flow through
-    current, leak, threshold, and the state in and out.
+    leak, threshold: Variables of shape [1]. state: last state of the previous chunk, a NeuronState of Variables, or None.
+    mask: dropout mask [B, …] or None. want_state: if false, the returned state is None. Returns (Variable, NeuronState of
+    Variables or None). Gradients flow through current, leak, threshold and both states.
     """
     k, start = tape.backend, _values(state)
     soft = options.surrogate if options.soft else None
@@ -63,9 +64,9 @@ def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=Non
 def conv_lif(
     tape, x, w, stride, padding, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, want_state=True
 ):
-    """Neurons driven by a convolution: as `ops.conv2d`, then `lif`, but nobody sees the current. Not for soft spikes.
+    """Compute `ops.conv2d` and then `lif` with one forward kernel, which does not return the current.
 
-    One forward kernel, and two entries on the tape.
+    The tape gets two entries. Soft spikes are not supported.
     """
     k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
     spikes, end, saved, conv_saved = k.conv_lif_forward(
@@ -93,7 +94,7 @@ def _values(state):
 
 
 def _backward(k, saved, options, state):
-    """The state's Variables, and the pullback of the neurons: (∂L/∂current, ∂L/∂leak, ∂L/∂threshold, *∂L/∂state)."""
+    """Return the Variables of the state, and the pullback to (∂L/∂current, ∂L/∂leak, ∂L/∂threshold, *∂L/∂state)."""
     before = [x for x in state or () if x is not None]
     count, start_wanted = len(before), any(x.needs_grad for x in before)
 

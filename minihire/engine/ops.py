@@ -1,7 +1,7 @@
-"""The operations: each computes its value and records how a gradient goes back through it.
+"""The operations of the engine. Each computes its value and records its gradient on the tape.
 
-x, w, … are Variables; k is the backend. A pullback computes only the gradients that are needed, and keeps only the arrays that
-it needs: an attack computes no weight gradient and keeps no input of a convolution.
+x, w, … are Variables, and k is the backend. A pullback computes only the gradients that are needed and stores only the arrays
+that it needs. For example, an attack computes no weight gradients and stores no inputs of convolutions.
 """
 
 from minihire.engine.tape import Tape, Variable
@@ -42,40 +42,40 @@ def relu(tape, x, mask=None):
 
 
 def add(tape, a, b):
-    """a + b, of one shape."""
+    """a + b for the same shape. Raises ValueError for different shapes."""
     k = tape.backend
     if a.shape != b.shape:
-        raise ValueError(f"add needs two arrays of one shape, not {a.shape} and {b.shape}")
+        raise ValueError(f"add needs two arrays of the same shape, not {a.shape} and {b.shape}")
     return _op(tape, k.add(a.value, b.value), [a, b], lambda g: (g, g))
 
 
 def clip(tape, x, low, high):
-    """min(max(x, low), high); the gradient passes where low ≤ x ≤ high."""
+    """min(max(x, low), high). The gradient is 1 where low ≤ x ≤ high, else 0."""
     k, before = tape.backend, x.value
     return _op(tape, k.clip(before, low, high), [x], lambda g: (k.clip_gradient(g, before, low, high),))
 
 
 def normalise(tape, x, mean, std):
-    """(x − mean)/std per channel: part of the network, so that attacks live in pixel space."""
+    """(x − mean)/std per channel. It is part of the network, so that attacks work on pixels in [0, 1]."""
     k = tape.backend
     scale, shift = tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True))
     return _op(tape, k.scale_shift(x.value, scale, shift), [x], lambda g: (k.scale_shift(g, scale, (0.0,) * len(std)),))
 
 
 def reshape(tape, x, shape):
-    """The same values under another shape."""
+    """The same values in another shape."""
     k, before = tape.backend, x.shape
     return _op(tape, k.reshape(x.value, shape), [x], lambda g: (k.reshape(g, before),))
 
 
 def sum_time(tape, x):
-    """[T, …] → [1, …]."""
+    """Sum over time: [T, …] → [1, …]."""
     k, steps = tape.backend, x.shape[0]
     return _op(tape, k.sum_time(x.value), [x], lambda g: (k.repeat_time(g, steps),))
 
 
 def rate_code(tape, x, draw, first_step, steps, first=0):
-    """Bernoulli spikes [steps, B, …] with the pixels [1, B, …] as probabilities; the gradient is straight-through."""
+    """Bernoulli spikes [steps, B, …] with the pixels [1, B, …] as probabilities. The gradient is straight-through."""
     k, shape = tape.backend, x.shape
     spikes = k.rate_code(draw, k.reshape(x.value, shape[1:]), first_step, steps, first)
     return _op(tape, spikes, [x], lambda g: (k.sum_time(g),))

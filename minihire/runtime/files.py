@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and never in the place of a device, a FIFO or a link."""
+"""Atomic writing of files: a reader sees the old file or the complete new one."""
 
 import os
 import stat
@@ -14,19 +14,20 @@ class FileError(MinihireError):
 
 
 def refuse_special(path: Path) -> None:
-    """Raise FileError where a folder, a device, a FIFO or a symbolic link exists, which a regular file must not replace."""
+    """Raise FileError if `path` is a folder, a device, a FIFO or a symbolic link, which must not be replaced."""
     try:
         mode = os.lstat(path).st_mode
-    except OSError:  # it does not exist, or its folder cannot be read, which writing will report
+    except OSError:  # the path does not exist, or writing will report why it cannot be read
         return
     if not stat.S_ISREG(mode):
         raise FileError(f"cannot write {path}, because it is not a regular file: choose another place")
 
 
 def write_atomically(path: Path, write) -> None:
-    """Call write(file) on a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
+    """Call write(file) on a temporary file in the same folder, then rename it to `path`.
 
-    Of the processes that torchrun started, only the first one writes; callers need no check of their own. Raises FileError.
+    Only the first of the processes that torchrun started writes, so callers need not check the rank. Raises FileError if the
+    file cannot be written.
     """
     if launched()[0] > 0:
         return

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a pipe, nothing with --quiet."""
+"""Progress of long work: a bar on a terminal, lines of text in a pipe, nothing with --quiet."""
 
 import math
 import sys
@@ -12,10 +12,10 @@ from minihire.runtime.terminal import BOLD, YELLOW, styled
 
 
 class Progress:
-    """Counts the units of one piece of work: a bar on a terminal, or a line in a pipe where none was printed for a minute.
+    """Progress of one piece of work. Shows a bar on a terminal, or prints a line per minute in a pipe.
 
-    The first batch compiles kernels, so pace and time left are measured from its end. memory(): the largest device memory
-    used so far, in bytes, or None on the CPU.
+    The first batch compiles kernels, so speed and time left are measured from its end. memory(): peak device memory in
+    bytes, or None on the CPU.
     """
 
     quiet = (
@@ -44,11 +44,11 @@ class Progress:
         self.label, self.unit, self.memory = label, unit, memory
         self.count, self.done, self.total = 0, done, total
         self.told = perf_counter()  # when the last line was printed
-        self.rate: float | None = None  # units per second, as of the last line; None before the second batch
+        self.rate: float | None = None  # units per second at the last line; None before the second batch
         self.start: tuple[float, int] | None = None  # time and count from which the next rate is measured
 
     def add(self, count: int, note: str = "") -> None:
-        """Report that `count` more units are done. The note joins the bar, or the line."""
+        """Report that `count` more units are done. note: text to show with them."""
         self.count += count
         if self.start is None:
             self.start = perf_counter(), self.count
@@ -69,7 +69,7 @@ class Progress:
             self.bar.refresh()
 
     def tell(self, text: str) -> None:
-        """Print a line that stays: the label, the text, the pace since the last line, the time left and the device memory."""
+        """Print a permanent line: label, text, speed since the last line, time left and device memory."""
         now = perf_counter()
         if self.start and self.count > self.start[1]:
             self.rate = (self.count - self.start[1]) / max(now - self.start[0], 1e-9)
@@ -84,7 +84,7 @@ class Progress:
 
     @property
     def left(self) -> float:
-        """Seconds that the rest takes at the rate before the last line; infinite where none is known yet."""
+        """Estimated seconds left, at the speed of the last line. Infinite before a speed is known."""
         remaining = self.total - self.done - self.count
         return remaining / max(self.rate, 1e-9) if self.rate is not None else math.inf if remaining else 0.0
 
@@ -96,7 +96,7 @@ class Progress:
 
 
 def say(line: str = "") -> None:
-    """Print a line above the bar, unless quiet."""
+    """Print a line above the bar, unless the output is quiet."""
     if not Progress.quiet:
         if line.lstrip().startswith(("──", "warning:")):
             line = styled(line, YELLOW if line.startswith("warning:") else BOLD, sys.stdout)
@@ -105,7 +105,7 @@ def say(line: str = "") -> None:
 
 
 def duration(seconds: float) -> str:
-    """7 s, 2 min 05 s, 1 h 02 min."""
+    """A time in seconds as text, for example "7 s", "2 min 05 s" or "1 h 02 min"."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -1,4 +1,4 @@
-"""Noise rules: what κ is added to the training images. Besides the number of periods, ways of training differ in nothing else."""
+"""Noise rules: the noise κ that is added to training images. Training methods differ only in their rule and their periods."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,23 +11,23 @@ from minihire.layers import Draws
 
 @dataclass(frozen=True)
 class NoiseRule:
-    """Base class of all noise rules; by itself it adds nothing.
+    """Base class of noise rules. It does not change κ.
 
-    crafted: whether `after` needs ∂L/∂κ. carried: whether κ continues in the next batch or starts from zero in each.
+    crafted: whether `after` needs ∂L/∂κ. carried: whether κ continues in the next batch; otherwise it starts from zero.
     """
 
     crafted: ClassVar[bool] = False
     carried = True  # not annotated, so that a rule can have a field of this name
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array | None:
-        """κ before the first batch, [B, H, W, C], or None: no noise."""
+        """Return κ before the first batch, [B, H, W, C], or None for no noise."""
 
     def before(self, k: Backend, kappa: Array | None, draws: Draws) -> Array | None:
-        """The κ that is added to the images of a period. draws: names its random numbers."""
+        """Return the κ that is added to the images in a period. draws: the key of its random numbers."""
         return kappa
 
     def after(self, k: Backend, kappa: Array | None, grad: Array | None) -> Array | None:
-        """κ after a period. grad: ∂L/∂κ of a crafted rule, else None."""
+        """Return κ after a period. grad: ∂L/∂κ for a crafted rule, else None."""
         return kappa
 
 
@@ -43,11 +43,11 @@ class GaussianNoise(NoiseRule):
     std: float
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
-        """Zeros, to be replaced by the first draw."""
+        """Zeros. `before` replaces them."""
         return k.zeros(shape)
 
     def before(self, k: Backend, kappa: Array, draws: Draws) -> Array:
-        """A new draw."""
+        """Return a new draw."""
         channels = kappa.shape[-1]
         first = draws.first * math.prod(kappa.shape[1:])
         values = k.normal(Draw(draws.seed, Stream.NOISE, draws.step), kappa.shape, first)
@@ -58,7 +58,7 @@ class GaussianNoise(NoiseRule):
 class CraftedNoise(NoiseRule):
     """HIRE: κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t) after each period (equation 6), carried from batch to batch.
 
-    step = ε_s, bound = ε_t, in pixels of [0, 1]. carried: whether κ continues from batch to batch or starts from zero in each.
+    step = ε_s, bound = ε_t, in pixels of [0, 1]. carried=False starts from zero in each batch.
 
     >>> from minihire import CraftedNoise, get_backend
     >>> k, rule = get_backend("reference"), CraftedNoise(step=0.25, bound=0.5)
