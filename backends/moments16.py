@@ -1,14 +1,13 @@
-"""Adam's moments in 16 bits each: the upper bits of a float32, with stochastic rounding, which is correct on average.
+"""Adam's moments in 16 bits each: the upper part of a float32, rounded stochastically, so that the mean error is zero.
 
-A float32 has a sign bit, 8 exponent bits and 23 mantissa bits. A mean keeps the upper 16 bits: sign, exponent and 7 mantissa
-bits. A square has no sign, so it keeps the 16 bits below the sign: exponent and 8 mantissa bits. The range is that of a
-float32, except that the largest 1/256 of it becomes infinite.
+A float32 is a sign, 8 bits of exponent and 23 of mantissa. Of a mean the upper 16 bits are stored (sign, exponent, 7 bits of
+mantissa); of a square, which has no sign, the 16 bits below the sign (8 bits of mantissa). The range is that of a float32, except
+for its last 1/256, which becomes infinite.
 
-Rounding to nearest would not work. A second moment changes by a thousandth of its value per step, but neighbouring 16-bit
-numbers are 1/256 to 1/512 apart, so it would never change. Stochastic rounding adds a random number below one unit of the
-16-bit format, and then truncates. The random number is a hash of entry and step. So every backend rounds in the same way, and
-a resumed training gives bit-identical results. (We also tried a regular sequence, multiples of the golden ratio. Its average
-was 3 % wrong for alternating gradients.)
+A second moment changes by a thousandth of itself in a step, and the next larger code is 1/512 to 1/256 away: rounded to the
+nearest code it would never change. So a random number below one unit of the last stored bit is added before the lower bits are cut
+off, a different one for each entry and step. It is a hash of both: every backend rounds alike, and a training that resumes gives
+bit-identical results. (A regular sequence, multiples of the golden ratio, was 3 % off on average for gradients that alternate.)
 
 Source: stochastic rounding as in Gupta et al., Deep Learning with Limited Numerical Precision (ICML 2015); the hash is
 lowbias32 of https://github.com/skeeto/hash-prospector (public domain).
@@ -62,7 +61,7 @@ def _is_narrow(dtype) -> bool:
 
 
 def are_narrow(mean, square, largest) -> bool:
-    """Whether these moments, of any backend, are kept in 16 bits. Raises ValueError for a mixture, or with AMSGrad's maximum."""
+    """Whether these moments, of any backend, have 16 bits. Raises ValueError for a mixture, or with AMSGrad's maximum."""
     narrow = _is_narrow(mean.dtype), _is_narrow(square.dtype)
     if narrow[0] != narrow[1] or (narrow[0] and largest is not None):
         raise ValueError("mean and square are both of 16 bits or neither, and AMSGrad's maximum goes with neither")

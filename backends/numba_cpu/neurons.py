@@ -108,7 +108,7 @@ class Neurons(Products):
             return grad, None, None, None
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
         grad_current = self._empty((1, *shape[1:])) if static else saved.membrane
-        found = self._state(shape, want_state, delayed and reset_grad)
+        grad_start = self._state(shape, want_state, delayed and reset_grad)
         pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.LANES == 0
         arrays = (
             self._by_step(saved.current) if static else self._membranes(None, shape),
@@ -127,12 +127,12 @@ class Neurons(Products):
             self.float.type(surrogate.height),
             self.float.type(surrogate.width),
             self._by_step(grad_current),
-            *(self._flat(x) for x in found),
+            *(self._flat(x) for x in grad_start),
         )
         grads = _padded_to_vectors(_backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
-        return grad_current, found if want_state else None, *(np.array([grad], self.float) for grad in grads)
+        return grad_current, grad_start if want_state else None, *(np.array([grad], self.float) for grad in grads)
 
     def _plain_saved(self, saved):
         """The same as `backends.lif.lif_forward` saves it."""

@@ -269,7 +269,7 @@ class Products(Storage):
         return out
 
     def _linear_weight_gradient(self, grad, x):
-        if grad.shape[2] < NARROW_OUTPUTS:  # not by NumPy's @, whose threads keep a core busy for a while afterwards
+        if grad.shape[2] < NARROW_OUTPUTS:  # NumPy's @ is not used: its threads keep a core busy for a while afterwards
             out = self._empty((x.shape[2], grad.shape[2]))
             linear.forward(np.ascontiguousarray(self._by_image(x).T), self._by_image(grad), out)
             return out

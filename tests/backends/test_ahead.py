@@ -62,7 +62,7 @@ def test_all_that_training_and_attacks_call_is_compiled_ahead():
 
 @pytest.fixture
 def started(monkeypatch):
-    """What would have been started: the arguments of Popen."""
+    """The arguments of every Popen call, in place of starting the process."""
     found = []
     monkeypatch.setattr(ahead.subprocess, "Popen", lambda command, **options: found.append((command, options)))
     monkeypatch.setattr(ahead, "started", [])
@@ -89,7 +89,7 @@ sys.stdin.read()
 
 
 def runs(process):
-    """Whether a process is there, and not a dead one that nobody asked about."""
+    """Whether a process is running, not a zombie."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -101,7 +101,7 @@ def runs(process):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL") or (os.cpu_count() or 1) < 2, reason="needs SIGKILL and two cores")
 def test_it_ends_with_the_program_however_that_ends(tmp_path):
-    """And is not led astray by a folder with modules of the same names."""
+    """It also ignores modules of the same names in the working directory."""
     (tmp_path / "backends").mkdir()
     (tmp_path / "backends" / "__init__.py").write_text("open('astray', 'w')")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MINIHIRE_CACHE_DIR": str(tmp_path / "cache")}
@@ -170,7 +170,7 @@ def test_a_system_that_starts_no_process_is_no_error(monkeypatch):
 
 
 def test_one_thread_means_one_process(monkeypatch):
-    """--threads 1 asks for one core: no second process takes another."""
+    """With --threads 1 the program uses one core, so no second process is started."""
     helpers = []
     monkeypatch.setattr("backends.numba_cpu.CompileNotice", lambda say, help: helpers.append(help))
     get_backend("numba", threads=1).announce(print)

@@ -72,10 +72,10 @@ def test_arrays_of_one_size_begin_at_different_places_of_a_page():
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60 * SMALL), st.booleans(), st.integers(0, 5)), min_size=1, max_size=60))
-def test_arrays_never_overlap_and_no_byte_is_lost(wishes):
-    """Whatever is asked for and given back in whatever order; each array keeps what was written to its ends."""
+def test_arrays_never_overlap_and_no_byte_is_lost(requests):
+    """For any order of requests and releases; each array keeps what was written to its ends."""
     workspace, arrays = Workspace(), []
-    for number, (size, huge, gone) in enumerate(wishes):
+    for number, (size, huge, gone) in enumerate(requests):
         array = workspace.empty((size,), np.uint8, huge=huge)
         array[:1], array[-1:] = number, number
         arrays.append((number, array))
@@ -96,7 +96,7 @@ def test_arrays_never_overlap_and_no_byte_is_lost(wishes):
 
 @pytest.mark.parametrize("sizes", [(9, 4, 6, 2, 8, 3, 7), (1, 30, 2, 20, 3, 10), (5, 5, 5)])
 def test_a_step_like_the_ones_before_allocates_no_memory(sizes):
-    """Arrays of many sizes, of which a few are in use at a time: after a few steps all memory is there."""
+    """Arrays of many sizes, a few of them in use at a time: after a few steps the pool has all blocks."""
     workspace, held = Workspace(), []
     for _ in range(40):
         arrays = []
@@ -108,7 +108,7 @@ def test_a_step_like_the_ones_before_allocates_no_memory(sizes):
 
 
 def test_a_view_keeps_its_memory():
-    """However far removed: a reshaped slice of a view with another dtype."""
+    """Also an indirect one: a reshaped slice of a view with another dtype."""
     workspace = Workspace()
     view = workspace.empty((8, COUNT), np.float32)[3:5].view(np.uint8).reshape(-1)[7:]
     view[:] = 9
@@ -142,7 +142,7 @@ def test_a_request_that_fails_changes_nothing():
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("where", ["_take", "_new_block", "_give_back"])
 def test_an_interruption_leaves_a_workspace_that_works(monkeypatch, where, late):
-    """Before or after any of its parts; what was handed out stays what it was."""
+    """Before or after any of its methods; arrays that were handed out keep their content."""
     method = getattr(Workspace, where)
 
     def interrupted(self, *arguments):
@@ -170,7 +170,7 @@ def test_small_arrays_come_from_numpy():
 
 
 def test_threads_never_get_the_same_memory():
-    """Each fills what it was given, lets the other run, and finds it as it was."""
+    """Each thread fills its array, lets the others run, and finds the array unchanged."""
     workspace, wrong, finished, before = Workspace(), [], [], sys.getswitchinterval()
 
     def work(number):

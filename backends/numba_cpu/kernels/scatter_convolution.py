@@ -33,9 +33,7 @@ class PackedWeights(NamedTuple):
     data: Any  # flat
     lanes: int  # output channels that are computed at once
     padding: int  # ≤ 2
-    dilation: (
-        int  # 1; or the stride of the convolution whose input gradient this is: zeros lie between and after the pixels
-    )
+    dilation: int  # between the pixels: 1, or the stride of the convolution whose input gradient this is
 
 
 @compiled

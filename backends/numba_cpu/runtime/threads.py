@@ -44,11 +44,11 @@ def _short_spinning():
     By default they poll for milliseconds, which halves the speed if another program runs. If they slept at once, they would
     wake up too late for the loops of a small network, which has a hundred in each step.
     """
-    ours = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(SPIN_COUNT)}
-    ours = {} if any(name in os.environ for name in ours) else ours
-    os.environ.update(ours)
+    settings = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(SPIN_COUNT)}
+    settings = {} if any(name in os.environ for name in settings) else settings
+    os.environ.update(settings)
     try:
         yield
     finally:
-        for name in ours:
+        for name in settings:
             del os.environ[name]
