@@ -5,9 +5,10 @@ mantissa); of a square, which has no sign, the 16 bits below the sign (8 bits of
 for its last 1/256, which becomes infinite.
 
 A second moment changes by a thousandth of itself in a step, and the next larger code is 1/512 to 1/256 away: rounded to the
-nearest code it would never change. So a random number below one unit of the last stored bit is added before the lower bits are cut
-off, a different one for each entry and step. It is a hash of both: every backend rounds alike, and a training that resumes gives
-bit-identical results. (A regular sequence, multiples of the golden ratio, was 3 % off on average for gradients that alternate.)
+nearest code it would never change. So a random number below one unit of the last stored bit is added before the lower bits are
+cut off, a different one for each entry and step. It is a hash of both: every backend rounds alike, and a training that resumes
+gives bit-identical results. (A regular sequence, multiples of the golden ratio, was 3 % off on average for gradients that
+alternate.)
 
 Source: stochastic rounding as in Gupta et al., Deep Learning with Limited Numerical Precision (ICML 2015); the hash is
 lowbias32 of https://github.com/skeeto/hash-prospector (public domain).
