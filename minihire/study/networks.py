@@ -1,8 +1,7 @@
-"""What a study does with single networks: load their images, build an ANN, convert it, train, measure activity and energy."""
+"""What a study does with single networks: load their images, build an ANN, copy a network, measure activity and energy."""
 
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from minihire.models import Model, build
 from minihire.network import Network, initialise
 from minihire.runtime.progress import say
 from minihire.study.settings import Config
-from minihire.training import checkpoint, convert, train
-from minihire.training.loop import Training
 
 DATA_SEED = 0  # the split into training and held-out images is the same for every seed
 LIMITS = ("train_limit", "test_limit", "heldout")  # settings that ask for a number of images
@@ -85,45 +82,11 @@ def new_ann(config: Config, data: Dataset, backend: Backend, seed: int) -> Netwo
     return Network(model, backend, parameters)
 
 
-def convert_ann(ann: Network, config: Config, data: Dataset, seed: int, path: Path) -> Network:
-    """The ANN's converted SNN, by the configuration's settings, saved as a checkpoint. data: training images."""
-    snn = convert(
-        ann,
-        data,
-        steps=config.steps,
-        calibration=config.calibration,
-        seed=seed,
-        coding=config.coding,
-        readout=config.readout,
-        neuron=config.neuron,
-        time_chunk=config.time_chunk,
-    )
-    checkpoint.save(path, snn, extra={"about": config.describe(), "data": checkpoint.describe_data(data)})
-    return snn
-
-
 def copy_network(network: Network) -> Network:
     """The same network with its own copy of the weights."""
     k = network.backend
     weights = {name: k.asarray(np.array(k.to_numpy(array))) for name, array in network.parameters.items()}
     return replace(network, parameters=weights)
-
-
-def train_network(
-    network: Network, config: Config, method: str, data: Splits, seed: int, path: Path, label: str, resume: bool = True
-) -> Training:
-    """Train a network in place by the configuration's recipe for `method`; resumes from the checkpoint at `path`, if any."""
-    return train(
-        network,
-        config.recipe(method),
-        data.train,
-        seed=seed,
-        heldout=data.heldout,
-        path=path,
-        resume=resume,
-        label=label,
-        about=config.describe(),
-    )
 
 
 def activity_and_energy(network: Network, data: Dataset, seed: int) -> tuple[list[LayerActivity], dict[str, Energy]]:

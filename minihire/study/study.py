@@ -20,11 +20,11 @@ from minihire.attacks import Attack, attack_accuracy
 from minihire.data.dataset import Splits
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
-from minihire.study.networks import convert_ann, copy_network, new_ann, train_network
+from minihire.study.networks import copy_network, new_ann
 from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import Store
-from minihire.training import checkpoint
+from minihire.training import checkpoint, convert, train
 
 
 class Study:
@@ -58,16 +58,41 @@ class Study:
             return self._load(spec)
         start = self.network(spec.start) if spec.start else None
         config, data, path = spec.config, self.splits(spec.config), self.store.checkpoint(spec)
-        training = None
         with self.store.making(spec):
             if spec.method == "converted":
-                network = convert_ann(start, config, data.train, spec.seed, path)
+                network, training = self._converted(start, config, data.train, spec.seed), None
+                described = {"about": config.describe(), "data": checkpoint.describe_data(data.train)}
+                checkpoint.save(path, network, extra=described)
             else:
                 new = start is None
                 network = new_ann(config, data.train, self.backend, spec.seed) if new else copy_network(start)
-                training = train_network(network, config, spec.method, data, spec.seed, path, self.store.label(spec))
+                training = train(
+                    network,
+                    config.recipe(spec.method),
+                    data.train,
+                    seed=spec.seed,
+                    heldout=data.heldout,
+                    path=path,
+                    resume=True,
+                    label=self.store.label(spec),
+                    about=config.describe(),
+                )
         self.store.made(spec, network, training)
         return network
+
+    @staticmethod
+    def _converted(ann, config, images, seed):
+        return convert(
+            ann,
+            images,
+            steps=config.steps,
+            calibration=config.calibration,
+            seed=seed,
+            coding=config.coding,
+            readout=config.readout,
+            neuron=config.neuron,
+            time_chunk=config.time_chunk,
+        )
 
     def _load(self, spec):
         path = self.store.checkpoint(spec)

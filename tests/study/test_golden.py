@@ -14,7 +14,6 @@ from minihire.attacks import fgsm, pgd
 from minihire.data.batches import Batches
 from minihire.report import page
 from minihire.runtime.progress import Progress
-from minihire.study import networks
 from minihire.study import study as study_module
 from minihire.study.cache_folder import CacheFolder
 from minihire.study.networks import load_data
@@ -64,7 +63,7 @@ def config_of(results):
 
 
 def forbid_training(monkeypatch):
-    for module, name in ((networks, "train"), (networks, "convert"), (study_module, "attack_accuracy")):
+    for module, name in ((study_module, "train"), (study_module, "convert"), (study_module, "attack_accuracy")):
         monkeypatch.setattr(module, name, None)
 
 

@@ -138,7 +138,7 @@ def test_a_stop_with_the_last_batch_of_some_work_is_not_forgotten(go, white, pre
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [(networks, "measure_activity"), (run, "spike_distance"), (study_module, "accuracy"), (networks, "train")],
+    [(networks, "measure_activity"), (run, "spike_distance"), (study_module, "accuracy"), (study_module, "train")],
 )
 def test_a_run_interrupted_between_its_parts_resumes(go, white, tmp_path, monkeypatch, module, function):
     calls, original = [], getattr(module, function)
@@ -164,8 +164,8 @@ def test_a_run_killed_between_checkpoint_and_results_goes_on(go, white, tmp_path
 
 def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypatch):
     for module, name in (
-        (networks, "train"),
-        (networks, "convert"),
+        (study_module, "train"),
+        (study_module, "convert"),
         (study_module, "attack_accuracy"),
         (study_module, "accuracy"),
     ):
@@ -234,8 +234,8 @@ def test_a_finished_run_may_be_given_the_black_box_and_more_methods(go, white, u
     grown = go(out, resume=True)
     in_order = lambda results: sorted(results["accuracy"], key=str)
     assert in_order(grown) == in_order(unbroken[1]) and grown["config"] == unbroken[1]["config"] and grown["finished"]
-    trained, train = [], networks.train
-    monkeypatch.setattr(networks, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
+    trained, train = [], study_module.train
+    monkeypatch.setattr(study_module, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
     more = go(out, resume=True, methods=("hire", "control"))
     assert trained == ["control", "second control"] and more["config"]["methods"] == ["hire", "control"]
     rows = in_order(more)

@@ -12,7 +12,6 @@ from tiny_scale import TINY
 from minihire.app import cli
 from minihire.app import paper as command
 from minihire.report import paper_page as page
-from minihire.study import networks
 from minihire.study import study as study_module
 from minihire.study.paper import attackers, choices
 from minihire.study.paper.dry_run import Plan
@@ -73,8 +72,8 @@ def test_the_files_say_the_same(made):
 
 def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypatch, tmp_path):
     for module, name in (
-        (networks, "train"),
-        (networks, "convert"),
+        (study_module, "train"),
+        (study_module, "convert"),
         (study_module, "attack_accuracy"),
         (study_module, "accuracy"),
     ):

@@ -9,7 +9,7 @@ from tiny_scale import TINY
 
 from minihire.attacks import fgsm, pgd
 from minihire.runtime.errors import MinihireError
-from minihire.study import cache_folder, networks
+from minihire.study import cache_folder
 from minihire.study import study as study_module
 from minihire.study.paper import paper_study
 from minihire.study.paper.paper_study import PaperStudy
@@ -81,7 +81,7 @@ def test_nothing_is_computed_twice(study, backend, monkeypatch):
         and first.dtype == bool
         and len(first) == 30
     )
-    for module, name in ((networks, "train"), (networks, "convert"), (study_module, "attack_accuracy")):
+    for module, name in ((study_module, "train"), (study_module, "convert"), (study_module, "attack_accuracy")):
         monkeypatch.setattr(module, name, None)
     again = PaperStudy(TINY, backend, study.out)
     assert np.array_equal(again.answers(spec, fgsm()), first)
@@ -147,11 +147,11 @@ def test_time_of_interrupted_work_counts_too(study, backend, monkeypatch):
     monkeypatch.setattr(cache_folder.time, "perf_counter", lambda: next(clock))
 
     def interrupted(network, recipe, data, path, **_):
-        networks.checkpoint.save(path, network)
+        study_module.checkpoint.save(path, network)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(networks, "train", interrupted)
+        patched.setattr(study_module, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             study.network(spec)
     study.store.checkpoint(spec).unlink()
