@@ -11,7 +11,7 @@ USES = ("data", "data_dir", "image_size", "test_limit", "steps", "time_chunk", *
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to measure: an .npz file", "CHECKPOINT")
     add_json(parser, "figures")
     add_modules(parser)
@@ -21,7 +21,7 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Measure the activity on the test images; from it compute operations and energy."""
+    """Measure the activity on the test images, and compute operations and energy from it."""
     json_path(options)
     saved = open_checkpoint(options.checkpoint)
     config, backend = resolve(options, saved, USES), open_backend(options)

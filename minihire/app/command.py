@@ -1,4 +1,4 @@
-"""What a command is: one value for each file of this package that has a command."""
+"""The description of a command. Each file of this package that implements a command has one."""
 
 import argparse
 from collections.abc import Callable
@@ -13,9 +13,9 @@ LEARN, SHELL = "to learn", "for your shell"
 class Command(NamedTuple):
     """A command of the program.
 
-    group: its heading in `minihire --help`; summary: what it does, in one line; usage: its arguments in the usage line;
-    add_flags: adds its arguments and flags to a parser; run: runs it with the parsed arguments, and raises MinihireError for
-    wrong input; examples: shown at the end of its help.
+    group: heading in `minihire --help`. summary: description in one line. usage: arguments in the usage line.
+    add_flags: function that adds the arguments and flags to a parser. run: function that runs the command with the parsed
+    arguments and raises MinihireError for wrong input. examples: text at the end of its help.
     """
 
     name: str

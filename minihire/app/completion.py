@@ -10,7 +10,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def add_flags(parser):
-    """Its argument."""
+    """Add the argument of this command to the parser."""
     parser.add_argument("shell", metavar="SHELL", help=", ".join(SHELLS))
 
 
@@ -20,7 +20,10 @@ def run(options) -> None:
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The script for a shell. It completes files where no command, flag or choice fits. Raises MinihireError."""
+    """The completion script for a shell. It completes file names if no command, flag or choice fits.
+
+    Raises MinihireError for an unknown shell.
+    """
     if shell not in SHELLS:
         raise MinihireError(f"there is no completion for {shell!r}: choose {', '.join(SHELLS)}")
     flags = {name: _flags(sub) for name, sub in commands(parser).items()}
@@ -28,13 +31,13 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parser of each command."""
+    """The parsers of all commands, by name."""
     (found,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return dict(found.choices)
 
 
 def _flags(parser):
-    """[(flag, its choices)] of a command. The choices of a setting are in `Config`, of other flags in the placeholder."""
+    """List (flag, choices) of a command. `Config` has the choices of settings; other flags have them in their metavar."""
     found = []
     for action in parser._actions:
         shown = action.metavar if isinstance(action.metavar, str) else ""

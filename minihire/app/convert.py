@@ -1,4 +1,4 @@
-"""minihire convert: an ANN's checkpoint into an SNN's."""
+"""minihire convert: convert the checkpoint of an ANN into the checkpoint of an SNN."""
 
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_modules, add_settings, settings
@@ -16,7 +16,7 @@ USES = (
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     add_file(parser, "ann", "the ANN's checkpoint", "ANN")
     add_file(parser, "--out", "checkpoint to write, .npz", required=True)
     add_modules(parser)
@@ -26,7 +26,7 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Convert by threshold balancing; print the thresholds."""
+    """Convert by threshold balancing and print the thresholds."""
     new_file(options.out)
     saved = open_checkpoint(options.ann)
     config, backend = resolve(options, saved, USES), open_backend(options)

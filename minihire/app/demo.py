@@ -18,7 +18,7 @@ from minihire.runtime.files import write_atomically
 
 
 class Lesson(NamedTuple):
-    """One file of demos/, whose first line is "# # 3 · Title: question?"."""
+    """A lesson: a file in demos/. Its first line is "# # 3 · Title: question?"."""
 
     path: Path
     number: int
@@ -27,7 +27,7 @@ class Lesson(NamedTuple):
 
 
 def lessons() -> list[Lesson]:
-    """All lessons, in order. Raises MinihireError if neither this package nor the working directory lies in a clone."""
+    """All lessons, in order. Raises MinihireError if neither this package nor the working directory is in a clone."""
     places = (Path(__file__).resolve().parents[2], Path.cwd())
     folder = next((place / "demos" for place in places if (place / "demos" / "lesson.py").is_file()), None)
     if folder is None:
@@ -44,7 +44,7 @@ def lessons() -> list[Lesson]:
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     parser.add_argument("lesson", nargs="?", metavar="LESSON", help="a lesson's number (default: list them)")
     parser.add_argument("--notebook", action="store_true", help="write the lesson, or all, as .ipynb instead")
     parser.add_argument("--quick", action="store_true", help="use fewer images and epochs, to see that it runs")
@@ -72,7 +72,7 @@ def run(options) -> None:
 
 
 def run_lesson(lesson: Lesson, quick: bool = False, out: Path | None = None) -> None:
-    """Run a lesson in a process of its own. Raises MinihireError where it fails."""
+    """Run a lesson in a separate process. Raises MinihireError if it fails."""
     command = [sys.executable, str(lesson.path), *(["--quick"] if quick else []), *(["--out", str(out)] if out else [])]
     code = subprocess.run(command).returncode
     if code != 0:
@@ -80,7 +80,7 @@ def run_lesson(lesson: Lesson, quick: bool = False, out: Path | None = None) -> 
 
 
 def write_notebooks(chosen: list[Lesson], folder: Path) -> None:
-    """Write every lesson as folder/NAME.ipynb, all of them or none. Raises MinihireError where one exists."""
+    """Write every lesson as folder/NAME.ipynb. If one of the files exists, writes none and raises MinihireError."""
     paths = [folder / f"{lesson.path.stem}.ipynb" for lesson in chosen]
     for path in paths:
         if os.path.lexists(path):
@@ -92,7 +92,7 @@ def write_notebooks(chosen: list[Lesson], folder: Path) -> None:
 
 
 def notebook(lesson: Lesson) -> dict:
-    """The lesson in nbformat 4.4: its `# %%` cells, after one that makes lesson.py importable from anywhere."""
+    """The lesson as a notebook (nbformat 4.4). A first cell makes lesson.py importable; the `# %%` cells follow."""
     first = (
         f"import sys\n\nsys.path.insert(0, {str(lesson.path.parent)!r})  # lesson.py, and minihire from the same clone"
     )

@@ -1,4 +1,4 @@
-"""A run's folder: which one it is, whether it holds a run, and whether another process uses it."""
+"""The folder of a run: choosing it, reading its settings, and locking it."""
 
 import contextlib
 import os
@@ -9,14 +9,14 @@ from minihire.runtime.errors import MinihireError
 from minihire.study.results import Results
 
 BASE = Path("runs")
-CONTENT = ("models", "figures", "report.html")  # of a run, besides results.json
+CONTENT = ("models", "figures", "report.html")  # what a run writes besides results.json
 
 
 def choose(out: Path | None, preset: str, resume: bool) -> Path:
-    """The folder of a run: --out, or runs/PRESET, numbered if that is taken (with resume: the latest of them).
+    """Choose the folder of a run: --out, or runs/PRESET with a number if that exists. With resume: the latest of these.
 
-    Raises MinihireError for a folder that holds a run, unless it is resumed; for one to resume that holds none; and for one
-    with other files in the places where a run writes.
+    Raises MinihireError if the folder contains a run and resume is false, if there is no run to resume, and if the folder
+    contains other files that the run would overwrite.
     """
     if out is None:
         number, out = 1, BASE / preset
@@ -26,7 +26,7 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
             number, out = number + 1, following
     holds_run = os.path.exists(out / "results.json")
     if holds_run and not resume:
-        with lock(out):  # raises "in use" if that is so, which is the better answer
+        with lock(out):  # raises a better message if another process uses the folder
             pass
         raise MinihireError(f"{out} holds a run already: --resume resumes it, another --out starts a new one")
     if resume and not holds_run:
@@ -48,9 +48,10 @@ def saved_config(out: Path) -> dict:
 
 @contextlib.contextmanager
 def lock(out: Path):
-    """Lock a run's folder while entered: a second run in it is refused. The system releases the lock if the process is killed.
+    """Context manager: lock the folder of a run, so that no second run can use it.
 
-    Of the processes that torchrun started, the first one locks it for all. Raises MinihireError.
+    The system releases the lock if the process is killed. With torchrun, the first process locks for all. Raises
+    MinihireError if the folder is in use or not writable.
     """
     if launched()[0] > 0:
         yield

@@ -1,9 +1,9 @@
-"""minihire import: a checkpoint of the paper's authors into a checkpoint of minihire."""
+"""minihire import: convert a checkpoint of the paper's authors to a checkpoint of minihire."""
 
 import backends
 from minihire.app.command import PUBLISHED, Command
 from minihire.app.flags import add_file
-from minihire.app.outputs import beside
+from minihire.app.outputs import output_path
 from minihire.data.cifar import CLASSES
 from minihire.interop import published
 from minihire.study.settings import paper_settings
@@ -11,7 +11,7 @@ from minihire.training import checkpoint
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     add_file(parser, "file", "what torch.save wrote: a state dict, or one with it")
     add_file(parser, "--out", "checkpoint to write (default: .npz beside the file)")
     parser.add_argument(
@@ -28,13 +28,13 @@ def add_flags(parser):
 def run(options) -> None:
     """Read the file and write the checkpoint."""
     saved = published.read(options.file, data=options.data, steps=options.steps, about=paper_settings)
-    out = beside(options.file, options.out, ".npz")
+    out = output_path(options.file, options.out, ".npz")
     checkpoint.save(out, saved.network(backends.get_backend("reference")), extra={"about": saved.meta["about"]})
     print(f"{out}: {in_words(saved.meta)}")
 
 
 def in_words(meta: dict) -> str:
-    """What a checkpoint's meta data describe: kind, model, width, classes."""
+    """A short description of a checkpoint from its metadata: kind, model, width, classes."""
     model, network = meta["model"], meta["network"]
     kind = f"an SNN of {network['steps']} time steps" if network["spiking"] else "an ANN"
     return f"{kind}, {model['name']} with width {model['width']:g}, for {model['classes']} classes"

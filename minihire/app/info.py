@@ -15,11 +15,11 @@ from minihire.runtime.errors import MinihireError
 from minihire.training.checkpoint import Checkpoint
 
 OF_A_MODEL = ("classes", "image_shape", "width", "hidden")  # flags that describe a model by name
-LINE = 20  # class names that are printed, at most
+MAX_CLASSES = 20  # number of class names to print
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     parser.add_argument("model_name", metavar="MODEL", help=f"a checkpoint, or {', '.join(MODELS)}")
     given = {"default": argparse.SUPPRESS}
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes [10]", **given)
@@ -33,7 +33,7 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Print each layer's shapes, weights and operations; of a checkpoint also its kind, time steps, data and classes."""
+    """Print shapes, weights and operations of each layer; for a checkpoint also its kind, time steps, data and classes."""
     json_path(options)
     given = {name: getattr(options, name) for name in OF_A_MODEL if hasattr(options, name)}
     about = {}
@@ -88,7 +88,7 @@ def _sentence(path, about, model):
     data = f"trained on {about['data']}" if about["data"] else "which does not say what it was trained on"
     classes = about["classes"]
     if isinstance(classes, list):
-        listed = ", ".join(classes[:LINE]) + (" …" if len(classes) > LINE else "")
+        listed = ", ".join(classes[:MAX_CLASSES]) + (" …" if len(classes) > MAX_CLASSES else "")
         classes = f"{len(classes)} classes ({listed})"
     else:
         classes = f"{classes} classes"

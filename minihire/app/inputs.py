@@ -1,4 +1,4 @@
-"""What the commands work on: settings, backend, images and checkpoints, each checked before it is used."""
+"""The inputs of the commands: settings, backend, images and checkpoints. Each is checked before it is used."""
 
 import argparse
 import os
@@ -22,15 +22,15 @@ from minihire.study.settings import Config, preset
 from minihire.training import checkpoint
 from minihire.training.checkpoint import Checkpoint
 
-SHOWN = 12  # checkpoints of a folder that are named, at most
+MAX_SHOWN = 12  # number of names in a message
 
 
 def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None, uses: Iterable[str] = ()) -> Config:
-    """The settings of a command: those that were given as flags, then those of the checkpoint or run, then the preset's.
+    """Determine the settings of a command. Flags come first, then the checkpoint or resumed run, then the preset.
 
-    saved: the checkpoint, or the settings of the run that is resumed. uses: the settings that the command uses; periods, if
-    it does not use them, never exceed the time steps. Raises MinihireError for a value out of range, saved settings that
-    cannot be read, or data that the checkpoint was not trained on.
+    saved: the checkpoint, or the settings of the run to resume. uses: names of the settings that the command uses. If it does
+    not use `periods`, they are limited to the time steps. Raises MinihireError for a value out of range, for unreadable
+    saved settings, and for data that the checkpoint was not trained on.
     """
     given = given_settings(options)
     if given.get("data_dir"):
@@ -59,9 +59,9 @@ def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None,
 
 
 def data_of(saved: Checkpoint) -> tuple[str | None, tuple[str, ...]]:
-    """The name of the data set that a checkpoint was trained on, and its classes; (None, ()) where it does not say.
+    """The name and classes of the data set that a checkpoint was trained on, or (None, ()) if it does not record them.
 
-    Checkpoints of earlier versions know the name only.
+    Checkpoints of earlier versions record only the name.
     """
     data, about = saved.meta.get("data"), saved.meta.get("about")
     if isinstance(data, dict) and isinstance(data.get("name"), str) and isinstance(data.get("classes"), list):
@@ -81,7 +81,7 @@ def _its_own_data(saved, given):
 
 
 def open_backend(options: argparse.Namespace) -> Backend:
-    """The backend that the flags name. Raises backends.BackendError."""
+    """Create the backend that the flags select. Raises backends.BackendError."""
     backend = backends.get_backend(
         options.backend,
         options.device,
@@ -94,10 +94,10 @@ def open_backend(options: argparse.Namespace) -> Backend:
 
 
 def open_data(config: Config, options: argparse.Namespace, backend: Backend, uses: Iterable[str]) -> Splits:
-    """The data set. Of several processes the first one loads (and downloads) it before the others.
+    """Load the data set. With several processes, the first one loads (and downloads) it before the others.
 
-    Limits of parts that the command does not use are left out: they may not fit the data. Limits that no flag gave are lowered
-    to the images that there are. Raises DataError.
+    Limits of splits that the command does not use are ignored, because they may not fit the data. Limits that come from the
+    preset are lowered to the number of images. Raises DataError.
     """
     unused = {"train_limit": None, "test_limit": None, "heldout": 0}
     config = replace(config, **{name: value for name, value in unused.items() if name not in uses})
@@ -108,10 +108,15 @@ def open_data(config: Config, options: argparse.Namespace, backend: Backend, use
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint. Raises MinihireError: a folder (which names the checkpoints in it), a device, missing or damaged."""
+    """Read a checkpoint. Raises MinihireError if it is a folder, not a regular file, missing or damaged.
+
+    For a folder, the message lists the checkpoints in it.
+    """
     if path.is_dir():
         found = sorted(str(file) for file in path.rglob("*.npz") if file.name != ".npz")
-        listed = ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+        listed = ", ".join(found[:MAX_SHOWN]) + (
+            f" and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
+        )
         raise MinihireError(
             f"{path} is a folder: give one of its checkpoints, {listed}"
             if found
@@ -123,9 +128,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def with_flags(network: Network, config: Config, options: argparse.Namespace, path: Path) -> Network:
-    """The network with the flags that change it without training: time steps, time chunk, γ and the reset's gradient.
+    """Apply the flags that change a network without training: time steps, time chunk, γ and the gradient of the reset.
 
-    Raises MinihireError where such a flag is given for an ANN, which has none of these.
+    Raises MinihireError if such a flag is given for an ANN.
     """
     given = given_settings(options)
     changed = [name for name in ("steps", "time_chunk", "gamma", "reset_grad") if name in given]
@@ -140,7 +145,7 @@ def with_flags(network: Network, config: Config, options: argparse.Namespace, pa
 
 
 def refuse_misfit(saved: Checkpoint, network: Network, data: Dataset) -> None:
-    """Raise MinihireError where the images or their classes are not those that the checkpoint was trained on."""
+    """Raise MinihireError if the image shape or the classes differ from those that the checkpoint was trained on."""
     ours, theirs = (network.model.image_shape, network.model.classes), (data.shape, len(data.classes))
     if ours != theirs:
         raise MinihireError(
@@ -156,4 +161,4 @@ def refuse_misfit(saved: Checkpoint, network: Network, data: Dataset) -> None:
 
 
 def _listed(classes):
-    return ", ".join(classes[:SHOWN]) + (" …" if len(classes) > SHOWN else "")
+    return ", ".join(classes[:MAX_SHOWN]) + (" …" if len(classes) > MAX_SHOWN else "")

@@ -11,8 +11,7 @@ from minihire.runtime.errors import MinihireError
 def load_modules(paths: Iterable[Path]) -> None:
     """Run each file as a Python module, in order. A file registers what it adds, as in `MODELS["mine"] = …`.
 
-    This executes the file with all rights of the user, who asked for it. Raises MinihireError where a file is missing, is not
-    Python, or fails.
+    The files run with all rights of the user. Raises MinihireError if a file is missing, is not Python, or fails.
     """
     for path in paths:
         if path.suffix != ".py" or not path.is_file():
@@ -31,7 +30,7 @@ def load_modules(paths: Iterable[Path]) -> None:
 
 
 def _line(error, path):
-    """The last line of the file that the error passed through."""
+    """Text with the line of the file in which the error occurred."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == str(path):

@@ -1,4 +1,4 @@
-"""What the commands write: JSON files that a command may write again, and files that must not exist yet."""
+"""The outputs of the commands: JSON files, which a command may overwrite, and files that must not exist yet."""
 
 import argparse
 import json
@@ -12,14 +12,14 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.terminal import YELLOW, styled
 
-STDOUT = Path("-")  # as --json: JSON alone on standard output
-LARGEST = 64 << 20  # bytes of a JSON file that is read to see who wrote it
+STDOUT = Path("-")  # --json -: print only JSON on standard output
+MAX_BYTES = 64 << 20  # size of a JSON file that is read to see which command wrote it
 
 
 def json_path(options: argparse.Namespace) -> Path | None:
-    """The file of --json; None without one, or for standard output.
+    """The file of --json, or None if there is none or it is standard output.
 
-    Raises MinihireError unless the file is new, or the same command wrote it.
+    Raises MinihireError if the file exists and another command or program wrote it.
     """
     path = options.json
     if path in (None, STDOUT):
@@ -37,14 +37,14 @@ def json_path(options: argparse.Namespace) -> Path | None:
 
 def _written_by(command, path, size):
     try:
-        content = json.loads(path.read_text("utf-8")) if size <= LARGEST else None
+        content = json.loads(path.read_text("utf-8")) if size <= MAX_BYTES else None
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("command") == command
 
 
 def show_and_write(options: argparse.Namespace, content: dict, text: str) -> None:
-    """Print the text and write the content to --json FILE; for --json - print the content alone."""
+    """Print the text, and write the content to --json FILE. With --json -, print only the content."""
     path = json_path(options)
     written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
     print(written if options.json == STDOUT else text)
@@ -59,12 +59,12 @@ def print_warnings(sentences: Iterable[str]) -> None:
 
 
 def new_file(path: Path) -> Path:
-    """The path. Raises MinihireError where anything exists there."""
+    """Return the path. Raises MinihireError if it exists."""
     if os.path.lexists(path):
         raise MinihireError(f"{path} exists: choose another --out")
     return path
 
 
-def beside(source: Path, out: Path | None, suffix: str) -> Path:
-    """The file to write: --out, or the source's name with another suffix. Raises MinihireError where it exists."""
+def output_path(source: Path, out: Path | None, suffix: str) -> Path:
+    """The file to write: --out, or the source's name with another suffix. Raises MinihireError if it exists."""
     return new_file(out or source.with_suffix(suffix))

@@ -7,13 +7,13 @@ from minihire.runtime.errors import MinihireError
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     add_file(parser, "folders", "a run's folder, which holds its results.json", "DIR", nargs="+")
     add_file(parser, "--out", "page to write (default, for one run: DIR/report.html)")
 
 
 def run(options) -> None:
-    """Write the page; an older report is replaced, any other file is refused."""
+    """Write the page. An existing report is replaced; another kind of file raises MinihireError."""
     if len(options.folders) > 1 and not options.out:
         raise MinihireError("several runs on one page need a file for it: give --out FILE")
     path = options.out or options.folders[0] / "report.html"

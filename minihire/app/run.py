@@ -1,4 +1,4 @@
-"""minihire run: everything at once, into one folder that can be resumed."""
+"""minihire run: train, convert, attack and analyze in one folder. An interrupted run can be resumed."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ COMMON = (
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     add_file(parser, "--out", "folder of the run (default: runs/PRESET or PRESET-2 …)", "DIR")
     text = "resume the run in --out, or the preset's latest one"
     parser.add_argument("--resume", action="store_true", help=text)
@@ -98,7 +98,7 @@ def _show(results, out):
 
 
 def _write_page(out: Path) -> None:
-    """Write the run's page. If that fails, say so and go on: the results are safe in results.json."""
+    """Write the page of the run. A failure is only printed, because results.json already has all results."""
     try:
         page.write(out / "report.html", [page.read(out)])
         print(f"{out}/report.html: the run on one page")

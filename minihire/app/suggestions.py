@@ -1,4 +1,4 @@
-"""Sentences for unknown commands and flags, with a suggestion where one is close."""
+"""Error messages for unknown commands and flags, with a suggestion if a known one is similar."""
 
 import argparse
 import difflib
@@ -8,13 +8,13 @@ ALIASES = {"--lr": "--learning-rate", "--eps": "--epsilon", "--optimizer": "--op
 
 
 def unknown_command(name: str, known: list[str]) -> str:
-    """The sentence for a command that does not exist."""
+    """The message for a command that does not exist."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"there is no command {name!r}: " + (f"did you mean {close[0]}?" if close else f"choose {', '.join(known)}")
 
 
 def unknown_arguments(name: str, unknown: list[str], parsers: Mapping[str, argparse.ArgumentParser]) -> str:
-    """The sentence for arguments that the command `name` does not have."""
+    """The message for arguments that the command `name` does not have."""
     flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]
     if not flags:
         return f"{name} has no argument {unknown[0]!r}; see minihire {name} --help"
@@ -29,7 +29,7 @@ def unknown_arguments(name: str, unknown: list[str], parsers: Mapping[str, argpa
 
 
 def close_flags(flag: str, known: list[str]) -> list[str]:
-    """Up to three known flags that a mistyped or shortened one may mean: its full forms, else the most similar ones."""
+    """Up to three known flags for a shortened flag, or the most similar one for a misspelt flag."""
     flag = ALIASES.get(flag, flag)
     word = flag.lstrip("-")
     full = [other for other in known if other == flag or other.endswith(f"-{word}") or other.startswith(f"{flag}-")]
@@ -38,5 +38,5 @@ def close_flags(flag: str, known: list[str]) -> list[str]:
 
 
 def listed(words: list[str], last: str) -> str:
-    """a, b and c."""
+    """Words as a list in text, for example "a, b and c"."""
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,4 +1,4 @@
-"""minihire train: one training, into one checkpoint."""
+"""minihire train: train one network and save it as a checkpoint."""
 
 import os
 
@@ -47,7 +47,7 @@ def uses(method: str) -> tuple[str, ...]:
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     parser.add_argument("method", metavar="METHOD", help=", ".join(("ann", *METHODS)))
     add_file(parser, "--from", "the converted SNN to start from (not for ann)", dest="start")
     add_file(parser, "--out", "checkpoint to write, .npz", required=True)
@@ -80,7 +80,7 @@ def run(options) -> None:
 
 
 def _starting_network(start, config, options, backend):
-    """The converted SNN that training starts from. Raises MinihireError for an ANN."""
+    """Read the converted SNN from which training starts. Raises MinihireError for an ANN."""
     network = start.network(backend)
     if not network.spiking:
         raise MinihireError(
