@@ -111,6 +111,6 @@ def test_a_lesson_that_fails_is_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "demos" / "01_bad.py").write_text(
         "# %% [markdown]\n# # 1 · Bad: does it fail?\n# %%\nraise SystemExit(3)\n"
     )
-    monkeypatch.setattr(minihire.app.demo, "__file__", str(tmp_path / "minihire" / "demo.py"))
+    monkeypatch.setattr(minihire.app.demo, "__file__", str(tmp_path / "minihire" / "app" / "demo.py"))
     assert main(["demo", "1"]) == 2
     assert "lesson 1 ended with exit code 3" in capsys.readouterr().err
