@@ -1,7 +1,7 @@
-"""The array types of the Numba and Torch backends besides plain arrays. The code above the kernels sees only `.shape`.
+"""Array types of the Numba and Torch backends besides plain arrays. Code outside the backends uses only their `shape`.
 
-Spikes are small whole numbers times one common factor, so a byte each is enough. A gradient that would be written once and
-read once stays in its compact form.
+Spikes are small integers times one common factor, so they are stored in one byte each. Some gradients are stored in a compact
+form, because they would be written once and read once.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from backends.interface import Array, NeuronState
 
 
 class SpikeTrain(NamedTuple):
-    """count · scale: spikes (counts 0 and 1; scale 1, or dropout's 1/(1 − rate)), or sums of four of them after pooling."""
+    """Spikes, or sums of four spikes after a pool: the values are counts · scale. Dropout sets scale to 1/(1 − rate)."""
 
     counts: Array  # uint8, C-contiguous, at most 128
     scale: float
@@ -23,7 +23,7 @@ class SpikeTrain(NamedTuple):
 
 
 class PackedSpikes(NamedTuple):
-    """A spike train of counts 0 and 1, eight in a byte: as the Torch backend saves it for the backward pass."""
+    """A spike train of counts 0 and 1, packed eight to a byte. The Torch backend saves spikes in this form."""
 
     bytes: Array  # uint8
     scale: float
@@ -31,7 +31,7 @@ class PackedSpikes(NamedTuple):
 
 
 class DropoutMask(NamedTuple):
-    """keep · scale: 1 for the neurons that take part, and the factor 1/(1 − rate) of their spikes."""
+    """A dropout mask: the values are keep · scale. keep is 1 for active neurons; scale is 1/(1 − rate)."""
 
     keep: Array  # uint8
     scale: float
@@ -42,9 +42,9 @@ class DropoutMask(NamedTuple):
 
 
 class PooledGradient(NamedTuple):
-    """The gradient of an average pool's input in compact form: each of a window's four pixels receives a quarter of it.
+    """The gradient of an average pool's input, in compact form: all four pixels of a window have the gradient grad / 4.
 
-    It owns `grad`: no other array shares its memory.
+    No other array shares the memory of `grad`.
     """
 
     grad: Array  # [T, B, H/2, W/2, C]
@@ -52,7 +52,7 @@ class PooledGradient(NamedTuple):
 
 
 class CurrentGradient(NamedTuple):
-    """The gradient of a current that neurons with this leak integrated: see numba_cpu/kernels/increments.py."""
+    """The gradient of the current of neurons with this leak. See numba_cpu/kernels/increments.py for its use."""
 
     grad: Array  # [T, B, …]
     leak: Any
@@ -63,7 +63,7 @@ class CurrentGradient(NamedTuple):
 
 
 class OuterProduct(NamedTuple):
-    """A weight gradient xᵀ·grad as its two factors: the optimiser computes it block by block while it updates the weight."""
+    """A weight gradient xᵀ·grad, stored as its two factors. The optimiser computes it block by block during the update."""
 
     x: "Array | SpikeTrain"  # [T, B, F_in]
     grad: "Array | CurrentGradient"  # [T, B, F_out]
@@ -74,15 +74,15 @@ class OuterProduct(NamedTuple):
 
 
 class SavedNeurons(NamedTuple):
-    """What the backward pass of LIF neurons needs of the forward pass."""
+    """The values of the forward pass that the backward pass of LIF neurons needs."""
 
-    current: "Array | Callable[[], Array] | None"  # a static current [1, B, …], or a function that computes it again; or None
+    current: "Array | Callable[[], Array] | None"  # a static current [1, B, …], a function that recomputes it, or None
     membrane: Array | None  # m before the reset, [T, B, …] or flat [T, M]; the backward pass overwrites it
     start: NeuronState | None
     leak: Any
     threshold: Any
     reset: str
-    keep: Array | None  # uint8 [M] of the dropout mask, or empty or None
+    keep: Array | None  # dropout mask uint8 [M], or empty, or None
     scale: Any
     shape: tuple[int, ...]  # [T, B, …]
 

@@ -1,13 +1,14 @@
-"""The LIF neuron of backends/lif.py on torch tensors, one time step after the other.
+"""The LIF neuron of backends/lif.py on torch tensors. A Python loop runs over the time steps.
 
-On CUDA triton_lif.py takes its place, where there is Triton.
+On CUDA, triton_lif.py is used instead if Triton is installed.
 
-All arrays are flat: [T, M] or [M]. What stays from the forward pass is the membrane alone; of a current that was the same
-at all steps it is computed again. A CPU goes through all steps of some neurons while their arrays are in its cache.
+All arrays are flat: [T, M] or [M]. The forward pass stores only the membrane for the backward pass. For a static current, the
+backward pass recomputes it. A CPU computes all steps of a part of the neurons, whose arrays fit in its cache, and then the
+next part.
 
-What the leak and the threshold need follows from three sums per step, with n = d[t+1] and e = d[t] − λ·n, what arrives
-at m[t] through its own spike: E = Σ e·m[t], Q = Σ n·m[t], R = Σ n·s[t]. (At the last step ∂L/∂u[t] from the next chunk of
-time stands for λ·n: Q's share is that chunk's, and R's is `end` below.)
+The gradients of leak and threshold follow from three sums over time. Let n = d[t+1], and e = d[t] − λ·n, which is the gradient
+of m[t] through its own spike: E = Σ e·m[t], Q = Σ n·m[t], R = Σ n·s[t]. At the last step, ∂L/∂u[t] from the next chunk of
+time replaces λ·n. Its term of Q belongs to the next chunk, and its term of R is `end` below.
 
     immediate   ∂L/∂λ += Q − v·R        ∂L/∂v −= E/v + λ·R
     delayed     ∂L/∂λ += Q              ∂L/∂v −= E/v + R
@@ -22,33 +23,30 @@ import torch
 
 from backends.torch_any import gradients
 
-CHUNK = 1 << 18  # neurons at a time on a CPU: of much fewer, threads wait for each other more than they compute
-SCRATCH = (
-    3 * CHUNK
-)  # numbers that they need meanwhile, or about a neuron's, if it needs many, times the neurons at a time
-KEPT = 1 << 22  # numbers at most that a thread keeps as its scratch
-kept = (
-    threading.local()
-)  # .scratch: memory for what a call needs meanwhile; taken anew it would lie between other arrays
+CHUNK = 1 << 18  # neurons per part on a CPU; with smaller parts, threads mostly wait for each other
+SCRATCH = 3 * CHUNK  # numbers of scratch memory per part; neurons that need more scratch come in smaller parts
+MAX_SCRATCH = 1 << 22  # numbers of scratch memory that a thread keeps for its next call
+# .scratch: scratch memory of this thread. Allocating it in every call would fragment the memory.
+thread_local = threading.local()
 
 
 def _chunks(count, device, rows, whole=1):
-    """Slices of neurons, a multiple of `whole` each; rows: numbers of scratch for a neuron."""
+    """Split `count` neurons into slices whose sizes are multiples of `whole`. rows: numbers of scratch memory per neuron."""
     size = max(min(CHUNK, SCRATCH // rows) // max(whole, 1), 1) * whole if device.type == "cpu" else max(count, 1)
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
 
 
 def _scratch(like, rows, parts):
-    """[rows, n] for the largest part, on a CPU where this thread's last call had its own."""
+    """Scratch memory [rows, n] for the largest part. On a CPU, a thread reuses that of its last call."""
     shape = rows, parts[0].stop - parts[0].start if parts else 0
     size = math.prod(shape)
-    if like.device.type != "cpu" or size > KEPT:
+    if like.device.type != "cpu" or size > MAX_SCRATCH:
         return like.new_empty(shape)
-    found = getattr(kept, "scratch", None)
+    found = getattr(thread_local, "scratch", None)
     if found is None or found.dtype != like.dtype or len(found) < size:
-        kept.scratch = None  # its memory goes first
-        with torch.inference_mode(False):  # which would make it useless to other calls
-            kept.scratch = found = torch.empty(size, dtype=like.dtype)
+        thread_local.scratch = None  # free the old memory first
+        with torch.inference_mode(False):  # tensors created in inference mode cannot be used outside it
+            thread_local.scratch = found = torch.empty(size, dtype=like.dtype)
     return found.detach()[:size].view(shape)
 
 
@@ -57,9 +55,10 @@ def _part(array, part):
 
 
 def forward(current, start, start_spikes, leak, threshold, delayed, keep, membrane, counts, end, end_spikes):
-    """Fill counts uint8 [T, M], and membrane [T, M], which may be the current, end and, if delayed, end_spikes [M], or None.
+    """Forward pass. Fills counts uint8 [T, M], membrane [T, M], end [M], and end_spikes [M] for the delayed reset.
 
-    current [T or 1, M]; start, start_spikes [M] or None for zeros; leak, threshold [1]; keep uint8 [M] or None.
+    Outputs that are None are not stored. membrane may share memory with current. current: [T or 1, M]. start, start_spikes:
+    [M], or None for zeros. leak, threshold: [1]. keep: dropout mask uint8 [M] or None.
     """
     lam, v = leak.item(), threshold.item()
     rows = 3 + len(counts) * (membrane is None)
@@ -79,9 +78,9 @@ def forward(current, start, start_spikes, leak, threshold, delayed, keep, membra
 
 
 def _integrate(current, start, start_spikes, lam, v, delayed, m, room, spikes=None):
-    """Fill m [T, M], or the current's own memory; returns the last membrane and the spikes of the last step, [M] each.
+    """Fill m [T, M], which may share memory with current. Returns the last membrane and the last spikes, [M] each.
 
-    room [3, M]; spikes bool [T, M], or None: not wanted.
+    room: scratch memory [3, M]. spikes: output bool [T, M] or None.
     """
     fired, after, leaked = room
     for t in range(len(m)):
@@ -95,7 +94,7 @@ def _integrate(current, start, start_spikes, lam, v, delayed, m, room, spikes=No
             m[t].sub_(lowered, alpha=v)
         torch.gt(m[t], v, out=fired)
         if spikes is not None:
-            spikes[t] = fired  # a comparison into bytes takes a CPU six times as long
+            spikes[t] = fired  # a comparison that writes bytes is six times slower on a CPU
         after = m[t] if delayed else torch.sub(m[t], fired, alpha=v, out=after)
     return after, fired
 
@@ -104,10 +103,11 @@ def backward(
     current, membrane, start, start_spikes, leak, threshold, delayed, keep, scale, grad_spikes,
     grad_end, grad_end_spikes, surrogate, reset_grad, grad_current, grad_start, grad_start_spikes,
 ):  # fmt: skip
-    """Fill ∂L/∂I [T or 1, M], ∂L/∂u[−1] [M] and, if delayed, ∂L/∂s[−1] [M], or None; returns ∂L/∂λ and ∂L/∂v, float64 [2].
+    """Backward pass. Fills grad_current [T or 1, M], grad_start [M], and grad_start_spikes [M] for the delayed reset.
 
-    current [1, M] and membrane None, or membrane [T, M] alone, whose place ∂L/∂I may take; grad_spikes [T, M], or a
-    PooledGradient, which gradients.py spreads step by step; times keep · scale if there is a mask.
+    Outputs that are None are not computed. A static current [1, M] is given with membrane None; otherwise the membrane [T, M]
+    is given, and grad_current may share its memory. grad_spikes: [T, M], or a PooledGradient, which is expanded step by step.
+    keep, scale: dropout mask. Returns (∂L/∂λ, ∂L/∂v) as float64 [2].
     """
     image = 1 if isinstance(grad_spikes, torch.Tensor) else math.prod(grad_spikes.shape[2:])
     count, steps = grad_current.shape[1], grad_spikes.shape[0]
@@ -142,7 +142,7 @@ def backward(
 
 
 class Sums(NamedTuple):
-    """Parts of E, Q and R above, and of what reaches the last spikes from the steps after them: lists of numbers []."""
+    """Terms of E, Q and R above, and of `end`, the gradient of the last spikes through their reset. Lists of tensors []."""
 
     e: list
     q: list
@@ -150,14 +150,14 @@ class Sums(NamedTuple):
     end: list
 
     def gradients(self, lam, v, delayed, like):
-        """∂L/∂λ and ∂L/∂v [2]."""
+        """Return (∂L/∂λ, ∂L/∂v) as a tensor [2]."""
         zero = torch.zeros_like(like, dtype=torch.float64)[0]
         e, q, r, end = (torch.stack(parts).sum(dtype=torch.float64) if parts else zero for parts in self)
         return torch.stack((q, -e / v - r) if delayed else (q - v * r, -e / v - lam * r - end))
 
 
 def _arriving(grad, part, image, mask, room, t):
-    """∂L/∂spikes [n] of a part at step t: of grad [T, M] or a PooledGradient; after the mask [n]."""
+    """∂L/∂spikes [n] of a part at step t, times the mask [n]. grad: [T, M] or a PooledGradient."""
     if isinstance(grad, torch.Tensor):
         found = grad[t, part]
     else:
@@ -166,7 +166,7 @@ def _arriving(grad, part, image, mask, room, t):
 
 
 def _slopes(surrogate, m, v, out):
-    """out = f(m/v − 1) / v."""
+    """Compute f(m/v − 1) / v into `out`."""
     kind, height, width = surrogate
     z = torch.sub(m, v, out=out)
     if kind == "triangle":
@@ -181,9 +181,9 @@ def _slopes(surrogate, m, v, out):
 
 
 def _integrate_back(m, lam, v, delayed, arriving, grad_end, grad_end_spikes, surrogate, reset_grad, d, room, sums):
-    """Fill d = ∂L/∂I [T, M], or m's own memory, and append to the parts of the sums; returns d[0].
+    """Fill d = ∂L/∂I [T, M], which may share memory with m, and append terms to `sums`. Returns d[0].
 
-    arriving(t): ∂L/∂spikes [M] at step t. room [2, M].
+    arriving(t): ∂L/∂spikes [M] at step t. room: scratch memory [2, M].
     """
     e, fired = room
     for t in reversed(range(len(m))):
@@ -197,7 +197,7 @@ def _integrate_back(m, lam, v, delayed, arriving, grad_end, grad_end_spikes, sur
         if later is not None:
             sums.q.append(torch.dot(later, m[t]))
             sums.r.append(torch.dot(later, torch.gt(m[t], v, out=fired)))
-            torch.add(e, later, alpha=lam, out=d[t])  # not before: m may be here
+            torch.add(e, later, alpha=lam, out=d[t])  # written last, because d[t] may share memory with m[t]
         elif through is not None:
             if not delayed:
                 sums.end.append(torch.dot(through, torch.gt(m[t], v, out=fired)))
@@ -208,9 +208,10 @@ def _integrate_back(m, lam, v, delayed, arriving, grad_end, grad_end_spikes, sur
 
 
 def _with_reset(g, later, through, through_spikes, lam, v, delayed):
-    """g and what reaches the spike through its reset: −v·λ·d[t+1], delayed −v·d[t+1].
+    """Add to g the gradient of the spike through its reset: −v·λ·d[t+1], or −v·d[t+1] for the delayed reset.
 
-    later: d[t+1], or None at the last step; there `through` and `through_spikes`, None for zeros, came from the next chunk.
+    later: d[t+1], or None at the last step. There, `through` and `through_spikes` are the gradients from the next chunk, or
+    None for zeros.
     """
     if delayed:
         path = through_spikes if later is None else later * -v
@@ -222,7 +223,7 @@ def _with_reset(g, later, through, through_spikes, lam, v, delayed):
 
 
 def before(m, t, start, threshold, delayed):
-    """u[t−1] (delayed: m[t−1]), or None for zeros; m [T, M]."""
+    """The membrane that leaks into step t: u[t−1], or m[t−1] for the delayed reset; None for zeros. m: [T, M]."""
     if t == 0:
         return start
     return m[t - 1] if delayed else m[t - 1] - threshold * (m[t - 1] > threshold)

@@ -270,7 +270,7 @@ def test_neurons_fire_after_calls_that_failed_or_ran_without_autograd():
     fire = lambda x: k.to_numpy(k.lif_forward(x, None, leak, leak, 4)[0])
     expected = get_backend("reference").lif_forward(current.numpy(), None, leak.numpy(), leak.numpy(), 4)[0]
     with torch.inference_mode():
-        lif.kept.scratch = None
+        lif.thread_local.scratch = None
         np.testing.assert_array_equal(fire(current), expected)
     np.testing.assert_array_equal(fire(current), expected)
     with contextlib.suppress(RuntimeError):  # a current that wants torch's own gradient
@@ -280,15 +280,15 @@ def test_neurons_fire_after_calls_that_failed_or_ran_without_autograd():
 
 def test_scratch_memory_of_a_long_run_is_freed():
     k, leak = get_backend("torch"), torch.tensor([0.5])
-    lif.kept.scratch = None
+    lif.thread_local.scratch = None
     k.lif_forward(torch.zeros(1, 1, 1024), None, leak, leak, 20)
-    assert len(lif.kept.scratch) == 23 * 1024
+    assert len(lif.thread_local.scratch) == 23 * 1024
     saved = k.lif_forward(torch.zeros(1, 1, 64, 64, 1), None, leak, leak, 2000)[2]
-    assert 23 * 1024 < len(lif.kept.scratch) <= lif.SCRATCH, "few neurons at a time"
+    assert 23 * 1024 < len(lif.thread_local.scratch) <= lif.SCRATCH, "few neurons at a time"
     handle = avg_pool_gradient(k, torch.zeros(2000, 1, 32, 32, 1), (2000, 1, 64, 64, 1))
-    before = len(lif.kept.scratch)
+    before = len(lif.thread_local.scratch)
     k.lif_backward(saved, handle, None, triangle())  # whole images at a time
-    assert len(lif.kept.scratch) == before
+    assert len(lif.thread_local.scratch) == before
 
 
 @pytest.mark.parametrize("static", [False, True])
