@@ -1,4 +1,4 @@
-"""Every setting of an experiment, with its range, and the presets: the paper's and the small ones, as plain data."""
+"""The settings of an experiment with their ranges, and the presets: the paper's settings and smaller ones."""
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -26,7 +26,7 @@ def _setting(group: str, default: Any, text: str, low=None, high=None, above=Non
 
 @dataclass(frozen=True)
 class Config:
-    """One experiment. Raises MinihireError, naming flag, value and range, for a setting outside its range."""
+    """The settings of one experiment. Raises MinihireError, with flag, value and range, for a setting out of range."""
 
     preset: str = "mini"
     data: str = _setting("data", "shapes", "data set", choices=DATA)
@@ -86,11 +86,9 @@ class Config:
     periods: int = _setting("SNN training", 2, "periods N of HIRE, the control and Gaussian training; at most T", low=1)
     noise_step: float = _setting("SNN training", 0.013, "noise step ε_s, in pixels of [0, 1]", low=0, high=1)
     noise_bound: float | None = _setting("SNN training", None, "noise bound ε_t (default: ε_s)", low=0, high=1)
-    carry_noise: bool = _setting(
-        "SNN training", True, "keep κ from batch to batch, in place of beginning at zero in each"
-    )
+    carry_noise: bool = _setting("SNN training", True, "keep κ from batch to batch; otherwise start each from zero")
     freeze: bool = _setting("SNN training", False, "keep thresholds and leaks as converted (table 5)")
-    carry_membranes: bool = _setting("SNN training", False, "start a period from the membranes of the one before")
+    carry_membranes: bool = _setting("SNN training", False, "start a period from the previous period's membranes")
     clip_noise: bool = _setting("SNN training", True, "clip the noisy image to [0, 1]")
     craft_after_update: bool = _setting("SNN training", False, "craft κ with the updated weights (caption of figure 6)")
 

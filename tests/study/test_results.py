@@ -137,7 +137,7 @@ def test_a_phase_is_timed_and_saved_and_its_parts_add_up(results):
     assert saved["seconds"] >= 0.04 and saved["peak_memory_bytes"] > 10**6
 
 
-def test_a_phase_that_is_broken_off_is_saved_too(results):
+def test_an_interrupted_phase_is_saved_too(results):
     with pytest.raises(KeyboardInterrupt), results.phase("train ann"):
         raise KeyboardInterrupt
     assert "train ann" in Results.load(results.path)["phases"]

@@ -1,4 +1,4 @@
-"""A laboratory at the tiny scale, and one run of all experiments."""
+"""A paper study at the tiny scale, and one run of all experiments."""
 
 import pytest
 from tiny_scale import TINY
@@ -15,7 +15,7 @@ def backend():
 
 @pytest.fixture
 def study(backend, tmp_path):
-    """A fresh laboratory at the tiny scale."""
+    """A new study at the tiny scale."""
     return PaperStudy(TINY, backend, tmp_path)
 
 

@@ -18,7 +18,7 @@ def answers(share):
 
 @pytest.fixture
 def full(backend, tmp_path, monkeypatch):
-    """A laboratory of one model at the paper's scale whose networks answer as SHARE says."""
+    """A study of one model at the paper's scale whose networks give right answers at the rates of SHARE."""
 
     def measured(study, config, way, access):
         return [[answers(0.6)], *([answers(SHARE.get(way.method, 0.5))] for _ in range(2))]
