@@ -249,7 +249,9 @@ def error(backend, got, expected):
     return np.linalg.norm(backend.to_numpy(got).astype(np.float64) - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=name_of)
+@pytest.mark.parametrize(
+    "setting", [s if s.model == "vgg5" else pytest.param(s, marks=pytest.mark.slow) for s in SETTINGS], ids=name_of
+)
 def test_gradients_of_whole_networks_equal_torch_s(backend, setting):
     """Weights, thresholds, leaks and the input (or the noise), dropout on; no gradient that is compared is zero."""
     logits, losses, weights, image = expected(setting)
@@ -288,10 +290,10 @@ def test_every_backend_fires_the_same_spikes(backend, exact, model):
     "setting",
     [
         Setting(steps=3),
-        Setting(steps=3, reset="delayed", reset_grad=True),
+        pytest.param(Setting(steps=3, reset="delayed", reset_grad=True), marks=pytest.mark.slow),
         Setting(steps=3, coding="rate"),
-        Setting("resnet12", steps=3, reset="delayed"),
-        Setting(steps=3, readout="spikes", noise=True),
+        pytest.param(Setting("resnet12", steps=3, reset="delayed"), marks=pytest.mark.slow),
+        pytest.param(Setting(steps=3, readout="spikes", noise=True), marks=pytest.mark.slow),
     ],
     ids=name_of,
 )

@@ -405,6 +405,7 @@ with folders.lock(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_a_run_in_use_by_another_process_is_refused_until_that_ends(place, capsys):
     before = files_below(place)
     process = subprocess.Popen(
@@ -476,6 +477,7 @@ def no_figures(monkeypatch):
     monkeypatch.setattr("minihire.app.run.draw_all", lambda results, folder: [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
     "where", ["ann", "conversion", "hire", "── clean test images: ann", "pgd", "── analysis: hire"]
@@ -495,6 +497,7 @@ def test_ctrl_c_in_every_phase_is_one_sentence_and_resume_finishes(place, expect
     assert scores(results_of(tmp_path / "run")) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_from_outside_stops_a_training_after_its_batch(place, tmp_path, number):

@@ -105,6 +105,7 @@ def test_without_a_clone_one_sentence_says_where_lessons_are(tmp_path, monkeypat
     assert main(["demo"]) == 0
 
 
+@pytest.mark.slow
 def test_a_lesson_that_fails_is_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "demos").mkdir()
     (tmp_path / "demos" / "lesson.py").write_text("")

@@ -81,6 +81,7 @@ def test_a_training_stops_at_its_limit_and_goes_on_to_the_bit(train, a_minute_a_
     assert weights(path) == weights(tmp_path / "unbroken.npz")
 
 
+@pytest.mark.slow
 def test_a_run_in_pieces_finds_what_an_unbroken_run_finds(run, a_minute_a_batch, monkeypatch, tmp_path, capsys):
     unbroken, out, codes, left = tmp_path / "unbroken", tmp_path / "pieces", [], {}
     assert run(unbroken) == 0
@@ -95,6 +96,7 @@ def test_a_run_in_pieces_finds_what_an_unbroken_run_finds(run, a_minute_a_batch,
     same_as((unbroken, results_of(unbroken)), out, results_of(out))
 
 
+@pytest.mark.slow
 def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(
     run, a_minute_a_batch, monkeypatch, tmp_path
 ):

@@ -25,6 +25,7 @@ CLOSED = FULL.replace("No space left on device", "it is closed")
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full and a POSIX shell")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "error"),
     [

@@ -124,6 +124,7 @@ def train(k, **recipe):
     return [row["loss"] for row in history], {name: k.to_numpy(array).copy() for name, array in arrays.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "recipe",
@@ -149,6 +150,7 @@ def test_recorded_training_gives_the_numbers_of_training_without_a_recording(req
     assert len(set(losses)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_recorded_attacks_give_the_same_images(request, device):
     recorded = request.getfixturevalue("rehearsal" if device == "cpu" else "recordings")
@@ -158,6 +160,7 @@ def test_recorded_attacks_give_the_same_images(request, device):
     assert np.array_equal(*found) and len(recorded) == 2  # batches of 8 and of 4
 
 
+@pytest.mark.slow
 def test_rate_coded_networks_are_attacked_without_a_recording(rehearsal):
     """Each image has draws of its own there, which depend on its place in the data."""
     found = [

@@ -106,6 +106,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # neurons that never fire
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("model", MODELS)

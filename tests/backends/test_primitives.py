@@ -235,6 +235,7 @@ def test_every_primitive_stands_next_to_its_twin():
     assert twins >= 14
 
 
+@pytest.mark.slow
 def test_all_kernels_run_as_plain_python(tmp_path):
     """With NUMBA_DISABLE_JIT=1, for a debugger or for coverage; numbers are those of the compiled kernels, up to rounding."""
     results = []

@@ -53,6 +53,7 @@ def random_weights(k, scale=1.0):
     return found | {n: np.full(1, 0.25 if n.endswith("threshold") else 0.5) for n in found if not n.endswith("weight")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch", "numba"])
 def test_fifty_steps_in_float64_have_the_reference_s_losses(name, monkeypatch):
     """HIRE's noise, dropout, crops and flips included: 25 batches of two periods."""

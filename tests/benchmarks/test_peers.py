@@ -46,6 +46,7 @@ def side(name, problem, task="train"):
     return side_class(PEERS[name])(problem, task, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["vgg5", "vgg11", "resnet12"])
 @pytest.mark.parametrize("name", ["torch", "ann"])
 def test_the_dense_peers_equal_minihire(tmp_path, name, model):
@@ -61,6 +62,7 @@ def test_the_dense_peers_equal_minihire(tmp_path, name, model):
     assert any(np.abs(expected[key]).max() > 0 for key in expected if key.endswith((".threshold", "conv1.weight")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["vgg5", "resnet12"])
 def test_the_dense_peer_s_neuron_for_a_gpu_equals_the_other(tmp_path, monkeypatch, model):
     problem = make_problem(tmp_path, model)
@@ -73,6 +75,7 @@ def test_the_dense_peer_s_neuron_for_a_gpu_equals_the_other(tmp_path, monkeypatc
         side("torch", make_problem(tmp_path / task, model, dtype="float32"), task).step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch", "ann", "spikingjelly"])
 @pytest.mark.parametrize("task", ["train", "attack", "forward"])
 def test_peers_take_bf16_steps_near_those_of_float32(tmp_path, monkeypatch, name, task):
@@ -89,6 +92,7 @@ def test_peers_take_bf16_steps_near_those_of_float32(tmp_path, monkeypatch, name
     assert (found[0] - found[1]).norm() < 0.5 * found[0].norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["vgg5", "resnet12"])
 def test_snntorch_equals_the_delayed_reset(tmp_path, model):
     problem = make_problem(tmp_path, model, dtype="float32", reset="delayed")
@@ -98,6 +102,7 @@ def test_snntorch_equals_the_delayed_reset(tmp_path, model):
         assert got.densities()[layer] == pytest.approx(density, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["vgg5", "resnet12"])
 def test_spikingjelly_fires_as_minihire(tmp_path, model):
     problem = make_problem(tmp_path, model, dtype="float32")
@@ -107,6 +112,7 @@ def test_spikingjelly_fires_as_minihire(tmp_path, model):
     assert got.densities().keys() == own.densities().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(PEERS))
 @pytest.mark.parametrize("task", ["train", "attack", "forward"])
 def test_every_side_takes_every_step(tmp_path, name, task):

@@ -111,6 +111,7 @@ def test_the_neuron_resets_to_zero(example, exact):
     assert spikes.value.ravel().tolist() == [0, 1, 0, 1, 0] and last.value.ravel().tolist() == [0.8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend_name", ["reference", "numba", "torch"])
 def test_a_network_of_it_is_converted_trained_attacked_measured_and_kept(example, images, tmp_path, backend_name):
     if backend_name == "torch":

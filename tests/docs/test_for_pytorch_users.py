@@ -24,6 +24,7 @@ def ran(tmp_path_factory):
     return names, printed
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_prints_what_its_comments_say(ran):
     names, printed = ran
     (loss, size), (_, weights, _, image), shapes = printed
@@ -33,6 +34,7 @@ def test_the_page_runs_and_prints_what_its_comments_say(ran):
     assert names["weight"].shape == (3, 3, 3, 8) and names["spikes"].mean() > 0.1
 
 
+@pytest.mark.slow
 def test_the_step_moved_every_parameter_and_the_gradients_are_not_zero(ran):
     names, _ = ran
     k, snn, ann = names["k"], names["snn"], names["ann"]

@@ -266,6 +266,7 @@ def by_torchattacks(module, x, labels, iterations):
     return torchattacks.PGD(module, eps=EPSILON, alpha=ALPHA, steps=iterations, random_start=False)(x, labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, iterations", [("direct", 1), *((kind, STEPS) for kind in KINDS)])
 @pytest.mark.parametrize("name, dtype", [("reference", "float64"), ("numba", "float32")])
 @pytest.mark.parametrize("library", [by_torch, by_foolbox, by_torchattacks])

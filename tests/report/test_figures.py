@@ -59,10 +59,12 @@ def drawn(tmp_path_factory):
     return {path.stem: np.asarray(Image.open(path).convert("RGB")).astype(int) @ (1 << 16, 1 << 8, 1) for path in paths}
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn(drawn):
     assert list(drawn) == ["training", "examples", "accuracy", "activity"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["training", "examples", "accuracy", "activity"])
 def test_no_figure_is_blank(drawn, name):
     pixels = drawn[name]
@@ -70,10 +72,12 @@ def test_no_figure_is_blank(drawn, name):
     assert 0.001 < (pixels != 0xFFFFFF).mean() < 0.9
 
 
+@pytest.mark.slow
 def test_networks_have_their_colours(drawn):
     assert {int(marks.COLOURS[m][1:], 16) for m in MODELS} <= set(np.unique(drawn["accuracy"]).tolist())
 
 
+@pytest.mark.slow
 def test_grey_images_one_epoch_and_nothing_to_show(tmp_path):
     pytest.importorskip("matplotlib")
     results = make_results() | {"activity": {}, "accuracy": make_results()["accuracy"][:3]}

@@ -85,6 +85,7 @@ def test_a_finished_run_is_complete_and_makes_its_page(k, tmp_path, monkeypatch)
     assert "HIRE-SNN" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_results_of_the_finished_one(k, tmp_path, monkeypatch):
     out = shutil.copytree(GOLDEN / "stopped", tmp_path / "run")
     for name in ("ann", "converted"):

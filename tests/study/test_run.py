@@ -110,6 +110,7 @@ def press_ctrl_c(monkeypatch):
     return arrange
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "number"),
     [("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3), ("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3)],
@@ -121,6 +122,7 @@ def test_a_run_stopped_in_the_middle_of_its_work_goes_on(go, white, press_ctrl_c
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_its_second_seed_goes_on(go, unbroken, press_ctrl_c, tmp_path):
     press_ctrl_c("second hire", 1)
     with pytest.raises(Interrupted, match="stopped second hire"):
@@ -128,6 +130,7 @@ def test_a_run_stopped_at_its_second_seed_goes_on(go, unbroken, press_ctrl_c, tm
     same_as(unbroken, tmp_path, go(tmp_path, resume=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "number"), [("ann", 16), ("conversion", 10), ("hire", 4), ("fgsm", 2), ("pgd", 2)])
 def test_a_stop_with_the_last_batch_of_some_work_is_not_forgotten(go, white, press_ctrl_c, tmp_path, label, number):
     press_ctrl_c(label, number)
@@ -136,6 +139,7 @@ def test_a_stop_with_the_last_batch_of_some_work_is_not_forgotten(go, white, pre
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "function"),
     [(networks, "measure_activity"), (run, "spike_distance"), (study_module, "accuracy"), (study_module, "train")],
@@ -155,6 +159,7 @@ def test_a_run_interrupted_between_its_parts_resumes(go, white, tmp_path, monkey
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_checkpoint_and_results_goes_on(go, white, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(stores, "_scalars", lambda *_: (_ for _ in ()).throw(SystemExit))  # what follows the checkpoint
@@ -173,6 +178,7 @@ def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypat
     assert found(go(unbroken[0], resume=True)) == found(unbroken[1])
 
 
+@pytest.mark.slow
 def test_the_black_box_is_the_same_run_with_the_next_seed(go, unbroken, tmp_path):
     go(tmp_path / "run", seed=1, black_box=False)
     for name in ("ann", "converted", "hire"):
@@ -181,11 +187,13 @@ def test_the_black_box_is_the_same_run_with_the_next_seed(go, unbroken, tmp_path
         )
 
 
+@pytest.mark.slow
 def test_without_a_black_box_the_white_box_is_the_same(white, unbroken):
     assert scores(white[1]) == {key: value for key, value in scores(unbroken[1]).items() if key[1] != "black_box"}
     assert not (white[0] / "models" / "second").exists()
 
 
+@pytest.mark.slow
 def test_every_accuracy_names_its_source_images_and_interval(unbroken):
     for row in unbroken[1]["accuracy"]:
         assert row["count"] == 102 and row["low"] <= row["accuracy"] == row["correct"] / 102 <= row["high"]
@@ -195,11 +203,13 @@ def test_every_accuracy_names_its_source_images_and_interval(unbroken):
         )
 
 
+@pytest.mark.slow
 def test_recorded_accuracy_is_that_of_the_checkpoint(unbroken, splits):
     net = load(unbroken[0] / "models" / "hire.npz").network(get_backend("numba", threads=1))
     assert int(np.sum(accuracy(net, splits.test))) == scores(unbroken[1])["hire", "clean", "none"]
 
 
+@pytest.mark.slow
 def test_recorded_thresholds_and_leaks_are_those_of_the_checkpoint(unbroken):
     arrays, model = load(unbroken[0] / "models" / "hire.npz").arrays, unbroken[1]["models"]["hire"]
     for kind in ("threshold", "leak"):
@@ -210,6 +220,7 @@ def test_recorded_thresholds_and_leaks_are_those_of_the_checkpoint(unbroken):
         }
 
 
+@pytest.mark.slow
 def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
     examples = [e for e in unbroken[1]["examples"] if e["model"] == "hire"]
     assert len(examples) == EXAMPLES
@@ -219,6 +230,7 @@ def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
         assert 0 < abs(attacked - clean).max() <= 8
 
 
+@pytest.mark.slow
 def test_results_keep_spike_trains_and_noise(unbroken):
     results = unbroken[1]
     assert list(results["spike_trains"]) == ["converted", "hire"]
@@ -229,6 +241,7 @@ def test_results_keep_spike_trains_and_noise(unbroken):
     assert len((unbroken[0] / "results.json").read_bytes()) < 500_000
 
 
+@pytest.mark.slow
 def test_a_finished_run_may_be_given_the_black_box_and_more_methods(go, white, unbroken, tmp_path, monkeypatch):
     out = shutil.copytree(white[0], tmp_path / "grown")
     grown = go(out, resume=True)
@@ -245,6 +258,7 @@ def test_a_finished_run_may_be_given_the_black_box_and_more_methods(go, white, u
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("control",)), ("augment", False), ("black_box", False)],
@@ -259,6 +273,7 @@ def test_a_run_is_not_resumed_with_other_settings(go, unbroken, name, value):
     assert (unbroken[0] / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_phases_cover_the_run(unbroken):
     assert list(unbroken[1]["phases"]) == [
         "train ann",

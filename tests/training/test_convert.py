@@ -73,6 +73,7 @@ def test_thresholds_are_the_largest_percentile_over_the_steps(k, network, data, 
     assert list(found.values()) == pytest.approx([0.25 * expected[name] for name in found], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "steps"), [(30, 12), (7, 5), (1, 1), (11, 12)])
 @pytest.mark.parametrize(("name", "coding", "width"), CASES)
 def test_thresholds_do_not_depend_on_the_chunks(network, data, monkeypatch, name, coding, width, images, steps):

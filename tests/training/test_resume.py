@@ -57,7 +57,10 @@ def everything(digest):
     return collect
 
 
-@pytest.mark.parametrize("stops", [[1], [3], [5, 1], [8]], ids=str)
+SLOW_STOPS = [pytest.param(stops, marks=pytest.mark.slow) for stops in ([3], [5, 1], [8])]
+
+
+@pytest.mark.parametrize("stops", [[1], *SLOW_STOPS], ids=str)
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_resumed_training_is_bit_identical_to_an_unbroken_one(
     k, start, everything, press_ctrl_c, tmp_path, kind, stops
@@ -184,6 +187,7 @@ def test_moments_of_another_type_are_refused(network, data, tmp_path, kind):
         start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reference", "numba", "torch"])
 def test_a_checkpoint_of_the_other_byte_order_resumes(network, data, press_ctrl_c, tmp_path, digest, name):
     pytest.importorskip(name) if name != "reference" else None

@@ -67,6 +67,7 @@ def test_figure_8_says_nothing_about_iterations_that_it_has_not_measured(full, m
     )
 
 
+@pytest.mark.slow
 def test_the_memory_of_training_is_not_that_of_reading_the_data(backend, monkeypatch):
     if not cost.reset_peak_memory():
         pytest.skip("this system cannot start a new peak of memory")

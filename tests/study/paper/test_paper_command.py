@@ -26,6 +26,7 @@ def outcome(made, name):
     return found
 
 
+@pytest.mark.slow
 def test_every_experiment_has_a_table_and_every_claim_a_verdict(made):
     assert [o["name"] for o in made[1]["outcomes"]] == list(command.EXPERIMENTS)
     for o in made[1]["outcomes"]:
@@ -36,6 +37,7 @@ def test_every_experiment_has_a_table_and_every_claim_a_verdict(made):
     assert sum(len(o["claims"]) for o in made[1]["outcomes"]) > 30
 
 
+@pytest.mark.slow
 def test_the_paper_s_figures_stand_beside_ours(made):
     rows = {(row[0], row[1]): row for row in outcome(made, "table1")["tables"][0]["rows"]}
     assert len(rows) == 6
@@ -43,11 +45,13 @@ def test_the_paper_s_figures_stand_beside_ours(made):
     assert rows["traditional SNN", "black box"][3::2] == [f"{x:g}" for x in (paper.clean, paper.fgsm, paper.pgd)]
 
 
+@pytest.mark.slow
 def test_a_swept_setting_stands_in_the_unit_of_its_heading(made):
     table = outcome(made, "fig10")["tables"][0]
     assert table["header"][0] == "noise step ε_s" and [row[0] for row in table["rows"]] == ["0", "0.01", "0.02"]
 
 
+@pytest.mark.slow
 def test_the_controls_stand_beside_hire(made):
     names = [row[0] for row in outcome(made, "table2")["tables"][0]["rows"]]
     assert names[-1] == "HIRE-SNN" and {"N periods, κ = 0", "Gaussian noise SNN", "HIRE, κ from zero in each batch"} < {
@@ -56,6 +60,7 @@ def test_the_controls_stand_beside_hire(made):
     assert any("come with the N updates alone" in note for note in outcome(made, "table2")["notes"])
 
 
+@pytest.mark.slow
 def test_the_files_say_the_same(made):
     folder, content = made
     assert json.loads((folder / "paper.json").read_text(encoding="utf-8")) == json.loads(json.dumps(content))
@@ -70,6 +75,7 @@ def test_the_files_say_the_same(made):
     assert shown.count("<svg") >= 12
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypatch, tmp_path):
     for module, name in (
         (study_module, "train"),
@@ -83,6 +89,7 @@ def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypat
     assert again["seconds"] == pytest.approx(made[1]["seconds"]) and again["seconds"] > 1
 
 
+@pytest.mark.slow
 def test_a_plan_counts_what_is_missing_and_makes_nothing(made, study, backend, tmp_path):
     plan = Plan(study)
     for name in ("table1", "table2", "fig8"):
@@ -99,6 +106,7 @@ def test_a_plan_counts_what_is_missing_and_makes_nothing(made, study, backend, t
     assert len(needs.missing_networks) <= 1
 
 
+@pytest.mark.slow
 def test_a_plan_of_nothing_asks_for_what_is_measured_in_the_end(made, backend, tmp_path):
     """What an empty cache lacks is what a full one has, whatever the values of what is missing."""
     full = Plan(PaperStudy(TINY, backend, made[0], seeds=2))
@@ -109,6 +117,7 @@ def test_a_plan_of_nothing_asks_for_what_is_measured_in_the_end(made, backend, t
         assert {p.name for p in empty.networks} == {p.name for p in found.networks} and not found.missing, name
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_half_filled_cache(made, backend, tmp_path):
     """Real answers beside those that are only guessed at: no experiment may stumble over the number of images."""
     half = tmp_path / "cache" / "measured"
@@ -119,6 +128,7 @@ def test_a_plan_of_a_half_filled_cache(made, backend, tmp_path):
     assert len(lines) == len(command.EXPERIMENTS) and sum("about" in line for line in lines) > 10
 
 
+@pytest.mark.slow
 def test_open_settings_are_varied_one_at_a_time_on_held_out_images(made, backend):
     config = replace(TINY.settings[0], **TINY.choices)
     tried = choices.choices(config)
@@ -137,6 +147,7 @@ def test_open_settings_are_varied_one_at_a_time_on_held_out_images(made, backend
     assert len(first["rows"]) == len(tried) + 1 and len(second["rows"]) == len(tried)
 
 
+@pytest.mark.slow
 def test_moments_in_16_bits_are_set_beside_those_in_32(made):
     first, second = outcome(made, "moments")["tables"]
     assert [row[:2] for row in first["rows"]] == [["default settings", ""], ["optimiser", "Adam, moments in 16 bits"]]
@@ -145,6 +156,7 @@ def test_moments_in_16_bits_are_set_beside_those_in_32(made):
     assert sum("adam16" in json.dumps(note) for note in notes) == 2
 
 
+@pytest.mark.slow
 def test_accuracy_under_all_attackers_is_at_most_that_under_each(made):
     tables = [t for t in outcome(made, "attackers")["tables"] if t["header"][0] == "surrogate"]
     assert len(tables) == len(attackers.SHARES)
@@ -227,6 +239,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(capsys, tmp_path, monkeypatch
     assert capsys.readouterr().err == "minihire: stopped; finished work was kept (the same command goes on)\n"
 
 
+@pytest.mark.slow
 def test_results_of_another_backend_are_named(made, backend, tmp_path):
     shutil.copytree(made[0], tmp_path / "copy")
     assert "made earlier" not in made[1]["machine"]
@@ -236,6 +249,7 @@ def test_results_of_another_backend_are_named(made, backend, tmp_path):
     assert content["machine"].endswith("(in part made earlier by other)")
 
 
+@pytest.mark.slow
 def test_the_command_that_is_shown_asks_for_the_same(made, backend, tmp_path):
     assert made[1]["command"] == "minihire paper all attackers choices moments --scale tiny --seeds 2"
     part = replace(SCALES["full"], settings=SCALES["full"].settings[:1])

@@ -62,6 +62,7 @@ def test_a_network_s_key_knows_the_settings_that_it_depends_on_and_no_others(met
     assert NetworkSpec(CONFIG, method, 1).describe() != plain
 
 
+@pytest.mark.slow
 def test_no_training_depends_on_a_setting_that_the_key_leaves_out():
     """Two recipes are equal wherever two keys are: what UNUSED says is true."""
     for method in MATTERS.keys() - {"converted"}:
@@ -72,6 +73,7 @@ def test_no_training_depends_on_a_setting_that_the_key_leaves_out():
                 assert ours == theirs, (method, name)
 
 
+@pytest.mark.slow
 def test_nothing_is_computed_twice(study, backend, monkeypatch):
     spec = NetworkSpec(CONFIG, "hire", 0)
     first = study.answers(spec, fgsm())
@@ -89,6 +91,7 @@ def test_nothing_is_computed_twice(study, backend, monkeypatch):
     assert again.network(NetworkSpec(changed, "hire", 0)).spiking  # the same network
 
 
+@pytest.mark.slow
 def test_another_attack_source_or_number_of_images_is_another_measurement(study):
     spec = NetworkSpec(CONFIG, "ann", 0)
     assert len(study.answers(spec, images=7)) == 7
@@ -99,6 +102,7 @@ def test_another_attack_source_or_number_of_images_is_another_measurement(study)
     assert len(list((study.store.folder / "measured").glob("*.json"))) == 5
 
 
+@pytest.mark.slow
 def test_a_network_is_what_minihire_run_would_have_trained(study, backend, tmp_path):
     from minihire.study.run import Run
 
@@ -109,6 +113,7 @@ def test_a_network_is_what_minihire_run_would_have_trained(study, backend, tmp_p
         assert np.array_equal(backend.to_numpy(array), backend.to_numpy(ours.parameters[name])), name
 
 
+@pytest.mark.slow
 def test_black_box_images_come_from_the_next_seed(backend, tmp_path):
     assert PaperStudy(TINY, backend, tmp_path).other(NetworkSpec(CONFIG, "hire", 0)).seed == 1
     three = PaperStudy(TINY, backend, tmp_path, seeds=3)
@@ -131,6 +136,7 @@ def test_a_damaged_measurement_is_one_sentence(study):
         study.answers(spec, images=5)
 
 
+@pytest.mark.slow
 def test_seconds_count_each_thing_once(study):
     spec = NetworkSpec(CONFIG, "hire", 0)
     study.answers(spec)
@@ -142,6 +148,7 @@ def test_seconds_count_each_thing_once(study):
     assert study.store.seconds() == total
 
 
+@pytest.mark.slow
 def test_time_of_interrupted_work_counts_too(study, backend, monkeypatch):
     spec, clock = NetworkSpec(CONFIG, "ann", 0), iter(range(0, 1000, 100))
     monkeypatch.setattr(cache_folder.time, "perf_counter", lambda: next(clock))
@@ -160,6 +167,7 @@ def test_time_of_interrupted_work_counts_too(study, backend, monkeypatch):
     assert again.store.seconds() == 200 and not list(study.store.folder.glob("models/*.spent"))
 
 
+@pytest.mark.slow
 def test_seconds_of_what_was_found_are_not_taken_off(study, backend):
     study.network(NetworkSpec(CONFIG, "converted", 0))
     for path in study.store.folder.glob("models/*.done"):
@@ -169,6 +177,7 @@ def test_seconds_of_what_was_found_are_not_taken_off(study, backend):
     assert again.store.used[again.store.checkpoint(spec).with_suffix(".done")] > 0 and again.store.seconds() > 10_000
 
 
+@pytest.mark.slow
 def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(study, backend):
     spec = NetworkSpec(CONFIG, "ann", 0)
     study.network(spec)
@@ -206,6 +215,7 @@ def test_a_cache_is_of_one_data_set_s_images(study, backend, monkeypatch):
         PaperStudy(TINY, backend, study.out).answers(NetworkSpec(CONFIG, "ann", 0))
 
 
+@pytest.mark.slow
 def test_products_of_another_precision_are_other_results(study, monkeypatch):
     spec = NetworkSpec(CONFIG, "ann", 0)
     before, measured = study.store.checkpoint(spec), study.store.measurement({"x": 1})
