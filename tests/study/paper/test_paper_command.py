@@ -57,7 +57,7 @@ def test_the_controls_stand_beside_hire(made):
     assert names[-1] == "HIRE-SNN" and {"N periods, κ = 0", "Gaussian noise SNN", "HIRE, κ from zero in each batch"} < {
         *names
     }
-    assert any("come with the N updates alone" in note for note in outcome(made, "table2")["notes"])
+    assert any("come from the N updates alone" in note for note in outcome(made, "table2")["notes"])
 
 
 @pytest.mark.slow
