@@ -24,7 +24,7 @@ class Draws(NamedTuple):
 
 
 @dataclass
-class Pass:
+class ForwardContext:
     """The context of a forward pass over one chunk of time: tape, weights, options, and neuron states."""
 
     tape: Tape
@@ -86,7 +86,7 @@ class Conv2d:
         rows, columns, features = self.output_shape(shape)
         return self.size**2 * rows * columns * features * shape[2]
 
-    def __call__(self, run: Pass, x):
+    def __call__(self, run: ForwardContext, x):
         run.see("input", self.name, x)
         return ops.conv2d(run.tape, x, run.weights[f"{self.name}.weight"], self.stride, self.size // 2)
 
@@ -110,7 +110,7 @@ class Linear:
         """F_in·F_out."""
         return shape[0] * self.features
 
-    def __call__(self, run: Pass, x):
+    def __call__(self, run: ForwardContext, x):
         run.see("input", self.name, x)
         return ops.linear(run.tape, x, run.weights[f"{self.name}.weight"])
 
@@ -134,7 +134,7 @@ class Neuron:
         """Threshold v and leak λ, [1] each, in an SNN; none in an ANN."""
         return {f"{self.name}.threshold": THRESHOLD, f"{self.name}.leak": LEAK} if spiking else {}
 
-    def __call__(self, run: Pass, x):
+    def __call__(self, run: ForwardContext, x):
         run.see("current", self.name, x)
         mask = self._mask(run, x.shape[1:])
         if not run.spiking:
@@ -144,14 +144,14 @@ class Neuron:
         run.see("spikes", self.name, out)
         return out
 
-    def fire(self, run: Pass, x, leak, threshold, mask):
+    def fire(self, run: ForwardContext, x, leak, threshold, mask):
         """Compute (spikes [T, B, …] times the mask, last state or None) from the current x [T or 1, B, …].
 
         Another neuron model is a subclass that overrides this method.
         """
         return lif(run.tape, x, leak, threshold, run.steps, run.neuron, *self._chunk(run, mask))
 
-    def after(self, run: Pass, conv: "Conv2d", x):
+    def after(self, run: ForwardContext, conv: "Conv2d", x):
         """Compute the spikes for the current conv(x) with one kernel, which also computes the convolution. See `fuses`."""
         weight, mask = run.weights[f"{conv.name}.weight"], self._mask(run, (x.shape[1], *conv.output_shape(x.shape[2:])))
         product = run.tape, x, weight, conv.stride, conv.size // 2
@@ -177,7 +177,7 @@ class Neuron:
         return spikes
 
 
-def fuses(run: Pass, layer, following) -> bool:
+def fuses(run: ForwardContext, layer, following) -> bool:
     """Whether one kernel can compute a convolution and the neurons after it, because nothing else uses the current."""
     return (
         run.spiking
@@ -189,7 +189,7 @@ def fuses(run: Pass, layer, following) -> bool:
     )
 
 
-def forward(run: Pass, layers, x):
+def forward(run: ForwardContext, layers, x):
     """Apply `layers` in sequence and return the output."""
     at = 0
     while at < len(layers):
@@ -213,7 +213,7 @@ class AvgPool:
         """No parameters."""
         return {}
 
-    def __call__(self, run: Pass, x):
+    def __call__(self, run: ForwardContext, x):
         return ops.avg_pool(run.tape, x)
 
 
@@ -229,7 +229,7 @@ class Flatten:
         """No parameters."""
         return {}
 
-    def __call__(self, run: Pass, x):
+    def __call__(self, run: ForwardContext, x):
         return ops.reshape(run.tape, x, (*x.shape[:2], *self.output_shape(x.shape[2:])))
 
 
@@ -270,7 +270,7 @@ class Residual:
             k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()
         }
 
-    def __call__(self, run: Pass, x):
+    def __call__(self, run: ForwardContext, x):
         first, inner, second, shortcut, outer = self._parts(x.shape[2:])
         main = forward(run, (first, inner, second), x)
         return outer(run, ops.add(run.tape, main, shortcut(run, x) if shortcut else x))
@@ -299,7 +299,7 @@ class Readout:
         """F·classes."""
         return shape[0] * self.features
 
-    def __call__(self, run: Pass, x):
+    def __call__(self, run: ForwardContext, x):
         run.see("input", self.name, x)
         weight = run.weights[f"{self.name}.weight"]
         if run.spiking and run.readout == "spikes":

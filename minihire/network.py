@@ -14,7 +14,7 @@ from minihire import layers
 from minihire.encoding import CODINGS, encode
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import Draws, Pass
+from minihire.layers import Draws, ForwardContext
 from minihire.models import Model
 from minihire.runtime.errors import MinihireError
 
@@ -92,7 +92,7 @@ class Network:
         state: dict[str, NeuronState] = {}
         for position, (first, count) in enumerate(chunks):
             end: dict[str, NeuronState] | None = {} if position + 1 < len(chunks) else None
-            run = Pass(
+            run = ForwardContext(
                 Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, end, observe=observe
             )
             part = self._logits(run, Variable(images), None, draws, first)
@@ -135,11 +135,11 @@ class Network:
         kappa = None if noise is None else Variable(noise, needs_grad=image)
         dropout = draws if training else None
 
-        def chunk(position: int, start: dict[str, NeuronState], grads: bool) -> tuple[Pass, Variable]:
+        def chunk(position: int, start: dict[str, NeuronState], grads: bool) -> tuple[ForwardContext, Variable]:
             first, count = chunks[position]
             used = leaves if grads else frozen
             end: dict[str, NeuronState] | None = {} if keep_state or position + 1 < len(chunks) else None
-            run = Pass(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
+            run = ForwardContext(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
             return run, self._logits(run, *sources, draws, first, clip_noise)
 
@@ -181,7 +181,7 @@ class Network:
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         tape, pixels = Tape(self.backend), Variable(images, needs_grad=True)
         steps = self.steps if self.spiking else 1
-        run = Pass(tape, weights, self.spiking, steps, neuron, self.readout, end=None)
+        run = ForwardContext(tape, weights, self.spiking, steps, neuron, self.readout, end=None)
         logits = self._logits(run, pixels, None, draws, 0)
 
         def pull(grad_logits: Array) -> Array:
@@ -203,7 +203,7 @@ class Network:
 
     def _logits(
         self,
-        run: Pass,
+        run: ForwardContext,
         pixels: Variable,
         noise: Variable | None,
         draws: Draws,

@@ -18,7 +18,7 @@ from backends import randomness, surrogates
 from backends.randomness import Draw, Stream
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import Draws, Pass
+from minihire.layers import Draws, ForwardContext
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
@@ -333,7 +333,7 @@ def test_a_static_input_is_the_same_as_repeating_it(backend):
         tape, ops.reshape(tape, Variable(images), (1, *images.shape)), network.model.mean, network.model.std
     )
     x = Variable(backend.repeat_time(x.value, 4))
-    run = Pass(tape, {name: Variable(w) for name, w in network.parameters.items()}, True, 4)
+    run = ForwardContext(tape, {name: Variable(w) for name, w in network.parameters.items()}, True, 4)
     for layer in network.model.layers:
         x = layer(run, x)
     np.testing.assert_array_equal(backend.to_numpy(x.value), backend.to_numpy(network.forward(images)))

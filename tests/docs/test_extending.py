@@ -17,7 +17,7 @@ from minihire.data.dataset import Dataset
 from minihire.data.loading import READERS
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import Pass
+from minihire.layers import ForwardContext
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
@@ -76,7 +76,7 @@ def fire(example, k, arrays, needs_grad=True, steps=5, options=SOFT):
     current, leak, threshold, start = (Variable(k.asarray(a), needs_grad) for a in arrays)
     tape = Tape(k)
     weights = {"n.threshold": threshold, "n.leak": leak}
-    pass_ = Pass(tape, weights, True, steps, options, state={"n": NeuronState(start)})
+    pass_ = ForwardContext(tape, weights, True, steps, options, state={"n": NeuronState(start)})
     spikes = example["HardReset"]("n")(pass_, current)
     return tape, [current, leak, threshold, start], spikes, pass_.end["n"].membrane
 

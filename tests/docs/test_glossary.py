@@ -148,14 +148,14 @@ def zero(monkeypatch, exact):
     """zero(current, grad, leak, threshold, surrogate, reset_grad) of the example's neuron: s, ∂L/∂I, ∂L/∂λ."""
     from minihire.engine import Tape, Variable
     from minihire.engine.lif import NeuronOptions
-    from minihire.layers import Pass
+    from minihire.layers import ForwardContext
 
     names = run(blocks("extending.md")["A neuron"][0], "example", monkeypatch)
 
     def go(current, grad, leak, threshold, surrogate, reset_grad):
         x, lam, v = (Variable(exact.asarray(a), True) for a in (current, [leak], [threshold]))
         tape, options = Tape(exact), NeuronOptions(surrogate=surrogate, reset_grad=reset_grad)
-        spikes = names["HardReset"]("n")(Pass(tape, {"n.threshold": v, "n.leak": lam}, True, T, options), x)
+        spikes = names["HardReset"]("n")(ForwardContext(tape, {"n.threshold": v, "n.leak": lam}, True, T, options), x)
         tape.backward([(spikes, grad)])
         return spikes.value, x.grad, lam.grad
 
