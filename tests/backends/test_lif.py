@@ -351,7 +351,7 @@ def test_currents_of_whole_numbers_are_refused():
     from numba.core.errors import TypingError
 
     k = get_backend("numba")
-    with pytest.raises(TypingError, match="lanes of float32 lie in contiguous arrays .* not in array.int32"):
+    with pytest.raises(TypingError, match="lanes of float32 need C-contiguous arrays .* not array.int32"):
         k.lif_forward(np.ones((3, 2, 16), np.int32), None, scalar(k, 1), scalar(k, 1), 3)
 
 
