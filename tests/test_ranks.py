@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from backends import BackendError, get_backend, launched  # noqa: E402
 from minihire.app import cli  # noqa: E402
+from minihire.app import run as run_command  # noqa: E402
 from minihire.attacks import attack_accuracy, pgd  # noqa: E402
 from minihire.data.dataset import Dataset  # noqa: E402
 from minihire.models import build  # noqa: E402
@@ -219,7 +220,7 @@ def test_only_the_first_process_writes_files_and_prints(worked):
 @pytest.mark.slow
 def test_a_run_is_resumed_with_the_same_whole_batch(worked, monkeypatch, capsys):
     folder, _ = worked
-    monkeypatch.setattr(cli.commands, "draw_all", lambda results, folder: [])
+    monkeypatch.setattr(run_command, "draw_all", lambda results, folder: [])
     resume = ["run", "--resume", "--out", str(folder / "run"), "--backend", "torch", "--quiet"]
     assert cli.main(resume) == 2
     assert "started with ann_batch_size = 16 over all processes, not 8: resume" in capsys.readouterr().err
@@ -254,5 +255,5 @@ def test_a_gpu_that_all_processes_would_share_is_refused(monkeypatch):
 
 if __name__ == "__main__":
     if launched()[0] > 0:
-        files.tempfile.mkstemp = cli.commands.draw_all = refuse
+        files.tempfile.mkstemp = run_command.draw_all = refuse
     {"work": work, "be_killed": be_killed}[sys.argv[2]](Path(sys.argv[1]))
