@@ -112,7 +112,7 @@ def test_shares_of_the_machine_s_ceilings(tmp_path):
     assert done.returncode == 0, done.stderr
     content = json.loads(path.read_text())
     kernels = {row["kernel"] for row in content["rows"]}
-    assert {"conv2d", "conv_lif_forward", "linear", "adam_step", "lif_forward", "lif_backward"} <= kernels
+    assert {"conv_lif_forward", "linear", "adam_step", "lif_forward", "lif_backward"} <= kernels
     assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in content["rows"])
     assert all(0 <= row["product_share"] < 1.5 for row in content["rows"])
     assert "% of product speed" in done.stdout
