@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # a plain clone needs no installation, and tests/backends must not be taken for backends
 
-from every_backend import EVERY  # noqa: E402 (it imports backends, which ROOT holds)
+from every_backend import EVERY, marked  # noqa: E402 (it imports backends, which ROOT holds)
 
 settings.register_profile(
     "minihire",
@@ -23,7 +23,7 @@ settings.register_profile(
 settings.load_profile("minihire")
 
 
-@pytest.fixture(scope="session", params=EVERY, ids="-".join)
+@pytest.fixture(scope="session", params=list(map(marked, EVERY)), ids="-".join)
 def backend(request):
     """Every registered backend in both precisions; skipped where what it needs is not installed."""
     from backends import BackendError, get_backend

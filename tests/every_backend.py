@@ -6,6 +6,8 @@ The fixture `backend` of conftest.py stands for every backend in both precisions
 - `event_driven` gives some parameters all their values on the Numba backend in float32 alone. Only its kernels choose by
   density, by the number of steps and by channels (backends/numba_cpu/dispatch.py). On the other backends the same code runs
   whatever these parameters are, so one value is enough.
+
+float64 on the fast backends is marked slow: their users compute in float32, and the reference has both precisions.
 """
 
 import importlib.util
@@ -30,7 +32,14 @@ def _every_backend():
 EVERY = _every_backend()
 COMPARED = [place for place in EVERY if place[0] != "reference"]
 
-compared = pytest.mark.parametrize("backend", COMPARED, indirect=True, scope="session", ids="-".join)
+
+def marked(place, *values):
+    """A parameter set of a place and further values, with the marks of the place."""
+    marks = [pytest.mark.slow] if place[0] != "reference" and place[2] == "float64" else []
+    return pytest.param(place, *values, marks=marks)
+
+
+compared = pytest.mark.parametrize("backend", list(map(marked, COMPARED)), indirect=True, scope="session", ids="-".join)
 
 
 def event_driven(names: str, values: list, otherwise: list):
@@ -45,4 +54,5 @@ def event_driven(names: str, values: list, otherwise: list):
         for value in (values if place == EVENT_DRIVEN else otherwise)
     ]
     ids = ["-".join([*place, *map(str, rest)]) for place, *rest in cases]
-    return pytest.mark.parametrize(f"backend, {names}", cases, indirect=["backend"], scope="session", ids=ids)
+    marked_cases = [marked(*case) for case in cases]
+    return pytest.mark.parametrize(f"backend, {names}", marked_cases, indirect=["backend"], scope="session", ids=ids)

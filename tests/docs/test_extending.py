@@ -215,6 +215,7 @@ def test_the_attack_is_evaluated_like_any_other_whatever_the_batch(example, imag
 # ---------------------------------------------------------------- on the command line
 
 
+@pytest.mark.slow
 def test_the_lines_for_the_command_line_run_with_the_examples_as_modules(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name, heading in (("gain", "A layer"), ("momentum", "An attack")):

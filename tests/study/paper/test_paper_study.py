@@ -120,6 +120,7 @@ def test_black_box_images_come_from_the_next_seed(backend, tmp_path):
     assert [three.other(NetworkSpec(CONFIG, "hire", seed)).seed for seed in range(3)] == [1, 2, 0]
 
 
+@pytest.mark.slow
 def test_noise_of_size_zero_is_no_noise(study):
     spec = NetworkSpec(CONFIG, "ann", 0)
     clean, noisy = study.answers(spec, images=12), study.answers_to_noise(spec, 0.0, 12)
@@ -206,6 +207,7 @@ def test_a_measurement_of_something_else_is_damaged(study):
         study.answers(spec, images=5)
 
 
+@pytest.mark.slow
 def test_a_cache_is_of_one_data_set_s_images(study, backend, monkeypatch):
     study.answers(NetworkSpec(CONFIG, "ann", 0))
     splits = study.splits(CONFIG)
