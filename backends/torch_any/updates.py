@@ -49,7 +49,7 @@ class Updates(Neurons):
                 [w],
                 [g],
                 [u] if momentum else [],
-                lr=_as_torch_takes_it(learning_rate),
+                lr=fused_learning_rate(learning_rate),
                 momentum=momentum,
                 weight_decay=decay,
                 dampening=0.0,
@@ -72,7 +72,7 @@ class Updates(Neurons):
                 moments[1:],
                 [] if most is None else [most],
                 [count],
-                lr=_as_torch_takes_it(learning_rate),
+                lr=fused_learning_rate(learning_rate),
                 beta1=decays[0],
                 beta2=decays[1],
                 weight_decay=0.0,
@@ -128,7 +128,7 @@ def _narrow(moments, added, cut, codes):
     codes.view(torch.int16).copy_(added.add_(bits).bitwise_right_shift_(cut))
 
 
-def _as_torch_takes_it(learning_rate):
+def fused_learning_rate(learning_rate):
     """A learning rate for torch's fused optimisers: on a GPU a float32 tensor, whatever the type of the weights."""
     on_gpu = isinstance(learning_rate, torch.Tensor) and learning_rate.device.type != "cpu"
     return learning_rate.float() if on_gpu else learning_rate

@@ -267,8 +267,9 @@ def test_a_recording_is_undisturbed_and_leaves_stream_and_pool_as_it_found_them(
 
 def test_learning_rates_are_float32_on_a_gpu():
     """Its fused optimisers refuse others; on a CPU they have the weights' own precision."""
-    assert updates._rate(torch.zeros((), dtype=torch.float64, device="meta")).dtype == torch.float32
-    assert updates._rate(torch.full((), 0.1, dtype=torch.float64)).item() == 0.1 == updates._rate(0.1)
+    assert updates.fused_learning_rate(torch.zeros((), dtype=torch.float64, device="meta")).dtype == torch.float32
+    assert updates.fused_learning_rate(torch.full((), 0.1, dtype=torch.float64)).item() == 0.1
+    assert updates.fused_learning_rate(0.1) == 0.1
 
 
 def test_draws_may_have_their_step_on_the_device():
