@@ -498,6 +498,7 @@ def plain(**changes):
     } | changes
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_a_closed_pipe_is_no_traceback():
     done = subprocess.run(
@@ -511,6 +512,7 @@ def test_a_closed_pipe_is_no_traceback():
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_terminal_that_lacks_letters_is_no_traceback():
     done = subprocess.run(
         [sys.executable, "-m", "minihire", "info", "vgg5"],

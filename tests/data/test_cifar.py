@@ -200,6 +200,7 @@ def test_labels_may_be_an_array(tmp_path):
     assert cifar.read("cifar100", tmp_path)[1].labels.tolist() == [3, 4]
 
 
+@pytest.mark.slow
 def test_the_real_data_set():
     folder = os.environ.get("MINIHIRE_CIFAR10")
     if not folder:
