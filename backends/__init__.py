@@ -14,6 +14,7 @@ from collections.abc import Callable
 from backends.errors import BackendError
 from backends.interface import Backend
 
+__all__ = ["BACKENDS", "Backend", "BackendError", "get_backend", "launched"]
 # name → (module, class, what to install when an import fails)
 BACKENDS = {
     "numba": ("backends.numba_cpu", "NumbaBackend", "pip install numba"),

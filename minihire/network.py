@@ -143,12 +143,15 @@ class Network:
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
             return run, self._logits(run, *sources, draws, first, clip_noise)
 
-        starts, logits = [state or {}], None
+        starts: list[dict[str, NeuronState]] = [state or {}]
+        logits: Array = None
         for i in range(len(chunks) - 1):  # forward without a tape, keeping each chunk's last state
             run, part = chunk(i, _variables(starts[-1], False), grads=False)
-            starts.append(_values(run.end))
+            starts.append(_values(run.end or {}))
             logits = part.value if logits is None else k.add(logits, part.value)
-        grad_logits = grad_state = last_state = losses = sums = None
+        grad_logits = losses = sums = None
+        last_state: dict[str, NeuronState] | None = None
+        grad_state: dict[str, NeuronState] = {}
         for i in reversed(range(len(chunks))):  # the last chunk runs once; the others again, now with a tape
             start = _variables(starts[i], needs_grad=i > 0)
             run, part = chunk(i, start, grads=True)
@@ -158,16 +161,16 @@ class Network:
                 weight = 1 / labels.shape[0] if scale is None else scale
                 losses, grad_logits, sums = k.cross_entropy(logits, labels, weight)
             seeds = [(part, grad_logits)]
-            for name, grads in (grad_state or {}).items():
+            end = run.end or {}
+            for name, grads in grad_state.items():
                 seeds += [
-                    (variable, grad)
-                    for variable, grad in zip(run.end[name], grads, strict=True)
-                    if variable is not None
+                    (variable, grad) for variable, grad in zip(end[name], grads, strict=True) if variable is not None
                 ]
             run.tape.backward(seeds)
             grad_state = {name: NeuronState(*(x and x.grad for x in pair)) for name, pair in start.items()}
         found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-        return Gradients(losses, logits, found, (pixels if noise is None else kappa).grad, last_state, sums)
+        source = pixels if kappa is None else kappa
+        return Gradients(losses, logits, found, source.grad, last_state or {}, sums)
 
     def pullback(
         self, images: Array, *, draws: Draws = Draws(), surrogate: Surrogate | None = None
@@ -221,7 +224,8 @@ class Network:
         x = ops.reshape(run.tape, x, (1, *x.shape))
         coding = self.coding if self.spiking else "direct"
         x = encode(run.tape, x, coding, self.model.mean, self.model.std, draws, first_step, run.steps)
-        return layers.forward(run, self.model.layers, x)
+        logits: Variable = layers.forward(run, self.model.layers, x)
+        return logits
 
 
 def initialise(
