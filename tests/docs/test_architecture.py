@@ -6,6 +6,8 @@ import sys
 
 from handbook_pages import DOCS, ROOT, blocks, rows
 
+from backends.interface import Backend
+
 sys.path.insert(0, str(ROOT / "tests"))
 from test_floors import FLOORS
 
@@ -41,3 +43,9 @@ def test_every_hop_names_what_its_file_defines():
 
 def test_the_page_is_one_page():
     assert len((DOCS / PAGE).read_text(encoding="utf-8").splitlines()) <= 160
+
+
+def test_the_kernels_are_those_of_the_contract():
+    listed = [name for row in rows(PAGE) if len(row) == 2 for name in re.findall(r"`(\w+)`", row[1])]
+    contract = {name for name, value in vars(Backend).items() if callable(value) and not name.startswith("_")}
+    assert len(listed) == len(set(listed)) and set(listed) == contract
