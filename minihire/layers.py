@@ -153,9 +153,14 @@ class Neuron:
 
     def after(self, run: ForwardContext, conv: "Conv2d", x):
         """Compute the spikes for the current conv(x) with one kernel, which also computes the convolution. See `fuses`."""
-        weight, mask = run.weights[f"{conv.name}.weight"], self._mask(run, (x.shape[1], *conv.output_shape(x.shape[2:])))
+        weight, mask = (
+            run.weights[f"{conv.name}.weight"],
+            self._mask(run, (x.shape[1], *conv.output_shape(x.shape[2:]))),
+        )
         product = run.tape, x, weight, conv.stride, conv.size // 2
-        return self._keep(run, *conv_lif(*product, *self._constants(run), run.steps, run.neuron, *self._chunk(run, mask)))
+        return self._keep(
+            run, *conv_lif(*product, *self._constants(run), run.steps, run.neuron, *self._chunk(run, mask))
+        )
 
     def _mask(self, run, shape):
         """The dropout mask for neurons [B, …], or None."""
