@@ -30,6 +30,7 @@ that they update in place.
 `backends.randomness` to the bit.
 """
 
+import functools
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -70,8 +71,15 @@ class Backend(ABC):
     rank: int = 0
     ranks: int = 1
 
-    def __init__(self):
+    def __init__(self, **options):
+        self.options = options  # the constructor's arguments: a backend is pickled as these
         self.versions = Versions()  # of the parameters: optimiser steps count them, `saved` compares them
+
+    def __reduce__(self):
+        return functools.partial(type(self), **self.options), ()
+
+    def __deepcopy__(self, memo):
+        return self  # a copy of a network computes on the same backend
 
     def announce(self, say) -> None:  # noqa: B027 - a choice, not a duty
         """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: there is none."""

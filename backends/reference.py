@@ -17,7 +17,7 @@ class ReferenceBackend(Backend):
     device = "cpu"
 
     def __init__(self, dtype: str = "float32", threads: int | None = None):
-        super().__init__()
+        super().__init__(dtype=dtype, threads=threads)
         self.dtype = dtype
         self.threads = threads or 1
         self.float = np.dtype(dtype)

@@ -1,9 +1,10 @@
 """A network: a description, its weights on a backend, and the two things one does with it, `forward` and `gradients`."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -35,13 +36,17 @@ class Gradients(NamedTuple):
     sums: Any
 
 
+VIEW_SETTINGS = {"steps", "coding", "neuron", "time_chunk"}
+
+
 @dataclass
 class Network:
     """An ANN (`spiking` False, one step of ReLU) or an SNN (LIF neurons over `steps` time steps) of one model.
 
-    parameters: backend arrays by name, updated in place by the optimisers. coding: "direct" or "rate"; readout:
-    "membrane" (logits = Σ_t W·s[t]) or "spikes"; time_chunk: steps held in memory at a time (exact, at the price of
-    a second forward pass), None for all.
+    parameters: backend arrays by name, updated in place by the optimisers. The network copies the arrays that it is given,
+    so `network.copy(…)` and `dataclasses.replace(network, …)` are independent of the original; only `view` shares weights.
+    coding: "direct" or "rate"; readout: "membrane" (logits = Σ_t W·s[t]) or "spikes"; time_chunk: steps held in memory at a
+    time (exact, but it takes a second forward pass), None for all.
 
     >>> from minihire import Network, build, get_backend, initialise
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
@@ -59,16 +64,11 @@ class Network:
     readout: str = "membrane"
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     time_chunk: int | None = None
+    shares_weights: ClassVar[bool] = False  # True for a view
 
     def __post_init__(self) -> None:
-        if self.coding not in CODINGS or self.readout not in ("membrane", "spikes"):
-            raise MinihireError(
-                f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}"
-            )
-        if self.steps < 1 or (self.time_chunk is not None and self.time_chunk < 1):
-            raise MinihireError(
-                f"a network needs at least 1 time step (and time chunk), not {self.steps} (and {self.time_chunk})"
-            )
+        self._check_settings()
+        self.parameters = {name: self.backend.asarray(array) for name, array in self.parameters.items()}
         self.specification = self.model.parameters(self.spiking, self.readout)
         expected = {name: p.shape for name, p in self.specification.items()}
         given = {name: tuple(array.shape) for name, array in self.parameters.items()}
@@ -77,6 +77,38 @@ class Network:
             raise MinihireError(
                 f"these weights do not fit {self.model.name}: {odd[0]} is {given.get(odd[0])}, expected {expected.get(odd[0])}"
             )
+
+    def _check_settings(self) -> None:
+        if self.coding not in CODINGS or self.readout not in ("membrane", "spikes"):
+            raise MinihireError(
+                f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}"
+            )
+        if self.steps < 1 or (self.time_chunk is not None and self.time_chunk < 1):
+            raise MinihireError(
+                f"a network needs at least 1 time step (and time chunk), not {self.steps} (and {self.time_chunk})"
+            )
+
+    def copy(self, **changes: Any) -> "Network":
+        """An independent network: the same settings, except for the changes, and its own copy of the weights."""
+        return replace(self, **changes)
+
+    def view(self, **changes: Any) -> "Network":
+        """*The same* weights with other settings (steps, coding, neuron, time_chunk), for evaluation.
+
+        An update of the network's weights changes the view, too. An optimiser refuses to train a view.
+        """
+        unknown = sorted(changes.keys() - VIEW_SETTINGS)
+        if unknown:
+            raise MinihireError(f"a view cannot have another {unknown[0]}: use network.copy({unknown[0]}=…)")
+        other = copy.copy(self)
+        vars(other).update(changes, shares_weights=True)
+        other._check_settings()
+        return other
+
+    def weight_versions(self) -> tuple[tuple[str, int, int], ...]:
+        """A value that is different (!=) after a weight was updated or replaced."""
+        versions = self.backend.versions
+        return tuple((name, id(array), versions.of(array)) for name, array in self.parameters.items())
 
     def forward(
         self, images: Array, *, steps: int | None = None, draws: Draws = Draws(), observe: Observer | None = None

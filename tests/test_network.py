@@ -4,8 +4,11 @@ The numbers are chosen so that float32 rounds nothing away before a spike is dec
 multiples of powers of two), so spikes and logits must be equal on every backend, and gradients up to rounding.
 """
 
+import copy
+import dataclasses
 import functools
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +25,7 @@ from minihire.layers import Draws, ForwardContext
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
+from minihire.training.optimisers import Adam
 
 ROOT = Path(__file__).parent.parent
 BATCH, CLASSES, SIDE = 2, 10, 16
@@ -555,3 +559,56 @@ def test_one_two_and_four_threads_give_the_same_bits():
     assert [len(digests) for digests in by_seed.values()] == [3, 3, 3]
     assert all(len(set(digests)) == 1 for digests in by_seed.values())
     assert len({digests[0] for digests in by_seed.values()}) == 3
+
+
+# ---------------------------------------------------------------- copies
+
+
+def _small(backend, steps=3):
+    model = build("vgg5", image_shape=(8, 8, 3), width=1 / 16, hidden=8)
+    return Network(model, backend, initialise(model, backend, 0, spiking=True), spiking=True, steps=steps)
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        lambda net: net.copy(),
+        copy.deepcopy,
+        lambda net: pickle.loads(pickle.dumps(net)),
+        lambda net: dataclasses.replace(net, steps=3),
+    ],
+    ids=["copy", "deepcopy", "pickle", "replace"],
+)
+def test_a_copy_is_trained_without_the_original(backend, duplicate):
+    net = _small(backend)
+    other, k = duplicate(net), backend
+    assert (other.steps, type(other.backend)) == (3, type(backend))
+    before = {name: k.to_numpy(array) for name, array in net.parameters.items()}
+    images = k.asarray(np.random.default_rng(0).random((4, 8, 8, 3)))
+    np.testing.assert_array_equal(k.to_numpy(other.forward(images)), k.to_numpy(net.forward(images)))
+    for array in other.parameters.values():
+        k.sgd_step(
+            array,
+            k.asarray(np.ones(tuple(array.shape))),
+            k.asarray(np.zeros(tuple(array.shape))),
+            0.1,
+            0.9,
+            0.0,
+            -9.0,
+            9.0,
+        )
+    for name, array in net.parameters.items():
+        np.testing.assert_array_equal(k.to_numpy(array), before[name])
+        assert not np.array_equal(k.to_numpy(other.parameters[name]), before[name])
+
+
+def test_a_view_has_the_same_weights_and_is_not_trained(backend):
+    net = _small(backend)
+    view = net.view(steps=5)
+    assert (view.steps, net.steps, view.parameters is net.parameters) == (5, 3, True)
+    with pytest.raises(MinihireError, match="a view shares its weights"):
+        Adam(view, list(view.parameters))
+    with pytest.raises(MinihireError, match="a view cannot have another spiking"):
+        net.view(spiking=False)
+    with pytest.raises(MinihireError, match="at least 1 time step"):
+        net.view(steps=0)

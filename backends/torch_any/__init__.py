@@ -58,7 +58,7 @@ class TorchBackend(Updates):
         precision: str = "float32",
         record: bool = True,
     ):
-        super().__init__()
+        super().__init__(dtype=dtype, threads=threads, device=device, precision=precision, record=record)
         self.rank, self.ranks = launched()
         own = ranks.own_device(device) if self.ranks > 1 else device
         self.device, self.dtype, self.precision = _device(own), dtype, precision

@@ -100,6 +100,7 @@ class _Logits(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, module, draws):
         logits, ctx.pull = module.record(images, draws)
+        ctx.weights = module.network.weight_versions()
         ctx.module, ctx.draws = module, draws
         ctx.save_for_backward(images)
         return logits
@@ -107,6 +108,8 @@ class _Logits(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_logits):
         (images,) = ctx.saved_tensors  # torch raises an error if the graph was freed or the images were changed
+        if ctx.weights != ctx.module.network.weight_versions():
+            raise MinihireError("the network was trained between this forward pass and its backward pass: call it again")
         pull = ctx.pull or ctx.module.record(images, ctx.draws)[1]  # recorded again if the graph was retained
         ctx.pull = None
         return _Gradient.apply(images, grad_logits, pull), None, None

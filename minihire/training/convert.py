@@ -104,7 +104,7 @@ def convert(
     )
     index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
     batches = Batches(data.take(index), k, IMAGES_AT_ONCE)
-    balanced = replace(snn, time_chunk=min(STEPS_AT_ONCE, calibration.steps))
+    balanced = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps))
     names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
     with StopSignal(k) as stop, Progress("conversion", len(names) * len(index)) as progress:
         for name in names:

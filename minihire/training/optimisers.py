@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from backends import moments16
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 
 ADAM_EPSILON = 1e-8
 
@@ -45,6 +46,8 @@ class Optimiser:
     slot_names = ()
 
     def __post_init__(self):
+        if self.network.shares_weights:
+            raise MinihireError("a view shares its weights with another network: train network.copy(…) instead")
         zeros, arrays = self.network.backend.zeros, self.network.parameters
         self.slots = {
             slot: {name: zeros(arrays[name].shape, self.slot_type(name)) for name in self.names}

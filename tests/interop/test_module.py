@@ -294,3 +294,18 @@ def test_the_package_exports_torch_module():
     assert minihire.interop.torch_module is torch_module
     with pytest.raises(AttributeError, match="no attribute 'jax_module'"):
         _ = minihire.interop.jax_module
+
+
+@pytest.mark.parametrize("retained", [False, True])
+def test_weights_that_were_trained_after_the_forward_pass_are_refused(retained):
+    """Old spikes with new weights would give the gradient of neither network."""
+    k, model = get_backend("reference"), build("vgg5", image_shape=(8, 8, 3), width=1 / 16, hidden=8)
+    network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=3)
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    loss = torch_module(network)(images).sum()
+    if retained:
+        loss.backward(retain_graph=True)
+    weight = network.parameters["conv1.weight"]
+    k.sgd_step(weight, np.ones_like(weight), np.zeros_like(weight), 0.1, 0.9, 0.0, -9.0, 9.0)
+    with pytest.raises(MinihireError, match="the network was trained between"):
+        loss.backward()
