@@ -321,11 +321,11 @@ def test_chunks_of_time_change_nothing(backend, agrees, setting):
         assert found.state.keys() == whole.state.keys()
 
 
-def test_the_default_neuron_is_the_paper_s():
+def test_the_default_neuron_is_the_paper_s(exact):
     """Equation 5 with γ = 0.3; the reset of the released models, without a gradient."""
     assert NeuronOptions() == NeuronOptions("immediate", surrogates.triangle(0.3, 1.0), reset_grad=False, soft=False)
     weights, *_ = data("vgg5", True, "membrane")
-    assert Network(model_of("vgg5"), None, weights, True).neuron == NeuronOptions()
+    assert Network(model_of("vgg5"), exact, weights, True).neuron == NeuronOptions()
 
 
 def test_a_static_input_is_the_same_as_repeating_it(backend):
@@ -587,16 +587,8 @@ def test_a_copy_is_trained_without_the_original(backend, duplicate):
     images = k.asarray(np.random.default_rng(0).random((4, 8, 8, 3)))
     np.testing.assert_array_equal(k.to_numpy(other.forward(images)), k.to_numpy(net.forward(images)))
     for array in other.parameters.values():
-        k.sgd_step(
-            array,
-            k.asarray(np.ones(tuple(array.shape))),
-            k.asarray(np.zeros(tuple(array.shape))),
-            0.1,
-            0.9,
-            0.0,
-            -9.0,
-            9.0,
-        )
+        ones, zeros = (k.asarray(np.full(tuple(array.shape), value)) for value in (1.0, 0.0))
+        k.sgd_step(array, ones, zeros, 0.1, 0.9, 0.0, -9.0, 9.0)
     for name, array in net.parameters.items():
         np.testing.assert_array_equal(k.to_numpy(array), before[name])
         assert not np.array_equal(k.to_numpy(other.parameters[name]), before[name])
