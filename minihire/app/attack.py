@@ -25,7 +25,7 @@ from minihire.app.outputs import json_path, show_and_write
 from minihire.attacks import ATTACKS, Attack
 from minihire.report import tables
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.interrupt import go_on_with
+from minihire.runtime.interrupt import resumable_by
 from minihire.study.settings import Config
 from minihire.study.single import attack_one
 
@@ -81,7 +81,7 @@ def run(options) -> None:
     source = _source(options, saved, backend) if options.source else None
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
-    with go_on_with("the same command" if place else None):
+    with resumable_by("the same command" if place else None):
         scores, files = attack_one(config, attacks, target, source, data, backend, place)
     found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"

@@ -88,7 +88,7 @@ def _main(arguments):
 
 @contextlib.contextmanager
 def _silence():
-    """Discard standard output: of the processes that torchrun started, the first one speaks for all."""
+    """Discard standard output. Of the processes that torchrun started, only the first one prints."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 

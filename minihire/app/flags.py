@@ -153,7 +153,9 @@ def _default(f):
     value = PRESETS["mini"].get(f.name, f.default)
     if value is None or "default" in f.metadata["help"]:
         return ""
-    shown = ",".join(value) if isinstance(value, tuple) else {True: "yes", False: "no"}.get(value, value)
+    shown = ",".join(value) if isinstance(value, tuple) else value
+    if isinstance(value, bool):
+        shown = "yes" if value else "no"
     if isinstance(value, float):
         shown = f"{value * 255:g}/255" if f.name == "epsilon" else f"{value:.4g}"
     return f" [{shown}]"
@@ -194,7 +196,7 @@ def add_execution(parser: argparse.ArgumentParser, record: bool = False) -> None
     section.add_argument("--backend", metavar="NAME", help="numba (default), torch or reference")
     section.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N (with torch)")
     section.add_argument(
-        "--precision", default="float32", metavar="P", help="of products: float32 (default), tf32 or bf16 (with torch)"
+        "--precision", default="float32", metavar="P", help="float32 (default); tf32 or bf16 (products, with torch)"
     )
     if record:
         section.add_argument(

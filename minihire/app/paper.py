@@ -17,7 +17,7 @@ from minihire.report import paper_page as page
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
-from minihire.runtime.interrupt import go_on_with
+from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration, say
 from minihire.study.paper import accuracy, attackers, choices, cost, spikes, sweeps
 from minihire.study.paper.dry_run import Plan
@@ -26,6 +26,7 @@ from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import SCALES, scale
 
 SEEDS = 1000  # at most
+FILES = ("paper.json", "paper.md", "paper.html")
 
 
 class Experiment(NamedTuple):
@@ -97,7 +98,12 @@ def run(options) -> None:
     if options.list:
         print(listing(study, names))
         return
-    with folders.lock(out), go_on_with("the same command"):
+    others = [name for name in FILES if os.path.lexists(out / name)]
+    if others and not (out / "cache").is_dir():
+        raise MinihireError(
+            f"{out} holds other files, {', '.join(others)}, which would be overwritten: choose another --out"
+        )
+    with folders.lock(out), resumable_by("the same command"):
         content = reproduce(study, names, out)
     print(f"{out}/paper.html, paper.md and paper.json: {len(content['outcomes'])} tables and figures")
 

@@ -1,4 +1,4 @@
-"""Standard output and error that are closed, full or lack letters: work goes on, and the command says so at its end."""
+"""Standard output and error that are closed or full: the command finishes its work and reports the fault at its end."""
 
 import contextlib
 import os
@@ -6,9 +6,9 @@ import sys
 
 
 class GuardedOutput:
-    """A text stream whose write errors are kept in `error`; later text is discarded. Other attributes are the stream's.
+    """A text stream that does not raise write errors: the first one is noted in `error`, and later text is discarded.
 
-    A closed pipe still raises BrokenPipeError: the reader wants no more.
+    A closed pipe still raises BrokenPipeError, because its reader wants no more. Other attributes are those of the stream.
     """
 
     def __init__(self, stream):
@@ -45,7 +45,7 @@ class GuardedOutput:
 
 @contextlib.contextmanager
 def guarded_streams():
-    """While entered, sys.stdout and sys.stderr never raise but for a closed pipe. Gives the guarded output."""
+    """While entered, sys.stdout and sys.stderr raise no write errors, except for a closed pipe. Yields the guarded output."""
     _fill_closed_descriptors()
     before = sys.stdout, sys.stderr
     for stream in before:

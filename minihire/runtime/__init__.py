@@ -1,1 +1,1 @@
-"""What training and attacks need from the program: progress, interrupts, atomic files, errors."""
+"""Services for training and attacks: progress, interrupts, atomic files, errors."""

@@ -1,5 +1,5 @@
-"""The one exception that users see: a sentence that says what was given, what was expected and what to do."""
+"""The exception for bad input. Its message is one sentence: what was given, what was expected and what to do."""
 
 
 class MinihireError(Exception):
-    """Base of every error raised for bad input; the command line prints it without a traceback and exits with 2."""
+    """Base class of all errors raised for bad input. The command line prints the message and exits with code 2."""

@@ -1,4 +1,4 @@
-"""Ctrl-C (and SIGTERM) and the end of --max-minutes as a request: long work finishes its batch, saves, says how to go on."""
+"""Requests to stop: Ctrl-C, SIGTERM, SIGHUP or the end of --max-minutes. Long work finishes its batch, saves and stops."""
 
 import contextlib
 import math
@@ -12,28 +12,28 @@ from minihire.runtime.errors import MinihireError
 
 
 class Interrupted(MinihireError):
-    """Work stopped on request with everything so far saved; the command line exits with 130."""
+    """Work was stopped on request, after it was saved. The command line exits with code 130."""
 
 
 class OutOfTime(Interrupted):
-    """The same because the time that was given is over; the command line exits with 3."""
+    """Work was stopped because --max-minutes are over. The command line exits with code 3."""
 
 
 class TimeLimit:
-    """So many minutes from now."""
+    """A time limit: a number of minutes from now."""
 
     def __init__(self, minutes: float):
         self.minutes, self.end = minutes, monotonic() + 60 * minutes
 
     @property
     def over(self) -> bool:
-        """Whether they have passed."""
+        """Whether the time has passed."""
         return monotonic() >= self.end
 
 
 @contextlib.contextmanager
 def stop_after(minutes: float | None):
-    """While entered, every StopSignal of this process is `requested` once so many minutes have passed; None: no limit."""
+    """While entered, every StopSignal of this process is `requested` after this many minutes. None: no limit."""
     StopSignal.limit = TimeLimit(math.inf if minutes is None else minutes)
     try:
         yield
@@ -42,9 +42,9 @@ def stop_after(minutes: float | None):
 
 
 @contextlib.contextmanager
-def go_on_with(what: str | None):
-    """While entered, work that stops says that this goes on with it, in place of --resume; None: nothing does."""
-    before, StopSignal.again = StopSignal.again, what
+def resumable_by(how: str | None):
+    """While entered, the message of stopped work says that `how` resumes it, by default --resume. None: nothing does."""
+    before, StopSignal.again = StopSignal.again, how
     try:
         yield
     except KeyboardInterrupt:
@@ -56,20 +56,20 @@ def go_on_with(what: str | None):
 def _kept():
     if StopSignal.again is None:
         return "stopped"
-    goes_on = "(run and train go on with --resume)"
-    return f"stopped; finished work was kept {goes_on if StopSignal.again == '--resume' else f'({StopSignal.again} goes on)'}"
+    how = "run and train resume with --resume" if StopSignal.again == "--resume" else f"{StopSignal.again} resumes it"
+    return f"stopped; finished work was kept ({how})"
 
 
 class StopSignal:
-    """While entered, the first Ctrl-C makes it `requested`; a second one raises KeyboardInterrupt at once.
+    """While entered, the first Ctrl-C sets `requested`; a second one raises KeyboardInterrupt at once.
 
-    The end of `stop_after` makes it `requested`, too. Outside the main thread, where Python allows no handlers, only that does.
-    With the backend of several ranks what any of them was asked counts, as soon as all know: those that stop, stop together.
+    The end of `stop_after` sets `requested` too. Python allows signal handlers in the main thread only, so in other threads
+    nothing else does. With several ranks, a request to one of them is a request to all, and all stop after the same batch.
     """
 
     SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
     limit = TimeLimit(math.inf)
-    again: str | None = "--resume"  # what goes on with the work
+    again: str | None = "--resume"  # what resumes the work
 
     def __init__(self, backend=None):
         self._backend = backend if backend is not None and backend.ranks > 1 else None
@@ -78,16 +78,16 @@ class StopSignal:
 
     @property
     def requested(self) -> bool:
-        """Whether to stop at the next place that can be gone on from."""
+        """Whether to stop at the next place from which work can be resumed."""
         return any(self._reasons)
 
     @property
     def state(self) -> np.ndarray:
-        """Whether this process was asked to stop, and whether its time is over: 0 or 1, to be summed over the ranks."""
+        """Whether this process was asked to stop, and whether its time is over: 0 or 1 each, to be summed over the ranks."""
         return np.array([self._asked, self.limit.over], float)
 
     def learn(self, states: np.ndarray) -> None:
-        """The sum of all ranks' `state`."""
+        """Take over the sum of the `state` of all ranks."""
         self._known = states
 
     @property
@@ -95,16 +95,17 @@ class StopSignal:
         return self.state > 0 if self._backend is None else self._known > 0
 
     def _ask_all(self):
-        """Wait for the other ranks, and learn what they were asked."""
+        """Exchange requests with the other ranks."""
         if self._backend is not None:
             self.learn(*self._backend.sum_over_ranks([self.state]))
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
+            hangup = getattr(signal, "SIGHUP", None)
             heard = [
-                n for n in self.SIGNALS if n != getattr(signal, "SIGHUP", None) or signal.getsignal(n) != signal.SIG_IGN
-            ]
-            self._before = {number: signal.signal(number, self._request) for number in heard}  # nohup ignores SIGHUP
+                n for n in self.SIGNALS if n != hangup or signal.getsignal(n) != signal.SIG_IGN
+            ]  # nohup ignores it
+            self._before = {number: signal.signal(number, self._request) for number in heard}
         return self
 
     def __exit__(self, kind, *_):
@@ -114,7 +115,7 @@ class StopSignal:
         finally:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-        if self._reasons[0] and kind is None:  # asked for after the last look: what follows must not begin
+        if self._reasons[0] and kind is None:  # requested after the last check: the next work must not start
             raise Interrupted(_kept())
 
     def _request(self, *_):
@@ -124,14 +125,14 @@ class StopSignal:
         print("\nstopping after this batch (Ctrl-C again: at once)", flush=True)
 
     def check(self, where: str) -> None:
-        """Raise Interrupted (or OutOfTime) if a stop is requested, of any rank: all of them come here."""
+        """Raise Interrupted or OutOfTime if any rank is requested to stop. All ranks must call this at the same place."""
         self._ask_all()
         if self.requested:
             told = self._reasons[0] or self.again is None
-            raise self.interruption(where if told else f"{where}; {self.again} goes on")
+            raise self.interruption(where if told else f"{where}; {self.again} resumes it")
 
     def interruption(self, where: str) -> Interrupted:
-        """What to raise after a request: says where work stopped and, at the end of the time, after how long."""
+        """The exception to raise after a request. It says where work stopped and, if the time is over, after how long."""
         if self._reasons[0]:
             return Interrupted(f"stopped {where}")
         return OutOfTime(f"--max-minutes {self.limit.minutes:g} are over: stopped {where}")

@@ -68,7 +68,7 @@ class Config:
     methods: tuple[str, ...] = _setting(
         "SNN training",
         ("traditional", "hire"),
-        "of traditional, control, gaussian, hire: the trainings",
+        "trainings to run: traditional, control, gaussian, hire",
         choices=METHODS,
     )
     snn_epochs: int = _setting("SNN training", 30, "epochs", low=1)

@@ -186,7 +186,7 @@ class Training:
         self._check_finite()
         self._save()
         saved = (
-            f"saved in {self.path}; {self.stop.again} goes on from there"
+            f"saved in {self.path}; {self.stop.again} resumes it"
             if self.path
             else "nothing was saved: no checkpoint path was given"
         )
@@ -204,7 +204,7 @@ class Training:
             flag = "--batch-size" if self.network.spiking else "--ann-batch-size"
             advice = f"try {flag} {size // 2}" if size > 1 else "choose a smaller --width or --hidden"
             cause = f" ({error})" if str(error) else ""
-            kept = f"; {self.path} goes on with {self.stop.again} where there is more" if self._saved else ""
+            kept = f"; with more memory, {self.stop.again} resumes {self.path}" if self._saved else ""
             raise MinihireError(
                 f"{self.label} ran out of memory with {size} images in a batch{cause}: {advice} with another --out{kept}"
             ) from error

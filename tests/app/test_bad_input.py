@@ -76,6 +76,8 @@ def place(tmp_path_factory):
     (folder / "figures.json").write_text('{"command": "analyze"}')
     (folder / "figures" / "figures").mkdir(parents=True)
     (folder / "figures" / "figures" / "accuracy.png").write_text("mine")
+    (folder / "others").mkdir()
+    (folder / "others" / "paper.md").write_text("mine")
     (folder / "link.json").symlink_to(folder / "figures.json")
     (folder / "dangling.npz").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "fifo")
@@ -157,6 +159,7 @@ CASES = {
         "run --data-dir {place}/cifar",
         "but the data set shapes needs no files: give the data set",
     ),
+    "a paper in a folder of other files": ("paper table7 --out {place}/others", "holds other files, paper.md"),
     "a folder for mini": ("paper table2 --data-dir {place}/cifar", "but scale mini uses the data set shapes"),
     "missing folder": (RUN + " --data-dir {place}/none", "no CIFAR-10 in"),
     "no folder": ("run --data cifar10 --out {place}/new", "give its folder with --data-dir"),
@@ -499,7 +502,7 @@ def test_ctrl_c_in_every_phase_is_one_sentence_and_resume_finishes(place, expect
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_from_outside_stops_a_training_after_its_batch(place, tmp_path, number):
     arguments = [
         str(a)
@@ -530,7 +533,7 @@ def test_a_signal_from_outside_stops_a_training_after_its_batch(place, tmp_path,
         process.kill()
     assert process.returncode == 130 and "Traceback" not in out
     assert re.fullmatch(
-        r"minihire: stopped ann in epoch \d+ after batch \d; saved in .*ann\.npz; --resume goes on from there\n", error
+        r"minihire: stopped ann in epoch \d+ after batch \d; saved in .*ann\.npz; --resume resumes it\n", error
     )
     position = checkpoint.load(tmp_path / "ann.npz").meta["training"]["position"]
     assert position["epoch"] >= 2 and np.isfinite(position["sums"]["loss"])

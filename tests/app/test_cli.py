@@ -322,10 +322,13 @@ def test_info_of_a_checkpoint_is_that_of_its_model_with_its_own_time_steps_data_
     table, sentence = text.rstrip().rsplit("\n\n", 1)
     of_model = command("info", "vgg5", "--width", 1 / 32, "--hidden", 12)[1]
     assert code == 0 and table == of_model.rstrip().rsplit("\n\n", 1)[0]
-    assert sentence.startswith(f"{path}: an SNN of T = 4 time steps (vgg5), trained on cifar10, with 10 classes")
+    classes = results_of(finished[0])["data"]["classes"]
+    assert sentence.startswith(
+        f"{path}: an SNN of T = 4 time steps (vgg5), trained on cifar10, with 10 classes ({', '.join(classes)});"
+    )
     code, text = command("info", finished[0] / "models" / "ann.npz", "--json", "-")
     found = json.loads(text)
-    assert (found["spiking"], found["steps"], found["data"]) == (False, 1, "cifar10")
+    assert (found["spiking"], found["steps"], found["data"], found["classes"]) == (False, 1, "cifar10", classes)
 
 
 def test_info_counts_the_weights_of_the_paper_s_network():
@@ -348,7 +351,7 @@ def test_an_interrupted_train_goes_on_with_resume(cifar, chain, tmp_path, monkey
             lambda *a: (calls.append(1), len(calls) == 7 and signal.raise_signal(signal.SIGINT), add(*a)),
         )
         assert command(*arguments)[0] == 130
-    assert "--resume goes on from there" in capsys.readouterr().err
+    assert "--resume resumes it" in capsys.readouterr().err
     assert command(*arguments, "--resume")[0] == 0
     assert weights(tmp_path / "ann.npz") == weights(chain[0] / "ann.npz")
 

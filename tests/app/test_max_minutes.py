@@ -1,5 +1,6 @@
-"""Unattended runs: a time limit that stops and goes on to the bit, lines in a pipe, and memory that runs out."""
+"""Unattended runs: a time limit, after which work resumes bit-identically; lines in a pipe; memory that runs out."""
 
+import contextlib
 import io
 import re
 import signal
@@ -53,7 +54,7 @@ def run(cifar):
 
 @pytest.fixture
 def a_minute_a_batch(monkeypatch):
-    """A clock that goes on by a minute with every batch of any work, and only then."""
+    """A clock that advances by a minute with every batch of any work, and only then."""
     now, add = [1000.0], Progress.add
 
     def adding(self, *arguments):
@@ -73,7 +74,7 @@ def test_a_training_stops_at_its_limit_and_goes_on_to_the_bit(train, a_minute_a_
     assert train(path, "--max-minutes", 7) == 3
     assert capsys.readouterr().err == (
         f"minihire: --max-minutes 7 are over: stopped ann in epoch 2 after batch 3; "
-        f"saved in {path}; --resume goes on from there\n"
+        f"saved in {path}; --resume resumes it\n"
     )
     assert train(path, "--max-minutes", "9.5", "--resume") == 3
     assert "in epoch 5 after batch 1;" in capsys.readouterr().err
@@ -91,7 +92,7 @@ def test_a_run_in_pieces_finds_what_an_unbroken_run_finds(run, a_minute_a_batch,
         codes.append(run(out, "--max-minutes", 6, *(["--resume"] if codes else [])))
     stops = capsys.readouterr().err.splitlines()
     assert codes == [3] * (len(codes) - 1) + [0] and len(codes) > 4
-    assert all(re.fullmatch(r"minihire: --max-minutes 6 are over: stopped .*; --resume goes on.*", s) for s in stops)
+    assert all(re.fullmatch(r"minihire: --max-minutes 6 are over: stopped .*; --resume resumes it", s) for s in stops)
     assert left == dict.fromkeys(("ann", "conversion", "hire", "fgsm", "pgd"), 0)
     same_as((unbroken, results_of(unbroken)), out, results_of(out))
 
@@ -129,7 +130,10 @@ def test_the_attack_command_goes_on_where_it_stopped(attack, a_minute_a_batch, t
         codes.append(attack("--json", pieces, "--max-minutes", 7))
     assert codes == [3, 3, 0]  # were the first attack made again, its eight batches would end every try
     stops = capsys.readouterr().err.splitlines()
-    told = r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); finished batches were saved; the same command goes on"
+    told = (
+        r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); finished batches were saved; "
+        "the same command resumes it"
+    )
     assert len(stops) == len(codes) - 1 and all(re.fullmatch(told, line) for line in stops)
     assert pieces.read_text() == whole.read_text() and not list(tmp_path.glob("pieces.*.npz"))
 
@@ -169,7 +173,7 @@ def test_work_that_is_done_when_the_time_is_over_is_kept(a_minute_a_batch):
 
 def test_no_phase_begins_after_the_limit(run, a_minute_a_batch, tmp_path, capsys):
     assert run(tmp_path / "x", "--max-minutes", BATCHES) == 3
-    assert "stopped before convert ann; finished work was kept; --resume goes on\n" in capsys.readouterr().err
+    assert "stopped before convert ann; finished work was kept; --resume resumes it\n" in capsys.readouterr().err
     assert results_of(tmp_path / "x")["models"].keys() == {"ann"}
 
 
@@ -188,6 +192,18 @@ def test_what_is_no_time_is_refused(train, run, tmp_path, capsys, name, value):
     assert {"train": train, "run": run}[name](tmp_path / "x", f"--max-minutes={value}") == 2
     assert re.fullmatch(r"minihire: argument --max-minutes: [^\n]+; see minihire \w+ --help\n", capsys.readouterr().err)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX signals")
+@pytest.mark.parametrize("ignored", [False, True], ids=["hangup", "nohup"])
+def test_a_hangup_stops_work_unless_it_is_ignored(ignored):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with contextlib.suppress(Interrupted), StopSignal() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.requested == (not ignored)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 # ---------------------------------------------------------------- progress in a pipe
@@ -328,7 +344,7 @@ def test_out_of_memory_names_a_batch_size_and_what_was_saved_goes_on(train, brea
     assert train(path) == 2
     assert re.fullmatch(
         rf"minihire: ann ran out of memory with 10 images in a batch{cause}: try --ann-batch-size 5 with another --out; "
-        rf"{re.escape(str(path))} goes on with --resume where there is more\n",
+        rf"with more memory, --resume resumes {re.escape(str(path))}\n",
         capsys.readouterr().err,
     )
     assert load(path).meta["training"]["position"]["epoch"] == 1

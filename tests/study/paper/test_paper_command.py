@@ -227,7 +227,7 @@ def test_foreign_files_in_the_cache_do_not_keep_the_list_from_being_made(study):
 def test_work_that_stops_says_that_the_same_command_goes_on(capsys, tmp_path):
     assert cli.main(["paper", "table2", "--max-minutes", "0.0001", "--out", str(tmp_path)]) == 3
     error = capsys.readouterr().err
-    assert "the same command goes on" in error and "--resume" not in error
+    assert "the same command resumes it" in error and "--resume" not in error
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(capsys, tmp_path, monkeypatch):
@@ -236,7 +236,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(capsys, tmp_path, monkeypatch
 
     monkeypatch.setattr(command, "reproduce", interrupted)
     assert cli.main(["paper", "table7", "--out", str(tmp_path)]) == 130
-    assert capsys.readouterr().err == "minihire: stopped; finished work was kept (the same command goes on)\n"
+    assert capsys.readouterr().err == "minihire: stopped; finished work was kept (the same command resumes it)\n"
 
 
 @pytest.mark.slow
