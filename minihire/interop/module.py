@@ -109,7 +109,9 @@ class _Logits(torch.autograd.Function):
     def backward(ctx, grad_logits):
         (images,) = ctx.saved_tensors  # torch raises an error if the graph was freed or the images were changed
         if ctx.weights != ctx.module.network.weight_versions():
-            raise MinihireError("the network was trained between this forward pass and its backward pass: call it again")
+            raise MinihireError(
+                "the network was trained between this forward pass and its backward pass: call it again"
+            )
         pull = ctx.pull or ctx.module.record(images, ctx.draws)[1]  # recorded again if the graph was retained
         ctx.pull = None
         return _Gradient.apply(images, grad_logits, pull), None, None
