@@ -2,7 +2,8 @@
 
 A training step needs the same few hundred megabytes again and again. Memory that comes fresh from the system is cleared page by
 page, which can take as long as the arithmetic. So memory is taken from the system in blocks of a few sizes per power of two. A
-block whose array is gone goes to the list of free blocks of its size, where the next array of this size finds it.
+block whose array is gone goes to the list of free blocks of its size, where the next array of this size finds it. An array whose
+list is empty takes a block of up to twice its size.
 """
 
 import threading
@@ -20,6 +21,7 @@ STAGGER = (
 TURN = 64 * STAGGER  # bytes after which these starts repeat
 HUGE = 1 << 21  # bytes of a huge page
 ADVISED = 1 << 22  # bytes of an allocation from which on NumPy asks the system for huge pages
+MAX_RATIO = 2  # of the size of a free block to the size of an array that may take it
 SPARE = 1.1  # memory held, at most, as a multiple of the most that was ever in use
 
 
@@ -97,12 +99,20 @@ class Workspace:
             self.in_use -= block.size
             self.free[block.kind].append(block)
         self.handed_out += 1
-        free = self.free[size, huge]
-        block = free.pop() if free else self._new_block(size, huge)
+        block = self._free_block(size, huge) or self._new_block(size, huge)
         block.used = self.handed_out
-        self.in_use += size
+        self.in_use += block.size
         self.most_in_use = max(self.most_in_use, self.in_use)
         return block
+
+    def _free_block(self, size, huge) -> Block | None:
+        """A free block of this size, or else the smallest larger one up to MAX_RATIO times the size."""
+        free = self.free.get((size, huge))
+        if not free:
+            filled = (kind for kind, blocks in self.free.items() if blocks)
+            fits = [kind for kind in filled if kind[1] == huge and size < kind[0] <= MAX_RATIO * size]
+            free = self.free[min(fits)] if fits else None
+        return free.pop() if free else None
 
     def _new_block(self, size, huge) -> Block:
         """A block from the system; free blocks of other sizes are given back if too much would be held."""
