@@ -86,9 +86,9 @@ class Conv2d:
         rows, columns, features = self.output_shape(shape)
         return self.size**2 * rows * columns * features * shape[2]
 
-    def __call__(self, run: ForwardContext, x):
-        run.see("input", self.name, x)
-        return ops.conv2d(run.tape, x, run.weights[f"{self.name}.weight"], self.stride, self.size // 2)
+    def __call__(self, ctx: ForwardContext, x):
+        ctx.see("input", self.name, x)
+        return ops.conv2d(ctx.tape, x, ctx.weights[f"{self.name}.weight"], self.stride, self.size // 2)
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Linear:
         """F_in·F_out."""
         return shape[0] * self.features
 
-    def __call__(self, run: ForwardContext, x):
-        run.see("input", self.name, x)
-        return ops.linear(run.tape, x, run.weights[f"{self.name}.weight"])
+    def __call__(self, ctx: ForwardContext, x):
+        ctx.see("input", self.name, x)
+        return ops.linear(ctx.tape, x, ctx.weights[f"{self.name}.weight"])
 
 
 @dataclass(frozen=True)
@@ -134,75 +134,75 @@ class Neuron:
         """Threshold v and leak λ, [1] each, in an SNN; none in an ANN."""
         return {f"{self.name}.threshold": THRESHOLD, f"{self.name}.leak": LEAK} if spiking else {}
 
-    def __call__(self, run: ForwardContext, x):
-        run.see("current", self.name, x)
-        mask = self._mask(run, x.shape[1:])
-        if not run.spiking:
-            out = ops.relu(run.tape, x, mask)
+    def __call__(self, ctx: ForwardContext, x):
+        ctx.see("current", self.name, x)
+        mask = self._mask(ctx, x.shape[1:])
+        if not ctx.spiking:
+            out = ops.relu(ctx.tape, x, mask)
         else:
-            out = self._keep(run, *self.fire(run, x, *self._constants(run), mask))
-        run.see("spikes", self.name, out)
+            out = self._keep(ctx, *self.fire(ctx, x, *self._constants(ctx), mask))
+        ctx.see("spikes", self.name, out)
         return out
 
-    def fire(self, run: ForwardContext, x, leak, threshold, mask):
+    def fire(self, ctx: ForwardContext, x, leak, threshold, mask):
         """Compute (spikes [T, B, …] times the mask, last state or None) from the current x [T or 1, B, …].
 
         Another neuron model is a subclass that overrides this method.
         """
-        return lif(run.tape, x, leak, threshold, run.steps, run.neuron, *self._chunk(run, mask))
+        return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, *self._chunk(ctx, mask))
 
-    def after(self, run: ForwardContext, conv: "Conv2d", x):
+    def after(self, ctx: ForwardContext, conv: "Conv2d", x):
         """Compute the spikes for the current conv(x) with one kernel, which also computes the convolution. See `fuses`."""
         weight, mask = (
-            run.weights[f"{conv.name}.weight"],
-            self._mask(run, (x.shape[1], *conv.output_shape(x.shape[2:]))),
+            ctx.weights[f"{conv.name}.weight"],
+            self._mask(ctx, (x.shape[1], *conv.output_shape(x.shape[2:]))),
         )
-        product = run.tape, x, weight, conv.stride, conv.size // 2
+        product = ctx.tape, x, weight, conv.stride, conv.size // 2
         return self._keep(
-            run, *conv_lif(*product, *self._constants(run), run.steps, run.neuron, *self._chunk(run, mask))
+            ctx, *conv_lif(*product, *self._constants(ctx), ctx.steps, ctx.neuron, *self._chunk(ctx, mask))
         )
 
-    def _mask(self, run, shape):
+    def _mask(self, ctx, shape):
         """The dropout mask for neurons [B, …], or None."""
-        if not (run.dropout and self.dropout):
+        if not (ctx.dropout and self.dropout):
             return None
-        seed, step, first = run.dropout
+        seed, step, first = ctx.dropout
         draw = Draw(seed, Stream.DROPOUT, step, self.index)
-        return run.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
+        return ctx.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
 
-    def _constants(self, run):
-        return run.weights[f"{self.name}.leak"], run.weights[f"{self.name}.threshold"]
+    def _constants(self, ctx):
+        return ctx.weights[f"{self.name}.leak"], ctx.weights[f"{self.name}.threshold"]
 
-    def _chunk(self, run, mask):
-        return run.state.get(self.name), mask, run.end is not None
+    def _chunk(self, ctx, mask):
+        return ctx.state.get(self.name), mask, ctx.end is not None
 
-    def _keep(self, run, spikes, end):
-        if run.end is not None:
-            run.end[self.name] = end
+    def _keep(self, ctx, spikes, end):
+        if ctx.end is not None:
+            ctx.end[self.name] = end
         return spikes
 
 
-def fuses(run: ForwardContext, layer, following) -> bool:
+def fuses(ctx: ForwardContext, layer, following) -> bool:
     """Whether one kernel can compute a convolution and the neurons after it, because nothing else uses the current."""
     return (
-        run.spiking
-        and run.observe is None
-        and not run.neuron.soft
+        ctx.spiking
+        and ctx.observe is None
+        and not ctx.neuron.soft
         and type(layer) is Conv2d
         and isinstance(following, Neuron)
         and (type(following).__call__, type(following).fire) == (Neuron.__call__, Neuron.fire)
     )
 
 
-def forward(run: ForwardContext, layers, x):
+def forward(ctx: ForwardContext, layers, x):
     """Apply `layers` in sequence and return the output."""
     at = 0
     while at < len(layers):
         layer, following = layers[at], layers[at + 1] if at + 1 < len(layers) else None
-        if fuses(run, layer, following):
-            x, at = following.after(run, layer, x), at + 2
+        if fuses(ctx, layer, following):
+            x, at = following.after(ctx, layer, x), at + 2
         else:
-            x, at = layer(run, x), at + 1
+            x, at = layer(ctx, x), at + 1
     return x
 
 
@@ -218,8 +218,8 @@ class AvgPool:
         """No parameters."""
         return {}
 
-    def __call__(self, run: ForwardContext, x):
-        return ops.avg_pool(run.tape, x)
+    def __call__(self, ctx: ForwardContext, x):
+        return ops.avg_pool(ctx.tape, x)
 
 
 @dataclass(frozen=True)
@@ -234,8 +234,8 @@ class Flatten:
         """No parameters."""
         return {}
 
-    def __call__(self, run: ForwardContext, x):
-        return ops.reshape(run.tape, x, (*x.shape[:2], *self.output_shape(x.shape[2:])))
+    def __call__(self, ctx: ForwardContext, x):
+        return ops.reshape(ctx.tape, x, (*x.shape[:2], *self.output_shape(x.shape[2:])))
 
 
 @dataclass(frozen=True)
@@ -275,10 +275,10 @@ class Residual:
             k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()
         }
 
-    def __call__(self, run: ForwardContext, x):
+    def __call__(self, ctx: ForwardContext, x):
         first, inner, second, shortcut, outer = self._parts(x.shape[2:])
-        main = forward(run, (first, inner, second), x)
-        return outer(run, ops.add(run.tape, main, shortcut(run, x) if shortcut else x))
+        main = forward(ctx, (first, inner, second), x)
+        return outer(ctx, ops.add(ctx.tape, main, shortcut(ctx, x) if shortcut else x))
 
 
 @dataclass(frozen=True)
@@ -304,11 +304,11 @@ class Readout:
         """F·classes."""
         return shape[0] * self.features
 
-    def __call__(self, run: ForwardContext, x):
-        run.see("input", self.name, x)
-        weight = run.weights[f"{self.name}.weight"]
-        if run.spiking and run.readout == "spikes":
-            logits = ops.sum_time(run.tape, Neuron(self.name)(run, ops.linear(run.tape, x, weight)))
+    def __call__(self, ctx: ForwardContext, x):
+        ctx.see("input", self.name, x)
+        weight = ctx.weights[f"{self.name}.weight"]
+        if ctx.spiking and ctx.readout == "spikes":
+            logits = ops.sum_time(ctx.tape, Neuron(self.name)(ctx, ops.linear(ctx.tape, x, weight)))
         else:
-            logits = ops.linear(run.tape, ops.sum_time(run.tape, x), weight)
-        return ops.reshape(run.tape, logits, logits.shape[1:])
+            logits = ops.linear(ctx.tape, ops.sum_time(ctx.tape, x), weight)
+        return ops.reshape(ctx.tape, logits, logits.shape[1:])

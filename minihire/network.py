@@ -124,12 +124,12 @@ class Network:
         state: dict[str, NeuronState] = {}
         for position, (first, count) in enumerate(chunks):
             end: dict[str, NeuronState] | None = {} if position + 1 < len(chunks) else None
-            run = ForwardContext(
+            ctx = ForwardContext(
                 Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, end, observe=observe
             )
-            part = self._logits(run, Variable(images), None, draws, first)
+            part = self._logits(ctx, Variable(images), None, draws, first)
             logits = part.value if logits is None else self.backend.add(logits, part.value)
-            state = run.end or {}
+            state = ctx.end or {}
         return logits
 
     def gradients(
@@ -171,34 +171,34 @@ class Network:
             first, count = chunks[position]
             used = leaves if grads else frozen
             end: dict[str, NeuronState] | None = {} if keep_state or position + 1 < len(chunks) else None
-            run = ForwardContext(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
+            ctx = ForwardContext(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
-            return run, self._logits(run, *sources, draws, first, clip_noise)
+            return ctx, self._logits(ctx, *sources, draws, first, clip_noise)
 
         starts: list[dict[str, NeuronState]] = [state or {}]
         logits: Array = None
         for i in range(len(chunks) - 1):  # forward without a tape, keeping each chunk's last state
-            run, part = chunk(i, _variables(starts[-1], False), grads=False)
-            starts.append(_values(run.end or {}))
+            ctx, part = chunk(i, _variables(starts[-1], False), grads=False)
+            starts.append(_values(ctx.end or {}))
             logits = part.value if logits is None else k.add(logits, part.value)
         grad_logits = losses = sums = None
         last_state: dict[str, NeuronState] | None = None
         grad_state: dict[str, NeuronState] = {}
         for i in reversed(range(len(chunks))):  # the last chunk runs once; the others again, now with a tape
             start = _variables(starts[i], needs_grad=i > 0)
-            run, part = chunk(i, start, grads=True)
+            ctx, part = chunk(i, start, grads=True)
             if last_state is None:
-                last_state, run.end = _values(run.end or {}), None
+                last_state, ctx.end = _values(ctx.end or {}), None
                 logits = part.value if logits is None else k.add(logits, part.value)
                 weight = 1 / labels.shape[0] if scale is None else scale
                 losses, grad_logits, sums = k.cross_entropy(logits, labels, weight)
             seeds = [(part, grad_logits)]
-            end = run.end or {}
+            end = ctx.end or {}
             for name, grads in grad_state.items():
                 seeds += [
                     (variable, grad) for variable, grad in zip(end[name], grads, strict=True) if variable is not None
                 ]
-            run.tape.backward(seeds)
+            ctx.tape.backward(seeds)
             grad_state = {name: NeuronState(*(x and x.grad for x in pair)) for name, pair in start.items()}
         found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         source = pixels if kappa is None else kappa
@@ -216,8 +216,8 @@ class Network:
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         tape, pixels = Tape(self.backend), Variable(images, needs_grad=True)
         steps = self.steps if self.spiking else 1
-        run = ForwardContext(tape, weights, self.spiking, steps, neuron, self.readout, end=None)
-        logits = self._logits(run, pixels, None, draws, 0)
+        ctx = ForwardContext(tape, weights, self.spiking, steps, neuron, self.readout, end=None)
+        logits = self._logits(ctx, pixels, None, draws, 0)
 
         def pull(grad_logits: Array) -> Array:
             if not tape.entries:
@@ -238,7 +238,7 @@ class Network:
 
     def _logits(
         self,
-        run: ForwardContext,
+        ctx: ForwardContext,
         pixels: Variable,
         noise: Variable | None,
         draws: Draws,
@@ -251,12 +251,12 @@ class Network:
             )
         x = pixels
         if noise is not None:
-            x = ops.add(run.tape, x, noise)
-            x = ops.clip(run.tape, x, 0.0, 1.0) if clip_noise else x
-        x = ops.reshape(run.tape, x, (1, *x.shape))
+            x = ops.add(ctx.tape, x, noise)
+            x = ops.clip(ctx.tape, x, 0.0, 1.0) if clip_noise else x
+        x = ops.reshape(ctx.tape, x, (1, *x.shape))
         coding = self.coding if self.spiking else "direct"
-        x = encode(run.tape, x, coding, self.model.mean, self.model.std, draws, first_step, run.steps)
-        logits: Variable = layers.forward(run, self.model.layers, x)
+        x = encode(ctx.tape, x, coding, self.model.mean, self.model.std, draws, first_step, ctx.steps)
+        logits: Variable = layers.forward(ctx, self.model.layers, x)
         return logits
 
 

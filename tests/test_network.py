@@ -337,9 +337,9 @@ def test_a_static_input_is_the_same_as_repeating_it(backend):
         tape, ops.reshape(tape, Variable(images), (1, *images.shape)), network.model.mean, network.model.std
     )
     x = Variable(backend.repeat_time(x.value, 4))
-    run = ForwardContext(tape, {name: Variable(w) for name, w in network.parameters.items()}, True, 4)
+    ctx = ForwardContext(tape, {name: Variable(w) for name, w in network.parameters.items()}, True, 4)
     for layer in network.model.layers:
-        x = layer(run, x)
+        x = layer(ctx, x)
     np.testing.assert_array_equal(backend.to_numpy(x.value), backend.to_numpy(network.forward(images)))
 
 
