@@ -44,8 +44,8 @@ def floor(steps: int, count: int, static: bool) -> tuple[int, int]:
     return forward, backward
 
 
-def seconds(k, action, rounds: int) -> float:
-    """Median seconds of one call of `action`.
+def seconds(k, action, rounds: int, prepare=lambda: ()) -> float:
+    """Median seconds of one call of `action(*prepare())`. On a CPU, `prepare` is not timed; on a GPU it is.
 
     On a GPU, ten calls are recorded in a CUDA graph and replayed, so that launches do not count. Actions that cannot be
     recorded (the plain scans read values on the host) are timed one by one, with a synchronisation after each.
@@ -54,19 +54,22 @@ def seconds(k, action, rounds: int) -> float:
 
     cuda, times = k.device.startswith("cuda"), 1
     wait = torch.cuda.synchronize if cuda else lambda: None
-    action()
+    action(*prepare())
     if cuda:
         from backends.torch_any import graphs
 
-        action()
+        whole, prepare = (lambda action=action, prepare=prepare: action(*prepare())), lambda: ()
+        whole()
+        action = whole
         with contextlib.suppress(RuntimeError):
-            action, _ = graphs.record(lambda action=action: [action() for _ in range(REPEATED)], k.device)
+            action, _ = graphs.record(lambda: [whole() for _ in range(REPEATED)], k.device)
             times = REPEATED
     found = []
     for _ in range(1 + rounds):
+        arguments = prepare()
         wait()
         start = time.perf_counter()
-        action()
+        action(*arguments)
         wait()
         found.append((time.perf_counter() - start) / times)
     return statistics.median(found[1:])
@@ -93,9 +96,12 @@ def measure(k, name: str, scans, batch: int, steps: int, rounds: int, rate: floa
     def forward():
         return k.lif_forward(current, None, leak, threshold, steps)[2]
 
+    def backward(saved):
+        return k.lif_backward(saved, grad, None, triangle())
+
     alone = seconds(k, forward, rounds)
-    both = seconds(k, lambda: k.lif_backward(forward(), grad, None, triangle()), rounds)
-    times = alone, both - alone  # a backward pass uses up what its forward pass saved
+    after = seconds(k, backward, rounds, prepare=lambda: (forward(),))  # a backward pass uses up its `saved`
+    times = alone, after - alone if k.device.startswith("cuda") else after
     shares = [moved / rate / taken for moved, taken in zip(floor(steps, count, static), times, strict=True)]
     kernels = scans.__name__.rsplit(".", 1)[1]
     return {"layer": name, "kernels": kernels, "batch": batch, "seconds": times, "share_of_floor": shares}

@@ -523,6 +523,7 @@ def test_a_signal_from_outside_stops_a_training_after_its_batch(place, tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # the tests may run under nohup, which ignores SIGHUP
     )
     try:
         while "epoch   2" not in process.stdout.readline():
