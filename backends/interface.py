@@ -202,6 +202,13 @@ class Backend(ABC):
         Equation 6 (κ: low = −ε_t, high = ε_t) and equation 4 (PGD: center = the clean image, bound = ε); sign(0) = 0.
         """
 
+    @abstractmethod
+    def scale_to_norm(self, x, order: int, limit: float | None = None) -> Array:
+        """Divide each image of x [B, …] by its norm; with a limit, shrink images whose norm is larger to the limit.
+
+        order 1: the mean of the absolute values (for momentum). order 2: the Euclidean norm. An image of zeros stays as it is.
+        """
+
     # ---------------------------------------------------------------- dense algebra
 
     @abstractmethod

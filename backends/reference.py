@@ -92,6 +92,12 @@ class ReferenceBackend(Backend):
             moved = np.clip(moved, center - self.float.type(bound), center + self.float.type(bound))
         return np.clip(moved, self.float.type(low), self.float.type(high))
 
+    def scale_to_norm(self, x, order, limit=None):
+        axes = tuple(range(1, x.ndim))
+        norm = np.abs(x).mean(axes, keepdims=True) if order == 1 else np.sqrt(np.square(x).sum(axes, keepdims=True))
+        norm[norm == 0] = 1
+        return x / norm if limit is None else x * np.minimum(self.float.type(limit) / norm, 1)
+
     # ---------------------------------------------------------------- dense algebra
 
     def add(self, a, b):

@@ -161,7 +161,8 @@ class Storage(ReferenceBackend):
         _with_numpy_arguments(ReferenceBackend.clip),
         _with_numpy_arguments(ReferenceBackend.clip_gradient),
     )
-    sign_step, cross_entropy = (
+    scale_to_norm, sign_step, cross_entropy = (
+        _with_numpy_arguments(ReferenceBackend.scale_to_norm),
         _with_numpy_arguments(ReferenceBackend.sign_step),
         _with_numpy_arguments(ReferenceBackend.cross_entropy),
     )

@@ -143,6 +143,13 @@ class Storage(Backend):
             moved = torch.minimum(torch.maximum(moved, center - bound), center + bound)
         return moved.clamp_(low, high)
 
+    def scale_to_norm(self, x, order, limit=None):
+        x = self._dense(x)
+        axes = tuple(range(1, x.ndim))
+        norm = x.abs().mean(axes, keepdim=True) if order == 1 else x.square().sum(axes, keepdim=True).sqrt()
+        norm = torch.where(norm > 0, norm, torch.ones_like(norm))
+        return x / norm if limit is None else x * (rounded(limit, self.float) / norm).clamp(max=1)
+
 
 def count(shape) -> int:
     """The number of entries of an array with this shape."""

@@ -1,8 +1,8 @@
-"""Gradient attacks in the L∞ ball (equations 3 and 4): value and gradient → step → project → clip, K times.
+"""Gradient attacks (equations 3 and 4): value and gradient → normalise → step → project → clip, K times.
 
     x̂ ← clip(Proj_ε(x)[x̂ + α·sign(∂L/∂x̂)], 0, 1)
 
-FGSM is the one-step case with α = ε and no random start.
+FGSM is the one-step case with α = ε and no random start. momentum.py and l2.py replace some of the four operations.
 """
 
 import math
@@ -19,7 +19,7 @@ from minihire.runtime.errors import MinihireError
 
 @dataclass(frozen=True)
 class Attack:
-    """A gradient attack in the L∞ ball of radius ε.
+    """A gradient attack, by default in the L∞ ball of radius ε.
 
     epsilon (ε), alpha (α): bound and step size, in pixels of [0, 1]. iterations: K. random_start: start from a uniform random
     point of the ball. surrogate: the attacker's surrogate f(z), if it differs from the network's.
@@ -71,34 +71,75 @@ def pgd(
 
 
 class Attacker:
-    """An attack on one network, batch after batch. The weights must not change between batches."""
+    """A gradient attack on one network, batch after batch. The weights must not change between batches.
+
+    Each iteration computes the gradient of the loss and hands it through four hooks, which a subclass may override:
+
+        direction, memory = normalise(∂L/∂x̂, memory);  x̂ ← clip(project(step(x̂, direction), x))
+
+    The hooks take and return arrays of the backend, and no hook reads a value on the host. So an attack stays on its device.
+    """
 
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
         fixed = network.coding == "direct"  # else each iteration has draws of its own
-        self._step = network.backend.repeated(self._towards) if fixed else self._towards
+        self._iteration = network.backend.repeated(self._iterate) if fixed else self._iterate
 
     def __call__(self, images: Array, labels: Array, draws: Draws = Draws()) -> Array:
-        """Adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
+        """Return adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
 
-        Images and labels are the network's backend's arrays. draws names the random start, and a rate-coded network's
-        spikes, fresh at every iteration and never those of an evaluation with the same draws; draws.first is the place of
-        the first image, so that batches do not matter.
+        Images and labels are arrays of the network's backend. draws: the random numbers of the start, and of the spikes of a
+        rate-coded network, which are drawn anew in every iteration and never equal those of an evaluation with the same
+        draws. draws.first is the number of the first image, so that results do not depend on the batches.
         """
-        attack, k, current = self.attack, self.network.backend, images
-        if attack.random_start:
-            channels, first = images.shape[-1], draws.first * math.prod(images.shape[1:])
-            start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
-            offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
-            current = k.clip(k.add(images, offset), 0.0, 1.0)
-        for iteration in range(attack.iterations):
-            step = draws.step * attack.iterations + iteration + 1
-            current = self._step(current, images, labels, draws._replace(step=step))
+        current, memory = self.start(images, draws), self.memory(images)
+        for iteration in range(self.attack.iterations):
+            step = draws.step * self.attack.iterations + iteration + 1
+            current, memory = self._iteration(current, memory, images, labels, draws._replace(step=step))
         return current
 
-    def _towards(self, current: Array, images: Array, labels: Array, draws: Draws) -> Array:
-        """One iteration of equation 4."""
+    def start(self, images: Array, draws: Draws) -> Array:
+        """Return the first x̂: the images, or with `random_start` a uniform random point of the L∞ ball, clipped."""
         attack, k = self.attack, self.network.backend
+        if not attack.random_start:
+            return images
+        channels, first = images.shape[-1], draws.first * math.prod(images.shape[1:])
+        start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
+        offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
+        return self.clip(k.add(images, offset))
+
+    def memory(self, images: Array) -> tuple[Array, ...]:
+        """Return the arrays that `normalise` gets in the first iteration. Default: none."""
+        return ()
+
+    def normalise(self, grad: Array, memory: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return the direction of the step, and the arrays for the next iteration. Default: the gradient itself."""
+        return grad, memory
+
+    def step(self, current: Array, direction: Array) -> Array:
+        """Return x̂ + α·sign(direction)."""
+        return self.network.backend.sign_step(current, direction, self.attack.alpha, -math.inf, math.inf)
+
+    def project(self, moved: Array, images: Array) -> Array:
+        """Return the nearest point of the L∞ ball of radius ε around the images."""
+        k, epsilon = self.network.backend, self.attack.epsilon
+        return k.sign_step(moved, moved, 0.0, -math.inf, math.inf, center=images, bound=epsilon)
+
+    def clip(self, x: Array) -> Array:
+        """Return x̂ clipped to [0, 1]."""
+        return self.network.backend.clip(x, 0.0, 1.0)
+
+    def update(self, current: Array, direction: Array, images: Array) -> Array:
+        """Return clip(project(step(x̂, direction), x)), with one kernel where the three hooks are those of this class."""
+        if any(getattr(type(self), hook) is not getattr(Attacker, hook) for hook in ("step", "project", "clip")):
+            return self.clip(self.project(self.step(current, direction), images))
+        k, attack = self.network.backend, self.attack
+        return k.sign_step(current, direction, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
+
+    def _iterate(
+        self, current: Array, memory: tuple[Array, ...], images: Array, labels: Array, draws: Draws
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """One iteration: the gradient, then the hooks."""
         found = self.network.gradients(
             current,
             labels,
@@ -107,10 +148,11 @@ class Attacker:
             training=False,
             scale=1.0,
             draws=draws,
-            surrogate=attack.surrogate,
+            surrogate=self.attack.surrogate,
             keep_state=False,
         )
-        return k.sign_step(current, found.image, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
+        direction, memory = self.normalise(found.image, memory)
+        return self.update(current, direction, images), memory
 
 
 def perturb(network: Network, images: Array, labels: Array, attack: Attack, draws: Draws = Draws()) -> Array:

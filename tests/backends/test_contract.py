@@ -62,6 +62,8 @@ class Calls:
         yield "image_batch", lambda s, *crop: k.image_batch(s, *crop, 1), [k.asarray(images), *crop], ()
         x, g, c = (self.array(8, 4, 4, 3) for _ in range(3))
         yield "sign_step", lambda x, g, c: k.sign_step(x, g, 0.125, 0.0, 1.0, c, 0.25), [x, g, c], ()
+        yield "scale_to_norm", lambda x: k.scale_to_norm(x, 1), [x], ()
+        yield "scale_to_norm", lambda x: k.scale_to_norm(x, 2, 0.5), [x], ()
         labels = k.asarray(np.arange(3))
         yield "cross_entropy", lambda z, y: k.cross_entropy(z, y, 1.0), [self.array(3, 5), labels], ()
 

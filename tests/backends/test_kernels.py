@@ -45,6 +45,13 @@ def equal(backend, got, expected):
     np.testing.assert_array_equal(got, expected)
 
 
+def near(backend, got, expected):
+    """Up to rounding, and in the backend's dtype."""
+    got = backend.to_numpy(got)
+    assert got.dtype == backend.dtype
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
 def arrays(backend, *values):
     return [backend.asarray(v) for v in values]
 
@@ -285,6 +292,19 @@ def test_sign_step_moves_clips_and_projects(backend):
     equal(backend, backend.sign_step(x, grad, 0.125, -0.5, 0.5), [0.375, -0.375, 0.5, -0.125, 0.5])
     x, center, grad = arrays(backend, [0.5, 0.5, 0.0625, 1.0, 0.5], [0.5, 0.25, 0.0, 1.0, 0.5], [1.0, 1, -1, 1, 0])
     equal(backend, backend.sign_step(x, grad, 0.25, 0.0, 1.0, center, 0.125), [0.625, 0.375, 0, 1, 0.5])
+
+
+def test_scale_to_norm_divides_each_image_by_its_norm(backend):
+    (x,) = arrays(backend, [[3.0, -4.0], [0.0, 0.0], [0.0, 0.5]])
+    near(backend, backend.scale_to_norm(x, 1), [[6 / 7, -8 / 7], [0, 0], [0, 2]])
+    near(backend, backend.scale_to_norm(x, 2), [[0.6, -0.8], [0, 0], [0, 1]])
+
+
+def test_scale_to_norm_shrinks_images_to_the_limit_and_enlarges_none(backend):
+    (x,) = arrays(backend, [[3.0, -4.0], [0.0, 0.0], [0.0, 0.5]])
+    near(backend, backend.scale_to_norm(x, 2, 1.0), [[0.6, -0.8], [0, 0], [0, 0.5]])
+    near(backend, backend.scale_to_norm(x, 1, 0.25), [[3 / 14, -4 / 14], [0, 0], [0, 0.5]])
+    near(backend, backend.scale_to_norm(x, 2, 0.0), [[0, 0], [0, 0], [0, 0]])
 
 
 @given(classes=st.integers(2, 11), batch=st.integers(1, 5), seed=seeds, spread=st.sampled_from([1e-3, 1.0, 30.0]))

@@ -1,0 +1,72 @@
+"""PGD in the L2 ball (Madry et al., ICLR 2018): steps of length α along the gradient, within distance ε of the image.
+
+x̂ ← clip(Proj_ε(x)[x̂ + α·(∂L/∂x̂)/‖∂L/∂x̂‖₂], 0, 1),    Proj_ε(x)[y] = x + (y − x)·min(1, ε/‖y − x‖₂)
+"""
+
+import math
+from dataclasses import dataclass
+
+from backends.interface import Array
+from backends.randomness import Draw, Stream
+from backends.surrogates import Surrogate
+from minihire.attacks.gradient import Attack, Attacker
+from minihire.layers import Draws
+from minihire.network import Network
+
+
+@dataclass(frozen=True)
+class L2Attack(Attack):
+    """PGD in the L2 ball. epsilon, alpha: Euclidean lengths over all pixels of an image in [0, 1]; see `Attack` for the rest."""
+
+    def attacker(self, network: Network) -> "L2Attacker":
+        """Return the attack on this network."""
+        return L2Attacker(network, self)
+
+
+class L2Attacker(Attacker):
+    """Replaces the signs and the L∞ ball by Euclidean norms."""
+
+    def start(self, images: Array, draws: Draws) -> Array:
+        """Return the images, or with `random_start` a uniform random point at distance ε, clipped.
+
+        In thousands of dimensions almost the whole volume of a ball lies near its surface.
+        """
+        k = self.network.backend
+        if not self.attack.random_start:
+            return images
+        first = draws.first * math.prod(images.shape[1:])
+        normal = k.normal(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
+        return self.clip(k.add(images, self._times(k.scale_to_norm(normal, 2), self.attack.epsilon)))
+
+    def normalise(self, grad: Array, memory: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return the gradient with length 1."""
+        return self.network.backend.scale_to_norm(grad, 2), memory
+
+    def step(self, current: Array, direction: Array) -> Array:
+        """Return x̂ + α·direction."""
+        return self.network.backend.add(current, self._times(direction, self.attack.alpha))
+
+    def project(self, moved: Array, images: Array) -> Array:
+        """Return the nearest point of the L2 ball of radius ε around the images."""
+        k = self.network.backend
+        difference = k.add(moved, self._times(images, -1.0))
+        return k.add(images, k.scale_to_norm(difference, 2, limit=self.attack.epsilon))
+
+    def _times(self, x: Array, factor: float) -> Array:
+        channels = x.shape[-1]
+        return self.network.backend.scale_shift(x, (factor,) * channels, (0.0,) * channels)
+
+
+def pgd_l2(
+    epsilon: float = 0.5,
+    alpha: float = 0.125,
+    iterations: int = 7,
+    random_start: bool = True,
+    surrogate: Surrogate | None = None,
+) -> L2Attack:
+    """PGD in the L2 ball; 0.5 is the usual radius for CIFAR-10.
+
+    >>> pgd_l2().name
+    'pgd-l2'
+    """
+    return L2Attack("pgd-l2", epsilon, alpha, iterations, random_start, surrogate)

@@ -1,0 +1,98 @@
+"""The hooks of the attack loop: attacks built on them equal their equations, and no step reads a value on the host."""
+
+import math
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from minihire.attacks import Attacker, L2Attack, MomentumAttack, fgsm, momentum_pgd, perturb, pgd, pgd_l2
+from minihire.layers import Draws
+from minihire.runtime.errors import MinihireError
+
+ATTACKS = [fgsm(), pgd(), momentum_pgd(random_start=True), pgd_l2()]
+AXES = (1, 2, 3)
+
+
+def gradient(net, x, labels):
+    return net.gradients(x, labels, weights=False, image=True, training=False, scale=1.0).image
+
+
+@pytest.mark.parametrize("kind", ["ann", "direct"])
+def test_the_fused_update_equals_the_hooks_one_by_one(k, network, data, images, kind):
+    attacker = Attacker(network(k, kind), pgd(0.05, 0.03, 2))
+    rng = np.random.default_rng(0)
+    current = np.clip(images + rng.uniform(-0.05, 0.05, images.shape), 0, 1).astype(np.float32)
+    direction = rng.normal(size=images.shape).astype(np.float32)
+    one_by_one = attacker.clip(attacker.project(attacker.step(current, direction), images))
+    assert np.array_equal(attacker.update(current, direction, images), one_by_one)
+
+
+@pytest.mark.parametrize("kind", ["ann", "direct"])
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_momentum_is_its_equation(k, network, data, images, kind, decay):
+    net, current, g = network(k, kind), images, np.zeros_like(images)
+    for _ in range(4):
+        grad = gradient(net, current, data.labels)
+        size = np.abs(grad).mean(AXES, keepdims=True)
+        g = np.float32(decay) * g + grad / np.where(size > 0, size, 1)
+        moved = current + np.float32(0.012) * np.sign(g)
+        current = np.clip(np.clip(moved, images - np.float32(0.03), images + np.float32(0.03)), 0, 1)
+    found = perturb(net, images, data.labels, momentum_pgd(0.03, 0.012, 4, decay=decay))
+    assert np.mean(found != current) < 0.01  # a sign may differ where g is rounding
+
+
+@pytest.mark.parametrize("kind", ["ann", "direct"])
+def test_l2_is_its_equation(k, network, data, images, kind):
+    net, current = network(k, kind), images
+    for _ in range(4):
+        grad = gradient(net, current, data.labels)
+        norm = np.sqrt(np.square(grad).sum(AXES, keepdims=True))
+        moved = current + np.float32(0.3) * grad / np.where(norm > 0, norm, 1) - images
+        norm = np.sqrt(np.square(moved).sum(AXES, keepdims=True))
+        current = np.clip(images + moved * np.minimum(1, 0.5 / np.where(norm > 0, norm, 1)), 0, 1).astype(np.float32)
+    found = perturb(net, images, data.labels, pgd_l2(0.5, 0.3, 4, random_start=False))
+    np.testing.assert_allclose(found, current, atol=1e-4 if kind == "direct" else 1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.01, 1.0])
+def test_l2_attacks_stay_in_the_ball_and_in_the_range_of_pixels(k, network, data, images, epsilon):
+    found = perturb(network(k), images, data.labels, pgd_l2(epsilon, 0.4, 3), Draws(3, 1))
+    assert found.dtype == np.float32 and 0 <= found.min() <= found.max() <= 1
+    assert np.sqrt(np.square(found - images).sum(AXES)).max() <= epsilon * (1 + 1e-5) + 1e-6
+
+
+def test_l2_starts_at_the_distance_epsilon(k, network, data, images):
+    grey = np.full_like(images, 0.5)
+    starts = [perturb(network(k), grey, data.labels, pgd_l2(0.5, 0.0, 1), Draws(0, step)) for step in (0, 1, 0)]
+    assert np.array_equal(starts[0], starts[2]) and not np.array_equal(starts[0], starts[1])
+    np.testing.assert_allclose(np.sqrt(np.square(starts[0] - grey).sum(AXES)), 0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
+@pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
+def test_an_attack_reads_no_value_on_the_host(network, data, images, monkeypatch, attack, kind):
+    reads, k = [], get_backend("numba", threads=1)
+    net, labels = network(k, kind), k.asarray(data.labels)
+    craft, x = attack.attacker(net), k.asarray(images)
+    for name in ("to_numpy", "total", "events", "top_k", "later"):
+        if hasattr(k, name):
+            monkeypatch.setattr(k, name, lambda *a, name=name, **o: reads.append(name))
+    craft(x, labels, Draws(1))
+    assert reads == []
+
+
+def test_a_subclass_may_replace_a_single_hook(k, network, data, images):
+    class Still(Attacker):
+        def step(self, current, direction):
+            return current
+
+    assert np.array_equal(Still(network(k), pgd(random_start=False))(images, data.labels), images)
+
+
+def test_names_and_settings():
+    assert isinstance(momentum_pgd(), MomentumAttack) and isinstance(pgd_l2(), L2Attack)
+    assert (momentum_pgd().name, pgd_l2().name) == ("momentum", "pgd-l2")
+    for wrong in (-1.0, math.nan):
+        with pytest.raises(MinihireError, match="momentum needs a decay μ ≥ 0"):
+            momentum_pgd(decay=wrong)
