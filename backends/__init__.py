@@ -42,7 +42,7 @@ def get_backend(
     """A backend by name (default: the environment's MINIHIRE_BACKEND, else "numba").
 
     threads: how many CPU threads it uses (default: all cores). device, precision ("float32", "tf32", "bf16") and record (on
-    CUDA, what is repeated is recorded once and replayed; the numbers are the same) are the torch backend's. Raises
+    CUDA, `services.captured` records kernels once and replays them; the numbers are the same) are the torch backend's. Raises
     BackendError, one sentence saying what to do.
 
     >>> from minihire import get_backend
@@ -54,12 +54,12 @@ def get_backend(
     if name not in BACKENDS:
         raise BackendError(f"there is no backend {name!r}: choose {' or '.join(BACKENDS)}")
     if name != "torch" and device != "cpu":
-        raise BackendError(f"the {name} backend runs on the CPU only, not on {device!r}: give --backend torch with it")
+        raise BackendError(f"the {name} backend runs on the CPU only, not on {device!r}: choose the torch backend")
     if name != "torch" and precision != "float32":
-        raise BackendError(f"the {name} backend knows no precision {precision!r}: give --backend torch with it")
+        raise BackendError(f"the {name} backend knows no precision {precision!r}: choose the torch backend")
     if name != "torch" and launched()[1] > 1:
         raise BackendError(
-            f"the {name} backend works in one process, not in torchrun's {launched()[1]}: give --backend torch"
+            f"the {name} backend works in one process, not in torchrun's {launched()[1]}: choose the torch backend"
         )
     if dtype not in ("float32", "float64"):
         raise BackendError(f"no dtype {dtype!r}: choose float32 or float64")

@@ -2,7 +2,7 @@
 
 **Arrays are opaque.** The layers above pass arrays from kernel to kernel and read nothing but `.shape`, the logical shape. A
 backend may store spikes as bytes, bit masks or event lists, and choose dense or event-driven kernels by measured density.
-Only `to_numpy` and `fetch_async` open an array. Floating point arrays have the backend's `dtype`.
+Only `to_numpy` and `services.fetch_async` open an array. Floating point arrays have the backend's `dtype`.
 
 **Layout.** T time steps, B images, H×W pixels, C channels, F features. Activations are [T, B, H, W, C] or [T, B, F]:
 time-major, channels last; T = 1 for an ANN or a static input. Convolution weights are [k, k, C_in, C_out], linear weights
@@ -18,7 +18,7 @@ A backward kernel raises BackendError if a weight was updated by an optimiser st
 
 - `reshape`, `rows` and `repeat_time` return views, which share memory with their argument;
 - a *weight gradient* may be a handle (the two factors of an outer product), valid until the next optimiser step; only `add`,
-  the optimiser steps, `sum_over_ranks` and `to_numpy` accept it;
+  the optimiser steps, `services.sum_over_ranks` and `to_numpy` accept it;
 - `asarray` may share a NumPy array that nobody can write to.
 
 **Kernels do not change their arguments**, except `sgd_step`, `adam_step` and `write_rows`, whose docstrings name the arrays
@@ -38,6 +38,7 @@ import numpy as np
 
 from backends.randomness import Draw
 from backends.saved import Versions
+from backends.services import Services
 from backends.surrogates import Surrogate
 
 Array = Any
@@ -58,59 +59,25 @@ class NeuronState(NamedTuple):
 class Backend(ABC):
     """Every kernel of minihire. `name`, `device`, `dtype` ("float32" or "float64"), `precision` and `threads` describe it.
 
-    asynchronous: kernels return before their work is done, and whoever reads a value waits for it. rank, ranks: this
-    process is number `rank` of `ranks` that work together, each on its own share of a batch.
+    services: everything that is not a kernel, such as the ranks of a data-parallel run (see backends/services.py).
     """
 
     name: str
     device: str
     dtype: str
     precision: str = "float32"  # of products, see `get_backend`
-    asynchronous: bool = False
     threads: int
-    rank: int = 0
-    ranks: int = 1
 
     def __init__(self, **options):
         self.options = options  # the constructor's arguments: a backend is pickled as these
         self.versions = Versions()  # of the parameters: optimiser steps count them, `saved` compares them
+        self.services = Services(self)
 
     def __reduce__(self):
         return functools.partial(type(self), **self.options), ()
 
     def __deepcopy__(self, memo):
         return self  # a copy of a network computes on the same backend
-
-    def announce(self, say) -> None:  # noqa: B027 - a choice, not a duty
-        """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: there is none."""
-
-    def device_memory(self) -> int | None:
-        """The most bytes that were in use on the device so far; None where the device is the CPU."""
-        return None
-
-    def sum_over_ranks(self, arrays: list) -> list:
-        """Each array's sum over all ranks, the same bits on every rank, which all wait for each other here.
-
-        Floating point backend arrays, weight gradients (handles included) and NumPy arrays of numbers, which come back
-        as NumPy's with the precision of `dtype`; every rank gives the same shapes. Default: one rank's, unchanged.
-        Raises BackendError where another rank has ended.
-        """
-        return arrays
-
-    def repeated(self, function):
-        """A function that will be called often: what it does may be recorded once and then replayed, which is faster.
-
-        Its arguments and results are arrays, numbers (int and float) and None, also in tuples, dictionaries and
-        NeuronStates. Nothing but arrays, their shapes, and these numbers may change from call to call; the function looks at
-        no value (`total`, `events`, `to_numpy`) and hands its numbers on to kernels only (a draw's step, an optimiser's rate
-        and step), in whatever form it gets them. What it returns holds until the next call. Default: the function itself.
-        """
-        return function
-
-    def later(self, array):
-        """A function that returns the array's values of now as NumPy's, and waits for them only when it is called."""
-        values = self.to_numpy(array)
-        return lambda: values
 
     # ---------------------------------------------------------------- arrays
 
@@ -140,10 +107,6 @@ class Backend(ABC):
     @abstractmethod
     def write_rows(self, array, start, values) -> None:
         """array[start:start + len(values)] = values, in place."""
-
-    @abstractmethod
-    def total(self, array) -> float:
-        """The sum of all entries."""
 
     def top_k(self, array, count: int):
         """The `count` largest entries, or all if there are fewer, as a NumPy array in any order."""

@@ -46,9 +46,6 @@ class ReferenceBackend(Backend):
         self.versions.updated(array)
         array[start : start + len(values)] = values
 
-    def total(self, array):
-        return float(np.sum(array, dtype=np.float64))
-
     def events(self, array):
         return int(np.count_nonzero(array))
 

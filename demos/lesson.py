@@ -43,7 +43,7 @@ def small_ann(k, training, epochs: int, *, seed: int = 0, optimiser: str = "sgd"
     from minihire.training.optimisers import Schedule
 
     Progress.quiet = True
-    k.announce(print)
+    k.services.announce(print)
     normalisation = normalisation or {"mean": training.mean, "std": training.std}
     model = build("vgg5", 10, training.shape, width=0.125, hidden=64, dropout=0.0, **normalisation)
     ann = Network(model, k, initialise(model, k, seed=seed))

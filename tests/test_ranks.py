@@ -65,7 +65,7 @@ def start(k, case, path, batch=None, resume=False, seed=0):
     parameters |= {p: k.asarray([0.5]) for p in parameters if p.endswith("threshold")}
     network = Network(model, k, parameters, spiking=True, steps=4)
     count, settings = CASES[case]
-    recipe = Recipe(4, batch or BATCH // k.ranks, **{"learning_rate": 0.01, **settings})
+    recipe = Recipe(4, batch or BATCH // k.services.ranks, **{"learning_rate": 0.01, **settings})
     return train(network, recipe, images(count, seed), heldout=images(10, seed=5), path=path, resume=resume)
 
 
@@ -88,17 +88,17 @@ def work(folder):
     k = get_backend("torch", dtype="float64", threads=1)
     for case in CASES:
         done = start(k, case, folder / f"{case}.npz")
-        np.savez(folder / f"{case}-{k.rank}.npz", right=attacked(done), **all_of(done))
+        np.savez(folder / f"{case}-{k.services.rank}.npz", right=attacked(done), **all_of(done))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted, match="in epoch 2 after batch 2; saved in"):
-        if k.rank == 1:
+        if k.services.rank == 1:
             patch.setattr(Progress, "add", after(STOPPED_AFTER, lambda: signal.raise_signal(signal.SIGINT)))
         start(k, "hire", folder / "stopped.npz")
-    if k.rank == 0:
+    if k.services.rank == 0:
         shutil.copy(folder / "stopped.npz", folder / "half.npz")
     start(k, "hire", folder / "stopped.npz", resume=True)
     with pytest.raises(CheckpointError, match="would start training from different images, weights or checkpoints"):
-        start(k, "hire", None, seed=k.rank)
-    with stop_after(1e-9 if k.rank == 1 else None), pytest.raises(OutOfTime, match="during pgd"):
+        start(k, "hire", None, seed=k.services.rank)
+    with stop_after(1e-9 if k.services.rank == 1 else None), pytest.raises(OutOfTime, match="during pgd"):
         attacked(done)
     assert cli.main([*CLI_RUN, "--out", str(folder / "run")]) == 0
 
@@ -232,7 +232,7 @@ def test_a_process_that_dies_ends_the_run_in_one_sentence(launch):
     folder, code, _, errors = launch("be_killed")
     assert code != 0
     assert errors.count("minihire: another process of this run has ended") == 1
-    assert "--resume goes on from the last checkpoint" in errors and "minihire/training" not in errors
+    assert "resume from the last checkpoint" in errors and "minihire/training" not in errors
     assert load(folder / "ann.npz").meta["training"]["position"]["epoch"] == 1
 
 
@@ -240,16 +240,18 @@ def test_a_process_that_dies_ends_the_run_in_one_sentence(launch):
 def test_only_torch_works_in_several_processes(monkeypatch, name):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(BackendError, match=f"^the {name} backend works in one process, not in torchrun's 2: give --ba"):
+    with pytest.raises(
+        BackendError, match=f"^the {name} backend works in one process, not in torchrun's 2: choose the torch"
+    ):
         get_backend(name)
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert (get_backend(name).rank, get_backend(name).ranks) == (0, 1)
+    assert (get_backend(name).services.rank, get_backend(name).services.ranks) == (0, 1)
 
 
 def test_a_gpu_that_all_processes_would_share_is_refused(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(BackendError, match="each of torchrun's processes takes its own GPU: give --device cuda"):
+    with pytest.raises(BackendError, match="each of torchrun's processes takes its own GPU: choose the device cuda"):
         get_backend("torch", "cuda:0")
 
 

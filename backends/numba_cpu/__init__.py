@@ -54,6 +54,16 @@ from backends.numba_cpu.runtime import threads as threads_runtime
 from backends.numba_cpu.runtime.kernel_cache import CompileNotice
 from backends.numba_cpu.runtime.workspace import Workspace
 from backends.numba_cpu.updates import Updates
+from backends.services import Services
+
+
+class NumbaServices(Services):
+    """Announces compilations."""
+
+    def announce(self, say):
+        from backends.numba_cpu.runtime import ahead  # not above: `python -m` has to import it first
+
+        CompileNotice(say, ahead.start if self.backend.threads > 1 else lambda: None)
 
 
 class NumbaBackend(Updates):
@@ -67,11 +77,7 @@ class NumbaBackend(Updates):
     def __init__(self, dtype: str = "float32", threads: int | None = None):
         super().__init__(dtype, threads or min(os.cpu_count(), numba.config.NUMBA_NUM_THREADS))
         threads_runtime.start(self.threads)
+        self.services = NumbaServices(self)
         self.workspace = Workspace()
         self.empty_floats = np.empty(0, self.float)
         self.empty_bytes = np.empty(0, np.uint8)
-
-    def announce(self, say):
-        from backends.numba_cpu.runtime import ahead  # not above: `python -m` has to import it first
-
-        CompileNotice(say, ahead.start if self.threads > 1 else lambda: None)

@@ -104,10 +104,7 @@ class Storage(ReferenceBackend):
         dense = self._dense(x)
         return dense if steps == 1 else super().repeat_time(dense, steps)  # read-only: kernels get copies
 
-    total, write_rows = (
-        _with_numpy_arguments(ReferenceBackend.total),
-        _with_numpy_arguments(ReferenceBackend.write_rows),
-    )
+    write_rows = _with_numpy_arguments(ReferenceBackend.write_rows)
 
     def events(self, array):
         return super().events(array.counts if isinstance(array, SpikeTrain) else self._dense(array))

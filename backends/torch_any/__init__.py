@@ -11,6 +11,7 @@ import torch
 from backends import BackendError, launched
 from backends.interface import Backend
 from backends.randomness import NORMAL_QUANTILES
+from backends.services import Services
 from backends.torch_any import graphs, lif, ranks
 from backends.torch_any.updates import Updates
 
@@ -19,8 +20,8 @@ THREADS = torch.get_num_threads()  # as many as torch was started for
 NO_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")  # where too little of it is a plain RuntimeError
 
 
-def _says_when_memory_is_short(cls):
-    """Every kernel of the class raises BackendError, one sentence, where the device has too little memory."""
+def _says_when_memory_is_short(*names):
+    """These methods of the class raise BackendError, one sentence, where the device has too little memory."""
 
     def guarded(kernel):
         @functools.wraps(kernel)
@@ -34,12 +35,52 @@ def _says_when_memory_is_short(cls):
 
         return call
 
-    for name in (*Backend.__abstractmethods__, "conv_lif_forward", "top_k", "sum_over_ranks"):
-        setattr(cls, name, guarded(getattr(cls, name)))
-    return cls
+    def decorate(cls):
+        for name in names:
+            setattr(cls, name, guarded(getattr(cls, name)))
+        return cls
+
+    return decorate
 
 
-@_says_when_memory_is_short
+@_says_when_memory_is_short("sum_over_ranks")
+class TorchServices(Services):
+    """torchrun's processes, CUDA graphs (graphs.py), and the memory of a GPU. records: whether `captured` records graphs."""
+
+    def __init__(self, backend):
+        super().__init__(backend)
+        self.rank, self.ranks = launched()
+        self.device, self.asynchronous = backend.device, backend.device != "cpu"
+        self.say, self.records = _nothing, False
+
+    def announce(self, say):
+        self.say = say
+        if self.backend.scans is not lif:
+            say("compiling kernels for this GPU as they are needed: some seconds in all, kept for the next time")
+        elif self.device != "cpu":
+            say("the neurons run without their fused kernels, which need Triton: pip install triton")
+
+    def device_memory(self):
+        return torch.cuda.max_memory_allocated(self.device) if self.device.startswith("cuda") else None
+
+    def sum_over_ranks(self, arrays):
+        k = self.backend
+        return arrays if self.ranks == 1 else ranks.sums(arrays, k._dense, k.float, self.device)
+
+    def captured(self, function):
+        return graphs.Captured(function, self.device, self.say) if self.records else function
+
+    def fetch_async(self, array):
+        array = self.backend._dense(array)
+        if self.device == "cpu":
+            return super().fetch_async(array.clone())
+        values, done = torch.empty(array.shape, dtype=array.dtype, pin_memory=True), torch.cuda.Event()
+        values.copy_(array, non_blocking=True)
+        done.record(torch.cuda.current_stream(self.device))
+        return lambda: (done.synchronize(), values.numpy())[1]
+
+
+@_says_when_memory_is_short(*Backend.__abstractmethods__, "conv_lif_forward", "top_k")
 class TorchBackend(Updates):
     """Arrays are torch tensors on one device and those of arrays.py.
 
@@ -59,14 +100,13 @@ class TorchBackend(Updates):
         record: bool = True,
     ):
         super().__init__(dtype=dtype, threads=threads, device=device, precision=precision, record=record)
-        self.rank, self.ranks = launched()
-        own = ranks.own_device(device) if self.ranks > 1 else device
+        own = ranks.own_device(device) if launched()[1] > 1 else device
         self.device, self.dtype, self.precision = _device(own), dtype, precision
         if precision not in PRECISIONS:
             raise BackendError(f"no precision {precision!r}: choose {', '.join(PRECISIONS)}")
         if precision != "float32" and dtype != "float32":
             raise BackendError(f"precision {precision} is for float32, not for {dtype}")
-        self.asynchronous = self.device != "cpu"
+        self.services = TorchServices(self)
         self.float = getattr(torch, dtype)
         self.factor = torch.bfloat16 if precision == "bf16" else self.float  # the type of a product's factors
         self.threads = threads or THREADS
@@ -76,38 +116,13 @@ class TorchBackend(Updates):
         torch.backends.cudnn.deterministic = True
         self.widens = self.factor != self.float and _widens(self.device)
         self.onednn = _onednn()
-        self.scans, self.say = _scans(self.device), _nothing
+        self.scans = _scans(self.device)
         plain = self.scans is lif  # which reads numbers from the device
-        self.records = record and not plain and self.ranks == 1
+        self.services.records = record and not plain and self.services.ranks == 1
         self.constants: dict[tuple, torch.Tensor] = {}
-        if self.ranks > 1:
+        if self.services.ranks > 1:
             ranks.join(self.device)
         self.quantiles = torch.from_numpy(NORMAL_QUANTILES).to(self.device, self.float)
-
-    def announce(self, say):
-        self.say = say
-        if self.scans is not lif:
-            say("compiling kernels for this GPU as they are needed: some seconds in all, kept for the next time")
-        elif self.device != "cpu":
-            say("the neurons run without their fused kernels, which need Triton: pip install triton")
-
-    def device_memory(self):
-        return torch.cuda.max_memory_allocated(self.device) if self.device.startswith("cuda") else None
-
-    def sum_over_ranks(self, arrays):
-        return arrays if self.ranks == 1 else ranks.sums(arrays, self._dense, self.float, self.device)
-
-    def repeated(self, function):
-        return graphs.Repeated(function, self.device, self.say) if self.records else function
-
-    def later(self, array):
-        array = self._dense(array)
-        if self.device == "cpu":
-            return super().later(array.clone())
-        values, done = torch.empty(array.shape, dtype=array.dtype, pin_memory=True), torch.cuda.Event()
-        values.copy_(array, non_blocking=True)
-        done.record(torch.cuda.current_stream(self.device))
-        return lambda: (done.synchronize(), values.numpy())[1]
 
 
 def _nothing(line: str) -> None:
@@ -125,7 +140,7 @@ def _device(name: str) -> str:
     if kind == "cuda":
         if not torch.cuda.is_available():
             raise BackendError(
-                "no CUDA device was found: use --device cpu, or a CUDA build of torch on a machine with a GPU"
+                "no CUDA device was found: use the device cpu, or a CUDA build of torch on a machine with a GPU"
             )
         count, index = torch.cuda.device_count(), torch.device(name).index or 0
         if index >= count:

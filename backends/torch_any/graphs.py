@@ -52,8 +52,8 @@ def _undisturbed(device):
             gc.enable()
 
 
-class Repeated:
-    """A function as `Backend.repeated` describes it: a recording for each set of shapes that it is called with."""
+class Captured:
+    """A function as `Services.captured` describes it: a recording for each set of shapes that it is called with."""
 
     def __init__(self, function, device: str, say):
         self.function, self.device, self.say, self.recordings = function, device, say, {}

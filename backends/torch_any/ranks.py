@@ -11,7 +11,7 @@ from torch import distributed
 from backends import BackendError, launched
 
 TIMEOUT = timedelta(minutes=30)  # long, because rank 0 may be downloading a data set
-ENDED = "another process of this run has ended, see what it said: --resume goes on from the last checkpoint"
+ENDED = "another process of this run has ended (see its error message): resume from the last checkpoint"
 
 
 def own_device(device: str) -> str:
@@ -19,7 +19,7 @@ def own_device(device: str) -> str:
     if not device.startswith("cuda"):
         return device
     if device != "cuda":
-        raise BackendError(f"each of torchrun's processes takes its own GPU: give --device cuda, not {device}")
+        raise BackendError(f"each of torchrun's processes takes its own GPU: choose the device cuda, not {device}")
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
 
 

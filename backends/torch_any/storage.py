@@ -83,9 +83,6 @@ class Storage(Backend):
         values = self._dense(values)
         array[start : start + len(values)] = torch.as_tensor(values)
 
-    def total(self, array):
-        return float(self._dense(array).sum(dtype=torch.float64))
-
     def top_k(self, array, count):
         if self.device == "cpu":
             return super().top_k(array, count)

@@ -71,7 +71,7 @@ def compare(device: str) -> list[dict]:
             eager = None
             for record in (False, True) if device != "cpu" else (False,):
                 said, k = [], get_backend("torch", device, record=record, **place)
-                k.announce(said.append)
+                k.services.announce(said.append)
                 found, training = losses(k, model)
                 row = {"model": model, "precision": precision, "recorded": record, "allowed": ALLOWED[precision]}
                 row["difference"] = float(np.abs(np.subtract(found, expected)).max())

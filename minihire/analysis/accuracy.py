@@ -33,9 +33,9 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
     """
     k, right = network.backend, np.zeros(len(data))
     batches = Batches(data, k, batch_size)
-    for number in range(k.rank, len(batches), k.ranks):
+    for number in range(k.services.rank, len(batches), k.services.ranks):
         (images, labels), first = batches.load(0, number), number * batch_size
         right[first : first + batch_size] = predict(network, images, Draws(seed, 0, first)) == k.to_numpy(labels)
-    (right,) = k.sum_over_ranks([right])
+    (right,) = k.services.sum_over_ranks([right])
     answers: Answers = right > 0
     return answers

@@ -100,7 +100,7 @@ def run(options) -> None:
         f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n"
         + tables.table(["attack", "images", "accuracy, %"], rows),
     )
-    if backend.rank == 0:
+    if backend.services.rank == 0:
         files.clear()
 
 

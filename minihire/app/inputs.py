@@ -89,7 +89,7 @@ def open_backend(options: argparse.Namespace) -> Backend:
         precision=options.precision,
         record=getattr(options, "record", True),
     )
-    backend.announce(say)
+    backend.services.announce(say)
     return backend
 
 
@@ -102,8 +102,8 @@ def open_data(config: Config, options: argparse.Namespace, backend: Backend, use
     unused = {"train_limit": None, "test_limit": None, "heldout": 0}
     config = replace(config, **{name: value for name, value in unused.items() if name not in uses})
     given = given_settings(options)
-    splits = load_data(config, options.download, given) if backend.rank == 0 else None
-    backend.sum_over_ranks([np.ones(1)])
+    splits = load_data(config, options.download, given) if backend.services.rank == 0 else None
+    backend.services.sum_over_ranks([np.ones(1)])
     return splits or load_data(config, given=given)
 
 

@@ -71,10 +71,10 @@ def run(options) -> None:
         try:
             results = whole.run()
         except Interrupted:
-            if backend.rank == 0:
+            if backend.services.rank == 0:
                 _write_page(out)
             raise
-        if backend.rank == 0:
+        if backend.services.rank == 0:
             _show(results, out)
 
 

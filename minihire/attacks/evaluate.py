@@ -64,24 +64,24 @@ def attack_accuracy(
     right = np.zeros_like(earlier)  # this rank's answers
     batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
     with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
-        for number in range(-(-done // batch_size), len(batches), k.ranks):
+        for number in range(-(-done // batch_size), len(batches), k.services.ranks):
             try:
                 stop.check(f"during {attack.name}" + ("; finished batches were saved" if path else ""))
             except Interrupted:
                 if path:
-                    save_answers(path, earlier + k.sum_over_ranks([right])[0], number * batch_size, about)
+                    save_answers(path, earlier + k.services.sum_over_ranks([right])[0], number * batch_size, about)
                 raise
-            if number + k.rank < len(batches):
-                first = (number + k.rank) * batch_size
-                (images, labels), draws = batches.load(0, number + k.rank), Draws(seed, 0, first)
+            if number + k.services.rank < len(batches):
+                first = (number + k.services.rank) * batch_size
+                (images, labels), draws = batches.load(0, number + k.services.rank), Draws(seed, 0, first)
                 crafted = attacker(images, labels, draws)
                 for answers, target in zip(right, targets, strict=True):
                     answers[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
-            progress.add(sum(batches.images(n) for n in range(number, min(number + k.ranks, len(batches)))))
-        (right,) = k.sum_over_ranks([right])
-    if keep and path and k.rank == 0:
+            progress.add(sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches)))))
+        (right,) = k.services.sum_over_ranks([right])
+    if keep and path and k.services.rank == 0:
         save_answers(path, earlier + right, len(data), about)
-    elif loaded and path and k.rank == 0:
+    elif loaded and path and k.services.rank == 0:
         Path(path).unlink()
     return list(earlier + right > 0)
 

@@ -83,7 +83,7 @@ class Attacker:
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
         fixed = network.coding == "direct"  # else each iteration has draws of its own
-        self._iteration = network.backend.repeated(self._iterate) if fixed else self._iterate
+        self._iteration = network.backend.services.captured(self._iterate) if fixed else self._iterate
 
     def __call__(self, images: Array, labels: Array, draws: Draws = Draws()) -> Array:
         """Return adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].

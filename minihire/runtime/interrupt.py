@@ -72,7 +72,7 @@ class StopSignal:
     again: str | None = "--resume"  # what resumes the work
 
     def __init__(self, backend=None):
-        self._backend = backend if backend is not None and backend.ranks > 1 else None
+        self._backend = backend if backend is not None and backend.services.ranks > 1 else None
         self._asked, self._known = False, np.zeros(2)
         self._before = {}
 
@@ -97,7 +97,7 @@ class StopSignal:
     def _ask_all(self):
         """Exchange requests with the other ranks."""
         if self._backend is not None:
-            self.learn(*self._backend.sum_over_ranks([self.state]))
+            self.learn(*self._backend.services.sum_over_ranks([self.state]))
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():

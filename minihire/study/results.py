@@ -36,7 +36,7 @@ class Results:
             "dtype": backend.dtype,
             "precision": backend.precision,
             "threads": backend.threads,
-            "ranks": backend.ranks,
+            "ranks": backend.services.ranks,
             "python": platform.python_version(),
             "numpy": np.__version__,
             "system": platform.platform(),

@@ -32,7 +32,7 @@ class Run:
         path = Path(out) / "results.json"
         if resume and path.exists():
             self.results = Results.load(path)
-            refuse_other_settings(self.results, config, backend.ranks)
+            refuse_other_settings(self.results, config, backend.services.ranks)
             self._extend()
         else:
             self.results = Results.new(path, config.describe(), backend)

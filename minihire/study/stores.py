@@ -133,7 +133,7 @@ class RunFolder(Store):
     def _note_device(self, name):
         k, phase = self.backend, self.results["phases"][name]
         phase["computed_by"] = f"{k.name} backend, {k.device}, {k.precision if k.dtype == 'float32' else k.dtype}"
-        used = k.device_memory()
+        used = k.services.device_memory()
         if used is not None:
             phase["peak_device_memory_bytes"] = max(used, phase.get("peak_device_memory_bytes", 0))
         self.results.save()

@@ -62,16 +62,21 @@ def failed_training(history: list[dict], labels: np.ndarray, network: Network, l
     )
 
 
+def is_finite(k, array) -> bool:
+    """Whether every entry of a backend array is finite."""
+    return math.isfinite(k.to_numpy(array).sum(dtype=np.float64))
+
+
 def describe_failure(network: Network, images, seed: int = 0) -> str:
     """Where a value stopped being finite: the first such weight, or else the first layer that these images pass through."""
     k = network.backend
-    odd = [name for name, array in network.parameters.items() if not math.isfinite(k.total(array))]
+    odd = [name for name, array in network.parameters.items() if not is_finite(k, array)]
     if odd:
         return f"the weights {odd[0]}{f' and {len(odd) - 1} more' * (len(odd) > 1)} are no longer finite"
     found = []
 
     def observe(event, layer, array):
-        if not found and not math.isfinite(k.total(array)):
+        if not found and not is_finite(k, array):
             found.append(f"the {event} of {layer}")
 
     network.forward(images, draws=Draws(seed), observe=observe)

@@ -30,7 +30,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.training.checkpoint import load
-from minihire.training.health import describe_failure, failed_training, silent_layers
+from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
 from minihire.training.noise import NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, Schedule
 from minihire.training.resume import fingerprint, refuse_different_starts, restore, save
@@ -114,12 +114,12 @@ class Training:
         names = [n for n in network.parameters if n.endswith(".weight") or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
-        whole, first = recipe.batch_size * k.ranks, recipe.batch_size * k.rank
+        whole, first = recipe.batch_size * k.services.ranks, recipe.batch_size * k.services.rank
         self.batches = Batches(self.data, k, whole, self.seed, shuffle=True, augment=recipe.augment)
         self.share = slice(first, first + recipe.batch_size)
         self.origin = fingerprint(network, self.data)
         self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
-        self.period = k.repeated(self._period)
+        self.period = k.services.captured(self._period)
         self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
         self.saving = 0.0  # seconds that writing the last checkpoint took
         self.saved = -math.inf  # when it was written
@@ -133,7 +133,7 @@ class Training:
         with (
             self.stop,
             Progress(
-                self.label, self.recipe.epochs * images, done=done, memory=self.network.backend.device_memory
+                self.label, self.recipe.epochs * images, done=done, memory=self.network.backend.services.device_memory
             ) as progress,
             np.errstate(over="ignore", invalid="ignore"),
         ):
@@ -145,7 +145,7 @@ class Training:
         while self.batch < len(self.batches):
             with self._memory_advice():
                 count = self._train_batch()
-                self.drain(keep=1 if self.network.backend.asynchronous else 0)
+                self.drain(keep=1 if self.network.backend.services.asynchronous else 0)
             self.batch += 1
             progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}{self._averages_so_far()}")
             if self.stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
@@ -226,7 +226,7 @@ class Training:
                 kappa, state, counted = self.period(images, labels, kappa, state, *numbers)
             else:
                 counted = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
-            self.pending.append((self.batch, [k.later(array) for array in counted]))
+            self.pending.append((self.batch, [k.services.fetch_async(array) for array in counted]))
         if kappa is not None and recipe.noise.carried:
             k.write_rows(self.kappa, 0, kappa)
         return self.batches.images(self.batch)
@@ -264,9 +264,9 @@ class Training:
         """
         network, k, names = self.network, self.network.backend, self.optimiser.names
         arrays = [weights[name] if weights else k.zeros(network.parameters[name].shape) for name in names]
-        requests = [k.asarray(self.stop.state)] if k.ranks > 1 else []
-        sums = k.sum_over_ranks([*arrays, tally, *requests])
-        if not k.asynchronous and not math.isfinite(k.to_numpy(sums[len(names)])[0]):
+        requests = [k.asarray(self.stop.state)] if k.services.ranks > 1 else []
+        sums = k.services.sum_over_ranks([*arrays, tally, *requests])
+        if not k.services.asynchronous and not math.isfinite(k.to_numpy(sums[len(names)])[0]):
             self._fail(self.batch)  # before the update, which would spread it to all weights
         self.optimiser.apply(dict(zip(names, sums, strict=False)), rate, update)
         return sums[len(names) :]
@@ -293,7 +293,7 @@ class Training:
 
     def _check_finite(self) -> None:
         k = self.network.backend
-        if not all(math.isfinite(k.total(array)) for array in self.network.parameters.values()):
+        if not all(is_finite(k, array) for array in self.network.parameters.values()):
             self._fail(min(self.batch, len(self.batches) - 1))  # at an epoch's end the one before
 
     def _sample(self, epoch: int, batch: int) -> Array:
@@ -315,7 +315,7 @@ class Training:
 
     def _worth_saving(self) -> bool:
         """Whether to save at an epoch's end: always after the last one or if saving is quick, otherwise only now and then."""
-        if self.epoch == self.recipe.epochs or self.network.backend.ranks > 1:
+        if self.epoch == self.recipe.epochs or self.network.backend.services.ranks > 1:
             return True
         return self.saving < QUICK or perf_counter() - self.saved > RARELY * self.saving
 

@@ -63,7 +63,7 @@ class Optimiser:
         self.apply(grads, rate, self.steps)
 
     def apply(self, grads: dict[str, Any], rate, step) -> None:
-        """Step number `step` (from 1), which the caller counts: rate and step may be what `Backend.repeated` makes of them."""
+        """Step number `step` (from 1), which the caller counts: rate and step may be what `Services.captured` makes of them."""
         for name in self.names:
             if name in grads:
                 bounds = self.network.specification[name]

@@ -33,7 +33,7 @@ def save(training) -> None:
     extra = {"about": training.about, "data": checkpoint.describe_data(training.data), "training": content}
     kappa = {} if training.kappa is None else {"kappa": _kappa_of_all(training)}
     checkpoint.save(training.path, training.network, extra=extra, arrays={**_slots(training), **kappa})
-    training.network.backend.sum_over_ranks([np.ones(1)])
+    training.network.backend.services.sum_over_ranks([np.ones(1)])
 
 
 def restore(training, saved: Checkpoint) -> None:
@@ -62,9 +62,9 @@ def refuse_different_starts(training) -> None:
     """Raise CheckpointError if the ranks would start from different images, weights or positions."""
     k = training.network.backend
     mine = np.array([*bytes.fromhex(training.origin), training.epoch, training.batch], float)
-    if not np.array_equal(k.sum_over_ranks([mine])[0], mine * k.ranks):
+    if not np.array_equal(k.services.sum_over_ranks([mine])[0], mine * k.services.ranks):
         raise CheckpointError(
-            f"the {k.ranks} processes would start {training.label} from different images, weights or checkpoints: "
+            f"the {k.services.ranks} processes would start {training.label} from different images, weights or checkpoints: "
             "give all of them the same --data-dir and --out, in a file system that they share"
         )
 
@@ -129,7 +129,7 @@ def _kappa_of_all(training):
     k = training.network.backend
     whole = k.zeros((training.batches.images(0), *training.data.shape))
     k.write_rows(whole, training.share.start, training.kappa)
-    return k.sum_over_ranks([whole])[0]
+    return k.services.sum_over_ranks([whole])[0]
 
 
 def _recipe(training):

@@ -12,7 +12,7 @@ from run_files import same_as, weights, write_cifar10
 from test_cli import EXECUTION, command, results_of, small
 
 from backends import BackendError, get_backend
-from backends.numba_cpu import NumbaBackend
+from backends.services import Services
 from minihire.attacks import attack_accuracy
 from minihire.network import Network
 from minihire.runtime.interrupt import Interrupted, OutOfTime, StopSignal, stop_after
@@ -276,7 +276,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def device(monkeypatch):
     """device(MiB) makes the backend say that it has used so much of its device."""
-    return lambda used: monkeypatch.setattr(NumbaBackend, "device_memory", lambda self: used << 20)
+    return lambda used: monkeypatch.setattr(Services, "device_memory", lambda self: used << 20)
 
 
 def test_epochs_tell_the_device_s_memory(cifar, device, tmp_path):

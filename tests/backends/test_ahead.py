@@ -173,7 +173,7 @@ def test_one_thread_means_one_process(monkeypatch):
     """With --threads 1 the program uses one core, so no second process is started."""
     helpers = []
     monkeypatch.setattr("backends.numba_cpu.CompileNotice", lambda say, help: helpers.append(help))
-    get_backend("numba", threads=1).announce(print)
-    get_backend("numba", threads=2).announce(print)
+    get_backend("numba", threads=1).services.announce(print)
+    get_backend("numba", threads=2).services.announce(print)
     assert helpers[0] is not ahead.start and helpers[1] is ahead.start
     get_backend("numba")

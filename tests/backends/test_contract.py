@@ -1,8 +1,13 @@
 """What the contract promises for every kernel: arguments stay as they are, results never change, old saved state is refused."""
 
+import ast
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import backends
 from backends import BackendError
 from backends.interface import Backend, NeuronState
 from backends.randomness import Draw
@@ -11,6 +16,8 @@ from backends.surrogates import rate, triangle
 SHAPE = (3, 8, 4, 4, 16)  # large enough for the event-driven kernels of the Numba backend
 VIEWS = {"reshape", "rows", "repeat_time"}
 IN_PLACE = {"write_rows", "sgd_step", "adam_step"}
+METHODS = {name for name, value in vars(Backend).items() if callable(value) and not name.startswith("_")}
+STORAGE = {"asarray", "to_numpy", "zeros", "reshape", "rows", "write_rows"}  # all other methods are numerical
 NO_ARRAYS = {"zeros", "uniform", "normal", "dropout_mask"}
 
 
@@ -46,7 +53,6 @@ class Calls:
             yield "to_numpy", k.to_numpy, [make(*SHAPE)], ()
             yield "asarray", k.asarray, [make(*SHAPE)], ()
             yield "events", k.events, [make(*SHAPE)], ()
-            yield "total", k.total, [make(*SHAPE)], ()
             yield "top_k", lambda x: k.top_k(x, 5), [make(*SHAPE)], ()
             yield "reshape", lambda x: k.reshape(x, (3, 8, 256)), [make(*SHAPE)], ()
             yield "rows", lambda x: k.rows(x, 1, 2), [make(*SHAPE)], ()
@@ -157,10 +163,26 @@ def overwrite(array):
 
 
 def test_no_kernel_is_left_out(backend):
-    """Every public method but the device services is called here, or returns nothing that depends on an array."""
-    services = {"announce", "device_memory", "sum_over_ranks", "repeated", "later"}
-    methods = {name for name, value in vars(Backend).items() if callable(value) and not name.startswith("_")}
-    assert {name for name, *_ in Calls(backend).all()} | NO_ARRAYS == methods - services
+    """Every public method is called here, or returns nothing that depends on an array."""
+    assert {name for name, *_ in Calls(backend).all()} | NO_ARRAYS == METHODS
+
+
+@pytest.mark.xfail(strict=True, reason="scale_to_norm made it 35 methods, 29 of them numerical: one kernel must go")
+def test_the_contract_stays_small():
+    """What is not a kernel belongs in backends/services.py."""
+    assert len(METHODS) <= 34 and len(METHODS - STORAGE) <= 28
+
+
+def test_messages_name_no_flag_of_the_command_line():
+    """The backends know nothing of the programs that use them."""
+    files = sorted(Path(backends.__file__).parent.rglob("*.py"))
+    literals = [
+        (file.name, node.lineno, node.value)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert len(files) > 20 and not [found for found in literals if re.search(r"--[a-z]", found[2])]
 
 
 def test_kernels_change_nothing_but_what_they_say(backend):

@@ -99,7 +99,7 @@ def backends(device, dtype="float64"):
     """The same device without and with recordings."""
     plain = get_backend("torch", device, dtype=dtype, record=False)
     recording = get_backend("torch", device, dtype=dtype)
-    recording.records = True
+    recording.services.records = True
     return plain, recording
 
 
@@ -177,7 +177,7 @@ def test_each_set_of_shapes_and_of_missing_arguments_has_its_own_recording(rehea
         calls.append(1)
         return array * factor if other is None else array * factor + other
 
-    repeated, one = k.repeated(double), k.asarray([1.0])
+    repeated, one = k.services.captured(double), k.asarray([1.0])
     for factor in (2.0, 3.0, 4.0, 5.0):
         assert repeated(one, None, factor).tolist() == [factor]
         assert repeated(one, one, factor).tolist() == [factor + 1]
@@ -194,13 +194,13 @@ def test_each_set_of_shapes_and_of_missing_arguments_has_its_own_recording(rehea
 )
 def test_work_that_cannot_be_recorded_runs_without_a_recording_and_says_so(monkeypatch, error):
     k, said = backends("cpu")[1], []
-    k.announce(said.append)
+    k.services.announce(said.append)
 
     def refuse(function, device):
         raise error
 
     monkeypatch.setattr(graphs, "record", refuse)
-    repeated = k.repeated(lambda array, factor: array * factor)
+    repeated = k.services.captured(lambda array, factor: array * factor)
     assert [repeated(k.asarray([2.0]), n).item() for n in range(5)] == [0, 2, 4, 6, 8]
     assert len(said) == 1 and said[0].endswith(str(error).splitlines()[0])
 
@@ -283,6 +283,6 @@ def test_draws_may_have_their_step_on_the_device():
 def test_a_fetched_value_does_not_change_when_its_array_does():
     k = get_backend("torch")
     array = k.asarray([1.0, 2.0])
-    read = k.later(array)
+    read = k.services.fetch_async(array)
     k.write_rows(array, 0, k.asarray([5.0, 6.0]))
     assert read().tolist() == [1.0, 2.0]

@@ -144,7 +144,7 @@ def test_weight_gradients_of_two_chunks_of_time_add_up(backend, exact):
 
 
 def test_all_other_kernels_take_spikes(backend):
-    """A shortcut's sum, either way round; the readout's sum over time; parts and other shapes; normalisation; a total."""
+    """A shortcut's sum, either way round; the readout's sum over time; parts and other shapes; normalisation."""
     rng = np.random.default_rng(2)
     wanted, current = choose(rng, (3, 2, 4, 4, 8), 0.4), dyadic(rng, (3, 2, 4, 4, 8))
     x, here = fire(backend, wanted), backend.asarray(current)
@@ -155,7 +155,6 @@ def test_all_other_kernels_take_spikes(backend):
     same(backend, backend.rows(x, 1, 3), wanted[1:])
     same(backend, backend.reshape(x, (3, 2, 128)), wanted.reshape(3, 2, 128))
     same(backend, backend.scale_shift(x, (2.0,) * 8, (1.0,) * 8), 2 * wanted + 1)
-    assert backend.total(x) == wanted.sum()
     same(backend, avg_pool(backend, avg_pool(backend, x)), wanted.mean(axis=(2, 3), keepdims=True))
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from backends.services import Services
 from benchmarks.gpu_jobs import collect as collecting
 from benchmarks.gpu_jobs import pack, stages
 from benchmarks.gpu_jobs.__main__ import main
@@ -146,7 +147,11 @@ def work(tmp_path):
     """A folder with two tiny results: of the run, and of an attack on the second seed."""
     work = tmp_path / "work"
     config = preset("vgg5-cifar10", snn_epochs=3).describe()
-    k = type("Backend", (), dict(name="torch", device="cuda", dtype="float32", precision="tf32", threads=1, ranks=1))
+    k = type(
+        "Backend",
+        (),
+        dict(name="torch", device="cuda", dtype="float32", precision="tf32", threads=1, services=Services),
+    )
     results = Results.new(work / "run" / "results.json", config, k)
     results["data"] = {
         "name": "cifar10",

@@ -108,7 +108,7 @@ def train_batches(config, method: str, batches: int, backend: str, options: dict
         training.drain()
         seconds.append(time.perf_counter() - start)
         training.batch = (training.batch + 1) % max(len(data) // config.batch_size, 1)
-    return seconds[WARM_UP:], k.device_memory() or peak_memory()
+    return seconds[WARM_UP:], k.services.device_memory() or peak_memory()
 
 
 def energies(study: PaperStudy, spec) -> dict:

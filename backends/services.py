@@ -1,0 +1,54 @@
+"""Services of a backend: everything that is not a kernel, such as its processes, its memory and its messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backends.interface import Backend
+
+
+class Services:
+    """The services of one backend. The methods here are the defaults, for a backend on the CPU in one process.
+
+    asynchronous: kernels return before their work is done, and reading a value waits for it. rank, ranks: this process is
+    number `rank` of `ranks` that work together, each on its own share of a batch.
+    """
+
+    asynchronous: bool = False
+    rank: int = 0
+    ranks: int = 1
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+
+    def announce(self, say) -> None:
+        """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: there is none."""
+
+    def device_memory(self) -> int | None:
+        """The most bytes that were in use on the device so far; None where the device is the CPU."""
+        return None
+
+    def sum_over_ranks(self, arrays: list) -> list:
+        """Each array's sum over all ranks, the same bits on every rank. Every rank waits here for all others.
+
+        Floating point backend arrays, weight gradients (handles included) and NumPy arrays of numbers, which come back
+        as NumPy's with the precision of `dtype`; every rank gives the same shapes. Default: one rank's, unchanged.
+        Raises BackendError where another rank has ended.
+        """
+        return arrays
+
+    def captured(self, function):
+        """A version of `function` that may record its kernels once and replay them, which is faster.
+
+        Its arguments and results are arrays, numbers (int and float) and None, also in tuples, dictionaries and
+        NeuronStates. Nothing but arrays, their shapes, and these numbers may change from call to call; the function reads no
+        value (`events`, `to_numpy`) and passes its numbers only to kernels (a draw's step, an optimiser's rate and step), in
+        whatever form it gets them. What it returns is valid until the next call. Default: the function itself.
+        """
+        return function
+
+    def fetch_async(self, array):
+        """A function that returns the array's values of now as a NumPy array. Only calling it waits for the values."""
+        values = self.backend.to_numpy(array)
+        return lambda: values
