@@ -120,12 +120,11 @@ class Backend(ABC):
     # ---------------------------------------------------------------- randomness
 
     @abstractmethod
-    def uniform(self, draw: Draw, shape, first: int = 0) -> Array:
-        """Numbers in [0, 1): entry i is number first + i of the draw (a data-parallel rank asks for its own share)."""
+    def random(self, draw: Draw, shape, first: int = 0, distribution: str = "uniform") -> Array:
+        """Random numbers: "uniform" in [0, 1), or "normal" from N(0, 1).
 
-    @abstractmethod
-    def normal(self, draw: Draw, shape, first: int = 0) -> Array:
-        """Numbers from N(0, 1); indices as in `uniform`."""
+        Entry i is number first + i of the draw, so that each of several data-parallel ranks can compute its own share.
+        """
 
     @abstractmethod
     def dropout_mask(self, draw: Draw, shape, rate: float, first: int = 0) -> Array:

@@ -51,18 +51,16 @@ class ReferenceBackend(Backend):
 
     # ---------------------------------------------------------------- randomness
 
-    def uniform(self, draw, shape, first=0):
-        return randomness.uniform(draw, shape, first).astype(self.float)
-
-    def normal(self, draw, shape, first=0):
-        return randomness.normal(draw, shape, first).astype(self.float)
+    def random(self, draw, shape, first=0, distribution="uniform"):
+        numbers = {"uniform": randomness.uniform, "normal": randomness.normal}[distribution]
+        return numbers(draw, shape, first).astype(self.float)
 
     def dropout_mask(self, draw, shape, rate, first=0):
-        return np.where(self.uniform(draw, shape, first) < rate, 0, 1 / (1 - rate)).astype(self.float)
+        return np.where(self.random(draw, shape, first) < rate, 0, 1 / (1 - rate)).astype(self.float)
 
     def rate_code(self, draw, images, first_step, steps, first=0):
         draws = [draw._replace(layer=first_step + t) for t in range(steps)]
-        return np.stack([self.uniform(d, images.shape, first) < images for d in draws]).astype(self.float)
+        return np.stack([self.random(d, images.shape, first) < images for d in draws]).astype(self.float)
 
     # ---------------------------------------------------------------- images
 

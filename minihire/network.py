@@ -273,7 +273,9 @@ def initialise(
     arrays = {}
     for index, (name, p) in enumerate(model.parameters(spiking, readout).items()):
         if p.std:
-            values = backend.to_numpy(backend.normal(Draw(seed, Stream.INIT, 0, index), (math.prod(p.shape),)))
+            values = backend.to_numpy(
+                backend.random(Draw(seed, Stream.INIT, 0, index), (math.prod(p.shape),), distribution="normal")
+            )
             arrays[name] = backend.asarray((values * p.std).reshape(p.shape))
         else:
             arrays[name] = backend.asarray(np.full(p.shape, p.start))

@@ -111,7 +111,9 @@ class Storage(ReferenceBackend):
 
     # ---------------------------------------------------------------- randomness and images
 
-    def uniform(self, draw, shape, first=0):
+    def random(self, draw, shape, first=0, distribution="uniform"):
+        if distribution == "normal":
+            return super().random(draw, shape, first, distribution)
         out = np.empty(shape, np.float32)
         philox.uniform(self._words(draw), first, out.reshape(-1))
         return out.astype(self.float, copy=False)

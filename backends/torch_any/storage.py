@@ -94,12 +94,11 @@ class Storage(Backend):
 
     # ---------------------------------------------------------------- randomness
 
-    def uniform(self, draw, shape, first=0):
+    def random(self, draw, shape, first=0, distribution="uniform"):
+        if distribution == "normal":
+            bits = philox.random_bits(draw, count(shape), first, self.device)
+            return self.quantiles[bits >> 16].reshape(tuple(shape))
         return philox.uniform(draw, count(shape), first, self.device).reshape(tuple(shape)).to(self.float)
-
-    def normal(self, draw, shape, first=0):
-        bits = philox.random_bits(draw, count(shape), first, self.device)
-        return self.quantiles[bits >> 16].reshape(tuple(shape))
 
     def dropout_mask(self, draw, shape, rate, first=0):
         least = math.ceil(rounded(rate, self.float) * 2**24)  # compared with the 24 bits of a uniform number
@@ -109,7 +108,7 @@ class Storage(Backend):
     def rate_code(self, draw, images, first_step, steps, first=0):
         images = self._dense(images)
         draws = [draw._replace(layer=first_step + t) for t in range(steps)]
-        spikes = torch.stack([self.uniform(d, images.shape, first) < images for d in draws])
+        spikes = torch.stack([self.random(d, images.shape, first) < images for d in draws])
         return SpikeTrain(spikes.view(BYTE), 1.0, True)
 
     # ---------------------------------------------------------------- images

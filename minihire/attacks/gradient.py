@@ -104,7 +104,7 @@ class Attacker:
         if not attack.random_start:
             return images
         channels, first = images.shape[-1], draws.first * math.prod(images.shape[1:])
-        start = k.uniform(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
+        start = k.random(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
         offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
         return self.clip(k.add(images, offset))
 

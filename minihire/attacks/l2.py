@@ -35,7 +35,7 @@ class L2Attacker(Attacker):
         if not self.attack.random_start:
             return images
         first = draws.first * math.prod(images.shape[1:])
-        normal = k.normal(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
+        normal = k.random(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first, "normal")
         return self.clip(k.add(images, self._times(k.scale_to_norm(normal, 2), self.attack.epsilon)))
 
     def normalise(self, grad: Array, memory: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:

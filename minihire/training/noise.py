@@ -50,7 +50,7 @@ class GaussianNoise(NoiseRule):
         """Return a new draw."""
         channels = kappa.shape[-1]
         first = draws.first * math.prod(kappa.shape[1:])
-        values = k.normal(Draw(draws.seed, Stream.NOISE, draws.step), kappa.shape, first)
+        values = k.random(Draw(draws.seed, Stream.NOISE, draws.step), kappa.shape, first, "normal")
         return k.scale_shift(values, (self.std,) * channels, (0.0,) * channels)
 
 

@@ -275,8 +275,8 @@ def test_learning_rates_are_float32_on_a_gpu():
 def test_draws_may_have_their_step_on_the_device():
     k = backends("cpu")[0]
     for seed, step in ((7, 3), (2**40, 2**31 + 5)):
-        host = k.uniform(Draw(seed, Stream.DROPOUT, step, 2), (5, 3), 7)
-        there = k.uniform(Draw(seed, Stream.DROPOUT, torch.tensor(step), 2), (5, 3), 7)
+        host = k.random(Draw(seed, Stream.DROPOUT, step, 2), (5, 3), 7)
+        there = k.random(Draw(seed, Stream.DROPOUT, torch.tensor(step), 2), (5, 3), 7)
         assert torch.equal(host, there)
 
 

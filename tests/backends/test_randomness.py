@@ -49,10 +49,10 @@ def test_a_draw_is_philox_of_its_name_and_index():
 def test_every_backend_draws_the_same_bits(backend, draw):
     for shape, first in itertools.product(SHAPES, (0, 1, 6, 4095)):
         np.testing.assert_array_equal(
-            backend.to_numpy(backend.uniform(draw, shape, first)), randomness.uniform(draw, shape, first)
+            backend.to_numpy(backend.random(draw, shape, first)), randomness.uniform(draw, shape, first)
         )
         np.testing.assert_array_equal(
-            backend.to_numpy(backend.normal(draw, shape, first)), randomness.normal(draw, shape, first)
+            backend.to_numpy(backend.random(draw, shape, first, "normal")), randomness.normal(draw, shape, first)
         )
 
 
@@ -82,8 +82,8 @@ def test_a_draw_for_part_of_a_batch_equals_that_part_of_the_whole_draw(backend, 
     whole, part = (start + batch, image), (batch, image)
     pixels = np.full(whole, 0.5, backend.dtype)
     kinds = {
-        "uniform": lambda shape, first: backend.uniform(draw, shape, first),
-        "normal": lambda shape, first: backend.normal(draw, shape, first),
+        "uniform": lambda shape, first: backend.random(draw, shape, first),
+        "normal": lambda shape, first: backend.random(draw, shape, first, "normal"),
         "dropout_mask": lambda shape, first: backend.dropout_mask(draw, shape, 0.3, first),
         "rate_code": lambda shape, first: backend.rate_code(draw, backend.asarray(pixels[: shape[0]]), 2, 3, first),
     }

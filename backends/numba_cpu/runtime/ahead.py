@@ -112,7 +112,7 @@ def kernels(k):
         ),
         lambda: k.avg_pool(neurons(current)),
         lambda: k.conv2d(image, first, 1, 1),
-        lambda: k.uniform(draw, (4,)),
+        lambda: k.random(draw, (4,)),
         # the other kernels of an ANN
         lambda: sgd(linear, k._linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
         lambda: sgd(first, first),

@@ -59,7 +59,7 @@ class PaperStudy(Study):
             for number, (batch, labels) in enumerate(Batches(test, k, BATCH)):
                 for step in range(draws):
                     first = number * BATCH * math.prod(test.shape)
-                    noise = k.uniform(Draw(spec.seed, Stream.NOISE, step), batch.shape, first)
+                    noise = k.random(Draw(spec.seed, Stream.NOISE, step), batch.shape, first)
                     shift = (-epsilon,) * test.shape[2]
                     noise = k.scale_shift(noise, (2 * epsilon,) * test.shape[2], shift)
                     noisy = k.clip(k.add(batch, noise), 0.0, 1.0)
