@@ -23,7 +23,7 @@ class Minihire:
         self.problem, self.task = problem, task
         self.k = k = get_backend(backend or self.backend, dtype=problem.dtype, threads=threads, **place)
         names = problem.model.parameters(problem.spiking)
-        parameters = {name: k.asarray(problem.parameter(name)) for name in names}
+        parameters = {name: problem.parameter(name) for name in names}
         self.network = Network(
             problem.model, k, parameters, spiking=problem.spiking, steps=problem.steps, neuron=problem.neuron
         )

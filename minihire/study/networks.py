@@ -1,7 +1,6 @@
 """What a study does with single networks: load their images, build an ANN, copy a network, measure activity and energy."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import numpy as np
 
@@ -80,13 +79,6 @@ def new_ann(config: Config, data: Dataset, backend: Backend, seed: int) -> Netwo
         centred = filters - filters.mean(axis=(0, 1, 2), keepdims=True)
         parameters[first] = backend.asarray(centred / np.mean(data.std))
     return Network(model, backend, parameters)
-
-
-def copy_network(network: Network) -> Network:
-    """The same network with its own copy of the weights."""
-    k = network.backend
-    weights = {name: k.asarray(np.array(k.to_numpy(array))) for name, array in network.parameters.items()}
-    return replace(network, parameters=weights)
 
 
 def activity_and_energy(network: Network, data: Dataset, seed: int) -> tuple[list[LayerActivity], dict[str, Energy]]:

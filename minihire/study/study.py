@@ -20,7 +20,7 @@ from minihire.attacks import Attack, attack_accuracy
 from minihire.data.dataset import Splits
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
-from minihire.study.networks import copy_network, new_ann
+from minihire.study.networks import new_ann
 from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import Store
@@ -65,7 +65,7 @@ class Study:
                 checkpoint.save(path, network, extra=described)
             else:
                 new = start is None
-                network = new_ann(config, data.train, self.backend, spec.seed) if new else copy_network(start)
+                network = new_ann(config, data.train, self.backend, spec.seed) if new else start.copy()
                 training = train(
                     network,
                     config.recipe(spec.method),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.interface import Array, Backend
+from backends.interface import Backend
 from backends.surrogates import Surrogate
 from minihire import __version__
 from minihire.data.dataset import Dataset
@@ -63,13 +63,13 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return {"name": data.name, "classes": list(data.classes)}
 
 
-def _checked(backend: Backend, name: str, array: np.ndarray[Any, Any], expected: Parameter) -> Array:
-    """A parameter on the backend. Raises ValueError for a wrong shape, type or range, which no kernel would notice."""
+def _checked(backend: Backend, name: str, array: np.ndarray[Any, Any], expected: Parameter) -> np.ndarray[Any, Any]:
+    """The same array. Raises ValueError for a wrong shape, type or range, which no kernel would notice."""
     if array.shape != expected.shape or array.dtype.kind != "f":
         raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {backend.dtype} {list(expected.shape)}")
     if not np.all((array >= expected.low) & (array <= expected.high) & np.isfinite(array)):
         raise ValueError(f"{name} has values that are not finite or out of range")
-    return backend.asarray(array)
+    return array
 
 
 def save(

@@ -122,13 +122,9 @@ def convert(
 
 
 def _with_neurons(ann: Network, readout: str) -> dict[str, Array]:
-    k = ann.backend
-    weights = {name: k.asarray(k.to_numpy(array).copy()) for name, array in ann.parameters.items()}
-    specification = ann.model.parameters(True, readout)
-    return {
-        name: weights[name] if name in weights else k.asarray(np.full(p.shape, p.start))
-        for name, p in specification.items()
-    }
+    """Return the parameters for an SNN, which will copy them: the ANN's weights, thresholds and leaks of 1."""
+    specification, weights = ann.model.parameters(True, readout), ann.parameters
+    return {name: weights.get(name, np.full(p.shape, p.start)) for name, p in specification.items()}
 
 
 def _percentile_current(
