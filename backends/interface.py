@@ -127,8 +127,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def dropout_mask(self, draw: Draw, shape, rate: float, first: int = 0) -> Array:
-        """0 where uniform < rate, else 1/(1 − rate). Only `lif_forward`, `relu` and its gradient receive it."""
+    def dropout_mask(self, draw: Draw, shape, dropout_rate: float, first: int = 0) -> Array:
+        """0 where uniform < dropout_rate, else 1/(1 − dropout_rate). Only `lif_forward`, `relu` and its gradient receive it."""
 
     @abstractmethod
     def rate_code(self, draw: Draw, images, first_step: int, steps: int, first: int = 0) -> Array:
@@ -150,12 +150,12 @@ class Backend(ABC):
         """x·scale + shift along the last axis; scale and shift are tuples of C numbers. Normalisation and its gradient."""
 
     @abstractmethod
-    def clip(self, x, low: float, high: float) -> Array:
-        """min(max(x, low), high)."""
+    def clip(self, x, low: float, high: float) -> tuple[Array, Any]:
+        """(out, saved): min(max(x, low), high)."""
 
     @abstractmethod
-    def clip_gradient(self, grad, x, low: float, high: float) -> Array:
-        """grad where low ≤ x ≤ high, else 0."""
+    def clip_backward(self, saved, grad) -> Array:
+        """∂L/∂x of `clip`: grad where low ≤ x ≤ high, else 0."""
 
     @abstractmethod
     def sign_step(self, x, grad, step: float, low: float, high: float, center=None, bound: float = 0.0) -> Array:

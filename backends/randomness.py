@@ -5,7 +5,6 @@ numbers are the same on every backend, for any number of threads and order of ev
 Number i is lane i mod 4 of the Philox block with counter (i // 4, step, stream, layer) and key seed.
 """
 
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -20,29 +19,21 @@ UNIT = np.float32(2.0**-24)  # a float32 has 24 significant bits
 NORMAL_QUANTILES = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
 
 
-class Stream(IntEnum):
-    """The purpose of a draw. The values are part of the checkpoint format: never change or reuse one."""
-
-    INIT = 0
-    SPLIT = 1
-    SHUFFLE = 2
-    CROP = 3
-    FLIP = 4
-    DROPOUT = 5
-    NOISE = 6
-    RATE_CODE = 7
-    RANDOM_START = 8
-    CALIBRATION = 9
-    SUBSET = 10
-
-
 class Draw(NamedTuple):
-    """The key of a draw: seed (64 bits), stream, step (32 bits), and layer or time step (32 bits)."""
+    """The key of a draw: seed (64 bits), stream (the purpose of the draw), step (32 bits), and layer or time step (32 bits)."""
 
     seed: int
     stream: int
     step: int = 0
     layer: int = 0
+
+
+class Draws(NamedTuple):
+    """What all draws of one forward pass share: seed, training step, and index of its first image in the batch or data set."""
+
+    seed: int = 0
+    step: int = 0
+    first: int = 0
 
 
 def philox(counter, key):

@@ -55,8 +55,8 @@ class ReferenceBackend(Backend):
         numbers = {"uniform": randomness.uniform, "normal": randomness.normal}[distribution]
         return numbers(draw, shape, first).astype(self.float)
 
-    def dropout_mask(self, draw, shape, rate, first=0):
-        return np.where(self.random(draw, shape, first) < rate, 0, 1 / (1 - rate)).astype(self.float)
+    def dropout_mask(self, draw, shape, dropout_rate, first=0):
+        return np.where(self.random(draw, shape, first) < dropout_rate, 0, 1 / (1 - dropout_rate)).astype(self.float)
 
     def rate_code(self, draw, images, first_step, steps, first=0):
         draws = [draw._replace(layer=first_step + t) for t in range(steps)]
@@ -76,9 +76,10 @@ class ReferenceBackend(Backend):
         return x * np.array(scale, x.dtype) + np.array(shift, x.dtype)
 
     def clip(self, x, low, high):
-        return np.clip(x, low, high)
+        return np.clip(x, low, high), Saved((x, low, high), self.versions)
 
-    def clip_gradient(self, grad, x, low, high):
+    def clip_backward(self, saved, grad):
+        x, low, high = saved.open()
         return np.where((x >= low) & (x <= high), grad, 0).astype(grad.dtype)
 
     def sign_step(self, x, grad, step, low, high, center=None, bound=0.0):

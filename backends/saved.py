@@ -15,9 +15,7 @@ class Versions:
 
     def __init__(self):
         self.counts: dict[int, tuple[weakref.ref, int]] = {}  # by id of the array; entries leave with their array
-        self.log: list | None = (
-            None  # the arrays that are updated while a function is recorded; see torch_any/graphs.py
-        )
+        self.log: list | None = None  # receives every updated array while torch_any/graphs.py records a function
 
     def of(self, array) -> int:
         """The number of updates of an array."""

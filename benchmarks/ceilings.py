@@ -22,9 +22,9 @@ import threadpoolctl
 
 from backends import get_backend
 from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
+from backends.randomness import Draws
 from benchmarks.command import run
 from benchmarks.prepare import force_density
-from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.report.tables import table

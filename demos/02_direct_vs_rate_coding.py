@@ -20,11 +20,11 @@ import numpy as np
 from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
+from backends.randomness import Draws
 from minihire.analysis import Score
 from minihire.analysis.accuracy import accuracy
 from minihire.encoding import encode
 from minihire.engine import Tape, Variable
-from minihire.layers import Draws
 from minihire.report.tables import interval, table
 from minihire.training import Calibration, Recipe, convert, train
 

@@ -7,8 +7,9 @@ that the input is binary and the first layer needs no multiplications. The gradi
 ∂L/∂x = Σ_t ∂L/∂s[t].
 """
 
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw
 from minihire.engine import ops
+from minihire.runtime.random_streams import Stream
 
 CODINGS = ("direct", "rate")
 
@@ -16,7 +17,7 @@ CODINGS = ("direct", "rate")
 def encode(tape, image, coding, mean, std, draws, first_step, steps):
     """Encode image [1, B, H, W, C] with pixels in [0, 1]: [1, B, H, W, C] ("direct") or [steps, B, H, W, C] ("rate").
 
-    mean, std: normalisation per channel, used by "direct". draws: random streams as in `layers.Draws`, used by "rate".
+    mean, std: normalisation per channel, used by "direct". draws: see `backends.randomness.Draws`, used by "rate".
     first_step: number of the first time step, so that a long run can be encoded in chunks.
     """
     if coding == "direct":

@@ -10,17 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backends.interface import NeuronState
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions, conv_lif, lif
-
-
-class Draws(NamedTuple):
-    """The key of a forward pass's random draws: seed, training step, and index of its first image in the batch or data set."""
-
-    seed: int = 0
-    step: int = 0
-    first: int = 0
+from minihire.runtime.random_streams import Stream
 
 
 @dataclass

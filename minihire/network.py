@@ -9,15 +9,16 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from backends.interface import Array, Backend, NeuronState
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire import layers
 from minihire.encoding import CODINGS, encode
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import Draws, ForwardContext
+from minihire.layers import ForwardContext
 from minihire.models import Model
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.random_streams import Stream
 
 Observer = Callable[[str, str, Array], None]  # (event, layer, array)
 

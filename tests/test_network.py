@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 
 from backends import randomness, surrogates
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import Draws, ForwardContext
+from minihire.layers import ForwardContext
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.random_streams import Stream
 from minihire.training.optimisers import Adam
 
 ROOT = Path(__file__).parent.parent
@@ -516,7 +517,6 @@ THREADS = """
 import hashlib
 import numpy as np
 from backends import get_backend
-from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
 

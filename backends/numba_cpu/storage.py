@@ -129,13 +129,15 @@ class Storage(ReferenceBackend):
         np.add(lines, shift, out=lines)
         return out
 
-    def dropout_mask(self, draw, shape, rate, first=0):
-        minimum = math.ceil(float(self.float.type(rate)) * 2**24)  # of the 24 bits that a uniform number is made of
+    def dropout_mask(self, draw, shape, dropout_rate, first=0):
+        minimum = math.ceil(
+            float(self.float.type(dropout_rate)) * 2**24
+        )  # of the 24 bits that a uniform number is made of
         count, skipped = math.prod(shape), first % 4
         keep = self._empty((-(-(skipped + count) // philox.NUMBERS), philox.LANES), np.uint32)
         philox.at_least(np.uint64(first // 4), self._words(draw), np.uint64(minimum), keep.reshape(-1))
         keep = keep.reshape(-1).view(np.uint8)[skipped : skipped + count]
-        return DropoutMask(keep.reshape(shape), 1 / (1 - rate))
+        return DropoutMask(keep.reshape(shape), 1 / (1 - dropout_rate))
 
     @staticmethod
     def _words(draw):
@@ -156,9 +158,9 @@ class Storage(ReferenceBackend):
         return out
 
     rate_code = _with_numpy_arguments(ReferenceBackend.rate_code)
-    clip, clip_gradient = (
+    clip, clip_backward = (
         _with_numpy_arguments(ReferenceBackend.clip),
-        _with_numpy_arguments(ReferenceBackend.clip_gradient),
+        _with_numpy_arguments(ReferenceBackend.clip_backward),
     )
     scale_to_norm, sign_step, cross_entropy = (
         _with_numpy_arguments(ReferenceBackend.scale_to_norm),

@@ -68,7 +68,7 @@ class TorchServices(Services):
         return arrays if self.ranks == 1 else ranks.sums(arrays, k._dense, k.float, self.device)
 
     def captured(self, function):
-        return graphs.Captured(function, self.device, self.say) if self.records else function
+        return graphs.Captured(function, self.device, self.say, self.backend.versions) if self.records else function
 
     def fetch_async(self, array):
         array = self.backend._dense(array)

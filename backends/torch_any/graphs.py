@@ -55,22 +55,26 @@ def _undisturbed(device):
 class Captured:
     """A function as `Services.captured` describes it: a recording for each set of shapes that it is called with."""
 
-    def __init__(self, function, device: str, say):
-        self.function, self.device, self.say, self.recordings = function, device, say, {}
+    def __init__(self, function, device: str, say, versions):
+        self.function, self.device, self.say, self.versions, self.recordings = function, device, say, versions, {}
 
     def __call__(self, *arguments):
         leaves, form = trees.tree_flatten(arguments)
         key = str(form), tuple(_kind(leaf) for leaf in leaves)
         if key not in self.recordings:
-            self.recordings[key] = Recording(self.function, leaves, form, self.device, self.say)
+            self.recordings[key] = Recording(self.function, leaves, form, self.device, self.say, self.versions)
         return self.recordings[key](leaves)
 
 
 class Recording:
-    """A function with its arguments in fixed tensors. The third call records it; later calls replay the graph."""
+    """A function with its arguments in fixed tensors. The third call records it and replays the graph, like all later calls.
 
-    def __init__(self, function, leaves, form, device: str, say):
+    A replay updates the same parameters as the recorded call, and counts these updates in `versions`.
+    """
+
+    def __init__(self, function, leaves, form, device: str, say, versions):
         self.device, self.say, self.calls, self.replay, self.results = device, say, 0, None, None
+        self.versions, self.updated = versions, []
         self.places = [_place(leaf, device) for leaf in leaves]
         arguments = trees.tree_unflatten(self.places, form)
         self.function = lambda: function(*arguments)
@@ -87,13 +91,18 @@ class Recording:
         if self.replay is None:
             return self.function()
         self.replay()
+        for parameter in self.updated:
+            self.versions.updated(parameter)
         return self.results
 
     def _record(self):
+        self.versions.log = self.updated
         try:
             self.replay, self.results = record(self.function, self.device)
         except (RuntimeError, BackendError) as error:  # such as too little memory
             self.say(f"no CUDA graph could be recorded, kernels are launched one by one: {str(error).splitlines()[0]}")
+        finally:
+            self.versions.log = None
 
 
 def _kind(leaf):

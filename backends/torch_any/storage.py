@@ -7,6 +7,7 @@ import torch
 
 from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SpikeTrain
 from backends.interface import WHOLE, Backend
+from backends.saved import Saved
 from backends.torch_any import gradients, philox
 
 OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, OuterProduct)
@@ -100,10 +101,10 @@ class Storage(Backend):
             return self.quantiles[bits >> 16].reshape(tuple(shape))
         return philox.uniform(draw, count(shape), first, self.device).reshape(tuple(shape)).to(self.float)
 
-    def dropout_mask(self, draw, shape, rate, first=0):
-        least = math.ceil(rounded(rate, self.float) * 2**24)  # compared with the 24 bits of a uniform number
+    def dropout_mask(self, draw, shape, dropout_rate, first=0):
+        least = math.ceil(rounded(dropout_rate, self.float) * 2**24)  # compared with the 24 bits of a uniform number
         keep = philox.at_least(draw, count(shape), first, least, self.device)
-        return DropoutMask(keep.reshape(tuple(shape)), 1 / (1 - rate))
+        return DropoutMask(keep.reshape(tuple(shape)), 1 / (1 - dropout_rate))
 
     def rate_code(self, draw, images, first_step, steps, first=0):
         images = self._dense(images)
@@ -126,11 +127,12 @@ class Storage(Backend):
         return self._dense(x) * self._constant(tuple(scale)) + self._constant(tuple(shift))
 
     def clip(self, x, low, high):
-        return self._dense(x).clamp(low, high)
+        x = self._dense(x)
+        return x.clamp(low, high), Saved((x, low, high), self.versions)
 
-    def clip_gradient(self, grad, x, low, high):
-        grad, x = self._dense(grad), self._dense(x)
-        return grad * ((x >= low) & (x <= high))
+    def clip_backward(self, saved, grad):
+        x, low, high = saved.open()
+        return self._dense(grad) * ((x >= low) & (x <= high))
 
     def sign_step(self, x, grad, step, low, high, center=None, bound=0.0):
         moved = self._dense(x) + rounded(step, self.float) * torch.sign(self._dense(grad))

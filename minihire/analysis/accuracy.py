@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from backends.interface import Array
+from backends.randomness import Draws
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.layers import Draws
 from minihire.network import Network
 
 BATCH = 100

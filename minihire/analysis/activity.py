@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from minihire.layers import Draws
+from backends.randomness import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 

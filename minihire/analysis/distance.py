@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from backends.randomness import Draws
 from minihire.analysis.activity import time_steps
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 

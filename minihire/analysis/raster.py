@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minihire.layers import Draws
+from backends.randomness import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, predict
 from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.interface import Array
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.random_streams import Stream
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Attacker:
 
     def clip(self, x: Array) -> Array:
         """Return x̂ clipped to [0, 1]."""
-        return self.network.backend.clip(x, 0.0, 1.0)
+        return self.network.backend.clip(x, 0.0, 1.0)[0]
 
     def update(self, current: Array, direction: Array, images: Array) -> Array:
         """Return clip(project(step(x̂, direction), x)), with one kernel where the three hooks are those of this class."""

@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass
 
 from backends.interface import Array
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, Attacker
-from minihire.layers import Draws
 from minihire.network import Network
+from minihire.runtime.random_streams import Stream
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from backends.interface import Backend
-from backends.randomness import Draw, Stream, integers, permutation
+from backends.randomness import Draw, integers, permutation
 from minihire.data.dataset import Dataset
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.random_streams import Stream
 
 PADDING = 4  # pixels of reflection padding, from which random crops are taken
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from backends.randomness import Draw, Stream, permutation
+from backends.randomness import Draw, permutation
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.random_streams import Stream
 
 
 class DataError(MinihireError):

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from backends.randomness import Draw, Stream, permutation
+from backends.randomness import Draw, permutation
 from minihire.data.dataset import DataError, Dataset, channel_statistics
+from minihire.runtime.random_streams import Stream
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # at most 8 bits per channel

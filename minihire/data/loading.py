@@ -9,11 +9,12 @@ from functools import partial
 
 import numpy as np
 
-from backends.randomness import Draw, Stream, permutation
+from backends.randomness import Draw, permutation
 from minihire.data import cifar, folder, mnist, shapes
 from minihire.data.dataset import DataError, Dataset, Splits, split_training
 from minihire.data.download import download as fetch
 from minihire.data.sources import SOURCES, MissingData, find_files
+from minihire.runtime.random_streams import Stream
 
 # name → read(data_dir), which returns the training and test images. To add a data set, add an entry here.
 READERS: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {

@@ -51,8 +51,9 @@ def add(tape, a, b):
 
 def clip(tape, x, low, high):
     """min(max(x, low), high). The gradient is 1 where low ≤ x ≤ high, else 0."""
-    k, before = tape.backend, x.value
-    return _op(tape, k.clip(before, low, high), [x], lambda g: (k.clip_gradient(g, before, low, high),))
+    k = tape.backend
+    out, saved = k.clip(x.value, low, high)
+    return _op(tape, out, [x], lambda g: (k.clip_backward(saved, g),))
 
 
 def normalise(tape, x, mean, std):

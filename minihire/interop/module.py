@@ -9,8 +9,8 @@ other backends they are converted to NumPy arrays.
 
 import numpy as np
 
+from backends.randomness import Draws
 from backends.surrogates import Surrogate
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from backends.interface import Backend
+from backends.randomness import Draws
 from minihire.analysis import Score, perturbation_distance, spike_distance, spike_trains
 from minihire.attacks import Attack, perturb
 from minihire.data.batches import Batches
 from minihire.data.dataset import Splits
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal

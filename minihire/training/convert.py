@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from backends.interface import Array
-from backends.randomness import Draw, Stream, permutation
+from backends.randomness import Draw, Draws, permutation
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
+from minihire.runtime.random_streams import Stream
 
 IMAGES_AT_ONCE = 32
 STEPS_AT_ONCE = 10

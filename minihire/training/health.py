@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minihire.layers import Draws
+from backends.randomness import Draws
 from minihire.network import Network
 
 DIVERGED = 1.5  # times the loss of the best epoch

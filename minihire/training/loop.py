@@ -21,10 +21,10 @@ import numpy as np
 
 from backends import BackendError
 from backends.interface import Array
+from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from backends.interface import Array, Backend
-from backends.randomness import Draw, Stream
-from minihire.layers import Draws
+from backends.randomness import Draw, Draws
+from minihire.runtime.random_streams import Stream
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from backends.randomness import Draws
 from minihire.analysis import measure_activity
-from minihire.layers import Draws
 from minihire.runtime.errors import MinihireError
 
 PIXELS = np.array([[0.3, 0.6], [0.0, 1.0]]).reshape(1, 2, 2, 1)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from backends.randomness import Draws
 from minihire.analysis import perturbation_distance, spike_distance
-from minihire.layers import Draws
 from minihire.runtime.errors import MinihireError
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy, predict
 from minihire.attacks import attack_accuracy, fgsm, perturb, pgd, save_answers
 from minihire.data.batches import Batches
-from minihire.layers import Draws
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.runtime.progress import Progress

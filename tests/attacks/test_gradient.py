@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends import get_backend
+from backends.randomness import Draws
 from backends.surrogates import arctan, rate, straight_through
 from minihire.attacks import Attack, fgsm, perturb, pgd
-from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError

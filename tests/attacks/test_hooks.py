@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.randomness import Draws
 from minihire.attacks import Attacker, L2Attack, MomentumAttack, fgsm, momentum_pgd, perturb, pgd, pgd_l2
-from minihire.layers import Draws
 from minihire.runtime.errors import MinihireError
 
 ATTACKS = [fgsm(), pgd(), momentum_pgd(random_start=True), pgd_l2()]

@@ -27,7 +27,7 @@ WORK = """
 import numpy as np
 from backends import get_backend
 from minihire.attacks import Attack, Attacker
-from minihire.layers import Draws
+from backends.randomness import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.training.optimisers import Adam, SGD

@@ -58,8 +58,9 @@ class Calls:
             yield "rows", lambda x: k.rows(x, 1, 2), [make(*SHAPE)], ()
             yield "sum_time", k.sum_time, [make(*SHAPE)], ()
             yield "add", k.add, [make(*SHAPE), self.array(*SHAPE)], ()
-            yield "clip", lambda x: k.clip(x, -0.25, 0.5), [make(*SHAPE)], ()
-            yield "clip_gradient", lambda x, g: k.clip_gradient(g, x, 0.0, 1.0), [make(*SHAPE), self.array(*SHAPE)], ()
+            yield "clip", lambda x: k.clip(x, -0.25, 0.5)[0], [make(*SHAPE)], ()
+            clipped = k.clip(make(*SHAPE), 0.0, 1.0)[1]
+            yield "clip_backward", lambda g, saved=clipped: k.clip_backward(saved, g), [self.array(*SHAPE)], ()
             yield "scale_shift", lambda x: k.scale_shift(x, (2.0,) * 16, (1.0,) * 16), [make(*SHAPE)], ()
         yield "repeat_time", lambda x: k.repeat_time(x, 3), [self.array(1, *SHAPE[1:])], ()
         yield "write_rows", lambda a, v: k.write_rows(a, 1, v), [self.array(4, 3), self.array(2, 3)], (0,)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from backends import BackendError, get_backend
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw
 from minihire.attacks import attack_accuracy, pgd
 from minihire.data.dataset import Dataset
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.random_streams import Stream
 from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe
 from minihire.training.loop import Training
 
@@ -203,6 +204,21 @@ def test_work_that_cannot_be_recorded_runs_without_a_recording_and_says_so(monke
     repeated = k.services.captured(lambda array, factor: array * factor)
     assert [repeated(k.asarray([2.0]), n).item() for n in range(5)] == [0, 2, 4, 6, 8]
     assert len(said) == 1 and said[0].endswith(str(error).splitlines()[0])
+
+
+def test_a_replayed_optimiser_step_makes_older_saved_state_unusable(monkeypatch):
+    """The host runs no kernel in a replay, so the replay itself must count the updates of the parameters."""
+    k = backends("cpu")[1]
+    monkeypatch.setattr(graphs, "record", lambda function, device: (lambda: None, function()))
+    weight, velocity = k.asarray(np.ones((3, 2))), k.zeros((3, 2))
+    x, grad = k.asarray(np.ones((1, 4, 3))), k.asarray(np.ones((3, 2)))
+    step = k.services.captured(lambda grad: k.sgd_step(weight, grad, velocity, 0.1, 0.9, 0.0, -np.inf, np.inf))
+    for _ in range(5):
+        saved = k.linear(x, weight)[1]
+        step(grad)
+        with pytest.raises(BackendError, match="weights were updated"):
+            k.linear_backward(saved, k.asarray(np.ones((1, 4, 2))))
+    assert k.versions.log is None
 
 
 class Driver:

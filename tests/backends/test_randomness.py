@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends import randomness
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw
+from minihire.runtime.random_streams import Stream
 
 ONES = 0xFFFFFFFF
 KNOWN_ANSWERS = [  # kat_vectors of Random123: counter, key, result

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from backends import surrogates
 from backends.interface import NeuronState
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions, lif
+from minihire.runtime.random_streams import Stream
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = {

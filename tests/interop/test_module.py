@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.randomness import Draws
 from backends.surrogates import straight_through, triangle
 from minihire.attacks import fgsm, perturb, pgd
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.randomness import Draws
 from backends.surrogates import arctan
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import FileError, write_atomically

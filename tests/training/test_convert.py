@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends import get_backend
-from backends.randomness import Draw, Stream, permutation
+from backends.randomness import Draw, Draws, permutation
 from minihire.data.batches import Batches
-from minihire.layers import Draws
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
+from minihire.runtime.random_streams import Stream
 from minihire.training import Calibration, convert
 from minihire.training.convert import LargestValues, keep_for
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend
-from minihire.layers import Draws
+from backends.randomness import Draws
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe, train

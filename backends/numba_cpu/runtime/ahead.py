@@ -17,7 +17,7 @@ import numpy as np
 
 from backends.arrays import CurrentGradient, SpikeTrain
 from backends.numba_cpu.runtime.kernel_cache import persistent_folder
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw
 from backends.surrogates import triangle
 
 CACHE_FOLDER = persistent_folder()  # read once: the environment may change after the program's kernels were loaded
@@ -91,7 +91,7 @@ def kernels(k):
         out, _, saved = k.lif_forward(current, None, one, one, STEPS, mask=mask)
         return out if forward else k.lif_backward(saved, k.avg_pool_backward(shape, k.zeros(pooled)), None, triangle())
 
-    draw, pooled = Draw(0, 0, Stream(0), 0), (STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS)
+    draw, pooled = Draw(0, 0), (STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS)
     return [
         lambda: adam(linear, k._linear_weight_gradient(leaky_gradient(hidden, 0.01), spikes(flat))),
         lambda: adam(linear, k._linear_weight_gradient(leaky_gradient(hidden, 0.5), spikes(flat))),

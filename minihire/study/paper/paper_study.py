@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from backends.interface import Backend
-from backends.randomness import Draw, Stream
+from backends.randomness import Draw, Draws
 from minihire.analysis.accuracy import BATCH, predict
 from minihire.data.batches import Batches
 from minihire.data.dataset import Splits
-from minihire.layers import Draws
+from minihire.runtime.random_streams import Stream
 from minihire.study.cache_folder import CacheFolder
 from minihire.study.networks import load_data
 from minihire.study.paper.scales import Scale
@@ -62,7 +62,7 @@ class PaperStudy(Study):
                     noise = k.random(Draw(spec.seed, Stream.NOISE, step), batch.shape, first)
                     shift = (-epsilon,) * test.shape[2]
                     noise = k.scale_shift(noise, (2 * epsilon,) * test.shape[2], shift)
-                    noisy = k.clip(k.add(batch, noise), 0.0, 1.0)
+                    noisy = k.clip(k.add(batch, noise), 0.0, 1.0)[0]
                     answers = predict(network, noisy, Draws(spec.seed, 0, number * BATCH))
                     right[number * BATCH : number * BATCH + len(answers)] &= answers == k.to_numpy(labels)
             return pack_answers(right)
