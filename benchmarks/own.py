@@ -75,7 +75,7 @@ class Minihire:
             self.network.forward(self.images)
         else:
             training = self.training
-            training._train_batch()  # the work of `Training.run` for one batch, including its bookkeeping
+            training.train_batch()  # the work of `Training.run` for one batch, including its bookkeeping
             training.drain(keep=1 if self.k.services.asynchronous else 0)
             training.batch += 1
             if training.batch == len(training.batches):  # so that the next dropout mask differs

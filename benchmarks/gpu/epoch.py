@@ -31,12 +31,12 @@ def timed(settings: Settings, batch: int, folder) -> list[dict]:
             training = Training(network, config.recipe(method), train, seed=0)
             for batch_number in range(min(WARM_UP, len(training.batches))):
                 training.batch = batch_number
-                training._train_batch()
+                training.train_batch()
             training.drain()
             training.batch, training.sums = 0, dict.fromkeys(training.sums, 0)
             start = time.perf_counter()
             with Progress(f"{method}, {precision}, batch {batch}", len(train)) as progress:
-                training._epoch(progress)
+                training.train_epoch(progress)
             taken = time.perf_counter() - start
             rows.append(
                 {

@@ -44,7 +44,7 @@ def losses(k, model: str) -> tuple[list[float], object]:
     for number in range(BATCHES):
         training.epoch, training.batch = divmod(number, len(training.batches))
         before = training.sums["loss"]
-        training._train_batch()
+        training.train_batch()
         training.drain()
         found.append((training.sums["loss"] - before) / 16)
     return found, training

@@ -75,10 +75,11 @@ def run(options) -> None:
                 _write_page(out)
             raise
         if backend.services.rank == 0:
-            _show(results, out)
+            show_results(results, out)
 
 
-def _show(results, out):
+def show_results(results, out: Path) -> None:
+    """Print the tables of a finished run, draw its figures and write its page."""
     parts = [
         tables.accuracy_table(results),
         tables.activity_summary(results),

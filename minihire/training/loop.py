@@ -119,7 +119,7 @@ class Training:
         self.share = slice(first, first + recipe.batch_size)
         self.origin = fingerprint(network, self.data)
         self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
-        self.period = k.services.captured(self._period)
+        self.period = k.services.captured(self.train_period)
         self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
         self.saving = 0.0  # seconds that writing the last checkpoint took
         self.saved = -math.inf  # when it was written
@@ -138,13 +138,13 @@ class Training:
             np.errstate(over="ignore", invalid="ignore"),
         ):
             while self.epoch < self.recipe.epochs:
-                self._epoch(progress)
+                self.train_epoch(progress)
         return self.history
 
-    def _epoch(self, progress: Progress) -> None:
+    def train_epoch(self, progress: Progress) -> None:
         while self.batch < len(self.batches):
             with self._memory_advice():
-                count = self._train_batch()
+                count = self.train_batch()
                 self.drain(keep=1 if self.network.backend.services.asynchronous else 0)
             self.batch += 1
             progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}{self._averages_so_far()}")
@@ -209,7 +209,7 @@ class Training:
                 f"{self.label} ran out of memory with {size} images in a batch{cause}: {advice} with another --out{kept}"
             ) from error
 
-    def _train_batch(self) -> int:
+    def train_batch(self) -> int:
         """Train on a batch; returns the number of its images, those of all ranks."""
         recipe, k = self.recipe, self.network.backend
         images, labels = self.batches.load(self.epoch, self.batch, self.share)
@@ -231,8 +231,8 @@ class Training:
             k.write_rows(self.kappa, 0, kappa)
         return self.batches.images(self.batch)
 
-    def _period(
-        self, images: Array, labels: Array, kappa: Array, state: Any, step: Any, rate: Any, update: Any
+    def train_period(
+        self, images: Array, labels: Array, kappa: Array, state: Any, step: Any, learning_rate: Any, update: Any
     ) -> tuple[Array, Any, list[Array]]:
         """One period: ⌊T/N⌋ time steps and an update. Returns κ, the last membranes, and loss and counts.
 
@@ -251,13 +251,13 @@ class Training:
             keep_state=recipe.carry_membranes,
         )
         result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
-        counted = self._update(result.weights, result.sums, rate, update)
+        counted = self._update(result.weights, result.sums, learning_rate, update)
         if crafting and recipe.craft_after_update:
             result = network.gradients(images, labels, weights=False, image=True, **inputs)
         kappa = recipe.noise.after(k, kappa, result.image)
         return kappa, result.state if recipe.carry_membranes else None, counted
 
-    def _update(self, weights: dict[str, Array], tally: Array, rate: Any, update: Any) -> list[Array]:
+    def _update(self, weights: dict[str, Array], tally: Array, learning_rate: Any, update: Any) -> list[Array]:
         """Sum gradients, counts and stop requests over the ranks, then update the weights. Returns the summed counts, requests.
 
         weights: gradients by name; empty if this rank has no images of a small last batch.
@@ -268,7 +268,7 @@ class Training:
         sums = k.services.sum_over_ranks([*arrays, tally, *requests])
         if not k.services.asynchronous and not math.isfinite(k.to_numpy(sums[len(names)])[0]):
             self._fail(self.batch)  # before the update, which would spread it to all weights
-        self.optimiser.apply(dict(zip(names, sums, strict=False)), rate, update)
+        self.optimiser.apply(dict(zip(names, sums, strict=False)), learning_rate, update)
         return sums[len(names) :]
 
     def drain(self, keep: int = 0) -> None:

@@ -186,7 +186,7 @@ def test_without_matplotlib_run_says_what_it_left_out(finished, monkeypatch):
 def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, no_figures):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
-    monkeypatch.setattr("minihire.app.run._show", lambda *_: None)
+    monkeypatch.setattr("minihire.app.run.show_results", lambda *_: None)
     for _ in range(3):
         assert command("run", *small(cifar), *EXECUTION)[0] == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mini", "mini-2", "mini-3"]
@@ -195,7 +195,7 @@ def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, 
 
 def test_resuming_keeps_the_settings_of_the_start(cifar, tmp_path, monkeypatch, no_figures):
     monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
-    monkeypatch.setattr("minihire.app.run._show", lambda *_: None)
+    monkeypatch.setattr("minihire.app.run.show_results", lambda *_: None)
     assert command("run", *small(cifar), *EXECUTION, "--out", tmp_path / "x")[0] == 0
     for again in ([], small(cifar), ["--preset", "mini", *small(cifar)], ["--batch-size", "10"]):
         assert command("run", "--resume", *again, *EXECUTION, "--out", tmp_path / "x")[0] == 0
@@ -203,7 +203,7 @@ def test_resuming_keeps_the_settings_of_the_start(cifar, tmp_path, monkeypatch, 
 
 def test_data_may_move_between_the_parts_of_a_run(cifar, tmp_path, monkeypatch, no_figures):
     monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
-    monkeypatch.setattr("minihire.app.run._show", lambda *_: None)
+    monkeypatch.setattr("minihire.app.run.show_results", lambda *_: None)
     assert command("run", *small(cifar), *EXECUTION, "--out", tmp_path / "x")[0] == 0
     elsewhere = write_cifar10(tmp_path / "elsewhere")
     assert command("run", "--resume", "--data-dir", elsewhere, *EXECUTION, "--out", tmp_path / "x")[0] == 0

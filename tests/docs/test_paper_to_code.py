@@ -43,7 +43,7 @@ def test_names_are_many_and_all_are_links():
 
 
 def test_attributes_beside_a_name_belong_to_it():
-    """In [`a.b.C`](…)`.d`, C has an attribute d; names before "of", such as `_period`, are attributes of the class after it."""
+    """In [`a.b.C`](…)`.d`, C has an attribute d; `train_period` of `b.C`: C has it too."""
     pairs = re.findall(r"\[`([\w.]+)`\]\([^)]+\)`\.(\w+)`", TEXT)
     assert len(pairs) >= 3
     for dotted, attribute in pairs:
@@ -53,7 +53,7 @@ def test_attributes_beside_a_name_belong_to_it():
         )
     _, training = found("minihire.training.loop.Training")
     _, activity = found("minihire.analysis.activity.LayerActivity")
-    assert all(hasattr(training, name) for name in ("_train_batch", "_period"))
+    assert all(hasattr(training, name) for name in ("train_batch", "train_period"))
     assert all(hasattr(activity, name) for name in ("spiking_activity", "time_averaged"))
 
 

@@ -104,7 +104,7 @@ def train_batches(config, method: str, batches: int, backend: str, options: dict
         if number == WARM_UP:
             reset_peak_memory()  # without the memory for reading all of CIFAR-10 and for compiling kernels
         start = time.perf_counter()
-        training._train_batch()
+        training.train_batch()
         training.drain()
         seconds.append(time.perf_counter() - start)
         training.batch = (training.batch + 1) % max(len(data) // config.batch_size, 1)
