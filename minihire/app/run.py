@@ -21,8 +21,9 @@ from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
-from minihire.runtime.progress import say
-from minihire.study.run import Run
+from minihire.runtime.progress import duration, say
+from minihire.study.estimate import estimate
+from minihire.study.run import Run, finished_networks
 
 USES = tuple(f.name for f in CONFIG_FIELDS)  # every setting
 COMMON = (
@@ -47,6 +48,8 @@ def add_flags(parser):
     add_file(parser, "--out", "folder of the run (default: runs/PRESET or PRESET-2 …)", "DIR")
     text = "resume the run in --out, or the preset's latest one"
     parser.add_argument("--resume", action="store_true", help=text)
+    text = "print how long the run takes, estimated from a few measured steps; write nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
     add_time_limit(parser)
     add_preset(parser)
     add_modules(parser)
@@ -61,6 +64,9 @@ def run(options) -> None:
     config = resolve(options, folders.saved_config(out) if options.resume else None, USES)
     backend = open_backend(options)
     splits = open_data(config, options, backend, USES)
+    if options.dry_run:
+        print_estimate(config, backend, splits, out)
+        return
     with folders.lock(out):
         whole = Run(config, backend, out, splits, options.resume)
         say(
@@ -76,6 +82,14 @@ def run(options) -> None:
             raise
         if backend.services.rank == 0:
             show_results(results, out)
+
+
+def print_estimate(config, backend, splits, out: Path) -> None:
+    """Print the work of a run that is not done yet, with the estimated time of each part."""
+    done = finished_networks(out) if (out / "results.json").exists() else set()
+    work = estimate(config, backend, splits, lambda method, seed: (method, seed) in done)
+    rows = [[part.name, f"about {duration(part.seconds)}"] for part in work]
+    print(tables.table(["work", "time"], [*rows, ["all", f"about {duration(sum(part.seconds for part in work))}"]]))
 
 
 def show_results(results, out: Path) -> None:

@@ -22,6 +22,9 @@ class Progress:
         launched()[0] > 0
     )  # of the processes that torchrun started, the first one speaks; the command line sets it too
     EVERY = 60  # seconds without a line in a pipe
+    WINDOW = (
+        600  # seconds over which speed is measured: long enough to contain checkpoints, and evaluations between epochs
+    )
 
     def __init__(
         self,
@@ -44,14 +47,14 @@ class Progress:
         self.label, self.unit, self.memory = label, unit, memory
         self.count, self.done, self.total = 0, done, total
         self.told = perf_counter()  # when the last line was printed
-        self.rate: float | None = None  # units per second at the last line; None before the second batch
-        self.start: tuple[float, int] | None = None  # time and count from which the next rate is measured
+        self.rate: float | None = None  # units per second in the last WINDOW seconds; None before the second batch
+        self.marks: list[tuple[float, int]] = []  # time and count at the end of the first batch and at each line
 
     def add(self, count: int, note: str = "") -> None:
         """Report that `count` more units are done. note: text to show with them."""
         self.count += count
-        if self.start is None:
-            self.start = perf_counter(), self.count
+        if not self.marks:
+            self.marks = [(perf_counter(), self.count)]
             self._restart_bar(count)
         else:
             self.bar.update(count)
@@ -69,11 +72,14 @@ class Progress:
             self.bar.refresh()
 
     def tell(self, text: str) -> None:
-        """Print a permanent line: label, text, speed since the last line, time left and device memory."""
+        """Print a permanent line: label, text, speed in the last WINDOW seconds, time left and device memory."""
         now = perf_counter()
-        if self.start and self.count > self.start[1]:
-            self.rate = (self.count - self.start[1]) / max(now - self.start[0], 1e-9)
-            self.start = now, self.count
+        if self.marks and self.count > self.marks[-1][1]:
+            self.marks.append((now, self.count))
+            while len(self.marks) > 2 and self.marks[1][0] < now - self.WINDOW:
+                del self.marks[0]
+            then, before = self.marks[0]
+            self.rate = (self.count - before) / max(now - then, 1e-9)
         self.told = now
         used = self.memory()
         memory = "" if used is None else f", device memory {used / 2**20:,.0f} MiB"

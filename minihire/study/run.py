@@ -21,6 +21,9 @@ from minihire.study.study import Study
 
 DISTANCE_IMAGES = 100
 BATCH_SIZES = ("batch_size", "ann_batch_size")  # per process: a resumed run may have another number of processes
+NETWORKS_IN_MEMORY = (
+    2  # an attacked network and the one that images are crafted on; others are loaded again when needed
+)
 EXTENDABLE = ("methods", "black_box")  # settings of which a resumed run may ask for more
 
 
@@ -38,7 +41,7 @@ class Run:
             self.results = Results.new(path, config.describe(), backend)
             self.results.save()
         self.folder = RunFolder(Path(out), config, backend, self.results)
-        self.study = Study(backend, self.folder, splits)
+        self.study = Study(backend, self.folder, splits, in_memory=NETWORKS_IN_MEMORY)
         self.results["data"] = {
             "name": splits.train.name,
             "classes": list(splits.train.classes),
@@ -120,6 +123,16 @@ class Run:
                 results["spike_trains"][name] = spike_trains(network, *pair, seed=seed)
             results["distance"][name] = distance
             results["examples"] += attacked_examples(name, network, images, crafted, test.labels, attack.name)
+
+
+def finished_networks(out: Path) -> set[tuple[str, int]]:
+    """(method, seed) of the networks of a run whose training is finished and whose checkpoints are there."""
+    models = Results.load(out / "results.json")["models"]
+    return {
+        (label.removeprefix("second "), model["seed"])
+        for label, model in models.items()
+        if (out / model["checkpoint"]).exists()
+    }
 
 
 def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:

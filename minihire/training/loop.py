@@ -36,7 +36,7 @@ from minihire.training.optimisers import OPTIMISERS, Schedule
 from minihire.training.resume import fingerprint, refuse_different_starts, restore, save
 
 # A checkpoint that takes more than QUICK seconds is written only after RARELY times as long since the last one.
-QUICK, RARELY = 1.0, 20
+QUICK, RARELY = 1.0, 50
 
 
 @dataclass(frozen=True)

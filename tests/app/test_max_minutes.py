@@ -252,6 +252,23 @@ def test_the_time_of_the_first_batch_which_compiles_is_not_in_the_time_left(seco
     assert capsys.readouterr().out == "ann                6,100/10,000 images, 100 images/s, 39 s left\n"
 
 
+def test_a_pause_between_epochs_does_not_disturb_the_time_left(seconds, capsys):
+    """A line after a checkpoint covers a few seconds only. Speed is measured over ten minutes."""
+    progress = Progress("ann", 100_000)
+    progress.add(100)
+    for _ in range(60):
+        seconds[0] += 1
+        progress.add(100)
+    seconds[0] += 5  # evaluation and checkpoint
+    progress.add(100)
+    progress.tell("epoch 1")
+    assert capsys.readouterr().out.splitlines()[-1] == "ann                epoch 1, 94 images/s, 16 min 40 s left"
+    for _ in range(700):
+        seconds[0] += 1
+        progress.add(50)
+    assert "50 images/s" in capsys.readouterr().out.splitlines()[-1]  # after ten minutes the earlier speed is forgotten
+
+
 def test_nor_in_the_bar(seconds, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     progress = Progress("ann", 10_000)

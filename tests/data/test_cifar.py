@@ -216,3 +216,18 @@ def test_the_real_data_set():
         parts.test.images[parts.test.labels == parts.test.classes.index(c)].mean((0, 1, 2)) for c in ("ship", "deer")
     )
     assert ships[2] > ships[0] and deer[2] < deer[0]  # the sea is blue: channels are in the order red, green, blue
+
+
+@pytest.mark.slow
+def test_the_real_cifar100():
+    folder = os.environ.get("MINIHIRE_CIFAR100")
+    if not folder:
+        pytest.skip("MINIHIRE_CIFAR100 is not set to the folder of the real CIFAR-100")
+    parts = load("cifar100", folder)
+    assert [len(part) for part in (parts.train, parts.heldout, parts.test)] == [45_000, 5_000, 10_000]
+    labels = np.concatenate([parts.train.labels, parts.heldout.labels])
+    assert np.bincount(labels).tolist() == [500] * 100
+    assert np.bincount(parts.test.labels).tolist() == [100] * 100
+    mean = (parts.train.images.mean((0, 1, 2)) * 45 + parts.heldout.images.mean((0, 1, 2)) * 5) / 50 / 255
+    np.testing.assert_allclose(mean, parts.train.mean, atol=1e-3)
+    assert parts.test.classes[:2] == ("apple", "aquarium_fish") and parts.test.classes[-1] == "worm"

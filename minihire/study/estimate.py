@@ -1,0 +1,101 @@
+"""An estimate, before it starts, of how long a run takes: a few steps of each kind are measured on throw-away networks.
+
+The spiking network is converted from an untrained ANN, so its neurons fire at other densities than after training, and other
+programs on the machine change the measurement. The progress lines of a run give better estimates.
+"""
+
+from time import perf_counter
+from typing import NamedTuple
+
+from backends.interface import Backend
+from backends.randomness import Draws
+from minihire.analysis.accuracy import BATCH
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset, Splits
+from minihire.network import Network
+from minihire.study.networks import new_ann
+from minihire.study.settings import Config
+from minihire.training import Calibration, convert
+from minihire.training.loop import Training
+
+WARM_UP, MEASURED = 2, 4  # batches: the first ones compile kernels
+
+
+class Work(NamedTuple):
+    """A part of a run, and the estimate of its time in seconds."""
+
+    name: str
+    seconds: float
+
+
+def estimate(config: Config, backend: Backend, splits: Splits, done=lambda method, seed: False) -> list[Work]:
+    """The work of a run, in its order. done(method, seed): whether this network exists already."""
+    ann, few = new_ann(config, splits.train, backend, config.seed), splits.train.limit(min(64, len(splits.train)))
+    work = []
+    start = perf_counter()
+    snn = _converted(ann, few, config, min(4, config.calibration_steps))
+    one_step = (perf_counter() - start) / (min(4, config.calibration_steps) * len(few))
+    calibration = min(config.calibration_images, len(splits.train)) * config.calibration_steps * one_step
+    networks = {"ann": ann, "converted": snn} | dict.fromkeys(config.methods, snn)
+    training = {m: _training_batch(networks[m], config, m, splits.train) for m in networks if m != "converted"}
+    seeds = (config.seed, config.seed + 1) if config.black_box else (config.seed,)
+    for seed in seeds:
+        for method in networks:
+            second = "" if seed == config.seed else " (second seed)"
+            if done(method, seed):
+                continue
+            if method == "converted":
+                work.append(Work(f"convert{second}", calibration))
+                continue
+            recipe = config.recipe(method)
+            batches = -(-len(splits.train) // recipe.batch_size) * recipe.epochs
+            work.append(Work(f"train {method}{second}", batches * training[method]))
+    gradient = {False: _attacked_batch(ann, splits.test), True: _attacked_batch(snn, splits.test)}
+    for attack in config.attacks:
+        passes = attack.iterations * -(-len(splits.test) // BATCH)
+        crafted = sum(gradient[n.spiking] for n in networks.values())
+        transferred = (
+            sum(gradient[n.spiking] for m, n in networks.items() if m != "converted") if config.black_box else 0
+        )
+        work.append(Work(f"attack {attack.name}", passes * (crafted + transferred)))
+    return work
+
+
+def _converted(ann: Network, data: Dataset, config: Config, steps: int) -> Network:
+    calibration = Calibration(len(data), steps, scaling=config.scaling_factor)
+    return convert(
+        ann,
+        data,
+        steps=config.steps,
+        calibration=calibration,
+        seed=config.seed,
+        coding=config.coding,
+        readout=config.readout,
+        neuron=config.neuron,
+        time_chunk=config.time_chunk,
+    )
+
+
+def _training_batch(network: Network, config: Config, method: str, data: Dataset) -> float:
+    """Seconds of a training batch, the median of a few."""
+    training, seconds = Training(network.copy(), config.recipe(method), data, seed=config.seed), []
+    for number in range(min(WARM_UP + MEASURED, len(training.batches))):
+        training.batch, start = number, perf_counter()
+        training.train_batch()
+        training.drain()
+        seconds.append(perf_counter() - start)
+    return sorted(seconds[WARM_UP:] or seconds)[len(seconds[WARM_UP:] or seconds) // 2]
+
+
+def _attacked_batch(network: Network, data: Dataset) -> float:
+    """Seconds of one gradient with respect to a batch of images, the second of two."""
+    k = network.backend
+    images, labels = Batches(data.limit(min(BATCH, len(data))), k, BATCH).load(0, 0)
+    for _ in range(2):
+        start = perf_counter()
+        found = network.gradients(
+            images, labels, weights=False, image=True, training=False, scale=1.0, draws=Draws(), keep_state=False
+        )
+        k.to_numpy(found.image)
+        seconds = perf_counter() - start
+    return seconds
