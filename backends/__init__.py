@@ -14,7 +14,7 @@ from collections.abc import Callable
 from backends.errors import BackendError
 from backends.interface import Backend
 
-__all__ = ["BACKENDS", "Backend", "BackendError", "get_backend", "launched"]
+__all__ = ["BACKENDS", "Backend", "BackendError", "get_backend", "torchrun_rank"]
 # name → (module, class, what to install when an import fails)
 BACKENDS = {
     "numba": ("backends.numba_cpu", "NumbaBackend", "pip install numba"),
@@ -24,8 +24,8 @@ BACKENDS = {
 DEFAULT = "numba"
 
 
-def launched() -> tuple[int, int]:
-    """(rank, ranks): which of the processes that torchrun started this one is, and how many they are; else (0, 1)."""
+def torchrun_rank() -> tuple[int, int]:
+    """(rank, number of ranks) of this process under torchrun, from RANK and WORLD_SIZE; (0, 1) without torchrun."""
     rank, ranks = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
     return (int(rank), int(ranks)) if rank.isdecimal() and ranks.isdecimal() else (0, 1)
 
@@ -57,9 +57,9 @@ def get_backend(
         raise BackendError(f"the {name} backend runs on the CPU only, not on {device!r}: choose the torch backend")
     if name != "torch" and precision != "float32":
         raise BackendError(f"the {name} backend knows no precision {precision!r}: choose the torch backend")
-    if name != "torch" and launched()[1] > 1:
+    if name != "torch" and torchrun_rank()[1] > 1:
         raise BackendError(
-            f"the {name} backend works in one process, not in torchrun's {launched()[1]}: choose the torch backend"
+            f"the {name} backend works in one process, not in torchrun's {torchrun_rank()[1]}: choose the torch backend"
         )
     if dtype not in ("float32", "float64"):
         raise BackendError(f"no dtype {dtype!r}: choose float32 or float64")

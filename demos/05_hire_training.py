@@ -53,8 +53,8 @@ seen = []  # κ at the first place of the batch, after every period
 class WatchedNoise(CraftedNoise):
     """HIRE's noise rule, with a record of what each period leaves behind."""
 
-    def after(self, k, kappa, grad):
-        kappa = super().after(k, kappa, grad)
+    def after_period(self, k, kappa, grad):
+        kappa = super().after_period(k, kappa, grad)
         seen.append(k.to_numpy(kappa)[0].copy())
         return kappa
 

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 8 · Noise in time: what does HIRE's κ do, and why should each period see another one?
+# # 8 · Noise in time: what does HIRE's κ do, and why should it change from period to period?
 #
 # HIRE's noise (lesson 5) is updated after each of the N periods of a batch and kept for the next batch, which has other images:
 #
@@ -44,12 +44,13 @@ class Watched(CraftedNoise):
     rule: str = "HIRE"
     seen: list = field(default_factory=list)  # in every period: the alignment, and κ at the batch's first place
 
-    def before(self, k, kappa, draws):
+    def before_period(self, k, kappa, draws):
         return k.zeros(kappa.shape) if self.rule == "anew" and draws.step % 2 == 0 else kappa
 
-    def after(self, k, kappa, grad):
+    def after_period(self, k, kappa, grad):
         self.seen.append((np.mean(k.to_numpy(kappa) * np.sign(k.to_numpy(grad))) / self.step, k.to_numpy(kappa)[0].copy()))
-        return kappa if self.rule == "one κ a batch" and len(self.seen) % 2 == 1 else super().after(k, kappa, grad)
+        keep = self.rule == "one κ a batch" and len(self.seen) % 2 == 1
+        return kappa if keep else super().after_period(k, kappa, grad)
 
 
 rules = {rule: Watched(EPSILON, EPSILON, rule) for rule in ("one κ a batch", "HIRE", "anew")}

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 9 · Backends: is it the same network, whoever does the arithmetic?
+# # 9 · Backends: is it the same network on every backend?
 #
 # minihire's layers call about thirty kernels (backends/interface.py) and never look inside an array. So one network runs on every
 # backend: "reference" is plain NumPy, to be read; "numba" is compiled and skips zeros; "torch" is for GPUs. All backends draw
@@ -26,7 +26,7 @@ from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.report.tables import table
 
-options = arguments("Is it the same network, whoever does the arithmetic?")
+options = arguments("Is it the same network on every backend?")
 IMAGES, BATCH, WIDTH, STEPS = (16, 8, 0.0625, 2) if options.quick else (192, 64, 0.25, 6)
 PLACES = [(name, "cpu", dtype) for dtype in ("float64", "float32") for name in ("reference", "numba", "torch")]
 training, _ = four_shapes(IMAGES, 1)

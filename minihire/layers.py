@@ -31,7 +31,7 @@ class ForwardContext:
     dropout: Draws | None = None  # None: evaluation
     observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
 
-    def see(self, event: str, name: str, x: Variable) -> None:
+    def notify(self, event: str, name: str, x: Variable) -> None:
         """Pass an array to the observer, if there is one."""
         if self.observe:
             self.observe(event, name, x.value)
@@ -80,7 +80,7 @@ class Conv2d:
         return self.size**2 * rows * columns * features * shape[2]
 
     def __call__(self, ctx: ForwardContext, x):
-        ctx.see("input", self.name, x)
+        ctx.notify("input", self.name, x)
         return ops.conv2d(ctx.tape, x, ctx.weights[f"{self.name}.weight"], self.stride, self.size // 2)
 
 
@@ -104,7 +104,7 @@ class Linear:
         return shape[0] * self.features
 
     def __call__(self, ctx: ForwardContext, x):
-        ctx.see("input", self.name, x)
+        ctx.notify("input", self.name, x)
         return ops.linear(ctx.tape, x, ctx.weights[f"{self.name}.weight"])
 
 
@@ -128,13 +128,13 @@ class Neuron:
         return {f"{self.name}.threshold": THRESHOLD, f"{self.name}.leak": LEAK} if spiking else {}
 
     def __call__(self, ctx: ForwardContext, x):
-        ctx.see("current", self.name, x)
+        ctx.notify("current", self.name, x)
         mask = self._mask(ctx, x.shape[1:])
         if not ctx.spiking:
             out = ops.relu(ctx.tape, x, mask)
         else:
             out = self._keep(ctx, *self.fire(ctx, x, *self._constants(ctx), mask))
-        ctx.see("spikes", self.name, out)
+        ctx.notify("spikes", self.name, out)
         return out
 
     def fire(self, ctx: ForwardContext, x, leak, threshold, mask):
@@ -298,7 +298,7 @@ class Readout:
         return shape[0] * self.features
 
     def __call__(self, ctx: ForwardContext, x):
-        ctx.see("input", self.name, x)
+        ctx.notify("input", self.name, x)
         weight = ctx.weights[f"{self.name}.weight"]
         if ctx.spiking and ctx.readout == "spikes":
             logits = ops.sum_time(ctx.tape, Neuron(self.name)(ctx, ops.linear(ctx.tape, x, weight)))

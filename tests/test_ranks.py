@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from backends import BackendError, get_backend, launched  # noqa: E402
+from backends import BackendError, get_backend, torchrun_rank  # noqa: E402
 from minihire.app import cli  # noqa: E402
 from minihire.app import run as run_command  # noqa: E402
 from minihire.attacks import attack_accuracy, pgd  # noqa: E402
@@ -118,7 +118,7 @@ def after(number, action):
 
 def be_killed(folder):
     """`minihire train` in which rank 1 dies in the second epoch."""
-    if launched()[0] == 1:
+    if torchrun_rank()[0] == 1:
         Progress.add = after(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
     flags = ["--train-limit", "40", "--width", "0.06", "--hidden", "16", "--ann-epochs", "50", "--ann-batch-size", "8"]
     sys.exit(cli.main(["train", "ann", "--backend", "torch", *flags, "--out", str(folder / "ann.npz")]))
@@ -256,6 +256,6 @@ def test_a_gpu_that_all_processes_would_share_is_refused(monkeypatch):
 
 
 if __name__ == "__main__":
-    if launched()[0] > 0:
+    if torchrun_rank()[0] > 0:
         files.tempfile.mkstemp = run_command.draw_all = refuse
     {"work": work, "be_killed": be_killed}[sys.argv[2]](Path(sys.argv[1]))

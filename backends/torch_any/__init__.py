@@ -8,7 +8,7 @@ import functools
 
 import torch
 
-from backends import BackendError, launched
+from backends import BackendError, torchrun_rank
 from backends.interface import Backend
 from backends.randomness import NORMAL_QUANTILES
 from backends.services import Services
@@ -49,7 +49,7 @@ class TorchServices(Services):
 
     def __init__(self, backend):
         super().__init__(backend)
-        self.rank, self.ranks = launched()
+        self.rank, self.ranks = torchrun_rank()
         self.device, self.asynchronous = backend.device, backend.device != "cpu"
         self.say, self.records = _nothing, False
 
@@ -100,7 +100,7 @@ class TorchBackend(Updates):
         record: bool = True,
     ):
         super().__init__(dtype=dtype, threads=threads, device=device, precision=precision, record=record)
-        own = ranks.own_device(device) if launched()[1] > 1 else device
+        own = ranks.own_device(device) if torchrun_rank()[1] > 1 else device
         self.device, self.dtype, self.precision = _device(own), dtype, precision
         if precision not in PRECISIONS:
             raise BackendError(f"no precision {precision!r}: choose {', '.join(PRECISIONS)}")

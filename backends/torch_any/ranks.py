@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from backends import BackendError, launched
+from backends import BackendError, torchrun_rank
 
 TIMEOUT = timedelta(minutes=30)  # long, because rank 0 may be downloading a data set
 ENDED = "another process of this run has ended (see its error message): resume from the last checkpoint"
@@ -32,7 +32,7 @@ def join(device: str) -> None:
         torch.cuda.set_device(device)
         # A failed reduction then raises an error instead of aborting the process.
         os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
-    rank, ranks = launched()
+    rank, ranks = torchrun_rank()
     try:
         distributed.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_json, add_modules, add_settings, settings
-from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
+from minihire.app.inputs import apply_flags, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
 from minihire.report import tables
 from minihire.study.networks import activity_and_energy
@@ -25,7 +25,7 @@ def run(options) -> None:
     json_path(options)
     saved = open_checkpoint(options.checkpoint)
     config, backend = resolve(options, saved, USES), open_backend(options)
-    network = with_flags(saved.network(backend), config, options, options.checkpoint)
+    network = apply_flags(saved.network(backend), config, options, options.checkpoint)
     test = open_data(config, options, backend, USES).test
     refuse_misfit(saved, network, test)
     activity, measured = activity_and_energy(network, test, config.seed)

@@ -20,7 +20,7 @@ from minihire.app.flags import (
     number,
     settings,
 )
-from minihire.app.inputs import data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
+from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
 from minihire.attacks import ATTACKS, Attack
 from minihire.report import tables
@@ -34,7 +34,7 @@ USES = (
     *("steps", "reset_grad", "gamma", "time_chunk"),
     *settings("attacks", "run", without=("black_box",)),
 )
-SURROGATES = {  # by kind: the surrogate of a width or sharpness, or of none
+SURROGATES = {  # kind → function that makes the surrogate from its width (arctan: sharpness) or, for two kinds, without arguments
     "triangle": surrogates.unit_triangle,
     "exponential": surrogates.exponential,
     "rectangle": surrogates.rectangle,
@@ -45,7 +45,7 @@ SURROGATES = {  # by kind: the surrogate of a width or sharpness, or of none
 
 
 def add_flags(parser):
-    """Its flags."""
+    """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to attack: an .npz file", "CHECKPOINT")
     add_file(parser, "--source", "craft the images on this checkpoint (black box)")
     add_json(parser, "scores")
@@ -66,9 +66,11 @@ def add_flags(parser):
 
 def run(options) -> None:
     """Evaluate clean and attacked test images; with --json FILE, a stopped attack can be resumed."""
-    place = json_path(options)
-    if options.max_minutes is not None and place is None:
-        raise MinihireError("--max-minutes needs --json FILE: the answers so far stay beside it, for the same command")
+    json_file = json_path(options)
+    if options.max_minutes is not None and json_file is None:
+        raise MinihireError(
+            "--max-minutes needs --json FILE: interim answers are written next to FILE, so that the same command can resume"
+        )
     surrogate = parse_surrogate(options.surrogate)
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES)
@@ -77,13 +79,13 @@ def run(options) -> None:
     target = saved.network(backend)
     if surrogate and not target.spiking:
         raise MinihireError(f"{options.checkpoint} is an ANN, to which --surrogate does not apply: leave it out")
-    target = with_flags(target, config, options, options.checkpoint)
+    target = apply_flags(target, config, options, options.checkpoint)
     source = _source(options, saved, backend) if options.source else None
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
-    with resumable_by("the same command" if place else None):
-        scores, files = attack_one(config, attacks, target, source, data, backend, place)
-    found = {name: Score(int(right.sum()), len(right)).as_dict() for name, right in scores.items()}
+    with resumable_by("the same command" if json_file else None):
+        scores, files = attack_one(config, attacks, target, source, data, backend, json_file)
+    found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"
     access += f", surrogate {options.surrogate}" if surrogate else ""
     rows = [[name, str(score["count"]), tables.interval(score)] for name, score in found.items()]
@@ -101,11 +103,11 @@ def run(options) -> None:
         + tables.table(["attack", "images", "accuracy, %"], rows),
     )
     if backend.services.rank == 0:
-        files.clear()
+        files.clear()  # the scores are written, so the interim answers are not needed
 
 
 def parse_surrogate(text: str | None) -> Surrogate | None:
-    """The surrogate that KIND or KIND:WIDTH names. Raises MinihireError for an unknown kind or a width that is none."""
+    """The surrogate that KIND or KIND:WIDTH names. Raises MinihireError for an unknown kind or a wrong width."""
     if text is None:
         return None
     kind, colon, width = text.partition(":")
@@ -148,7 +150,7 @@ def chosen_attacks(chosen: tuple[str, ...], config: Config, given: dict, surroga
 
 
 def _source(options, saved, backend):
-    """The network to craft images on. Raises MinihireError where it was trained on other data than the attacked one."""
+    """Read the network to craft images on. Raises MinihireError if it was trained on another data set than the target."""
     other = open_checkpoint(options.source)
     (mine, _), (theirs, _) = data_of(saved), data_of(other)
     if mine and theirs and mine != theirs:

@@ -33,8 +33,8 @@ from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, styled
 
-MODULES = (run, report, paper, train, convert, attack, analyze, info, import_, export, demo, completion)
-COMMANDS = {module.COMMAND.name: module.COMMAND for module in MODULES}
+COMMAND_MODULES = (run, report, paper, train, convert, attack, analyze, info, import_, export, demo, completion)
+COMMANDS = {module.COMMAND.name: module.COMMAND for module in COMMAND_MODULES}
 EXAMPLES = """minihire run                 everything, small, on the embedded data set
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
   minihire paper table2 fig8   the paper's table 2 and figure 8, in minutes
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: see CODES."""
     with guarded_streams() as output:
         try:
-            with _silence() if backends.launched()[0] > 0 else contextlib.nullcontext():
+            with _silence() if backends.torchrun_rank()[0] > 0 else contextlib.nullcontext():
                 code = _main(arguments)
         except SystemExit:  # argparse has printed a help or the version
             output.flush()
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments):
-    rank = backends.launched()[0]
+    rank = backends.torchrun_rank()[0]
     try:
         options = parse(arguments)
         Progress.quiet = getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == STDOUT
@@ -95,7 +95,7 @@ def _silence():
 
 def _tell(sentence):
     """Print on standard error why the command ends and, for torchrun, in which process."""
-    rank = backends.launched()[0]
+    rank = backends.torchrun_rank()[0]
     name = styled(f"minihire{f' (process {rank})' if rank else ''}:", RED, sys.stderr)
     print(f"{name} {sentence}", file=sys.stderr)
 
@@ -152,7 +152,7 @@ def make_parser() -> TopParser:
     parser.set_defaults(program=parser)
     subparsers = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS.values():
-        one = subparsers.add_parser(
+        subparser = subparsers.add_parser(
             command.name,
             help=command.summary,
             prog=f"minihire {command.name}",
@@ -160,6 +160,6 @@ def make_parser() -> TopParser:
             description=f"{command.summary[0].upper()}{command.summary[1:]}.",
             epilog=f"examples:\n  {command.examples}",
         )
-        one.set_defaults(command=command.run)
-        command.add_flags(one)
+        subparser.set_defaults(command=command.run)
+        command.add_flags(subparser)
     return parser

@@ -3,7 +3,7 @@
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_modules, add_settings, settings
 from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve
-from minihire.app.outputs import new_file
+from minihire.app.outputs import require_absent
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.study.single import convert_one
@@ -27,7 +27,7 @@ def add_flags(parser):
 
 def run(options) -> None:
     """Convert by threshold balancing and print the thresholds."""
-    new_file(options.out)
+    require_absent(options.out)
     saved = open_checkpoint(options.ann)
     config, backend = resolve(options, saved, USES), open_backend(options)
     ann = saved.network(backend)

@@ -64,7 +64,7 @@ class HelpAll(argparse.Action):
 
 
 def number(text: str) -> float:
-    """0.03 or 8/255."""
+    """Read a number, written as 0.03 or as a fraction, 8/255."""
     try:
         return float(Fraction(text)) if "/" in text else float(text)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
@@ -72,7 +72,7 @@ def number(text: str) -> float:
 
 
 def minutes(text: str) -> float:
-    """A number of minutes above 0."""
+    """Read a number of minutes above 0."""
     value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, not {text}")
@@ -80,37 +80,37 @@ def minutes(text: str) -> float:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """traditional,hire."""
+    """Read a list of names, separated by commas: "traditional,hire"."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def settings(*groups: str, without: Collection[str] = ()) -> tuple[str, ...]:
-    """The names of the settings in these groups of `Config`, in its order."""
+    """The names of all settings in these groups, except `without`, in the order of the fields of `Config`."""
     return tuple(f.name for f in CONFIG_FIELDS if f.metadata["group"] in groups and f.name not in without)
 
 
 def flag_of(name: str) -> str:
-    """--noise-step for noise_step."""
+    """The flag of a setting: --noise-step for "noise_step"."""
     return f"--{name.replace('_', '-')}"
 
 
 def add_file(parser: argparse.ArgumentParser, flag: str, text: str | None, metavar: str = "FILE", **options) -> None:
-    """A flag or an argument that is a path."""
+    """Add a flag or an argument whose value is a path."""
     parser.add_argument(flag, type=Path, metavar=metavar, help=text, **options)
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
-    """--json FILE."""
-    add_file(parser, "--json", f"also write the {what} to FILE; - prints JSON alone")
+    """Add --json FILE."""
+    add_file(parser, "--json", f"also write the {what} to FILE; with - print only JSON")
 
 
 def add_settings(
     parser: Parser, chosen: Iterable[str], common: Collection[str] | None = None, defaults: bool = True
 ) -> None:
-    """A flag for each chosen setting; only the flags that were given appear in the parsed arguments.
+    """Add a flag for each chosen setting. The parsed arguments contain only the settings whose flags were given.
 
-    common: the settings that --help shows; --help-all shows all. None: --help shows all. defaults: show the values of the
-    preset mini; a command that reads a checkpoint takes the checkpoint's instead.
+    common: the settings that --help shows, while --help-all shows all; None if --help shows all. defaults: whether the help
+    shows default values, those of the preset mini. It should not if the defaults come from a checkpoint.
     """
     sections = {"run": parser}
     for name in chosen:
@@ -126,12 +126,13 @@ def add_settings(
 
 
 def add_preset(parser: argparse.ArgumentParser, note: str = "") -> None:
-    """--preset."""
+    """Add --preset. note: text to append to its help."""
     text = f"{', '.join(PRESETS)} (default: mini, whose values are shown in [ ]{note})"
     parser.add_argument("--preset", default=argparse.SUPPRESS, metavar="NAME", help=text)
 
 
 def _add(section, f, defaults):
+    """Add the flag of one field of `Config`. Its type and its choices determine how the value is read and shown in the help."""
     flag, text = flag_of(f.name), f"{f.metadata['help']}{_default(f) if defaults else ''}"
     kind = _TYPES[f.name]
     if kind is bool:
@@ -162,7 +163,10 @@ def _default(f):
 
 
 def given_settings(arguments: argparse.Namespace) -> dict:
-    """The settings that were given as flags. Raises MinihireError for a bound in levels of 0 … 255 instead of pixels."""
+    """The settings that were given as flags.
+
+    Raises MinihireError for a noise or attack bound above 1, which probably counts in levels from 0 to 255.
+    """
     given = {f.name: getattr(arguments, f.name) for f in CONFIG_FIELDS if hasattr(arguments, f.name)}
     for name in PIXELS:
         value = given.get(name)
@@ -174,36 +178,39 @@ def given_settings(arguments: argparse.Namespace) -> dict:
     return given
 
 
-def add_time_limit(parser: argparse.ArgumentParser, again: str = "then use --resume") -> None:
-    """--max-minutes, for a command that can resume; again: how."""
-    text = f"after M minutes save and exit with code 3; {again}"
+def add_time_limit(parser: argparse.ArgumentParser, how_to_resume: str = "then use --resume") -> None:
+    """Add --max-minutes. how_to_resume: the end of its help text."""
+    text = f"after M minutes save and exit with code 3; {how_to_resume}"
     parser.add_argument("--max-minutes", type=minutes, metavar="M", help=text)
 
 
 def add_download(parser: argparse.ArgumentParser) -> None:
-    """--download."""
+    """Add --download."""
     parser.add_argument("--download", action="store_true", help="download the data set to --data-dir if needed")
 
 
 def add_modules(parser: argparse.ArgumentParser) -> None:
-    """--module, as often as needed."""
-    add_file(parser, "--module", "run FILE.py first, which may add models and attacks", "FILE.py", action="append")
+    """Add --module, which can be repeated."""
+    add_file(parser, "--module", "your models, layers and attacks (runs first)", "FILE.py", action="append")
 
 
 def add_execution(parser: argparse.ArgumentParser, record: bool = False) -> None:
-    """--backend, --device, --precision, --threads, --quiet; record: --record, for commands that train or attack."""
+    """Add --backend, --device, --precision, --threads and --quiet. record: also add --record."""
     section = parser.add_argument_group("execution")
     section.add_argument("--backend", metavar="NAME", help="numba (default), torch or reference")
     section.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N (with torch)")
     section.add_argument(
-        "--precision", default="float32", metavar="P", help="float32 (default); tf32 or bf16 (products, with torch)"
+        "--precision",
+        default="float32",
+        metavar="P",
+        help="float32 (default); with torch also tf32, bf16",
     )
     if record:
         section.add_argument(
             "--record",
             action=argparse.BooleanOptionalAction,
             default=True,
-            help="on CUDA, replay recorded graphs (default)",
+            help="on CUDA, record and replay kernels (default)",
         )
     section.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     section.add_argument("--quiet", action="store_true", help="print no progress")

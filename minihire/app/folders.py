@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from backends import launched
+from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
 from minihire.study.results import Results
 
@@ -53,7 +53,7 @@ def lock(out: Path):
     The system releases the lock if the process is killed. With torchrun, the first process locks for all. Raises
     MinihireError if the folder is in use or not writable.
     """
-    if launched()[0] > 0:
+    if torchrun_rank()[0] > 0:
         yield
         return
     try:

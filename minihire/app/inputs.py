@@ -127,7 +127,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return checkpoint.load(path)
 
 
-def with_flags(network: Network, config: Config, options: argparse.Namespace, path: Path) -> Network:
+def apply_flags(network: Network, config: Config, options: argparse.Namespace, path: Path) -> Network:
     """Apply the flags that change a network without training: time steps, time chunk, γ and the gradient of the reset.
 
     Raises MinihireError if such a flag is given for an ANN.

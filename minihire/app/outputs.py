@@ -58,8 +58,8 @@ def print_warnings(sentences: Iterable[str]) -> None:
         print(styled(f"warning: {sentence}", YELLOW, sys.stdout))
 
 
-def new_file(path: Path) -> Path:
-    """Return the path. Raises MinihireError if it exists."""
+def require_absent(path: Path) -> Path:
+    """Return the path of a file that does not exist yet. Raises MinihireError if it exists."""
     if os.path.lexists(path):
         raise MinihireError(f"{path} exists: choose another --out")
     return path
@@ -67,4 +67,4 @@ def new_file(path: Path) -> Path:
 
 def output_path(source: Path, out: Path | None, suffix: str) -> Path:
     """The file to write: --out, or the source's name with another suffix. Raises MinihireError if it exists."""
-    return new_file(out or source.with_suffix(suffix))
+    return require_absent(out or source.with_suffix(suffix))

@@ -15,8 +15,8 @@ from minihire.app.flags import (
     given_settings,
     settings,
 )
-from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve, with_flags
-from minihire.app.outputs import new_file, print_warnings
+from minihire.app.inputs import apply_flags, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
+from minihire.app.outputs import print_warnings, require_absent
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import METHODS
 from minihire.study.single import train_one
@@ -24,15 +24,11 @@ from minihire.study.spec import UNUSED
 
 DATA = settings("data", without=("test_limit",))
 ANN = (*DATA, "model", "width", "hidden", "dropout", "coding", *settings("ANN training"), "seed")
-OF_A_CHECKPOINT = (
-    "steps",
-    "reset_grad",
-    "gamma",
-    "time_chunk",
-)  # what may differ from the SNN that training starts from
+# Settings that an SNN checkpoint records. Their flags replace the values of the checkpoint that training starts from.
+REPLACEABLE = ("steps", "reset_grad", "gamma", "time_chunk")
 SNN = settings("SNN training", without=("methods",))
-EVERY = settings("data", "network", "ANN training", "SNN training", "run")
-USES = tuple(name for name in EVERY if name in {*ANN, *OF_A_CHECKPOINT, *SNN})
+IN_HELP_ORDER = settings("data", "network", "ANN training", "SNN training", "run")
+USES = tuple(name for name in IN_HELP_ORDER if name in {*ANN, *REPLACEABLE, *SNN})
 COMMON = (
     *("data", "data_dir", "train_limit", "model", "width", "ann_epochs", "ann_batch_size", "ann_learning_rate"),
     *("snn_epochs", "batch_size", "learning_rate", "periods", "noise_step", "seed"),
@@ -43,7 +39,7 @@ def uses(method: str) -> tuple[str, ...]:
     """The settings that a training of "ann" or one of METHODS uses."""
     if method == "ann":
         return ANN
-    return (*DATA, *OF_A_CHECKPOINT, *(name for name in SNN if name not in UNUSED[method]), "seed")
+    return (*DATA, *REPLACEABLE, *(name for name in SNN if name not in UNUSED[method]), "seed")
 
 
 def add_flags(parser):
@@ -53,7 +49,7 @@ def add_flags(parser):
     add_file(parser, "--out", "checkpoint to write, .npz", required=True)
     parser.add_argument("--resume", action="store_true", help="resume the training in --out, if it exists")
     add_time_limit(parser)
-    add_preset(parser, "; a checkpoint's own come first")
+    add_preset(parser, "; with --from, the values of its checkpoint")
     add_modules(parser)
     add_download(parser)
     add_settings(parser, USES, COMMON)
@@ -70,13 +66,13 @@ def run(options) -> None:
     data = open_data(config, options, backend, used)
     if start:
         refuse_misfit(start, network, data.train)
-    _, done = train_one(config, options.method, data, backend, options.out, network)
-    last = done.history[-1]
+    _, training = train_one(config, options.method, data, backend, options.out, network)
+    last = training.history[-1]
     print(
         f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"
         + (f", held-out accuracy {last['heldout_accuracy']:.1%}" if "heldout_accuracy" in last else "")
     )
-    print_warnings(done.warnings)
+    print_warnings(training.warnings)
 
 
 def _starting_network(start, config, options, backend):
@@ -86,7 +82,7 @@ def _starting_network(start, config, options, backend):
         raise MinihireError(
             f"{options.start} is an ANN: convert it first (minihire convert) and give the SNN with --from"
         )
-    return with_flags(network, config, options, options.start)
+    return apply_flags(network, config, options, options.start)
 
 
 def _check(options) -> tuple[str, ...]:
@@ -109,7 +105,7 @@ def _check(options) -> tuple[str, ...]:
         if not options.resume:
             raise MinihireError(f"{options.out} exists: --resume resumes it, another --out starts a new training")
         if os.path.islink(options.out) or not os.path.isfile(options.out):
-            new_file(options.out)
+            require_absent(options.out)  # a link, folder or device cannot be resumed
     return used
 
 

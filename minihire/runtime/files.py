@@ -5,7 +5,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from backends import launched
+from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
 
 
@@ -29,7 +29,7 @@ def write_atomically(path: Path, write) -> None:
     Only the first of the processes that torchrun started writes, so callers need not check the rank. Raises FileError if the
     file cannot be written.
     """
-    if launched()[0] > 0:
+    if torchrun_rank()[0] > 0:
         return
     path = Path(path)
     refuse_special(path)

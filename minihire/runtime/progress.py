@@ -7,7 +7,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from backends import launched
+from backends import torchrun_rank
 from minihire.runtime.terminal import BOLD, YELLOW, styled
 
 
@@ -18,9 +18,7 @@ class Progress:
     bytes, or None on the CPU.
     """
 
-    quiet = (
-        launched()[0] > 0
-    )  # of the processes that torchrun started, the first one speaks; the command line sets it too
+    quiet = torchrun_rank()[0] > 0  # only the first of torchrun's processes prints; the command line also sets this
     EVERY = 60  # seconds without a line in a pipe
     WINDOW = (
         600  # seconds over which speed is measured: long enough to contain checkpoints, and evaluations between epochs

@@ -240,7 +240,7 @@ class Training:
         """
         recipe, network, k = self.recipe, self.network, self.network.backend
         draws = Draws(self.seed, step, self.share.start)
-        kappa, crafting = recipe.noise.before(k, kappa, draws), recipe.noise.crafted
+        kappa, crafting = recipe.noise.before_period(k, kappa, draws), recipe.noise.crafted
         inputs = dict(
             noise=kappa,
             clip_noise=recipe.clip_noise,
@@ -254,7 +254,7 @@ class Training:
         counted = self._update(result.weights, result.sums, learning_rate, update)
         if crafting and recipe.craft_after_update:
             result = network.gradients(images, labels, weights=False, image=True, **inputs)
-        kappa = recipe.noise.after(k, kappa, result.image)
+        kappa = recipe.noise.after_period(k, kappa, result.image)
         return kappa, result.state if recipe.carry_membranes else None, counted
 
     def _update(self, weights: dict[str, Array], tally: Array, learning_rate: Any, update: Any) -> list[Array]:

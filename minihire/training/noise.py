@@ -13,7 +13,7 @@ from minihire.runtime.random_streams import Stream
 class NoiseRule:
     """Base class of noise rules. It does not change κ.
 
-    crafted: whether `after` needs ∂L/∂κ. carried: whether κ continues in the next batch; otherwise it starts from zero.
+    crafted: whether `after_period` needs ∂L/∂κ. carried: whether κ continues in the next batch; otherwise it starts from zero.
     """
 
     crafted: ClassVar[bool] = False
@@ -22,11 +22,11 @@ class NoiseRule:
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array | None:
         """Return κ before the first batch, [B, H, W, C], or None for no noise."""
 
-    def before(self, k: Backend, kappa: Array | None, draws: Draws) -> Array | None:
+    def before_period(self, k: Backend, kappa: Array | None, draws: Draws) -> Array | None:
         """Return the κ that is added to the images in a period. draws: the key of its random numbers."""
         return kappa
 
-    def after(self, k: Backend, kappa: Array | None, grad: Array | None) -> Array | None:
+    def after_period(self, k: Backend, kappa: Array | None, grad: Array | None) -> Array | None:
         """Return κ after a period. grad: ∂L/∂κ for a crafted rule, else None."""
         return kappa
 
@@ -43,10 +43,10 @@ class GaussianNoise(NoiseRule):
     std: float
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
-        """Zeros. `before` replaces them."""
+        """Zeros. `before_period` replaces them."""
         return k.zeros(shape)
 
-    def before(self, k: Backend, kappa: Array, draws: Draws) -> Array:
+    def before_period(self, k: Backend, kappa: Array, draws: Draws) -> Array:
         """Return a new draw."""
         channels = kappa.shape[-1]
         first = draws.first * math.prod(kappa.shape[1:])
@@ -62,7 +62,7 @@ class CraftedNoise(NoiseRule):
 
     >>> from minihire import CraftedNoise, get_backend
     >>> k, rule = get_backend("reference"), CraftedNoise(step=0.25, bound=0.5)
-    >>> rule.after(k, k.asarray([0.0, 0.5, 0.25]), k.asarray([0.1, 3.0, -1.0])).tolist()
+    >>> rule.after_period(k, k.asarray([0.0, 0.5, 0.25]), k.asarray([0.1, 3.0, -1.0])).tolist()
     [0.25, 0.5, 0.0]
     """
 
@@ -75,6 +75,6 @@ class CraftedNoise(NoiseRule):
         """Zeros."""
         return k.zeros(shape)
 
-    def after(self, k: Backend, kappa: Array, grad: Array) -> Array:
+    def after_period(self, k: Backend, kappa: Array, grad: Array) -> Array:
         """Equation 6."""
         return k.sign_step(kappa, grad, self.step, -self.bound, self.bound)

@@ -149,7 +149,9 @@ def test_answers_to_another_attack_are_not_gone_on_with(attack, a_minute_a_batch
 def test_an_attack_command_that_keeps_nothing_says_nothing_else(attack, monkeypatch, tmp_path, capsys):
     assert attack("--max-minutes", 3) == 2 == attack("--max-minutes", 3, "--json", "-")
     assert (
-        capsys.readouterr().err.count("minihire: --max-minutes needs --json FILE: the answers so far stay beside it")
+        capsys.readouterr().err.count(
+            "minihire: --max-minutes needs --json FILE: interim answers are written next to FILE"
+        )
         == 2
     )
     monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))

@@ -1,4 +1,4 @@
-"""docs/architecture.md: the picture shows the floors of test_floors.py, and each file defines the name beside it."""
+"""docs/architecture.md: the diagram shows the levels of test_import_levels.py, and each file defines the name beside it."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from handbook_pages import DOCS, ROOT, blocks, rows
 from backends.interface import Backend
 
 sys.path.insert(0, str(ROOT / "tests"))
-from test_floors import FLOORS
+from test_import_levels import LEVELS
 
 PAGE = "architecture.md"
 HOPS = [row for row in rows(PAGE) if len(row) == 4 and row[2].startswith("`")]
@@ -26,10 +26,10 @@ def defined(path):
     return names
 
 
-def test_the_picture_shows_the_floors():
-    (picture,) = blocks(PAGE, "")["The house"]
-    shown = [line for line in picture.splitlines() if line]
-    for line, (level, packages) in zip(shown[::-1], enumerate(FLOORS, 1), strict=True):
+def test_the_diagram_shows_the_levels():
+    (diagram,) = blocks(PAGE, "")["Packages"]
+    shown = [line for line in diagram.splitlines() if line]
+    for line, (level, packages) in zip(shown[::-1], enumerate(LEVELS, 1), strict=True):
         assert line.split()[: len(packages) + 1] == [str(level), *(name.removeprefix("minihire.") for name in packages)]
 
 

@@ -34,7 +34,7 @@ def choices(config) -> list[Choice]:
         Choice("time steps", f"run with ⌊T/N⌋ = {steps // periods}, as trained", {}, steps // periods),
         Choice("time steps", f"trained with T = {steps} a period", dict(steps=steps * periods), steps),
         *(Choice("periods N", str(n), dict(periods=n)) for n in counts),
-        Choice("membranes of a period", "carried on from the one before", dict(carry_membranes=True)),
+        Choice("membranes of a period", "carried over from the previous period", dict(carry_membranes=True)),
         Choice("κ crafted", "with the updated weights", dict(craft_after_update=True)),
         Choice("bound ε_t of κ", "4·ε_s", dict(noise_bound=4 * bound)),
         Choice("noisy image", "not clipped to [0, 1]", dict(clip_noise=False)),

@@ -1,6 +1,6 @@
-"""Imports run one way: a package may import what stands on its own floor or below it, never what stands above.
+"""Imports run one way: a package imports only packages of its own level and of lower levels.
 
-docs/architecture.md shows the same floors as a picture.
+docs/architecture.md shows the same levels as a diagram.
 """
 
 import ast
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = (  # from the ground up
+LEVELS = (  # the lowest first
     ("backends",),
     ("minihire.engine", "minihire.runtime"),
     ("minihire.layers", "minihire.encoding", "minihire.models", "minihire.network"),
@@ -21,15 +21,15 @@ FLOORS = (  # from the ground up
 )
 EVERYWHERE = {
     "minihire.__version__"
-}  # the package's root re-exports names of all floors; inside, only this one is used
+}  # minihire/__init__.py re-exports names of all levels; modules inside the package import only this one from it
 FILES = [path.relative_to(ROOT) for top in ("backends", "minihire") for path in sorted((ROOT / top).rglob("*.py"))]
 
 
-def floor(name):
-    """The floor of a dotted name, 0 at the bottom; None where it is on no floor."""
+def level_of(name):
+    """The level of a dotted name, 0 is the lowest; None if the name has no level."""
     parts = name.split(".")
     prefixes = {".".join(parts[: i + 1]) for i in range(len(parts))}
-    return next((level for level, packages in enumerate(FLOORS) if prefixes & {*packages}), None)
+    return next((level for level, packages in enumerate(LEVELS) if prefixes & {*packages}), None)
 
 
 def imports(path, source):
@@ -53,28 +53,28 @@ def walk_code(node):
             yield from walk_code(child)
 
 
-def uphill(path, source):
-    """The imports of a file that run uphill, one sentence each."""
-    own = floor(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+def upward_imports(path, source):
+    """The imports of a file from higher levels, one sentence each."""
+    own = level_of(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
     for line, name in imports(path, source):
         ours = name.split(".")[0] in ("backends", "minihire", "demos", "benchmarks", "tests")
         if own is None or not ours or name in EVERYWHERE:
             continue
-        other = floor(name)
+        other = level_of(name)
         if other is None:
             yield f"{path}:{line} imports {name}: import it from the module that defines it"
         elif other > own:
-            yield f"{path}:{line} imports {name}, which stands above it"
+            yield f"{path}:{line} imports {name}, which has a higher level"
 
 
-def test_no_import_runs_uphill():
-    found = [line for path in FILES for line in uphill(path, (ROOT / path).read_text(encoding="utf-8"))]
+def test_no_import_runs_upward_imports():
+    found = [line for path in FILES for line in upward_imports(path, (ROOT / path).read_text(encoding="utf-8"))]
     assert found == []
 
 
-def test_every_file_has_a_floor():
+def test_every_file_has_a_level():
     names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES}
-    assert {name for name in names if floor(name) is None} == {"minihire"}
+    assert {name for name in names if level_of(name) is None} == {"minihire"}
     assert (
         len([path for path in (ROOT / "minihire").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()])
         <= 16
@@ -94,5 +94,5 @@ def test_every_file_has_a_floor():
         ("minihire/report/__init__.py", "from . import tables\nfrom ..app import cli", 1),
     ],
 )
-def test_the_check_finds_what_runs_uphill(path, source, found):
-    assert len(list(uphill(Path(path), source))) == found
+def test_the_check_finds_what_runs_upward_imports(path, source, found):
+    assert len(list(upward_imports(Path(path), source))) == found
