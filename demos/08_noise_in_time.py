@@ -49,8 +49,7 @@ class Watched(CraftedNoise):
 
     def after_period(self, k, kappa, grad):
         self.seen.append((np.mean(k.to_numpy(kappa) * np.sign(k.to_numpy(grad))) / self.step, k.to_numpy(kappa)[0].copy()))
-        keep = self.rule == "one κ a batch" and len(self.seen) % 2 == 1
-        return kappa if keep else super().after_period(k, kappa, grad)
+        return kappa if self.rule == "one κ a batch" and len(self.seen) % 2 else super().after_period(k, kappa, grad)
 
 
 rules = {rule: Watched(EPSILON, EPSILON, rule) for rule in ("one κ a batch", "HIRE", "anew")}

@@ -41,7 +41,7 @@ def test_the_step_moved_every_parameter_and_the_gradients_are_not_zero(ran):
     assert all((k.to_numpy(snn.parameters[n]) != k.to_numpy(a)).any() for n, a in ann.parameters.items())
     assert np.abs(k.to_numpy(names["theirs"])).max() > 0
     assert np.abs(names["grad_current"]).max() > 0 and names["grad_leak"][0] != 0 and names["grad_threshold"][0] != 0
-    assert set(names["found"].state) == {f"neuron{i}" for i in range(1, 6)}
+    assert set(names["result"].state) == {f"neuron{i}" for i in range(1, 6)}
 
 
 def test_names_in_the_text_exist():
