@@ -49,8 +49,9 @@ __all__ = [
     "train",
 ]
 
-# public name → (module, name there); the same as the imports above, which only type checkers and editors read
-_HOMES = {
+# Public name → (module, name in that module). The imports above list the same names for type checkers and editors, which
+# do not run __getattr__.
+_LOCATIONS = {
     "Attack": ("minihire.attacks.gradient", "Attack"),
     "Calibration": ("minihire.training.convert", "Calibration"),
     "CraftedNoise": ("minihire.training.noise", "CraftedNoise"),
@@ -76,9 +77,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name not in _HOMES:
+    if name not in _LOCATIONS:
         raise AttributeError(f"minihire has no {name!r}: the public names are {', '.join(__all__)}")
-    module, attribute = _HOMES[name]
+    module, attribute = _LOCATIONS[name]
     globals()[name] = value = getattr(import_module(module), attribute)
     return value
 

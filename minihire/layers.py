@@ -26,8 +26,9 @@ class ForwardContext:
     steps: int
     neuron: NeuronOptions = NeuronOptions()
     readout: str = "membrane"
-    state: dict[str, NeuronState] = field(default_factory=dict)  # last state of the previous chunk
-    end: dict[str, NeuronState] | None = field(default_factory=dict)  # filled for the next chunk; None if not needed
+    # by layer: the state at the end of the previous chunk, and that at the end of this chunk, which the layers store here
+    state: dict[str, NeuronState] = field(default_factory=dict)
+    end_state: dict[str, NeuronState] | None = field(default_factory=dict)  # None: the layers store no state
     dropout: Draws | None = None  # None: evaluation
     observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
 
@@ -129,11 +130,13 @@ class Neuron:
 
     def __call__(self, ctx: ForwardContext, x):
         ctx.notify("current", self.name, x)
-        mask = self._mask(ctx, x.shape[1:])
-        if not ctx.spiking:
-            out = ops.relu(ctx.tape, x, mask)
+        mask = self._dropout_mask(ctx, x.shape[1:])
+        if ctx.spiking:
+            leak, threshold = self._leak_and_threshold(ctx)
+            out, end_state = self.fire(ctx, x, leak, threshold, mask)
+            self._store(ctx, end_state)
         else:
-            out = self._keep(ctx, *self.fire(ctx, x, *self._constants(ctx), mask))
+            out = ops.relu(ctx.tape, x, mask)
         ctx.notify("spikes", self.name, out)
         return out
 
@@ -142,20 +145,21 @@ class Neuron:
 
         Another neuron model is a subclass that overrides this method.
         """
-        return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, *self._chunk(ctx, mask))
+        start, want_state = ctx.state.get(self.name), ctx.end_state is not None
+        return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state)
 
-    def after(self, ctx: ForwardContext, conv: "Conv2d", x):
-        """Compute the spikes for the current conv(x) with one kernel, which also computes the convolution. See `fuses`."""
-        weight, mask = (
-            ctx.weights[f"{conv.name}.weight"],
-            self._mask(ctx, (x.shape[1], *conv.output_shape(x.shape[2:]))),
-        )
-        product = ctx.tape, x, weight, conv.stride, conv.size // 2
-        return self._keep(
-            ctx, *conv_lif(*product, *self._constants(ctx), ctx.steps, ctx.neuron, *self._chunk(ctx, mask))
-        )
+    def convolve_and_fire(self, ctx: ForwardContext, conv: "Conv2d", x):
+        """Compute the convolution of x and the spikes for its result in one kernel. `can_fuse` says when this is possible."""
+        weight = ctx.weights[f"{conv.name}.weight"]
+        convolution = ctx.tape, x, weight, conv.stride, conv.size // 2
+        leak, threshold = self._leak_and_threshold(ctx)
+        mask = self._dropout_mask(ctx, (x.shape[1], *conv.output_shape(x.shape[2:])))
+        start, want_state = ctx.state.get(self.name), ctx.end_state is not None
+        out, end_state = conv_lif(*convolution, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state)
+        self._store(ctx, end_state)
+        return out
 
-    def _mask(self, ctx, shape):
+    def _dropout_mask(self, ctx, shape):
         """The dropout mask for neurons [B, …], or None."""
         if not (ctx.dropout and self.dropout):
             return None
@@ -163,39 +167,42 @@ class Neuron:
         draw = Draw(seed, Stream.DROPOUT, step, self.index)
         return ctx.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
 
-    def _constants(self, ctx):
+    def _leak_and_threshold(self, ctx):
         return ctx.weights[f"{self.name}.leak"], ctx.weights[f"{self.name}.threshold"]
 
-    def _chunk(self, ctx, mask):
-        return ctx.state.get(self.name), mask, ctx.end is not None
-
-    def _keep(self, ctx, spikes, end):
-        if ctx.end is not None:
-            ctx.end[self.name] = end
-        return spikes
+    def _store(self, ctx, end_state):
+        if ctx.end_state is not None:
+            ctx.end_state[self.name] = end_state
 
 
-def fuses(ctx: ForwardContext, layer, following) -> bool:
-    """Whether one kernel can compute a convolution and the neurons after it, because nothing else uses the current."""
+def can_fuse(ctx: ForwardContext, layer, following) -> bool:
+    """Whether one kernel can compute a convolution and the neurons after it.
+
+    It can if both are the plain layers of this module, spikes are not soft, and no observer wants the current.
+    """
     return (
         ctx.spiking
         and ctx.observe is None
         and not ctx.neuron.soft
         and type(layer) is Conv2d
         and isinstance(following, Neuron)
-        and (type(following).__call__, type(following).fire) == (Neuron.__call__, Neuron.fire)
+        and type(following).__call__ is Neuron.__call__
+        and type(following).fire is Neuron.fire  # not another neuron model
     )
 
 
 def forward(ctx: ForwardContext, layers, x):
     """Apply `layers` in sequence and return the output."""
-    at = 0
-    while at < len(layers):
-        layer, following = layers[at], layers[at + 1] if at + 1 < len(layers) else None
-        if fuses(ctx, layer, following):
-            x, at = following.after(ctx, layer, x), at + 2
+    position = 0
+    while position < len(layers):
+        layer = layers[position]
+        following = layers[position + 1] if position + 1 < len(layers) else None
+        if can_fuse(ctx, layer, following):
+            x = following.convolve_and_fire(ctx, layer, x)
+            position += 2
         else:
-            x, at = layer(ctx, x), at + 1
+            x = layer(ctx, x)
+            position += 1
     return x
 
 
@@ -233,9 +240,10 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Residual:
-    """Residual block: conv(stride) → neuron → conv, plus the shortcut, → neuron.
+    """Residual block: neuron2(conv2(neuron1(conv1(x))) + shortcut(x)).
 
-    The shortcut has no neuron. It is the identity, or a 1×1 convolution if the shape changes.
+    The shortcut has no neuron: it is the identity, or a 1×1 convolution if the shape changes. `stride` applies to conv1 and to
+    this 1×1 convolution.
     """
 
     name: str
@@ -278,8 +286,8 @@ class Residual:
 class Readout:
     """The last linear layer: logits [B, classes] = Σ_t W·s[t], without leak and without spikes.
 
-    The sum over time comes first, so the product is computed once. With readout "spikes", as the paper's text says, the
-    output neurons fire, and the logits are their spike counts.
+    The sum over time comes first, so the product is computed once. With readout "spikes" (the readout that the paper's text
+    describes), the output neurons fire, and the logits are their spike counts.
     """
 
     name: str

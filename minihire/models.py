@@ -2,8 +2,8 @@
 
 A VGG row gives the channels of the convolutions, with "A" for 2×2 average pooling, the hidden linear sizes and default T.
 A ResNet row gives the channels of the stem's convolutions, (channels, stride) of each block, and default T.
-A row of another class needs an attribute `steps` and a method `layers(width, hidden, dropout)` that returns all layers
-except the readout.
+Another architecture can be a row of a class of its own. The class needs an attribute `steps` (the default T) and a method
+`layers(width, hidden, dropout)` that returns all layers except the readout.
 """
 
 import math
@@ -26,14 +26,14 @@ class VGG(NamedTuple):
         """All layers except the readout. Arguments as in `build`."""
         layers: list[Any] = []
         n = 0
-        for here, after in zip(self.features, (*self.features[1:], None), strict=True):
-            if here == A:
+        for feature, next_feature in zip(self.features, (*self.features[1:], None), strict=True):
+            if feature == A:
                 layers.append(AvgPool())
                 continue
             n += 1
             layers += [
-                Conv2d(f"conv{n}", _scaled(here, width)),
-                Neuron(f"neuron{n}", 0.0 if after == A else dropout, n),  # no dropout before a pool
+                Conv2d(f"conv{n}", _scaled(feature, width)),
+                Neuron(f"neuron{n}", 0.0 if next_feature == A else dropout, n),  # no dropout before a pool
             ]
         layers.append(Flatten())
         for i, features in enumerate(self.hidden, 1):
@@ -192,9 +192,8 @@ def build(
             )
     channels = image_shape[2]
     mean, std = tuple(mean or (0.5,) * channels), tuple(std or (0.25,) * channels)
-    if not len(mean) == len(std) == channels or not all(
-        math.isfinite(m) and s > 0 for m, s in zip(mean, std, strict=True)
-    ):
+    complete = len(mean) == len(std) == channels
+    if not complete or not all(map(math.isfinite, mean)) or not all(s > 0 for s in std):
         raise MinihireError(
             f"normalisation needs a finite mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
         )

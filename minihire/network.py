@@ -1,4 +1,4 @@
-"""A network: a description, its weights on a backend, and the two things one does with it, `forward` and `gradients`."""
+"""A network: a description and its weights on a backend. Its main methods are `forward`, `gradients` and `pullback`."""
 
 import copy
 import math
@@ -24,9 +24,11 @@ Observer = Callable[[str, str, Array], None]  # (event, layer, array)
 
 
 class Gradients(NamedTuple):
-    """losses [B], logits [B, C], weight gradients by name, ∂L/∂image (∂L/∂κ if there is noise), last state by layer, sums.
+    """The result of `Network.gradients`.
 
-    state is empty if it was not to be kept. sums [3]: of the losses, of correct images, of images; see `Backend.cross_entropy`.
+    losses [B], logits [B, C]. weights: the weight gradients by name. image: ∂L/∂image, or ∂L/∂κ if noise was given.
+    state: the neurons' state after the last step, by layer; empty with keep_state=False. sums [3]: the sum of the losses,
+    the number of correct images and the number of images (see `Backend.cross_entropy`).
     """
 
     losses: Any
@@ -46,8 +48,8 @@ class Network:
 
     parameters: backend arrays by name, updated in place by the optimisers. The network copies the arrays that it is given,
     so `network.copy(…)` and `dataclasses.replace(network, …)` are independent of the original; only `view` shares weights.
-    coding: "direct" or "rate"; readout: "membrane" (logits = Σ_t W·s[t]) or "spikes"; time_chunk: steps held in memory at a
-    time (exact, but it takes a second forward pass), None for all.
+    coding: "direct" or "rate"; readout: "membrane" (logits = Σ_t W·s[t]) or "spikes". time_chunk: number of steps held in
+    memory at a time. Gradients stay exact, but need a second forward pass. None: all steps.
 
     >>> from minihire import Network, build, get_backend, initialise
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
@@ -74,9 +76,10 @@ class Network:
         expected = {name: p.shape for name, p in self.specification.items()}
         given = {name: tuple(array.shape) for name, array in self.parameters.items()}
         if given != expected:
-            odd = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
+            wrong = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
             raise MinihireError(
-                f"these weights do not fit {self.model.name}: {odd[0]} is {given.get(odd[0])}, expected {expected.get(odd[0])}"
+                f"these weights do not fit {self.model.name}: "
+                f"{wrong[0]} is {given.get(wrong[0])}, expected {expected.get(wrong[0])}"
             )
 
     def _check_settings(self) -> None:
@@ -116,21 +119,29 @@ class Network:
     ) -> Array:
         """Logits [B, classes] of images [B, H, W, C] in [0, 1], in evaluation mode.
 
-        observe(event, layer, array) sees what each layer receives ("input"), each neuron layer's "current" and "spikes",
-        chunk by chunk. Raises MinihireError for images of another shape.
+        observe(event, layer, array) is called for each time chunk, with the "input" of every layer that has weights, and with
+        the "current" and the "spikes" of every neuron layer. Raises MinihireError for images of another shape.
         """
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         chunks = self._chunks(steps)
         logits: Array = None
         state: dict[str, NeuronState] = {}
         for position, (first, count) in enumerate(chunks):
-            end: dict[str, NeuronState] | None = {} if position + 1 < len(chunks) else None
+            end_state: dict[str, NeuronState] | None = {} if position + 1 < len(chunks) else None
             ctx = ForwardContext(
-                Tape(self.backend), weights, self.spiking, count, self.neuron, self.readout, state, end, observe=observe
+                Tape(self.backend),
+                weights,
+                self.spiking,
+                count,
+                self.neuron,
+                self.readout,
+                state,
+                end_state,
+                observe=observe,
             )
             part = self._logits(ctx, Variable(images), None, draws, first)
             logits = part.value if logits is None else self.backend.add(logits, part.value)
-            state = ctx.end or {}
+            state = ctx.end_state or {}
         return logits
 
     def gradients(
@@ -153,71 +164,78 @@ class Network:
         """Cross-entropy of images [B, H, W, C] with labels int64 [B] and its gradients, in one forward and one backward pass.
 
         weights, image: which gradients are wanted. noise: κ, added to the images (then clipped to [0, 1] if clip_noise);
-        the image gradient is then ∂L/∂κ. training: dropout on. scale: what each image's loss counts (default: 1/B).
-        surrogate: an attacker's own, in place of the network's. state: membranes to start from, detached; keep_state:
-        whether the last ones are wanted, which take the memory of a time step.
+        the image gradient is then ∂L/∂κ. training: dropout on. scale: factor on the loss of each image (default: 1/B).
+        surrogate: replaces the network's own surrogate. state: the neurons' state before the first step; no gradient flows
+        into it. keep_state: whether to return the state after the last step, which takes as much memory as one time step.
         """
         k = self.backend
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
         chunks = self._chunks(steps)
         if neuron.surrogate.kind == "rate" and len(chunks) > 1:
             raise MinihireError("the rate gradient needs all time steps at once: leave out the time chunk")
-        frozen = {name: Variable(array) for name, array in self.parameters.items()}
-        leaves = {name: Variable(array, needs_grad=weights) for name, array in self.parameters.items()}
+        constants = {name: Variable(array) for name, array in self.parameters.items()}
+        trainable = {name: Variable(array, needs_grad=weights) for name, array in self.parameters.items()}
         pixels = Variable(images, needs_grad=image and noise is None)
         kappa = None if noise is None else Variable(noise, needs_grad=image)
         dropout = draws if training else None
 
-        def chunk(position: int, start: dict[str, NeuronState], grads: bool) -> tuple[ForwardContext, Variable]:
+        def run_chunk(position: int, start: dict[str, NeuronState], grads: bool) -> tuple[ForwardContext, Variable]:
+            """Run the time steps of one chunk; with grads, on a tape. Returns the context and the chunk's part of the logits."""
             first, count = chunks[position]
-            used = leaves if grads else frozen
+            used = trainable if grads else constants
             end: dict[str, NeuronState] | None = {} if keep_state or position + 1 < len(chunks) else None
             ctx = ForwardContext(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
             return ctx, self._logits(ctx, *sources, draws, first, clip_noise)
 
+        # Forward, from the first chunk to the last but one. It records nothing; only the state between chunks is kept.
         starts: list[dict[str, NeuronState]] = [state or {}]
         logits: Array = None
-        for i in range(len(chunks) - 1):  # forward without a tape, keeping each chunk's last state
-            ctx, part = chunk(i, _variables(starts[-1], False), grads=False)
-            starts.append(_values(ctx.end or {}))
+        for i in range(len(chunks) - 1):
+            ctx, part = run_chunk(i, _variables(starts[-1], False), grads=False)
+            starts.append(_values(ctx.end_state or {}))
             logits = part.value if logits is None else k.add(logits, part.value)
         grad_logits = losses = sums = None
         last_state: dict[str, NeuronState] | None = None
         grad_state: dict[str, NeuronState] = {}
-        for i in reversed(range(len(chunks))):  # the last chunk runs once; the others again, now with a tape
+        # Backward, from the last chunk to the first. Each chunk runs forward on a tape (for the last, this is the first time)
+        # and then backward. `grad_state` is the gradient with respect to the state between this chunk and the next.
+        for i in reversed(range(len(chunks))):
             start = _variables(starts[i], needs_grad=i > 0)
-            ctx, part = chunk(i, start, grads=True)
+            ctx, part = run_chunk(i, start, grads=True)
             if last_state is None:
-                last_state, ctx.end = _values(ctx.end or {}), None
+                last_state, ctx.end_state = _values(ctx.end_state or {}), None
                 logits = part.value if logits is None else k.add(logits, part.value)
-                weight = 1 / labels.shape[0] if scale is None else scale
-                losses, grad_logits, sums = k.cross_entropy(logits, labels, weight)
+                losses, grad_logits, sums = k.cross_entropy(
+                    logits, labels, 1 / labels.shape[0] if scale is None else scale
+                )
             seeds = [(part, grad_logits)]
-            end = ctx.end or {}
+            end_state = ctx.end_state or {}
             for name, grads in grad_state.items():
-                seeds += [
-                    (variable, grad) for variable, grad in zip(end[name], grads, strict=True) if variable is not None
-                ]
+                end = end_state[name]
+                seeds += [(variable, grad) for variable, grad in zip(end, grads, strict=True) if variable is not None]
             ctx.tape.backward(seeds)
-            grad_state = {name: NeuronState(*(x and x.grad for x in pair)) for name, pair in start.items()}
-        found = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+            grad_state = {
+                name: NeuronState(*(None if x is None else x.grad for x in start_state))
+                for name, start_state in start.items()
+            }
+        grad_weights = {name: variable.grad for name, variable in trainable.items() if variable.grad is not None}
         source = pixels if kappa is None else kappa
-        return Gradients(losses, logits, found, source.grad, last_state or {}, sums)
+        return Gradients(losses, logits, grad_weights, source.grad, last_state or {}, sums)
 
     def pullback(
         self, images: Array, *, draws: Draws = Draws(), surrogate: Surrogate | None = None
     ) -> tuple[Array, Callable[[Array], Array]]:
-        """Logits of `forward`, and the function that turns any ∂L/∂logits [B, classes] into ∂L/∂images [B, H, W, C], once.
+        """Logits [B, classes] as from `forward`, and a function from ∂L/∂logits to ∂L/∂images [B, H, W, C] for any loss L.
 
-        For losses other than cross-entropy; without dropout, surrogate as in `gradients`. Between the two calls all time
-        steps stay in memory, whatever the time chunk. Raises MinihireError for images of another shape, or a second call.
+        The function can be called once; until then all time steps stay in memory, whatever the time chunk. There is no
+        dropout; surrogate is as in `gradients`. Raises MinihireError for images of another shape, or a second call.
         """
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
         weights = {name: Variable(array) for name, array in self.parameters.items()}
         tape, pixels = Tape(self.backend), Variable(images, needs_grad=True)
         steps = self.steps if self.spiking else 1
-        ctx = ForwardContext(tape, weights, self.spiking, steps, neuron, self.readout, end=None)
+        ctx = ForwardContext(tape, weights, self.spiking, steps, neuron, self.readout, end_state=None)
         logits = self._logits(ctx, pixels, None, draws, 0)
 
         def pull(grad_logits: Array) -> Array:
@@ -264,7 +282,7 @@ class Network:
 def initialise(
     model: Model, backend: Backend, seed: int, spiking: bool = False, readout: str = "membrane"
 ) -> dict[str, Array]:
-    """Fresh weights, by name: normal with the layer's own standard deviation, or its constant start (layers.py).
+    """Initial weights, by name: for each parameter, random normal or constant values, as `layers.Parameter` describes.
 
     >>> from minihire import build, get_backend, initialise
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
@@ -284,7 +302,7 @@ def initialise(
 
 
 def _values(state: dict[str, NeuronState]) -> dict[str, NeuronState]:
-    return {name: NeuronState(*(x and x.value for x in pair)) for name, pair in state.items()}
+    return {name: NeuronState(*(None if x is None else x.value for x in pair)) for name, pair in state.items()}
 
 
 def _variables(state: dict[str, NeuronState], needs_grad: bool) -> dict[str, NeuronState]:

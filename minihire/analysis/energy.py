@@ -22,7 +22,8 @@ COSTS = {
 class LayerOperations:
     """Operations of one weight layer for one image.
 
-    dense: operations if every input were non-zero once (table 6). received: ζ, events received per input neuron.
+    dense: operations of the layer in an ANN, where every input counts once (table 6). received: ζ, events received per
+    input neuron.
     """
 
     name: str
@@ -94,7 +95,7 @@ def operations(
     """
     table = [row for row in network.model.table() if row.operations]
     measured = [row for row in activity if row.kind != "Neuron"]
-    # Also compare which layers are analog: an analog layer has ζ = 1, which is wrong for a layer that receives events.
+    # Compare the names, and also which layers have analog inputs: their ζ is 1, not a number of events.
     analog = [not network.spiking or (i == 0 and network.coding == "direct") for i in range(len(table))]
     if [(a.name, a.events is None) for a in measured] != [
         (row.name, is_analog) for row, is_analog in zip(table, analog, strict=True)

@@ -28,7 +28,8 @@ def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, f
     share, spread = correct / count, square / count
     centre = share + spread / 2
     half = (spread * (share * (1 - share) + spread / 4)) ** 0.5
-    low = 0.0 if correct == 0 else (centre - half) / (1 + spread)  # without rounding errors at 0 and 1
+    # exactly 0 and 1 at the ends, where the formula would give a rounding error
+    low = 0.0 if correct == 0 else (centre - half) / (1 + spread)
     high = 1.0 if correct == count else (centre + half) / (1 + spread)
     return low, high
 
@@ -72,8 +73,9 @@ def mcnemar(first_correct, second_correct) -> float:
     """Two-sided p-value of the hypothesis that two models have the same accuracy (McNemar, 1947).
 
     first_correct, second_correct: bool [N] per model, whether it classifies each of the same N images correctly. The test
-    is exact. It uses the images that exactly one model classifies correctly; under the hypothesis, each model is that
-    one with probability ½. Raises MinihireError if the arrays are not boolean or differ in shape.
+    is exact. It uses only the images that one model classifies correctly and the other does not. Under the hypothesis, the
+    first and the second model are equally likely to be the correct one. Raises MinihireError if the arrays are not boolean
+    or differ in shape.
     """
     first, second = np.asarray(first_correct), np.asarray(second_correct)
     if first.dtype != bool or second.dtype != bool:
@@ -92,22 +94,22 @@ def mcnemar_over_seeds(first_correct, second_correct) -> float:
     """Two-sided p-value of the hypothesis that two training methods have the same accuracy, from several seeds of each.
 
     first_correct, second_correct: bool [seeds, N] per method, on the same N images.
-    Networks of one method tend to fail on the same images, so they are not independent. Therefore each image counts once:
-    its d is the number of first-method seeds that classify it correctly minus the number of second-method seeds. The
-    test is exact: under the hypothesis d and −d are equally likely for each image, independently of other images.
+    Networks of one method tend to fail on the same images, so they are not independent. Therefore each image counts once.
+    Let d be the number of networks of the first method that classify an image correctly, minus that of the second method.
+    Under the hypothesis, d and −d are equally likely for each image, independently of other images. The test is exact.
     With one seed the result equals `mcnemar`. Raises MinihireError if the arrays are not boolean or differ in shape.
     """
     differences = _differences(first_correct, second_correct).astype(np.int64)
-    # Distribution of the sum of ±|d| with random signs, from the smallest sum to the largest. Images with the same |d|
-    # contribute a binomial distribution; convolution adds them up.
+    # Probability of each possible sum of ±|d| with random signs, from the smallest sum to the largest. The images with the
+    # same |d| give a binomial distribution. The distribution of the total is the convolution of these distributions.
     distribution = np.ones(1)
     for size in range(1, int(np.abs(differences).max(initial=0)) + 1):
         count = int(np.sum(np.abs(differences) == size))
         positive = np.arange(count + 1)
         log_binomial = gammaln(count + 1) - gammaln(positive + 1) - gammaln(count - positive + 1) - count * np.log(2)
-        spread = np.zeros(2 * size * count + 1)
-        spread[:: 2 * size] = np.exp(log_binomial)
-        distribution = np.convolve(distribution, spread)
+        of_this_size = np.zeros(2 * size * count + 1)
+        of_this_size[:: 2 * size] = np.exp(log_binomial)
+        distribution = np.convolve(distribution, of_this_size)
     sums = np.arange(len(distribution)) - len(distribution) // 2
     return min(1.0, float(distribution[np.abs(sums) >= abs(differences.sum())].sum()))
 
@@ -115,8 +117,9 @@ def mcnemar_over_seeds(first_correct, second_correct) -> float:
 def gain(first_correct, second_correct, confidence: float = 0.95) -> tuple[float, float]:
     """Confidence interval (low, high), in −1 … 1, of the first method's accuracy minus the second's.
 
-    first_correct, second_correct: bool [seeds, N] per method, on the same N images. Student's t over the images, each with
-    the mean difference of its seeds. The interval describes other images, not other seeds. Raises MinihireError as
+    first_correct, second_correct: bool [seeds, N] per method, on the same N images. For each image, take the difference of
+    the two methods, averaged over the seeds. The interval is Student's t interval for the mean of these N differences. It
+    covers the choice of the images, not that of the seeds. Raises MinihireError as
     `mcnemar_over_seeds` does, and for fewer than 2 images.
     """
     differences = _differences(first_correct, second_correct) / len(first_correct)
@@ -128,13 +131,14 @@ def gain(first_correct, second_correct, confidence: float = 0.95) -> tuple[float
 
 
 def _differences(first_correct, second_correct):
-    """int64 [N]: first-method seeds that classify the image correctly, minus second-method seeds that do."""
-    kinds = [{(np.asarray(row).dtype, np.shape(row)) for row in rows} for rows in (first_correct, second_correct)]
-    sizes = {shape for kind in kinds for _, shape in kind}
-    if len(first_correct) != len(second_correct) or any(kind != {(np.dtype(bool), *sizes)} for kind in kinds):
+    """int64 [N]: the number of correct networks of the first method minus that of the second, for each image."""
+    rows = [np.asarray(row) for method in (first_correct, second_correct) for row in method]
+    shapes = {row.shape for row in rows}
+    comparable = len(first_correct) == len(second_correct) > 0 and len(shapes) == 1
+    if not comparable or any(row.dtype != bool for row in rows):
         raise MinihireError(
             "two methods are compared with booleans [seeds, N] for the same seeds and images, but got "
-            f"{len(first_correct)} and {len(second_correct)} rows of shapes {sorted(map(list, sizes))}"
+            f"{len(first_correct)} and {len(second_correct)} rows of shapes {sorted(map(list, shapes))}"
         )
     first, second = np.array(first_correct), np.array(second_correct)
     return first.sum(axis=0) - second.sum(axis=0, dtype=np.int64)

@@ -1,5 +1,6 @@
 """Accuracy under attack: images crafted on the attacked network (white box) or on another network (black box)."""
 
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -37,7 +38,8 @@ def attack_accuracy(
     share the batches.
 
     path: a file for the answers of an interrupted attack. The same call resumes from it and then deletes it.
-    keep: write all answers to the file and keep it. about: text that identifies attack, networks and images, stored in the file.
+    keep: write all answers to the file and keep it. about: text that identifies the attack,
+    networks and images; it is stored in the file and checked when the attack resumes.
 
     Raises MinihireError for networks with different image shapes or numbers of classes, and for a file that is damaged or
     belongs to another attack.
@@ -56,24 +58,27 @@ def attack_accuracy(
                 f"the source network has images {theirs[:3]} and {theirs[3]} classes, but a target has images {ours[:3]} and "
                 f"{ours[3]} classes: give networks for the same data set"
             )
-    k, loaded = source.backend, path and _load_answers(Path(path), len(targets), len(data), about)
+    k = source.backend
+    loaded = path and _load_answers(Path(path), len(targets), len(data), about)
     earlier, done = loaded or (np.zeros((len(targets), len(data))), 0)
-    if done < len(data):
+    if done < len(data):  # start with a whole batch, also if the file was written with another batch size
         done -= done % batch_size
     earlier[:, done:] = 0
-    right = np.zeros_like(earlier)  # this rank's answers
+    right = np.zeros_like(earlier)  # 1 for each correct answer that this rank computes in this call
     batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
+    first_batch = math.ceil(done / batch_size)
     with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
-        for number in range(-(-done // batch_size), len(batches), k.services.ranks):
+        for number in range(first_batch, len(batches), k.services.ranks):  # one batch for each rank
             try:
                 stop.check(f"during {attack.name}" + ("; finished batches were saved" if path else ""))
             except Interrupted:
                 if path:
                     save_answers(path, earlier + k.services.sum_over_ranks([right])[0], number * batch_size, about)
                 raise
-            if number + k.services.rank < len(batches):
-                first = (number + k.services.rank) * batch_size
-                (images, labels), draws = batches.load(0, number + k.services.rank), Draws(seed, 0, first)
+            own = number + k.services.rank
+            if own < len(batches):
+                first = own * batch_size
+                (images, labels), draws = batches.load(0, own), Draws(seed, 0, first)
                 crafted = attacker(images, labels, draws)
                 for answers, target in zip(right, targets, strict=True):
                     answers[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
@@ -98,9 +103,9 @@ def _load_answers(path: Path, targets: int, images: int, about: str) -> tuple[np
         return None
     try:
         with np.load(path, allow_pickle=False) as saved:
-            right, done, of = saved["right"].astype(float), int(saved["done"]), str(saved["about"])
+            right, done, saved_about = saved["right"].astype(float), int(saved["done"]), str(saved["about"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
-    if of != about or right.shape != (targets, images) or not 0 <= done <= images:
+    if saved_about != about or right.shape != (targets, images) or not 0 <= done <= images:
         raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")
     return right, done

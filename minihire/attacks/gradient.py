@@ -22,7 +22,8 @@ class Attack:
     """A gradient attack, by default in the L∞ ball of radius ε.
 
     epsilon (ε), alpha (α): bound and step size, in pixels of [0, 1]. iterations: K. random_start: start from a uniform random
-    point of the ball. surrogate: the attacker's surrogate f(z), if it differs from the network's.
+    point of the ball. surrogate: the surrogate gradient that the attacker uses (default: the
+    network's own).
     Raises MinihireError for negative ε or α, and for less than one iteration.
     """
 
@@ -71,30 +72,32 @@ def pgd(
 
 
 class Attacker:
-    """A gradient attack on one network, batch after batch. The weights must not change between batches.
+    """A gradient attack on one network. Call it once for each batch; the weights must not change between the calls.
 
-    Each iteration computes the gradient of the loss and hands it through four hooks, which a subclass may override:
+    Each iteration computes the gradient of the loss and applies four hooks, which a subclass may override:
 
         direction, memory = normalise(∂L/∂x̂, memory);  x̂ ← clip(project(step(x̂, direction), x))
 
-    The hooks take and return arrays of the backend, and no hook reads a value on the host. So an attack stays on its device.
+    memory: arrays that `normalise` passes from one iteration to the next, such as the momentum. The hooks take and return arrays
+    of the backend, and no hook reads a value on the host. So an attack stays on its device.
     """
 
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
-        fixed = network.coding == "direct"  # else each iteration has draws of its own
-        self._iteration = network.backend.services.captured(self._iterate) if fixed else self._iterate
+        # A CUDA graph repeats the same draws. With rate coding each iteration needs others, so it is not captured.
+        same_draws = network.coding == "direct"
+        self._iteration = network.backend.services.captured(self._iterate) if same_draws else self._iterate
 
     def __call__(self, images: Array, labels: Array, draws: Draws = Draws()) -> Array:
         """Return adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
 
-        Images and labels are arrays of the network's backend. draws: the random numbers of the start, and of the spikes of a
-        rate-coded network, which are drawn anew in every iteration and never equal those of an evaluation with the same
-        draws. draws.first is the number of the first image, so that results do not depend on the batches.
+        Images and labels are arrays of the network's backend. draws: key of the random numbers, for the random start and for
+        the input spikes of a rate-coded network. Every iteration draws new input spikes; an evaluation with the same `draws`
+        draws others again. draws.first is the number of the first image, so that results do not depend on the batches.
         """
         current, memory = self.start(images, draws), self.memory(images)
         for iteration in range(self.attack.iterations):
-            step = draws.step * self.attack.iterations + iteration + 1
+            step = draws.step * self.attack.iterations + iteration + 1  # + 1: not the draws of an evaluation
             current, memory = self._iteration(current, memory, images, labels, draws._replace(step=step))
         return current
 
@@ -123,15 +126,16 @@ class Attacker:
     def project(self, moved: Array, images: Array) -> Array:
         """Return the nearest point of the L∞ ball of radius ε around the images."""
         k, epsilon = self.network.backend, self.attack.epsilon
-        return k.sign_step(moved, moved, 0.0, -math.inf, math.inf, center=images, bound=epsilon)
+        return k.sign_step(moved, moved, 0.0, -math.inf, math.inf, center=images, bound=epsilon)  # a step of length 0
 
     def clip(self, x: Array) -> Array:
         """Return x̂ clipped to [0, 1]."""
         return self.network.backend.clip(x, 0.0, 1.0)[0]
 
     def update(self, current: Array, direction: Array, images: Array) -> Array:
-        """Return clip(project(step(x̂, direction), x)), with one kernel where the three hooks are those of this class."""
-        if any(getattr(type(self), hook) is not getattr(Attacker, hook) for hook in ("step", "project", "clip")):
+        """Return clip(project(step(x̂, direction), x)). If no subclass overrides these hooks, one kernel computes all three."""
+        hooks = ("step", "project", "clip")
+        if any(getattr(type(self), hook) is not getattr(Attacker, hook) for hook in hooks):
             return self.clip(self.project(self.step(current, direction), images))
         k, attack = self.network.backend, self.attack
         return k.sign_step(current, direction, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)

@@ -17,9 +17,10 @@ from minihire.engine.tape import Variable
 class NeuronOptions:
     """Options of all neurons in a network.
 
-    reset: "immediate" (the released models) or "delayed" (equation 1). surrogate: f(z) of the backward pass, by default
-    equation 5. reset_grad: whether gradients also flow through the spike of the reset. soft: emit the antiderivative of the
-    surrogate instead of spikes, only for gradient checks. Raises ValueError for other values.
+    reset: "immediate" (the released models) or "delayed" (equation 1). surrogate: the function that replaces the derivative
+    of the spike in the backward pass, by default equation 5. reset_grad: whether gradients also flow through the spike of the
+    reset. soft: emit the antiderivative of the surrogate instead of spikes, only for gradient checks. Raises ValueError for
+    other values.
     """
 
     reset: str = "immediate"
@@ -57,8 +58,8 @@ def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=Non
         soft=soft,
         want_state=want_state,
     )
-    before, pullback = _backward(k, saved, options, state)
-    return _record(tape, spikes, end, [current, leak, threshold, *before], pullback)
+    state_inputs, pullback = _backward(k, saved, options, state)
+    return _record(tape, spikes, end, [current, leak, threshold, *state_inputs], pullback)
 
 
 def conv_lif(
@@ -66,9 +67,10 @@ def conv_lif(
 ):
     """Compute `ops.conv2d` and then `lif` with one forward kernel, which does not return the current.
 
-    The tape gets two entries. Soft spikes are not supported.
+    The tape records the convolution and the neurons as two entries, because their backward passes are two kernels.
+    Soft spikes are not supported.
     """
-    k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    k, grads_wanted = tape.backend, (x.needs_grad, w.needs_grad)
     spikes, end, saved, conv_saved = k.conv_lif_forward(
         x.value,
         w.value,
@@ -83,32 +85,38 @@ def conv_lif(
         mask=mask,
         want_state=want_state,
     )
-    current = Variable(None)
-    tape.record([current], [x, w], lambda g: k.conv2d_backward(conv_saved, g, *wanted))
-    before, pullback = _backward(k, saved, options, state)
-    return _record(tape, spikes, end, [current, leak, threshold, *before], pullback)
+    current = Variable(None)  # no value, but it carries the gradient from the neurons to the convolution
+    tape.record([current], [x, w], lambda g: k.conv2d_backward(conv_saved, g, *grads_wanted))
+    state_inputs, pullback = _backward(k, saved, options, state)
+    return _record(tape, spikes, end, [current, leak, threshold, *state_inputs], pullback)
 
 
 def _values(state):
-    return None if state is None else NeuronState(*(x and x.value for x in state))
+    """The NeuronState of arrays for a NeuronState of Variables. Both may be None, and so may their entries."""
+    return None if state is None else NeuronState(*(None if x is None else x.value for x in state))
 
 
 def _backward(k, saved, options, state):
-    """Return the Variables of the state, and the pullback to (∂L/∂current, ∂L/∂leak, ∂L/∂threshold, *∂L/∂state)."""
-    before = [x for x in state or () if x is not None]
-    count, start_wanted = len(before), any(x.needs_grad for x in before)
+    """Return the Variables that `state` consists of (0, 1 or 2), and the pullback of the neurons.
+
+    The pullback returns ∂L/∂current, ∂L/∂leak, ∂L/∂threshold, and one gradient for each Variable of the state.
+    """
+    state_inputs = [x for x in state or () if x is not None]
+    count, start_wanted = len(state_inputs), any(x.needs_grad for x in state_inputs)
 
     def pullback(grad_spikes, *grad_end):
         grad_state = NeuronState(*grad_end) if grad_end else None
         grad_current, grad_start, grad_leak, grad_threshold = k.lif_backward(
             saved, grad_spikes, grad_state, options.surrogate, options.reset_grad, start_wanted
         )
-        return grad_current, grad_leak, grad_threshold, *(grad_start or [None] * count)[:count]
+        grads_of_state = grad_start[:count] if grad_start else [None] * count
+        return grad_current, grad_leak, grad_threshold, *grads_of_state
 
-    return before, pullback
+    return state_inputs, pullback
 
 
 def _record(tape, spikes, end, inputs, pullback):
-    spikes, last = Variable(spikes), [Variable(x) for x in end or () if x is not None]
+    spikes = Variable(spikes)
+    last = [Variable(x) for x in end or () if x is not None]
     tape.record([spikes, *last], inputs, pullback)
     return spikes, NeuronState(*last) if last else None

@@ -1,7 +1,7 @@
 """The operations of the engine. Each computes its value and records its gradient on the tape.
 
-x, w, … are Variables, and k is the backend. A pullback computes only the gradients that are needed and stores only the arrays
-that it needs. For example, an attack computes no weight gradients and stores no inputs of convolutions.
+x, w, … are Variables; in the code, k is the backend. A pullback computes only the gradients that are needed and stores only the
+arrays that it needs. For example, an attack computes no weight gradients and stores no inputs of convolutions.
 """
 
 from minihire.engine.tape import Tape, Variable
@@ -15,16 +15,16 @@ def _op(tape: Tape, value, inputs: list[Variable], pullback) -> Variable:
 
 def conv2d(tape, x, w, stride=1, padding=1):
     """Convolution [T, B, H, W, C_in] * [k, k, C_in, C_out]."""
-    k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    k, grads_wanted = tape.backend, (x.needs_grad, w.needs_grad)
     out, saved = k.conv2d(x.value, w.value, stride, padding, want_weight=w.needs_grad)
-    return _op(tape, out, [x, w], lambda g: k.conv2d_backward(saved, g, *wanted))
+    return _op(tape, out, [x, w], lambda g: k.conv2d_backward(saved, g, *grads_wanted))
 
 
 def linear(tape, x, w):
     """Matrix product [T, B, F_in] · [F_in, F_out]."""
-    k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    k, grads_wanted = tape.backend, (x.needs_grad, w.needs_grad)
     out, saved = k.linear(x.value, w.value, want_weight=w.needs_grad)
-    return _op(tape, out, [x, w], lambda g: k.linear_backward(saved, g, *wanted))
+    return _op(tape, out, [x, w], lambda g: k.linear_backward(saved, g, *grads_wanted))
 
 
 def avg_pool(tape, x):
@@ -65,8 +65,8 @@ def normalise(tape, x, mean, std):
 
 def reshape(tape, x, shape):
     """The same values in another shape."""
-    k, before = tape.backend, x.shape
-    return _op(tape, k.reshape(x.value, shape), [x], lambda g: (k.reshape(g, before),))
+    k, original_shape = tape.backend, x.shape
+    return _op(tape, k.reshape(x.value, shape), [x], lambda g: (k.reshape(g, original_shape),))
 
 
 def sum_time(tape, x):
@@ -76,7 +76,10 @@ def sum_time(tape, x):
 
 
 def rate_code(tape, x, draw, first_step, steps, first=0):
-    """Bernoulli spikes [steps, B, …] with the pixels [1, B, …] as probabilities. The gradient is straight-through."""
+    """Bernoulli spikes [steps, B, …] with the pixels [1, B, …] as probabilities. The gradient is straight-through.
+
+    first_step: number of the first time step. first: number of the first pixel, for the random numbers.
+    """
     k, shape = tape.backend, x.shape
     spikes = k.rate_code(draw, k.reshape(x.value, shape[1:]), first_step, steps, first)
     return _op(tape, spikes, [x], lambda g: (k.sum_time(g),))

@@ -48,9 +48,11 @@ class Tape:
     entries: list = field(default_factory=list)
 
     def record(self, outputs: list[Variable], inputs: list[Variable], pullback: Callable) -> None:
-        """Append an operation. pullback maps ∂L/∂outputs to ∂L/∂inputs; None stands for "no gradient" on both sides.
+        """Append an operation, if an input needs a gradient.
 
-        A pullback should refer only to the arrays that it needs, not to variables, so that other values can be freed.
+        pullback takes ∂L/∂output for each output and returns ∂L/∂input for each input. None stands for zero: it receives
+        None for an output that does not influence the loss, and may return None for an input. A pullback should refer only
+        to the arrays that it needs, not to Variables: a Variable keeps its value in memory.
         """
         needed = any(x.needs_grad for x in inputs)
         for output in outputs:

@@ -1,8 +1,8 @@
 """Checkpoints: one NumPy archive, no pickle, written atomically.
 
-Entries: "parameter/NAME", "optimiser/SLOT/NAME", "kappa", and "meta", JSON in bytes: format, versions, the model's
-description, the network's options, the data set that it was trained on ("data", since 0.2), the settings ("about"), and, in a
-training checkpoint, the recipe, the position and the history.
+The archive has the arrays "parameter/NAME", "optimiser/SLOT/NAME" and "kappa". The array "meta" is JSON as bytes. It has the
+format, the versions, the model's description, the network's options, the data set that it was trained on ("data", since 0.2) and
+the settings ("about"). In a checkpoint of a training, it also has the recipe, the position and the history ("training").
 """
 
 import json
@@ -40,19 +40,21 @@ class Checkpoint(NamedTuple):
     arrays: dict[str, np.ndarray]
 
     def network(self, backend: Backend) -> Network:
-        """The network, on a backend. Raises CheckpointError for weights that do not fit the model they name."""
+        """The network, on a backend. Raises CheckpointError if the weights do not fit the model."""
         try:
             options = dict(self.meta["network"])
             neuron = dict(options.pop("neuron"))
             surrogate = Surrogate(*neuron.pop("surrogate"))
             model = build(**self.meta["model"])
             parameters = {k.removeprefix("parameter/"): v for k, v in self.arrays.items() if k.startswith("parameter/")}
-            order = model.parameters(options["spiking"], options["readout"])
-            if parameters.keys() != order.keys():
+            expected = model.parameters(options["spiking"], options["readout"])
+            if parameters.keys() != expected.keys():
                 raise MinihireError(
-                    f"its weights are not those of {model.name}: {sorted(parameters.keys() ^ order.keys())[0]}"
+                    f"its weights are not those of {model.name}: {sorted(parameters.keys() ^ expected.keys())[0]}"
                 )
-            parameters = {name: _checked(backend, name, parameters[name], order[name]) for name in order}
+            for name, parameter in expected.items():
+                _check(backend, name, parameters[name], parameter)
+            parameters = {name: parameters[name] for name in expected}  # in the model's order
             return Network(model, backend, parameters, neuron=NeuronOptions(surrogate=surrogate, **neuron), **options)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MinihireError) as error:
             raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
@@ -63,19 +65,18 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return {"name": data.name, "classes": list(data.classes)}
 
 
-def _checked(backend: Backend, name: str, array: np.ndarray[Any, Any], expected: Parameter) -> np.ndarray[Any, Any]:
-    """The same array. Raises ValueError for a wrong shape, type or range, which no kernel would notice."""
+def _check(backend: Backend, name: str, array: np.ndarray[Any, Any], expected: Parameter) -> None:
+    """Raise ValueError for a wrong shape, type or range. Kernels do not check these."""
     if array.shape != expected.shape or array.dtype.kind != "f":
         raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {backend.dtype} {list(expected.shape)}")
     if not np.all((array >= expected.low) & (array <= expected.high) & np.isfinite(array)):
         raise ValueError(f"{name} has values that are not finite or out of range")
-    return array
 
 
 def save(
     path: Path, network: Network, *, extra: dict[str, Any] | None = None, arrays: dict[str, Any] | None = None
 ) -> None:
-    """Write a checkpoint; `extra` joins the meta data, `arrays` (backend arrays by entry name) the entries.
+    """Write a checkpoint of a network. extra: further meta data. arrays: further backend arrays, by their name in the archive.
 
     The file appears whole or not at all. Raises CheckpointError where it cannot be written.
 
@@ -122,7 +123,7 @@ def load(path: Path) -> Checkpoint:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(bytes(arrays.pop("meta")).decode())
-        newer = meta["format"] > FORMAT
+        too_new = meta["format"] > FORMAT
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except OSError as error:
@@ -141,7 +142,7 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} is not a minihire checkpoint, or it is damaged: give a file that `minihire train` or `run` wrote"
         ) from error
-    if newer:
+    if too_new:
         raise CheckpointError(
             f"{path} has checkpoint format {meta['format']}, this version reads up to {FORMAT}: update minihire"
         )

@@ -1,8 +1,8 @@
 """ANN → SNN by threshold balancing (Sengupta et al. 2019; hybrid training of Rathi and Roy, DIET-SNN).
 
-Layers are balanced in order; all earlier layers already fire at their own unscaled thresholds. At each time step of the
-calibration, take the 99.7th percentile (nearest rank) of the layer's input current. The layer's threshold is the maximum over
-the time steps. At the end, all thresholds are multiplied by the scaling factor; every leak is 1.
+Each layer gets its threshold in turn, from the first to the last, while the layers before it spike with the thresholds that they
+got. At each time step of the calibration, take the 99.7th percentile (nearest rank) of the layer's input current. The layer's
+threshold is the maximum over the time steps. At the end, all thresholds are multiplied by the scaling factor; every leak is 1.
 
 Memory stays bounded: images and time steps are processed in chunks, and only the largest 0.3 % of each step's currents are kept,
 which is all that the percentile needs.
@@ -53,12 +53,12 @@ class Calibration:
             )
 
 
-class _Reached(Exception):
+class _EnoughMeasured(Exception):
     """Ends a forward pass at the layer that is being balanced; later layers are not needed."""
 
 
 class LargestValues:
-    """The `keep` largest values of each of `steps` streams, which arrive in pieces."""
+    """The `keep` largest values of each of `steps` streams of numbers. `add` passes the numbers in pieces."""
 
     def __init__(self, steps: int, keep: int):
         self.keep, self.pools = keep, [np.empty(0, np.float32) for _ in range(steps)]
@@ -73,7 +73,10 @@ class LargestValues:
         self.pools[step] = pool
 
     def smallest_kept(self) -> float:
-        """The smallest kept value of each stream; of these the maximum. With keep = N − rank + 1 it is the rank-th smallest."""
+        """The maximum over the streams of the smallest value that is kept.
+
+        If a stream has N values and keep = N − rank + 1, the smallest value kept is the rank-th smallest of all.
+        """
         return float(max(pool.min() for pool in self.pools if len(pool)))
 
 
@@ -104,11 +107,12 @@ def convert(
     )
     index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
     batches = Batches(data.take(index), k, IMAGES_AT_ONCE)
-    balanced = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps))
+    # the view shares the dictionary of parameters, so a threshold set in `snn` is used in `calibrated` from then on
+    calibrated = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps))
     names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
     with StopSignal(k) as stop, Progress("conversion", len(names) * len(index)) as progress:
         for name in names:
-            current = _percentile_current(balanced, name, batches, calibration, seed, stop, progress)
+            current = _percentile_current(calibrated, name, batches, calibration, seed, stop, progress)
             if not current > 0:
                 raise MinihireError(
                     f"{name} receives no positive current from the converted layers before it: "
@@ -153,9 +157,9 @@ def _percentile_current(
                 largest.add(position, k.top_k(k.rows(array, step, step + 1), largest.keep))
                 position += 1
             if count < network.time_chunk or position == calibration.steps:
-                raise _Reached  # a static current needs one step, a changing one all
+                raise _EnoughMeasured  # a current with T = 1 is the same at every step
 
-        with contextlib.suppress(_Reached):
+        with contextlib.suppress(_EnoughMeasured):
             network.forward(
                 images, steps=calibration.steps, draws=Draws(seed, 0, number * batches.size), observe=observe
             )

@@ -7,11 +7,11 @@ import numpy as np
 from backends.randomness import Draws
 from minihire.network import Network
 
-DIVERGED = 1.5  # times the loss of the best epoch
+DIVERGED = 1.5  # see `failed_training`
 
 
 def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
-    """A sentence for each neuron layer that fires for none of these images, or in every neuron at every time step."""
+    """A sentence for each layer of neurons that, on these images, never spikes, or spikes in every neuron at every step."""
     if not network.spiking:
         return []
     k, counts = network.backend, {}
@@ -40,9 +40,9 @@ def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
 def failed_training(history: list[dict], labels: np.ndarray, network: Network, learning_rate: float) -> str | None:
     """A sentence that says that a finished training failed, why, and what to try; None where it did not.
 
-    history: loss and accuracy of every epoch. Its loss diverged if the last epoch's is well above both the best epoch's and
-    that of guessing, log(classes). It is at chance level if its training accuracy does not exceed the share of the most
-    frequent class by more than 3 standard errors.
+    history: loss and accuracy of every epoch. The loss diverged if it is, in the last epoch, more than DIVERGED times the loss of
+    the best epoch, and more than DIVERGED times log(classes), the loss of guessing. The training is at chance level if its
+    accuracy does not exceed the share of the most frequent class by more than 3 standard errors.
     """
     last, count = history[-1], max(len(labels), 1)
     prefix = "" if network.spiking else "ann-"
@@ -68,11 +68,12 @@ def is_finite(k, array) -> bool:
 
 
 def describe_failure(network: Network, images, seed: int = 0) -> str:
-    """Where a value stopped being finite: the first such weight, or else the first layer that these images pass through."""
+    """Where a value is not finite: the first such weight; if there is none, the first layer with such a value on these images."""
     k = network.backend
-    odd = [name for name, array in network.parameters.items() if not is_finite(k, array)]
-    if odd:
-        return f"the weights {odd[0]}{f' and {len(odd) - 1} more' * (len(odd) > 1)} are no longer finite"
+    broken = [name for name, array in network.parameters.items() if not is_finite(k, array)]
+    if broken:
+        others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        return f"the weights {broken[0]}{others} are no longer finite"
     found = []
 
     def observe(event, layer, array):

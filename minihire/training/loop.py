@@ -1,9 +1,11 @@
-"""The training loop: one for ANN, traditional, Gaussian and HIRE (algorithm 1); only noise rule and periods differ.
+"""The training loop. ANN, traditional, Gaussian and HIRE training (algorithm 1) differ only in noise rule and periods.
 
-Every batch starts with the κ of the previous batch. It runs N periods of ⌊T/N⌋ time steps each:
+Each batch runs N periods of ⌊T/N⌋ time steps. In HIRE training, a batch starts with the noise κ of the previous batch, and a
+period is:
 
-    logits = net(clip(x + κ, 0, 1), steps = ⌊T/N⌋); one backward pass gives ∂W, ∂v, ∂λ and ∂x together
-    κ ← clip(κ + ε_s·sign(∂x), −ε_t, ε_t);  optimiser step
+    logits = net(clip(x + κ, 0, 1), steps = ⌊T/N⌋)
+    one backward pass: the gradients of the loss with respect to the weights, thresholds, leaks and x
+    κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t);  optimiser step
 
 Several ranks (processes) train one network together, on batches of ranks × B images. Rank r trains on images r·B … (r+1)·B − 1
 of each batch, with the random numbers of these positions and its own κ. Gradients are summed before each optimiser step.
@@ -33,10 +35,10 @@ from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
 from minihire.training.noise import NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, Schedule
-from minihire.training.resume import fingerprint, refuse_different_starts, restore, save
+from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
 
-# A checkpoint that takes more than QUICK seconds is written only after RARELY times as long since the last one.
-QUICK, RARELY = 1.0, 50
+# Writing a checkpoint takes at most 1/WRITE_RATIO of the time between two checkpoints, or less than QUICK seconds.
+QUICK, WRITE_RATIO = 1.0, 50
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Training:
     heldout: Dataset | None = None
     path: Path | None = None
     label: str = "training"
-    about: dict[str, Any] = field(default_factory=dict)  # joins the checkpoint's meta data
+    about: dict[str, Any] = field(default_factory=dict)  # stored as "about" in the checkpoint's meta data
     epoch: int = 0
     batch: int = 0
     sums: dict[str, float] = field(
@@ -114,20 +116,22 @@ class Training:
         names = [n for n in network.parameters if n.endswith(".weight") or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
-        whole, first = recipe.batch_size * k.services.ranks, recipe.batch_size * k.services.rank
-        self.batches = Batches(self.data, k, whole, self.seed, shuffle=True, augment=recipe.augment)
-        self.share = slice(first, first + recipe.batch_size)
-        self.origin = fingerprint(network, self.data)
-        self.kappa = recipe.noise.start(k, (len(range(self.batches.images(0))[self.share]), *self.data.shape))
+        batch_of_all_ranks = recipe.batch_size * k.services.ranks
+        self.batches = Batches(self.data, k, batch_of_all_ranks, self.seed, shuffle=True, augment=recipe.augment)
+        first = recipe.batch_size * k.services.rank
+        self.share = slice(first, first + recipe.batch_size)  # the images of each batch that this rank trains on
+        self.start_fingerprint = fingerprint(network, self.data)
+        images_of_rank = len(range(self.batches.images(0))[self.share])  # fewer than batch_size for a small data set
+        self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
         self.period = k.services.captured(self.train_period)
         self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
-        self.saving = 0.0  # seconds that writing the last checkpoint took
-        self.saved = -math.inf  # when it was written
+        self.save_seconds = 0.0  # time that writing the last checkpoint took
+        self.saved_at = -math.inf  # when it was written
         self.stop = StopSignal(k)
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the last epoch; returns the history (per epoch: loss, accuracy, held-out accuracy)."""
-        refuse_different_starts(self)
+        require_same_start_on_all_ranks(self)
         images = len(self.data)
         done = self.epoch * images + min(self.batch * self.batches.size, images)
         with (
@@ -148,7 +152,8 @@ class Training:
                 self.drain(keep=1 if self.network.backend.services.asynchronous else 0)
             self.batch += 1
             progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}{self._averages_so_far()}")
-            if self.stop.requested and (self.epoch, self.batch) != (self.recipe.epochs - 1, len(self.batches)):
+            finished = self.epoch == self.recipe.epochs - 1 and self.batch == len(self.batches)
+            if self.stop.requested and not finished:
                 self._stop()
         self.drain()
         loss, accuracy_now = self._averages()
@@ -159,15 +164,15 @@ class Training:
         self._check_finite()
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
-        new = self._new_warnings()
-        self.warnings += new
+        new_warnings = self._new_warnings()
+        self.warnings += new_warnings
         if self._worth_saving():
             self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
         progress.tell(
             f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
         )
-        for warning in new:
+        for warning in new_warnings:
             say(f"warning: {warning}")
 
     def _new_warnings(self) -> list[str]:
@@ -194,7 +199,7 @@ class Training:
 
     @contextlib.contextmanager
     def _memory_advice(self) -> Iterator[None]:
-        """Turn a lack of memory into one sentence with a batch size to try. The interrupted batch is not saved."""
+        """If memory runs out, raise MinihireError with a batch size to try. The interrupted batch is not saved."""
         try:
             yield
         except (BackendError, MemoryError) as error:
@@ -204,13 +209,13 @@ class Training:
             flag = "--batch-size" if self.network.spiking else "--ann-batch-size"
             advice = f"try {flag} {size // 2}" if size > 1 else "choose a smaller --width or --hidden"
             cause = f" ({error})" if str(error) else ""
-            kept = f"; with more memory, {self.stop.again} resumes {self.path}" if self._saved else ""
+            kept = f"; with more memory, {self.stop.again} resumes {self.path}" if self._has_checkpoint else ""
             raise MinihireError(
                 f"{self.label} ran out of memory with {size} images in a batch{cause}: {advice} with another --out{kept}"
             ) from error
 
     def train_batch(self) -> int:
-        """Train on a batch; returns the number of its images, those of all ranks."""
+        """Train on a batch. Returns the number of images in it, summed over all ranks."""
         recipe, k = self.recipe, self.network.backend
         images, labels = self.batches.load(self.epoch, self.batch, self.share)
         count, state = images.shape[0], None
@@ -222,8 +227,9 @@ class Training:
             step = (self.epoch * len(self.batches) + self.batch) * recipe.periods + period
             self.optimiser.steps += 1
             if count:
-                numbers = step, learning_rate, self.optimiser.steps
-                kappa, state, counted = self.period(images, labels, kappa, state, *numbers)
+                kappa, state, counted = self.period(
+                    images, labels, kappa, state, step, learning_rate, self.optimiser.steps
+                )
             else:
                 counted = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
             self.pending.append((self.batch, [k.services.fetch_async(array) for array in counted]))
@@ -236,7 +242,8 @@ class Training:
     ) -> tuple[Array, Any, list[Array]]:
         """One period: ⌊T/N⌋ time steps and an update. Returns κ, the last membranes, and loss and counts.
 
-        On CUDA it is captured as a graph and replayed. step: names the random numbers. update: the optimiser's step, from 1.
+        On CUDA it is captured as a graph and replayed. step: number of the period since the start of
+        the training, part of the key of its random numbers. update: number of the optimiser's step, from 1.
         """
         recipe, network, k = self.recipe, self.network, self.network.backend
         draws = Draws(self.seed, step, self.share.start)
@@ -258,9 +265,10 @@ class Training:
         return kappa, result.state if recipe.carry_membranes else None, counted
 
     def _update(self, weights: dict[str, Array], tally: Array, learning_rate: Any, update: Any) -> list[Array]:
-        """Sum gradients, counts and stop requests over the ranks, then update the weights. Returns the summed counts, requests.
+        """Sum the weight gradients, `tally` and the stop requests over the ranks, and update the weights.
 
-        weights: gradients by name; empty if this rank has no images of a small last batch.
+        weights: gradients by name; empty if this rank has no images of a small last batch. tally: the sums of
+        `Backend.cross_entropy`. Returns [summed tally], and the summed stop requests if there are several ranks.
         """
         network, k, names = self.network, self.network.backend, self.optimiser.names
         arrays = [weights[name] if weights else k.zeros(network.parameters[name].shape) for name in names]
@@ -294,37 +302,37 @@ class Training:
     def _check_finite(self) -> None:
         k = self.network.backend
         if not all(is_finite(k, array) for array in self.network.parameters.values()):
-            self._fail(min(self.batch, len(self.batches) - 1))  # at an epoch's end the one before
+            self._fail(min(self.batch, len(self.batches) - 1))  # after the last batch of an epoch, name that batch
 
     def _sample(self, epoch: int, batch: int) -> Array:
-        """The images of a batch that rank 0 trains on; every rank checks its network on them."""
+        """Rank 0's images of a batch. All ranks use the same ones for checks of the network, so that all find the same."""
         return self.batches.load(epoch, batch, slice(self.recipe.batch_size))[0]
 
     def _fail(self, batch: int) -> NoReturn:
         where = describe_failure(self.network, self._sample(self.epoch, batch), self.seed)
-        kept = f"; the last good checkpoint is {self.path}" if self._saved else ""
+        kept = f"; the last good checkpoint is {self.path}" if self._has_checkpoint else ""
         raise MinihireError(
             f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {batch + 1}: {where}; "
             f"lower the learning rate{kept}"
         )
 
     @property
-    def _saved(self) -> bool:
+    def _has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to resume from."""
         return self.path is not None and self.path.exists()
 
     def _worth_saving(self) -> bool:
-        """Whether to save at an epoch's end: always after the last one or if saving is quick, otherwise only now and then."""
+        """Whether to save after this epoch: if it is the last one, if saving is quick, or if the last save was long ago."""
         if self.epoch == self.recipe.epochs or self.network.backend.services.ranks > 1:
             return True
-        return self.saving < QUICK or perf_counter() - self.saved > RARELY * self.saving
+        return self.save_seconds < QUICK or perf_counter() - self.saved_at > WRITE_RATIO * self.save_seconds
 
     def _save(self) -> None:
         if self.path is not None:
             start = perf_counter()
             save(self)
-            self.saved = perf_counter()
-            self.saving = self.saved - start
+            self.saved_at = perf_counter()
+            self.save_seconds = self.saved_at - start
 
 
 def train(
@@ -342,8 +350,9 @@ def train(
     """Train a network in place.
 
     path: a checkpoint is written here after every epoch and when training is stopped. If writing takes long compared with an
-    epoch (600 MB on a fast GPU), some epochs are skipped. resume: continue from that checkpoint, bit-identically. about: joins
-    the checkpoint's meta data. The returned Training has the history (loss and accuracy per epoch) and the warnings.
+    epoch (as for 600 MB on a fast GPU), not every epoch writes one. resume: continue from that checkpoint, bit-identically.
+    about: plain data to store as "about" in the checkpoint's meta data. The returned Training has the history (loss and
+    accuracy per epoch) and the warnings.
 
     >>> from minihire import Network, Recipe, build, get_backend, initialise, load_data, train
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)

@@ -17,7 +17,7 @@ class NoiseRule:
     """
 
     crafted: ClassVar[bool] = False
-    carried = True  # not annotated, so that a rule can have a field of this name
+    carried = True  # a ClassVar annotation would forbid a subclass to make it a field, as CraftedNoise does
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array | None:
         """Return κ before the first batch, [B, H, W, C], or None for no noise."""
@@ -33,7 +33,7 @@ class NoiseRule:
 
 @dataclass(frozen=True)
 class NoNoise(NoiseRule):
-    """κ = 0: traditional training with one period, the control with more."""
+    """κ = 0. With one period this is traditional training; with several periods it is the control experiment."""
 
 
 @dataclass(frozen=True)

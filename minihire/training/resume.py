@@ -20,7 +20,7 @@ def save(training) -> None:
         "optimiser_steps": training.optimiser.steps,
         "seed": training.seed,
         "images": len(training.data),
-        "origin": training.origin,
+        "origin": training.start_fingerprint,
         "finished": training.epoch == training.recipe.epochs,
     }
     content = {
@@ -33,7 +33,7 @@ def save(training) -> None:
     extra = {"about": training.about, "data": checkpoint.describe_data(training.data), "training": content}
     kappa = {} if training.kappa is None else {"kappa": _kappa_of_all(training)}
     checkpoint.save(training.path, training.network, extra=extra, arrays={**_slots(training), **kappa})
-    training.network.backend.services.sum_over_ranks([np.ones(1)])
+    training.network.backend.services.sum_over_ranks([np.ones(1)])  # a barrier: returns when every rank has called it
 
 
 def restore(training, saved: Checkpoint) -> None:
@@ -41,8 +41,8 @@ def restore(training, saved: Checkpoint) -> None:
     restored = saved.network(training.network.backend)
     try:
         content = saved.meta["training"]
-        _refuse_another(training, saved, content, restored)
-        _take_over(training, saved, content, restored)
+        _require_same_training(training, saved, content, restored)
+        _load_state(training, saved, content, restored)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{saved.path} holds no training to resume, or it is damaged ({error}): choose another --out"
@@ -50,7 +50,7 @@ def restore(training, saved: Checkpoint) -> None:
 
 
 def fingerprint(network, data) -> str:
-    """A hash of a network's weights and of images with their labels. A training resumes only with the same ones."""
+    """A hash of a network's weights and of a data set. A training resumes only if it started from the same hash."""
     digest = hashlib.blake2b(data.images, digest_size=16)
     digest.update(np.ascontiguousarray(data.labels))
     for name, array in network.parameters.items():
@@ -58,10 +58,10 @@ def fingerprint(network, data) -> str:
     return digest.hexdigest()
 
 
-def refuse_different_starts(training) -> None:
+def require_same_start_on_all_ranks(training) -> None:
     """Raise CheckpointError if the ranks would start from different images, weights or positions."""
     k = training.network.backend
-    mine = np.array([*bytes.fromhex(training.origin), training.epoch, training.batch], float)
+    mine = np.array([*bytes.fromhex(training.start_fingerprint), training.epoch, training.batch], float)
     if not np.array_equal(k.services.sum_over_ranks([mine])[0], mine * k.services.ranks):
         raise CheckpointError(
             f"the {k.services.ranks} processes would start {training.label} from different images, weights or checkpoints: "
@@ -69,7 +69,7 @@ def refuse_different_starts(training) -> None:
         )
 
 
-def _refuse_another(training, saved, content, restored):
+def _require_same_training(training, saved, content, restored):
     position, mine, theirs = content["position"], _recipe(training), content["recipe"]
     if mine["batch_size"] != theirs["batch_size"]:
         raise CheckpointError(
@@ -79,27 +79,28 @@ def _refuse_another(training, saved, content, restored):
     pairs = {
         "settings": (mine, theirs),
         "seed": (training.seed, position["seed"]),
-        "network options": (_kind(training.network), _kind(restored)),
-        "images or starting weights": (training.origin, position["origin"]),
+        "network options": (_network_options(training.network), _network_options(restored)),
+        "images or starting weights": (training.start_fingerprint, position["origin"]),
     }
-    for what, (mine, theirs) in pairs.items():
-        if _plain(mine) != _plain(theirs):
+    for what, (ours, saved_value) in pairs.items():
+        if _as_json(ours) != _as_json(saved_value):
             raise CheckpointError(
                 f"{saved.path} was trained with other {what}: resume with the same flags, or choose another --out"
             )
 
 
-def _take_over(training, saved, content, restored):
+def _load_state(training, saved, content, restored):
     position, k = content["position"], training.network.backend
     shapes = {name: tuple(fresh.shape) for name, fresh in _slots(training).items()}
     if training.kappa is not None:
         shapes["kappa"] = (training.batches.images(0), *training.data.shape)
     arrays = {name: _native(saved.arrays[name]) for name in shapes}
     for name, shape in shapes.items():  # compiled kernels do not check bounds
-        whole = name != "kappa" and training.optimiser.slot_type(name.split("/", 2)[2])
-        kind = arrays[name].dtype
-        if arrays[name].shape != shape or (kind != whole if whole else kind.kind != "f"):
-            raise ValueError(f"{name} is {kind} {list(arrays[name].shape)}")
+        dtype = arrays[name].dtype
+        required = None if name == "kappa" else training.optimiser.slot_type(name.split("/", 2)[2])
+        right_type = dtype == required if required else dtype.kind == "f"
+        if arrays[name].shape != shape or not right_type:
+            raise ValueError(f"{name} is {dtype} {list(arrays[name].shape)}")
     if len(content["history"]) != position["epoch"]:
         raise ValueError(f"{len(content['history'])} epochs of history at epoch {position['epoch']}")
     training.network.parameters.update(restored.parameters)
@@ -137,12 +138,12 @@ def _recipe(training):
     return {**training.recipe.describe(), "batch_size": training.batches.size}
 
 
-def _kind(network):
+def _network_options(network):
     return network.model, network.spiking, network.steps, network.coding, network.readout, network.neuron
 
 
-def _plain(value):
+def _as_json(value):
     """The value as JSON returns it, with lists instead of tuples."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+        return {str(k): _as_json(v) for k, v in value.items()}
+    return [_as_json(v) for v in value] if isinstance(value, list | tuple) else value
