@@ -517,6 +517,7 @@ THREADS = """
 import hashlib
 import numpy as np
 from backends import get_backend
+from backends.randomness import Draws
 from minihire.models import build
 from minihire.network import Network, initialise
 
