@@ -104,7 +104,7 @@ def test_a_killed_training_resumes_from_its_last_epoch(k, start, everything, bef
 
 
 def test_slow_checkpoints_are_written_rarely_but_always_at_the_end(network, data, monkeypatch, after_batches, tmp_path):
-    """A clock on which a checkpoint takes two seconds and an epoch 19.5: saving every sixth epoch takes less than 2 % of the time."""
+    """A clock on which a checkpoint takes 2 s and an epoch 19.5 s: saving every sixth epoch takes less than 2 % of the time."""
     now, epochs = [100.0], []
 
     def saving(training):
