@@ -83,18 +83,18 @@ class CacheFolder(Store):
         return f"{rate}{config.model} on {config.data}: {self.label(spec)}"
 
     @contextlib.contextmanager
-    def making(self, spec):
+    def work_context(self, spec):
         StopSignal(self.backend).check(f"before {self.work_on(spec)}; finished work was kept")
         say(f"── {'converting' if spec.method == 'converted' else 'training'} {self.title(spec)}")
         with self._timed(self._done(spec)):
             yield
 
-    def made(self, spec, network, training):
+    def note_made(self, spec, network, training):
         done = self._done(spec)
         notes.write(done, {"seconds": self.used[done], "of": spec.describe(), "backend": self.maker()})
         done.with_suffix(".spent").unlink(missing_ok=True)
 
-    def count(self, spec):
+    def note_loaded(self, spec):
         while spec:  # and the networks that it was made from
             done, path = self._done(spec), self.checkpoint(spec)
             if done not in self.used and self.has(spec):
@@ -127,9 +127,9 @@ class CacheFolder(Store):
     def has_value(self, key):
         return self.measurement(key).exists()
 
-    def once(self, key, compute, specs, title):
+    def measure_once(self, key, compute, specs, title):
         for spec in specs:
-            self.count(spec)
+            self.note_loaded(spec)
         path = self.measurement(key)
         if path.exists():
             content = notes.read(path, "and it is measured again", "what", "value", "seconds")

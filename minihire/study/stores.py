@@ -20,7 +20,7 @@ from minihire.training.resume import fingerprint
 
 
 class Store:
-    """What a study needs from a store. This base class keeps nothing but checkpoints."""
+    """Interface of the stores. By default a store has no finished networks and keeps no measurements."""
 
     def checkpoint(self, spec: NetworkSpec) -> Path:
         """The file of a network's checkpoint."""
@@ -44,33 +44,34 @@ class Store:
             return f"convert {self.label(spec.start)}"
         return f"train {self.label(spec)}"
 
-    def making(self, spec: NetworkSpec):
-        """A context in which the network is converted or trained."""
+    def work_context(self, spec: NetworkSpec):
+        """A context manager around the conversion or training of a network."""
         return contextlib.nullcontext()
 
-    def made(self, spec: NetworkSpec, network: Network, training: Training | None) -> None:
-        """Note a network that was just made. training: None for a conversion."""
+    def note_made(self, spec: NetworkSpec, network: Network, training: Training | None) -> None:
+        """Record that a network was just trained or converted. training: None for a conversion."""
 
-    def count(self, spec: NetworkSpec) -> None:
-        """Note that a network is loaded from the store."""
+    def note_loaded(self, spec: NetworkSpec) -> None:
+        """Record that a network is loaded from the store instead of being made."""
 
     def has_value(self, key: dict) -> bool:
-        """Whether a measurement lies in the store."""
+        """Whether the measurement with this key is in the store."""
         return False
 
-    def once(self, key: dict, compute, specs, title: str):
-        """The stored measurement, or compute() and store it."""
+    def measure_once(self, key: dict, compute, specs, title: str):
+        """Return the stored measurement. If there is none, return compute() and store it."""
         return compute()
 
     def partial_answers(self, key, spec, attack, source, networks, data) -> dict:
-        """Arguments of `attack_accuracy` with which an interrupted attack can be resumed."""
+        """Keyword arguments for `attack_accuracy` that say where it stores its answers, so that it can resume."""
         return {}
 
 
 class Files(Store):
-    """The files of a single command: the checkpoint that `train` or `convert` writes, the answers that `attack` keeps.
+    """The files of a single command: the checkpoint of `train` or `convert`, and the answers of `attack`.
 
-    out: the checkpoint to write. answers: the JSON file of an attack; the answers of every attack lie beside it until `clear`.
+    out: the checkpoint to write. answers: the JSON file that `attack` writes. The answers of each attack are stored in a file in
+    the same folder. `clear` deletes these files.
     """
 
     def __init__(self, out: Path | None = None, answers: Path | None = None):
@@ -81,7 +82,7 @@ class Files(Store):
     def checkpoint(self, spec):
         return Path(self.out)
 
-    def made(self, spec, network, training):
+    def note_made(self, spec, network, training):
         self.training = training
 
     def partial_answers(self, key, spec, attack, source, networks, data):
@@ -93,13 +94,17 @@ class Files(Store):
         return {"path": path, "about": digest([kinds, repr(attack), spec.seed]), "keep": True}
 
     def clear(self) -> None:
-        """Delete the answers of the attacks: their scores are written."""
+        """Delete the files with the answers of the attacks. Call it when the JSON file with their scores is written."""
         for path in self._written:
             path.unlink(missing_ok=True)
 
 
 class RunFolder(Store):
-    """The folder of `minihire run`: OUT/results.json, OUT/models/METHOD.npz, the second seed's in OUT/models/second/."""
+    """The folder of `minihire run`.
+
+    Results are in OUT/results.json, networks of the first seed in OUT/models/METHOD.npz, and networks of the second seed in
+    OUT/models/second/METHOD.npz.
+    """
 
     def __init__(self, out: Path, config: Config, backend: Backend, results: Results):
         self.out, self.config, self.backend, self.results = out, config, backend, results
@@ -116,14 +121,14 @@ class RunFolder(Store):
     def _second(self, spec):
         return spec.seed != self.config.seed
 
-    def making(self, spec):
+    def work_context(self, spec):
         return self.phase(self.work_on(spec))
 
     @contextlib.contextmanager
     def phase(self, name: str, detail: str = ""):
         """Announce a phase of the run; its time, its memory and the device go into results.json."""
         StopSignal(self.backend).check(f"before {name}; finished work was kept")
-        say(f"── {name}{detail and ': '}{detail}")
+        say(f"── {name}: {detail}" if detail else f"── {name}")
         try:
             with self.results.phase(name):
                 yield
@@ -138,7 +143,7 @@ class RunFolder(Store):
             phase["peak_device_memory_bytes"] = max(used, phase.get("peak_device_memory_bytes", 0))
         self.results.save()
 
-    def made(self, spec, network, training):
+    def note_made(self, spec, network, training):
         self.results["models"][self.label(spec)] = {
             "checkpoint": str(self.checkpoint(spec).relative_to(self.out)),
             "seed": spec.seed,

@@ -1,11 +1,11 @@
 """The study: every network is trained once, every attack run once; afterwards both are loaded from the study's store.
 
     spec = NetworkSpec(config, "hire", seed=0)
-    study.network(spec)            trains ANN, conversion and HIRE, or loads what is there
+    study.network(spec)            trains the ANN, converts it and trains HIRE; or loads what is stored
     study.answers(spec, pgd())     attacks the network, or loads the answers
 
 `minihire run`, `paper`, `train`, `convert`, `attack` and `analyze` are views of a study. They differ in their store (stores.py,
-cache_folder.py), which says where checkpoints and answers lie and what is noted about them.
+cache_folder.py): the files for checkpoints and answers, and the notes about them.
 """
 
 from dataclasses import asdict, replace
@@ -51,21 +51,20 @@ class Study:
         return self._images
 
     def _network(self, spec: NetworkSpec) -> Network:
-        """The network of a specification: given, loaded, or made from its start (which is found the same way)."""
+        """The network of a specification: given, loaded, or made. A network that it starts from is found in the same way."""
         if spec in self._given:
             return self._given[spec]
         if self.store.has(spec):
             return self._load(spec)
         start = self.network(spec.start) if spec.start else None
         config, data, path = spec.config, self.splits(spec.config), self.store.checkpoint(spec)
-        with self.store.making(spec):
+        with self.store.work_context(spec):
             if spec.method == "converted":
                 network, training = self._converted(start, config, data.train, spec.seed), None
-                described = {"about": config.describe(), "data": checkpoint.describe_data(data.train)}
-                checkpoint.save(path, network, extra=described)
+                extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train)}
+                checkpoint.save(path, network, extra=extra)
             else:
-                new = start is None
-                network = new_ann(config, data.train, self.backend, spec.seed) if new else start.copy()
+                network = start.copy() if start else new_ann(config, data.train, self.backend, spec.seed)
                 training = train(
                     network,
                     config.recipe(spec.method),
@@ -77,7 +76,7 @@ class Study:
                     label=self.store.label(spec),
                     about=config.describe(),
                 )
-        self.store.made(spec, network, training)
+        self.store.note_made(spec, network, training)
         return network
 
     @staticmethod
@@ -96,7 +95,7 @@ class Study:
 
     def _load(self, spec):
         path = self.store.checkpoint(spec)
-        self.store.count(spec)
+        self.store.note_loaded(spec)
         try:
             network = checkpoint.load(path).network(self.backend)
         except checkpoint.CheckpointError as error:
@@ -135,23 +134,26 @@ class Study:
                 right = accuracy(network, data, seed=spec.seed)
             else:
                 crafted_on = self._with_steps(source, steps)
-                resumable = self.store.partial_answers(key, spec, attack, source, (network, crafted_on), data)
-                right = attack_accuracy([network], crafted_on, data, attack, seed=spec.seed, **resumable)[0]
+                file = self.store.partial_answers(key, spec, attack, source, (network, crafted_on), data)
+                right = attack_accuracy([network], crafted_on, data, attack, seed=spec.seed, **file)[0]
             return pack_answers(right)
 
         box = "" if source == spec else ", black box"
         title = f"{attack.name} on {self.store.title(spec)}{box}" if attack else ""
-        return unpack_answers(self.once(key, compute, *dict.fromkeys((spec, source)), title=title))
+        measured = [spec] if source == spec else [spec, source]
+        return unpack_answers(self.measure_once(key, compute, *measured, title=title))
 
-    def once(self, key: dict, compute, *specs: NetworkSpec, title: str = "") -> Any:
-        """compute(), or the value that it returned when it was computed under the same key before.
+    def measure_once(self, key: dict, compute, *specs: NetworkSpec, title: str = "") -> Any:
+        """Return the stored value for this key. If there is none, return compute() and store it.
 
-        key and value: plain data. specs: the networks that are measured. title: announced when the work starts.
+        key and value: plain data. specs: the networks that are measured. title: announced when the computation starts.
         """
         if not self.store.has_value(key):
-            for spec in specs:  # trained first: their time is not the measurement's
+            for (
+                spec
+            ) in specs:  # train the networks now, so that the time of training is not counted as time of measuring
                 self.network(spec)
-        return self.store.once(key, compute, specs, title)
+        return self.store.measure_once(key, compute, specs, title)
 
     def _with_steps(self, spec, steps):
         network = self.network(spec)

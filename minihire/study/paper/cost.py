@@ -44,7 +44,7 @@ def figure7(study: PaperStudy) -> Outcome:
             "by": [k.name, k.device, k.precision, k.threads],
             "rounds": ROUNDS,
         }
-        found = study.once(what, lambda config=config: _measured_apart(study, config))
+        found = study.measure_once(what, lambda config=config: _measured_apart(study, config))
         rows.append(_cost_row(outcome, study, config, found))
     header = ["", "traditional, ms per batch", "HIRE", "ratio", "traditional, MiB", "HIRE", "ratio"]
     outcome.table(
@@ -121,7 +121,9 @@ def energies(study: PaperStudy, spec) -> dict:
         batches = (images for images, _ in Batches(test, study.backend, BATCH))
         return measure_energy(network, measure_activity(network, batches, seed=spec.seed)).as_dict()
 
-    return study.once({"energy": spec.describe(), "images": len(test), "steps": spec.config.steps}, compute, spec)
+    return study.measure_once(
+        {"energy": spec.describe(), "images": len(test), "steps": spec.config.steps}, compute, spec
+    )
 
 
 def figure11(study: PaperStudy) -> Outcome:

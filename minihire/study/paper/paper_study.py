@@ -67,7 +67,7 @@ class PaperStudy(Study):
                     right[number * BATCH : number * BATCH + len(answers)] &= answers == k.to_numpy(labels)
             return pack_answers(right)
 
-        return unpack_answers(self.once(key, compute, spec))
+        return unpack_answers(self.measure_once(key, compute, spec))
 
     def each(self, measure, parts) -> list:
         """[measure(study, part), …]. Experiments ask for several measurements here, so that a dry run can list all of them."""

@@ -32,7 +32,7 @@ def activity(study: PaperStudy, spec: NetworkSpec) -> list[dict]:
         batches = (images for images, _ in Batches(test, study.backend, BATCH))
         return [row.as_dict() for row in measure_activity(study.network(spec), batches, seed=spec.seed)]
 
-    return study.once(what, compute, spec)
+    return study.measure_once(what, compute, spec)
 
 
 def _layers(study, outcome, config, key, title, unit):
@@ -122,7 +122,7 @@ def _over_the_leak(study, outcome):
             found["rates"].append(perturbation_distance(*rates).tolist())
         return found
 
-    found = study.once(what, compute, source)
+    found = study.measure_once(what, compute, source)
     pixels, rates = np.array(found["pixels"]), np.array(found["rates"])
     series = [
         {
@@ -196,7 +196,7 @@ def _by_depth(study, outcome):
                 return [{n: float(d[0]) for n, d in spike_distance(network, *one).items()} for network in networks]
         return None
 
-    found = study.once(what, compute, *pair, source)
+    found = study.measure_once(what, compute, *pair, source)
     if found is None:
         outcome.notes.append(
             "(b) needs an image that both seeds get right and that fools only the second one when attacked: there was none."
