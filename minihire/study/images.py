@@ -24,7 +24,7 @@ def from_png(text: str) -> np.ndarray:
 
 
 def magnified(clean: str, attacked: str, epsilon: float) -> str:
-    """The difference of two base64 PNGs as a base64 PNG: grey is 0, black and white are ∓epsilon (in pixels of [0, 1])."""
+    """attacked − clean as a base64 PNG: grey is 0, black −epsilon, white +epsilon (in pixels of [0, 1])."""
     before, after = (from_png(text).astype(float) / 255 for text in (clean, attacked))
     shift = np.clip(0.5 + (after - before) / epsilon / 2, 0, 1)
     return as_png(shift if shift.ndim == 3 else shift[..., None])

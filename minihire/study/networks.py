@@ -50,7 +50,8 @@ def load_data(config: Config, download: bool = False, given: Collection[str] = L
 def build_model(config: Config, data: Dataset) -> Model:
     """The model that a configuration names, for the images of a data set.
 
-    A rate-coded SNN receives pixels as spike probabilities, without normalisation; so its ANN is trained without one, too.
+    Rate coding uses the pixels as spike probabilities and cannot normalise them. So the ANN of a rate-coded SNN gets pixels that
+    are not normalised, too.
     """
     rate = config.coding == "rate"
     return build(
@@ -66,10 +67,10 @@ def build_model(config: Config, data: Dataset) -> Model:
 
 
 def new_ann(config: Config, data: Dataset, backend: Backend, seed: int) -> Network:
-    """The configuration's ANN with fresh weights.
+    """The configuration's ANN with initial weights.
 
-    For rate coding its images are not normalised, and an ANN hardly learns from small positive numbers only. There the first
-    layer's filters start with mean zero, divided by the pixels' standard deviation.
+    For rate coding the images are not normalised, and an ANN hardly learns from inputs that are all small and positive. So, for
+    rate coding, each filter of the first layer is shifted to mean zero and divided by the standard deviation of the pixels.
     """
     model = build_model(config, data)
     parameters = initialise(model, backend, seed)

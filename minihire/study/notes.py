@@ -10,9 +10,10 @@ from minihire.runtime.files import write_atomically
 
 
 def read(path: Path, remedy: str, *names: str) -> dict:
-    """The content of a note, which must have the entries `names`.
+    """The content of a note.
 
-    Raises MinihireError where the file is damaged; remedy: the end of that sentence, what happens once it is deleted.
+    Raises MinihireError if the file is damaged or lacks one of the entries `names`. remedy: the end of the error message, which
+    says what happens after the user deleted the file.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

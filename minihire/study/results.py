@@ -101,7 +101,7 @@ class Results:
 
     @contextlib.contextmanager
     def phase(self, name: str):
-        """A context that measures time and peak memory of a phase, then saves. Resumed phases add their times up."""
+        """A context manager that measures time and peak memory of a phase, then saves. A resumed phase adds to its time."""
         exact = reset_peak_memory()
         start = time.perf_counter()
         try:
@@ -124,7 +124,7 @@ def _finite(text: str) -> float:
 
 
 def peak_memory() -> int:
-    """The process's peak resident memory in bytes, since the last reset or else its start; 0 if unknown."""
+    """Peak resident memory of the process in bytes, since `reset_peak_memory` or the start of the process; 0 if unknown."""
     try:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
@@ -147,7 +147,7 @@ def _processor() -> str:
 
 
 def reset_peak_memory() -> bool:
-    """Reset the peak of `peak_memory`; returns False where the system cannot do this (only Linux can)."""
+    """Reset the peak that `peak_memory` returns. Returns False if the system cannot do this; only Linux can."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return True

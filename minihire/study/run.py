@@ -28,7 +28,7 @@ EXTENDABLE = ("methods", "black_box")  # settings of which a resumed run may ask
 
 
 class Run:
-    """A view of a study: one seed's networks (and a second seed's, for the black box) with all of their results."""
+    """A view of a study: the networks of one seed, for black-box attacks also those of a second seed, and all results."""
 
     def __init__(self, config: Config, backend: Backend, out: Path, splits: Splits, resume: bool = False):
         self.config, self.backend, self.splits = config, backend, splits
@@ -52,7 +52,7 @@ class Run:
         }
 
     def _extend(self):
-        """Note the methods and the black box that a resumed run has in addition."""
+        """Record the methods and the black box that a resumed run adds."""
         before, now = self.results["config"], self.config.describe()
         if any(before[name] != now[name] for name in EXTENDABLE):
             self.results["config"] = {**before, **{name: now[name] for name in EXTENDABLE}}
@@ -138,17 +138,18 @@ def finished_networks(out: Path) -> set[tuple[str, int]]:
 def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:
     """Raise MinihireError if a run in progress was started with other settings.
 
-    Allowed are another folder of the data, another number of processes with the same batch over all of them, additional
-    methods, and a black box in addition.
+    A resumed run may use another data folder, add methods, and add the black box. It may also use another number of processes,
+    if the size of a batch, summed over all processes, stays the same.
     """
-    before = results["machine"].get("ranks", 1)
-    theirs, mine = _over_all(results["config"], before), _over_all(config.describe(), ranks)
-    for name in mine:
-        more = name == "methods" and set(theirs[name]) <= set(mine[name]) or name == "black_box" and mine[name]
-        if name != "data_dir" and theirs.get(name) != mine[name] and not more:
-            together = " over all processes" if max(before, ranks) > 1 and name in BATCH_SIZES else ""
+    ranks_before = results["machine"].get("ranks", 1)
+    before, now = _over_all(results["config"], ranks_before), _over_all(config.describe(), ranks)
+    for name in now:
+        more_methods = name == "methods" and set(before[name]) <= set(now[name])
+        more = more_methods or (name == "black_box" and now[name])
+        if name != "data_dir" and before.get(name) != now[name] and not more:
+            together = " over all processes" if max(ranks_before, ranks) > 1 and name in BATCH_SIZES else ""
             raise MinihireError(
-                f"this run was started with {name} = {theirs.get(name)}{together}, not {mine[name]}: "
+                f"this run was started with {name} = {before.get(name)}{together}, not {now[name]}: "
                 f"resume with the same settings, or choose another --out"
             )
 

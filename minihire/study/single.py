@@ -20,7 +20,7 @@ from minihire.training.loop import Training
 def train_one(
     config: Config, method: str, splits: Splits, backend, out: Path, start: Network | None = None
 ) -> tuple[Network, Training]:
-    """Train one network into the checkpoint `out`, or resume the training that lies there.
+    """Train one network and write the checkpoint `out`, or resume the training from that checkpoint.
 
     start: the converted SNN that `method` starts from; None for "ann". The Training has history and warnings.
     """
@@ -30,7 +30,7 @@ def train_one(
 
 
 def convert_one(config: Config, ann: Network, splits: Splits, backend, out: Path) -> Network:
-    """Convert an ANN by the configuration's settings into the checkpoint `out`."""
+    """Convert an ANN with the settings of the configuration, and write the SNN to the checkpoint `out`."""
     spec = NetworkSpec(config, "converted", config.seed)
     return Study(backend, Files(out), splits, {spec.start: ann}).network(spec)
 
@@ -47,7 +47,8 @@ def attack_one(
     """Answers of `target` to clean images and to each attack: ({"clean" or attack's name: bool [N]}, files).
 
     source: the network that the images are crafted on, None for the attacked one (white box). answers: the JSON file that the
-    scores will be written to; until then, answers lie beside it and an interrupted call resumes. files.clear() deletes them.
+    caller will write the scores to. The answers of each attack are stored in the same folder, so that an interrupted call can
+    resume. Call files.clear() to delete them when the scores are written.
     """
     attacked, files = NetworkSpec(config, "target", config.seed), Files(answers=answers)
     crafted_on = attacked._replace(method="source") if source else attacked
