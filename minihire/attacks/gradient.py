@@ -84,9 +84,9 @@ class Attacker:
 
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
-        # A CUDA graph repeats the same draws. With rate coding each iteration needs others, so it is not captured.
-        same_draws = network.coding == "direct"
-        self._iteration = network.backend.services.captured(self._iterate) if same_draws else self._iterate
+        # With rate coding, an iteration computes with the number draws.first, which `captured` does not allow.
+        without_draws = network.coding == "direct"
+        self._iteration = network.backend.services.captured(self._iterate) if without_draws else self._iterate
 
     def __call__(self, images: Array, labels: Array, draws: Draws = Draws()) -> Array:
         """Return adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
