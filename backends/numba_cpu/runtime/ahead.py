@@ -4,6 +4,10 @@ A first run needs about fifty kernels, each takes a second or more, and Numba co
 the order of a training step. The process started here calls them in the opposite order on small arrays, which leaves them in the
 kernel cache, where the program finds them. The results are discarded.
 
+The calls are listed by hand, because a step of a small network would compile the kernels in the order of the program, and
+`backends` cannot import the network. `test_all_that_training_and_attacks_call_is_compiled_ahead` in tests/backends/test_ahead.py
+fails if training or an attack calls a kernel, or uses argument types, that the list lacks.
+
     python -m backends.numba_cpu.runtime.ahead         compile all kernels, as the process does
 """
 
