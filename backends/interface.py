@@ -42,14 +42,14 @@ from backends.services import Services
 from backends.surrogates import Surrogate
 
 Array = Any
-WHOLE = np.uint8, np.uint16, np.int64  # types of whole numbers that arrays may have
+INTEGER_TYPES = np.uint8, np.uint16, np.int64  # an array has one of these types or the backend's `dtype`
 
 
 class NeuronState(NamedTuple):
     """The state that a layer of neurons passes from one time chunk to the next; also the gradient with respect to it.
 
-    membrane [B, …]: u of the last step. With reset "delayed": m, the membrane before its reset, and then spikes [B, …] are
-    the last step's own spikes, before dropout; otherwise spikes is None. In a gradient, None stands for zero.
+    Reset "immediate": membrane [B, …] is u of the last step, and spikes is None. Reset "delayed": membrane is m of the last
+    step, before its reset, and spikes [B, …] are the spikes of the last step, before dropout. In a gradient, None means zero.
     """
 
     membrane: Array
@@ -70,7 +70,7 @@ class Backend(ABC):
 
     def __init__(self, **options):
         self.options = options  # the constructor's arguments: a backend is pickled as these
-        self.versions = Versions()  # of the parameters: optimiser steps count them, `saved` compares them
+        self.versions = Versions()  # how often each parameter was updated; see saved.py
         self.services = Services(self)
 
     def __reduce__(self):
@@ -85,7 +85,7 @@ class Backend(ABC):
     def asarray(self, values) -> Array:
         """A backend array with a copy of the values: a NumPy array, nested numbers, or another array of the backend.
 
-        WHOLE types are kept; all other types become `dtype`.
+        INTEGER_TYPES are kept; all other types become `dtype`.
         """
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Backend(ABC):
 
     @abstractmethod
     def zeros(self, shape, dtype=None) -> Array:
-        """Zeros of `dtype`, or of a whole type."""
+        """Zeros; dtype: None for the backend's `dtype`, or one of INTEGER_TYPES."""
 
     @abstractmethod
     def reshape(self, array, shape) -> Array:
@@ -123,7 +123,7 @@ class Backend(ABC):
     def random(self, draw: Draw, shape, first: int = 0, distribution: str = "uniform") -> Array:
         """Random numbers: "uniform" in [0, 1), or "normal" from N(0, 1).
 
-        Entry i is number first + i of the draw, so that each of several data-parallel ranks can compute its own share.
+        Entry i is number first + i of the draw. With `first`, each data-parallel rank computes its own share of a draw.
         """
 
     @abstractmethod
@@ -140,8 +140,9 @@ class Backend(ABC):
     def image_batch(self, store, index, shift, flip, padding: int) -> Array:
         """Images store[index] (uint8 [N, H, W, C]) scaled to [0, 1]: [B, H, W, C].
 
-        index int64 [B], shift int64 [B, 2] in 0 … 2·padding (crop corner in the image padded by reflection; `padding`
-        is no shift; the image is larger than `padding`), flip int64 [B] (1 mirrors left and right, after the crop).
+        Each image is padded by reflection, by `padding` pixels, fewer than its height and width. A crop of its original size
+        follows. index int64 [B]. shift int64 [B, 2] in 0 … 2·padding: row and column of the crop's corner in the padded
+        image; (padding, padding) leaves the image where it was. flip int64 [B]: 1 mirrors left and right, after the crop.
         All three are NumPy arrays.
         """
 
@@ -159,7 +160,7 @@ class Backend(ABC):
 
     @abstractmethod
     def sign_step(self, x, grad, step: float, low: float, high: float, center=None, bound: float = 0.0) -> Array:
-        """clip(x + step·sign(grad), low, high), first projected on center ± bound if there is a center.
+        """clip(x + step·sign(grad), low, high). With a center, the sum is first clipped to center ± bound.
 
         Equation 6 (κ: low = −ε_t, high = ε_t) and equation 4 (PGD: center = the clean image, bound = ε); sign(0) = 0.
         """
@@ -258,7 +259,7 @@ class Backend(ABC):
         want_weight: bool = True,
         **options,
     ) -> tuple[Array, NeuronState | None, Any, Any]:
-        """`conv2d`, then `lif_forward` on its result, which nobody else needs: (spikes, last state, saved, conv_saved).
+        """`conv2d`, then `lif_forward` on its result, which is not returned: (spikes, last state, saved, conv_saved).
 
         options: the keywords of `lif_forward`. The backward pass is `lif_backward(saved, …)`, then `conv2d_backward(conv_saved,
         …)`. A backend may fuse the two; this default calls them one after the other.
@@ -281,7 +282,7 @@ class Backend(ABC):
 
         grad_spikes [T, B, …], or None for zeros. grad_state: ∂L/∂(the last state), or None. Returns ∂L/∂current (of the
         current's shape: summed over time if it was static), ∂L/∂(initial state) or None if it is not wanted, ∂L/∂leak [1],
-        and ∂L/∂threshold [1]. The rate gradient (surrogate.kind "rate", derived in backends/lif.py) is an attacker's: it
+        and ∂L/∂threshold [1]. The rate gradient (surrogate.kind "rate", derived in backends/lif.py) is for attacks: it
         returns ∂L/∂current, and None for the other three.
         """
 

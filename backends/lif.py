@@ -75,7 +75,7 @@ def lif_backward(saved: Saved, grad_spikes, grad_state, surrogate: Surrogate, re
     # Gradients from later steps: of u[t] (delayed: m[t]), λ·d[t+1]; and of s[t] through a delayed reset, −v·d[t+1].
     through_leak = _or_zero(grad_state and grad_state.membrane, m[0])
     through_reset = _or_zero(grad_state and grad_state.spikes, m[0])
-    # d[t+1] of a delayed reset. It starts from 0, because the next chunk counts this term of ∂L/∂v for the last step.
+    # d[t+1] in ∂L/∂v of a delayed reset. It starts from 0: the next chunk adds the term −d[T]·s[T−1], as its initial spikes'.
     d_next = np.zeros_like(m[0])
     for t in reversed(range(len(m))):
         reset_path = -v * through_leak if immediate else through_reset

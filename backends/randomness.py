@@ -13,7 +13,7 @@ from scipy.special import ndtri
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
-UNIT = np.float32(2.0**-24)  # a float32 has 24 significant bits
+UNIFORM_STEP = np.float32(2.0**-24)  # a float32 has 24 significant bits
 
 # The 65,536 midpoint quantiles of N(0, 1). A table gives the same bits everywhere; logarithms differ between libraries.
 NORMAL_QUANTILES = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
@@ -65,7 +65,7 @@ def random_bits(draw: Draw, count: int, first: int = 0) -> np.ndarray:
 def uniform(draw: Draw, shape, first: int = 0) -> np.ndarray:
     """Uniform numbers in [0, 1): float32 of the given shape, multiples of 2⁻²⁴."""
     bits = random_bits(draw, int(np.prod(shape)), first)
-    return ((bits >> np.uint32(8)).astype(np.float32) * UNIT).reshape(shape)
+    return ((bits >> np.uint32(8)).astype(np.float32) * UNIFORM_STEP).reshape(shape)
 
 
 def normal(draw: Draw, shape, first: int = 0) -> np.ndarray:
@@ -81,5 +81,5 @@ def integers(draw: Draw, shape, high: int) -> np.ndarray:
 
 
 def permutation(draw: Draw, count: int) -> np.ndarray:
-    """A random permutation of 0 … count − 1: int64 [count]. It sorts random bits with a stable sort."""
+    """A random permutation of 0 … count − 1: int64 [count]. The indices that sort random bits, by a stable sort."""
     return np.argsort(random_bits(draw, count), kind="stable").astype(np.int64)

@@ -1,4 +1,4 @@
-"""Every kernel in plain NumPy: the specification in code. float32 or float64; clear before fast."""
+"""Every kernel in plain NumPy: the specification in code, in float32 or float64. Written to be clear, not fast."""
 
 import math
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from backends import lif, moments16, randomness
-from backends.interface import WHOLE, Backend
+from backends.interface import INTEGER_TYPES, Backend
 from backends.saved import Saved
 
 
 class ReferenceBackend(Backend):
-    """The plain NumPy backend; arrays are NumPy arrays. Other CPU backends override what they do faster."""
+    """The plain NumPy backend; arrays are NumPy arrays. The Numba backend overrides the methods that it computes faster."""
 
     name = "reference"
     device = "cpu"
@@ -26,9 +26,9 @@ class ReferenceBackend(Backend):
 
     def asarray(self, values):
         array = np.asarray(values)
-        if array.dtype in WHOLE and never_written(array):  # the images of a data set are large
+        if array.dtype in INTEGER_TYPES and is_read_only(array):  # the images of a data set are large
             return np.ascontiguousarray(array)
-        return np.array(array, array.dtype if array.dtype in WHOLE else self.float, order="C")
+        return np.array(array, array.dtype if array.dtype in INTEGER_TYPES else self.float, order="C")
 
     def to_numpy(self, array):
         return np.array(array)
@@ -210,7 +210,7 @@ class ReferenceBackend(Backend):
         np.clip(parameter - learning_rate / (1 - first**step) * mean / (root + epsilon), low, high, out=parameter)
 
 
-def never_written(array) -> bool:
+def is_read_only(array) -> bool:
     """Whether nobody can write to a NumPy array: neither through it nor through an array that it is a view of."""
     while isinstance(array, np.ndarray):
         if array.flags.writeable:

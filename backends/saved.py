@@ -14,7 +14,9 @@ class Versions:
     """How often each array was updated in place. An array that was never updated has version 0."""
 
     def __init__(self):
-        self.counts: dict[int, tuple[weakref.ref, int]] = {}  # by id of the array; entries leave with their array
+        self.counts: dict[
+            int, tuple[weakref.ref, int]
+        ] = {}  # key: id of the array; an entry is removed when its array is freed
         self.log: list | None = None  # receives every updated array while torch_any/graphs.py records a function
 
     def of(self, array) -> int:
@@ -34,24 +36,24 @@ class Versions:
 class Saved:
     """The content that a backend keeps between a forward kernel and its backward kernel, with the weights it depends on."""
 
-    __slots__ = ("content", "stamps", "versions")
+    __slots__ = ("content", "saved_versions", "versions")
 
     def __init__(self, content: Any, versions: Versions, *weights):
         self.content, self.versions = content, versions
-        self.stamps = [(weight, versions.of(weight)) for weight in weights]
+        self.saved_versions = [(weight, versions.of(weight)) for weight in weights]
 
     def open(self) -> Any:
         """The content. Raises BackendError if a weight was updated since, or if the content was taken."""
         if self.content is None:
             raise BackendError("this saved state was used by a backward pass already: run the forward pass again")
-        if any(self.versions.of(weight) != version for weight, version in self.stamps):
+        if any(self.versions.of(weight) != version for weight, version in self.saved_versions):
             raise BackendError(
                 "the weights were updated after this forward pass: run the backward pass before the optimiser's step"
             )
         return self.content
 
     def take(self) -> Any:
-        """The content, for a backward kernel that overwrites it: afterwards it is gone."""
+        """Return the content to a backward kernel that overwrites it. Later calls of `open` and `take` raise BackendError."""
         content = self.open()
         self.content = None
         return content

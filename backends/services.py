@@ -23,7 +23,7 @@ class Services:
         self.backend = backend
 
     def announce(self, say) -> None:
-        """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: there is none."""
+        """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: never."""
 
     def device_memory(self) -> int | None:
         """The most bytes that were in use on the device so far; None where the device is the CPU."""
@@ -32,9 +32,9 @@ class Services:
     def sum_over_ranks(self, arrays: list) -> list:
         """Each array's sum over all ranks, the same bits on every rank. Every rank waits here for all others.
 
-        Floating point backend arrays, weight gradients (handles included) and NumPy arrays of numbers, which come back
-        as NumPy's with the precision of `dtype`; every rank gives the same shapes. Default: one rank's, unchanged.
-        Raises BackendError where another rank has ended.
+        arrays: floating point backend arrays, weight gradients (handles included) and NumPy arrays of numbers. Sums of NumPy
+        arrays are NumPy arrays with the precision of `dtype`. Every rank passes the same shapes. Default, for one rank: the
+        arrays themselves. Raises BackendError if another rank has ended.
         """
         return arrays
 
@@ -43,12 +43,12 @@ class Services:
 
         Its arguments and results are arrays, numbers (int and float) and None, also in tuples, dictionaries and
         NeuronStates. Nothing but arrays, their shapes, and these numbers may change from call to call; the function reads no
-        value (`events`, `to_numpy`) and passes its numbers only to kernels (a draw's step, an optimiser's rate and step), in
-        whatever form it gets them. What it returns is valid until the next call. Default: the function itself.
+        value (`events`, `to_numpy`) and passes its numbers only to kernels (a draw's step, an optimiser's rate and step), and
+        does not compute with them. What it returns is valid until the next call. Default: the function itself.
         """
         return function
 
     def fetch_async(self, array):
-        """A function that returns the array's values of now as a NumPy array. Only calling it waits for the values."""
+        """A function that returns the present values of the array as a NumPy array. Only calling that function waits for them."""
         values = self.backend.to_numpy(array)
         return lambda: values

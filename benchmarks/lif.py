@@ -81,14 +81,14 @@ def copy_rate(k, rounds: int, size: int = 2**26) -> float:
     return 2 * FLOAT * size / seconds(k, lambda: target.copy_(source), rounds)
 
 
-def measure(k, name: str, scans, batch: int, steps: int, rounds: int, rate: float) -> dict:
-    """Time the forward and backward pass of one layer. scans: the module with the kernels.
+def measure(k, name: str, kernels, batch: int, steps: int, rounds: int, rate: float) -> dict:
+    """Time the forward and backward pass of one layer. kernels: the module with the kernels.
 
     rate: bytes per second of a copy. "share_of_floor" is the memory bound divided by the time.
     """
     size, static = LAYERS[name]
     count, rng = batch * size, np.random.default_rng(0)
-    k.scans = scans
+    k.lif_kernels = kernels
     current = k.asarray(rng.normal(size=(1 if static else steps, batch, size)).astype(np.float32))
     grad = k.asarray(rng.normal(size=(steps, batch, size)).astype(np.float32))
     leak, threshold = k.asarray([0.9]), k.asarray([0.5])
@@ -103,8 +103,8 @@ def measure(k, name: str, scans, batch: int, steps: int, rounds: int, rate: floa
     after = seconds(k, backward, rounds, prepare=lambda: (forward(),))  # a backward pass uses up its `saved`
     times = alone, after - alone if k.device.startswith("cuda") else after
     shares = [moved / rate / taken for moved, taken in zip(floor(steps, count, static), times, strict=True)]
-    kernels = scans.__name__.rsplit(".", 1)[1]
-    return {"layer": name, "kernels": kernels, "batch": batch, "seconds": times, "share_of_floor": shares}
+    kernels_name = kernels.__name__.rsplit(".", 1)[1]
+    return {"layer": name, "kernels": kernels_name, "batch": batch, "seconds": times, "share_of_floor": shares}
 
 
 def main(arguments=None) -> None:
@@ -119,13 +119,13 @@ def main(arguments=None) -> None:
     k = get_backend("torch", options.device)
     from backends.torch_any import lif
 
-    chosen = [lif] if k.scans is lif else [k.scans, lif]
+    chosen = [lif] if k.lif_kernels is lif else [k.lif_kernels, lif]
     rate = copy_rate(k, options.rounds)
     rows = [
-        measure(k, name, scans, batch, options.steps, options.rounds, rate)
+        measure(k, name, kernels, batch, options.steps, options.rounds, rate)
         for batch in options.batch
         for name in LAYERS
-        for scans in chosen
+        for kernels in chosen
     ]
     print(f"{device_name(k)}; T = {options.steps}; copy {rate / 1e9:,.0f} GB/s")
     shown = [

@@ -38,9 +38,10 @@ call. The event-driven kernels need float32 and numbers of channels that fill a 
     dropout mask, random numbers   any                          any            philox.at_least, philox.uniform
     optimiser step                 any                          any            optimisers.adam, optimisers.sgd
 
-(1) At every density for up to 16 input channels, for which dense products are slow. (2) Neurons that the convolution drives fire
-in the same kernel, while their currents are in the cache. (3) The weight gradient xᵀ·grad is computed block by block inside the
-optimiser step, from event_outer_product.list_gradient, .list_x or linear.gradient_rows, whichever factor is sparser.
+(1) With up to 16 input channels: at every density, because dense products of so few channels are slow. (2) The same kernel also
+runs the LIF neurons that receive the convolution's output, while their currents are in the cache. (3) The optimiser step computes
+the weight gradient xᵀ·grad block by block, with event_outer_product.list_gradient or .list_x, whichever factor is sparser, or
+with linear.gradient_rows.
 
 Over time, lists may hold the increments of an array from one step to the next instead of its entries (kernels/increments.py).
 """
@@ -61,7 +62,8 @@ class NumbaServices(Services):
     """Announces compilations."""
 
     def announce(self, say):
-        from backends.numba_cpu.runtime import ahead  # not above: `python -m` has to import it first
+        # Not imported at the top: `python -m backends.numba_cpu.runtime.ahead` warns about a module that was imported before.
+        from backends.numba_cpu.runtime import ahead
 
         CompileNotice(say, ahead.start if self.backend.threads > 1 else lambda: None)
 

@@ -1,8 +1,8 @@
 """Which kernel runs: pure functions of the shapes and of the density, the fraction of inputs that are not zero.
 
-Event-driven kernels need time in proportion to the density, dense ones do not. Below the crossover density events are faster.
-`python -m benchmarks.kernels` measures it (table in docs/performance.md). It depends on how often an event is used: with stride s
-a tap of a convolution reads one in s² pixels, and lists are made of all of them.
+The time of an event-driven kernel is proportional to the density; the time of a dense kernel is constant. Below the crossover
+density the event-driven kernel is faster. `python -m benchmarks.kernels` measures it (table in docs/performance.md). It is lower
+if each listed event is used less often: with stride s, a tap of a convolution reads only one in s² pixels.
 """
 
 import math
@@ -11,10 +11,10 @@ from typing import Literal
 from backends.numba_cpu.kernels import event_convolution, event_linear, event_weight_gradient, image_gradient
 from backends.numba_cpu.kernels import scatter_convolution as scatter
 
-ALWAYS = 2.0  # events at every density. A density is 1 at most, or infinite if event-driven kernels are not supported
-MOSTLY = 0.9
-FEW_CHANNELS = 16  # inputs of a dense product that is inefficient
-POSITIONS = 2**16  # that the 16 bits of a list's entry can name
+ALWAYS = 2.0  # the event-driven kernel at every density (at most 1; infinite if event-driven kernels are not supported)
+ALMOST_ALWAYS = 0.9
+FEW_CHANNELS = 16  # up to so many input channels, dense products are inefficient
+MAX_POSITIONS = 2**16  # the entries of a list are 16-bit positions
 
 Convolution = Literal["scatter_convolution", "event_convolution", "convolution"]
 WeightGradient = Literal["leaky_weight_gradient", "event_weight_gradient", "convolution"]
@@ -24,19 +24,19 @@ OuterProduct = Literal["gradient_lists", "x_lists", "linear"]
 
 
 def crossover_density(kernel: str, size: int = 1, stride: int = 1, channels: float = math.inf) -> float:
-    """The density from which on the dense kernel is faster.
+    """The density above which the dense kernel is faster.
 
-    kernel: "scatter" or "gather" (a convolution of so many input channels, or its input gradient), "weights" (its weight
+    kernel: "scatter" or "gather" (a convolution of `channels` input channels, or its input gradient), "weights" (its weight
     gradient), each with windows of size × size; "linear" (a linear layer or its input gradient); "update" (an optimiser
     step that computes a linear layer's weight gradient).
     """
     if kernel == "scatter":
-        return ALWAYS if channels <= FEW_CHANNELS else MOSTLY
+        return ALWAYS if channels <= FEW_CHANNELS else ALMOST_ALWAYS
     if kernel in ("linear", "update"):
-        return MOSTLY
+        return ALMOST_ALWAYS
     if kernel == "gather":
         if size > stride:
-            return MOSTLY
+            return ALMOST_ALWAYS
         return 0.6 if stride == 1 else 0.15
     if stride == 1 and size > 1:
         return ALWAYS if size == 3 else 0.75
@@ -51,7 +51,7 @@ def convolution(
     if lanes and density < crossover_density("scatter", channels=channels):
         return "scatter_convolution"
     positions = (width + 2 * padding) * event_convolution.block_for(channels, density)
-    supported = event_convolution.lanes_for(features) and positions < POSITIONS
+    supported = event_convolution.lanes_for(features) and positions < MAX_POSITIONS
     return "event_convolution" if supported and density < crossover_density("gather", size, stride) else "convolution"
 
 
@@ -66,17 +66,17 @@ def weight_gradient(
 ) -> WeightGradient:
     """The kernel of a convolution's weight gradient; image and output: [H, W, C] of its input and output.
 
-    grad_density: of the increments of a gradient that leaks over time, whose input is spikes; else infinite.
+    grad_density: the density of the gradient's increments if it leaks over time and the input is spikes; else infinite.
     """
     (height, width, channels), (rows, columns, features) = image, output
     border = 2 * (size - 1)
     limit = crossover_density("weights", size)  # without stride: all taps read the gradient's entries
     positions = ((rows - 1) * (width + border) + columns - 1) * stride
-    supported = event_weight_gradient.lanes_for(channels) and padding < size and positions < POSITIONS
+    supported = event_weight_gradient.lanes_for(channels) and padding < size and positions < MAX_POSITIONS
     if supported and grad_density < min(density, limit):
         return "leaky_weight_gradient"
     positions = (height - 1) // stride * (columns + border) + (width - 1) // stride
-    supported = event_weight_gradient.lanes_for(features) and positions < POSITIONS
+    supported = event_weight_gradient.lanes_for(features) and positions < MAX_POSITIONS
     return (
         "event_weight_gradient" if supported and density < crossover_density("weights", size, stride) else "convolution"
     )
@@ -87,7 +87,7 @@ def input_gradient(
 ) -> InputGradient:
     """The kernel of the input gradient of a convolution from `channels` to `features` channels; width: of its output.
 
-    density: of the output's gradient; infinite in float64.
+    density: the density of the output's gradient; infinite in float64.
     """
     if image_gradient.supports(size, stride, padding, channels) and density < math.inf:
         return "image_gradient"
@@ -100,15 +100,15 @@ def input_gradient(
 
 
 def linear(density: float, features: int) -> Linear:
-    """The kernel of a linear layer of so many outputs, or of its input gradient."""
+    """The kernel of a linear layer with `features` outputs, or of an input gradient with `features` inputs."""
     return "event_linear" if features >= event_linear.BLOCK and density < crossover_density("linear") else "linear"
 
 
 def outer_product(density: float, grad_density: float, rows: int) -> OuterProduct:
-    """How an optimiser step computes xᵀ·grad of so many rows: from lists of the gradient, lists of x, or dense.
+    """How an optimiser step computes xᵀ·grad for factors with `rows` rows: from lists of the gradient, lists of x, or dense.
 
     Both densities are infinite if x is not spikes.
     """
     if min(density, grad_density) >= crossover_density("update"):
         return "linear"
-    return "gradient_lists" if grad_density < density and rows < POSITIONS else "x_lists"
+    return "gradient_lists" if grad_density < density and rows < MAX_POSITIONS else "x_lists"

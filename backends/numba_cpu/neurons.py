@@ -1,4 +1,4 @@
-"""ReLU and LIF neurons of the Numba backend: the kernels of lif.py, called."""
+"""ReLU and LIF neurons of the Numba backend. The kernels are in kernels/lif.py and kernels/elementwise.py."""
 
 import math
 
@@ -44,7 +44,7 @@ class Neurons(Products):
         self, x, weight, stride, padding, state, leak, threshold, steps,
         *, want_weight=True, reset="immediate", mask=None, want_state=True,
     ):  # fmt: skip
-        conv = self._checked(x, weight, stride, padding)
+        conv = self._check_convolution(x, weight, stride, padding)
         if conv.shape[0] not in (1, steps):
             raise ValueError(f"a current of {conv.shape[0]} steps was given for {steps}")
         shape, lists = (steps, *conv.shape[1:]), self._choose_lists(x)
@@ -57,12 +57,12 @@ class Neurons(Products):
         return spikes, end, Saved(saved, self.versions, leak, threshold), self._saved_convolution(conv, want_weight)
 
     def _layer(self, shape, state, leak, threshold, reset, mask, want_state):
-        """The kernels' arrays of a layer of neurons [T, B, …], what is saved of it so far, its spikes and its last state."""
+        """Allocate the arrays of neurons [T, B, …]: (arrays for the kernels, saved without membranes, spikes, last state)."""
         for array in (*(state or ()), mask):
             if array is not None and tuple(array.shape) != shape[1:]:  # compiled kernels do not check
                 raise ValueError(f"a state or mask of {tuple(array.shape)} was given for neurons of {shape[1:]}")
         delayed, counts = reset == "delayed", self._empty(shape, np.uint8)
-        end, (start, start_spikes) = self._state(shape, want_state, delayed), state or (None, None)
+        end, (start, start_spikes) = self._empty_state(shape, want_state, delayed), state or (None, None)
         keep, scale = self._mask(mask)
         layer = lif.NeuronArrays(
             self._flat(start),
@@ -78,9 +78,9 @@ class Neurons(Products):
         return layer, saved, SpikeTrain(counts, float(scale), True), end if want_state else None
 
     def _fire(self, current, layer, saved, in_place=False):
-        """Fill the layer's arrays. Returns what is saved, with the membranes, or with a static current instead.
+        """Fill the layer's arrays. Returns `saved` with the membranes, or, if the current is static, with the current.
 
-        in_place: the membranes may take the memory of the current.
+        in_place: the membranes may overwrite the current.
         """
         membrane, static = None, len(current) == 1
         if not static:
@@ -89,8 +89,8 @@ class Neurons(Products):
         _padded_to_vectors(_forward, layer.counts.shape[1], arrays, written=(arrays[1], *layer[-3:]))
         return saved._replace(current=current if static else None, membrane=membrane)
 
-    def _state(self, shape, wanted, with_spikes):
-        """Room for a state or for the gradient of one, if it is wanted."""
+    def _empty_state(self, shape, wanted, with_spikes):
+        """An uninitialised state of neurons, also used for its gradient. Fields that are not wanted are None."""
         return NeuronState(*(self._empty(shape[1:]) if wanted and needed else None for needed in (True, with_spikes)))
 
     def _membranes(self, membrane, shape):
@@ -108,7 +108,7 @@ class Neurons(Products):
             return grad, None, None, None
         shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
         grad_current = self._empty((1, *shape[1:])) if static else saved.membrane
-        grad_start = self._state(shape, want_state, delayed and reset_grad)
+        grad_start = self._empty_state(shape, want_state, delayed and reset_grad)
         pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.LANES == 0
         arrays = (
             self._by_step(saved.current) if static else self._membranes(None, shape),
@@ -135,7 +135,7 @@ class Neurons(Products):
         return grad_current, grad_start if want_state else None, *(np.array([grad], self.float) for grad in grads)
 
     def _plain_saved(self, saved):
-        """The same as `backends.lif.lif_forward` saves it."""
+        """Convert SavedNeurons to `backends.lif.Saved`."""
         mask = None if len(saved.keep) == 0 else (saved.keep * saved.scale).reshape(saved.shape[1:])
         if saved.membrane is None:
             constants = saved.leak, saved.threshold, saved.shape[0]
@@ -162,13 +162,13 @@ def _backward(*arrays):
 
 
 def _padded_to_vectors(kernel, neurons, arguments, written):
-    """kernel(*arguments), for any number of neurons: through padded copies, unless vectors of lif.LANES divide it."""
+    """kernel(*arguments) for any number of neurons. If it is not a multiple of lif.LANES, the kernel runs on padded copies."""
     spare = -neurons % lif.LANES
     if not spare:
         return kernel(*arguments)
     padded = [
         np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, spare)]) if isinstance(a, np.ndarray) and a.shape[-1] == neurons else a
-        for a in arguments  # of one neuron leak and threshold, too, which changes nothing
+        for a in arguments  # with one neuron this also pads leak and threshold, which is harmless
     ]
     result = kernel(*padded)
     for array, copy in zip(arguments, padded, strict=True):

@@ -27,9 +27,13 @@ from backends.numba_cpu.simd.lanes import LANES
 from backends.numba_cpu.storage import Storage
 from backends.saved import Saved
 
-MIN_INCREMENT_BATCH = 8  # images, from which on lists may hold increments; the rounding of sums then differs
-MAX_INCREMENT_STEPS = 32  # of spikes, up to which they may: rounding errors add up from the first step to the last
-NARROW_OUTPUTS = 32  # outputs of a linear layer, below which its weight gradient is computed at once
+MIN_INCREMENT_BATCH = (
+    8  # lists hold increments only for batches of at least so many images; the rounding of sums then differs
+)
+MAX_INCREMENT_STEPS = 32  # and, for spikes, only up to so many steps: rounding errors add up from step to step
+NARROW_OUTPUTS = (
+    32  # with fewer outputs, a linear layer's weight gradient is computed at once, not in the optimiser step
+)
 
 
 class Convolution(NamedTuple):
@@ -43,7 +47,7 @@ class Convolution(NamedTuple):
 
 
 class Products(Storage):
-    """Products with weights, their gradients, and sums of windows and of steps."""
+    """Convolutions and linear layers with their gradients, average pools, and sums over time."""
 
     def add(self, a, b):
         if a.shape != b.shape:  # compiled kernels do not check
@@ -57,11 +61,11 @@ class Products(Storage):
         return out
 
     def conv2d(self, x, weight, stride, padding, *, want_weight=True):
-        conv = self._checked(x, weight, stride, padding)
+        conv = self._check_convolution(x, weight, stride, padding)
         return self._convolution(conv, *self._choose_lists(x)), self._saved_convolution(conv, want_weight)
 
     @staticmethod
-    def _checked(x, weight, stride, padding) -> Convolution:
+    def _check_convolution(x, weight, stride, padding) -> Convolution:
         """The convolution of x. Raises ValueError for shapes that do not fit: compiled kernels do not check."""
         (steps, batch, height, width, channels), (size, _, depth, features) = x.shape, weight.shape
         if channels != depth:
@@ -102,13 +106,13 @@ class Products(Storage):
         return out
 
     def _convolve_and_fire(self, conv, density, increments, layer):
-        """The membranes of neurons that fire while the convolution that drives them is in the cache; None if it is too dense."""
+        """Run a convolution and its neurons in one kernel. Returns their membranes; None if another kernel is faster."""
         (steps, batch, rows, columns, features), x = conv.shape, conv.x
         vectors = rows * columns * features % LANES == 0  # an image's neurons are whole vectors
         if not (isinstance(x, SpikeTrain) and steps > 1 and batch >= MIN_INCREMENT_BATCH and vectors):
             return None
-        idle = increments is None and batch < self.threads  # unrelated images make more tasks
-        if idle or self._kernel(conv, density) != "scatter_convolution":
+        too_few_images = increments is None and batch < self.threads  # the other kernels run T·B tasks instead of B
+        if too_few_images or self._kernel(conv, density) != "scatter_convolution":
             return None
         increments = increments or Increments(x.counts, np.float32(x.scale), *UNRELATED)
         return self._scatter(x, conv.weight, 1, conv.padding, increments, self._empty(conv.shape), layer)
@@ -118,7 +122,7 @@ class Products(Storage):
         lanes = scatter_convolution.lanes_for(shape[4], len(weight), 1, padding)
         scatter_convolution.pack_weights(weight, lanes, data)
         packed = scatter_convolution.PackedWeights(data, lanes, padding, dilation)
-        if increments is None:  # all images as those of one step
+        if increments is None:  # independent images: treated as one step of T·B images
             images, factor, _ = self._events(x)
             increments, out = Increments(images[None], factor, *UNRELATED), out.reshape(1, -1, *out.shape[2:])
         scatter_convolution.forward(increments, packed, neurons, out)
@@ -127,7 +131,7 @@ class Products(Storage):
     def conv2d_backward(self, saved, grad, want_input=True, want_weight=True):
         x, shape, weight, stride, padding = saved.open()
         grad_weight = None
-        if want_weight:  # before the larger result, which then is not in memory yet
+        if want_weight:  # first: the input gradient is larger, and would take memory meanwhile
             grad_weight = self._conv2d_weight_gradient(grad, x, len(weight), stride, padding)
         return self._conv2d_input_gradient(grad, weight, shape, stride, padding) if want_input else None, grad_weight
 
@@ -152,23 +156,23 @@ class Products(Storage):
     def _listed_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_weight_gradient.lanes_for(features), event_convolution.block_for(channels)
-        cut, window = event_weight_gradient.Blocks(chunk, lanes), Window(size, stride, padding)
+        blocks, window = event_weight_gradient.Blocks(chunk, lanes), Window(size, stride, padding)
         count = grad.shape[0] * grad.shape[1]
-        out = self._empty(event_weight_gradient.layout(size, channels, features, cut, count))
-        event_weight_gradient.weight_gradient(self._by_image(grad), self._events(x), window, cut, out)
-        blocks = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
-        return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
+        out = self._empty(event_weight_gradient.layout(size, channels, features, blocks, count))
+        event_weight_gradient.weight_gradient(self._by_image(grad), self._events(x), window, blocks, out)
+        ordered = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
+        return np.ascontiguousarray(ordered.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
 
     def _leaky_weight_gradient(self, grad, x, size, stride, padding):
         features, channels = grad.shape[4], x.shape[4]
         lanes, chunk = event_weight_gradient.lanes_for(channels), event_convolution.block_for(features)
-        cut, window = event_weight_gradient.Blocks(chunk, lanes), Window(size, stride, padding)
-        out = self._empty(event_weight_gradient.layout(size, features, channels, cut, grad.shape[1]))
+        blocks, window = event_weight_gradient.Blocks(chunk, lanes), Window(size, stride, padding)
+        out = self._empty(event_weight_gradient.layout(size, features, channels, blocks, grad.shape[1]))
         events = Events(x.counts, np.float32(x.scale), 0)
-        event_weight_gradient.leaky_weight_gradient(grad.grad, grad.leak, events, window, cut, out)
+        event_weight_gradient.leaky_weight_gradient(grad.grad, grad.leak, events, window, blocks, out)
         sums = out.sum(axis=0).reshape(features // chunk, channels // lanes, size, size, chunk, lanes)
-        blocks = sums[:, :, ::-1, ::-1]
-        return np.ascontiguousarray(blocks.transpose(2, 3, 1, 5, 0, 4)).reshape(size, size, channels, features)
+        ordered = sums[:, :, ::-1, ::-1]
+        return np.ascontiguousarray(ordered.transpose(2, 3, 1, 5, 0, 4)).reshape(size, size, channels, features)
 
     def _conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         steps, batch, rows, columns, features = grad.shape
@@ -192,13 +196,13 @@ class Products(Storage):
 
     @staticmethod
     def _is_leaky(x) -> bool:
-        """Whether this is a gradient whose lists should hold increments over time."""
+        """Whether x is a gradient whose lists should hold increments over time."""
         return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= MIN_INCREMENT_BATCH
 
     def _densities(self, x) -> tuple[float, float]:
-        """The densities of x's non-zero entries and of its increments (of a gradient that leaks only these, or of spikes).
+        """The density of x's non-zero entries and the density of its increments, for spikes or a gradient that leaks.
 
-        Estimated from a sample; infinite if the event-driven kernels cannot be used.
+        Both are estimated from a sample, and are infinite if the event-driven kernels cannot be used.
         """
         if self.dtype != "float32":
             return math.inf, math.inf
@@ -218,12 +222,12 @@ class Products(Storage):
         if self.dtype == "float32" and self._is_leaky(x):
             return new, Increments(x.grad, np.float32(1), x.leak, last, -1)
         many = 0 < last < MAX_INCREMENT_STEPS and x.shape[1] >= MIN_INCREMENT_BATCH
-        if many and isinstance(x, SpikeTrain) and new < events:  # never of inf
+        if many and isinstance(x, SpikeTrain) and new < events:  # never true if both are infinite
             return new, Increments(x.counts, np.float32(x.scale), np.float32(1), 0, 1)
         return events, None
 
     def _events(self, x) -> Events:
-        """x, as images or rows of all steps, whose events are to be listed."""
+        """x as `Events`, with time and batch as one axis."""
         if isinstance(x, SpikeTrain):
             counts = x.counts
             return Events(counts.reshape(-1, *counts.shape[2:]), np.float32(x.scale), int(not x.binary))
@@ -306,7 +310,7 @@ class Products(Storage):
         return out, tuple(x.shape)
 
     def avg_pool_backward(self, saved, grad):
-        return PooledGradient(self._own(grad), saved)
+        return PooledGradient(self._copy(grad), saved)
 
     def sum_time(self, x):
         if isinstance(x, SpikeTrain):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from backends.arrays import CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
-from backends.interface import WHOLE
+from backends.interface import INTEGER_TYPES
 from backends.numba_cpu.kernels import elementwise, optimisers, philox
 from backends.reference import ReferenceBackend
 
@@ -14,7 +14,7 @@ OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct
 
 
 def _with_numpy_arguments(kernel):
-    """A kernel of the reference, which is given NumPy arrays in place of those of arrays.py."""
+    """A kernel of the reference backend that first converts arguments with a type of arrays.py to NumPy arrays."""
 
     @functools.wraps(kernel)
     def with_numpy_arguments(self, *arguments, **options):
@@ -24,13 +24,13 @@ def _with_numpy_arguments(kernel):
 
 
 class Storage(ReferenceBackend):
-    """Arrays are C-contiguous NumPy arrays and those of arrays.py."""
+    """Arrays are C-contiguous NumPy arrays or have a type of arrays.py."""
 
     def _empty(self, shape, dtype=None, huge=False):
         return self.workspace.empty(shape, dtype or self.float, huge)
 
     def _dense(self, array):
-        """A NumPy array of what may be one of the others."""
+        """A NumPy array with the values of any backend array."""
         if isinstance(array, SpikeTrain):
             out = self._empty(array.shape)
             elementwise.expand(array.counts.reshape(-1), self.float.type(array.scale), out.reshape(-1))
@@ -39,7 +39,7 @@ class Storage(ReferenceBackend):
             return array.grad
         if isinstance(array, PooledGradient):
             out = self._empty(array.shape)
-            if array.shape[2] % 2 or array.shape[3] % 2:  # a last row or column that no window has
+            if array.shape[2] % 2 or array.shape[3] % 2:  # a last row or column that is in no window
                 out[...] = 0
             elementwise.avg_pool_gradient(self._by_image(array.grad), self._by_image(out))
             return out
@@ -66,7 +66,7 @@ class Storage(ReferenceBackend):
         array = self._dense(values) if isinstance(values, OPAQUE) else np.asarray(values)
         if array.dtype in (np.uint8, np.int64):
             return super().asarray(array)
-        out = self._empty(array.shape, array.dtype if array.dtype in WHOLE else self.float)
+        out = self._empty(array.shape, array.dtype if array.dtype in INTEGER_TYPES else self.float)
         out[...] = array
         return out
 
@@ -75,7 +75,7 @@ class Storage(ReferenceBackend):
             array = array.grad
         return array.copy() if isinstance(array, np.ndarray) else self._dense(array)
 
-    def _own(self, array):
+    def _copy(self, array):
         """A NumPy array of the values that shares no memory with the array."""
         if isinstance(array, CurrentGradient):
             array = array.grad
@@ -120,7 +120,7 @@ class Storage(ReferenceBackend):
 
     def scale_shift(self, x, scale, shift):
         x = self._dense(x)
-        across = x.shape[-2] if x.ndim > 1 else 1  # pixels at a time: NumPy's loop over three channels would be short
+        across = x.shape[-2] if x.ndim > 1 else 1  # pixels in one line: NumPy is slow with lines of three channels
         if x.size == 0:
             return self._empty(x.shape)
         scale, shift = (np.tile(np.array(values, x.dtype), across) for values in (scale, shift))

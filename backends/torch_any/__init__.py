@@ -1,6 +1,7 @@
 """The same kernels on torch tensors, on a CPU or a GPU: forward passes and gradients both by hand, never by autograd.
 
-storage.py holds arrays, products.py multiplies, neurons.py fires, updates.py learns; here is the device.
+storage.py: arrays and random numbers; products.py: convolutions and linear layers; neurons.py: ReLU and LIF neurons; updates.py:
+loss and optimisers. This file: the device, its precision and its services.
 """
 
 import contextlib
@@ -16,20 +17,23 @@ from backends.torch_any import graphs, lif, ranks
 from backends.torch_any.updates import Updates
 
 PRECISIONS = ("float32", "tf32", "bf16")
-THREADS = torch.get_num_threads()  # as many as torch was started for
-NO_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")  # where too little of it is a plain RuntimeError
+THREADS = torch.get_num_threads()  # torch's default
+# Texts in the messages of a plain RuntimeError where memory is short
+MEMORY_TEXTS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def _says_when_memory_is_short(*names):
-    """These methods of the class raise BackendError, one sentence, where the device has too little memory."""
+def _raises_backend_error_out_of_memory(*names):
+    """Decorate a class: its methods of these names raise BackendError if the device has too little memory."""
 
     def guarded(kernel):
         @functools.wraps(kernel)
         def call(self, *arguments, **options):
             try:
                 return kernel(self, *arguments, **options)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no class of its own
-                if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in NO_MEMORY):
+            except RuntimeError as error:  # the base class of torch.OutOfMemoryError, which the CPU does not raise
+                if not isinstance(error, torch.OutOfMemoryError) and not any(
+                    text in str(error) for text in MEMORY_TEXTS
+                ):
                     raise
                 raise BackendError(f"{self.device} has too little memory: use a smaller batch") from error
 
@@ -43,7 +47,7 @@ def _says_when_memory_is_short(*names):
     return decorate
 
 
-@_says_when_memory_is_short("sum_over_ranks")
+@_raises_backend_error_out_of_memory("sum_over_ranks")
 class TorchServices(Services):
     """torchrun's processes, CUDA graphs (graphs.py), and the memory of a GPU. records: whether `captured` records graphs."""
 
@@ -51,12 +55,12 @@ class TorchServices(Services):
         super().__init__(backend)
         self.rank, self.ranks = torchrun_rank()
         self.device, self.asynchronous = backend.device, backend.device != "cpu"
-        self.say, self.records = _nothing, False
+        self.say, self.records = _say_nothing, False
 
     def announce(self, say):
         self.say = say
-        if self.backend.scans is not lif:
-            say("compiling kernels for this GPU as they are needed: some seconds in all, kept for the next time")
+        if self.backend.lif_kernels is not lif:
+            say("compiling kernels for this GPU as they are needed: some seconds in all, cached for later runs")
         elif self.device != "cpu":
             say("the neurons run without their fused kernels, which need Triton: pip install triton")
 
@@ -80,9 +84,9 @@ class TorchServices(Services):
         return lambda: (done.synchronize(), values.numpy())[1]
 
 
-@_says_when_memory_is_short(*Backend.__abstractmethods__, "conv_lif_forward", "top_k")
+@_raises_backend_error_out_of_memory(*Backend.__abstractmethods__, "conv_lif_forward", "top_k")
 class TorchBackend(Updates):
-    """Arrays are torch tensors on one device and those of arrays.py.
+    """Arrays are torch tensors on one device or have a type of arrays.py.
 
     precision: "float32"; "tf32": products on CUDA take factors rounded to 11 bits; "bf16": factors and results of products
     have 8 bits, while sums inside them, membranes, losses, parameters and moments have float32's 24. Precision and number
@@ -114,10 +118,10 @@ class TorchBackend(Updates):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         torch.backends.cudnn.deterministic = True
-        self.widens = self.factor != self.float and _widens(self.device)
+        self.multiplies_into_float32 = self.factor != self.float and _multiplies_into_float32(self.device)
         self.onednn = _onednn()
-        self.scans = _scans(self.device)
-        plain = self.scans is lif  # which reads numbers from the device
+        self.lif_kernels = _lif_kernels(self.device)
+        plain = self.lif_kernels is lif  # these neurons read numbers from the device, which a recording cannot
         self.services.records = record and not plain and self.services.ranks == 1
         self.constants: dict[tuple, torch.Tensor] = {}
         if self.services.ranks > 1:
@@ -125,12 +129,12 @@ class TorchBackend(Updates):
         self.quantiles = torch.from_numpy(NORMAL_QUANTILES).to(self.device, self.float)
 
 
-def _nothing(line: str) -> None:
-    """What is said to nobody."""
+def _say_nothing(line: str) -> None:
+    """The default of `announce`'s argument: print nothing."""
 
 
 def _device(name: str) -> str:
-    """The device's name, if there is one; else one sentence."""
+    """The name of the device. Raises BackendError if this machine or torch does not have it."""
     try:
         kind = torch.device(name).type
     except RuntimeError:
@@ -153,8 +157,8 @@ def _onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _scans(device: str):
-    """The module with the neuron's two scans: Triton's on CUDA, where there is Triton."""
+def _lif_kernels(device: str):
+    """The module with the kernels of LIF neurons: triton_lif on CUDA if Triton is installed, else lif."""
     if device.startswith("cuda"):
         with contextlib.suppress(ImportError):
             from backends.torch_any import triton_lif
@@ -163,7 +167,7 @@ def _scans(device: str):
     return lif
 
 
-def _widens(device: str) -> bool:
+def _multiplies_into_float32(device: str) -> bool:
     """Whether this torch multiplies bf16 matrices on this device into float32 results, without rounding them between."""
     factor = torch.full((32, 32), 1.0 + 2**-7, dtype=torch.bfloat16, device=device)
     try:

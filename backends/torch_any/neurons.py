@@ -1,4 +1,4 @@
-"""ReLU and LIF neurons of the Torch backend: the scans of lif.py or triton_lif.py, called."""
+"""ReLU and LIF neurons of the Torch backend. The kernels are in lif.py and triton_lif.py."""
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Neurons(Products):
             place = current if owned and current.dtype == self.float else torch.empty_like(current, dtype=self.float)
             membrane = place.view(steps, size)
         start, start_spikes = (None, None) if state is None else state
-        self.scans.forward(
+        self.lif_kernels.forward(
             current.reshape(len(current), -1),
             _flat(start),
             _flat(start_spikes),
@@ -120,7 +120,7 @@ class Neurons(Products):
         if static:
             grad_current = torch.empty((1, size), dtype=self.float, device=self.device)
         found = self._state(grad_current[0], want_state, delayed and reset_grad)
-        grad_leak, grad_threshold = self.scans.backward(
+        grad_leak, grad_threshold = self.lif_kernels.backward(
             saved.static_current().reshape(1, -1) if static else None,
             saved.membrane,
             _flat(start),

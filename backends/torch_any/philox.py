@@ -8,7 +8,7 @@ import importlib.util
 
 import torch
 
-from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
+from backends.randomness import MULTIPLIERS, ROUNDS, UNIFORM_STEP, WEYL
 
 LOW = 0xFFFFFFFF
 BLOCK = 1 << 16  # counters per part, so that all words of a part fit in the cache of a CPU
@@ -70,4 +70,4 @@ def at_least(draw, count: int, first: int, least: int, device) -> torch.Tensor:
 
 def uniform(draw, count: int, first: int, device) -> torch.Tensor:
     """Uniform numbers in [0, 1): float32 [count]."""
-    return (random_bits(draw, count, first, device) >> 8).to(torch.float32).mul_(float(UNIT))
+    return (random_bits(draw, count, first, device) >> 8).to(torch.float32).mul_(float(UNIFORM_STEP))

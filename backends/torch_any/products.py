@@ -67,7 +67,7 @@ class Products(Storage):
 
     def _times(self, a, b):
         """a · b, with a float32 result if this costs no more time than the type of the factors."""
-        if self.widens:
+        if self.multiplies_into_float32:
             return torch.mm(a.flatten(0, -2), b, out_dtype=self.float).reshape(*a.shape[:-1], b.shape[1])
         return a @ b
 
@@ -160,7 +160,7 @@ class Products(Storage):
         return _sum_of_windows(self._dense(x)).div_(4), tuple(x.shape)
 
     def avg_pool_backward(self, saved, grad):
-        return PooledGradient(self._own(grad), saved)
+        return PooledGradient(self._copy(grad), saved)
 
     def sum_time(self, x):
         if isinstance(x, SpikeTrain):

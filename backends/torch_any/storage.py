@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from backends.arrays import DropoutMask, OuterProduct, PooledGradient, SpikeTrain
-from backends.interface import WHOLE, Backend
+from backends.interface import INTEGER_TYPES, Backend
 from backends.saved import Saved
 from backends.torch_any import gradients, philox
 
 OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, OuterProduct)
 BYTE = torch.uint8
-KEPT = tuple(getattr(torch, np.dtype(kind).name) for kind in WHOLE)
+KEPT = tuple(getattr(torch, np.dtype(kind).name) for kind in INTEGER_TYPES)
 
 
 class Storage(Backend):
@@ -38,7 +38,7 @@ class Storage(Backend):
         if isinstance(values, torch.Tensor):
             return values.detach().to(self.device, values.dtype if values.dtype in KEPT else self.float, copy=True)
         array = np.asarray(values)
-        kept = array.dtype in WHOLE
+        kept = array.dtype in INTEGER_TYPES
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if kept else self.dtype)
         return self._send(torch.tensor(array))
 
@@ -57,10 +57,10 @@ class Storage(Backend):
     def to_numpy(self, array):
         if isinstance(array, np.ndarray):
             return array.copy()
-        tensor = self._own(array) if self.device == "cpu" else self._dense(array)
+        tensor = self._copy(array) if self.device == "cpu" else self._dense(array)
         return tensor.detach().cpu().numpy()
 
-    def _own(self, array):
+    def _copy(self, array):
         """Convert an array to a tensor that shares no memory with it."""
         dense = self._dense(array)
         return dense.clone() if dense is array else dense

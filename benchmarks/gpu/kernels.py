@@ -11,14 +11,14 @@ STEPS = 6
 def neurons(settings: Settings) -> dict:
     """Measure the neuron as benchmarks.lif does: the speed of a copy, and one row per layer, batch and kernel."""
     k, rounds = settings.backend(), settings.rounds
-    chosen = [plain] if k.scans is plain else [k.scans, plain]
+    chosen = [plain] if k.lif_kernels is plain else [k.lif_kernels, plain]
     size = 2**16 if settings.quick else 2**26
     rate = copy_rate(k, rounds, size)
     rows = [
-        measure(k, name, scans, batch, STEPS, rounds, rate)
+        measure(k, name, kernels, batch, STEPS, rounds, rate)
         for batch in settings.batches
         for name in LAYERS
-        for scans in chosen
+        for kernels in chosen
     ]
     return {"copy_bytes_per_s": rate, "steps": STEPS, "rows": rows}
 

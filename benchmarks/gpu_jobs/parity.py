@@ -102,7 +102,7 @@ def main(arguments=None) -> None:
     k = get_backend("torch", options.device)
     rows = compare(options.device)
     content = {"device": device_name(k), "machine": machine.describe(), "parity": rows}
-    print(f"{content['device']}; {content['machine']['versions']}; neurons: {k.scans.__name__}")
+    print(f"{content['device']}; {content['machine']['versions']}; neurons: {k.lif_kernels.__name__}")
     shown = [
         [
             f"{r['model']} {r['precision']}",

@@ -76,10 +76,10 @@ def backend(monkeypatch):
     monkeypatch.setattr(torch_any, "_device", lambda name: "meta")
 
     def make(precision):
-        monkeypatch.setattr(torch_any, "_widens", lambda device: False)
+        monkeypatch.setattr(torch_any, "_multiplies_into_float32", lambda device: False)
         k = Elsewhere(precision=precision, record=False)
         k.services.fetch_async = lambda array: lambda: k.to_numpy(array)
-        k.scans = SimpleNamespace(forward=_all_there, backward=_sums)  # Triton's read no values
+        k.lif_kernels = SimpleNamespace(forward=_all_there, backward=_sums)  # Triton's read no values
         return k
 
     return make

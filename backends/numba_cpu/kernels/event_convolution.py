@@ -1,7 +1,7 @@
-"""Event-driven convolutions that gather. float32.
+"""Event-driven convolutions by gathering: each output adds up its inputs' rows of weights. float32.
 
-They read the non-zero inputs only: spikes, pooled spikes, sparse gradients. Convolutions of 3×3 and stride 1 scatter instead,
-which is faster (scatter_convolution.py); these kernels serve all others.
+They read only the non-zero inputs: spikes, pooled spikes, sparse gradients. For 3×3 and stride 1, scattering is faster
+(scatter_convolution.py); these kernels compute all other convolutions.
 
 For each image, the non-zero inputs are listed by channel block, row and pixel. For each output pixel and tap, the rows of
 weights that the lists name are added up. Weights are packed as [C_out/lanes][k][k/span][C_in/block][span][block][lanes], so
@@ -20,8 +20,8 @@ from backends.numba_cpu.kernels.lists import EventLists, Events, append_events, 
 from backends.numba_cpu.runtime.kernel_cache import compiled
 from backends.numba_cpu.simd.gather import add_rows
 
-MAX_SPAN_BYTES = 60_000  # of the weights of a span of taps
-TILE_ROWS = 4  # of output pixels that use the same weights one after the other
+MAX_SPAN_BYTES = 60_000  # size of the weights of `span` taps, at most
+TILE_ROWS = 4  # rows of output pixels that are computed with the same weights before the next weights are read
 
 
 class PackedWeights(NamedTuple):
@@ -37,7 +37,7 @@ class PackedWeights(NamedTuple):
 def _list_pixels(image, events, padding, block, lists):
     """List the events of an image [H, W, C] by channel block, padded row, padded column: one list for each.
 
-    `image` takes the place of events.array. An index counts channels from the beginning of the padded row:
+    The image is read instead of events.array. An index counts channels from the beginning of the padded row:
     column·block + channel.
     """
     n = pixel = 0
@@ -61,7 +61,7 @@ def _empty_lists(shape, has_values, padding, block):
     height, width, channels = shape
     index = np.empty(height * width * channels, np.uint16)
     count = channels // block * (height + 2 * padding) * (width + 2 * padding)
-    start = np.empty(count + 1, np.int64)  # 64 bits: see gather.py
+    start = np.empty(count + 1, np.int64)  # add_rows of gather.py needs 64 bits
     return EventLists(index, empty_values(has_values, height * width * channels), has_values, start)
 
 
@@ -114,24 +114,24 @@ def _convolve_image_over_time(n, increments, weights, window, out):
     """Image n of `forward_over_time`."""
     x, factor, leak, first, direction = increments
     shape = x.shape[2:]
-    new = np.empty(shape, np.float32)
-    events = Events(new, factor, np.int64(1))
+    increment = np.empty(shape, np.float32)
+    events = Events(increment, factor, np.int64(1))
     lists = _empty_lists(shape, events.has_values, window.padding, weights.block)
     for step in range(len(x)):
         t = first + direction * step
         before, step_leak = (t - direction, leak) if step else (t, np.float32(0))
-        subtract(x[t, n].reshape(-1), step_leak, x[before, n].reshape(-1), new.reshape(-1))
+        subtract(x[t, n].reshape(-1), step_leak, x[before, n].reshape(-1), increment.reshape(-1))
         if step:
             scale(out[before, n].reshape(-1), leak, out[t, n].reshape(-1))
         else:
             out[t, n, :] = 0
-        _list_pixels(new, events, window.padding, weights.block, lists)
+        _list_pixels(increment, events, window.padding, weights.block, lists)
         _add_taps(lists, shape, weights, window, out[t, n])
 
 
 @compiled(parallel=True)
 def forward_over_time(increments, weights, window, out):
-    """The same for increments.array [T, B, H, W, C] by its increments, one image over all steps per task."""
+    """The convolution of increments.array [T, B, H, W, C], computed from its increments. A task is one image over all steps."""
     for task in prange(increments.array.shape[1]):
         _convolve_image_over_time(np.int64(task), increments, weights, window, out)
 

@@ -24,9 +24,9 @@ def pack_panels(grad, out):
     for n in prange(len(grad)):
         for block in range(len(out)):
             first = block * BLOCK
-            wide = min(BLOCK, grad.shape[1] - first)
-            copy(grad[n, first:], out[block, n, :wide])
-            out[block, n, wide:] = 0
+            width = min(BLOCK, grad.shape[1] - first)
+            copy(grad[n, first:], out[block, n, :width])
+            out[block, n, width:] = 0
 
 
 @compiled(parallel=True)
@@ -54,7 +54,7 @@ def list_x(x, scale, has_values, first):
     int64 [tiles, BLOCK]; and memory for a part of the gradient.
     """
     count, depth, source = len(x), x.shape[1], x.reshape(-1)
-    tiles, wide = max(1, (count + TILE_ROWS - 1) // TILE_ROWS), min(BLOCK, x.shape[1] - first)
+    tiles, width = max(1, (count + TILE_ROWS - 1) // TILE_ROWS), min(BLOCK, x.shape[1] - first)
     index = np.empty((tiles, BLOCK * TILE_ROWS), np.uint16)
     value = empty_values(has_values, tiles * BLOCK * TILE_ROWS)
     lengths = np.zeros((tiles, BLOCK), np.int64)
@@ -64,29 +64,29 @@ def list_x(x, scale, has_values, first):
         tile_values = value[has_values * t * BLOCK * TILE_ROWS :]
         row = n - t * TILE_ROWS
         append_to_columns(
-            source, n * depth + first, wide, scale, row, has_values, TILE_ROWS, index[t], tile_values, lengths[t]
+            source, n * depth + first, width, scale, row, has_values, TILE_ROWS, index[t], tile_values, lengths[t]
         )
     return ColumnLists(index.reshape(-1), value, has_values, lengths, TILE_ROWS), scratch(BLOCK * PART_COLUMNS)
 
 
 @compiled
-def _distance_to_next_part(column, wide, features):
+def _distance_to_next_part(column, part_columns, features):
     """From a place in the weights to the same place of the next part: beside this one, or in the next BLOCK rows."""
-    return wide if column + wide < features else BLOCK * features - column
+    return part_columns if column + part_columns < features else BLOCK * features - column
 
 
 @compiled
-def part_from_x_lists(row_lists, panels, first, column, wide, to_prefetch):
+def part_from_x_lists(row_lists, panels, first, column, part_columns, to_prefetch):
     """Σ_n x[n, first + i] · grad[n, column + j], i < BLOCK, j < PART_COLUMNS, from `list_x`'s result; grad in panels.
 
     Meanwhile the next part of the arrays `to_prefetch`, which have the weight's shape, is prefetched.
     """
     (index, value, has_values, lengths, capacity), part = row_lists
     count, rows, features = panels.shape[1], panels.reshape(-1), to_prefetch[0].shape[1]
-    distance = _distance_to_next_part(column, wide, features)
+    distance = _distance_to_next_part(column, part_columns, features)
     part[:] = 0
     for tile in range(len(lengths)):
-        for block in range(column, min(column + wide, features), BLOCK):
+        for block in range(column, min(column + part_columns, features), BLOCK):
             base = block // BLOCK * count + tile * TILE_ROWS
             for i in range(BLOCK):
                 if tile == 0:
@@ -111,13 +111,13 @@ def dense_x(x, scale, first):
 
 
 @compiled
-def part_from_gradient_lists(x_rows, index, value, lengths, first, column, wide, to_prefetch):
+def part_from_gradient_lists(x_rows, index, value, lengths, first, column, part_columns, to_prefetch):
     """The same from the lists of `list_gradient` and the rows of `dense_x`. Sums are transposed blocks of 64 columns."""
     rows, sums, part = x_rows
     features, capacity = index.shape
     all_index, all_value = index.reshape(-1), value.reshape(-1)
-    distance = _distance_to_next_part(column, wide, features)
-    for block in range(column, min(column + wide, features), BLOCK):
+    distance = _distance_to_next_part(column, part_columns, features)
+    for block in range(column, min(column + part_columns, features), BLOCK):
         sums[:] = 0
         for c in range(block, min(block + BLOCK, features)):
             prefetch(to_prefetch, (first + c - block) * features + block + distance)

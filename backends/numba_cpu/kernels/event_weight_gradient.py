@@ -1,7 +1,7 @@
 """Event-driven weight gradients of convolutions. float32.
 
-Lists hold the factor with more zeros, the input or the gradient. With lists of the input: for each tap and input channel, the
-rows of the current's gradient [·, C_out] at the pixels where that channel is not zero are added up.
+Lists hold the factor with more zeros: the input or the gradient of the current. With lists of the input, each tap and input
+channel has a sum of gradient rows [C_out], over the pixels where that channel is not zero.
 
 The result is computed in blocks, each by one task, so no sum depends on the number of threads.
 """
@@ -19,11 +19,11 @@ from backends.numba_cpu.simd.gather import add_rows, add_taps, taps_for
 from backends.numba_cpu.simd.lanes import LANES, broadcast, load, store
 from backends.numba_cpu.simd.memory import copy_row, scratch
 
-PANEL_FLOATS = 20 << 10  # floats of the rows that lists may name: about twice the first-level cache
+PANEL_FLOATS = 20 << 10  # size of the rows that one set of lists refers to: about twice the first-level cache
 
 
 class Blocks(NamedTuple):
-    """How the result is cut: lists cover `chunk` channels, sums `lanes` channels of the other factor."""
+    """The size of a block of the result: `chunk` channels of the listed factor, `lanes` channels of the other."""
 
     chunk: int
     lanes: int
@@ -39,10 +39,11 @@ class Part(NamedTuple):
 
 @compiled
 def _add_lists(lists, rows, line, window, up, left, lanes, total):
-    """Add to total [k·k·chunk·lanes], for every tap and list, the rows of a bordered image that the list names.
+    """Add rows of an image to total [k·k·chunk·lanes]: for every tap and list, the rows of the pixels in the list.
 
-    A position in a list is y·line + x of a pixel. rows: [·, lanes], an image `line` pixels wide with a border of k − 1.
-    Tap (i, j) reads the row (up − i)/stride rows below and (left − j)/stride pixels to the right, if these are integers.
+    rows [·, lanes]: an image with a border of k − 1 pixels; `line` is its width with the border. A list holds positions
+    y·line + x. Tap (i, j) reads the pixel that lies (up − i)/stride rows below and (left − j)/stride columns to the right. It
+    is skipped if these are not integers.
     """
     size, stride, _ = window
     index, value, has_values, lengths, capacity = lists
@@ -65,7 +66,7 @@ def _add_lists(lists, rows, line, window, up, left, lanes, total):
 
 @compiled
 def _images_per_list(area, lanes):
-    """How many images of `area` rows of `lanes` floats share lists: lists of single small images would be too short."""
+    """How many images of `area` pixels share lists: the lists of one small image would be too short."""
     return max(1, PANEL_FLOATS // (area * lanes))
 
 
@@ -81,18 +82,20 @@ def _sum_part(grad, events, window, blocks, part, totals):
     border, column_blocks = size - 1, features // (groups * lanes)
     line = columns + 2 * border
     area = (rows + 2 * border) * line
-    tile, many = max(1, min(height, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
-    capacity = many * tile * width
+    tile, images_per_list = max(1, min(height, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
+    capacity = images_per_list * tile * width
     c, f = part.block // column_blocks * chunk, part.block % column_blocks * groups * lanes
     totals[:] = 0
-    panels = scratch(groups * many * area * lanes).reshape(groups, -1)  # the gradients with a border of zeros
+    panels = scratch(groups * images_per_list * area * lanes).reshape(
+        groups, -1
+    )  # the gradients with a border of zeros
     panels[:] = 0
     index, value = np.empty(chunk * capacity, np.uint16), empty_values(has_values, chunk * capacity)
     lengths = np.empty(chunk, np.int64)
     lists = ColumnLists(index, value, has_values, lengths, capacity)
     value[0] = scale
-    for first in range(part.first, part.last, many):
-        images = min(many, part.last - first)
+    for first in range(part.first, part.last, images_per_list):
+        images = min(images_per_list, part.last - first)
         for n in range(images):
             for y in range(rows):
                 for q in range(columns):
@@ -101,7 +104,9 @@ def _sum_part(grad, events, window, blocks, part, totals):
                     for g in range(groups):
                         copy_row(lanes, panels[g], at, all_grads, start + g * lanes)
         for top in range(0, height, tile):
-            for phase in range(stride * stride):  # pixels of one phase read a gradient by the same taps
+            for phase in range(
+                stride * stride
+            ):  # the pixels of one phase (y mod stride, x mod stride) have the same taps
                 down, right = phase // stride, phase % stride
                 up, left = down + padding, right + padding
                 if not (up % stride < size and left % stride < size):
@@ -121,7 +126,7 @@ def _sum_part(grad, events, window, blocks, part, totals):
 
 @compiled(parallel=True)
 def weight_gradient(grad, events, window, blocks, out):
-    """From lists of the input: grad [N, H_out, W_out, C_out], events.array [N, H, W, C_in].
+    """The weight gradient from lists of the input: grad [N, H_out, W_out, C_out], events.array [N, H, W, C_in].
 
     out [parts, blocks, groups, k·k·chunk·lanes] (see `layout`) has the blocks in the order [C_in/chunk, C_out/(groups·lanes)].
     The gradient is its sum over parts; each part sums over its own share of the images.
@@ -151,7 +156,7 @@ def _add_trace(counts, scale, leak, channel, lanes, border, trace):
 
 @compiled
 def _increments_of_row(source, at, step_stride, leak, features, chunk, out):
-    """out [columns · chunk] = d[t] − leak · d[t + 1] of a row of pixels that begins at `at`; d[t + 1] is step_stride further."""
+    """out [columns · chunk] = d[t] − leak · d[t + 1] of a row of pixels. d[t] begins at `at`, d[t + 1] at `at` + step_stride."""
     if chunk == features:
         subtract(source[at:], leak, source[at + step_stride :], out)
     else:
@@ -171,18 +176,18 @@ def _sum_leaky_part(grad, leak, events, window, blocks, part, totals):
     groups, border = len(totals), size - 1
     column_blocks, line, up = channels // (groups * lanes), width + 2 * border, border - padding
     area = (height + 2 * border) * line
-    tile, many = max(1, min(rows, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
-    capacity = many * tile * columns
+    tile, images_per_list = max(1, min(rows, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
+    capacity = images_per_list * tile * columns
     f, c = part.block // column_blocks * chunk, part.block % column_blocks * groups * lanes
     totals[:] = 0
     has_values, one = np.int64(1), np.int64(1)
-    traces = scratch(groups * many * area * lanes).reshape(groups, many, -1)
+    traces = scratch(groups * images_per_list * area * lanes).reshape(groups, images_per_list, -1)
     index, value = np.empty(chunk * capacity, np.uint16), np.empty(chunk * capacity, np.float32)
     lengths, row, source = np.empty(chunk, np.int64), np.empty(columns * chunk, np.float32), grad.reshape(-1)
     lists, unit_stride = ColumnLists(index, value, has_values, lengths, capacity), Window(size, one, padding)
     step_stride = batch * rows * columns * features
-    for first in range(part.first, part.last, many):
-        images = min(many, part.last - first)
+    for first in range(part.first, part.last, images_per_list):
+        images = min(images_per_list, part.last - first)
         traces[:] = 0
         for t in range(steps):
             for g in range(groups):
@@ -207,12 +212,12 @@ def _sum_leaky_part(grad, leak, events, window, blocks, part, totals):
 
 @compiled(parallel=True)
 def leaky_weight_gradient(grad, leak, events, window, blocks, out):
-    """From lists of the increments of a gradient that leaks (increments.py).
+    """The weight gradient from lists of the increments of a gradient that leaks (increments.py).
 
-    With d[t] = k[t] + λ·d[t+1], Σₜ x[t]·d[t] = Σₜ k[t]·(x[t] + λ·x[t−1] + λ²·x[t−2] + …): lists of k name pixels of this trace
-    of x. grad [T, B, H_out, W_out, C_out], events.array uint8 [T, B, H, W, C_in], out [parts, blocks, groups, k·k·chunk·lanes]
-    (see `layout`), each [k, k, chunk, lanes] with the taps in the opposite order; blocks in the order
-    [C_out/chunk, C_in/(groups·lanes)].
+    With d[t] = k[t] + λ·d[t+1], Σₜ x[t]·d[t] = Σₜ k[t]·(x[t] + λ·x[t−1] + λ²·x[t−2] + …): k is listed, and the trace of x (the
+    sum in parentheses) is updated at each step. grad [T, B, H_out, W_out, C_out], events.array uint8 [T, B, H, W, C_in], out
+    [parts, blocks, groups, k·k·chunk·lanes] (see `layout`), each [k, k, chunk, lanes] with the taps in the opposite order;
+    blocks in the order [C_out/chunk, C_in/(groups·lanes)].
     """
     parts, count, images = out.shape[0], out.shape[1], grad.shape[1]
     images_per_part = (images + parts - 1) // parts
@@ -224,15 +229,15 @@ def leaky_weight_gradient(grad, leak, events, window, blocks, out):
 
 
 def lanes_for(channels: int) -> int:
-    """How many channels are summed at once; 0 if these kernels do not support this number of channels."""
+    """How images_per_list channels are summed at once; 0 if these kernels do not support this number of channels."""
     return next((lanes for lanes in (32, 16) if channels % lanes == 0), 0)
 
 
 def layout(size: int, listed: int, summed: int, blocks: Blocks, count: int) -> tuple[int, int, int, int]:
     """The shape of `out`: lists of `listed` channels, sums of `summed` channels, over `count` images.
 
-    Up to four groups of lanes share lists: more sums would not fit the second-level cache. There are enough parts for eight
-    threads.
+    Up to four groups of `lanes` channels share lists; the sums of more groups would not fit the second-level cache. There are
+    enough parts for eight threads.
     """
     chunk, lanes = blocks
     groups = next(count for count in (4, 2, 1) if summed // lanes % count == 0)

@@ -4,12 +4,17 @@ Neurons that a convolution drives fire image by image, as their currents are com
 fixed, and so is the order of every sum: results do not depend on the number of threads. A time step is one loop over vectors of
 neurons (simd/lanes.py). Arrays are read at flat positions because Numba needs time for every slice.
 
-The gradients of leak and threshold follow from three sums per step, with n = d[t+1] (at the last step the ∂L/∂u[t] that the next
-chunk of time hands back):
+The gradients of leak and threshold follow from three sums over the neurons at each step t, with n = d[t+1]. At the last step, n
+is the ∂L/∂u[t] that the next time chunk returned:
 
-    E = Σ k·m[t]       Q = Σ n·u[t], delayed Σ n·m[t]       R = Σ n·s[t]
-    ∂L/∂λ += Q, but for the last step, whose share the next chunk counts, and d[0]·(the membrane of the start)
-    ∂L/∂v −= E/v² + λ·R (at the last step R); delayed E/v² + R (at the last step E/v²), and d[0]·(the spikes of the start)
+    E = Σ k·m[t]       Q = Σ n·u[t] (delayed: Σ n·m[t])       R = Σ n·s[t]
+
+    ∂L/∂λ =  (sum of Q over all steps except the last) + Σ d[0]·(initial membrane)
+    ∂L/∂v = −(sum of E/v² + a·R over all steps)        − Σ d[0]·(initial spikes), which only the delayed reset has
+
+    a:    immediate: λ, but 1 at the last step         delayed: 1, but 0 at the last step
+
+The terms that are missing at the last step are those of the next chunk's initial membrane and spikes.
 """
 
 import math
@@ -28,37 +33,37 @@ BLOCK = 1024  # neurons, a multiple of LANES
 class NeuronArrays(NamedTuple):
     """M neurons, a multiple of LANES, over T steps: their start, their parameters, and where results are written."""
 
-    start: Any  # membrane [M], or empty: 0
-    start_spikes: Any  # [M], or empty: 0
+    start: Any  # membrane [M]; empty means 0
+    start_spikes: Any  # [M]; empty means 0
     leak: Any  # [1]
     threshold: Any  # [1]
     delayed: Any  # bool: the delayed reset instead of the immediate one
-    keep: Any  # of dropout, uint8 [M], or empty
-    counts: Any  # uint8 [T, M], filled with the spikes of the neurons that are kept
-    end: Any  # membrane [M], filled; or empty: not wanted
-    end_spikes: Any  # [M], filled; or empty: not wanted
+    keep: Any  # dropout mask, uint8 [M]; empty: no dropout
+    counts: Any  # uint8 [T, M], filled with the spikes after dropout
+    end: Any  # membrane [M], filled; empty: not wanted
+    end_spikes: Any  # [M], filled; empty: not wanted
 
 
 class SavedArrays(NamedTuple):
-    """What the backward pass reads of the forward pass; arrays as in NeuronArrays."""
+    """The values of the forward pass that the backward pass reads; arrays as in NeuronArrays."""
 
-    current: Any  # [1, M], the same at all steps, if there is no membrane
-    membrane: Any  # [T, M], or [0, M]: computed again from the current
+    current: Any  # [1, M], the same at all steps; read only if `membrane` has no steps
+    membrane: Any  # [T, M]; or [0, M], then membranes are recomputed from the current
     start: Any
     start_spikes: Any
     leak: Any
     threshold: Any
     delayed: Any
     keep: Any
-    scale: Any  # of the spikes of neurons that are kept
+    scale: Any  # factor of the spikes after dropout: 1/(1 − rate)
 
 
 class OutputGradients(NamedTuple):
     """The gradients that the backward pass is given."""
 
-    spikes: Any  # [T, M]; or, under an average pool, of its outputs [T, B·H/2·W/2·C]
-    end: Any  # of the last membrane, [M], or empty: 0
-    end_spikes: Any  # of the last spikes, [M], or empty: 0
+    spikes: Any  # [T, M]; or of the outputs of an average pool that follows, [T, B·H/2·W/2·C]
+    end: Any  # of the last membrane, [M]; empty means 0
+    end_spikes: Any  # of the last spikes, [M]; empty means 0
     through_reset: Any  # bool: whether gradients go through the reset
 
 
@@ -73,17 +78,17 @@ class Surrogate(NamedTuple):
 class InputGradients(NamedTuple):
     """The gradients that the backward pass fills."""
 
-    current: Any  # [T, M]; or [1, M], the sum over steps. May be the saved membrane: a step's membrane is read before
-    start: Any  # [M], or empty: not wanted
-    start_spikes: Any  # [M], or empty: not wanted
+    current: Any  # [T, M]; or [1, M], the sum over steps. May share memory with the saved membrane, which is read first
+    start: Any  # [M]; empty: not wanted
+    start_spikes: Any  # [M]; empty: not wanted
 
 
 @compiled
 def _step(count, current, current_at, u, fired, lam, v, delayed, membrane, membrane_at, keep, first, counts, out):
-    """A time step: m = λ·u + I (delayed: − v·s of the step before), s = 1[m > v], and u, from which the next step starts.
+    """A time step: m = λ·u + I (delayed: also − v·s of the previous step), s = 1[m > v], and u for the next step.
 
-    The current begins at current_at; membrane at membrane_at, keep at `first`, counts at `out`: each of these may be empty.
-    fired holds s under the delayed reset alone.
+    Flat positions of these neurons: current_at in current, membrane_at in membrane, `first` in keep, `out` in counts. membrane,
+    keep and counts may be empty. fired holds s of the previous step; only the delayed reset uses it.
     """
     zeros, ones = broadcast(u.dtype.type(0)), broadcast(u.dtype.type(1))
     for i in range(0, count, LANES):
@@ -123,7 +128,7 @@ def _fill(out, values, first):
 
 @compiled
 def start_state(neurons, first, count):
-    """u of `count` neurons from `first` on, and under the delayed reset their s, before the first step."""
+    """(u, s) before the first step of `count` neurons from `first` on; s is empty for the immediate reset."""
     u, fired = _empty_like(count, neurons.leak), _empty_like(count if neurons.delayed else 0, neurons.leak)
     _fill(u, neurons.start, first)
     _fill(fired, neurons.start_spikes, first)
@@ -132,7 +137,7 @@ def start_state(neurons, first, count):
 
 @compiled
 def step_neurons(neurons, first, count, current, current_at, u, fired, membrane, out):
-    """A time step of these neurons: their current begins at current_at, their membrane and spikes at `out`."""
+    """A time step of `count` neurons from `first` on: current_at and `out` are their flat positions in the input and outputs."""
     lam, v, keep, counts = neurons.leak[0], neurons.threshold[0], neurons.keep, neurons.counts
     _step(count, current, current_at, u, fired, lam, v, neurons.delayed, membrane, out, keep, first, counts, out)
 
@@ -148,18 +153,18 @@ def store_state(neurons, first, count, u, fired):
 
 @compiled
 def _forward(current, membrane, neurons, first, count):
-    """All steps of `count` neurons."""
-    steps, step = neurons.counts.shape
+    """All steps of `count` neurons from `first` on."""
+    steps, step_stride = neurons.counts.shape
     u, fired = start_state(neurons, first, count)
     for t in range(steps):
-        current_at = min(t, len(current) - 1) * step + first
-        step_neurons(neurons, first, count, current, current_at, u, fired, membrane, t * step + first)
+        current_at = min(t, len(current) - 1) * step_stride + first
+        step_neurons(neurons, first, count, current, current_at, u, fired, membrane, t * step_stride + first)
     store_state(neurons, first, count, u, fired)
 
 
 @compiled(parallel=True)
 def forward(current, membrane, neurons):
-    """neurons: `NeuronArrays`; current [T or 1, M]; membrane [T, M], filled (may be the current), or [0, M]: not wanted."""
+    """neurons: `NeuronArrays`; current [T or 1, M]; membrane: [T, M], filled (may be the current), or [0, M] if not wanted."""
     count = neurons.counts.shape[1]
     for block in prange((count + BLOCK - 1) // BLOCK):
         first = np.int64(block) * BLOCK
@@ -190,9 +195,9 @@ def _slopes(surrogate, inverse, membrane, first, out):
 
 @compiled
 def _pooled_positions(pooled, first, out):
-    """out[j] = where the gradient of a 2×2 pool [B, H/2, W/2, C] has that of neurons first + j·LANES …; −1: it has none.
+    """out[j] = flat position, in the gradient of a 2×2 pool [B, H/2, W/2, C], of the window of neurons first + j·LANES ….
 
-    pooled: (H, W, C), C a multiple of LANES.
+    −1 if these neurons are in no window. pooled: (H, W, C), C a multiple of LANES.
     """
     height, width, channels = pooled
     pixel, c = divmod(first, channels)
@@ -221,40 +226,41 @@ def _product_sum(a, values, first):
 
 @compiled(error_model="numpy")
 def _backward(saved, given, pooled, surrogate, grad, first, count):
-    """All steps of `count` neurons; returns the sums ∂λ and ∂v."""
+    """All steps of `count` neurons from `first` on; returns their share of ∂L/∂λ and ∂L/∂v."""
     leak, delayed, keep, scale = saved.leak, saved.delayed, saved.keep, saved.scale
     grad_spikes, through_reset, grad_current = given.spikes, given.through_reset, grad.current
     code, height, width = surrogate
     lam, v, one, zero = leak[0], saved.threshold[0], leak.dtype.type(1), leak.dtype.type(0)
     inverse, steepness, quarter, zeros = one / v, one / width, leak.dtype.type(0.25), broadcast(zero)
-    steps, step, static = len(grad_spikes), grad_current.shape[1], len(grad_current) == 1
+    steps, step_stride, static = len(grad_spikes), grad_current.shape[1], len(grad_current) == 1
     buffer = _empty_like(3 * count, leak)
-    grad_next, by_end, slope = buffer[:count], buffer[count : 2 * count], buffer[2 * count :]
-    m, m_step, m_first = saved.membrane, step, first
+    grad_next, grad_end_spikes, slope = buffer[:count], buffer[count : 2 * count], buffer[2 * count :]
+    m, m_stride, m_first = saved.membrane, step_stride, first
     if len(saved.membrane) == 0:
-        m, m_step, m_first = np.empty((steps, count), leak.dtype), count, 0
-        u, fired = grad_next, by_end  # these buffers are not in use yet
+        m, m_stride, m_first = np.empty((steps, count), leak.dtype), count, 0
+        u, fired = grad_next, grad_end_spikes  # these buffers are not in use yet
         _fill(u, saved.start, first)
         _fill(fired, saved.start_spikes, first)
         for t in range(steps):
             _step(count, saved.current, first, u, fired, lam, v, delayed, m, t * count, keep[:0], 0, keep[:0], 0)
     _fill(grad_next, given.end, first)
-    _fill(by_end, given.end_spikes, first)
+    _fill(grad_end_spikes, given.end_spikes, first)
     pooled_at = np.empty(count // LANES if pooled[0] else 0, np.int64)
     _pooled_positions(pooled, first, pooled_at)
     sum_leak = sum_threshold = 0.0
     for t in range(steps - 1, -1, -1):
-        ends = t == steps - 1
-        to_leak, to_reset = one if ends else lam, zero if ends else one
+        is_last = t == steps - 1
+        leak_factor, reset_factor = one if is_last else lam, zero if is_last else one
         if not delayed:
-            to_reset = to_leak
-        path, lowered = -v * to_reset if through_reset else zero, zero if delayed else v
-        at, given_at, out = t * m_step + m_first, t * grad_spikes.shape[1], first if static else t * step + first
+            reset_factor = leak_factor
+        reset_path, reset_amount = -v * reset_factor if through_reset else zero, zero if delayed else v
+        m_at, spikes_at = t * m_stride + m_first, t * grad_spikes.shape[1]
+        current_at = first if static else t * step_stride + first
         if code != 0:
             _slopes(surrogate, inverse, m[t], m_first, slope)
         e = q = r = zeros
         for i in range(0, count, LANES):
-            now, n = load(m, at + i, zeros), load(grad_next, i, zeros)
+            now, n = load(m, m_at + i, zeros), load(grad_next, i, zeros)
             if code != 0:
                 f = load(slope, i, zeros)
             else:
@@ -262,28 +268,28 @@ def _backward(saved, given, pooled, surrogate, grad, first, count):
                 f = one - where_greater(z, zero, z, zero - z) * steepness
                 f = height * where_greater(zero, f, zero, f)  # in this order NaN stays NaN
             if pooled[0] == 0:
-                g = load(grad_spikes, given_at + first + i, zeros)
+                g = load(grad_spikes, spikes_at + first + i, zeros)
             elif pooled_at[i // LANES] < 0:
                 g = zeros
             else:
-                g = quarter * load(grad_spikes, given_at + pooled_at[i // LANES], zeros)
+                g = quarter * load(grad_spikes, spikes_at + pooled_at[i // LANES], zeros)
             if len(keep):
                 g = g * scale * load(keep, first + i, zeros)
-            if path != 0:
-                g = g + path * n
-            if ends and delayed and through_reset:
-                g = g + load(by_end, i, zeros)
+            if reset_path != 0:
+                g = g + reset_path * n
+            if is_last and delayed and through_reset:
+                g = g + load(grad_end_spikes, i, zeros)
             k = f * g
-            d = k * inverse + to_leak * n
+            d = k * inverse + leak_factor * n
             store(grad_next, i, d)
-            if static and not ends:
-                d = d + load(grad_current, out + i, zeros)
-            store(grad_current, out + i, d)
+            if static and not is_last:
+                d = d + load(grad_current, current_at + i, zeros)
+            store(grad_current, current_at + i, d)
             e = e + k * now
-            q = q + n * (now - where_greater(now, v, lowered, zeros))
+            q = q + n * (now - where_greater(now, v, reset_amount, zeros))
             r = r + where_greater(now, v, n, zeros)
-        sum_threshold -= sum_lanes(e) / (v * v) + sum_lanes(r) * to_reset
-        sum_leak += zero if ends else sum_lanes(q)
+        sum_threshold -= sum_lanes(e) / (v * v) + sum_lanes(r) * reset_factor
+        sum_leak += zero if is_last else sum_lanes(q)
     sum_leak += _product_sum(grad_next, saved.start, first)
     if delayed:
         sum_threshold -= _product_sum(grad_next, saved.start_spikes, first)
@@ -298,8 +304,9 @@ def _backward(saved, given, pooled, surrogate, grad, first, count):
 def backward(saved, given, pooled, surrogate, grad):
     """Fills `grad` (`InputGradients`) and returns ∂L/∂λ and ∂L/∂v.
 
-    saved: `SavedArrays`, given: `OutputGradients`, surrogate: `Surrogate`. pooled: (H, W, C) of neurons under an average pool,
-    C a multiple of LANES; else (0, 0, 0). The spikes' gradient is multiplied by keep · scale if there is a dropout mask.
+    saved: `SavedArrays`, given: `OutputGradients`, surrogate: `Surrogate`. pooled: (H, W, C) of neurons whose spikes go to an
+    average pool, C a multiple of LANES; else (0, 0, 0). The spikes' gradient is multiplied by keep · scale if there is a dropout
+    mask.
     """
     count = grad.current.shape[1]
     partial = np.empty(((count + BLOCK - 1) // BLOCK, 2))

@@ -1,8 +1,8 @@
 """Optimiser steps: one pass over a parameter, its gradient and its moments.
 
 The weight gradient of a linear layer, xᵀ·grad, is computed here, a part at a time, and used while it is in the cache. Written to
-memory as a whole it would take as much time and memory as the parameter itself. Adding up events hardly uses memory, so meanwhile
-the weights and moments that the next part will update are prefetched.
+memory as a whole it would take as much time and memory as the parameter itself. While a part is computed, the weights and moments
+of the next part are prefetched, because adding up events leaves the memory idle.
 """
 
 from typing import Any, NamedTuple
@@ -29,9 +29,9 @@ from backends.numba_cpu.simd.memory import copy
 
 BLOCK = 4096  # entries per task
 CUT_MEAN, CUT_SQUARE = np.uint32(moments16.CUT_MEAN), np.uint32(moments16.CUT_SQUARE)
-TOP, BOTTOM = np.uint32(32 - moments16.CUT_MEAN), np.uint32(2**moments16.CUT_SQUARE - 1)
+MEAN_SHIFT, SQUARE_MASK = np.uint32(32 - moments16.CUT_MEAN), np.uint32(2**moments16.CUT_SQUARE - 1)
 (SHIFT_1, SHIFT_2, SHIFT_3), (FACTOR_1, FACTOR_2) = map(np.uint32, moments16.SHIFTS), map(np.uint32, moments16.FACTORS)
-LOW, VECTOR = np.uint32(2**32 - 1), np.uint32(LANES)
+LOW_32_BITS, LANE_COUNT = np.uint32(2**32 - 1), np.uint32(LANES)
 
 
 class Factors(NamedTuple):
@@ -43,17 +43,17 @@ class Factors(NamedTuple):
 
     x: Any  # [N, F_in]
     grad: Any  # [N, F_out], or panels, or lists
-    scale: Any  # of counts
-    has_values: int  # counts: 0 if all that are not zero are equal
-    rows: int  # of the gradient, per task
-    wide: int  # columns of a part
+    scale: Any  # factor of the counts x
+    has_values: int  # of x: 0 if all non-zero counts are equal, else 1
+    rows: int  # rows of the gradient that a task computes
+    part_columns: int  # columns of a part
 
 
 # ---------------------------------------------------------------- weight gradients, part by part
 
 
 def prepare_rows(x, grad, scale, has_values, first):
-    """What all parts of the gradient's rows from `first` on share: lists, or a block of x as floats; see `Factors`."""
+    """Prepare the gradient's rows from `first` on: lists of x, or a block of x as floats, which all parts of these rows use."""
     if isinstance(grad, tuple):
         return event_outer_product.dense_x(x, scale, first)
     if x.dtype == np.uint8:
@@ -61,12 +61,12 @@ def prepare_rows(x, grad, scale, has_values, first):
     return 0
 
 
-def gradient_part(prepared, x, grad, first, column, wide, to_prefetch):
-    """`wide` columns of these rows (of a dense product all columns). to_prefetch: arrays whose next part is prefetched."""
+def gradient_part(prepared, x, grad, first, column, part_columns, to_prefetch):
+    """`part_columns` columns of these rows (all columns of dense factors). to_prefetch: arrays whose next part is prefetched."""
     if isinstance(grad, tuple):
-        return event_outer_product.part_from_gradient_lists(prepared, *grad, first, column, wide, to_prefetch)
+        return event_outer_product.part_from_gradient_lists(prepared, *grad, first, column, part_columns, to_prefetch)
     if x.dtype == np.uint8:
-        return event_outer_product.part_from_x_lists(prepared, grad, first, column, wide, to_prefetch)
+        return event_outer_product.part_from_x_lists(prepared, grad, first, column, part_columns, to_prefetch)
     return linear.gradient_rows(grad, x, first)
 
 
@@ -80,30 +80,30 @@ def _prepare_rows(x, grad, scale, has_values, first):
 
 
 @overload(gradient_part)
-def _gradient_part(prepared, x, grad, first, column, wide, to_prefetch):
+def _gradient_part(prepared, x, grad, first, column, part_columns, to_prefetch):
     if isinstance(grad, types.BaseTuple):
-        return lambda prepared, x, grad, first, column, wide, to_prefetch: event_outer_product.part_from_gradient_lists(
-            prepared, *grad, first, column, wide, to_prefetch
+        return lambda prepared, x, grad, first, column, part_columns, to_prefetch: (
+            event_outer_product.part_from_gradient_lists(prepared, *grad, first, column, part_columns, to_prefetch)
         )
     if x.dtype == types.uint8:
-        return lambda prepared, x, grad, first, column, wide, to_prefetch: event_outer_product.part_from_x_lists(
-            prepared, grad, first, column, wide, to_prefetch
+        return lambda prepared, x, grad, first, column, part_columns, to_prefetch: (
+            event_outer_product.part_from_x_lists(prepared, grad, first, column, part_columns, to_prefetch)
         )
-    return lambda prepared, x, grad, first, column, wide, to_prefetch: linear.gradient_rows(grad, x, first)
+    return lambda prepared, x, grad, first, column, part_columns, to_prefetch: linear.gradient_rows(grad, x, first)
 
 
 @compiled(parallel=True)
 def store_rows(factors, out):
     """out [F_in, F_out] = xᵀ·grad."""
-    x, grad, scale, has_values, rows, wide = factors
+    x, grad, scale, has_values, rows, part_columns = factors
     for task in prange((len(out) + rows - 1) // rows):
         first = np.int64(task) * rows
         last = min(first + rows, len(out))
         prepared = prepare_rows(x, grad, scale, has_values, first)
-        for column in range(0, out.shape[1], wide):
-            part = gradient_part(prepared, x, grad, first, column, wide, (out,))
+        for column in range(0, out.shape[1], part_columns):
+            part = gradient_part(prepared, x, grad, first, column, part_columns, (out,))
             for i in range(first, last):
-                into = out[i, column : column + wide]
+                into = out[i, column : column + part_columns]
                 copy(part[i - first], into)
 
 
@@ -141,13 +141,13 @@ def sgd(parameter, grad, velocity, scalars):
 @compiled(parallel=True)
 def sgd_rows(parameter, factors, velocity, scalars):
     """The same for a weight [F_in, F_out] whose gradient is xᵀ·grad."""
-    x, grad, scale, has_values, rows, wide = factors
+    x, grad, scale, has_values, rows, part_columns = factors
     for task in prange((len(parameter) + rows - 1) // rows):
         first = np.int64(task) * rows
         prepared = prepare_rows(x, grad, scale, has_values, first)
-        for column in range(0, parameter.shape[1], wide):
-            part = gradient_part(prepared, x, grad, first, column, wide, (parameter, velocity))
-            end = column + wide
+        for column in range(0, parameter.shape[1], part_columns):
+            part = gradient_part(prepared, x, grad, first, column, part_columns, (parameter, velocity))
+            end = column + part_columns
             for i in range(first, min(first + rows, len(parameter))):
                 _sgd(parameter[i, column:end], part[i - first], velocity[i, column:end], scalars)
 
@@ -179,25 +179,25 @@ class Moments(NamedTuple):
 
 @compiled(inline="always")
 def _rounding_bits(x):
-    """`moments16.rounding_bits` of lanes, or of a number, whose product Numba computes in 64 bits."""
-    x = ((x ^ (x >> SHIFT_1)) * FACTOR_1) & LOW
-    x = ((x ^ (x >> SHIFT_2)) * FACTOR_2) & LOW
+    """The hash of `moments16.rounding_bits`, of a vector or a number. Numba multiplies numbers in 64 bits: hence LOW_32_BITS."""
+    x = ((x ^ (x >> SHIFT_1)) * FACTOR_1) & LOW_32_BITS
+    x = ((x ^ (x >> SHIFT_2)) * FACTOR_2) & LOW_32_BITS
     return x ^ (x >> SHIFT_3)
 
 
 def load_moments(moments, i, cut, number, bits):
-    """Moments from position i on, as numbers like `number`; of 16-bit moments `cut` zero bits are appended first."""
+    """Moments from position i on, of the type of `number`. 16-bit moments are widened: `cut` zero bits are appended."""
     if moments.dtype == np.uint16:
         return bits_float(load_at(moments, i, bits) << cut, number)
     return load_at(moments, i, number)
 
 
-def store_moments(mean, square, i, m, s, hashed):
-    """Write both moments; in 16 bits rounded stochastically as by `moments16.narrow`. hashed: entry numbers plus the start."""
+def store_moments(mean, square, i, m, s, hash_input):
+    """Write both moments; 16-bit ones are rounded stochastically, like `moments16.narrow`. hash_input: entry numbers + start."""
     if mean.dtype == np.uint16:
-        bits = _rounding_bits(hashed)
-        store_at(mean, i, (float_bits(m) + (bits >> TOP)) >> CUT_MEAN)
-        store_at(square, i, (float_bits(s) + (bits & BOTTOM)) >> CUT_SQUARE)
+        bits = _rounding_bits(hash_input)
+        store_at(mean, i, (float_bits(m) + (bits >> MEAN_SHIFT)) >> CUT_MEAN)
+        store_at(square, i, (float_bits(s) + (bits & SQUARE_MASK)) >> CUT_SQUARE)
     else:
         store_at(mean, i, m)
         store_at(square, i, s)
@@ -211,13 +211,13 @@ def _load_moments(moments, i, cut, number, bits):
 
 
 @overload(store_moments)
-def _store_moments(mean, square, i, m, s, hashed):
-    def store_narrow(mean, square, i, m, s, hashed):
-        bits = _rounding_bits(hashed)
-        store_at(mean, i, (float_bits(m) + (bits >> TOP)) >> CUT_MEAN)
-        store_at(square, i, (float_bits(s) + (bits & BOTTOM)) >> CUT_SQUARE)
+def _store_moments(mean, square, i, m, s, hash_input):
+    def store_narrow(mean, square, i, m, s, hash_input):
+        bits = _rounding_bits(hash_input)
+        store_at(mean, i, (float_bits(m) + (bits >> MEAN_SHIFT)) >> CUT_MEAN)
+        store_at(square, i, (float_bits(s) + (bits & SQUARE_MASK)) >> CUT_SQUARE)
 
-    def store_full(mean, square, i, m, s, hashed):
+    def store_full(mean, square, i, m, s, hash_input):
         store_at(mean, i, m)
         store_at(square, i, s)
 
@@ -227,7 +227,7 @@ def _store_moments(mean, square, i, m, s, hashed):
 def update_max_square(max_square, i, square):
     """AMSGrad's running maximum, updated and returned; the square itself if there is none.
 
-    An overload, as a branch inside the loop would make Numba count references to the arrays.
+    It is an overload because with a branch inside the loop, Numba would count references to the arrays.
     """
     if len(max_square) == 0:
         return square
@@ -264,14 +264,14 @@ def _slice_max_square(max_square, a, b):
 
 
 @compiled(error_model="numpy")
-def _adam_at(parameter, grad, moments, i, number, hashed, scalars):
-    """Entry i, or entries i … i + LANES − 1 if `number` and `hashed` (entry numbers plus the start) are vectors."""
+def _adam_at(parameter, grad, moments, i, number, hash_input, scalars):
+    """Update entry i, or entries i … i + LANES − 1 if `number` and `hash_input` (entry numbers + start) are vectors."""
     mean, square, max_square = moments
     rate, decay_mean, decay_square, rest_mean, rest_square, epsilon, correction, low, high = scalars
     g = load_at(grad, i, number)
-    m = load_moments(mean, i, CUT_MEAN, number, hashed) * decay_mean + g * rest_mean
-    s = load_moments(square, i, CUT_SQUARE, number, hashed) * decay_square + g * rest_square * g
-    store_moments(mean, square, i, m, s, hashed)
+    m = load_moments(mean, i, CUT_MEAN, number, hash_input) * decay_mean + g * rest_mean
+    s = load_moments(square, i, CUT_SQUARE, number, hash_input) * decay_square + g * rest_square * g
+    store_moments(mean, square, i, m, s, hash_input)
     root = sqrt(update_max_square(max_square, i, s))
     w = load_at(parameter, i, number) - m * rate / (root / correction + epsilon)
     w = where_greater(w, high, high, w)
@@ -282,10 +282,10 @@ def _adam_at(parameter, grad, moments, i, number, hashed, scalars):
 def adam_block(parameter, grad, moments, start, scalars):
     """One pass over all arrays, by vectors. start: what the first entry adds to the hash (moments16.start)."""
     vectors = len(parameter) // LANES * LANES
-    number, hashed = broadcast(scalars.rate), arange(start)
+    number, hash_input = broadcast(scalars.rate), arange(start)
     for i in range(0, vectors, LANES):
-        _adam_at(parameter, grad, moments, i, number, hashed, scalars)
-        hashed = hashed + VECTOR
+        _adam_at(parameter, grad, moments, i, number, hash_input, scalars)
+        hash_input = hash_input + LANE_COUNT
     for i in range(vectors, len(parameter)):
         _adam_at(parameter, grad, moments, i, scalars.rate, np.uint32(start + i), scalars)
 
@@ -304,16 +304,16 @@ def adam(parameter, grad, moments, start, scalars):
 @compiled(parallel=True)
 def adam_rows(parameter, factors, moments, start, scalars):
     """The same for a weight [F_in, F_out], C-contiguous as its moments are, whose gradient is xᵀ·grad."""
-    x, grad, scale, has_values, rows, wide = factors
+    x, grad, scale, has_values, rows, part_columns = factors
     mean, square, max_square = moments
     columns, flat, means, squares = parameter.shape[1], parameter.reshape(-1), mean.reshape(-1), square.reshape(-1)
     for task in prange((len(parameter) + rows - 1) // rows):
         first = np.int64(task) * rows
         prepared = prepare_rows(x, grad, scale, has_values, first)
-        for column in range(0, columns, wide):
-            part = gradient_part(prepared, x, grad, first, column, wide, (parameter, mean, square))
+        for column in range(0, columns, part_columns):
+            part = gradient_part(prepared, x, grad, first, column, part_columns, (parameter, mean, square))
             for i in range(first, min(first + rows, len(parameter))):
                 a = i * columns + column
-                b, at = a + min(wide, columns - column), np.uint32(start + a)
+                b, at = a + min(part_columns, columns - column), np.uint32(start + a)
                 part_moments = Moments(means[a:b], squares[a:b], slice_max_square(max_square, a, b))
                 adam_block(flat[a:b], part[i - first], part_moments, at, scalars)

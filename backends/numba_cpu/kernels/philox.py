@@ -10,7 +10,7 @@ from numba import prange
 
 from backends.numba_cpu.runtime.kernel_cache import compiled
 from backends.numba_cpu.simd.lanes import LANES, arange, broadcast, store
-from backends.randomness import MULTIPLIERS, ROUNDS, UNIT, WEYL
+from backends.randomness import MULTIPLIERS, ROUNDS, UNIFORM_STEP, WEYL
 
 M0, M1 = (np.uint64(m) for m in MULTIPLIERS)
 W0, W1 = (np.uint64(w) for w in WEYL)
@@ -52,7 +52,7 @@ def uniform(draw, first, out):
             lane = (first + i) % 4
             for word in words[:]:
                 if lane <= 0 and i < last:
-                    out[i] = np.float32(word >> BYTE) * UNIT
+                    out[i] = np.float32(word >> BYTE) * UNIFORM_STEP
                     i += 1
                 lane -= 1
 

@@ -1,14 +1,14 @@
 """Compile kernels in a second process while the program compiles others.
 
-A first run needs about fifty kernels, each takes a second or more, and Numba compiles one at a time. The program needs them in
-the order of a training step. The process started here calls them in the opposite order on small arrays, which leaves them in the
-kernel cache, where the program finds them. The results are discarded.
+A first run compiles about fifty kernels. Each takes a second or more, and Numba compiles one at a time. The program needs them in
+the order of a training step. The second process calls them in the opposite order, on small arrays. This writes them to the kernel
+cache, from which the program loads them. The results of the calls are discarded.
 
 The calls are listed by hand, because a step of a small network would compile the kernels in the order of the program, and
 `backends` cannot import the network. `test_all_that_training_and_attacks_call_is_compiled_ahead` in tests/backends/test_ahead.py
 fails if training or an attack calls a kernel, or uses argument types, that the list lacks.
 
-    python -m backends.numba_cpu.runtime.ahead         compile all kernels, as the process does
+    python -m backends.numba_cpu.runtime.ahead         compile all kernels, as the second process does
 """
 
 import os
@@ -31,7 +31,12 @@ sys.path[0] = {str(Path(__file__).parents[3])!r}  # not the folder in which the 
 from backends.numba_cpu.runtime import ahead
 ahead.main(as_helper=True)
 """
-STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64  # the smallest for which the same kernels run as in a real network
+STEPS, BATCH, SIDE, CHANNELS = (
+    2,
+    8,
+    4,
+    64,
+)  # the smallest sizes for which dispatch chooses the same kernels as in a real network
 
 
 def start() -> None:
@@ -61,7 +66,7 @@ def _exit_when_closed(pipe):
 
 
 def kernels(k):
-    """Calls that together compile all kernels of training and attacks, the last one of a spiking network's step first."""
+    """Calls that together compile all kernels of training and attacks. They begin with the end of an SNN's training step."""
     shape, flat = (STEPS, BATCH, SIDE, SIDE, CHANNELS), (STEPS, BATCH, SIDE * SIDE * CHANNELS)
     rng = np.random.default_rng(0)
 
@@ -130,7 +135,7 @@ def kernels(k):
 
 
 def main(as_helper: bool = False) -> None:
-    """Compile all kernels. As a helper of a program: at lower priority, and until the program's end closes the standard input."""
+    """Compile all kernels. as_helper: at lower priority, and only until the program ends, which closes the standard input."""
     from backends.numba_cpu import NumbaBackend
 
     if as_helper:

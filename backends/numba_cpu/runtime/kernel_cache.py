@@ -1,4 +1,4 @@
-"""Compiled kernels are kept on disk between runs.
+"""The cache of compiled kernels on disk.
 
 `compiled` is `numba.njit` with this cache in place of Numba's own, which has three weaknesses: it does not notice when a helper
 in another file changes, a damaged file ends every later run with a traceback, and two processes that compile the same kernel can
@@ -28,7 +28,7 @@ import numba
 import numpy
 from numba.core import caching, event, serialize
 
-MONTH = 30 * 24 * 3600  # seconds
+UNUSED_SECONDS = 30 * 24 * 3600  # a month: cache folders of other versions are removed when unused for longer
 BACKENDS = Path(__file__).parents[2]
 SOURCES = ("numba_cpu/kernels", "numba_cpu/simd", "moments16.py", "randomness.py")  # all that is compiled into kernels
 DIGEST = hashlib.sha256().digest_size
@@ -83,7 +83,7 @@ def _remove_unused(folder):
     os.utime(folder)
     for other in folder.parent.glob("kernels-*"):
         with contextlib.suppress(OSError):
-            if time.time() - other.stat().st_mtime > MONTH:
+            if time.time() - other.stat().st_mtime > UNUSED_SECONDS:
                 shutil.rmtree(other)
 
 
@@ -113,7 +113,7 @@ class KernelFiles:
         return self.folder / f"{self.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
 
     def load(self, key):
-        """What was saved under this key; None if nothing was or if the file is damaged."""
+        """The value that was saved under this key; None if there is none or if the file is damaged."""
         try:
             content = self.path(key).read_bytes()
         except OSError:
@@ -134,7 +134,7 @@ class KernelFiles:
 
 
 class _Locator(caching._CacheLocator):
-    """Numba's question where a function's cache lies, answered with our folder for every function."""
+    """Tells Numba where the cache of a function lies: in one folder for all functions."""
 
     def __init__(self, file):
         self._py_file = file
@@ -147,7 +147,7 @@ class _Locator(caching._CacheLocator):
         return str(folder_in_use())
 
     def get_source_stamp(self):
-        return None  # the folder's name has it
+        return None  # the folder's name holds a hash of the sources instead
 
     def get_disambiguator(self):
         return ""
@@ -183,19 +183,19 @@ def compiled(function=None, **options):
 
 
 class CompileNotice(event.Listener):
-    """Calls say(line) and help() when the first kernel is compiled that the cache does not hold."""
+    """Calls say(line) and start_helper() once: when Numba first compiles a kernel that is not in the cache."""
 
-    def __init__(self, say, help):
-        self.say, self.help, self.said = say, help, False
+    def __init__(self, say, start_helper):
+        self.say, self.start_helper, self.announced = say, start_helper, False
         event.register("numba:compile", self)
 
     def on_start(self, event):
-        if not self.said:
-            self.said = True
+        if not self.announced:
+            self.announced = True
             self.say(
                 "compiling kernels for this machine as they are needed: about half a minute in all, once per version"
             )
-            self.help()
+            self.start_helper()
 
     def on_end(self, event):
         """Required by Numba."""

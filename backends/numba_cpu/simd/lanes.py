@@ -1,7 +1,8 @@
 """Vectors of 16 neighbouring numbers, written like numbers.
 
-The compiler does not vectorise a loop over many arrays that also computes sums: the arrays might overlap. Split into loops
-over two or three arrays it is vectorised, but each loop is a pass through the cache. With explicit vectors one loop does it all:
+The compiler does not vectorise a loop over many arrays that also computes sums, because the arrays might overlap. It vectorises
+several loops over two or three arrays each, but then every loop reads its arrays from the cache again. With explicit vectors, one
+loop is enough:
 
     zeros = broadcast(zero)
     m = load(u, i, zeros) * leak + load(current, i, zeros)        entries i … i + 15 of each array
@@ -40,17 +41,17 @@ class Lanes(types.Type):
 
 
 @register_model(Lanes)
-class _InRegisters(models.PrimitiveModel):
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager, kind):
-        super().__init__(manager, kind, _vector(manager.lookup(kind.number).get_value_type()))
+        super().__init__(manager, kind, _vector_type(manager.lookup(kind.number).get_value_type()))
 
 
-def _vector(number):
+def _vector_type(number):
     return ir.VectorType(number, LANES)
 
 
 def _broadcast(builder, number):
-    return llvm.broadcast(builder, number, _vector(number.type))
+    return llvm.broadcast(builder, number, _vector_type(number.type))
 
 
 def _pointer(context, builder, kind, array, at):
@@ -87,7 +88,7 @@ def arange(typingctx, number):
 
     def emit(context, builder, signature, arguments):
         return builder.add(
-            _broadcast(builder, arguments[0]), ir.Constant(_vector(arguments[0].type), list(range(LANES)))
+            _broadcast(builder, arguments[0]), ir.Constant(_vector_type(arguments[0].type), list(range(LANES)))
         )
 
     return Lanes(number)(number), emit
@@ -106,15 +107,15 @@ def sum_lanes(typingctx, lanes):
     """See `sum_lanes_python`."""
 
     def emit(context, builder, signature, arguments):
-        (row,), size = arguments, LANES
+        (vector,), size = arguments, LANES
         while size > 1:
             size //= 2
             halves = []
             for first in (0, size):
                 order = ir.Constant(ir.VectorType(INDEX, size), list(range(first, first + size)))
-                halves.append(builder.shuffle_vector(row, row, order))
-            row = builder.fadd(*halves)
-        return builder.extract_element(row, ir.Constant(INDEX, 0))
+                halves.append(builder.shuffle_vector(vector, vector, order))
+            vector = builder.fadd(*halves)
+        return builder.extract_element(vector, ir.Constant(INDEX, 0))
 
     return lanes.number(lanes), emit
 
@@ -122,7 +123,7 @@ def sum_lanes(typingctx, lanes):
 def _check(array, lanes):
     if array.dtype not in (lanes.number, types.uint8, types.uint16, types.uint32) or array.layout != "C":
         raise TypingError(
-            f"lanes of {lanes.number} need C-contiguous arrays of these or of unsigned integers, not {array}"
+            f"lanes of {lanes.number} need C-contiguous arrays of {lanes.number} or of unsigned integers, not {array}"
         )
 
 
@@ -140,12 +141,12 @@ def load(typingctx, array, at, like):
 
     def emit(context, builder, signature, arguments):
         place = _pointer(context, builder, array, *arguments[:2])
-        row = builder.load(builder.bitcast(place, _vector(place.type.pointee).as_pointer()))
-        row.align = size
+        vector = builder.load(builder.bitcast(place, _vector_type(place.type.pointee).as_pointer()))
+        vector.align = size
         if array.dtype == like.number:
-            return row
+            return vector
         convert = builder.uitofp if isinstance(like.number, types.Float) else builder.zext
-        return convert(row, arguments[2].type)
+        return convert(vector, arguments[2].type)
 
     return like(array, types.intp, like), emit
 
@@ -163,11 +164,11 @@ def store(typingctx, array, at, lanes):
     size = array.dtype.bitwidth // 8
 
     def emit(context, builder, signature, arguments):
-        place, row = _pointer(context, builder, array, *arguments[:2]), arguments[2]
+        place, vector = _pointer(context, builder, array, *arguments[:2]), arguments[2]
         if array.dtype != lanes.number:
             convert = builder.fptoui if isinstance(lanes.number, types.Float) else builder.trunc
-            row = convert(row, _vector(place.type.pointee))
-        builder.store(row, builder.bitcast(place, row.type.as_pointer())).align = size
+            vector = convert(vector, _vector_type(place.type.pointee))
+        builder.store(vector, builder.bitcast(place, vector.type.as_pointer())).align = size
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), emit
@@ -186,7 +187,9 @@ def add_product_python(sums, lanes, number):
 def add_product(typingctx, sums, lanes, number):
     """See `add_product_python`."""
     if sums != lanes or number != lanes.number:
-        raise TypingError(f"the product of {lanes} and {number}, added to {sums}")
+        raise TypingError(
+            f"add_product needs sums and lanes of one type and a number of it, not {sums}, {lanes} and {number}"
+        )
 
     def emit(context, builder, signature, arguments):
         sums, lanes, number = arguments
@@ -207,9 +210,9 @@ def _where_greater(typingctx, x, limit, a, b):
 @intrinsic
 def _sqrt(typingctx, x):
     def emit(context, builder, signature, arguments):
-        row = arguments[0].type
-        kind = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[row.element]
-        call = get_or_insert_function(builder.module, ir.FunctionType(row, [row]), f"llvm.sqrt.v{LANES}{kind}")
+        vector = arguments[0].type
+        kind = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[vector.element]
+        call = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), f"llvm.sqrt.v{LANES}{kind}")
         return builder.call(call, arguments)
 
     return x(x), emit
@@ -218,8 +221,8 @@ def _sqrt(typingctx, x):
 @intrinsic
 def _float_bits(typingctx, x):
     def emit(context, builder, signature, arguments):
-        row, kind = arguments[0], _vector(ir.FloatType())
-        return builder.bitcast(row if row.type == kind else builder.fptrunc(row, kind), _vector(INDEX))
+        vector, kind = arguments[0], _vector_type(ir.FloatType())
+        return builder.bitcast(vector if vector.type == kind else builder.fptrunc(vector, kind), _vector_type(INDEX))
 
     return Lanes(types.uint32)(x), emit
 
@@ -227,8 +230,8 @@ def _float_bits(typingctx, x):
 @intrinsic
 def _bits_float(typingctx, bits, like):
     def emit(context, builder, signature, arguments):
-        row, kind = builder.bitcast(arguments[0], _vector(ir.FloatType())), arguments[1].type
-        return row if row.type == kind else builder.fpext(row, kind)
+        vector, kind = builder.bitcast(arguments[0], _vector_type(ir.FloatType())), arguments[1].type
+        return vector if vector.type == kind else builder.fpext(vector, kind)
 
     return like(bits, like), emit
 
@@ -334,7 +337,7 @@ def _operator(symbol, for_floats, for_integers):
     def operate(typingctx, a, b):
         name = for_floats if isinstance(a.number, types.Float) else for_integers
         if a != b or name is None:
-            raise TypingError(f"{symbol.__name__} of {a} and {b}")
+            raise TypingError(f"{symbol.__name__} is not supported for {a} and {b}")
 
         def emit(context, builder, signature, arguments):
             return getattr(builder, name)(*arguments)
