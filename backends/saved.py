@@ -14,9 +14,8 @@ class Versions:
     """How often each array was updated in place. An array that was never updated has version 0."""
 
     def __init__(self):
-        self.counts: dict[
-            int, tuple[weakref.ref, int]
-        ] = {}  # key: id of the array; an entry is removed when its array is freed
+        # The key is the id of the array. An entry is removed when its array is freed.
+        self.counts: dict[int, tuple[weakref.ref, int]] = {}
         self.log: list | None = None  # receives every updated array while torch_any/graphs.py records a function
 
     def of(self, array) -> int:

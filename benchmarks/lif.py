@@ -48,7 +48,7 @@ def seconds(k, action, rounds: int, prepare=lambda: ()) -> float:
     """Median seconds of one call of `action(*prepare())`. On a CPU, `prepare` is not timed; on a GPU it is.
 
     On a GPU, ten calls are recorded in a CUDA graph and replayed, so that launches do not count. Actions that cannot be
-    recorded (the plain scans read values on the host) are timed one by one, with a synchronisation after each.
+    recorded (the plain kernels read values on the host) are timed one by one, with a synchronisation after each.
     """
     import torch
 

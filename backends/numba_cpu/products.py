@@ -27,13 +27,12 @@ from backends.numba_cpu.simd.lanes import LANES
 from backends.numba_cpu.storage import Storage
 from backends.saved import Saved
 
-MIN_INCREMENT_BATCH = (
-    8  # lists hold increments only for batches of at least so many images; the rounding of sums then differs
-)
-MAX_INCREMENT_STEPS = 32  # and, for spikes, only up to so many steps: rounding errors add up from step to step
-NARROW_OUTPUTS = (
-    32  # with fewer outputs, a linear layer's weight gradient is computed at once, not in the optimiser step
-)
+# Lists hold increments only for batches of at least so many images. The rounding of sums then differs.
+MIN_INCREMENT_BATCH = 8
+# Lists hold increments of spikes only up to so many steps: rounding errors add up from step to step.
+MAX_INCREMENT_STEPS = 32
+# With fewer outputs, a linear layer's weight gradient is computed at once, not in the optimiser step.
+NARROW_OUTPUTS = 32
 
 
 class Convolution(NamedTuple):

@@ -229,7 +229,7 @@ def leaky_weight_gradient(grad, leak, events, window, blocks, out):
 
 
 def lanes_for(channels: int) -> int:
-    """How images_per_list channels are summed at once; 0 if these kernels do not support this number of channels."""
+    """How many channels are summed at once; 0 if these kernels do not support this number of channels."""
     return next((lanes for lanes in (32, 16) if channels % lanes == 0), 0)
 
 

@@ -2,7 +2,7 @@
 
 The weight gradient of a linear layer, xᵀ·grad, is computed here, a part at a time, and used while it is in the cache. Written to
 memory as a whole it would take as much time and memory as the parameter itself. While a part is computed, the weights and moments
-of the next part are prefetched, because adding up events leaves the memory idle.
+of the next part are prefetched, because adding up events hardly uses memory.
 """
 
 from typing import Any, NamedTuple

@@ -31,12 +31,8 @@ sys.path[0] = {str(Path(__file__).parents[3])!r}  # not the folder in which the 
 from backends.numba_cpu.runtime import ahead
 ahead.main(as_helper=True)
 """
-STEPS, BATCH, SIDE, CHANNELS = (
-    2,
-    8,
-    4,
-    64,
-)  # the smallest sizes for which dispatch chooses the same kernels as in a real network
+# The smallest sizes for which dispatch chooses the same kernels as in a real network
+STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64
 
 
 def start() -> None:
