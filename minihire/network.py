@@ -17,6 +17,7 @@ from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import ForwardContext
 from minihire.models import Model
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
@@ -87,10 +88,9 @@ class Network:
             raise MinihireError(
                 f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}"
             )
-        if self.steps < 1 or (self.time_chunk is not None and self.time_chunk < 1):
-            raise MinihireError(
-                f"a network needs at least 1 time step (and time chunk), not {self.steps} (and {self.time_chunk})"
-            )
+        self.steps = checks.whole("the number of time steps", self.steps)
+        if self.time_chunk is not None:
+            self.time_chunk = checks.whole("the time chunk", self.time_chunk)
 
     def copy(self, **changes: Any) -> "Network":
         """An independent network: the same settings, except for the changes, and its own copy of the weights."""
@@ -120,9 +120,10 @@ class Network:
         """Logits [B, classes] of images [B, H, W, C] in [0, 1], in evaluation mode.
 
         observe(event, layer, array) is called for each time chunk, with the "input" of every layer that has weights, and with
-        the "current" and the "spikes" of every neuron layer. Raises MinihireError for images of another shape.
+        the "current" and the "spikes" of every neuron layer. Raises MinihireError for images of another shape, type or range.
         """
-        weights = {name: Variable(array) for name, array in self.parameters.items()}
+        checks.images(self.backend, images, self.model.image_shape, self.model.name)
+        weights = self._weights()
         chunks = self._chunks(steps)
         logits: Array = None
         state: dict[str, NeuronState] = {}
@@ -160,6 +161,7 @@ class Network:
         surrogate: Surrogate | None = None,
         state: dict[str, NeuronState] | None = None,
         keep_state: bool = True,
+        check: bool = True,
     ) -> Gradients:
         """Cross-entropy of images [B, H, W, C] with labels int64 [B] and its gradients, in one forward and one backward pass.
 
@@ -167,14 +169,18 @@ class Network:
         the image gradient is then ∂L/∂κ. training: dropout on. scale: factor on the loss of each image (default: 1/B).
         surrogate: replaces the network's own surrogate. state: the neurons' state before the first step; no gradient flows
         into it. keep_state: whether to return the state after the last step, which takes as much memory as one time step.
+        check: False in a loop that checked images and labels before. Raises MinihireError for images, labels and weights of
+        another shape, type or range.
         """
         k = self.backend
+        if check:
+            checks.images(k, images, self.model.image_shape, self.model.name)
+            labels = checks.labels(k, labels, images.shape[0], self.model.classes)
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
         chunks = self._chunks(steps)
         if neuron.surrogate.kind == "rate" and len(chunks) > 1:
             raise MinihireError("the rate gradient needs all time steps at once: leave out the time chunk")
-        constants = {name: Variable(array) for name, array in self.parameters.items()}
-        trainable = {name: Variable(array, needs_grad=weights) for name, array in self.parameters.items()}
+        constants, trainable = self._weights(), self._weights(needs_grad=weights)
         pixels = Variable(images, needs_grad=image and noise is None)
         kappa = None if noise is None else Variable(noise, needs_grad=image)
         dropout = draws if training else None
@@ -229,10 +235,11 @@ class Network:
         """Logits [B, classes] as from `forward`, and a function from ∂L/∂logits to ∂L/∂images [B, H, W, C] for any loss L.
 
         The function can be called once; until then all time steps stay in memory, whatever the time chunk. There is no
-        dropout; surrogate is as in `gradients`. Raises MinihireError for images of another shape, or a second call.
+        dropout; surrogate is as in `gradients`. Raises MinihireError as `forward` does, and for a second call.
         """
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
-        weights = {name: Variable(array) for name, array in self.parameters.items()}
+        checks.images(self.backend, images, self.model.image_shape, self.model.name)
+        weights = self._weights()
         tape, pixels = Tape(self.backend), Variable(images, needs_grad=True)
         steps = self.steps if self.spiking else 1
         ctx = ForwardContext(tape, weights, self.spiking, steps, neuron, self.readout, end_state=None)
@@ -246,11 +253,18 @@ class Network:
 
         return logits.value, pull
 
+    def _weights(self, needs_grad: bool = False) -> dict[str, Variable]:
+        """The parameters as Variables. Raises MinihireError where one was replaced by an array of another shape or type."""
+        for name, p in self.specification.items():
+            array: Array = self.parameters.get(name)
+            checks.belongs(self.backend, name, array)
+            if tuple(array.shape) != p.shape:
+                raise MinihireError(f"{name} is {list(array.shape)}: give an array of shape {list(p.shape)}")
+        return {name: Variable(array, needs_grad) for name, array in self.parameters.items()}
+
     def _chunks(self, steps: int | None) -> list[tuple[int, int]]:
         """(first step, number of steps) of each time chunk; an ANN has one step."""
-        total = self.steps if steps is None else steps
-        if total < 1:
-            raise MinihireError(f"a network runs for at least 1 time step, not {total}")
+        total = self.steps if steps is None else checks.whole("the number of time steps", steps)
         total = total if self.spiking else 1
         size = min(self.time_chunk or total, total)
         return [(first, min(size, total - first)) for first in range(0, total, size)]
@@ -264,10 +278,6 @@ class Network:
         first_step: int,
         clip_noise: bool = True,
     ) -> Variable:
-        if tuple(pixels.shape[1:]) != self.model.image_shape:
-            raise MinihireError(
-                f"{self.model.name} was built for images of {self.model.image_shape}, not {tuple(pixels.shape[1:])}"
-            )
         x = pixels
         if noise is not None:
             x = ops.add(ctx.tape, x, noise)

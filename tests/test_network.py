@@ -489,7 +489,7 @@ def test_impossible_options_are_refused_in_one_sentence(exact, options):
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_no_steps_are_refused(exact, steps):
-    with pytest.raises(MinihireError, match="at least 1 time step"):
+    with pytest.raises(MinihireError, match="the number of time steps is .*: give a whole number of at least 1"):
         network_of(exact, Setting()).forward(data("vgg5", True, "membrane")[1], steps=steps)
 
 
@@ -603,5 +603,5 @@ def test_a_view_has_the_same_weights_and_is_not_trained(backend):
         Adam(view, list(view.parameters))
     with pytest.raises(MinihireError, match="a view cannot have another spiking"):
         net.view(spiking=False)
-    with pytest.raises(MinihireError, match="at least 1 time step"):
+    with pytest.raises(MinihireError, match="the number of time steps is .*: give a whole number of at least 1"):
         net.view(steps=0)

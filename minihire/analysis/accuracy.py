@@ -9,6 +9,7 @@ from backends.randomness import Draws
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
+from minihire.runtime import checks
 
 BATCH = 100
 Answers = np.ndarray[Any, Any]
@@ -24,13 +25,16 @@ def predict(network: Network, images: Array, draws: Draws = Draws()) -> Answers:
 def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH) -> Answers:
     """Return for each image whether it is classified correctly: bool [N].
 
-    The random draws of an image depend on the seed and on its index in `data`, not on the batch size.
+    The random draws of an image depend on the seed and on its index in `data`, not on the batch size. Raises MinihireError for
+    data without images, and for images or a number of classes that the network was not built for.
 
     >>> from minihire import Network, accuracy, build, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
     >>> accuracy(Network(model, k, initialise(model, k, seed=0)), images.test).shape
     (10,)
     """
+    checks.data(data, network.model)
+    batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     k, right = network.backend, np.zeros(len(data))
     batches = Batches(data, k, batch_size)
     for number in range(k.services.rank, len(batches), k.services.ranks):

@@ -13,6 +13,7 @@ from typing import Any
 
 from backends.randomness import Draws
 from minihire.network import Network
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 
 
@@ -101,9 +102,7 @@ def measure_activity(
 
 def time_steps(network: Network, steps: int | None) -> int:
     """Return the T of a measurement: `steps`, or by default the network's T; 1 for an ANN. Raises MinihireError if steps < 1."""
-    steps = network.steps if steps is None else steps
-    if steps < 1:
-        raise MinihireError(f"a network runs for at least 1 time step, not {steps}")
+    steps = network.steps if steps is None else checks.whole("the number of time steps", steps)
     return steps if network.spiking else 1
 
 

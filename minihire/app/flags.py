@@ -212,5 +212,7 @@ def add_execution(parser: argparse.ArgumentParser, record: bool = False) -> None
             default=True,
             help="on CUDA, record and replay kernels (default)",
         )
-    section.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    section.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: all cores that the program may use)"
+    )
     section.add_argument("--quiet", action="store_true", help="print no progress")

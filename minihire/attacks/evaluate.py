@@ -14,6 +14,7 @@ from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import Interrupted, StopSignal
@@ -41,8 +42,8 @@ def attack_accuracy(
     keep: write all answers to the file and keep it. about: text that identifies the attack,
     networks and images; it is stored in the file and checked when the attack resumes.
 
-    Raises MinihireError for networks with different image shapes or numbers of classes, and for a file that is damaged or
-    belongs to another attack.
+    Raises MinihireError for networks and data with different image shapes or numbers of classes, for data without images, and
+    for a file that is damaged or belongs to another attack.
 
     >>> from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
@@ -58,6 +59,8 @@ def attack_accuracy(
                 f"the source network has images {theirs[:3]} and {theirs[3]} classes, but a target has images {ours[:3]} and "
                 f"{ours[3]} classes: give networks for the same data set"
             )
+    checks.data(data, source.model)
+    batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     k = source.backend
     loaded = path and _load_answers(Path(path), len(targets), len(data), about)
     earlier, done = loaded or (np.zeros((len(targets), len(data))), 0)

@@ -8,12 +8,13 @@ FGSM is the one-step case with α = ε and no random start. momentum.py and l2.p
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.network import Network
-from minihire.runtime.errors import MinihireError
+from minihire.runtime import checks
 from minihire.runtime.random_streams import Stream
 
 
@@ -24,9 +25,10 @@ class Attack:
     epsilon (ε), alpha (α): bound and step size, in pixels of [0, 1]. iterations: K. random_start: start from a uniform random
     point of the ball. surrogate: the surrogate gradient that the attacker uses (default: the
     network's own).
-    Raises MinihireError for negative ε or α, and for less than one iteration.
+    Raises MinihireError for negative ε or α, for those above `largest`, and for less than one iteration.
     """
 
+    largest: ClassVar[float] = 1.0  # the range of pixels: ε and α of more are probably in levels of 0 … 255
     name: str
     epsilon: float
     alpha: float
@@ -35,10 +37,12 @@ class Attack:
     surrogate: Surrogate | None = None
 
     def __post_init__(self) -> None:
-        if not self.epsilon >= 0 or not self.alpha >= 0 or self.iterations < 1:
-            raise MinihireError(
-                f"an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration, not {self.epsilon}, {self.alpha} and {self.iterations}"
-            )
+        for symbol, name in (("ε", "epsilon"), ("α", "alpha")):
+            value = getattr(self, name)
+            advice = ", in pixels of [0, 1] (such as 8/255 for 8 of 255 levels)"
+            found = checks.number(f"the attack's {symbol}", value, 0, self.largest, advice)
+            object.__setattr__(self, name, found)
+        object.__setattr__(self, "iterations", checks.whole("the attack's number of iterations", self.iterations))
 
     def attacker(self, network: Network) -> Callable[..., Array]:
         """Return the function (images, labels, draws) → adversarial images. A subclass with another algorithm overrides it."""
@@ -94,7 +98,11 @@ class Attacker:
         Images and labels are arrays of the network's backend. draws: key of the random numbers, for the random start and for
         the input spikes of a rate-coded network. Every iteration draws new input spikes; an evaluation with the same `draws`
         draws others again. draws.first is the number of the first image, so that results do not depend on the batches.
+        Raises MinihireError for images and labels of another shape, type or range.
         """
+        model, k = self.network.model, self.network.backend
+        checks.images(k, images, model.image_shape, model.name)
+        labels = checks.labels(k, labels, images.shape[0], model.classes)
         current, memory = self.start(images, draws), self.memory(images)
         for iteration in range(self.attack.iterations):
             step = draws.step * self.attack.iterations + iteration + 1  # + 1: not the draws of an evaluation
@@ -154,6 +162,7 @@ class Attacker:
             draws=draws,
             surrogate=self.attack.surrogate,
             keep_state=False,
+            check=False,
         )
         direction, memory = self.normalise(found.image, memory)
         return self.update(current, direction, images), memory

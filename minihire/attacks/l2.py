@@ -5,6 +5,7 @@ x̂ ← clip(Proj_ε(x)[x̂ + α·(∂L/∂x̂)/‖∂L/∂x̂‖₂], 0, 1),   
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from backends.interface import Array
 from backends.randomness import Draw, Draws
@@ -17,6 +18,8 @@ from minihire.runtime.random_streams import Stream
 @dataclass(frozen=True)
 class L2Attack(Attack):
     """PGD in the L2 ball. epsilon, alpha: Euclidean lengths over all pixels of an image in [0, 1]; see `Attack` for the rest."""
+
+    largest: ClassVar[float] = math.inf
 
     def attacker(self, network: Network) -> "L2Attacker":
         """Return the attack on this network."""

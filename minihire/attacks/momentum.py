@@ -11,7 +11,7 @@ from backends.interface import Array
 from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, Attacker
 from minihire.network import Network
-from minihire.runtime.errors import MinihireError
+from minihire.runtime import checks
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class MomentumAttack(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.decay >= 0:
-            raise MinihireError(f"momentum needs a decay μ ≥ 0, not {self.decay}")
+        object.__setattr__(self, "decay", checks.number("the attack's decay μ", self.decay))
 
     def attacker(self, network: Network) -> "MomentumAttacker":
         """Return the attack on this network."""

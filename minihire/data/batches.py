@@ -8,6 +8,7 @@ import numpy as np
 from backends.interface import Backend
 from backends.randomness import Draw, integers, permutation
 from minihire.data.dataset import Dataset
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
@@ -19,7 +20,8 @@ class Batches:
     """The batches of a data set, as backend arrays. Iterating yields the batches of epoch 0.
 
     size: images per batch; the last batch may be smaller. shuffle: a new order in each epoch. augment: random horizontal
-    flip, and random crop from reflection padding of 4 pixels. Raises MinihireError if the images are too small to crop.
+    flip, and random crop from reflection padding of 4 pixels. Raises MinihireError for a data set without images, a size below 1,
+    and images that are too small to crop.
     """
 
     dataset: Dataset
@@ -32,6 +34,9 @@ class Batches:
     order: tuple[int, np.ndarray] = field(init=False)
 
     def __post_init__(self):
+        self.size = checks.whole("the batch size", self.size)
+        if not len(self.dataset):
+            raise MinihireError(f"{self.dataset.name} has no images: give at least one")
         if self.augment and min(self.dataset.shape[:2]) <= PADDING:
             height, width, _ = self.dataset.shape
             raise MinihireError(

@@ -12,6 +12,7 @@ import numpy as np
 from backends.randomness import Draws
 from backends.surrogates import Surrogate
 from minihire.network import Network
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 
 try:
@@ -51,7 +52,7 @@ class TorchModule(torch.nn.Module):
         self.eval()  # attack libraries print a warning for modules in training mode
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits [B, classes] of images [B, C, H, W]. Raises MinihireError for a wrong shape, integers, NaN and infinity."""
+        """Logits of images [B, C, H, W]. Raises MinihireError for wrong shapes, integers and pixels outside [0, 1]."""
         self._check(images)
         self.calls += 1
         draws = Draws(self.seed, self.calls)
@@ -79,6 +80,8 @@ class TorchModule(torch.nn.Module):
             raise MinihireError(
                 f"{model.name} needs images [B, {channels}, {height}, {width}] in torch's layout, not {list(images.shape)}"
             )
+        if images.numel():
+            checks.pixels(*images.detach().aminmax())  # which propagate NaN
 
     def _array(self, tensor):
         """Convert a tensor to a backend array. Raises MinihireError for NaN and infinity, which kernels do not propagate."""

@@ -20,6 +20,7 @@ from backends.randomness import Draw, Draws, permutation
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
@@ -47,10 +48,11 @@ class Calibration:
     scaling: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.steps < 1 or not 0 < self.percentile <= 100 or not self.scaling > 0:
-            raise MinihireError(
-                f"calibration needs images ≥ 1, steps ≥ 1, 0 < percentile ≤ 100 and scaling > 0, not {self}"
-            )
+        for name in ("images", "steps"):
+            object.__setattr__(self, name, checks.whole(f"the calibration's {name}", getattr(self, name)))
+        for name in ("percentile", "scaling"):
+            object.__setattr__(self, name, checks.positive(f"the calibration's {name}", getattr(self, name)))
+        checks.number("the calibration's percentile", self.percentile, 0, 100)
 
 
 class _EnoughMeasured(Exception):

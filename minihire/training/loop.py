@@ -28,13 +28,14 @@ from minihire.analysis.accuracy import accuracy
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
 from minihire.training.noise import NoiseRule, NoNoise
-from minihire.training.optimisers import OPTIMISERS, Schedule
+from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
 from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
 
 # Writing a checkpoint takes at most 1/WRITE_RATIO of the time between two checkpoints, or less than QUICK seconds.
@@ -72,11 +73,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
-        if self.epochs < 1 or self.batch_size < 1 or self.periods < 1 or not self.learning_rate > 0:
-            raise MinihireError(
-                f"training needs at least 1 epoch, batch size 1, 1 period and a learning rate above 0, not {self.epochs}, "
-                f"{self.batch_size}, {self.periods} and {self.learning_rate}"
-            )
+        if self.schedule.kind not in SCHEDULES:
+            raise MinihireError(f"there is no schedule {self.schedule.kind!r}: choose {', '.join(SCHEDULES)}")
+        for name in ("epochs", "batch_size", "periods"):
+            object.__setattr__(self, name, checks.whole(f"the recipe's {name}", getattr(self, name)))
+        for name in ("weight_decay", "momentum"):
+            object.__setattr__(self, name, checks.number(f"the recipe's {name}", getattr(self, name)))
+        object.__setattr__(self, "learning_rate", checks.positive("the recipe's learning_rate", self.learning_rate))
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data, for checkpoints and results."""
@@ -109,6 +112,10 @@ class Training:
 
     def __post_init__(self) -> None:
         network, recipe, k = self.network, self.recipe, self.network.backend
+        self.seed = checks.whole("the seed", self.seed, None)
+        checks.data(self.data, network.model)
+        if self.heldout:
+            checks.data(self.heldout, network.model)
         if recipe.periods > network.steps:
             raise MinihireError(
                 f"{recipe.periods} periods do not fit into {network.steps} time steps: choose periods N ≤ steps T"
@@ -256,6 +263,7 @@ class Training:
             state=state,
             scale=1 / self.batches.images(self.batch),
             keep_state=recipe.carry_membranes,
+            check=False,
         )
         result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
         counted = self._update(result.weights, result.sums, learning_rate, update)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
+from minihire.runtime import checks
 from minihire.runtime.random_streams import Stream
 
 
@@ -42,6 +43,9 @@ class GaussianNoise(NoiseRule):
 
     std: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std", checks.number("the noise's std", self.std))
+
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
         """Zeros. `before_period` replaces them."""
         return k.zeros(shape)
@@ -70,6 +74,11 @@ class CraftedNoise(NoiseRule):
     step: float
     bound: float
     carried: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("step", "bound"):
+            advice = ", in pixels of [0, 1]"
+            object.__setattr__(self, name, checks.number(f"the noise's {name}", getattr(self, name), 0, 1, advice))
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
         """Zeros."""

@@ -11,6 +11,9 @@ from minihire.runtime.errors import MinihireError
 ADAM_EPSILON = 1e-8
 
 
+SCHEDULES = "step", "one-cycle"
+
+
 class Schedule(NamedTuple):
     """How the learning rate changes during training.
 

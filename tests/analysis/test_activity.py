@@ -122,7 +122,7 @@ def test_impossible_measurements_of_activity_are_refused(random_network, images)
         ([], None, "without images"),
         (images, None, "batches of images"),
         ([images[:, :4]], None, "batches of images"),
-        ([images], 0, "at least 1 time step"),
+        ([images], 0, "the number of time steps is 0: give a whole number"),
     ):
         with pytest.raises(MinihireError, match=sentence):
             measure_activity(network, batches, steps=steps)

@@ -60,9 +60,10 @@ def test_the_same_images_are_no_distance_apart(random_network, images):
 
 
 def test_steps_are_used(toy):
-    one = np.array([0.3, 0.6, 0.0, 1.2]).reshape(1, 2, 2, 1)
-    found = spike_distance(toy(), one, np.zeros_like(one), steps=1)
-    assert found["neuron1"].tolist() == [1.0]  # only 1.2 fires at t = 0
+    one, network = np.array([0.15, 0.3, 0.0, 0.6]).reshape(1, 2, 2, 1), toy()
+    network.parameters["conv1.weight"] = np.full((1, 1, 1, 1), 2.0)  # so 0.6 is a current of 1.2
+    found = spike_distance(network, one, np.zeros_like(one), steps=1)
+    assert found["neuron1"].tolist() == [1.0]  # only 0.6 fires at t = 0
 
 
 def test_distances_of_arrays_or_networks_that_do_not_fit_are_refused(random_network, images):
@@ -72,5 +73,5 @@ def test_distances_of_arrays_or_networks_that_do_not_fit_are_refused(random_netw
         spike_distance(random_network(), images, images[:3])
     with pytest.raises(MinihireError, match="give arrays of the same shape"):
         perturbation_distance(images, images[0])
-    with pytest.raises(MinihireError, match="at least 1 time step"):
+    with pytest.raises(MinihireError, match="the number of time steps is 0: give a whole number of at least 1"):
         spike_distance(random_network(), images, images, steps=0)

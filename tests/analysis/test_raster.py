@@ -12,9 +12,10 @@ def pixels(network, *values):
 
 
 def test_raster_by_hand(toy):
-    """A pixel x fires at step t where the sum of x so far exceeds the threshold: x = 1.5 at steps 0, 1, 2, 3 …"""
+    """A current x fires at step t where the sum of x so far exceeds the threshold: x = 1.5 at steps 0, 1, 2, 3 …"""
     network = toy(steps=4)
-    (layer,) = spike_trains(network, pixels(network, 1.5, 0.6, 0.0, 0.6), pixels(network, 1.5, 0.0, 0.0, 0.9))
+    network.parameters["conv1.weight"] = np.full((1, 1, 1, 1), 2.0)  # a current is twice its pixel
+    (layer,) = spike_trains(network, pixels(network, 0.75, 0.3, 0.0, 0.3), pixels(network, 0.75, 0.0, 0.0, 0.45))
     assert layer == {
         "name": "neuron1",
         "neurons": 4,

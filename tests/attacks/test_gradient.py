@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from backends import get_backend
 from backends.randomness import Draws
 from backends.surrogates import arctan, rate, straight_through
-from minihire.attacks import Attack, fgsm, perturb, pgd
+from minihire.attacks import Attack, fgsm, perturb, pgd, pgd_l2
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
@@ -167,8 +167,22 @@ def test_the_paper_s_settings_are_the_defaults():
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(epsilon=-0.1), dict(epsilon=float("nan")), dict(alpha=-1), dict(alpha=float("nan")), dict(iterations=0)],
-)
+    [
+        dict(epsilon=-0.1), dict(epsilon=float("nan")), dict(epsilon=8), dict(epsilon="8/255"), dict(alpha=-1),
+        dict(alpha=float("nan")), dict(alpha=2), dict(iterations=0), dict(iterations=2.5), dict(iterations=True),
+    ],
+)  # fmt: skip
 def test_impossible_attacks_are_refused(wrong):
-    with pytest.raises(MinihireError, match="an attack needs ε ≥ 0, α ≥ 0 and at least 1 iteration"):
+    with pytest.raises(MinihireError, match=r"^the attack's (ε|α|number of iterations) is .*: give a (whole )?number"):
         pgd(**wrong)
+
+
+def test_levels_of_pixels_are_refused_but_not_euclidean_lengths():
+    with pytest.raises(MinihireError, match=r"the attack's ε is 8: .* \(such as 8/255 for 8 of 255 levels\)"):
+        fgsm(8)
+    assert pgd_l2(8, 2).epsilon == 8
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    attack = pgd(np.float32(0.5), np.float64(0.25), np.int64(3))
+    assert [type(n) for n in (attack.epsilon, attack.alpha, attack.iterations)] == [float, float, int]

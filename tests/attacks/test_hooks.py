@@ -94,5 +94,5 @@ def test_names_and_settings():
     assert isinstance(momentum_pgd(), MomentumAttack) and isinstance(pgd_l2(), L2Attack)
     assert (momentum_pgd().name, pgd_l2().name) == ("momentum", "pgd-l2")
     for wrong in (-1.0, math.nan):
-        with pytest.raises(MinihireError, match="momentum needs a decay μ ≥ 0"):
+        with pytest.raises(MinihireError, match="the attack's decay μ is .*: give a number of at least 0"):
             momentum_pgd(decay=wrong)

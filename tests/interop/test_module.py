@@ -210,7 +210,7 @@ def wrong_inputs():
         (torch.zeros(3, 8, 12), r"not \[3, 8, 12\]"),
         (torch.zeros(2, 3, 8, 12, dtype=torch.uint8), "floating-point tensor of images .* not torch.uint8"),
         (np.zeros((2, 3, 8, 12)), "not ndarray"),
-        (nan, "must be finite"),
+        (nan, "these images have pixels from"),
     ]
 
 

@@ -11,6 +11,7 @@ from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe, train
 from minihire.training.loop import Training
+from minihire.training.optimisers import Schedule
 
 HIRE = Recipe(epochs=1, batch_size=16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.03))
 
@@ -98,7 +99,9 @@ def by_hand(net, data, recipe, count=1):
                 noisy = np.asarray(images) + kappa
                 inside = (noisy >= 0) & (noisy <= 1) if recipe.clip_noise else np.ones_like(noisy, bool)
                 noisy = np.clip(noisy, 0, 1) if recipe.clip_noise else noisy
-                result = net.gradients(k.asarray(noisy), labels, image=True, steps=half, draws=draws, state=state)
+                result = net.gradients(
+                    k.asarray(noisy), labels, image=True, steps=half, draws=draws, state=state, check=False
+                )
                 return result, np.where(inside, result.image, 0)
 
             result, grad = passed()
@@ -233,11 +236,40 @@ def test_more_periods_than_steps_are_refused(network, data):
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(epochs=0), dict(batch_size=0), dict(periods=0), dict(learning_rate=0.0), dict(learning_rate=float("nan"))],
-)
+    [
+        dict(epochs=0), dict(epochs=1.5), dict(batch_size=0), dict(batch_size="32"), dict(periods=0),
+        dict(learning_rate=0.0), dict(learning_rate=float("nan")), dict(learning_rate=float("inf")), dict(momentum=-1),
+        dict(weight_decay="0"),
+    ],
+)  # fmt: skip
 def test_recipes_out_of_range_are_refused(wrong):
-    with pytest.raises(MinihireError, match="training needs at least 1 epoch"):
+    with pytest.raises(MinihireError, match=f"^the recipe's {next(iter(wrong))} is .*: give a (whole )?number"):
         Recipe(**wrong)
+
+
+def test_noise_out_of_range_and_unknown_schedules_are_refused():
+    for make in (lambda: CraftedNoise(2, 0.1), lambda: CraftedNoise(0.1, -1), lambda: GaussianNoise(float("nan"))):
+        with pytest.raises(MinihireError, match="^the noise's (step|bound|std) is .*: give a number"):
+            make()
+    with pytest.raises(MinihireError, match="no schedule 'cosine': choose step, one-cycle"):
+        Recipe(schedule=Schedule("cosine"))
+
+
+def test_numbers_of_numpy_are_written_to_a_checkpoint(network, data, tmp_path):
+    rule = CraftedNoise(np.float32(0.01), np.float32(0.02))
+    recipe = Recipe(epochs=np.int64(1), batch_size=np.int32(16), learning_rate=np.float32(1e-3), noise=rule)
+    snn = network(get_backend("reference"), steps=np.int64(4))
+    training = train(snn, recipe, data, seed=np.int64(3), path=tmp_path / "a.npz")
+    assert training.path.exists() and len(training.history) == 1
+
+
+def test_data_that_do_not_fit_are_refused(network, data):
+    ann, few = network(get_backend("reference"), spiking=False), replace(data, classes=tuple("abcde"))
+    with pytest.raises(MinihireError, match="tiny has no images: give at least one"):
+        train(ann, Recipe(epochs=1), data.take([]))
+    for given in (dict(data=few), dict(data=data, heldout=few)):
+        with pytest.raises(MinihireError, match="tiny has images of .* and 5 classes, but vgg5 was built for"):
+            train(ann, Recipe(epochs=1), **given)
 
 
 def test_unknown_optimisers_are_refused():

@@ -1,0 +1,106 @@
+"""Checks of what a caller gives: numbers, images, labels, data sets. Each raises MinihireError with one sentence.
+
+The public functions call them once, where the input comes in. Loops inside an attack or a training do not call them again.
+"""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from backends.interface import Array, Backend
+from minihire.runtime.errors import MinihireError
+
+MARGIN = 1e-3  # how far a pixel may lie outside of [0, 1]: by rounding in other programs, or for a finite difference
+
+
+def whole(name: str, value: Any, least: int | None = 1) -> int:
+    """`value`, a whole number of Python or NumPy, as an int. least: the smallest one allowed."""
+    try:
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        raise MinihireError(
+            f"{name} is {value!r}: give a whole number" + ("" if least is None else f" of at least {least}")
+        )
+    return number
+
+
+def number(name: str, value: Any, low: float = 0.0, high: float = math.inf, advice: str = "") -> float:
+    """`value`, a number of Python or NumPy from low to high, as a finite float. advice: ends the sentence."""
+    numeric = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not numeric or not low <= value <= high or not math.isfinite(value):
+        limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
+        raise MinihireError(
+            f"{name} is {value!r}: give a number {limits if math.isfinite(low) else ''}{advice}".rstrip()
+        )
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """`value` as a finite float above 0."""
+    if number(name, value, -math.inf) > 0:
+        return float(value)
+    raise MinihireError(f"{name} is {value!r}: give a number above 0")
+
+
+def images(k: Backend, array: Array, shape: tuple[int, ...], name: str = "this network") -> None:
+    """Check images [B, H, W, C] for a network of images of this shape, and that they are an array of its backend.
+
+    On a CPU the pixels must be in [0, 1]. On a GPU they are not read, because reading waits for the GPU.
+    """
+    given = tuple(getattr(array, "shape", ()))
+    if len(given) != 4 or given[1:] != shape:
+        raise MinihireError(f"{name} was built for images of {shape}, not {given[1:]}: give images [B, H, W, C]")
+    belongs(k, "these images", array)
+    if k.device == "cpu":
+        pixels(np.asarray(array).min(initial=0), np.asarray(array).max(initial=0))
+
+
+def pixels(low: Any, high: Any) -> None:
+    """Check the smallest and the largest pixel of some images; NaN and infinity are refused, too."""
+    if not (low >= -MARGIN and high <= 1 + MARGIN):
+        raise MinihireError(
+            f"these images have pixels from {float(low):g} to {float(high):g}, expected 0 to 1: divide 0 … 255 by 255, "
+            "and remove NaN and infinities"
+        )
+
+
+def belongs(k: Backend, name: str, array: Array) -> None:
+    """Check that this is a floating-point array of the backend."""
+    kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
+    if kind != k.dtype or not isinstance(array, type(k.zeros((0,)))):
+        raise MinihireError(
+            f"{name}: {kind} ({type(array).__module__.split('.')[0]}) was given, but the {k.name} backend computes with its own "
+            f"{k.dtype} arrays: give backend.asarray(…)"
+        )
+
+
+def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
+    """The labels [B] of `count` images, as int64. On a GPU, their values are checked only if they are a NumPy array."""
+    kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
+    shape = tuple(getattr(array, "shape", ()))
+    if "int" not in kind or shape != (count,):
+        raise MinihireError(f"these labels are {kind} {list(shape)}: give one whole number per image, int64 [{count}]")
+    if k.device == "cpu" or isinstance(array, np.ndarray):
+        values = np.asarray(array)
+        if count and not 0 <= values.min() <= values.max() < classes:
+            raise MinihireError(
+                f"these labels run from {values.min()} to {values.max()}: give 0 to {classes - 1}, one of {classes} classes"
+            )
+        return array if kind == "int64" else k.asarray(values.astype(np.int64))
+    return array
+
+
+def data(dataset: Any, model: Any) -> None:
+    """Check that a data set has images, and those and the number of classes that a network was built for."""
+    if not len(dataset):
+        raise MinihireError(f"{dataset.name} has no images: give at least one")
+    ours, theirs = (model.image_shape, model.classes), (dataset.shape, len(dataset.classes))
+    if ours != theirs:
+        raise MinihireError(
+            f"{dataset.name} has images of {theirs[0]} and {theirs[1]} classes, but {model.name} was built for images of "
+            f"{ours[0]} and {ours[1]} classes: give a network for this data set"
+        )
