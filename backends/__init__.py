@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from backends import processors
 from backends.errors import BackendError
 from backends.interface import Backend
 
@@ -41,9 +42,9 @@ def get_backend(
 ) -> Backend:
     """A backend by name (default: the environment's MINIHIRE_BACKEND, else "numba").
 
-    threads: how many CPU threads it uses (default: all cores). Only the torch backend has these options: device; precision
-    ("float32", "tf32" or "bf16"); record (on CUDA, `services.captured` records kernels once and replays them, which gives
-    bit-identical results). Raises BackendError with a sentence that says what to do.
+    threads: how many CPU threads it uses (default: one for each core that the process may use). Only the torch backend has these
+    options: device; precision ("float32", "tf32" or "bf16"); record (on CUDA, `services.captured` records kernels once and
+    replays them, which gives bit-identical results). Raises BackendError with a sentence that says what to do.
 
     >>> from minihire import get_backend
     >>> k = get_backend("reference", dtype="float64")
@@ -65,9 +66,7 @@ def get_backend(
         raise BackendError(f"no dtype {dtype!r}: choose float32 or float64")
     if threads is not None and not 1 <= threads <= 1024:
         raise BackendError(f"threads must be 1 … 1024, not {threads}")
-    if (
-        threads and threads > (os.cpu_count() or 1) and "numba" not in sys.modules
-    ):  # Numba reads this limit when it is imported
+    if threads and threads > processors.affinity() and "numba" not in sys.modules:  # Numba reads its limit on import
         os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
     module, cls, remedy = BACKENDS[name]
     try:

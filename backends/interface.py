@@ -334,3 +334,6 @@ class Backend(ABC):
         and square have the backend's `dtype`, or both are uint16 (see backends/moments16.py) and are widened for the step;
         max_square is then None.
         """
+
+
+KERNELS = tuple(name for name, method in vars(Backend).items() if callable(method) and not name.startswith("_"))

@@ -46,11 +46,10 @@ with linear.gradient_rows.
 Over time, lists may hold the increments of an array from one step to the next instead of its entries (kernels/increments.py).
 """
 
-import os
-
 import numba
 import numpy as np
 
+from backends import processors
 from backends.numba_cpu.runtime import threads as threads_runtime
 from backends.numba_cpu.runtime.kernel_cache import CompileNotice
 from backends.numba_cpu.runtime.workspace import Workspace
@@ -68,16 +67,17 @@ class NumbaServices(Services):
         CompileNotice(say, ahead.start if self.backend.threads > 1 else lambda: None)
 
 
+@threads_runtime.guarded
 class NumbaBackend(Updates):
     """Arrays are C-contiguous NumPy arrays and those of arrays.py; methods that are not overridden here are the reference's.
 
-    The number of threads is Numba's own, one for the whole program: if several backends are made, the last one decides.
+    threads: by default all cores that this process may use, or fewer if Numba was started for fewer.
     """
 
     name = "numba"
 
     def __init__(self, dtype: str = "float32", threads: int | None = None):
-        super().__init__(dtype, threads or min(os.cpu_count(), numba.config.NUMBA_NUM_THREADS))
+        super().__init__(dtype, threads or min(processors.available(), numba.config.NUMBA_NUM_THREADS))
         threads_runtime.start(self.threads)
         self.services = NumbaServices(self)
         self.workspace = Workspace()

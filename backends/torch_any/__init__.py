@@ -9,7 +9,7 @@ import functools
 
 import torch
 
-from backends import BackendError, torchrun_rank
+from backends import BackendError, processors, torchrun_rank
 from backends.interface import Backend
 from backends.randomness import NORMAL_QUANTILES
 from backends.services import Services
@@ -113,7 +113,7 @@ class TorchBackend(Updates):
         self.services = TorchServices(self)
         self.float = getattr(torch, dtype)
         self.factor = torch.bfloat16 if precision == "bf16" else self.float  # the type of a product's factors
-        self.threads = threads or THREADS
+        self.threads = threads or min(processors.available(), THREADS)
         torch.set_num_threads(self.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False

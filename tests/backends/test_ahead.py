@@ -66,7 +66,7 @@ def started(monkeypatch):
     found = []
     monkeypatch.setattr(ahead.subprocess, "Popen", lambda command, **options: found.append((command, options)))
     monkeypatch.setattr(ahead, "started", [])
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(ahead.processors, "available", lambda: 2)
     return found
 
 
@@ -149,7 +149,7 @@ def test_several_writers_of_one_kernel_leave_a_cache_that_works(tmp_path):
 
 @pytest.mark.parametrize("missing", ["core", "folder", "python"])
 def test_it_does_not_start_with_one_core_or_without_a_cache_folder_or_python(started, monkeypatch, missing):
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1 if missing == "core" else 2)
+    monkeypatch.setattr(ahead.processors, "available", lambda: 1 if missing == "core" else 2)
     if missing == "folder":
         monkeypatch.setattr(ahead, "CACHE_FOLDER", None)
     if missing == "python":
@@ -162,7 +162,7 @@ def test_a_system_that_starts_no_process_is_no_error(monkeypatch):
     def refuse(*given, **options):
         raise BlockingIOError("resource temporarily unavailable")
 
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(ahead.processors, "available", lambda: 2)
     monkeypatch.setattr(ahead.subprocess, "Popen", refuse)
     monkeypatch.setattr(ahead, "started", [])
     ahead.start()

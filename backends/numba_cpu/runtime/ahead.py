@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backends import processors
 from backends.arrays import CurrentGradient, SpikeTrain
 from backends.numba_cpu.runtime.kernel_cache import persistent_folder
 from backends.randomness import Draw
@@ -37,7 +38,7 @@ STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64
 
 def start() -> None:
     """Start the process if there is a core for it and its results can be cached. It ends when the program ends, in any way."""
-    if not (sys.executable and CACHE_FOLDER and (os.cpu_count() or 1) > 1) or getattr(sys, "frozen", False):
+    if not (sys.executable and CACHE_FOLDER and processors.available() > 1) or getattr(sys, "frozen", False):
         return
     try:
         process = subprocess.Popen(

@@ -1,18 +1,36 @@
-"""Threads: Numba's, which sleep soon when they have nothing to do, and a single BLAS thread inside each of them."""
+"""Threads: Numba's, which sleep soon when they have nothing to do, and a single BLAS thread inside each of them.
+
+Numba's number of threads holds for one thread of Python only, its layer "workqueue" serves one thread of Python at a time, and
+its OpenMP threads do not exist in a forked child. `guarded` makes every method of the backend take care of all three.
+"""
 
 import contextlib
+import functools
 import os
+import threading
 
 import numba
 import threadpoolctl
 
 from backends import BackendError
+from backends.interface import KERNELS
 
 SPIN_COUNT = 2000  # how often a waiting thread of GNU's OpenMP polls before it sleeps: about 50 µs
+FORKED = (
+    "this process was forked from one that had started the numba backend's OpenMP threads, which do not exist here: start "
+    'processes with multiprocessing.get_context("spawn")'
+)
+_one_at_a_time = threading.RLock()  # reentrant: kernels call others
+_local = threading.local()  # .threads: what this thread of Python has told Numba
+_serial = False  # whether Numba's layer serves one thread of Python at a time
+_forked = False  # whether this process lacks the OpenMP threads that its parent had started
 
 
 def start(threads: int) -> None:
-    """Set the number of threads for the whole program. Raises BackendError for more than Numba was started for."""
+    """Start Numba's threads. Raises BackendError for more than Numba was started for, and in a forked child."""
+    global _serial
+    if _forked:
+        raise BackendError(FORKED)
     maximum = numba.config.NUMBA_NUM_THREADS
     if threads > maximum:
         raise BackendError(
@@ -21,6 +39,7 @@ def start(threads: int) -> None:
         )
     with _short_spinning():
         numba.set_num_threads(threads)
+    _local.threads, _serial = threads, numba.threading_layer() == "workqueue"
     _single_threaded_blas()
 
 
@@ -52,3 +71,42 @@ def _short_spinning():
     finally:
         for name in settings:
             del os.environ[name]
+
+
+def guarded(cls):
+    """A class decorator: all kernels run with the backend's own number of threads, in whatever thread of Python.
+
+    With the layer "workqueue", which aborts the process if two threads of Python use it, one call waits for the other. Calls
+    raise BackendError in a forked child, where OpenMP would end the process.
+    """
+    for name in KERNELS:
+        setattr(cls, name, _guarded(getattr(cls, name)))
+    return cls
+
+
+def _guarded(kernel):
+
+    @functools.wraps(kernel)
+    def call(self, *arguments, **options):
+        if _forked:
+            raise BackendError(FORKED)
+        if getattr(_local, "threads", 0) != self.threads:
+            numba.set_num_threads(self.threads)
+            _local.threads = self.threads
+        if _serial:
+            with _one_at_a_time:
+                return kernel(self, *arguments, **options)
+        return kernel(self, *arguments, **options)
+
+    return call
+
+
+def _after_fork_in_child() -> None:
+    """Note that the parent had started OpenMP threads, which a child does not inherit."""
+    global _forked
+    with contextlib.suppress(ValueError):  # no threads had been started
+        _forked = numba.threading_layer() == "omp"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
