@@ -1,4 +1,4 @@
-"""The layers. A layer is a small, frozen description. Its weights are in a dictionary, and its state is an argument and a result.
+"""The layers. A layer is a small, frozen description. The forward pass gets weights and neuron states in a `ForwardContext`.
 
 Shapes of layers are those of one image at one time step: (H, W, C), or (F,) after `Flatten`. The same description serves ANN
 and SNN: a `Neuron` is a ReLU in an ANN and a layer of LIF neurons in an SNN.
@@ -26,9 +26,9 @@ class ForwardContext:
     steps: int
     neuron: NeuronOptions = NeuronOptions()
     readout: str = "membrane"
-    # by layer: the state at the end of the previous chunk, and that at the end of this chunk, which the layers store here
-    state: dict[str, NeuronState] = field(default_factory=dict)
-    end_state: dict[str, NeuronState] | None = field(default_factory=dict)  # None: the layers store no state
+    state: dict[str, NeuronState] = field(default_factory=dict)  # at the end of the previous chunk, by layer
+    # at the end of this chunk, by layer: the layers store their states in it; None: they store none
+    end_state: dict[str, NeuronState] | None = field(default_factory=dict)
     dropout: Draws | None = None  # None: evaluation
     observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
 

@@ -186,7 +186,7 @@ class Network:
         dropout = draws if training else None
 
         def run_chunk(position: int, start: dict[str, NeuronState], grads: bool) -> tuple[ForwardContext, Variable]:
-            """Run the time steps of one chunk; with grads, on a tape. Returns the context and the chunk's part of the logits."""
+            """Run one chunk; grads: record it for a backward pass. Returns the context and the chunk's part of the logits."""
             first, count = chunks[position]
             used = trainable if grads else constants
             end: dict[str, NeuronState] | None = {} if keep_state or position + 1 < len(chunks) else None
@@ -204,8 +204,9 @@ class Network:
         grad_logits = losses = sums = None
         last_state: dict[str, NeuronState] | None = None
         grad_state: dict[str, NeuronState] = {}
-        # Backward, from the last chunk to the first. Each chunk runs forward on a tape (for the last, this is the first time)
-        # and then backward. `grad_state` is the gradient with respect to the state between this chunk and the next.
+        # Backward, from the last chunk to the first. Each chunk runs forward and is recorded, then runs backward. The last
+        # chunk runs forward only here, the others for the second time. `grad_state` is the gradient with respect to the state
+        # between this chunk and the next.
         for i in reversed(range(len(chunks))):
             start = _variables(starts[i], needs_grad=i > 0)
             ctx, part = run_chunk(i, start, grads=True)

@@ -1,8 +1,9 @@
-"""Compute energy of one inference (section 5.4): operations from table 6, costs from table 7, equations 7 and 8.
+"""The compute energy of one inference (section 5.4): operations from table 6, costs from table 7, equations 7 and 8.
 
 An ANN layer performs a multiply-accumulate (MAC) for every input. A spiking layer performs only an accumulate (AC) for every
-event that it receives; so it needs ζ times the operations of the ANN layer. With direct coding the first layer has analog
-inputs and needs MACs. As in the paper, the sums omit memory traffic, pools, identity shortcuts and neuron updates.
+event that it receives. So it needs ζ times the operations of the ANN layer, where ζ is the number of events per input neuron.
+With direct coding the first layer has analog inputs and needs MACs. As in the paper, the sums omit memory traffic, pools,
+identity shortcuts and neuron updates.
 """
 
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class LayerOperations:
 
 @dataclass(frozen=True)
 class Energy:
-    """Compute energy for one image, by layer, and that of an ANN with the same model.
+    """The compute energy for one image, by layer, and that of an ANN with the same model.
 
     first_layer_every_step: whether the first layer of a direct-coded SNN counts T times instead of once.
     """
@@ -118,7 +119,7 @@ def operations(
 
 
 def measure_energy(network: Network, activity: list[LayerActivity], *, first_layer_every_step: bool = False) -> Energy:
-    """Compute energy per image: equation 7 (rate coding), equation 8 (direct coding), or only MACs (ANN).
+    """Return the compute energy per image: equation 7 (rate coding), equation 8 (direct coding), or only MACs (ANN).
 
     Arguments and errors as in `operations`.
     """

@@ -119,7 +119,7 @@ def gain(first_correct, second_correct, confidence: float = 0.95) -> tuple[float
 
     first_correct, second_correct: bool [seeds, N] per method, on the same N images. For each image, take the difference of
     the two methods, averaged over the seeds. The interval is Student's t interval for the mean of these N differences. It
-    covers the choice of the images, not that of the seeds. Raises MinihireError as
+    accounts for the random choice of the images, not of the seeds. Raises MinihireError as
     `mcnemar_over_seeds` does, and for fewer than 2 images.
     """
     differences = _differences(first_correct, second_correct) / len(first_correct)

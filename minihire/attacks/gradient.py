@@ -28,7 +28,7 @@ class Attack:
     Raises MinihireError for negative ε or α, for those above `largest`, and for less than one iteration.
     """
 
-    largest: ClassVar[float] = 1.0  # the range of pixels: ε and α of more are probably in levels of 0 … 255
+    largest: ClassVar[float] = 1.0  # the range of pixels; a larger ε or α is probably in levels of 0 … 255
     name: str
     epsilon: float
     alpha: float
@@ -88,7 +88,7 @@ class Attacker:
 
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
-        # With rate coding, an iteration computes with the number draws.first, which `captured` does not allow.
+        # A captured function must not compute with its numbers, but rate coding multiplies draws.first.
         without_draws = network.coding == "direct"
         self._iteration = network.backend.services.captured(self._iterate) if without_draws else self._iterate
 
@@ -96,9 +96,9 @@ class Attacker:
         """Return adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
 
         Images and labels are arrays of the network's backend. draws: key of the random numbers, for the random start and for
-        the input spikes of a rate-coded network. Every iteration draws new input spikes; an evaluation with the same `draws`
-        draws others again. draws.first is the number of the first image, so that results do not depend on the batches.
-        Raises MinihireError for images and labels of another shape, type or range.
+        the input spikes of a rate-coded network. Each iteration draws its own input spikes. They differ from those of an
+        evaluation with the same `draws`. draws.first is the number of the first image, so that results do not depend on
+        the batches. Raises MinihireError for images and labels of another shape, type or range.
         """
         model, k = self.network.model, self.network.backend
         checks.images(k, images, model.image_shape, model.name)

@@ -1,9 +1,9 @@
 """A layer of LIF neurons as one operation: T time steps forward, and T steps of BPTT backward.
 
-    m[t] = λ·u[t−1] + I[t]      s[t] = 1[m[t] > v]      u[t] = m[t] − v·s[t]                    (equations 1 and 2)
+    m[t] = λ·u[t−1] + I[t]      s[t] = 1[m[t] > v]      u[t] = m[t] − v·s[t]                    (reset "immediate")
 
 Later layers do not feed back into earlier ones. So a layer runs all its time steps before the next layer starts, and it is one
-entry on the tape. backends/lif.py has the equations of both passes. The state is an argument and a result.
+entry on the tape. backends/lif.py has the equations of both resets and both passes. The state is an argument and a result.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class NeuronOptions:
     """Options of all neurons in a network.
 
     reset: "immediate" (the released models) or "delayed" (equation 1). surrogate: the function that replaces the derivative
-    of the spike in the backward pass, by default equation 5. reset_grad: whether gradients also flow through the spike of the
-    reset. soft: emit the antiderivative of the surrogate instead of spikes, only for gradient checks. Raises ValueError for
+    of the spike in the backward pass, by default equation 5. reset_grad: whether gradients also flow through s in the reset
+    term v·s. soft: emit the antiderivative of the surrogate instead of spikes, only for gradient checks. Raises ValueError for
     other values.
     """
 

@@ -44,7 +44,8 @@ MAX_STEPS = 10_000
 class Entry(NamedTuple):
     """One array in both formats: key and shape in their state dict, name and parameter in ours.
 
-    planes: shape of their array as [outputs, channels, pixels]. Ours is its transpose, [pixels, channels, outputs].
+    planes: shape of their array as [outputs, channels, positions]. Ours is its transpose, [positions, channels, outputs].
+    Positions: the k·k entries of a kernel, or for the first linear layer the H·W pixels before Flatten; else 1.
     """
 
     key: str
@@ -101,8 +102,8 @@ def read(
     """Read a checkpoint of the authors, or one that `write` wrote, into a Checkpoint with float32 NumPy arrays.
 
     data: "cifar10" or "cifar100", whose normalisation the network applies (default: by the number of classes).
-    steps: T, if the file does not contain it (default: that of the model). about: returns the settings to record for a
-    file of the authors, from model, data set and T (default: none). Raises CheckpointError, naming file and key.
+    steps: T, if the file does not contain it (default: that of the model). about: a function (model, data set, T) →
+    settings to record for a file of the authors (default: none). Raises CheckpointError, naming file and key.
     """
     content = _load(Path(path))
     state, steps = _state(path, content), _steps(path, content, steps)
@@ -263,8 +264,9 @@ def _meta(model, spiking, data, steps, about):
 
 
 def _width(pairs):
-    """The width that turns the planned channels into the found ones.
+    """The `width` with which `build` gives the numbers of channels found in a file.
 
+    pairs: for each convolution, its channels (planned in the table of models, found in the file).
     Channels are rounded, so a range of widths fits. The ratio of the last layer is used if it lies in that range, else
     the middle of the range.
     """

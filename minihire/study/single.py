@@ -42,15 +42,15 @@ def attack_one(
     source: Network | None,
     splits: Splits,
     backend,
-    answers: Path | None = None,
+    scores: Path | None = None,
 ) -> tuple[dict[str, np.ndarray], Files]:
     """Answers of `target` to clean images and to each attack: ({"clean" or attack's name: bool [N]}, files).
 
-    source: the network that the images are crafted on, None for the attacked one (white box). answers: the JSON file that the
+    source: the network that the images are crafted on, None for the attacked one (white box). scores: the JSON file that the
     caller will write the scores to. The answers of each attack are stored in the same folder, so that an interrupted call can
     resume. Call files.clear() to delete them when the scores are written.
     """
-    attacked, files = NetworkSpec(config, "target", config.seed), Files(answers=answers)
+    attacked, files = NetworkSpec(config, "target", config.seed), Files(scores=scores)
     crafted_on = attacked._replace(method="source") if source else attacked
     study = Study(backend, files, splits, {attacked: target, crafted_on: source or target})
     found = {"clean": study.answers(attacked)}

@@ -62,7 +62,7 @@ class Store:
         """Return the stored measurement. If there is none, return compute() and store it."""
         return compute()
 
-    def partial_answers(self, key, spec, attack, source, networks, data) -> dict:
+    def attack_file(self, key, spec, attack, source, networks, data) -> dict:
         """Keyword arguments for `attack_accuracy` that say where it stores its answers, so that it can resume."""
         return {}
 
@@ -70,12 +70,12 @@ class Store:
 class Files(Store):
     """The files of a single command: the checkpoint of `train` or `convert`, and the answers of `attack`.
 
-    out: the checkpoint to write. answers: the JSON file that `attack` writes. The answers of each attack are stored in a file in
-    the same folder. `clear` deletes these files.
+    out: the checkpoint to write. scores: the JSON file that `attack` will write the scores to. The answers of each attack are
+    stored in another file, in the same folder. `clear` deletes the files with answers.
     """
 
-    def __init__(self, out: Path | None = None, answers: Path | None = None):
-        self.out, self.answers = out, answers
+    def __init__(self, out: Path | None = None, scores: Path | None = None):
+        self.out, self.scores = out, scores
         self.training: Training | None = None
         self._written: list[Path] = []
 
@@ -85,10 +85,10 @@ class Files(Store):
     def note_made(self, spec, network, training):
         self.training = training
 
-    def partial_answers(self, key, spec, attack, source, networks, data):
-        if self.answers is None:
+    def attack_file(self, key, spec, attack, source, networks, data):
+        if self.scores is None:
             return {}
-        path = self.answers.with_name(f"{self.answers.stem}.{attack.name}.npz")
+        path = self.scores.with_name(f"{self.scores.stem}.{attack.name}.npz")
         self._written.append(path)
         kinds = [[fingerprint(n, data), n.steps, n.coding, n.readout, repr(n.neuron)] for n in networks]
         return {"path": path, "about": digest([kinds, repr(attack), spec.seed]), "keep": True}
@@ -158,7 +158,7 @@ class RunFolder(Store):
             self.results.warn(sentence)
         self.results.save()
 
-    def partial_answers(self, key, spec, attack, source, networks, data):
+    def attack_file(self, key, spec, attack, source, networks, data):
         access = "white_box" if source == spec else "black_box"
         return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz"}
 

@@ -134,7 +134,7 @@ class Study:
                 right = accuracy(network, data, seed=spec.seed)
             else:
                 crafted_on = self._with_steps(source, steps)
-                file = self.store.partial_answers(key, spec, attack, source, (network, crafted_on), data)
+                file = self.store.attack_file(key, spec, attack, source, (network, crafted_on), data)
                 right = attack_accuracy([network], crafted_on, data, attack, seed=spec.seed, **file)[0]
             return pack_answers(right)
 
@@ -149,9 +149,8 @@ class Study:
         key and value: plain data. specs: the networks that are measured. title: announced when the computation starts.
         """
         if not self.store.has_value(key):
-            for (
-                spec
-            ) in specs:  # train the networks now, so that the time of training is not counted as time of measuring
+            # train the networks now, so that the time of training is not counted as time of measuring
+            for spec in specs:
                 self.network(spec)
         return self.store.measure_once(key, compute, specs, title)
 

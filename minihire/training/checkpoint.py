@@ -1,7 +1,7 @@
 """Checkpoints: one NumPy archive, no pickle, written atomically.
 
 The archive has the arrays "parameter/NAME", "optimiser/SLOT/NAME" and "kappa". The array "meta" is JSON as bytes. It has the
-format, the versions, the model's description, the network's options, the data set that it was trained on ("data", since 0.2) and
+format, the versions, the model's description, the network's options, the data set of the training ("data", since 0.2) and
 the settings ("about"). In a checkpoint of a training, it also has the recipe, the position and the history ("training").
 """
 

@@ -60,7 +60,7 @@ class _EnoughMeasured(Exception):
 
 
 class LargestValues:
-    """The `keep` largest values of each of `steps` streams of numbers. `add` passes the numbers in pieces."""
+    """The `keep` largest values of each of `steps` streams of numbers. The numbers of a stream arrive in pieces, by `add`."""
 
     def __init__(self, steps: int, keep: int):
         self.keep, self.pools = keep, [np.empty(0, np.float32) for _ in range(steps)]
@@ -77,13 +77,13 @@ class LargestValues:
     def smallest_kept(self) -> float:
         """The maximum over the streams of the smallest value that is kept.
 
-        If a stream has N values and keep = N − rank + 1, the smallest value kept is the rank-th smallest of all.
+        If each stream has N values and keep = keep_for(N, percentile), this smallest value is the stream's percentile.
         """
         return float(max(pool.min() for pool in self.pools if len(pool)))
 
 
 def keep_for(count: int, percentile: float) -> int:
-    """The number of values, out of `count`, that are at least as large as their nearest-rank percentile."""
+    """How many of the largest of `count` values to keep, so that the smallest one kept is the nearest-rank percentile."""
     return count - math.ceil(percentile / 100 * count) + 1
 
 
@@ -158,8 +158,9 @@ def _percentile_current(
             for step in range(count):
                 largest.add(position, k.top_k(k.rows(array, step, step + 1), largest.keep))
                 position += 1
+            # stop after the last step, or after the only step of a current with T = 1, which is the same at every step
             if count < network.time_chunk or position == calibration.steps:
-                raise _EnoughMeasured  # a current with T = 1 is the same at every step
+                raise _EnoughMeasured
 
         with contextlib.suppress(_EnoughMeasured):
             network.forward(

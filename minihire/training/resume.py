@@ -74,7 +74,7 @@ def _require_same_training(training, saved, content, restored):
     if mine["batch_size"] != theirs["batch_size"]:
         raise CheckpointError(
             f"{saved.path} was trained with other batches, of {theirs['batch_size']} images over all processes, not of "
-            f"{mine['batch_size']}: resume with the same batch size times number of processes, or choose another --out"
+            f"{mine['batch_size']}: choose batch size × number of processes = {theirs['batch_size']}, or another --out"
         )
     pairs = {
         "settings": (mine, theirs),

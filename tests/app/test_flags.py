@@ -141,7 +141,7 @@ def effect(place, monkeypatch, tmp_path, capsys):
         options = (config.steps, config.coding, config.readout, config.neuron, config.time_chunk)
         stop(options, config.calibration, config.seed, out)
 
-    def attack_one(config, attacks, target, source, splits, backend, answers=None):
+    def attack_one(config, attacks, target, source, splits, backend, scores=None):
         record(attacks, config.seed, of_network(target), of_network(source), Progress.quiet, StopSignal.limit.minutes)
         return {"clean": np.ones(8, bool)}, SimpleNamespace(clear=lambda: None)
 
