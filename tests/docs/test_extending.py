@@ -78,7 +78,7 @@ def fire(example, k, arrays, needs_grad=True, steps=5, options=SOFT):
     weights = {"n.threshold": threshold, "n.leak": leak}
     pass_ = ForwardContext(tape, weights, True, steps, options, state={"n": NeuronState(start)})
     spikes = example["HardReset"]("n")(pass_, current)
-    return tape, [current, leak, threshold, start], spikes, pass_.end["n"].membrane
+    return tape, [current, leak, threshold, start], spikes, pass_.end_state["n"].membrane
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -208,7 +208,7 @@ def test_the_attack_is_evaluated_like_any_other_whatever_the_batch(example, imag
     network = network_of("vgg5", get_backend("numba", threads=1), coding="rate")
     found = [attack_accuracy([network], network, images, attack, batch_size=size)[0] for size in (24, 7)]
     np.testing.assert_array_equal(*found)
-    with pytest.raises(MinihireError, match="an attack needs"):
+    with pytest.raises(MinihireError, match="the attack.s ε is -1: give a number from 0 to 1"):
         example("An attack")["MomentumAttack"]("mi-fgsm", -1, 0.1, 3)
 
 
