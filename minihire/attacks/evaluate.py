@@ -2,7 +2,6 @@
 
 import math
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
 from minihire.runtime import checks
+from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import Interrupted, StopSignal
@@ -105,9 +105,11 @@ def _load_answers(path: Path, targets: int, images: int, about: str) -> tuple[np
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            right, done, saved_about = saved["right"].astype(float), int(saved["done"]), str(saved["about"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        saved = read_arrays(path, {"right", "done", "about"})
+        if saved["right"].dtype != bool or saved["done"].dtype.kind != "i":
+            raise ValueError("other types")
+        right, done, saved_about = saved["right"].astype(float), int(saved["done"]), str(saved["about"])
+    except (OSError, ArchiveError, ValueError, TypeError) as error:
         raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
     if saved_about != about or right.shape != (targets, images) or not 0 <= done <= images:
         raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")

@@ -1,16 +1,51 @@
-"""Atomic writing of files: a reader sees the old file or the complete new one."""
+"""Safe reading and atomic writing of files: a reader sees the old file or the complete new one."""
 
+import contextlib
+import errno
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that a process has open cannot be deleted
+    fcntl = None  # type: ignore[assignment]
+
 
 class FileError(MinihireError):
     """A file that cannot be written."""
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read its bytes. Every file that the program reads is opened here.
+
+    Raises OSError for a folder, a device and a FIFO: opening a FIFO would wait for a writer, perhaps without end.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # first, because opening some devices has effects
+        raise _not_regular(path)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # it was exchanged in between
+        file.close()
+        raise _not_regular(path)
+    return file
+
+
+def _not_regular(path):
+    if os.path.isdir(path):
+        return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
+    """The content of a text file in UTF-8. Raises OSError as `open_regular` does, and UnicodeDecodeError."""
+    with open_regular(path) as file:
+        return file.read().decode("utf-8", errors)
 
 
 def refuse_special(path: Path) -> None:
@@ -26,8 +61,8 @@ def refuse_special(path: Path) -> None:
 def write_atomically(path: Path, write) -> None:
     """Call write(file) on a temporary file in the same folder, then rename it to `path`.
 
-    Only the first of the processes that torchrun started writes, so callers need not check the rank. Raises FileError if the
-    file cannot be written.
+    Temporary files of the same path that a killed process left are deleted. Only the first of the processes that torchrun
+    started writes, so callers need not check the rank. Raises FileError if the file cannot be written.
     """
     if torchrun_rank()[0] > 0:
         return
@@ -35,21 +70,57 @@ def write_atomically(path: Path, write) -> None:
     refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _remove_stale(path)
+        file, name = _temporary(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
+                if fcntl:  # renamed before the lock is released, so that no other process takes it for stale
+                    os.chmod(name, 0o666 & ~_umask())
+                    os.replace(name, path)
+            if not fcntl:
+                os.replace(name, path)
         except BaseException:
-            os.unlink(name)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
             raise
     except OSError as error:
         raise FileError(
             f"cannot write {path}: {error.strerror or error}; choose another place or free some space"
         ) from error
+
+
+def _temporary(path: Path) -> tuple[BinaryIO, str]:
+    """A new temporary file .NAME.XXXXXXXX.tmp beside `path`, and its name. It is locked as long as it is open."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        file = os.fdopen(handle, "wb")
+        _lock(file)
+        if os.path.exists(name):  # else another process took it for stale before it was locked
+            return file, name
+        file.close()
+
+
+def _remove_stale(path: Path) -> None:
+    """Delete the temporary files of this path that no process holds. A process that was killed left them."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")
+    for name in filter(pattern.fullmatch, os.listdir(path.parent)):
+        with contextlib.suppress(OSError), open_regular(path.parent / name) as file:
+            if not os.path.islink(path.parent / name) and _lock(file):
+                os.unlink(path.parent / name)
+
+
+def _lock(file) -> bool:
+    """Lock an open file until it is closed. False if another process holds it, or if this file system has no locks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
 
 
 def _umask():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minihire.data.dataset import Splits
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import read_text, write_atomically
 
 
 def read(path: Path, remedy: str, *names: str) -> dict:
@@ -16,10 +16,10 @@ def read(path: Path, remedy: str, *names: str) -> dict:
     says what happens after the user deleted the file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         if all(name in content for name in names) and isinstance(content.get("seconds", 0), int | float):
             return content
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         pass
     raise MinihireError(f"{path} is damaged: delete it, {remedy}")
 

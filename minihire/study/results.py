@@ -14,7 +14,7 @@ import numpy as np
 
 from minihire import __version__
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import read_text, write_atomically
 
 SCHEMA = 1
 KEYS = dict.fromkeys(("config", "machine", "data", "phases", "models", "activity", "energy", "distance"), dict)
@@ -68,7 +68,7 @@ class Results:
         """Read a results file. Raises MinihireError if it is missing, damaged or of a newer schema."""
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
+            content = json.loads(read_text(path), parse_float=_finite, parse_constant=_finite)
             newer = content["schema"] > SCHEMA
             whole = newer or all(type(content[key]) is kind for key, kind in KEYS.items())
         except OSError as error:

@@ -6,8 +6,6 @@ the settings ("about"). In a checkpoint of a training, it also has the recipe, t
 """
 
 import json
-import zipfile
-import zlib
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ from minihire.engine.lif import NeuronOptions
 from minihire.layers import Parameter
 from minihire.models import build
 from minihire.network import Network
+from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 
@@ -47,6 +46,8 @@ class Checkpoint(NamedTuple):
             surrogate = Surrogate(*neuron.pop("surrogate"))
             model = build(**self.meta["model"])
             parameters = {k.removeprefix("parameter/"): v for k, v in self.arrays.items() if k.startswith("parameter/")}
+            if type(options["spiking"]) is not bool:
+                raise MinihireError(f"spiking is {options['spiking']!r:.20}, not true or false")
             expected = model.parameters(options["spiking"], options["readout"])
             if parameters.keys() != expected.keys():
                 raise MinihireError(
@@ -109,8 +110,10 @@ def save(
     write_atomically(path, lambda file: np.savez(file, **entries))
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, *, remedy: str = "give a file that `minihire train` or `run` wrote") -> Checkpoint:
     """Read a checkpoint (never a pickle). Raises CheckpointError: missing, not a checkpoint, damaged, or of a newer format.
+
+    remedy: what the error message says to do about a damaged file.
 
     >>> from minihire import Network, build, get_backend, initialise, load_checkpoint, save_checkpoint
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
@@ -120,28 +123,16 @@ def load(path: Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_arrays(path)
         meta = json.loads(bytes(arrays.pop("meta")).decode())
         too_new = meta["format"] > FORMAT
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or 'it is not a NumPy archive'}") from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise CheckpointError(
-            f"{path} is not a minihire checkpoint, or it is damaged: give a file that `minihire train` or `run` wrote"
-        ) from error
+    except (ArchiveError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f" ({error})" if isinstance(error, ArchiveError) else ""
+        raise CheckpointError(f"{path} is not a minihire checkpoint, or it is damaged{reason}: {remedy}") from error
     if too_new:
         raise CheckpointError(
             f"{path} has checkpoint format {meta['format']}, this version reads up to {FORMAT}: update minihire"

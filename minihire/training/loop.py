@@ -372,6 +372,6 @@ def train(
     """
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():
-        restore(training, load(training.path))
+        restore(training, load(training.path, remedy="delete it and resume, and it is trained again"))
     training.run()
     return training

@@ -205,6 +205,14 @@ def test_a_newer_format_is_refused(written):
 
 
 WRONG = {
+    "half steps": lambda meta: dict(network={**meta["network"], "steps": 4.0}),
+    "a time chunk of one and a half": lambda meta: dict(network={**meta["network"], "time_chunk": 1.5}),
+    "spiking in words": lambda meta: dict(network={**meta["network"], "spiking": "yes"}),
+    "a surrogate of text": lambda meta: dict(
+        network={**meta["network"], "neuron": {**meta["network"]["neuron"], "surrogate": ["triangle", "wide"]}}
+    ),
+    "a width of infinity": lambda meta: dict(model={**meta["model"], "width": 1e400}),
+    "many classes": lambda meta: dict(model={**meta["model"], "classes": 10**30}),
     "another width": lambda meta: dict(model={**meta["model"], "width": 1 / 8}),
     "another name": lambda meta: dict(model={**meta["model"], "name": "resnet12"}),
     "an unknown name": lambda meta: dict(model={**meta["model"], "name": "vgg6"}),

@@ -1,0 +1,118 @@
+"""The one reader of NumPy archives (.npz): checkpoints and the answers of attacks.
+
+Whatever a file declares is checked before memory is used for it: names, sizes, types and shapes of the arrays. The checksum of
+each array is checked while it is read, and floating-point numbers must be finite.
+"""
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import open_regular
+
+SPARE_BYTES = 256 << 20  # the arrays of a compressed archive may be larger than the file by this much
+MAX_HEADER = 10_000  # bytes of the text that describes an array
+NAME = re.compile(r"[A-Za-z0-9_./ +-]{1,200}")
+# The text that numpy.save writes; it is never evaluated. Types: floating point, integers, booleans and strings.
+HEADER = re.compile(
+    r"\{'descr': '([<>|=]?(?:f[248]|[iu][1248]|b1|U[0-9]{1,5}))', 'fortran_order': (True|False), "
+    r"'shape': \(((?:[0-9]{1,18}, )*[0-9]{1,18},?|)\), \} *\n?"
+)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+class ArchiveError(MinihireError):
+    """An archive that is damaged or that this program did not write. The message is the reason alone."""
+
+
+def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarray]:
+    """All arrays of an archive, by name. names: the only ones that it may and must have.
+
+    Raises OSError if the file cannot be opened, and ArchiveError if it is damaged or declares more bytes than it may.
+    """
+    with open_regular(path) as file:
+        try:
+            with checked_zip(file, SPARE_BYTES) as archive:
+                members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                for name, info in members.items():
+                    if not NAME.fullmatch(name) or info.filename == name:
+                        raise ArchiveError("a member's name is not that of an array")
+                if names is not None and members.keys() != names:
+                    raise ArchiveError(f"it has the arrays {', '.join(sorted(members))[:80]}")
+                return {name: _read_array(archive, name, info) for name, info in members.items()}
+        except DAMAGE as error:
+            raise ArchiveError(" ".join(str(error).split())[:80] or type(error).__name__) from error
+
+
+def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
+    """Open a zip archive whose members, by what they declare, have the size of the file plus `spare` bytes at most.
+
+    Raises ArchiveError, or zipfile.BadZipFile if it is no zip archive.
+    """
+    size = file.seek(0, 2)
+    archive = zipfile.ZipFile(file)
+    members = archive.infolist()
+    if len({info.filename for info in members}) < len(members):
+        raise ArchiveError("two members have the same name")
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+        raise ArchiveError("it is compressed in a way that this program does not use")
+    declared = sum(info.file_size for info in members)
+    if declared > size + spare:
+        raise ArchiveError(f"its members declare {declared:,} bytes, but the file has {size:,}")
+    return archive
+
+
+def check_sums(file: BinaryIO) -> None:
+    """Compare the checksum of every member of a zip archive. Raises ArchiveError if one differs, or if it is no archive."""
+    try:
+        with checked_zip(file) as archive:
+            damaged = archive.testzip()
+    except DAMAGE as error:
+        raise ArchiveError(" ".join(str(error).split())[:80] or type(error).__name__) from error
+    if damaged is not None:
+        raise ArchiveError(f"the checksum of {damaged[:80]} differs")
+
+
+def _read_array(archive, name, info) -> np.ndarray:
+    with archive.open(info) as member:
+        start = member.read(8)
+        length = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(start[6:])
+        if start[:6] != b"\x93NUMPY" or length is None:
+            raise ArchiveError(f"{name} is no array")
+        header = int.from_bytes(member.read(length), "little")
+        found = HEADER.fullmatch(member.read(header).decode("latin1")) if header <= MAX_HEADER else None
+        if not found:
+            raise ArchiveError(f"the type or shape of {name} is not readable")
+        dtype, shape = np.dtype(found[1]), tuple(int(side) for side in found[3].split(",") if side.strip())
+        count = 1
+        for side in shape:
+            count *= side
+        if 8 + length + header + count * dtype.itemsize != info.file_size:
+            raise ArchiveError(f"{name} is {dtype} {list(shape)}, but has {info.file_size:,} bytes")
+        array = np.empty(shape, dtype, "F" if found[2] == "True" else "C")
+        view = memoryview(array.reshape(-1, order="A").view(np.uint8)) if array.nbytes else memoryview(b"")
+        filled = 0
+        while filled < len(view):
+            read = member.readinto(view[filled : filled + (1 << 20)])
+            if not read:
+                raise ArchiveError(f"{name} ends early")
+            filled += read
+        if member.read(1):  # the last read compares the checksum
+            raise ArchiveError(f"{name} is longer than declared")
+    if dtype.kind == "f" and not np.isfinite(array).all():
+        raise ArchiveError(f"{name} has values that are not finite")
+    return array

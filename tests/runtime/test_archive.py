@@ -1,0 +1,143 @@
+"""The reader of NumPy archives: arrays come back as they were; damage and false declarations are refused before use."""
+
+import io
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+from minihire.runtime.archive import ArchiveError, check_sums, read_arrays
+
+HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}"
+
+
+def npy(descr="<f4", shape="(2,)", data=bytes(8), header=None, version=b"\x01\x00"):
+    """The bytes of a .npy file with this header."""
+    text = (HEADER.format(descr, shape) if header is None else header).encode() + b"\n"
+    return b"\x93NUMPY" + version + struct.pack("<H", len(text)) + text + data
+
+
+def archive(path, **members):
+    """Write a zip archive of these bytes."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return path
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_arrays_come_back_as_they_were(tmp_path, write):
+    arrays = {
+        "f": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "big": np.arange(3, dtype=">f8"),
+        "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "empty": np.zeros((0, 4), np.uint16),
+        "scalar": np.array(3),
+        "text": np.array("κ, of an attack"),
+        "a/b.c": np.array([True, False]),
+    }
+    write(tmp_path / "x.npz", **arrays)
+    found = read_arrays(tmp_path / "x.npz")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype and found[name].flags.f_contiguous == array.flags.f_contiguous
+        np.testing.assert_array_equal(found[name], array)
+
+
+FALSE = {
+    "a shape of 10^20": npy(shape=f"({10**20},)"),
+    "a shape of 2^40": npy(shape=f"({2**40},)"),
+    "many large sides": npy(shape=f"({', '.join(['9' * 18] * 30)})"),
+    "a negative side": npy(shape="(-2,)"),
+    "a shape that is a list": npy(shape="[2]"),
+    "fewer bytes": npy(data=bytes(7)),
+    "more bytes": npy(data=bytes(9)),
+    "objects": npy(descr="|O", data=b""),
+    "complex": npy(descr="<c8", shape="(1,)"),
+    "fields": npy(header="{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }"),
+    "nested": npy(header="(" * 5000),
+    "many digits": npy(header=HEADER.format("<f4", "(" + "1" * 5000)),
+    "code": npy(header="__import__('os').abort()"),
+    "a string that is not closed": npy(header="{'descr': '<f4"),
+    "a header that is cut": npy()[:40],
+    "no header": b"",
+    "another magic": b"\x92" + npy()[1:],
+    "another version": npy(version=b"\x09\x00"),
+    "not a number": npy(data=struct.pack("<2f", 1, np.nan)),
+    "infinite": npy(data=struct.pack("<2f", 1, -np.inf)),
+}
+
+
+@pytest.mark.parametrize("content", FALSE.values(), ids=FALSE)
+def test_false_declarations_are_refused(tmp_path, content):
+    with pytest.raises(ArchiveError) as caught:
+        read_arrays(archive(tmp_path / "x.npz", good=npy(), bad=content))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
+    file = io.BytesIO()
+    np.savez(file, weight=np.arange(20, dtype=np.float32), meta=np.frombuffer(b"{}", np.uint8))
+    content, path = file.getvalue(), tmp_path / "x.npz"
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= 1 << position % 8
+        path.write_bytes(changed)
+        try:
+            found = read_arrays(path)
+        except ArchiveError:
+            continue
+        if found.keys() == {"weight", "meta"}:
+            np.testing.assert_array_equal(found["weight"], np.arange(20, dtype=np.float32))
+            assert found["meta"].tobytes() == b"{}"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_large_member_is_refused_before_it_takes_memory(tmp_path, declared):
+    """declared: by the list of members; otherwise the array is larger than its member says."""
+    path = tmp_path / "x.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("zeros.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(npy(shape=f"({(300 << 20) // 4},)", data=b""))
+        for _ in range(300 if declared else 1):
+            member.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(ArchiveError, match="declare" if declared else "zeros is float32"):
+        read_arrays(path)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_names_are_checked(tmp_path):
+    with pytest.raises(ArchiveError, match="it has the arrays a, b"):
+        read_arrays(archive(tmp_path / "x.npz", a=npy(), b=npy()), {"a"})
+    with pytest.raises(ArchiveError, match="a member's name"):
+        read_arrays(archive(tmp_path / "x.npz", **{"a\x1b[31m": npy()}))
+    with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        file.writestr("a.npy", npy())
+        file.writestr("a.npy", npy())
+    with pytest.raises(ArchiveError, match="the same name"):
+        read_arrays(tmp_path / "x.npz")
+
+
+def test_other_compressions_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("a.npy", npy())
+    with pytest.raises(ArchiveError, match="compressed"):
+        read_arrays(tmp_path / "x.npz")
+
+
+def test_check_sums(tmp_path):
+    path = archive(tmp_path / "x.zip", a=bytes(100), b=bytes(100))
+    with open(path, "rb") as file:
+        check_sums(file)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(bytes(100)) + 50] ^= 1
+    with pytest.raises(ArchiveError, match=r"the checksum of b\.npy differs"):
+        check_sums(io.BytesIO(content))
+    with pytest.raises(ArchiveError):
+        check_sums(io.BytesIO(b"PK"))

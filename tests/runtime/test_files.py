@@ -1,0 +1,98 @@
+"""Files are read only if they are regular; a killed process leaves nothing behind for long."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minihire.attacks.evaluate import _load_answers
+from minihire.data import cifar, folder, mnist, pickles
+from minihire.data.dataset import DataError
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import FileError, open_regular, write_atomically
+from minihire.study import notes
+from minihire.study.results import Results
+from minihire.training import checkpoint
+
+FORMER = ".x.npz.abcd1234.tmp"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+@pytest.mark.parametrize(
+    "read",
+    [
+        checkpoint.load,
+        Results.load,
+        lambda path: notes.read(path, "and try again"),
+        lambda path: _load_answers(path, 1, 1, ""),
+        lambda path: pickles.read_pickle(path, 100),
+        lambda path: cifar.read_binary(path, "cifar10", 1),
+        lambda path: mnist.read_idx(path, 2049, (), 1),
+        lambda path: folder.read_image(path),
+    ],
+)
+def test_a_fifo_is_refused_at_once(tmp_path, read):
+    os.mkfifo(tmp_path / "x.npz")
+    with pytest.raises(MinihireError, match=r"x\.npz"):
+        read(tmp_path / "x.npz")
+
+
+def test_folders_and_devices_are_not_opened(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+    if os.path.exists("/dev/zero"):
+        (tmp_path / "link").symlink_to("/dev/zero")
+        with pytest.raises(OSError, match="not a regular file"):
+            open_regular(tmp_path / "link")
+        with pytest.raises(DataError, match="not a regular file"):
+            folder.read_image(tmp_path / "link")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    others = [".x.npz.abcd1234", ".y.npz.abcd1234.tmp", ".x.npz.backup-1.tmp", "x.npz.abcd1234.tmp"]
+    for name in (FORMER, *others):
+        (tmp_path / name).write_bytes(b"half")
+    write_atomically(tmp_path / "x.npz", lambda file: file.write(b"whole"))
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz", *others}
+    assert (tmp_path / "x.npz").read_bytes() == b"whole"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
+def test_what_a_living_process_holds_stays(tmp_path):
+    script = f"""
+import sys, time
+from pathlib import Path
+from minihire.runtime.files import write_atomically
+
+def write(file):
+    file.write(b"other"); file.flush(); print("ready", flush=True); sys.stdin.read()
+
+write_atomically(Path({str(tmp_path)!r}) / "x.npz", write)
+"""
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        write_atomically(tmp_path / "x.npz", lambda file: file.write(b"ours"))
+        assert len(list(tmp_path.glob(".x.npz.*.tmp"))) == 1
+        child.kill()
+        child.wait()
+        assert len(list(tmp_path.glob(".x.npz.*.tmp"))) == 1
+        write_atomically(tmp_path / "x.npz", lambda file: file.write(b"ours again"))
+        assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_fault_leaves_the_old_file_and_no_other(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"old")
+
+    def write(file):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(FileError, match="No space left on device"):
+        write_atomically(tmp_path / "x.npz", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"] and (tmp_path / "x.npz").read_bytes() == b"old"
