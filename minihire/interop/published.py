@@ -31,8 +31,9 @@ from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
+from minihire.runtime.archive import ArchiveError, check_sums
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import open_regular, write_atomically
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
 BLOCK = 3  # modules per weight layer: the weights, ReLU, and dropout or pool
@@ -129,8 +130,15 @@ def _load(path) -> dict:
     """Load the dictionary in the file."""
     torch = _torch()
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
+            if (
+                file.read(2) == b"PK"
+            ):  # a zip archive, whose checksums torch does not compare; torch before 1.6 wrote others
+                check_sums(file)
+            file.seek(0)
             content = _unpickled(torch, path, file)
+    except ArchiveError as error:
+        raise CheckpointError(f"{path} is not a file that torch.save wrote, or it is damaged: {error}") from error
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file {path}") from error
     except OSError as error:
@@ -178,7 +186,15 @@ def _state(path, content) -> dict[str, Any]:
             raise CheckpointError(
                 f"{key!r:.60} of {path} is a {_kind(value)}, expected a dense tensor of floating-point numbers"
             )
-    return {key.removeprefix("module."): value for key, value in state.items()}
+        if value.is_neg():
+            raise CheckpointError(
+                f"{key!r:.60} of {path} is a negated view of another tensor: save its values, tensor.resolve_neg()"
+            )
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    if len(plain) < len(state):
+        twice = next(key for key in state if f"module.{key}" in state)
+        raise CheckpointError(f"{path} has both {twice!r:.60} and 'module.' before it: keep one of the two")
+    return plain
 
 
 def _is_dense(torch, tensor):
