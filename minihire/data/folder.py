@@ -15,10 +15,12 @@ from PIL import Image, ImageOps
 
 from backends.randomness import Draw, permutation
 from minihire.data.dataset import DataError, Dataset, channel_statistics
+from minihire.runtime.files import open_regular
 from minihire.runtime.random_streams import Stream
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
-MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # at most 8 bits per channel
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # what Pillow may decode, whatever a file's name is
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # 8 bits per channel
 MAX_SIDE = 1024  # pixels
 MAX_TOTAL_BYTES = 4 * 2**30  # of all images in memory
 
@@ -52,15 +54,22 @@ def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset,
 def read_image(path: Path, size: int | None = None) -> np.ndarray:
     """Read one image as uint8 [H, W, 3], rotated as its EXIF data say and resized to size × size if `size` is given.
 
-    Raises DataError, naming the file, if it is not an image, is damaged or very large, or has more than 8 bits per channel.
+    Of 16 bits per channel the higher 8 are used. Raises DataError, naming the file, if it is not an image of FORMATS, is damaged
+    or very large, or has pixels of another type.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.mode not in MODES:
-                    raise DataError(f"{path} has pixels of mode {image.mode}; give images with 8 bits per channel")
-                image = ImageOps.exif_transpose(image).convert("RGB")
+            with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+                grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+                if image.mode not in MODES and not grey16:
+                    raise DataError(
+                        f"{path} has pixels of mode {image.mode}; give images with 8 or 16 bits per channel"
+                    )
+                image = ImageOps.exif_transpose(image)
+                if grey16:  # keep the high byte, as Pillow does with 16-bit colours
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                image = image.convert("RGB")
                 if size is not None and image.size != (size, size):
                     image = image.resize((size, size), Image.Resampling.BILINEAR)
                 return np.asarray(image)

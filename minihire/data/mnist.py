@@ -12,6 +12,7 @@ import numpy as np
 
 from minihire.data.dataset import DataError, Dataset
 from minihire.data.sources import find_files
+from minihire.runtime.files import open_regular
 
 SIDE = 28
 MAX_IMAGES = {"train": 60_000, "test": 10_000}  # as many as the official files have
@@ -41,7 +42,7 @@ def read_idx(path: Path, magic: int, shape: tuple[int, ...], max_count: int) -> 
     """
     header = 8 + 4 * len(shape)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             start = file.read(header)
             if len(start) < header:
                 raise DataError(

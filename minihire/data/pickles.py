@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from minihire.data.dataset import DataError
+from minihire.runtime.files import open_regular
 
-# Opcodes of protocols 2 to 4 for plain data, and GLOBAL, REDUCE and BUILD, which can reach only the stand-ins.
+# Opcodes of protocols 2 to 5 for plain data, and GLOBAL, REDUCE and BUILD, which can reach only the stand-ins.
 # fmt: off
 OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
     "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES",
-    "BINBYTES8", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "APPEND", "APPENDS",
+    "BINBYTES8", "BYTEARRAY8",
+    "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "APPEND", "APPENDS",
     "SETITEM", "SETITEMS", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL",
     "REDUCE", "BUILD",
 ))
@@ -89,6 +91,29 @@ class MakeArray(Inert):
         return Array()
 
 
+class FromBuffer(Inert):
+    """Stand-in for NumPy's _frombuffer, with which protocol 5 writes an array: bytes, dtype, shape and order.
+
+    The order is "C", "F", or "K" with the order of the axes in memory.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, raw, dtype, shape, order, axes=None):
+        if (
+            not isinstance(raw, (bytes, bytearray))
+            or not isinstance(dtype, DType)
+            or text(order) not in ("C", "F", "K")
+        ):
+            raise Refused("an array without plain bytes or a plain dtype")
+        array, flat = Array(), np.frombuffer(raw, np.dtype(dtype.code))
+        if text(order) == "K" and axes is not None:
+            array.value = flat.reshape(shape).transpose(axes)
+        else:
+            array.value = flat.reshape(shape, order="F" if text(order) == "F" else "C")
+        return array
+
+
 class MakeDType(Inert):
     """Stand-in for the class numpy.dtype."""
 
@@ -119,6 +144,8 @@ STAND_INS = {
     ("numpy", "dtype"): MakeDType(),
     ("numpy.core.multiarray", "_reconstruct"): MakeArray(),
     ("numpy._core.multiarray", "_reconstruct"): MakeArray(),
+    ("numpy.core.numeric", "_frombuffer"): FromBuffer(),
+    ("numpy._core.numeric", "_frombuffer"): FromBuffer(),
     ("_codecs", "encode"): Latin1(),
 }
 
@@ -153,10 +180,11 @@ def read_pickle(path: Path, max_bytes: int) -> dict[str, object]:
     Raises DataError for any other pickle and for a file larger than `max_bytes`. No code in the file runs.
     """
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
+        with open_regular(path) as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            size = path.stat().st_size
             raise DataError(f"{path} has {size} bytes; expected at most {max_bytes}: get the official file")
-        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the file and its permissions") from None
     try:

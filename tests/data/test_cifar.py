@@ -74,7 +74,7 @@ def test_cifar100_binary_takes_the_fine_labels(tmp_path):
     assert train.mean == (0.5071, 0.4867, 0.4408) and train.std == (0.2675, 0.2565, 0.2761)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_cifar10_python(tmp_path, protocol):
     names = [name.removesuffix(".bin") for name in BINARY10]
     pixels, labels = write_python(tmp_path / "cifar-10-batches-py", names, b"labels", protocol)

@@ -1,5 +1,9 @@
 """Folders of images: both layouts, order, sizes, and images that are none."""
 
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,10 +103,40 @@ def test_a_photograph_is_turned_upright(tmp_path):
     assert folder.read_image(tmp_path / "turned.jpg").shape == (8, 4, 3)
 
 
-def test_sixteen_bits_are_refused(tmp_path):
-    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match="deep.png has pixels of mode I;?1?6?B?; give images with 8 bits"):
-        folder.read_image(tmp_path / "deep.png")
+def png16(path, grey):
+    """Write a PNG of 2×2 pixels with 16 bits per channel, all 40,000; Pillow cannot write colours of 16 bits."""
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    rows = (b"\0" + struct.pack(">H", 40_000) * (2 if grey else 6)) * 2
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 0 if grey else 2, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_of_sixteen_bits_the_higher_eight_are_used(tmp_path, grey):
+    png16(tmp_path / "deep.png", grey)
+    image = folder.read_image(tmp_path / "deep.png")
+    assert image.shape == (2, 2, 3) and np.all(image == 40_000 >> 8)
+
+
+def test_thirty_two_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 40_000, np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match="deep.tif has pixels of mode I; give images with 8 or 16 bits"):
+        folder.read_image(tmp_path / "deep.tif")
+
+
+def test_other_formats_are_refused_whatever_the_file_is_called(tmp_path, monkeypatch):
+    """Pillow starts Ghostscript for PostScript."""
+    started = tmp_path / "started"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {started}\nexit 1\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\nshowpage\n")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", "ICNS")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(DataError, match=f"cannot read the image .*{name}"):
+            folder.read_image(tmp_path / name)
+    assert not started.exists()
 
 
 def test_sizes_that_differ_are_refused_or_made_equal(parted):

@@ -51,7 +51,7 @@ def test_a_pickle_of_python_2(reading):
     assert content["labels"] == [7, 9]
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("dtype", ["u1", "<i8", ">i4", "f4"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_come_back_as_they_were(reading, protocol, dtype, order):
@@ -62,6 +62,42 @@ def test_arrays_come_back_as_they_were(reading, protocol, dtype, order):
     np.testing.assert_array_equal(content["a"], array)
     assert content["n"] == [1, -70000, 2**40, 1.5, None, True]
     assert content["t"] == (1, (2,)) and content["s"] == "ü"
+
+
+def test_arrays_of_protocol_5_come_back_as_they_were(reading):
+    read_only, moved = np.arange(6, dtype=np.uint8), np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1)
+    read_only.flags.writeable = False
+    written = {"read-only": read_only, "moved": moved, "part": np.arange(12)[::3]}
+    content = reading(pickle.dumps(written, protocol=5))
+    for name, array in written.items():
+        np.testing.assert_array_equal(content[name], array)
+
+
+FROM_BUFFER = b"\x80\x05}\x8c\x01acnumpy.core.numeric\n_frombuffer\n"
+U1 = b"cnumpy\ndtype\n\x8c\x02u1\x89\x88\x87R"
+TWO = b"C\x02ab"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        TWO + U1 + b"K\x03\x85\x8c\x01Ct",  # a shape larger than the bytes
+        TWO + U1 + b"K\x02\x85\x8c\x01Xt",  # an unknown order
+        TWO + b"\x8c\x02u1K\x02\x85\x8c\x01Ct",  # the name of a dtype
+        b"\x8c\x02ab" + U1 + b"K\x02\x85\x8c\x01Ct",  # a string for the bytes
+        TWO + U1 + b"K\x02\x85\x8c\x01KK\x05\x85t",  # an axis that is not there
+    ],
+)
+def test_a_forged_array_of_protocol_5_is_refused(refusal, reading, arguments):
+    good = TWO + U1 + b"K\x02\x85\x8c\x01Ct"
+    assert reading(FROM_BUFFER + b"(" + good + b"Rs.")["a"].tolist() == [97, 98]
+    assert "get the official file" in refusal(FROM_BUFFER + b"(" + arguments + b"Rs.")
+
+
+def test_bytes_outside_of_the_file_are_refused(refusal):
+    content = pickle.dumps({"a": pickle.PickleBuffer(b"ab")}, protocol=5, buffer_callback=lambda _: None)
+    assert "the opcode NEXT_BUFFER" in refusal(content)
+    assert "not a complete pickle" in refusal(b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".")
 
 
 def test_bytes_of_python_3_in_protocol_2(reading):
