@@ -19,6 +19,7 @@ from minihire.app.inputs import open_backend, open_data, resolve
 from minihire.app.outputs import print_warnings
 from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
+from minihire.report.layout import SavedRun, guarded
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import duration, say
@@ -94,12 +95,8 @@ def print_estimate(config, backend, splits, out: Path) -> None:
 
 def show_results(results, out: Path) -> None:
     """Print the tables of a finished run, draw its figures and write its page."""
-    parts = [
-        tables.accuracy_table(results),
-        tables.activity_summary(results),
-        tables.energy_table(results),
-        tables.phase_table(results),
-    ]
+    made = (tables.accuracy_table, tables.activity_summary, tables.energy_table, tables.phase_table)
+    parts = [guarded(SavedRun(out, results.content), "tables", make) for make in made]
     print("\n" + "\n\n".join(parts))
     try:
         figures = draw_all(results, out / "figures")

@@ -18,7 +18,16 @@ from minihire.runtime.files import read_text, write_atomically
 
 SCHEMA = 1
 KEYS = dict.fromkeys(("config", "machine", "data", "phases", "models", "activity", "energy", "distance"), dict)
-KEYS |= dict.fromkeys(("accuracy", "examples", "warnings"), list)
+KEYS |= dict.fromkeys(("accuracy", "examples", "warnings"), list) | {"finished": bool}
+# The fields of each network, phase and accuracy that every version wrote, and their types.
+TEXT, NUMBER = (str,), (int, float)
+FIELDS = {
+    "models": {"checkpoint": TEXT, "seed": (int,), "history": (list,), "thresholds": (dict,), "leaks": (dict,)},
+    "phases": {"seconds": NUMBER, "peak_memory_bytes": NUMBER},
+    "accuracy": dict.fromkeys(("model", "access", "attack"), TEXT)
+    | dict.fromkeys(("correct", "count"), (int,))
+    | dict.fromkeys(("accuracy", "low", "high"), NUMBER),
+}
 
 
 class Results:
@@ -70,7 +79,7 @@ class Results:
         try:
             content = json.loads(read_text(path), parse_float=_finite, parse_constant=_finite)
             newer = content["schema"] > SCHEMA
-            whole = newer or all(type(content[key]) is kind for key, kind in KEYS.items())
+            whole = newer or all(type(content[key]) is kind for key, kind in KEYS.items()) and _has_fields(content)
         except OSError as error:
             raise MinihireError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -113,6 +122,16 @@ class Results:
             entry["seconds"] = round(entry["seconds"] + time.perf_counter() - start, 3)
             entry["peak_memory_bytes"] = max(entry["peak_memory_bytes"], peak_memory())
             self.save()
+
+
+def _has_fields(content: dict) -> bool:
+    """Whether every network, phase and accuracy has its FIELDS. Raises KeyError or TypeError if one is missing."""
+    return all(
+        type(entry[name]) in kinds
+        for part, fields in FIELDS.items()
+        for entry in (content[part].values() if isinstance(content[part], dict) else content[part])
+        for name, kinds in fields.items()
+    )
 
 
 def _finite(text: str) -> float:

@@ -54,7 +54,7 @@ class Run:
     def _extend(self):
         """Record the methods and the black box that a resumed run adds."""
         before, now = self.results["config"], self.config.describe()
-        if any(before[name] != now[name] for name in EXTENDABLE):
+        if any(before.get(name) != now[name] for name in EXTENDABLE):
             self.results["config"] = {**before, **{name: now[name] for name in EXTENDABLE}}
             self.results["finished"] = False
             self.results.save()
@@ -144,7 +144,7 @@ def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:
     ranks_before = results["machine"].get("ranks", 1)
     before, now = _over_all(results["config"], ranks_before), _over_all(config.describe(), ranks)
     for name in now:
-        more_methods = name == "methods" and set(before[name]) <= set(now[name])
+        more_methods = name == "methods" and set(before.get(name) or ()) <= set(now[name])
         more = more_methods or (name == "black_box" and now[name])
         if name != "data_dir" and before.get(name) != now[name] and not more:
             together = " over all processes" if max(ranks_before, ranks) > 1 and name in BATCH_SIZES else ""

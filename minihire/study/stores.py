@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backends.interface import Backend
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import say
 from minihire.study.notes import digest
@@ -15,6 +16,7 @@ from minihire.study.pictures import noise_pictures
 from minihire.study.results import Results
 from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
+from minihire.training.checkpoint import Checkpoint, weights_digest
 from minihire.training.loop import Training
 from minihire.training.resume import fingerprint
 
@@ -53,6 +55,9 @@ class Store:
 
     def note_loaded(self, spec: NetworkSpec) -> None:
         """Record that a network is loaded from the store instead of being made."""
+
+    def refuse_other_weights(self, spec: NetworkSpec, saved: Checkpoint) -> None:
+        """Raise MinihireError if a checkpoint does not hold the network that was recorded by `note_made`."""
 
     def has_value(self, key: dict) -> bool:
         """Whether the measurement with this key is in the store."""
@@ -143,10 +148,21 @@ class RunFolder(Store):
             phase["peak_device_memory_bytes"] = max(used, phase.get("peak_device_memory_bytes", 0))
         self.results.save()
 
+    def refuse_other_weights(self, spec, saved):
+        recorded = self.results["models"][self.label(spec)].get("weights")  # older versions did not record it
+        if recorded not in (None, weights_digest(saved.arrays)):
+            raise MinihireError(
+                f"{saved.path} is not the network that this run trained: put its own file back, or delete it, and it is "
+                "trained again"
+            )
+
     def note_made(self, spec, network, training):
+        k = network.backend
+        weights = {f"parameter/{name}": k.to_numpy(array) for name, array in network.parameters.items()}
         self.results["models"][self.label(spec)] = {
             "checkpoint": str(self.checkpoint(spec).relative_to(self.out)),
             "seed": spec.seed,
+            "weights": weights_digest(weights),
             "history": training.history if training else [],
             "thresholds": _scalars(network, ".threshold"),
             "leaks": _scalars(network, ".leak"),

@@ -97,7 +97,9 @@ class Study:
         path = self.store.checkpoint(spec)
         self.store.note_loaded(spec)
         try:
-            network = checkpoint.load(path).network(self.backend)
+            saved = checkpoint.load(path)
+            self.store.refuse_other_weights(spec, saved)
+            network = saved.network(self.backend)
         except checkpoint.CheckpointError as error:
             raise MinihireError(
                 f"{path} cannot be used ({error}): if it is damaged, delete it, and it is trained again"

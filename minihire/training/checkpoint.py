@@ -5,6 +5,7 @@ format, the versions, the model's description, the network's options, the data s
 the settings ("about"). In a checkpoint of a training, it also has the recipe, the position and the history ("training").
 """
 
+import hashlib
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -59,6 +60,15 @@ class Checkpoint(NamedTuple):
             return Network(model, backend, parameters, neuron=NeuronOptions(surrogate=surrogate, **neuron), **options)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MinihireError) as error:
             raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
+
+
+def weights_digest(arrays: dict[str, np.ndarray]) -> str:
+    """A hash of the weights in a checkpoint's arrays: 32 hexadecimal digits. It tells whether two files hold the same network."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        if name.startswith("parameter/"):
+            digest.update(f"{name} {arrays[name].dtype.str}".encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 def describe_data(data: Dataset) -> dict[str, Any]:

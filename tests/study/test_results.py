@@ -17,6 +17,7 @@ from minihire.study.results import SCHEMA, Results, peak_memory
 from minihire.study.settings import Config
 
 ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "run"
 
 
 @pytest.fixture
@@ -156,3 +157,30 @@ def test_the_peak_of_a_phase_is_its_own(results):
 
 def test_peak_memory_is_a_plausible_number_of_bytes():
     assert 10 << 20 < peak_memory() < 1 << 40
+
+
+BROKEN = {
+    "finished is missing": lambda content: content.pop("finished"),
+    "finished is a number": lambda content: content.update(finished=1),
+    "an interval without an end": lambda content: content["accuracy"][0].update(low=None),
+    "an accuracy in words": lambda content: content["accuracy"][0].update(accuracy="high"),
+    "an accuracy without a network": lambda content: content["accuracy"][0].pop("model"),
+    "a number as accuracy": lambda content: content["accuracy"].append(3),
+    "a network without a file": lambda content: content["models"]["ann"].pop("checkpoint"),
+    "a network that is a list": lambda content: content["models"].update(ann=[]),
+    "a seed that is a fraction": lambda content: content["models"]["ann"].update(seed=0.5),
+    "a phase without its time": lambda content: content["phases"]["train ann"].pop("seconds"),
+    "a phase that is a text": lambda content: content["phases"].update(x="y"),
+}
+
+
+@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
+def test_a_field_of_another_type_is_refused(tmp_path, change):
+    content = json.loads((GOLDEN / "results.json").read_text())
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content))
+    assert Results.load(path).content == content
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(MinihireError, match="is not a results file of minihire, or it is damaged"):
+        Results.load(path)

@@ -1,5 +1,6 @@
 """A run interrupted anywhere and resumed finds what an unbroken run finds."""
 
+import json
 import shutil
 import signal
 from dataclasses import replace
@@ -287,3 +288,26 @@ def test_phases_cover_the_run(unbroken):
         "attack pgd",
         "analysis",
     ]
+
+
+@pytest.mark.slow
+def test_a_network_that_was_exchanged_is_refused(go, unbroken, tmp_path):
+    shutil.copytree(unbroken[0], tmp_path / "run")
+    results = tmp_path / "run" / "results.json"
+    content = json.loads(results.read_text())
+    content["finished"] = False
+    results.write_text(json.dumps(content))
+    models = tmp_path / "run" / "models"
+    shutil.copy(models / "second" / "hire.npz", models / "hire.npz")
+    with pytest.raises(
+        MinihireError, match=r"hire\.npz is not the network that this run trained: put its own file back"
+    ):
+        go(tmp_path / "run", resume=True)
+    del content["models"]["hire"]["weights"]  # a folder of an older version
+    results.write_text(json.dumps(content))
+    assert go(tmp_path / "run", resume=True)["finished"]
+    shutil.copy(unbroken[0] / "models" / "hire.npz", models / "hire.npz")
+    (models / "ann.npz").write_bytes(b"damaged")
+    results.write_text(json.dumps({**content, "finished": False}))
+    with pytest.raises(MinihireError, match=r"ann\.npz .*delete it, and it is trained again"):
+        go(tmp_path / "run", resume=True)
