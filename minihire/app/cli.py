@@ -31,7 +31,7 @@ from minihire.app.suggestions import unknown_arguments, unknown_command
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
 from minihire.runtime.progress import Progress
-from minihire.runtime.terminal import RED, styled
+from minihire.runtime.terminal import RED, escaped, styled
 
 COMMAND_MODULES = (run, report, paper, train, convert, attack, analyze, info, import_, export, demo, completion)
 COMMANDS = {module.COMMAND.name: module.COMMAND for module in COMMAND_MODULES}
@@ -97,7 +97,7 @@ def _tell(sentence):
     """Print on standard error why the command ends and, for torchrun, in which process."""
     rank = backends.torchrun_rank()[0]
     name = styled(f"minihire{f' (process {rank})' if rank else ''}:", RED, sys.stderr)
-    print(f"{name} {sentence}", file=sys.stderr)
+    print(f"{name} {escaped(str(sentence))}", file=sys.stderr)
 
 
 class TopParser(Parser):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import refuse_special
 from minihire.study.results import Results
 
 BASE = Path("runs")
@@ -58,6 +59,7 @@ def lock(out: Path):
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
+        refuse_special(out / ".lock")
         file = open(out / ".lock", "a")  # noqa: SIM115
     except OSError as error:
         raise MinihireError(f"cannot write into {out}: {error.strerror}; choose another --out") from error

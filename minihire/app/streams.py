@@ -4,11 +4,14 @@ import contextlib
 import os
 import sys
 
+from minihire.runtime.terminal import without_foreign_codes
+
 
 class GuardedOutput:
     """A text stream that does not raise write errors: the first one is noted in `error`, and later text is discarded.
 
-    A closed pipe still raises BrokenPipeError, because its reader wants no more. Other attributes are those of the stream.
+    Control characters that the program does not use are escaped, because names of files may contain them. A closed pipe still
+    raises BrokenPipeError, because its reader wants no more. Other attributes are those of the stream.
     """
 
     def __init__(self, stream):
@@ -29,7 +32,8 @@ class GuardedOutput:
 
     def write(self, text: str) -> int:
         """Write the text; its length."""
-        return self._try(lambda: self.stream.write(text), len(text))
+        self._try(lambda: self.stream.write(without_foreign_codes(text)), None)
+        return len(text)
 
     def flush(self) -> None:
         """Flush the stream."""

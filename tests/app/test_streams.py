@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from test_cli import command, plain, results_of, small, write_cifar10
 
-from minihire.app import cli
+from minihire.app import cli, folders
 from minihire.app.streams import GuardedOutput
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
 
 ROOT = Path(__file__).parents[2]
@@ -123,3 +124,25 @@ def test_a_folder_that_hides_our_package_is_one_sentence(tmp_path):
         f"minihire: {tmp_path / 'backends'} hides the package `backends` of minihire: "
         "start from another folder, or rename it\n"
     )
+
+
+def test_names_of_files_reach_the_terminal_escaped(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "a\nb\x1b]0;title\x07\x9b31m\u202e.npz"
+    assert cli.main(["info", name]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "a\\nb\\x1b]0;title\\x07\\x9b31m\\u202e.npz" in said
+
+
+def test_only_our_own_codes_are_written():
+    stream = io.StringIO()
+    text = "\x1b[1mbold\x1b[0m\r\x1b[A\tname\x1b[2J\x1b[31;5m\x07\x9b\n"
+    assert GuardedOutput(stream).write(text) == len(text)
+    assert stream.getvalue() == "\x1b[1mbold\x1b[0m\r\x1b[A\tname\\x1b[2J\\x1b[31;5m\\x07\\x9b\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_fifo_as_lock_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(MinihireError, match="not a regular file"), folders.lock(tmp_path):
+        pass
