@@ -67,6 +67,8 @@ class Backend(ABC):
     dtype: str
     precision: str = "float32"  # of products, see `get_backend`
     threads: int
+    array_types: tuple[type, ...]  # the classes of its plain arrays; arrays.py has the compact ones
+    float: Any  # `dtype` as the library of these arrays writes it
 
     def __init__(self, **options):
         self.options = options  # the constructor's arguments: a backend is pickled as these

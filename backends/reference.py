@@ -6,15 +6,18 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from backends import lif, moments16, randomness
+from backends.arguments import checked
 from backends.interface import INTEGER_TYPES, Backend
 from backends.saved import Saved
 
 
+@checked
 class ReferenceBackend(Backend):
     """The plain NumPy backend; arrays are NumPy arrays. The Numba backend overrides the methods that it computes faster."""
 
     name = "reference"
     device = "cpu"
+    array_types = (np.ndarray,)
 
     def __init__(self, dtype: str = "float32", threads: int | None = None):
         super().__init__(dtype=dtype, threads=threads)
@@ -134,11 +137,12 @@ class ReferenceBackend(Backend):
     def avg_pool(self, x):
         even = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
         sums = even[:, :, ::2, ::2] + even[:, :, ::2, 1::2] + even[:, :, 1::2, ::2] + even[:, :, 1::2, 1::2]
-        return sums / 4, x.shape
+        return sums / 4, Saved(x.shape, self.versions)
 
     def avg_pool_backward(self, saved, grad):
-        out = np.zeros(saved, grad.dtype)
-        out[:, :, : saved[2] // 2 * 2, : saved[3] // 2 * 2] = (grad / 4).repeat(2, axis=2).repeat(2, axis=3)
+        shape = saved.open()
+        out = np.zeros(shape, grad.dtype)
+        out[:, :, : shape[2] // 2 * 2, : shape[3] // 2 * 2] = (grad / 4).repeat(2, axis=2).repeat(2, axis=3)
         return out
 
     def sum_time(self, x):
@@ -166,10 +170,10 @@ class ReferenceBackend(Backend):
 
     def relu(self, x, mask=None):
         out = np.maximum(x, 0) if mask is None else np.maximum(x, 0) * mask
-        return out, (out, mask)  # the output is positive where the input is
+        return out, Saved((out, mask), self.versions)  # the output is positive where the input is
 
     def relu_backward(self, saved, grad):
-        out, mask = saved
+        out, mask = saved.open()
         return (grad if mask is None else grad * mask) * (out > 0)
 
     # ---------------------------------------------------------------- loss and optimisers

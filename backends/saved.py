@@ -33,12 +33,16 @@ class Versions:
 
 
 class Saved:
-    """The content that a backend keeps between a forward kernel and its backward kernel, with the weights it depends on."""
+    """The content that a backend keeps between a forward kernel and its backward kernel, with the weights it depends on.
 
-    __slots__ = ("content", "saved_versions", "versions")
+    kernel, shape: the forward kernel and the shape of its result, which backends/arguments.py compares with the gradient's.
+    """
+
+    __slots__ = ("content", "kernel", "saved_versions", "shape", "versions")
 
     def __init__(self, content: Any, versions: Versions, *weights):
         self.content, self.versions = content, versions
+        self.kernel, self.shape = "", ()
         self.saved_versions = [(weight, versions.of(weight)) for weight in weights]
 
     def open(self) -> Any:

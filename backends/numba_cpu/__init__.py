@@ -50,6 +50,7 @@ import numba
 import numpy as np
 
 from backends import processors
+from backends.arguments import checked
 from backends.numba_cpu.runtime import threads as threads_runtime
 from backends.numba_cpu.runtime.kernel_cache import CompileNotice
 from backends.numba_cpu.runtime.workspace import Workspace
@@ -68,6 +69,7 @@ class NumbaServices(Services):
 
 
 @threads_runtime.guarded
+@checked
 class NumbaBackend(Updates):
     """Arrays are C-contiguous NumPy arrays and those of arrays.py; methods that are not overridden here are the reference's.
 

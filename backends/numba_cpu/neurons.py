@@ -18,10 +18,10 @@ class Neurons(Products):
     def relu(self, x, mask=None):
         out = self._empty(x.shape)
         elementwise.relu(self._by_step(x), *self._mask(mask), self._by_step(out))
-        return out, (out, mask)  # the output is positive where the input is
+        return out, Saved((out, mask), self.versions)  # the output is positive where the input is
 
     def relu_backward(self, saved, grad):
-        x, mask = saved
+        x, mask = saved.open()
         out = self._empty(x.shape)
         elementwise.relu_gradient(self._by_step(grad), self._by_step(x), *self._mask(mask), self._by_step(out))
         return out
@@ -33,8 +33,6 @@ class Neurons(Products):
             mask = None if mask is None else self._dense(mask)
             options = {"reset": reset, "mask": mask, "soft": soft, "want_state": want_state}
             return super().lif_forward(self._dense(current), state, leak, threshold, steps, **options)
-        if current.shape[0] not in (1, steps):  # compiled kernels do not check
-            raise ValueError(f"a current of {current.shape[0]} steps was given for {steps}")
         shape = (steps, *current.shape[1:])
         layer, saved, spikes, end = self._layer(shape, state, leak, threshold, reset, mask, want_state)
         saved = self._fire(self._dense(current), layer, saved)
@@ -44,9 +42,7 @@ class Neurons(Products):
         self, x, weight, stride, padding, state, leak, threshold, steps,
         *, want_weight=True, reset="immediate", mask=None, want_state=True,
     ):  # fmt: skip
-        conv = self._check_convolution(x, weight, stride, padding)
-        if conv.shape[0] not in (1, steps):
-            raise ValueError(f"a current of {conv.shape[0]} steps was given for {steps}")
+        conv = self._planned(x, weight, stride, padding)
         shape, lists = (steps, *conv.shape[1:]), self._choose_lists(x)
         layer, saved, spikes, end = self._layer(shape, state, leak, threshold, reset, mask, want_state)
         membrane = self._convolve_and_fire(conv, *lists, layer)
@@ -58,9 +54,6 @@ class Neurons(Products):
 
     def _layer(self, shape, state, leak, threshold, reset, mask, want_state):
         """Allocate the arrays of neurons [T, B, …]: (arrays for the kernels, saved without membranes, spikes, last state)."""
-        for array in (*(state or ()), mask):
-            if array is not None and tuple(array.shape) != shape[1:]:  # compiled kernels do not check
-                raise ValueError(f"a state or mask of {tuple(array.shape)} was given for neurons of {shape[1:]}")
         delayed, counts = reset == "delayed", self._empty(shape, np.uint8)
         end, (start, start_spikes) = self._empty_state(shape, want_state, delayed), state or (None, None)
         keep, scale = self._mask(mask)

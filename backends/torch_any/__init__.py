@@ -10,6 +10,7 @@ import functools
 import torch
 
 from backends import BackendError, processors, torchrun_rank
+from backends.arguments import checked
 from backends.interface import Backend
 from backends.randomness import NORMAL_QUANTILES
 from backends.services import Services
@@ -85,6 +86,7 @@ class TorchServices(Services):
 
 
 @_raises_backend_error_out_of_memory(*Backend.__abstractmethods__, "conv_lif_forward", "top_k")
+@checked
 class TorchBackend(Updates):
     """Arrays are torch tensors on one device or have a type of arrays.py.
 

@@ -178,10 +178,10 @@ class Neurons(Products):
     def relu(self, x, mask=None):
         out = self._dense(x).clamp(min=0)
         out = out if mask is None else out.mul_(self._dense(mask))
-        return out, (out, mask)  # the output is positive where the input is
+        return out, Saved((out, mask), self.versions)  # the output is positive where the input is
 
     def relu_backward(self, saved, grad):
-        out, mask = saved
+        out, mask = saved.open()
         grad = self._dense(grad) * (out > 0)
         return grad if mask is None else grad.mul_(self._dense(mask))
 

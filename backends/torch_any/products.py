@@ -156,11 +156,11 @@ class Products(Storage):
 
     def avg_pool(self, x):
         if isinstance(x, SpikeTrain) and x.binary:
-            return SpikeTrain(_sum_of_windows(x.counts), x.scale / 4, False), tuple(x.shape)
-        return _sum_of_windows(self._dense(x)).div_(4), tuple(x.shape)
+            return SpikeTrain(_sum_of_windows(x.counts), x.scale / 4, False), Saved(tuple(x.shape), self.versions)
+        return _sum_of_windows(self._dense(x)).div_(4), Saved(tuple(x.shape), self.versions)
 
     def avg_pool_backward(self, saved, grad):
-        return PooledGradient(self._copy(grad), saved)
+        return PooledGradient(self._copy(grad), saved.open())
 
     def sum_time(self, x):
         if isinstance(x, SpikeTrain):

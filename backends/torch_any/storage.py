@@ -18,6 +18,8 @@ KEPT = tuple(getattr(torch, np.dtype(kind).name) for kind in INTEGER_TYPES)
 class Storage(Backend):
     """Methods for arrays, which are torch tensors on one device or types of backends/arrays.py."""
 
+    array_types = (torch.Tensor,)
+
     def _dense(self, array, dtype=None):
         """Convert any array to a tensor, of the given dtype if there is one."""
         if isinstance(array, SpikeTrain):
@@ -39,7 +41,7 @@ class Storage(Backend):
             return values.detach().to(self.device, values.dtype if values.dtype in KEPT else self.float, copy=True)
         array = np.asarray(values)
         kept = array.dtype in INTEGER_TYPES
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("=") if kept else self.dtype)
+        array = np.asarray(array, array.dtype.newbyteorder("=") if kept else self.dtype, order="C")
         return self._send(torch.tensor(array))
 
     def _send(self, tensor):

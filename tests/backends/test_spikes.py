@@ -423,12 +423,12 @@ def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact,
 def test_arrays_of_the_wrong_shape_are_refused(numba_backend):
     k = numba_backend
     x = np.zeros((1, 1, 200), np.float32)
-    with pytest.raises(ValueError, match="64 inputs was given 200"):
+    with pytest.raises(ValueError, match=r"linear was given weight = float32 \[64, 64\], expected .*F = 200"):
         linear(k, x, np.zeros((64, 64), np.float32))
     for features in (16, 64):
-        with pytest.raises(ValueError, match="32 channels was given 64"):
+        with pytest.raises(ValueError, match="conv2d was given weight = .*, expected .*C = 64"):
             conv2d(k, np.zeros((1, 1, 4, 4, 64), np.float32), np.zeros((3, 3, 32, features), np.float32), 1, 1)
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="add was given b = "):
         k.add(np.zeros((3, 2), np.float32), np.zeros((1, 2), np.float32))
     turned = np.zeros((6, 4), np.float32).T
     with pytest.raises(ValueError, match="C-contiguous"):

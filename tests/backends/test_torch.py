@@ -207,8 +207,8 @@ def test_bf16_does_not_round_dropout_s_factor():
 
 def test_other_errors_of_torch_are_not_changed():
     k = get_backend("torch")
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as error:
-        linear(k, k.zeros((1, 1, 3)), k.zeros((4, 2)))
+    with pytest.raises(RuntimeError, match="[Dd]imension") as error:
+        k.zeros((-1, 2))
     assert not isinstance(error.value, BackendError)
 
 

@@ -23,9 +23,9 @@ def calls(monkeypatch):
 
     def spy(self, images, labels, **options):
         noise = options.get("noise")
-        options["noise"] = None if noise is None else np.array(self.backend.to_numpy(noise))
+        before = {**options, "noise": None if noise is None else np.array(self.backend.to_numpy(noise))}
         result = gradients(self, images, labels, **options)
-        found.append((options, result))
+        found.append((before, result))
         return result
 
     monkeypatch.setattr(Network, "gradients", spy)

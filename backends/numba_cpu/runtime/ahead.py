@@ -92,10 +92,13 @@ def kernels(k):
     def sgd(weight, grad):
         k.sgd_step(weight, grad, k.zeros(weight.shape), 0, 0.9, 0, -1, 1)
 
+    def pooled_gradient():
+        return k.avg_pool_backward(k.avg_pool(k.zeros(shape))[1], k.zeros(pooled))
+
     def neurons(current, forward=True):
         mask = k.dropout_mask(draw, shape[1:], 0.2)
         out, _, saved = k.lif_forward(current, None, one, one, STEPS, mask=mask)
-        return out if forward else k.lif_backward(saved, k.avg_pool_backward(shape, k.zeros(pooled)), None, triangle())
+        return out if forward else k.lif_backward(saved, pooled_gradient(), None, triangle())
 
     draw, pooled = Draw(0, 0), (STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS)
     return [
@@ -122,7 +125,7 @@ def kernels(k):
         # the other kernels of an ANN
         lambda: sgd(linear, k._linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
         lambda: sgd(first, first),
-        lambda: k.relu_backward((k.zeros(shape), None), k.avg_pool_backward(shape, k.zeros(pooled))),
+        lambda: k.relu_backward(k.relu(k.zeros(shape))[1], pooled_gradient()),
         lambda: k._conv2d_weight_gradient(current, array((1, *shape[1:]), 1.0), 3, 1, 1),
         lambda: k.linear(k.asarray(np.ones(flat)), linear),
         lambda: k.linear(array(flat, 0.3), linear),
