@@ -8,6 +8,7 @@ forward kernel returned, which the gradient must have.
 
 import functools
 import inspect
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -158,7 +159,7 @@ def _shape(k, value, sizes) -> bool:
 
 
 def _same_count(k, value, sizes) -> bool:
-    return _shape(k, value, sizes) and np.prod(value, dtype=object) == np.prod(sizes["*S"], dtype=object)
+    return _shape(k, value, sizes) and math.prod(map(int, value)) == math.prod(sizes["*S"])
 
 
 def _cropped(value, sizes) -> bool:
