@@ -372,6 +372,7 @@ def train(
     """
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():
-        restore(training, load(training.path, remedy="delete it and resume, and it is trained again"))
+        remedy = "choose another --out, or delete the damaged checkpoint and resume: it is trained again"
+        restore(training, load(training.path, remedy=remedy))
     training.run()
     return training

@@ -259,3 +259,13 @@ def test_training_does_not_depend_on_the_number_of_threads(tmp_path):
     found = [line for line in done.stdout.splitlines() if len(line) == 64]
     assert done.returncode == 0, done.stderr
     assert len(found) == 3 and len(set(found)) == 1
+
+
+def test_a_damaged_checkpoint_says_how_to_resume(network, data, tmp_path):
+    path = tmp_path / "x.npz"
+    train(network(get_backend("reference")), Recipe(1, 16), data, path=path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(
+        CheckpointError, match=r"x\.npz is not a minihire checkpoint.*delete the damaged checkpoint and resume"
+    ):
+        train(network(get_backend("reference")), Recipe(1, 16), data, path=path, resume=True)
