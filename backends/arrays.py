@@ -1,7 +1,7 @@
 """Array types of the Numba and Torch backends besides plain arrays. Code outside the backends uses only their `shape`.
 
 Spikes are small integers times one common factor, so they are stored in one byte each. Some gradients are stored in a compact
-form, because they would be written once and read once.
+form: this saves memory and time, because the full array would be written once and read only once.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,11 @@ class PooledGradient(NamedTuple):
 
 
 class CurrentGradient(NamedTuple):
-    """The gradient of the current of neurons with this leak. See numba_cpu/kernels/increments.py for its use."""
+    """The gradient of the current of LIF neurons with this leak.
+
+    It leaks over time like a membrane: d[t] = k[t]/v + λ·d[t+1]. Its increments k[t]/v have more zeros than its entries, so
+    products with it are faster from increments (numba_cpu/kernels/increments.py).
+    """
 
     grad: Array  # [T, B, …]
     leak: Any

@@ -9,10 +9,10 @@ time-major, channels last; T = 1 for an ANN or a static input. Convolution weigh
 [F_in, F_out]. Thresholds and leaks are arrays of shape [1].
 
 **Every differentiable kernel has the same shape.** The forward kernel returns its output and `saved`. The backward kernel
-takes `saved`, the gradient of the output, and which gradients are wanted, and returns them. `saved` is opaque and belongs to
-the backend. It may refer to the arguments of the forward kernel, so leave these unchanged until the backward kernel has run.
-A backward kernel raises BackendError if a weight was updated by an optimiser step since the forward kernel ran.
-`lif_backward` overwrites its `saved`, so it can be called once; a second call raises BackendError.
+takes `saved`, the gradient of the output, and flags that say which gradients are wanted; it returns the wanted gradients.
+`saved` is opaque and belongs to the backend. It may refer to the arguments of the forward kernel, so leave these unchanged
+until the backward kernel has run. A backward kernel raises BackendError if a weight was updated by an optimiser step since
+the forward kernel ran. `lif_backward` overwrites its `saved`, so it can be called once; a second call raises BackendError.
 
 **A returned array never changes**, whatever happens to the arguments afterwards. There are three exceptions:
 
@@ -24,7 +24,7 @@ A backward kernel raises BackendError if a weight was updated by an optimiser st
 **Kernels do not change their arguments**, except `sgd_step`, `adam_step` and `write_rows`, whose docstrings name the arrays
 that they update in place.
 
-**Numbers are finite.** A backend that skips zeros does not multiply them by an infinity or a NaN.
+**Numbers must be finite.** Otherwise results may differ between backends: a backend that skips zeros never computes 0·∞ = NaN.
 
 **Results do not depend on the number of threads** (on the Torch backend they may, by rounding). Every random draw equals
 `backends.randomness` to the bit.
@@ -85,7 +85,7 @@ class Backend(ABC):
 
     @abstractmethod
     def asarray(self, values) -> Array:
-        """A backend array with a copy of the values: a NumPy array, nested numbers, or another array of the backend.
+        """A new backend array. values: a NumPy array, nested numbers, or another array of the backend; they are copied.
 
         INTEGER_TYPES are kept; all other types become `dtype`.
         """
@@ -142,10 +142,10 @@ class Backend(ABC):
     def image_batch(self, store, index, shift, flip, padding: int) -> Array:
         """Images store[index] (uint8 [N, H, W, C]) scaled to [0, 1]: [B, H, W, C].
 
-        Each image is padded by reflection, by `padding` pixels, fewer than its height and width. A crop of its original size
-        follows. index int64 [B]. shift int64 [B, 2] in 0 … 2·padding: row and column of the crop's corner in the padded
-        image; (padding, padding) leaves the image where it was. flip int64 [B]: 1 mirrors left and right, after the crop.
-        All three are NumPy arrays.
+        Each image is padded on every side with `padding` reflected pixels and then cropped to its original size. `padding` is
+        less than the height and the width. index int64 [B]. shift int64 [B, 2] in 0 … 2·padding: row and column of the crop's
+        corner in the padded image; (padding, padding) leaves the image where it was. flip int64 [B]: 1 mirrors left and
+        right, after the crop. All three are NumPy arrays.
         """
 
     @abstractmethod
@@ -169,7 +169,7 @@ class Backend(ABC):
 
     @abstractmethod
     def scale_to_norm(self, x, order: int, limit: float | None = None) -> Array:
-        """Divide each image of x [B, …] by its norm; with a limit, shrink images whose norm is larger to the limit.
+        """Divide each image of x [B, …] by its norm. With a limit: scale down only images with a larger norm, to this norm.
 
         order 1: the mean of the absolute values (for momentum). order 2: the Euclidean norm. An image of zeros stays as it is.
         """
@@ -241,10 +241,10 @@ class Backend(ABC):
     ) -> tuple[Array, NeuronState | None, Any]:
         """(spikes, last state, saved) of LIF neurons over `steps` time steps (equations 1 and 2; see backends/lif.py).
 
-        current [T or 1, B, …]; with one step, the current is the same at every step. state: from the chunk before, or None
-        (membrane 0). mask [B, …]: from `dropout_mask`, or None. soft: emit F(z) instead of a step, for gradient checks.
-        A neuron fires where m > v, exactly. spikes [T, B, …] are multiplied by the mask. The last state is None unless
-        want_state.
+        current [T, B, …]; or [1, B, …], a static current, which is used at every step. state: from the previous chunk, or
+        None (membrane 0). mask [B, …]: from `dropout_mask`, or None. soft: for gradient checks, spikes are not 0 or 1 but
+        F(m/v − 1), where F is the antiderivative of this surrogate gradient. A neuron fires where m > v, exactly.
+        spikes [T, B, …] are multiplied by the mask. The last state is None unless want_state.
         """
 
     def conv_lif_forward(

@@ -21,7 +21,8 @@ last step to the first:
                 ∂L/∂v += −k·m[t]/v² − d[t+1]·s[t]
 
 Time can be split into chunks. In the forward pass, a chunk starts from the last state of the previous chunk. In the backward
-pass, it returns the gradient with respect to this state, from which the last step of the previous chunk takes d[t+1].
+pass, it returns the gradient with respect to this state. The previous chunk uses this gradient at its last step in place of
+λ·d[t+1] (membrane) and, with the delayed reset, of −v·d[t+1] (spikes).
 """
 
 from typing import Any, NamedTuple
@@ -72,10 +73,12 @@ def lif_backward(saved: Saved, grad_spikes, grad_state, surrogate: Surrogate, re
     f = derivative(surrogate, m / v - 1)
     grad_leak = grad_threshold = 0.0
     grad_current = np.empty_like(m)
-    # Gradients from later steps: of u[t] (delayed: m[t]), λ·d[t+1]; and of s[t] through a delayed reset, −v·d[t+1].
+    # What later steps contribute to the gradients of step t. through_leak: to that of u[t] (delayed: m[t]), λ·d[t+1].
+    # through_reset: to that of s[t], by a delayed reset, −v·d[t+1].
     through_leak = _or_zero(grad_state and grad_state.membrane, m[0])
     through_reset = _or_zero(grad_state and grad_state.spikes, m[0])
-    # d[t+1] in ∂L/∂v of a delayed reset. It starts from 0: the next chunk adds the term −d[T]·s[T−1], as its initial spikes'.
+    # d[t+1] in ∂L/∂v of a delayed reset. It is 0 at the last step, because the next chunk adds the term −d[T]·s[T−1]: there
+    # s[T−1] are the initial spikes, and the term is the one after the loop.
     d_next = np.zeros_like(m[0])
     for t in reversed(range(len(m))):
         reset_path = -v * through_leak if immediate else through_reset
@@ -100,9 +103,10 @@ def lif_rate_backward(saved: Saved, grad_spikes):
     λ·(u[−1] − u[T−1])/T, which vanishes for large T. After its reset, the membrane of a firing neuron lies between 0 and v.
     Its average ū is about v/2, hence
 
-        r = clip(Ī/v − (1 − λ)/2, 0, 1),   ∂r/∂I[t] = 1/(v·T) inside the ramp and 0 outside,   s[t] ≈ r.
+        r = clip(Ī/v − (1 − λ)/2, 0, 1),   ∂r/∂I[t] = 1/(v·T) where 0 < r < 1, else 0.
 
-    So every step receives the same gradient, Σ_τ g[τ] / (v·T). This gradient is for attacks, not for training: it has no
+    Replace the spikes of every step by their mean, s[τ] ≈ r. Then ∂L/∂I[t] = Σ_τ g[τ]·∂r/∂I[t], which is Σ_τ g[τ] / (v·T)
+    where 0 < r < 1: every step receives the same gradient. This gradient is for attacks, not for training: it has no
     gradients for λ and v, and it needs all time steps at once.
     """
     m, lam, v = saved.membrane, saved.leak[0], saved.threshold[0]

@@ -41,10 +41,11 @@ class Services:
     def captured(self, function):
         """A version of `function` that may record its kernels once and replay them, which is faster.
 
-        Its arguments and results are arrays, numbers (int and float) and None, also in tuples, dictionaries and
-        NeuronStates. Nothing but arrays, their shapes, and these numbers may change from call to call; the function reads no
-        value (`events`, `to_numpy`) and passes its numbers only to kernels (a draw's step, an optimiser's rate and step), and
-        does not compute with them. What it returns is valid until the next call. Default: the function itself.
+        Its arguments and results are arrays, numbers (int and float) and None, also in tuples, dictionaries and NeuronStates.
+        Nothing but the arrays, their shapes and these numbers may change from call to call. The function does not read the
+        values of arrays (`events`, `to_numpy`). It does not compute with its numbers; it only passes them to kernels (a
+        draw's step, an optimiser's learning rate and step). What it returns is valid until the next call. Default: the
+        function itself.
         """
         return function
 

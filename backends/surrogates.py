@@ -56,7 +56,7 @@ def straight_through() -> Surrogate:
 
 
 def rate() -> Surrogate:
-    """The rate gradient, which treats a neuron as a function from mean current to firing rate (`Backend.lif_rate_backward`)."""
+    """The rate gradient, which treats a neuron as a function from mean current to firing rate (`lif.lif_rate_backward`)."""
     return Surrogate("rate", 1.0, 1.0)
 
 

@@ -23,7 +23,7 @@ call. The event-driven kernels need float32 and numbers of channels that fill a 
                                    3×3, other strides           < 0.9          scatter_convolution.forward, dilated
                                    any                          else           convolution.input_gradient
     its weight gradient            gradient sparser than input  < 0.5…2        event_weight_gradient.leaky_weight_gradient
-                                   input sparser                < 0.5…2        event_weight_gradient.weight_gradient
+                                   input sparser                < 0…2          event_weight_gradient.weight_gradient
                                    any                          else           convolution.weight_gradient
     linear layer                   ≥ 64 outputs                 < 0.9          event_linear.product
                                    any                          else           linear.forward
@@ -38,12 +38,15 @@ call. The event-driven kernels need float32 and numbers of channels that fill a 
     dropout mask, random numbers   any                          any            philox.at_least, philox.uniform
     optimiser step                 any                          any            optimisers.adam, optimisers.sgd
 
+A range means that the limit depends on the layer (dispatch.crossover_density): 0 means never, 2 always.
+
 (1) With up to 16 input channels: at every density, because dense products of so few channels are slow. (2) The same kernel also
 runs the LIF neurons that receive the convolution's output, while their currents are in the cache. (3) The optimiser step computes
-the weight gradient xᵀ·grad block by block, with event_outer_product.list_gradient or .list_x, whichever factor is sparser, or
-with linear.gradient_rows.
+the weight gradient xᵀ·grad block by block. It lists the events of the factor with more zeros (event_outer_product.list_gradient
+or .list_x). If neither has enough zeros, it multiplies dense blocks (linear.gradient_rows).
 
-Over time, lists may hold the increments of an array from one step to the next instead of its entries (kernels/increments.py).
+Event-driven kernels may process the increments of an array from one time step to the next instead of its entries
+(kernels/increments.py).
 """
 
 import numba

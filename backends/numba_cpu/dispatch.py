@@ -11,7 +11,9 @@ from typing import Literal
 from backends.numba_cpu.kernels import event_convolution, event_linear, event_weight_gradient, image_gradient
 from backends.numba_cpu.kernels import scatter_convolution as scatter
 
-ALWAYS = 2.0  # the event-driven kernel at every density (at most 1; infinite if event-driven kernels are not supported)
+# A density is at most 1, or infinite where event-driven kernels are not supported. So with this crossover density, the
+# event-driven kernel runs wherever it is supported.
+ALWAYS = 2.0
 ALMOST_ALWAYS = 0.9
 FEW_CHANNELS = 16  # up to so many input channels, dense products are inefficient
 MAX_POSITIONS = 2**16  # the entries of a list are 16-bit positions
@@ -66,11 +68,12 @@ def weight_gradient(
 ) -> WeightGradient:
     """The kernel of a convolution's weight gradient; image and output: [H, W, C] of its input and output.
 
-    grad_density: the density of the gradient's increments if it leaks over time and the input is spikes; else infinite.
+    grad_density: the density of the gradient's increments over time (kernels/increments.py). It is infinite if increments
+    are not used for this gradient or if the input is not spikes.
     """
     (height, width, channels), (rows, columns, features) = image, output
     border = 2 * (size - 1)
-    limit = crossover_density("weights", size)  # without stride: all taps read the gradient's entries
+    limit = crossover_density("weights", size)  # for any stride: every tap uses all listed entries of the gradient
     positions = ((rows - 1) * (width + border) + columns - 1) * stride
     supported = event_weight_gradient.lanes_for(channels) and padding < size and positions < MAX_POSITIONS
     if supported and grad_density < min(density, limit):

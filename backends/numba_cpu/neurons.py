@@ -91,8 +91,8 @@ class Neurons(Products):
 
     def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
         if not isinstance(saved.open(), SavedNeurons):  # soft spikes, for gradient checks
-            above = None if grad_spikes is None else self._dense(grad_spikes)
-            return super().lif_backward(saved, above, grad_state, surrogate, reset_grad, want_state)
+            dense = None if grad_spikes is None else self._dense(grad_spikes)
+            return super().lif_backward(saved, dense, grad_state, surrogate, reset_grad, want_state)
         saved = saved.take()
         if grad_spikes is None:
             grad_spikes = self.zeros(saved.shape)

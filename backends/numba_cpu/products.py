@@ -27,9 +27,11 @@ from backends.numba_cpu.simd.lanes import LANES
 from backends.numba_cpu.storage import Storage
 from backends.saved import Saved
 
-# Lists hold increments only for batches of at least so many images. The rounding of sums then differs.
+# Increments are used only for batches of at least so many images. Convolutions process the steps of an image in order, so
+# only images run in parallel. The limit does not depend on the number of threads, because sums of increments round
+# differently.
 MIN_INCREMENT_BATCH = 8
-# Lists hold increments of spikes only up to so many steps: rounding errors add up from step to step.
+# Increments of spikes are used only up to so many steps: rounding errors add up from step to step.
 MAX_INCREMENT_STEPS = 32
 # With fewer outputs, a linear layer's weight gradient is computed at once, not in the optimiser step.
 NARROW_OUTPUTS = 32
@@ -191,9 +193,10 @@ class Products(Storage):
         return isinstance(x, CurrentGradient) and x.shape[0] > 1 and x.shape[1] >= MIN_INCREMENT_BATCH
 
     def _densities(self, x) -> tuple[float, float]:
-        """The density of x's non-zero entries and the density of its increments, for spikes or a gradient that leaks.
+        """(density of x's entries, density of its increments over time): fractions that are not zero, from a sample.
 
-        Both are estimated from a sample, and are infinite if the event-driven kernels cannot be used.
+        An increment is the difference from the previous step; for a gradient that leaks (`_is_leaky`), from `leak` times the
+        next step. Both densities are infinite if the event-driven kernels cannot be used.
         """
         if self.dtype != "float32":
             return math.inf, math.inf
@@ -204,11 +207,11 @@ class Products(Storage):
         )
 
     def _density(self, x) -> float:
-        """The density of what lists would hold: the increments of a gradient that leaks, else the entries."""
+        """The density of x's increments if it is a gradient that leaks over time, else the density of its entries."""
         return self._densities(x)[1 if self._is_leaky(x) else 0]
 
     def _choose_lists(self, x) -> tuple[float, Increments | None]:
-        """The density of the shorter lists that a product with x may use; and `Increments` if these lists hold increments."""
+        """Whether a product with x uses x's entries or its increments: (their density, None or `Increments`)."""
         (events, new), last = self._densities(x), x.shape[0] - 1
         if self.dtype == "float32" and self._is_leaky(x):
             return new, Increments(x.grad, np.float32(1), x.leak, last, -1)

@@ -14,7 +14,7 @@ OPAQUE = (SpikeTrain, DropoutMask, PooledGradient, CurrentGradient, OuterProduct
 
 
 def _with_numpy_arguments(kernel):
-    """A kernel of the reference backend that first converts arguments with a type of arrays.py to NumPy arrays."""
+    """Wrap a kernel of the reference backend: arguments whose type is in arrays.py are converted to NumPy arrays first."""
 
     @functools.wraps(kernel)
     def with_numpy_arguments(self, *arguments, **options):
@@ -102,7 +102,7 @@ class Storage(ReferenceBackend):
 
     def repeat_time(self, x, steps):
         dense = self._dense(x)
-        return dense if steps == 1 else super().repeat_time(dense, steps)  # read-only: kernels get copies
+        return dense if steps == 1 else super().repeat_time(dense, steps)  # a view; `_dense` copies it for kernels
 
     write_rows = _with_numpy_arguments(ReferenceBackend.write_rows)
 
@@ -120,7 +120,8 @@ class Storage(ReferenceBackend):
 
     def scale_shift(self, x, scale, shift):
         x = self._dense(x)
-        across = x.shape[-2] if x.ndim > 1 else 1  # pixels in one line: NumPy is slow with lines of three channels
+        # NumPy is slow on short rows, such as the three channels of a pixel. So a row here has the channels of many pixels.
+        across = x.shape[-2] if x.ndim > 1 else 1
         if x.size == 0:
             return self._empty(x.shape)
         scale, shift = (np.tile(np.array(values, x.dtype), across) for values in (scale, shift))
@@ -130,9 +131,8 @@ class Storage(ReferenceBackend):
         return out
 
     def dropout_mask(self, draw, shape, dropout_rate, first=0):
-        minimum = math.ceil(
-            float(self.float.type(dropout_rate)) * 2**24
-        )  # of the 24 bits that a uniform number is made of
+        # A uniform number is a 24-bit integer times 2⁻²⁴. It is at least dropout_rate if the integer is at least `minimum`.
+        minimum = math.ceil(float(self.float.type(dropout_rate)) * 2**24)
         count, skipped = math.prod(shape), first % 4
         keep = self._empty((-(-(skipped + count) // philox.NUMBERS), philox.LANES), np.uint32)
         philox.at_least(np.uint64(first // 4), self._words(draw), np.uint64(minimum), keep.reshape(-1))

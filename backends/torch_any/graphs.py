@@ -67,7 +67,7 @@ class Captured:
 
 
 class Recording:
-    """A function with its arguments in fixed tensors. The third call records it and replays the graph, like all later calls.
+    """A function with its arguments in fixed tensors. The third call records a graph; it and all later calls replay the graph.
 
     A replay updates the same parameters as the recorded call, and counts these updates in `versions`.
     """

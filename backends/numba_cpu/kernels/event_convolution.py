@@ -29,7 +29,7 @@ class PackedWeights(NamedTuple):
 
     data: Any  # flat
     block: int  # input channels that a list covers
-    span: int  # taps of a row that share a list
+    span: int  # neighbouring taps of a row that are added at once: the lists of their pixels follow each other
     lanes: int  # output channels that are computed at once
 
 
@@ -148,7 +148,7 @@ def block_for(channels: int, density: float = 0.0) -> int:
 
 
 def span_for(size: int, block: int, lanes: int) -> int:
-    """How many taps of a row share a list."""
+    """How many neighbouring taps of a row are added at once: all of them if their weights stay in the cache, else one."""
     return size if size * block * lanes * 4 <= MAX_SPAN_BYTES else 1
 
 

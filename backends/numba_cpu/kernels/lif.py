@@ -1,8 +1,9 @@
 """The LIF neuron of backends/lif.py, fused over time: each block of neurons runs all its steps while it is in the cache.
 
-Neurons that a convolution drives fire image by image, as their currents are computed (scatter_convolution.py). The block size is
-fixed, and so is the order of every sum: results do not depend on the number of threads. A time step is one loop over vectors of
-neurons (simd/lanes.py). Arrays are read at flat positions because Numba needs time for every slice.
+scatter_convolution.py fuses neurons with the convolution before them: there the neurons of an image fire as soon as their
+currents are computed. The block size is fixed, and so is the order of every sum: results do not depend on the number of
+threads. A time step is one loop over vectors of neurons (simd/lanes.py). Arrays are read at flat positions because Numba
+needs time for every slice.
 
 The gradients of leak and threshold follow from three sums over the neurons at each step t, with n = d[t+1]. At the last step, n
 is the ∂L/∂u[t] that the next time chunk returned:
@@ -14,7 +15,8 @@ is the ∂L/∂u[t] that the next time chunk returned:
 
     a:    immediate: λ, but 1 at the last step         delayed: 1, but 0 at the last step
 
-The terms that are missing at the last step are those of the next chunk's initial membrane and spikes.
+The sums leave out two terms of the last step, because the next time chunk adds them: its initial membrane and spikes are
+those of the last step.
 """
 
 import math
@@ -195,9 +197,10 @@ def _slopes(surrogate, inverse, membrane, first, out):
 
 @compiled
 def _pooled_positions(pooled, first, out):
-    """out[j] = flat position, in the gradient of a 2×2 pool [B, H/2, W/2, C], of the window of neurons first + j·LANES ….
+    """Where each vector of neurons finds its gradient in the gradient [B, H/2, W/2, C] of a 2×2 pool's output.
 
-    −1 if these neurons are in no window. pooled: (H, W, C), C a multiple of LANES.
+    out[j]: the flat position for the vector that begins at neuron first + j·LANES; −1 if its neurons are in no window of the
+    pool. pooled: (H, W, C), C a multiple of LANES.
     """
     height, width, channels = pooled
     pixel, c = divmod(first, channels)

@@ -53,7 +53,10 @@ class Factors(NamedTuple):
 
 
 def prepare_rows(x, grad, scale, has_values, first):
-    """Prepare the gradient's rows from `first` on: lists of x, or a block of x as floats, which all parts of these rows use."""
+    """The data that all parts of one task's rows share: lists of x, or x as floats if grad holds lists; 0 for dense factors.
+
+    first: the task's first row of the gradient.
+    """
     if isinstance(grad, tuple):
         return event_outer_product.dense_x(x, scale, first)
     if x.dtype == np.uint8:
@@ -62,7 +65,10 @@ def prepare_rows(x, grad, scale, has_values, first):
 
 
 def gradient_part(prepared, x, grad, first, column, part_columns, to_prefetch):
-    """`part_columns` columns of these rows (all columns of dense factors). to_prefetch: arrays whose next part is prefetched."""
+    """A part of the gradient: one task's rows, from `first` on, and `part_columns` columns, from `column` on.
+
+    prepared: from `prepare_rows`. Dense factors: all columns. to_prefetch: arrays whose next part is prefetched meanwhile.
+    """
     if isinstance(grad, tuple):
         return event_outer_product.part_from_gradient_lists(prepared, *grad, first, column, part_columns, to_prefetch)
     if x.dtype == np.uint8:
@@ -193,7 +199,7 @@ def load_moments(moments, i, cut, number, bits):
 
 
 def store_moments(mean, square, i, m, s, hash_input):
-    """Write both moments; 16-bit ones are rounded stochastically, like `moments16.narrow`. hash_input: entry numbers + start."""
+    """Write both moments; 16-bit ones are rounded stochastically, like `moments16.narrow`. hash_input: see moments16.start."""
     if mean.dtype == np.uint16:
         bits = _rounding_bits(hash_input)
         store_at(mean, i, (float_bits(m) + (bits >> MEAN_SHIFT)) >> CUT_MEAN)
@@ -280,7 +286,7 @@ def _adam_at(parameter, grad, moments, i, number, hash_input, scalars):
 
 @compiled(error_model="numpy")
 def adam_block(parameter, grad, moments, start, scalars):
-    """One pass over all arrays, by vectors. start: what the first entry adds to the hash (moments16.start)."""
+    """One pass over all arrays, by vectors. start: the hash input of the first entry (see moments16.start)."""
     vectors = len(parameter) // LANES * LANES
     number, hash_input = broadcast(scalars.rate), arange(start)
     for i in range(0, vectors, LANES):

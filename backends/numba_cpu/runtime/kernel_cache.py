@@ -35,7 +35,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def _add_code(digest, code) -> None:
-    """Add a code object without docstrings and line numbers to a hash: what the machine code depends on."""
+    """Add to a hash the parts of a code object on which the machine code depends. Line numbers, for example, are left out."""
     parts = (
         code.co_name,
         code.co_flags,

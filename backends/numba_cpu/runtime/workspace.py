@@ -3,7 +3,7 @@
 A training step needs the same few hundred megabytes again and again. Memory that comes fresh from the system is cleared page by
 page, which can take as long as the arithmetic. So memory is taken from the system in blocks of a few sizes per power of two. A
 block whose array is gone is free, and the next array of this size finds it. If there is none, a larger free block is halved until
-a half would be too small. Two free halves become one block again.
+a half would be too small. Two free halves become one block again (buddy allocation).
 
 The sizes of a network's activations differ mostly by powers of two, so the halves of a block fit them. Without halving, the pool
 needs a block for each size and holds a tenth more memory than the arrays.
@@ -18,21 +18,26 @@ import numpy as np
 SMALL = 1 << 17  # bytes; for smaller arrays the C library is fast enough
 TINY = 1 << 12  # bytes; below this alignment does not matter
 LINE = 64  # bytes of a cache line: arrays begin at one
-# Between the starts of blocks modulo a page: a store to one address delays loads from the same place of another page. The halves
-# of a block begin at the same place of a page, which made no measurable difference to a training step.
+# Successive blocks start so many bytes further from the start of a page: a store delays loads from the same place of another
+# page (4K aliasing). The halves of a block start at the same place of a page, which made no measurable difference to a
+# training step.
 STAGGER = 17 * LINE
-TURN = 64 * STAGGER  # bytes after which these starts repeat
+TURN = 64 * STAGGER  # bytes, 17 pages: after 64 blocks, the starts begin again at the start of a page
 HUGE = 1 << 21  # bytes of a huge page
-ADVISED = 1 << 22  # bytes of an allocation from which on NumPy asks the system for huge pages
-# The size of a block that is halved for an array, as a multiple of the array's size, at most. A small array that lives long would
-# keep a large block in halves.
+ADVISED = 1 << 22  # bytes; NumPy asks the system for huge pages only for allocations of at least this size
+# A block is halved for an array only if it is at most so many times as large as the array. Otherwise a small array that lives
+# long would keep a large block divided.
 MAX_RATIO = 16
-# Memory held, as a multiple of the most that was ever in use. It can be more while arrays keep halves of blocks.
+# The limit of the memory that is held, as a multiple of the most that was ever in use. It can be exceeded, because only whole
+# blocks are given back to the system, not those of which an array uses a part.
 SPARE = 1.05
 
 
 def block_size(size: int, huge: bool) -> int:
-    """The size of the block for an array of so many bytes: the next quarter of a power of two, or multiple of a huge page."""
+    """The size of the block for an array of `size` bytes, rounded up to one of four sizes per power of two.
+
+    With `huge`, it is rounded up to whole huge pages.
+    """
     step = HUGE if huge else max(LINE, 1 << (size - 1).bit_length() - 3)
     return size + -size % step
 
@@ -63,7 +68,7 @@ def new_block(size: int, huge: bool, number: int) -> Block:
 
 
 class Lease:
-    """What an array holds of a block. When the last view of the array is gone, the block is reported as free."""
+    """The base object of an array in a block. It is freed with the last view of the array, and then reports the block as free."""
 
     __slots__ = ("__array_interface__", "block", "ended")
 
@@ -93,8 +98,9 @@ class Workspace:
     def empty(self, shape, dtype, huge=False) -> np.ndarray:
         """An uninitialised C-contiguous array; a large one begins at a cache line, or with `huge` at a huge page.
 
-        Ordinary pages lie anywhere in memory. Of an array that is read again and again, some can then compete for the same
-        places of the second-level cache, which costs up to a third of the speed in every other process.
+        Huge pages are for arrays that are read again and again. Ordinary pages lie anywhere in memory, so that some pages of
+        an array can compete for the same places of the second-level cache. This cost up to a third of the speed in about
+        every second process.
         """
         shape, dtype = tuple(map(int, shape)), np.dtype(dtype)
         size = prod(shape) * dtype.itemsize

@@ -1,23 +1,25 @@
 """Add the rows of a matrix that a list of events names, with the sums held in vector registers.
 
-`add_rows` and `add_taps` are what linear layers, weight gradients and convolutions that gather are made of. Numba would write
-the sums to memory and read them back at every event. LLVM keeps a value of type "vector of LANES floats" in registers, so the
-loop is written in LLVM IR:
+Linear layers, weight gradients and gathering convolutions are built on `add_rows` and `add_taps`. Numba would write the sums
+to memory and read them back at every event. LLVM keeps a value of type "vector of LANES floats" in registers, so the loop is
+written in LLVM IR:
 
-    any_event:  sum₀ ← load out, if first < last
-    test:       e    ← phi(first, e + 1)          phi: a value that depends on the block one comes from
+                go to any_event if first < last, else to done
+    any_event:  sum₀ ← load out
+    test:       e    ← phi(first, e + 1)          phi(a, b): a after any_event, b after events
                 sum  ← phi(sum₀, new)
-                stored, unless e + 1 ≤ last
+                go to events if e + 1 ≤ last, else to stored
     events:     new  ← sum + value[e] · load rows[base + index[e]]
-                test
+                go to test
     stored:     out  ← sum
+    done:
 
-`add_taps` holds three or nine sums at once. Each addition has to wait for the one before it to the same sum; several sums
-keep the processor busy meanwhile.
+`add_taps` holds three or nine sums at once. An addition to a sum must wait for the previous addition to the same sum; meanwhile
+the processor adds to the other sums.
 
 The test e + 1 ≤ last can overflow, so LLVM cannot know the number of rounds beforehand and does not unroll the loop. On lists
-of 6 to 24 events an unrolled loop with its remainder was slower. (`last` must have 64 bits: of fewer LLVM knows that e + 1
-does not overflow.)
+of 6 to 24 events an unrolled loop with its remainder was slower. (`last` must have 64 bits. If it had fewer, LLVM would know
+that e + 1 cannot overflow.)
 """
 
 import llvmlite.binding
@@ -38,7 +40,7 @@ def three_taps_fit(lanes: int) -> bool:
 
 @compiled
 def taps_for(lanes):
-    """How many sums `add_taps` and scatter.py hold in registers: nine of at most 32 lanes; three of 64 or without AVX-512."""
+    """How many sums `add_taps` and scatter.py hold in registers: nine with AVX-512 and at most 32 lanes, else three."""
     return 9 if HAS_AVX512 and lanes <= 32 else 3
 
 

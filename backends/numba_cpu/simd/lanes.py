@@ -1,4 +1,4 @@
-"""Vectors of 16 neighbouring numbers, written like numbers.
+"""Vectors of 16 neighbouring entries of an array; the operators of single numbers work on them.
 
 The compiler does not vectorise a loop over many arrays that also computes sums, because the arrays might overlap. It vectorises
 several loops over two or three arrays each, but then every loop reads its arrays from the cache again. With explicit vectors, one
@@ -188,7 +188,7 @@ def add_product(typingctx, sums, lanes, number):
     """See `add_product_python`."""
     if sums != lanes or number != lanes.number:
         raise TypingError(
-            f"add_product needs sums and lanes of one type and a number of it, not {sums}, {lanes} and {number}"
+            f"add_product needs sums and lanes of one type and a number of the type of one lane, not {sums}, {lanes}, {number}"
         )
 
     def emit(context, builder, signature, arguments):
@@ -265,7 +265,7 @@ def sqrt(x):
 
 
 def float_bits(x):
-    """uint32: the bits of a number, or of each lane, as a float32."""
+    """Convert a number, or each lane, to float32 and return its 32 bits as a uint32."""
     return np.asarray(x, np.float32).view(np.uint32)[()]
 
 
@@ -331,7 +331,7 @@ def _(bits, like):
 
 
 def _operator(symbol, for_floats, for_integers):
-    """Compile a Python operator of vectors to the LLVM instruction of this name; None: not supported."""
+    """Implement a Python operator for vectors. for_floats, for_integers: names of LLVM instructions; None: not supported."""
 
     @intrinsic
     def operate(typingctx, a, b):
