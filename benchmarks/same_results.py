@@ -17,6 +17,7 @@ LEFT_OUT = ("phases", "machine", "minihire", "schema")
 def differences(a, b, where: str = "") -> list[str]:
     """A line for each number, length or entry that differs between two contents of results.json."""
     if isinstance(a, dict) and isinstance(b, dict):
+        a, b = ({key: value for key, value in part.items() if not isinstance(value, str)} for part in (a, b))
         found = [f"{where}.{key}: only in {'A' if key in a else 'B'}".lstrip(".") for key in a.keys() ^ b.keys()]
         return sorted(found) + [line for key in a if key in b for line in differences(a[key], b[key], f"{where}.{key}")]
     if isinstance(a, list) and isinstance(b, list):
