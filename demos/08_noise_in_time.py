@@ -44,7 +44,7 @@ class Watched(CraftedNoise):
     rule: str = "HIRE"
     seen: list = field(default_factory=list)  # in every period: the alignment, and κ at the batch's first place
 
-    def before_period(self, k, kappa, draws):
+    def before_period(self, k, kappa, draws, craft):
         return k.zeros(kappa.shape) if self.rule == "anew" and draws.step % 2 == 0 else kappa
 
     def after_period(self, k, kappa, grad):

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from minihire.training.checkpoint import load as load_checkpoint
     from minihire.training.checkpoint import save as save_checkpoint
     from minihire.training.convert import Calibration, convert
+    from minihire.training.cost import cost_per_batch, epochs_at_equal_cost
     from minihire.training.loop import Recipe, train
-    from minihire.training.noise import CraftedNoise, GaussianNoise, NoNoise
+    from minihire.training.noise import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
 
 __version__ = "0.1.0"
 __all__ = [
+    "Adversarial",
     "Attack",
     "Calibration",
     "CraftedNoise",
@@ -39,6 +41,8 @@ __all__ = [
     "attack_accuracy",
     "build",
     "convert",
+    "cost_per_batch",
+    "epochs_at_equal_cost",
     "fgsm",
     "get_backend",
     "initialise",
@@ -47,11 +51,13 @@ __all__ = [
     "pgd",
     "save_checkpoint",
     "train",
+    "training_attack",
 ]
 
 # Public name → (module, name in that module). The imports above list the same names for type checkers and editors, which
 # do not run __getattr__.
 _LOCATIONS = {
+    "Adversarial": ("minihire.training.noise", "Adversarial"),
     "Attack": ("minihire.attacks.gradient", "Attack"),
     "Calibration": ("minihire.training.convert", "Calibration"),
     "CraftedNoise": ("minihire.training.noise", "CraftedNoise"),
@@ -64,6 +70,8 @@ _LOCATIONS = {
     "attack_accuracy": ("minihire.attacks.evaluate", "attack_accuracy"),
     "build": ("minihire.models", "build"),
     "convert": ("minihire.training.convert", "convert"),
+    "cost_per_batch": ("minihire.training.cost", "cost_per_batch"),
+    "epochs_at_equal_cost": ("minihire.training.cost", "epochs_at_equal_cost"),
     "fgsm": ("minihire.attacks.gradient", "fgsm"),
     "get_backend": ("backends", "get_backend"),
     "initialise": ("minihire.network", "initialise"),
@@ -72,6 +80,7 @@ _LOCATIONS = {
     "pgd": ("minihire.attacks.gradient", "pgd"),
     "save_checkpoint": ("minihire.training.checkpoint", "save"),
     "train": ("minihire.training.loop", "train"),
+    "training_attack": ("minihire.training.noise", "training_attack"),
 }
 
 

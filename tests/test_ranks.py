@@ -29,7 +29,7 @@ from minihire.network import Network, initialise  # noqa: E402
 from minihire.runtime import files  # noqa: E402
 from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after  # noqa: E402
 from minihire.runtime.progress import Progress  # noqa: E402
-from minihire.training import CraftedNoise, GaussianNoise, Recipe, train  # noqa: E402
+from minihire.training import Adversarial, CraftedNoise, GaussianNoise, Recipe, train, training_attack  # noqa: E402
 from minihire.training.checkpoint import CheckpointError, load  # noqa: E402
 from minihire.training.optimisers import Schedule  # noqa: E402
 
@@ -40,6 +40,7 @@ CASES = {  # name: (images, settings); of 19 images the last batch has 3, none f
     "hire": (19, HIRE),
     "frozen": (21, dict(HIRE, carry_membranes=True, craft_after_update=True, freeze=True, optimiser="sgd")),
     "gaussian": (21, dict(periods=2, noise=GaussianNoise(0.05))),
+    "adversarial": (21, dict(periods=2, noise=Adversarial(training_attack(0.05, 2)))),
 }
 STOPPED_AFTER = 4  # batches; the other process learns of it with the next batch's sum
 CLI_RUN = [

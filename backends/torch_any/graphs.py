@@ -53,17 +53,28 @@ def _undisturbed(device):
 
 
 class Captured:
-    """A function as `Services.captured` describes it: a recording for each set of shapes that it is called with."""
+    """A function as `Services.captured` describes it: a recording for each set of shapes that it is called with.
+
+    running: whether a captured function runs. One that it calls then becomes part of its recording.
+    """
+
+    running = False
 
     def __init__(self, function, device: str, say, versions):
         self.function, self.device, self.say, self.versions, self.recordings = function, device, say, versions, {}
 
     def __call__(self, *arguments):
+        if Captured.running:
+            return self.function(*arguments)
         leaves, form = trees.tree_flatten(arguments)
         key = str(form), tuple(_kind(leaf) for leaf in leaves)
         if key not in self.recordings:
             self.recordings[key] = Recording(self.function, leaves, form, self.device, self.say, self.versions)
-        return self.recordings[key](leaves)
+        Captured.running = True
+        try:
+            return self.recordings[key](leaves)
+        finally:
+            Captured.running = False
 
 
 class Recording:

@@ -2,7 +2,6 @@
 
 import inspect
 
-from backends import surrogates
 from backends.surrogates import Surrogate
 from minihire.analysis import Score
 from minihire.app.command import STEPS, Command
@@ -17,7 +16,6 @@ from minihire.app.flags import (
     flag_of,
     given_settings,
     names,
-    number,
     settings,
 )
 from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
@@ -28,20 +26,13 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
 from minihire.study.settings import Config
 from minihire.study.single import attack_one
+from minihire.study.surrogates import SURROGATES, parse_surrogate
 
 USES = (
     *("data", "data_dir", "image_size", "test_limit"),
     *("steps", "reset_grad", "gamma", "time_chunk"),
     *settings("attacks", "run", without=("black_box",)),
 )
-SURROGATES = {  # kind → function that makes the surrogate from its width (arctan: sharpness) or, for two kinds, without arguments
-    "triangle": surrogates.unit_triangle,
-    "exponential": surrogates.exponential,
-    "rectangle": surrogates.rectangle,
-    "arctan": surrogates.arctan,
-    "straight_through": surrogates.straight_through,
-    "rate": surrogates.rate,
-}
 
 
 def add_flags(parser):
@@ -104,27 +95,6 @@ def run(options) -> None:
     )
     if backend.services.rank == 0:
         files.clear()  # the scores are written, so the interim answers are not needed
-
-
-def parse_surrogate(text: str | None) -> Surrogate | None:
-    """The surrogate that KIND or KIND:WIDTH names. Raises MinihireError for an unknown kind or a wrong width."""
-    if text is None:
-        return None
-    kind, colon, width = text.partition(":")
-    if kind not in SURROGATES:
-        raise MinihireError(f"there is no surrogate {kind!r}: choose {', '.join(SURROGATES)}")
-    make = SURROGATES[kind]
-    takes_width = bool(inspect.signature(make).parameters)
-    if not colon:
-        return make(*([1.0] if kind == "triangle" else []))
-    try:
-        value = number(width)
-    except Exception:
-        value = 0.0
-    if not takes_width or not 0 < value < 1e6:
-        expected = "KIND:WIDTH with a width above 0, as in arctan:2" if takes_width else f"{kind} without a width"
-        raise MinihireError(f"--surrogate must be {expected}, not {text!r}")
-    return make(value)
 
 
 def chosen_attacks(chosen: tuple[str, ...], config: Config, given: dict, surrogate: Surrogate | None) -> list[Attack]:

@@ -18,7 +18,9 @@ from minihire.study.settings import PRESETS, Config
 
 CONFIG_FIELDS = [f for f in fields(Config) if f.metadata]
 BY_NAME = {f.name: f for f in CONFIG_FIELDS}
-PIXELS = ("epsilon", "alpha", "noise_step", "noise_bound")  # settings in pixels of [0, 1]
+BOUNDS = ("epsilon", "adversarial_epsilon")  # settings that are shown in 1/255
+PIXELS = (*BOUNDS, "alpha", "adversarial_alpha", "noise_step", "noise_bound")  # settings in pixels of [0, 1]
+METAVARS = {"craft_surrogate": "KIND", "time_division": "A+B"}
 _TYPES = typing.get_type_hints(Config)
 
 
@@ -143,7 +145,9 @@ def _add(section, f, defaults):
     convert = {float: number, int: int, str: str}.get(kind, names)
     shown = "{" + ",".join(choices) + "}" if choices else ""
     metavar = (
-        shown if 0 < len(shown) <= 24 else {float: "X", int: "N", str: "NAME" if choices else "DIR"}.get(kind, "A,B")
+        shown
+        if 0 < len(shown) <= 24
+        else {float: "X", int: "N", str: "NAME" if choices else METAVARS.get(f.name, "DIR")}.get(kind, "A,B")
     )
     text = f"{text}: {', '.join(choices)}" if choices and metavar not in (shown, "A,B") else text
     return section.add_argument(flag, type=convert, default=argparse.SUPPRESS, metavar=metavar, help=text)
@@ -158,7 +162,7 @@ def _default(f):
     if isinstance(value, bool):
         shown = "yes" if value else "no"
     if isinstance(value, float):
-        shown = f"{value * 255:g}/255" if f.name == "epsilon" else f"{value:.4g}"
+        shown = f"{value * 255:g}/255" if f.name in BOUNDS else f"{value:.4g}"
     return f" [{shown}]"
 
 

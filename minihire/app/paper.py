@@ -19,7 +19,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration, say
-from minihire.study.paper import accuracy, attackers, choices, cost, spikes, sweeps
+from minihire.study.paper import accuracy, adversarial, attackers, choices, cost, spikes, sweeps
 from minihire.study.paper.dry_run import Plan
 from minihire.study.paper.outcome import Outcome
 from minihire.study.paper.paper_study import PaperStudy
@@ -55,6 +55,7 @@ EXPERIMENTS = {
     "fig10": Experiment("noise step ε_s swept, T of both codings", sweeps.figure10),
     "fig11": Experiment("compute energy, FP and INT", cost.figure11),
     "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
+    "adversarial": Experiment("adversarial training at HIRE's cost and epochs", adversarial.adversarial),
     "choices": Experiment("choices that the paper leaves open, one at a time", choices.open_choices),
     "moments": Experiment("Adam's moments in 16 bits", choices.moments),
 }
@@ -67,7 +68,7 @@ def add_flags(parser):
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1 … table7, fig1 … fig11, all (default), attackers, choices; --list shows them",
+        help="table1 … table7, fig1 … fig11, all (default), attackers, adversarial, choices; --list shows them",
     )
     parser.add_argument(
         "--scale", default="mini", metavar="SCALE", help="mini (default; “shapes”), small (part of CIFAR-10), or full"

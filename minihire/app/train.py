@@ -18,7 +18,7 @@ from minihire.app.flags import (
 from minihire.app.inputs import apply_flags, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import print_warnings, require_absent
 from minihire.runtime.errors import MinihireError
-from minihire.study.settings import METHODS
+from minihire.study.settings import ANN_METHODS, METHODS
 from minihire.study.single import train_one
 from minihire.study.spec import UNUSED
 
@@ -27,8 +27,9 @@ ANN = (*DATA, "model", "width", "hidden", "dropout", "coding", *settings("ANN tr
 # Settings that an SNN checkpoint records. Their flags replace the values of the checkpoint that training starts from.
 REPLACEABLE = ("steps", "reset_grad", "gamma", "time_chunk")
 SNN = settings("SNN training", without=("methods",))
-IN_HELP_ORDER = settings("data", "network", "ANN training", "SNN training", "run")
-USES = tuple(name for name in IN_HELP_ORDER if name in {*ANN, *REPLACEABLE, *SNN})
+ADVERSARIAL = settings("adversarial training")
+IN_HELP_ORDER = settings("data", "network", "ANN training", "SNN training", "adversarial training", "run")
+USES = tuple(name for name in IN_HELP_ORDER if name in {*ANN, *REPLACEABLE, *SNN, *ADVERSARIAL})
 COMMON = (
     *("data", "data_dir", "train_limit", "model", "width", "ann_epochs", "ann_batch_size", "ann_learning_rate"),
     *("snn_epochs", "batch_size", "learning_rate", "periods", "noise_step", "seed"),
@@ -39,13 +40,15 @@ def uses(method: str) -> tuple[str, ...]:
     """The settings that a training of "ann" or one of METHODS uses."""
     if method == "ann":
         return ANN
-    return (*DATA, *REPLACEABLE, *(name for name in SNN if name not in UNUSED[method]), "seed")
+    own = ANN if method in ANN_METHODS else (*DATA, *REPLACEABLE, *SNN, "seed")
+    more = ADVERSARIAL if method.startswith("adversarial") else ()
+    return tuple(name for name in (*own, *more) if name not in UNUSED[method])
 
 
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     parser.add_argument("method", metavar="METHOD", help=", ".join(("ann", *METHODS)))
-    add_file(parser, "--from", "the converted SNN to start from (not for ann)", dest="start")
+    add_file(parser, "--from", "the converted SNN to start from (not for an ANN)", dest="start")
     add_file(parser, "--out", "checkpoint to write, .npz", required=True)
     parser.add_argument("--resume", action="store_true", help="resume the training in --out, if it exists")
     add_time_limit(parser)
@@ -90,9 +93,9 @@ def _check(options) -> tuple[str, ...]:
     method = options.method
     if method not in ("ann", *METHODS):
         raise MinihireError(f"there is no method {method!r}: choose {', '.join(('ann', *METHODS))}")
-    if method == "ann" and options.start:
+    if method in ANN_METHODS and options.start:
         raise MinihireError("an ANN starts from fresh weights: leave out --from")
-    if method != "ann" and not options.start:
+    if method not in ANN_METHODS and not options.start:
         raise MinihireError(f"{method} training starts from a converted SNN: give --from FILE")
     used = uses(method)
     for name in given_settings(options):

@@ -85,7 +85,8 @@ def noise(results) -> Markup | None:
     text = prose(
         "Training images of the last batch, each with the noise κ after the last period to its right. HIRE carries κ from batch "
         "to batch. Each period moves it by ε_s along the sign of the loss gradient, within ±ε_t (equation 6). So κ is not "
-        "random: it points in the direction that increases the loss. Gaussian noise is drawn anew in each period."
+        "random: it points in the direction that increases the loss. Gaussian noise is drawn anew in each period. "
+        "Adversarial training crafts κ anew for each batch, by the attack that the settings name."
     )
     return join([parts, note(text)])
 

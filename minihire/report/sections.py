@@ -6,6 +6,7 @@ from minihire.report.pieces import details, grid, legend, network, note
 from minihire.report.tables import number
 from minihire.report.words import network_name, networks
 from minihire.runtime.progress import duration
+from minihire.study.titles import ANNS
 
 
 def microjoules(picojoules: float) -> str:
@@ -37,7 +38,7 @@ def energy(results) -> Markup | None:
             once, every = (
                 results["energy"][name][mode][kind] for mode in ("first_layer_once", "first_layer_every_step")
             )
-            words = f"{microjoules(once['total_pj'])} µJ{'' if name == 'ann' else _against_ann(once['ratio'])}"
+            words = f"{microjoules(once['total_pj'])} µJ{'' if name in ANNS else _against_ann(once['ratio'])}"
             rows.append((name, network_name(name), once["total_pj"], every["total_pj"], words))
         drawings.append(charts.bars(heading, "µJ per image", rows))
     header = ["energy per image", "FP32, µJ", "less than ANN", "INT32, µJ", "less than ANN"]
@@ -95,7 +96,7 @@ def training(results) -> Markup | None:
     if not shown:
         return None
     drawings = []
-    for words, names in (("ANN", [n for n in shown if n == "ann"]), ("SNN", [n for n in shown if n != "ann"])):
+    for words, names in (("ANN", [n for n in shown if n in ANNS]), ("SNN", [n for n in shown if n not in ANNS])):
         if names:
             path = lambda name, key: [(row["epoch"], row[key]) for row in histories[name] if key in row]
             loss = [(name, True, path(name, "loss")) for name in names]
@@ -125,6 +126,25 @@ def training(results) -> Markup | None:
             details("The numbers", table(header, rows)),
         ]
     )
+
+
+def cost(results) -> Markup | None:
+    """A table of the cost of every training. Versions up to 0.1.0 did not record it."""
+    models = {name: results["models"][name] for name in networks(results["models"])}
+    found = {name: model["cost"] for name, model in models.items() if "cost" in model}
+    if not found:
+        return None
+    rows = [
+        [network(name), of["passes"], of["time_steps"], of["epochs"], f"{of['time_steps'] * of['epochs']:,}"]
+        for name, of in found.items()
+    ]
+    header = ["training", "gradient passes per batch", "time steps per batch", "epochs", "time steps in all"]
+    text = (
+        "A gradient pass is one forward and one backward pass. Time steps per batch are those of all its passes: T for "
+        "traditional training, N·⌊T/N⌋ for HIRE, T·(K + 1) for adversarial training with PGD-K. The last column multiplies them "
+        "by the epochs: trainings with the same number there were trained at equal cost."
+    )
+    return join([table(header, rows), note(text)])
 
 
 def neurons(results) -> Markup | None:

@@ -81,7 +81,7 @@ def _flag_and_value(name, value):
         return [flag(name) if value else f"--no-{flag(name)[2:]}"]
     if isinstance(value, list):
         return [flag(name), ",".join(map(str, value))]
-    levels = value * 255 if name == "epsilon" else None
+    levels = value * 255 if name in ("epsilon", "adversarial_epsilon") else None
     if levels and float(round(levels)) / 255 == value:
         return [flag(name), f"{round(levels)}/255"]
     return [flag(name), value]

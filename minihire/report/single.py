@@ -14,6 +14,7 @@ SECTIONS = (
     ("spikes", "Spikes", gallery.spikes),
     ("energy", "Energy", sections.energy),
     ("training", "Training", sections.training),
+    ("cost", "Cost of training", sections.cost),
     ("neurons", "Thresholds and leaks", sections.neurons),
     ("time", "Time and memory", sections.time),
     ("settings", "Settings", settings.settings),

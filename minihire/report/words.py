@@ -1,13 +1,14 @@
 """Text about a run, from the content of results.json: its title, names, and a summary paragraph."""
 
 from minihire.runtime.progress import duration
-from minihire.study.titles import DATA_TITLES, TITLES, model_name
+from minihire.study.titles import ANNS, DATA_TITLES, TITLES, model_name
 
 METHOD_PHRASES = {
     "traditional": "by traditional training",
     "control": "in N periods without noise",
     "gaussian": "with Gaussian noise",
     "hire": "with HIRE",
+    "adversarial": "by adversarial training",
 }
 
 
@@ -68,14 +69,27 @@ def _network(config):
 
 
 def _training(config):
-    methods = [METHOD_PHRASES.get(method, method) for method in config["methods"]]
-    periods = {"control", "gaussian", "hire"} & set(config["methods"])
-    noise = {"gaussian", "hire"} & set(config["methods"])
+    chosen, spiking = config["methods"], [method for method in config["methods"] if method not in ANNS]
+    methods = [METHOD_PHRASES.get(method, method) for method in spiking]
+    periods = {"control", "gaussian", "hire"} & set(chosen)
+    noise = {"gaussian", "hire"} & set(chosen)
     settings = [f"N = {config['periods']} periods"] if periods else []
     settings += [f"ε_s = {config['noise_step']:g}"] if noise else []
+    settings += [_attack_of_training(config)] if "adversarial" in chosen else []
     inside = f" ({', '.join(settings)})" if settings else ""
     frozen = ", thresholds and leaks frozen" if config["freeze"] else ""
-    return f"Then it was trained for {_count(config['snn_epochs'], 'epoch')} {_list(methods)}{inside}{frozen}."
+    epochs = _count(config["snn_epochs"], "epoch")
+    words = f"Then it was trained for {epochs} {_list(methods)}{inside}{frozen}." if methods else ""
+    if "adversarial-ann" in chosen:
+        words += f" An ANN was trained adversarially, too, from fresh weights ({_attack_of_training(config)})."
+    return words.strip()
+
+
+def _attack_of_training(config):
+    iterations, epochs = config["adversarial_iterations"], config.get("adversarial_epochs")
+    name = "FGSM-RS" if iterations == 1 else f"PGD-{iterations}"
+    other = f", {_count(epochs, 'epoch')}" if epochs and "adversarial" in config["methods"] else ""
+    return f"{name} at ε = {255 * config['adversarial_epsilon']:.4g}/255{other}"
 
 
 def _attacks(config):

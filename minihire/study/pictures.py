@@ -36,13 +36,13 @@ def attacked_examples(name, network, images, crafted, labels, attack) -> list[di
 def noise_pictures(training) -> dict | None:
     """`noise` of a model in results.json: κ at the end of a training, and the augmented images that it belongs to.
 
-    The entry "scale" is the |κ| that is drawn black or white: ε_t of crafted noise, three standard deviations of Gaussian noise.
+    The entry "scale" is the |κ| that is drawn black or white: the rule's `extent`.
     Returns None for a training without noise.
     """
     if training.kappa is None:
         return None
     rule, k = training.recipe.noise, training.network.backend
-    scale = rule.bound if rule.crafted else 3 * rule.std
+    scale = rule.extent
     images, _ = training.batches.load(training.recipe.epochs - 1, len(training.batches) - 1, training.share)
     images = k.to_numpy(images)
     kappa = k.to_numpy(training.kappa)[: len(images)] / (scale or 1)

@@ -142,7 +142,11 @@ def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:
     if the size of a batch, summed over all processes, stays the same.
     """
     ranks_before = results["machine"].get("ranks", 1)
-    before, now = _over_all(results["config"], ranks_before), _over_all(config.describe(), ranks)
+    recorded = {
+        **Config().describe(),
+        **results["config"],
+    }  # an earlier version had the defaults of settings that it lacked
+    before, now = _over_all(recorded, ranks_before), _over_all(config.describe(), ranks)
     for name in now:
         more_methods = name == "methods" and set(before.get(name) or ()) <= set(now[name])
         more = more_methods or (name == "black_box" and now[name])

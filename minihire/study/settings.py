@@ -10,10 +10,12 @@ from minihire.encoding import CODINGS
 from minihire.engine.lif import NeuronOptions
 from minihire.models import MODELS, Model
 from minihire.runtime.errors import MinihireError
-from minihire.training import Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe
+from minihire.study.surrogates import parse_surrogate
+from minihire.training import Adversarial, Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe, training_attack
 from minihire.training.optimisers import Schedule
 
-METHODS = ("traditional", "control", "gaussian", "hire")
+METHODS = ("traditional", "control", "gaussian", "hire", "adversarial", "adversarial-ann")
+ANN_METHODS = ("ann", "adversarial-ann")  # trainings of an ANN, from fresh weights
 DATA = ("shapes", "cifar10", "cifar100", "mnist", "folder")
 
 
@@ -68,7 +70,7 @@ class Config:
     methods: tuple[str, ...] = _setting(
         "SNN training",
         ("traditional", "hire"),
-        "trainings to run: traditional, control, gaussian, hire",
+        f"trainings to run: {', '.join(METHODS)}",
         choices=METHODS,
     )
     snn_epochs: int = _setting("SNN training", 30, "epochs", low=1)
@@ -91,6 +93,36 @@ class Config:
     carry_membranes: bool = _setting("SNN training", False, "start a period from the previous period's membranes")
     clip_noise: bool = _setting("SNN training", True, "clip the noisy image to [0, 1]")
     craft_after_update: bool = _setting("SNN training", False, "craft κ with the updated weights (caption of figure 6)")
+    noise_iterations: int = _setting(
+        "SNN training",
+        1,
+        "steps of κ in a period; each but the last takes a gradient pass of its own",
+        low=1,
+        high=1000,
+    )
+    craft_surrogate: str | None = _setting(
+        "SNN training", None, "surrogate KIND[:WIDTH] for crafting κ, in passes of its own (default: the network's)"
+    )
+    time_division: str | None = _setting(
+        "SNN training", None, "time steps of each period, as in 4+2 for N = 2 (default: ⌊T/N⌋ each)"
+    )
+
+    adversarial_epsilon: float = _setting(
+        "adversarial training", 8 / 255, "bound ε of the training's attack, in pixels of [0, 1]", low=0, high=1
+    )
+    adversarial_iterations: int = _setting(
+        "adversarial training",
+        7,
+        "iterations K of its PGD; 1 is FGSM-RS; costs K more gradient passes",
+        low=1,
+        high=1000,
+    )
+    adversarial_alpha: float | None = _setting(
+        "adversarial training", None, "its step α (default: 2.5·ε/K, or 1.25·ε for K = 1)", low=0, high=1
+    )
+    adversarial_epochs: int | None = _setting(
+        "adversarial training", None, "epochs of adversarial SNN training (default: those of --snn-epochs)", low=1
+    )
 
     epsilon: float = _setting("attacks", 8 / 255, "bound ε, in pixels of [0, 1]", low=0, high=1)
     alpha: float = _setting("attacks", 0.01, "step α of PGD", low=0, high=1)
@@ -108,6 +140,24 @@ class Config:
             raise MinihireError(
                 f"--periods N must be at most --steps T: {self.periods} periods do not fit into {self.steps} time steps"
             )
+        parse_surrogate(self.craft_surrogate, "--craft-surrogate")
+        self._divided()
+
+    def _divided(self) -> tuple[int, ...] | None:
+        """The time steps of each period, from --time-division. Raises MinihireError where they are not N numbers."""
+        if self.time_division is None:
+            return None
+        parts = self.time_division.split("+")
+        if not all(part.isascii() and part.isdigit() and 0 < int(part) <= 10_000 for part in parts):
+            raise MinihireError(
+                f"--time-division must be numbers of time steps joined by +, as in 4+2, not {self.time_division!r}"
+            )
+        if len(parts) != self.periods:
+            raise MinihireError(
+                f"--time-division {self.time_division} has {len(parts)} periods, but --periods is {self.periods}: "
+                f"give --periods {len(parts)} with it"
+            )
+        return tuple(map(int, parts))
 
     @staticmethod
     def _check(f, value):
@@ -162,7 +212,8 @@ class Config:
 
     def recipe(self, method: str) -> Recipe:
         """How "ann" or one of METHODS is trained."""
-        if method == "ann":
+        attack = training_attack(self.adversarial_epsilon, self.adversarial_iterations, self.adversarial_alpha)
+        if method in ANN_METHODS:
             schedule = Schedule(self.ann_schedule, (150 / 240, 180 / 240, 210 / 240), 0.1)
             return Recipe(
                 self.ann_epochs,
@@ -172,25 +223,34 @@ class Config:
                 schedule,
                 self.weight_decay,
                 augment=self.augment,
+                noise=NoNoise() if method == "ann" else Adversarial(attack),
             )
         bound = self.noise_step if self.noise_bound is None else self.noise_bound
+        crafting = dict(
+            carried=self.carry_noise,
+            iterations=self.noise_iterations,
+            surrogate=parse_surrogate(self.craft_surrogate),
+        )
         noise = {
             "gaussian": GaussianNoise(self.noise_step),
-            "hire": CraftedNoise(self.noise_step, bound, carried=self.carry_noise),
+            "hire": CraftedNoise(self.noise_step, bound, **crafting),
+            "adversarial": Adversarial(attack),
         }.get(method, NoNoise())
+        whole = method in ("traditional", "adversarial")  # one period of all time steps
         return Recipe(
-            self.snn_epochs,
+            (self.adversarial_epochs if method == "adversarial" else None) or self.snn_epochs,
             self.batch_size,
             self.optimiser,
             self.learning_rate,
             Schedule(self.snn_schedule),
             augment=self.augment,
-            periods=1 if method == "traditional" else self.periods,
+            periods=1 if whole else self.periods,
             noise=noise,
             carry_membranes=self.carry_membranes,
             clip_noise=self.clip_noise,
             craft_after_update=self.craft_after_update,
             freeze=self.freeze,
+            period_steps=None if whole else self._divided(),
         )
 
 

@@ -3,19 +3,32 @@
 from dataclasses import asdict, fields
 from typing import NamedTuple
 
-from minihire.study.settings import Config
+from minihire.study.settings import ANN_METHODS, Config
 
 ANN_GROUPS = ("data", "network", "ANN training")  # groups of settings that an ANN depends on
 CONVERTED_GROUPS = (*ANN_GROUPS, "conversion")
 TRAINED_GROUPS = (*CONVERTED_GROUPS, "SNN training")
-NETWORK_SETTINGS_OF_SNNS_ONLY = ("steps", "readout", "reset", "reset_grad", "gamma", "time_chunk")
-NOISE_SETTINGS = ("noise_step", "noise_bound", "carry_noise", "clip_noise", "craft_after_update")
-UNUSED = {  # settings of the SNN training that a method does not read
-    "traditional": ("periods", *NOISE_SETTINGS, "carry_membranes"),
-    "control": NOISE_SETTINGS,
-    "gaussian": ("noise_bound", "carry_noise", "craft_after_update"),
-    "hire": (),
+GROUPS = {
+    "ann": ANN_GROUPS,
+    "converted": CONVERTED_GROUPS,
+    "adversarial": (*TRAINED_GROUPS, "adversarial training"),
+    "adversarial-ann": (*ANN_GROUPS, "adversarial training"),
 }
+NETWORK_SETTINGS_OF_SNNS_ONLY = ("steps", "readout", "reset", "reset_grad", "gamma", "time_chunk")
+CRAFTING_SETTINGS = ("noise_bound", "carry_noise", "craft_after_update", "noise_iterations", "craft_surrogate")
+NOISE_SETTINGS = ("noise_step", *CRAFTING_SETTINGS, "clip_noise")
+PERIOD_SETTINGS = ("periods", "time_division", "carry_membranes")
+UNUSED = {  # settings of its own groups that a method does not read
+    "traditional": (*PERIOD_SETTINGS, *NOISE_SETTINGS),
+    "control": NOISE_SETTINGS,
+    "gaussian": CRAFTING_SETTINGS,
+    "hire": (),
+    "adversarial": (*PERIOD_SETTINGS, *NOISE_SETTINGS),
+    "adversarial-ann": ("adversarial_epochs",),
+}
+# Settings that version 0.1.0 did not have. They are in a key only where they differ from the default, so that the keys of
+# networks without them stay the same.
+LATER = ("noise_iterations", "craft_surrogate", "time_division")
 WITHOUT_EFFECT = ("data_dir", "methods", "time_chunk")  # settings that change no trained weight
 
 
@@ -29,15 +42,16 @@ class NetworkSpec(NamedTuple):
     @property
     def start(self) -> "NetworkSpec | None":
         """The network that this one is made from: the ANN of a conversion, the converted SNN of a training; None for an ANN."""
-        if self.method == "ann":
+        if self.method in ANN_METHODS:
             return None
         return self._replace(method="ann" if self.method == "converted" else "converted")
 
     def describe(self) -> dict:
         """Method, seed and the settings that this network depends on, and no others: the key in a cache folder."""
-        groups = {"ann": ANN_GROUPS, "converted": CONVERTED_GROUPS}.get(self.method, TRAINED_GROUPS)
+        groups = GROUPS.get(self.method, TRAINED_GROUPS)
         left_out = {*WITHOUT_EFFECT, *UNUSED.get(self.method, ())}
-        if self.method == "ann":
+        left_out |= {name for name in LATER if getattr(self.config, name) == Config.__dataclass_fields__[name].default}
+        if self.method in ANN_METHODS:
             left_out |= {*NETWORK_SETTINGS_OF_SNNS_ONLY}
         chosen = [f.name for f in fields(Config) if f.metadata.get("group") in groups and f.name not in left_out]
         values = asdict(self.config)

@@ -17,6 +17,7 @@ from minihire.study.results import Results
 from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
 from minihire.training.checkpoint import Checkpoint, weights_digest
+from minihire.training.cost import cost_per_batch
 from minihire.training.loop import Training
 from minihire.training.resume import fingerprint
 
@@ -167,6 +168,9 @@ class RunFolder(Store):
             "thresholds": _scalars(network, ".threshold"),
             "leaks": _scalars(network, ".leak"),
         }
+        if training:
+            cost = cost_per_batch(training.recipe, network.steps)
+            self.results["models"][self.label(spec)]["cost"] = {**cost._asdict(), "epochs": training.recipe.epochs}
         noise = noise_pictures(training) if training and not self._second(spec) else None
         if noise:
             self.results["models"][self.label(spec)]["noise"] = noise

@@ -1,7 +1,21 @@
 """Training: conversion of an ANN into an SNN, and one training loop for ANNs and all ways of training SNNs."""
 
 from minihire.training.convert import Calibration, convert
+from minihire.training.cost import Cost, cost_per_batch, epochs_at_equal_cost
 from minihire.training.loop import Recipe, train
-from minihire.training.noise import CraftedNoise, GaussianNoise, NoNoise
+from minihire.training.noise import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
 
-__all__ = ["Calibration", "CraftedNoise", "GaussianNoise", "NoNoise", "Recipe", "convert", "train"]
+__all__ = [
+    "Adversarial",
+    "Calibration",
+    "Cost",
+    "CraftedNoise",
+    "GaussianNoise",
+    "NoNoise",
+    "Recipe",
+    "convert",
+    "cost_per_batch",
+    "epochs_at_equal_cost",
+    "train",
+    "training_attack",
+]

@@ -1,4 +1,4 @@
-"""The training loop. ANN, traditional, Gaussian and HIRE training (algorithm 1) differ only in noise rule and periods.
+"""The training loop. ANN, traditional, Gaussian, adversarial and HIRE training differ only in noise rule and periods.
 
 Each batch runs N periods of ⌊T/N⌋ time steps. In HIRE training, a batch starts with the noise κ of the previous batch, and a
 period is:
@@ -7,6 +7,8 @@ period is:
     one backward pass: the gradients of the loss with respect to the weights, thresholds, leaks and x
     κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t);  optimiser step
 
+This is algorithm 1. A noise rule may also craft κ before a period, in gradient passes of its own, as adversarial training does.
+
 Several ranks (processes) train one network together, on batches of ranks × B images. Rank r trains on images r·B … (r+1)·B − 1
 of each batch, with the random numbers of these positions and its own κ. Gradients are summed before each optimiser step.
 """
@@ -14,7 +16,8 @@ of each batch, with the random numbers of these positions and its own κ. Gradie
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
@@ -34,21 +37,25 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
-from minihire.training.noise import NoiseRule, NoNoise
+from minihire.training.noise import Crafter, NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
 from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
 
 # Writing a checkpoint takes at most 1/WRITE_RATIO of the time between two checkpoints, or less than QUICK seconds.
 QUICK, WRITE_RATIO = 1.0, 50
+# Settings that version 0.1.0 did not have. A recipe's description has them only where they differ from the default, so that
+# trainings of version 0.1.0 resume.
+LATER = ("period_steps", "iterations", "surrogate")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained. The defaults are the paper's traditional training of an SNN.
 
-    batch_size: images per rank. carry_membranes: start a period from the (detached) membranes at the end of the previous one.
-    clip_noise: clip x + κ to [0, 1]. craft_after_update: craft κ in a second pass, with the updated weights (caption of figure
-    6). freeze: keep thresholds and leaks constant (table 5). Raises MinihireError for values out of range.
+    batch_size: images per rank. period_steps: time steps of each period, if they are not to be ⌊T/N⌋. carry_membranes: start a
+    period from the (detached) membranes at the end of the previous one. clip_noise: clip x + κ to [0, 1]. craft_after_update:
+    craft κ in a second pass, with the updated weights (caption of figure 6). freeze: keep thresholds and leaks constant (table
+    5). Raises MinihireError for values out of range.
 
     >>> from minihire import CraftedNoise, Recipe
     >>> Recipe(epochs=2, periods=2, noise=CraftedNoise(step=0.013, bound=0.013)).optimiser
@@ -69,6 +76,7 @@ class Recipe:
     clip_noise: bool = True
     craft_after_update: bool = False
     freeze: bool = False
+    period_steps: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
@@ -80,14 +88,47 @@ class Recipe:
         for name in ("weight_decay", "momentum"):
             object.__setattr__(self, name, checks.number(f"the recipe's {name}", getattr(self, name)))
         object.__setattr__(self, "learning_rate", checks.positive("the recipe's learning_rate", self.learning_rate))
+        if self.period_steps is not None:
+            given = tuple(checks.whole("a period's number of time steps", steps) for steps in self.period_steps)
+            object.__setattr__(self, "period_steps", given)
+            if len(given) != self.periods:
+                raise MinihireError(
+                    f"{self.periods} periods need {self.periods} numbers of time steps, not {list(given)}"
+                )
+
+    @property
+    def crafts_apart(self) -> bool:
+        """Whether the κ after a period takes a gradient pass of its own, not that of the update."""
+        return self.noise.crafted and (self.craft_after_update or self.noise.surrogate is not None)
+
+    def steps_of_periods(self, steps: int) -> tuple[int, ...]:
+        """The time steps of each period of a network with T = steps. Raises MinihireError where T is less than N.
+
+        >>> from minihire import Recipe
+        >>> Recipe(periods=3).steps_of_periods(7), Recipe(periods=2, period_steps=(4, 3)).steps_of_periods(7)
+        ((2, 2, 2), (4, 3))
+        """
+        if self.period_steps is not None:
+            return self.period_steps
+        if self.periods > steps:
+            raise MinihireError(
+                f"{self.periods} periods do not fit into {steps} time steps: choose periods N ≤ steps T"
+            )
+        return (steps // self.periods,) * self.periods
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data, for checkpoints and results."""
         return {
-            **asdict(self),
-            "noise": {"rule": type(self.noise).__name__, **asdict(self.noise)},
+            **_described(self),
+            "noise": {"rule": type(self.noise).__name__, **_described(self.noise)},
             "schedule": self.schedule._asdict(),
         }
+
+
+def _described(recipe: Any) -> dict[str, Any]:
+    """The fields of a recipe or a noise rule as plain data, those of LATER only if they differ from the default."""
+    usual = {f.name for f in fields(recipe) if f.name in LATER and getattr(recipe, f.name) == f.default}
+    return {name: value for name, value in asdict(recipe).items() if name not in usual}
 
 
 @dataclass
@@ -116,10 +157,7 @@ class Training:
         checks.data(self.data, network.model)
         if self.heldout:
             checks.data(self.heldout, network.model)
-        if recipe.periods > network.steps:
-            raise MinihireError(
-                f"{recipe.periods} periods do not fit into {network.steps} time steps: choose periods N ≤ steps T"
-            )
+        self.steps = recipe.steps_of_periods(network.steps)
         names = [n for n in network.parameters if n.endswith(".weight") or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
@@ -130,7 +168,8 @@ class Training:
         self.start_fingerprint = fingerprint(network, self.data)
         images_of_rank = len(range(self.batches.images(0))[self.share])  # fewer than batch_size for a small data set
         self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
-        self.period = k.services.captured(self.train_period)
+        # one recording for each number of time steps, because a recording has a fixed sequence of kernels
+        self.period = {steps: k.services.captured(partial(self.train_period, steps)) for steps in self.steps}
         self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
         self.save_seconds = 0.0  # time that writing the last checkpoint took
         self.saved_at = -math.inf  # when it was written
@@ -230,11 +269,11 @@ class Training:
         learning_rate = recipe.schedule.rate(
             recipe.learning_rate, self.epoch, recipe.epochs, self.batch / len(self.batches)
         )
-        for period in range(recipe.periods):
+        for period, steps in enumerate(self.steps):
             step = (self.epoch * len(self.batches) + self.batch) * recipe.periods + period
             self.optimiser.steps += 1
             if count:
-                kappa, state, counted = self.period(
+                kappa, state, counted = self.period[steps](
                     images, labels, kappa, state, step, learning_rate, self.optimiser.steps
                 )
             else:
@@ -245,32 +284,44 @@ class Training:
         return self.batches.images(self.batch)
 
     def train_period(
-        self, images: Array, labels: Array, kappa: Array, state: Any, step: Any, learning_rate: Any, update: Any
+        self,
+        steps: int,
+        images: Array,
+        labels: Array,
+        kappa: Array,
+        state: Any,
+        step: Any,
+        learning_rate: Any,
+        update: Any,
     ) -> tuple[Array, Any, list[Array]]:
-        """One period: ⌊T/N⌋ time steps and an update. Returns κ, the last membranes, and loss and counts.
+        """One period: `steps` time steps and an update. Returns κ, the last membranes, and loss and counts.
 
-        On CUDA it is captured as a graph and replayed. step: number of the period since the start of
-        the training, part of the key of its random numbers. update: number of the optimiser's step, from 1.
+        On CUDA it is captured as a graph and replayed. step: number of the period since the start of the
+        training, part of the key of its random numbers. update: number of the optimiser's step, from 1.
         """
-        recipe, network, k = self.recipe, self.network, self.network.backend
+        recipe, rule, network, k = self.recipe, self.recipe.noise, self.network, self.network.backend
         draws = Draws(self.seed, step, self.share.start)
-        kappa, crafting = recipe.noise.before_period(k, kappa, draws), recipe.noise.crafted
-        inputs = dict(
-            noise=kappa,
+        options = dict(
             clip_noise=recipe.clip_noise,
-            steps=network.steps // recipe.periods,
+            steps=steps,
             draws=draws,
             state=state,
             scale=1 / self.batches.images(self.batch),
             keep_state=recipe.carry_membranes,
             check=False,
         )
-        result = network.gradients(images, labels, image=crafting and not recipe.craft_after_update, **inputs)
+        craft = Crafter(network, images, labels, rule.surrogate, options)
+        kappa = rule.before_period(k, kappa, draws, craft)
+        shared = rule.crafted and not recipe.crafts_apart
+        result = network.gradients(images, labels, image=shared, noise=kappa, **options)
+        grad, state = result.image, result.state
+        if recipe.crafts_apart and not recipe.craft_after_update:
+            grad = craft.gradients(kappa).image
         counted = self._update(result.weights, result.sums, learning_rate, update)
-        if crafting and recipe.craft_after_update:
-            result = network.gradients(images, labels, weights=False, image=True, **inputs)
-        kappa = recipe.noise.after_period(k, kappa, result.image)
-        return kappa, result.state if recipe.carry_membranes else None, counted
+        if recipe.crafts_apart and recipe.craft_after_update:
+            result = craft.gradients(kappa)
+            grad, state = result.image, result.state
+        return rule.after_period(k, kappa, grad), state if recipe.carry_membranes else None, counted
 
     def _update(self, weights: dict[str, Array], tally: Array, learning_rate: Any, update: Any) -> list[Array]:
         """Sum the weight gradients, `tally` and the stop requests over the ranks, and update the weights.

@@ -2,12 +2,46 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
+from backends.surrogates import Surrogate
+from minihire.attacks.gradient import Attack, pgd
+from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.random_streams import Stream
+
+
+@dataclass(frozen=True)
+class Crafter:
+    """Gradients of a period's batch at the current weights, for rules that craft κ before the update.
+
+    network, images [B, H, W, C], labels [B]: those of the period. surrogate: the rule's own, None for the network's. options:
+    how the period calls `Network.gradients`; so a crafting pass has the same time steps, dropout masks and first membranes.
+    """
+
+    network: Network
+    images: Array
+    labels: Array
+    surrogate: Surrogate | None
+    options: dict[str, Any]
+
+    def gradients(self, kappa: Array) -> Gradients:
+        """One forward and one backward pass without weight gradients; its `image` is ∂L/∂κ."""
+        wanted = dict(weights=False, image=True, noise=kappa, surrogate=self.surrogate)
+        return self.network.gradients(self.images, self.labels, **wanted, **self.options)
+
+    def attack(self, attack: Attack) -> Array:
+        """κ = x̂ − x, where x̂ are the images after an attack on the current weights, with the period's time steps.
+
+        The attack runs in evaluation mode, like every attack on a trained network. The modes differ in dropout only. Without it
+        all iterations climb the same loss, and that is the loss of the network that will be attacked.
+        """
+        network, k, channels = self.network, self.network.backend, self.images.shape[-1]
+        attacked = network.view(steps=self.options["steps"]) if network.spiking else network
+        crafted = attack.attacker(attacked)(self.images, self.labels, self.options["draws"])
+        return k.add(crafted, k.scale_shift(self.images, (-1.0,) * channels, (0.0,) * channels))
 
 
 @dataclass(frozen=True)
@@ -20,11 +54,26 @@ class NoiseRule:
     crafted: ClassVar[bool] = False
     carried = True  # a ClassVar annotation would forbid a subclass to make it a field, as CraftedNoise does
 
+    @property
+    def surrogate(self) -> Surrogate | None:
+        """The surrogate gradient of ∂L/∂κ; None for the network's."""
+        return None
+
+    @property
+    def passes(self) -> int:
+        """The number of gradient passes that `before_period` takes in a period."""
+        return 0
+
+    @property
+    def extent(self) -> float:
+        """The |κ| that pictures draw black or white, in pixels of [0, 1]."""
+        return 0.0
+
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array | None:
         """Return κ before the first batch, [B, H, W, C], or None for no noise."""
 
-    def before_period(self, k: Backend, kappa: Array | None, draws: Draws) -> Array | None:
-        """Return the κ that is added to the images in a period. draws: the key of its random numbers."""
+    def before_period(self, k: Backend, kappa: Array | None, draws: Draws, craft: Crafter) -> Array | None:
+        """Return the κ that is added to the images in a period. draws: the key of its random numbers. craft: its gradients."""
         return kappa
 
     def after_period(self, k: Backend, kappa: Array | None, grad: Array | None) -> Array | None:
@@ -50,7 +99,12 @@ class GaussianNoise(NoiseRule):
         """Zeros. `before_period` replaces them."""
         return k.zeros(shape)
 
-    def before_period(self, k: Backend, kappa: Array, draws: Draws) -> Array:
+    @property
+    def extent(self) -> float:
+        """Three standard deviations."""
+        return 3 * self.std
+
+    def before_period(self, k: Backend, kappa: Array, draws: Draws, craft: Crafter) -> Array:
         """Return a new draw."""
         channels = kappa.shape[-1]
         first = draws.first * math.prod(kappa.shape[1:])
@@ -62,7 +116,10 @@ class GaussianNoise(NoiseRule):
 class CraftedNoise(NoiseRule):
     """HIRE: κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t) after each period (equation 6), carried from batch to batch.
 
-    step = ε_s, bound = ε_t, in pixels of [0, 1]. carried=False starts from zero in each batch.
+    step = ε_s, bound = ε_t, in pixels of [0, 1]. carried=False starts from zero in each batch. iterations: steps of κ in a
+    period. The last one follows the period's own gradient, as in the paper; each of the others takes a gradient pass before the
+    update. surrogate: a surrogate gradient for crafting only; then the last step takes a gradient pass of its own, too.
+    Raises MinihireError for less than one iteration.
 
     >>> from minihire import CraftedNoise, get_backend
     >>> k, rule = get_backend("reference"), CraftedNoise(step=0.25, bound=0.5)
@@ -74,16 +131,85 @@ class CraftedNoise(NoiseRule):
     step: float
     bound: float
     carried: bool = field(default=True, kw_only=True)
+    iterations: int = field(default=1, kw_only=True)
+    surrogate: Surrogate | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("step", "bound"):
             advice = ", in pixels of [0, 1]"
             object.__setattr__(self, name, checks.number(f"the noise's {name}", getattr(self, name), 0, 1, advice))
+        object.__setattr__(self, "iterations", checks.whole("the noise's iterations", self.iterations))
+
+    @property
+    def passes(self) -> int:
+        """One for each step but the last."""
+        return self.iterations - 1
+
+    @property
+    def extent(self) -> float:
+        """ε_t."""
+        return self.bound
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
         """Zeros."""
         return k.zeros(shape)
 
+    def before_period(self, k: Backend, kappa: Array, draws: Draws, craft: Crafter) -> Array:
+        """Equation 6, as often as `passes` says."""
+        for _ in range(self.passes):
+            kappa = self.after_period(k, kappa, craft.gradients(kappa).image)
+        return kappa
+
     def after_period(self, k: Backend, kappa: Array, grad: Array) -> Array:
         """Equation 6."""
         return k.sign_step(kappa, grad, self.step, -self.bound, self.bound)
+
+
+@dataclass(frozen=True)
+class Adversarial(NoiseRule):
+    """Adversarial training (Madry et al., ICLR 2018): κ = x̂ − x, where an attack crafts x̂ before every update.
+
+    attack: any attack of minihire.attacks; `training_attack` makes the usual ones. With one period this is Madry's training.
+
+    >>> from minihire import Adversarial, Recipe, training_attack
+    >>> recipe = Recipe(epochs=2, noise=Adversarial(training_attack(8 / 255, iterations=7)))
+    >>> recipe.noise.passes  # gradient passes per batch, besides that of the update
+    7
+    """
+
+    attack: Attack
+
+    @property
+    def passes(self) -> int:
+        """One for each iteration of the attack."""
+        return self.attack.iterations
+
+    @property
+    def extent(self) -> float:
+        """The attack's ε."""
+        return self.attack.epsilon
+
+    def start(self, k: Backend, shape: tuple[int, ...]) -> Array:
+        """Zeros. `before_period` replaces them."""
+        return k.zeros(shape)
+
+    def before_period(self, k: Backend, kappa: Array, draws: Draws, craft: Crafter) -> Array:
+        """Return the perturbation that the attack finds at the current weights."""
+        return craft.attack(self.attack)
+
+
+def training_attack(epsilon: float = 8 / 255, iterations: int = 7, alpha: float | None = None) -> Attack:
+    """The attack of adversarial training: PGD-K with α = 2.5·ε/K, or for K = 1 FGSM-RS with α = 1.25·ε.
+
+    FGSM-RS (Wong, Rice and Kolter, ICLR 2020): one step from a uniform random point of the ε ball, clipped to the ball. Both
+    start at random. epsilon, alpha (α, if it is not to follow the rule): in pixels of [0, 1]. Raises MinihireError for less than
+    one iteration, and for negative ε or α.
+
+    >>> from minihire import training_attack
+    >>> training_attack(8 / 255, iterations=1).name
+    'fgsm-rs'
+    """
+    iterations = checks.whole("the attack's number of iterations", iterations)
+    if iterations == 1:
+        return Attack("fgsm-rs", epsilon, 1.25 * epsilon if alpha is None else alpha, 1, random_start=True)
+    return pgd(epsilon, 2.5 * epsilon / iterations if alpha is None else alpha, iterations)

@@ -120,7 +120,10 @@ CASES = {
         "train control --from {place}/snn.npz --out {place}/new.npz --noise-step 0.1",
         "train control has no --noise-step; it is a flag of run and of train gaussian and hire",
     ),
-    "shortened flag": ("run --epochs 3", "run has no --epochs: did you mean --ann-epochs or --snn-epochs?"),
+    "shortened flag": (
+        "run --epochs 3",
+        "run has no --epochs: did you mean --ann-epochs, --snn-epochs or --adversarial-epochs?",
+    ),
     "mistyped flag": ("run --noise-stepp 3", "run has no --noise-stepp: did you mean --noise-step?"),
     "abbreviated flag": ("run --noise-s 0.1", "run has no --noise-s: did you mean --noise-step?"),
     "an argument too many": ("info vgg5 vgg9", "info has no argument 'vgg9'; see minihire info --help"),
@@ -149,7 +152,32 @@ CASES = {
     "enormous seed": (RUN + f" --seed {10**400}", "--seed"),
     "unknown method": (
         RUN + " --methods hire,magic",
-        "--methods must be traditional or control or gaussian or hire, not 'magic'",
+        "--methods must be traditional or control or gaussian or hire or adversarial or adversarial-ann, not 'magic'",
+    ),
+    "unknown crafting surrogate": (
+        RUN + " --craft-surrogate sigmoid",
+        "--craft-surrogate: there is no surrogate 'sigmoid': choose tri",
+    ),
+    "crafting surrogate of no width": (
+        RUN + " --craft-surrogate arctan:x",
+        "--craft-surrogate must be KIND:WIDTH with a width above 0, as in arctan:2, not 'arctan:x'",
+    ),
+    "time division that is none": (
+        RUN + " --time-division 2+x",
+        "--time-division must be numbers of time steps joined by +, as in 4+2, not '2+x'",
+    ),
+    "time division of other periods": (
+        RUN + " --time-division 1+1+1",
+        "--time-division 1+1+1 has 3 periods, but --periods is 2: give --periods 3 with it",
+    ),
+    "adversarial bound in levels": (RUN + " --adversarial-epsilon 8", "did you mean 8/255?"),
+    "adversarial ann from a checkpoint": (
+        "train adversarial-ann --from {place}/snn.npz --out {place}/new.npz",
+        "an ANN starts from fresh weights: leave out --from",
+    ),
+    "adversarial snn without a start": (
+        "train adversarial --out {place}/new.npz",
+        "adversarial training starts from a converted SNN: give --from FILE",
     ),
     "no method": (RUN + " --methods ,", "--methods needs at least one of"),
     "unknown model": (RUN + " --model vgg6", "--model must be"),

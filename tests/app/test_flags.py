@@ -17,15 +17,15 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
 from minihire.study.networks import build_model
-from minihire.study.settings import METHODS, preset
+from minihire.study.settings import ANN_METHODS, METHODS, preset
 from minihire.training import checkpoint
 
 REFERENCE = backends.get_backend("reference")
 # the arguments of each command without any flag that is optional; "…" is the folder with the files below
 BASES = {
     "run": ["--out", "…/run"],
-    "train ann": ["ann", "--out", "…/new.npz"],
-    **{f"train {m}": [m, "--from", "…/snn.npz", "--out", "…/new.npz"] for m in METHODS},
+    **{f"train {m}": [m, "--out", "…/new.npz"] for m in ANN_METHODS},
+    **{f"train {m}": [m, "--from", "…/snn.npz", "--out", "…/new.npz"] for m in METHODS if m not in ANN_METHODS},
     "convert": ["…/ann.npz", "--out", "…/new.npz"],
     "attack": ["…/snn.npz"],
     "analyze": ["…/snn.npz"],
@@ -43,7 +43,9 @@ VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --trai
 --reset delayed | --gamma 0.7 | --time-chunk 2 | --ann-epochs 3 | --ann-batch-size 9 | --ann-learning-rate 0.5 |
 --ann-schedule step | --weight-decay 0.5 | --scaling-factor 0.9 | --calibration-images 5 | --calibration-steps 5 |
 --methods hire | --snn-epochs 3 | --batch-size 9 | --learning-rate 0.5 | --optimiser sgd | --snn-schedule one-cycle |
---periods 1 | --noise-step 0.5 | --noise-bound 0.5 | --epsilon 0.5 | --alpha 0.5 | --iterations 3 | --seed 3 |
+--noise-iterations 3 | --craft-surrogate arctan:3 | --time-division 1+2 | --adversarial-epsilon 0.5 |
+--adversarial-iterations 3 | --adversarial-alpha 0.5 | --adversarial-epochs 3 | --periods 1 |
+--noise-step 0.5 | --noise-bound 0.5 | --epsilon 0.5 | --alpha 0.5 | --iterations 3 | --seed 3 |
 --preset cifar10-small | --out …/other.npz | --max-minutes 3 | --module …/module.py | --backend torch |
 --device cuda | --precision tf32 | --threads 3 | --from …/other-snn.npz | --source …/other-snn.npz |
 --json …/scores.json | --attacks fgsm | --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full |
@@ -233,9 +235,14 @@ def test_a_training_refuses_the_settings_of_other_trainings(effect, method):
     refused = {
         f for f in flags_of(parsers()["train"]) if effect(f"train {method}", [*BASES[f"train {method}"], *given(f)])[1]
     }
-    assert {"--ann-epochs", "--model", "--width", "--coding", "--weight-decay"} <= refused
-    assert ("--noise-step" in refused) == (method in ("traditional", "control"))
-    assert ("--noise-bound" in refused) == (method != "hire") and ("--periods" in refused) == (method == "traditional")
+    for_anns = {"--ann-epochs", "--model", "--width", "--coding", "--weight-decay"}
+    assert for_anns.isdisjoint(refused) if method in ANN_METHODS else for_anns <= refused
+    assert ("--noise-step" in refused) == (method not in ("gaussian", "hire"))
+    assert ("--periods" in refused) == ("--time-division" in refused) == (method not in ("control", "gaussian", "hire"))
+    for flag in ("--noise-bound", "--noise-iterations", "--craft-surrogate"):
+        assert (flag in refused) == (method != "hire"), flag
+    assert ("--adversarial-epsilon" in refused) == (not method.startswith("adversarial"))
+    assert ("--adversarial-epochs" in refused) == (method != "adversarial")
 
 
 def test_an_example_attack_with_a_surrogate_reports_it(place, effect):

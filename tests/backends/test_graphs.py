@@ -12,12 +12,13 @@ import pytest
 
 from backends import BackendError, get_backend
 from backends.randomness import Draw
+from backends.surrogates import arctan
 from minihire.attacks import attack_accuracy, pgd
 from minihire.data.dataset import Dataset
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.random_streams import Stream
-from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe
+from minihire.training import Adversarial, CraftedNoise, GaussianNoise, NoNoise, Recipe, training_attack
 from minihire.training.loop import Training
 
 torch = pytest.importorskip("torch")
@@ -136,8 +137,13 @@ def train(k, **recipe):
         dict(HIRE, carry_membranes=True),
         dict(HIRE, craft_after_update=True, freeze=True),
         dict(HIRE, optimiser="adam16"),
+        dict(noise=Adversarial(training_attack(0.05, 2))),
+        dict(periods=2, noise=CraftedNoise(0.02, 0.03, iterations=2, surrogate=arctan()), period_steps=(1, 3)),
     ],
-    ids=["HIRE", "amsgrad", "gaussian, sgd", "carried membranes", "noise after the update", "adam16"],
+    ids=[
+        *("HIRE", "amsgrad", "gaussian, sgd", "carried membranes", "noise after the update", "adam16", "adversarial"),
+        "two steps of κ, 1 + 3 time steps",
+    ],
 )
 def test_recorded_training_gives_the_numbers_of_training_without_a_recording(request, device, recipe):
     """Draws, learning rates and Adam's corrections change from step to step, and must do so in a recording."""
@@ -184,6 +190,17 @@ def test_each_set_of_shapes_and_of_missing_arguments_has_its_own_recording(rehea
         assert repeated(one, one, factor).tolist() == [factor + 1]
         assert repeated(k.zeros((2,)), None, factor).tolist() == [0, 0]
     assert len(rehearsal) == 3
+
+
+def test_a_captured_function_that_another_one_calls_is_part_of_its_recording(rehearsal):
+    k = backends("cpu")[1]
+    inner = k.services.captured(lambda array, factor: array * factor)
+    outer = k.services.captured(lambda array, factor: inner(array, factor) + inner(array, 1.0))
+    one = k.asarray([1.0])
+    for factor in (2.0, 3.0, 4.0, 5.0):
+        assert outer(one, factor).tolist() == [factor + 1]
+    assert len(rehearsal) == 1 and not inner.recordings
+    assert [inner(one, 2.0).tolist() for _ in range(4)] == [[2.0]] * 4 and len(rehearsal) == 2
 
 
 @pytest.mark.parametrize(

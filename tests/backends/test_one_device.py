@@ -14,7 +14,7 @@ from minihire.attacks import attack_accuracy, fgsm, pgd
 from minihire.data.dataset import Dataset
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe
+from minihire.training import Adversarial, CraftedNoise, GaussianNoise, NoNoise, Recipe, training_attack
 from minihire.training.loop import Training
 
 torch = pytest.importorskip("torch")
@@ -113,8 +113,9 @@ MODELS = {
         dict(noise=GaussianNoise(0.02), optimiser="sgd", weight_decay=5e-4),
         dict(noise=NoNoise(), optimiser="amsgrad"),
         dict(noise=NoNoise(), optimiser="adam16"),
+        dict(noise=Adversarial(training_attack(0.03, 2))),
     ],
-    ids=["HIRE", "HIRE, carried membranes", "gaussian, sgd", "amsgrad", "adam16"],
+    ids=["HIRE", "HIRE, carried membranes", "gaussian, sgd", "amsgrad", "adam16", "adversarial"],
 )
 def test_a_training_never_leaves_the_device(backend, model, recipe, precision):
     k, model = backend(precision), MODELS[model]

@@ -22,7 +22,17 @@ from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
-from minihire.training import Calibration, CraftedNoise, Recipe, checkpoint, convert, train
+from minihire.training import (
+    Adversarial,
+    Calibration,
+    CraftedNoise,
+    Recipe,
+    checkpoint,
+    convert,
+    cost_per_batch,
+    train,
+    training_attack,
+)
 
 EXAMPLES = blocks("extending.md")
 SOFT = NeuronOptions(surrogate=exponential(1.5), reset_grad=True, soft=True)  # has no kinks but at z = 0
@@ -63,7 +73,7 @@ def network_of(name, k, spiking=True, threshold=0.3, **options):
 
 
 def test_each_example_has_fewer_than_forty_lines():
-    assert set(EXAMPLES) == {"A neuron", "A layer", "An attack", "A kernel", "A data set"}
+    assert set(EXAMPLES) == {"A neuron", "A layer", "An attack", "A noise rule", "A kernel", "A data set"}
     for codes in EXAMPLES.values():
         assert sum(bool(line.strip()) for code in codes for line in code.splitlines()) < 40
 
@@ -210,6 +220,21 @@ def test_the_attack_is_evaluated_like_any_other_whatever_the_batch(example, imag
     np.testing.assert_array_equal(*found)
     with pytest.raises(MinihireError, match="the attack.s ε is -1: give a number from 0 to 1"):
         example("An attack")["MomentumAttack"]("mi-fgsm", -1, 0.1, 3)
+
+
+# ---------------------------------------------------------------- the noise rule
+
+
+def test_the_noise_rule_trains_on_a_share_of_the_attack(example, images):
+    softened, attack = example("A noise rule")["Softened"], training_attack(0.1, 2)
+    kappas = []
+    for noise in (Adversarial(attack), softened(attack, share=0.25)):
+        recipe = Recipe(epochs=1, batch_size=24, noise=noise)
+        assert cost_per_batch(recipe, 5) == (3, 15)
+        training = train(network_of("vgg5", get_backend("numba", threads=1)), recipe, images)
+        kappas.append(training.kappa.copy())
+    assert abs(kappas[0]).max() > 0.09
+    np.testing.assert_allclose(kappas[1], kappas[0] / 4, rtol=0, atol=1e-7)
 
 
 # ---------------------------------------------------------------- on the command line

@@ -29,6 +29,7 @@ SECTIONS = [
     "spikes",
     "energy",
     "training",
+    "cost",
     "neurons",
     "time",
     "settings",
@@ -210,6 +211,20 @@ def test_training_curves_and_last_epochs(tiny, made):
     ) == 3 * 4  # loss, training, held-out of four networks
 
 
+def test_the_cost_of_every_training_is_passes_time_steps_and_epochs(tiny, made):
+    """Periods N = 2, T = 4: every SNN training has four time steps per batch, in one or two gradient passes."""
+    section = by_id(made, "cost")
+    assert row_of(section, "ANN")[1:] == ["1", "1", "2", "2"]
+    assert row_of(section, "traditional SNN")[1:] == ["1", "4", "1", "4"]
+    assert row_of(section, "HIRE-SNN")[1:] == ["2", "4", "1", "4"]
+
+
+def test_a_run_of_a_version_that_recorded_no_cost_has_no_section_for_it(tiny, folder_of):
+    models = {name: {k: v for k, v in model.items() if k != "cost"} for name, model in tiny[1]["models"].items()}
+    page_ = read_page(page.single(page.read(folder_of(models=models))))
+    assert "cost" not in [n.attributes.get("id") for n in nodes(page_, "section")]
+
+
 def test_thresholds_and_leaks_of_every_layer_are_drawn(tiny, made):
     tips = [text for n in nodes(by_id(made, "neurons"), "title") for text in n.children]
     for name in ("converted", "traditional", "gaussian", "hire"):
@@ -367,7 +382,7 @@ def test_a_run_stopped_in_its_attacks_shows_what_it_has(tiny, folder_of):
     changes = {"accuracy": accuracy, "activity": {}, "energy": {}, "distance": {}, "examples": [], "spike_trains": {}}
     root = read_page(single(folder_of(finished=False, **changes)))
     ids = [n.attributes["id"] for n in nodes(root, "section")]
-    assert ids == ["accuracy", "noise", "training", "neurons", "time", "settings", "again", "machine"]
+    assert ids == ["accuracy", "noise", "training", "cost", "neurons", "time", "settings", "again", "machine"]
     assert table_rows(by_id(root, "accuracy"))[0] == ["accuracy, %", "clean"]
     assert "Its last phase was “analysis”." in text_of(next(nodes(root, "aside")))
 
@@ -406,6 +421,7 @@ def test_warnings_come_first(folder_of):
         ("Spikes", ("activity", "hire", 1, "tasa"), "x"),
         ("Energy", ("energy", "hire", "first_layer_once"), {}),
         ("Training", ("models", "ann", "history", 0, "loss"), "high"),
+        ("Cost of training", ("models", "hire", "cost"), {"passes": 2}),
         ("Thresholds and leaks", ("models", "hire", "leaks", "neuron1"), "small"),
         ("Time and memory", ("phases", "train ann", "seconds"), "long"),
         ("summary", ("config", "methods"), None),
@@ -433,6 +449,28 @@ def test_letters_that_no_file_can_hold_are_replaced(folder_of, capsys):
     folder = folder_of(warnings=["half a pair: \ud800"])
     assert cli.main(["report", str(folder)]) == 0
     assert "half a pair: ?" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            dict(methods=["hire", "adversarial"]),
+            "with HIRE and by adversarial training (N = 2 periods, ε_s = 0.013, PGD-7 at ε = 8/255).",
+        ),
+        (
+            dict(methods=["adversarial"], adversarial_iterations=1, adversarial_epochs=3),
+            "for 1 epoch by adversarial training (FGSM-RS at ε = 8/255, 3 epochs).",
+        ),
+        (
+            dict(methods=["adversarial-ann"]),
+            "An ANN was trained adversarially, too, from fresh weights (PGD-7 at ε = 8/255).",
+        ),
+    ],
+)
+def test_the_summary_names_the_attack_of_adversarial_training(tiny, folder_of, changes, says):
+    told = words.summary(page.read(folder_of(config={**tiny[1]["config"], **changes})).results)
+    assert says in told and ("Then it was trained" in told) == (changes["methods"] != ["adversarial-ann"])
 
 
 def test_an_unfinished_run_does_not_say_that_it_was_all_done(tiny, folder_of):

@@ -275,6 +275,25 @@ def test_a_run_is_not_resumed_with_other_settings(go, unbroken, name, value):
 
 
 @pytest.mark.slow
+def test_a_run_trains_an_snn_and_an_ann_adversarially_and_resumes(go, press_ctrl_c, tmp_path):
+    changes = dict(methods=("adversarial", "adversarial-ann"), adversarial_iterations=2, black_box=False)
+    results = go(tmp_path / "unbroken", **changes)
+    assert list(results["models"]) == ["ann", "converted", "adversarial", "adversarial-ann"]
+    assert results["models"]["adversarial"]["cost"] == {"passes": 3, "time_steps": 12, "epochs": 2}
+    assert results["models"]["adversarial-ann"]["cost"] == {"passes": 3, "time_steps": 3, "epochs": 4}
+    assert results["models"]["adversarial"]["noise"]["scale"] == CONFIG.adversarial_epsilon
+    assert "cost" not in results["models"]["converted"] and not results["models"]["adversarial-ann"]["thresholds"]
+    assert {row["model"] for row in results["accuracy"]} == {*results["models"]}
+    assert list(results["spike_trains"]) == ["converted", "adversarial"]
+    for label in ("adversarial", "adversarial-ann"):
+        press_ctrl_c(label, 1)
+        with pytest.raises(Interrupted):
+            go(tmp_path / "stopped", resume=True, **changes)
+    again = go(tmp_path / "stopped", resume=True, **changes)
+    same_as((tmp_path / "unbroken", results), tmp_path / "stopped", again)
+
+
+@pytest.mark.slow
 def test_phases_cover_the_run(unbroken):
     assert list(unbroken[1]["phases"]) == [
         "train ann",

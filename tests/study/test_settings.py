@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from backends.surrogates import arctan
 from minihire.app.flags import CONFIG_FIELDS, Parser, add_settings, given_settings
 from minihire.models import MODELS, build
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import DATA, METHODS, PRESETS, Config, preset
-from minihire.training import CraftedNoise, GaussianNoise, NoNoise
+from minihire.training import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
 
 PAPER = {  # data, T, ε_s = ε_t: section 4
     "vgg5-cifar10": ("cifar10", "vgg5", 6, 0.013),
@@ -166,16 +167,43 @@ def test_methods_differ_in_noise_and_periods_alone():
         "control": NoNoise(),
         "gaussian": GaussianNoise(0.02),
         "hire": CraftedNoise(0.02, 0.05),
+        "adversarial": Adversarial(training_attack(8 / 255, 7)),
     }
     for method, rule in noise.items():
         recipe = config.recipe(method)
-        assert (recipe.noise, recipe.periods) == (rule, 1 if method == "traditional" else 3)
+        assert (recipe.noise, recipe.periods) == (rule, 1 if method in ("traditional", "adversarial") else 3)
         assert dataclasses.replace(recipe, noise=NoNoise(), periods=1) == config.recipe("traditional")
 
 
 def test_the_noise_bound_is_the_noise_step_unless_given():
     assert Config(noise_step=0.02).recipe("hire").noise == CraftedNoise(0.02, 0.02)
     assert Config(noise_step=0.02, noise_bound=0.0).recipe("hire").noise == CraftedNoise(0.02, 0.0)
+
+
+def test_the_settings_of_crafting_reach_the_recipe():
+    config = Config(noise_iterations=3, craft_surrogate="arctan:2", periods=3, time_division="3+2+1")
+    recipe = config.recipe("hire")
+    assert recipe.noise == CraftedNoise(0.013, 0.013, iterations=3, surrogate=arctan(2.0))
+    assert recipe.period_steps == (3, 2, 1) == config.recipe("control").period_steps
+    assert config.recipe("traditional").period_steps is None is config.recipe("adversarial").period_steps
+
+
+def test_adversarial_training_has_an_attack_and_epochs_of_its_own():
+    config = Config(adversarial_epsilon=0.1, adversarial_iterations=1, adversarial_epochs=4, snn_epochs=9, ann_epochs=8)
+    snn, ann = config.recipe("adversarial"), config.recipe("adversarial-ann")
+    assert snn.noise == ann.noise == Adversarial(training_attack(0.1, 1))
+    assert (snn.epochs, ann.epochs, config.recipe("hire").epochs) == (4, 8, 9)
+    assert dataclasses.replace(ann, noise=NoNoise()) == config.recipe("ann")
+    own = dataclasses.replace(config, adversarial_alpha=0.02, adversarial_epochs=None).recipe("adversarial")
+    assert (own.noise.attack.alpha, own.epochs) == (0.02, 9)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "4", "4+", "+4+2", "4+0", "4+-2", "4+2.0", "4,2", "4 + 2", "4+²", "4+99999", "4+1+1"]
+)
+def test_a_time_division_that_is_not_n_numbers_is_refused(text):
+    with pytest.raises(MinihireError, match="--time-division "):
+        Config(periods=2, time_division=text)
 
 
 def test_ann_recipe_is_the_paper_s():
@@ -206,6 +234,8 @@ def example(f):
     """(text on the command line, value in the configuration) of a setting, other than its default."""
     if f.name == "methods":
         return "gaussian, control", ("gaussian", "control")
+    if f.name in ("craft_surrogate", "time_division"):
+        return ({"craft_surrogate": "arctan:2", "time_division": "9"}[f.name],) * 2
     if f.metadata["choices"]:
         return (list(f.metadata["choices"])[-1],) * 2
     if "float" in str(f.type):

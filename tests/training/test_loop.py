@@ -172,7 +172,7 @@ def test_gaussian_noise_is_fresh_in_every_period(k, network, data, calls):
 
 def test_gaussian_noise_has_the_standard_deviation_asked_for(k):
     noise = np.concatenate(
-        [GaussianNoise(0.05).before_period(k, k.zeros((32, 8, 8, 3)), Draws(0, step)) for step in range(4)]
+        [GaussianNoise(0.05).before_period(k, k.zeros((32, 8, 8, 3)), Draws(0, step), None) for step in range(4)]
     )
     assert np.std(noise) == pytest.approx(0.05, rel=0.02) and abs(np.mean(noise)) < 0.001
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.surrogates import arctan
 from minihire.network import Network
 from minihire.runtime.interrupt import Interrupted, StopSignal
-from minihire.training import CraftedNoise, GaussianNoise, Recipe, train
+from minihire.training import Adversarial, CraftedNoise, GaussianNoise, Recipe, train, training_attack
 from minihire.training.checkpoint import CheckpointError, load
 from minihire.training.optimisers import Schedule
 
@@ -26,6 +27,14 @@ RECIPES = {
     "moments in 16 bits": Recipe(3, 16, "adam16", 0.01, periods=2, noise=CraftedNoise(0.02, 0.03)),
     "gaussian": Recipe(3, 16, "adam", 0.01, periods=2, noise=GaussianNoise(0.05)),
     "rate": Recipe(3, 16, "adam", 0.01, periods=2, noise=CraftedNoise(0.02, 0.03), carry_membranes=True),
+    "adversarial": Recipe(3, 16, "adam", 0.01, noise=Adversarial(training_attack(0.05, 2))),
+    "adversarial-ann": Recipe(3, 16, "sgd", 0.02, noise=Adversarial(training_attack(0.05, 1))),
+    "two steps of κ": Recipe(
+        *(3, 16, "adam", 0.01),
+        periods=2,
+        noise=CraftedNoise(0.02, 0.03, iterations=2, surrogate=arctan(2.0)),
+        period_steps=(1, 3),
+    ),
 }
 
 
@@ -34,7 +43,7 @@ def start(network, data, make_data):
     """start(kind, k, path) trains or resumes from the checkpoint; each of the 3 epochs has batches of 16, 16 and 8 images."""
 
     def make(kind, k, path):
-        net = network(k, spiking=kind != "ann", coding="rate" if kind == "rate" else "direct")
+        net = network(k, spiking=kind not in ("ann", "adversarial-ann"), coding="rate" if kind == "rate" else "direct")
         return train(net, RECIPES[kind], data, heldout=make_data(8, seed=5), path=path, resume=True)
 
     return make
@@ -129,6 +138,9 @@ def test_resuming_a_finished_training_changes_nothing(start, everything, monkeyp
 OTHERS = {
     "recipe": dict(recipe=replace(RECIPES["hire"], learning_rate=0.02)),
     "noise": dict(recipe=replace(RECIPES["hire"], noise=CraftedNoise(0.02, 0.04))),
+    "steps of κ": dict(recipe=replace(RECIPES["hire"], noise=CraftedNoise(0.02, 0.03, iterations=2))),
+    "noise rule": dict(recipe=replace(RECIPES["hire"], noise=RECIPES["adversarial"].noise)),
+    "period steps": dict(recipe=replace(RECIPES["hire"], period_steps=(3, 1))),
     "seed": dict(seed=1),
     "images": dict(count=32),
     "model": dict(width=1 / 16),

@@ -112,8 +112,9 @@ class DryRun(PaperStudy):
 
 
 def _training_kind(described):
-    """Networks with equal kinds take about equally long to train: the method and the size. described: a key."""
-    return described["method"], _size(described)
+    """Networks with equal kinds take about equally long to train: the method, its attack, and the size. described: a key."""
+    attack = tuple(described.get(name) for name in ("adversarial_iterations", "adversarial_epochs"))
+    return described["method"], attack, _size(described)
 
 
 def _measurement_kind(key):

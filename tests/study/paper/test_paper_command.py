@@ -13,7 +13,7 @@ from minihire.app import cli
 from minihire.app import paper as command
 from minihire.report import paper_page as page
 from minihire.study import study as study_module
-from minihire.study.paper import attackers, choices
+from minihire.study.paper import adversarial, attackers, choices
 from minihire.study.paper.dry_run import Plan
 from minihire.study.paper.outcome import Comparison
 from minihire.study.paper.paper_study import PaperStudy
@@ -154,6 +154,29 @@ def test_moments_in_16_bits_are_set_beside_those_in_32(made):
     assert first["rows"][0] == outcome(made, "choices")["tables"][0]["rows"][0] and len(second["rows"]) == 1
     notes = [json.loads(path.read_text(encoding="utf-8"))["of"] for path in (made[0] / "cache/models").glob("*.done")]
     assert sum("adam16" in json.dumps(note) for note in notes) == 2
+
+
+def test_adversarial_training_is_planned_at_equal_cost_and_at_equal_epochs():
+    """Scale small has T = 6, N = 2 and 10 epochs of HIRE: 60 time steps per image in all."""
+    config = SCALES["small"].config("vgg5")
+    found = {way.title: adversarial.cost_cells(config, way) for way in adversarial.adversarial_ways(config)}
+    assert found == {
+        "adversarial SNN, FGSM-RS, equal cost": ["2", "12", "5", "60"],
+        "adversarial SNN, FGSM-RS, equal epochs": ["2", "12", "10", "120"],
+        "adversarial SNN, PGD-7, equal cost": ["8", "48", "1", "48"],
+        "adversarial SNN, PGD-7, equal epochs": ["8", "48", "10", "480"],
+        "adversarial ANN, PGD-7, equal epochs": ["8", "8", "40", "320"],
+    }
+
+
+@pytest.mark.slow
+def test_adversarial_training_stands_beside_hire_with_its_cost(made):
+    first, second = outcome(made, "adversarial")["tables"]
+    rows = {row[0]: row for row in first["rows"]}
+    assert first["header"][-1] == "cost" and len(rows) == 9 and len(second["rows"]) == 8
+    assert rows["HIRE-SNN"][-4:] == ["2", "2", "1", "2"] and rows["traditional SNN"][-4:] == ["1", "2", "1", "2"]
+    assert rows["ANN"][-4:] == ["1", "1", "2", "2"]
+    assert rows["adversarial SNN, PGD-7, equal epochs"][-4:] == ["8", "16", "1", "16"]
 
 
 @pytest.mark.slow

@@ -34,6 +34,13 @@ CHANGES = {
     "noise_step": 0.02,
     "noise_bound": 0.03,
     "carry_noise": False,
+    "noise_iterations": 2,
+    "craft_surrogate": "arctan",
+    "time_division": "1+2",
+    "adversarial_epsilon": 0.1,
+    "adversarial_iterations": 2,
+    "adversarial_alpha": 0.1,
+    "adversarial_epochs": 3,
     "freeze": True,
     "epsilon": 0.1,
     "methods": ("hire",),
@@ -42,13 +49,17 @@ CHANGES = {
 ANN = {"train_limit", "test_limit", "width", "dropout", "coding", "ann_epochs"}
 CONVERTED = ANN | {"steps", "reset", "gamma", "scaling_factor"}
 TRADITIONAL = CONVERTED | {"snn_epochs", "learning_rate", "freeze"}
+PERIODS = {"periods", "time_division"}
+ATTACK = {"adversarial_epsilon", "adversarial_iterations", "adversarial_alpha"}
 MATTERS = {
     "ann": ANN,
     "converted": CONVERTED,
     "traditional": TRADITIONAL,
-    "control": TRADITIONAL | {"periods"},
-    "gaussian": TRADITIONAL | {"periods", "noise_step"},
-    "hire": TRADITIONAL | {"periods", "noise_step", "noise_bound", "carry_noise"},
+    "control": TRADITIONAL | PERIODS,
+    "gaussian": TRADITIONAL | PERIODS | {"noise_step"},
+    "hire": TRADITIONAL | PERIODS | {"noise_step", "noise_bound", "carry_noise", "noise_iterations", "craft_surrogate"},
+    "adversarial": TRADITIONAL | ATTACK | {"adversarial_epochs"},
+    "adversarial-ann": ANN | ATTACK,
 }
 
 
