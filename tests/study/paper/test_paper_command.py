@@ -274,7 +274,7 @@ def test_results_of_another_backend_are_named(made, backend, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_that_is_shown_asks_for_the_same(made, backend, tmp_path):
-    assert made[1]["command"] == "minihire paper all attackers choices moments --scale tiny --seeds 2"
+    assert made[1]["command"] == "minihire paper all attackers adversarial choices moments --scale tiny --seeds 2"
     part = replace(SCALES["full"], settings=SCALES["full"].settings[:1])
     content = command.reproduce(PaperStudy(part, backend, tmp_path), ["table7"], tmp_path)
     assert content["command"] == "minihire paper table7 --scale full --seeds 1 --models vgg5"
