@@ -37,12 +37,15 @@ def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
     return sentences
 
 
-def failed_training(history: list[dict], labels: np.ndarray, network: Network, learning_rate: float) -> str | None:
+def failed_training(
+    history: list[dict], labels: np.ndarray, network: Network, learning_rate: float, attacked: bool = False
+) -> str | None:
     """A sentence that says that a finished training failed, why, and what to try; None where it did not.
 
     history: loss and accuracy of every epoch. The loss diverged if it is, in the last epoch, more than DIVERGED times the loss of
     the best epoch, and more than DIVERGED times log(classes), the loss of guessing. The training is at chance level if its
-    accuracy does not exceed the share of the most frequent class by more than 3 standard errors.
+    accuracy does not exceed the share of the most frequent class by more than 3 standard errors. attacked: whether loss and
+    accuracy are those of attacked images, as in adversarial training.
     """
     last, count = history[-1], max(len(labels), 1)
     prefix = "" if network.spiking else "ann-"
@@ -53,10 +56,12 @@ def failed_training(history: list[dict], labels: np.ndarray, network: Network, l
     chance = np.bincount(labels, minlength=network.model.classes).max() / count
     if last["accuracy"] > chance + 3 * math.sqrt(chance * (1 - chance) / count):
         return None
-    epochs = "--snn-epochs" if network.spiking else "--ann-epochs"
+    epochs = ("--adversarial-epochs" if attacked else "--snn-epochs") if network.spiking else "--ann-epochs"
     more = " or a better ANN to start from" if network.spiking else ""
+    more += ", a smaller --adversarial-epsilon" if attacked else ""
+    images = "attacked training images" if attacked else "training images"
     return (
-        f"it ended at chance level ({last['accuracy']:.1%} of the training images right; always answering with the most "
+        f"it ended at chance level ({last['accuracy']:.1%} of the {images} right; always answering with the most "
         f"frequent class gets {chance:.1%}): try more epochs ({epochs}){more}, more training images, or another learning "
         f"rate (--{prefix}learning-rate {learning_rate / 3:.2g} or {learning_rate * 3:.2g})"
     )

@@ -37,7 +37,7 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
-from minihire.training.noise import Crafter, NoiseRule, NoNoise
+from minihire.training.noise import Adversarial, Crafter, NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
 from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
 
@@ -227,7 +227,8 @@ class Training:
         new = [w for w in silent if not any(known.endswith(w) for known in self.warnings)]
         found = [f"{self.label}, epoch {self.epoch}: {warning}" for warning in new]
         if self.epoch == self.recipe.epochs:
-            failure = failed_training(self.history, self.data.labels, self.network, self.recipe.learning_rate)
+            attacked = isinstance(self.recipe.noise, Adversarial)
+            failure = failed_training(self.history, self.data.labels, self.network, self.recipe.learning_rate, attacked)
             found += [f"{self.label}: {failure}"] if failure else []
         return found
 

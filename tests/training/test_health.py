@@ -9,7 +9,7 @@ import pytest
 from backends import get_backend
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
-from minihire.training import CraftedNoise, Recipe, train
+from minihire.training import Adversarial, CraftedNoise, Recipe, train, training_attack
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, silent_layers
 
@@ -135,6 +135,16 @@ def test_a_training_at_chance_level_is_named_with_what_to_try(k, network):
     assert "--snn-epochs" in sentence and "--learning-rate 0.0033 or 0.03" in sentence
     ann = failed_training(epochs(2.3, accuracy=0.1), labels, network(k, spiking=False), 0.01)
     assert "--ann-epochs" in ann and "--ann-learning-rate 0.0033 or 0.03" in ann
+
+
+def test_adversarial_training_at_chance_level_is_told_of_its_own_flags(k, network, make_data):
+    labels, history = np.arange(1000) % 10, epochs(2.3, accuracy=0.1)
+    snn, ann = (failed_training(history, labels, network(k, spiking=s), 0.01, attacked=True) for s in (True, False))
+    assert "(10.0% of the attacked training images right; " in snn and "a smaller --adversarial-epsilon" in snn
+    assert "--adversarial-epochs" in snn and "--ann-epochs" in ann and "--adversarial-epochs" not in ann
+    recipe = Recipe(1, 16, "sgd", 0.001, noise=Adversarial(training_attack(0.5, 3)))
+    (warning,) = train(network(k, spiking=False), recipe, make_data(64)).warnings
+    assert "of the attacked training images right" in warning
 
 
 def test_chance_is_the_share_of_the_most_frequent_class(k, network):
