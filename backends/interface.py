@@ -21,8 +21,8 @@ the forward kernel ran. `lif_backward` overwrites its `saved`, so it can be call
   the optimiser steps, `services.sum_over_ranks` and `to_numpy` accept it;
 - `asarray` may share a NumPy array that nobody can write to.
 
-**Kernels do not change their arguments**, except `sgd_step`, `adam_step` and `write_rows`, whose docstrings name the arrays
-that they update in place.
+**Kernels do not change their arguments**, except `sgd_step`, `adam_step`, `write_rows` and `lif_backward` (its `adaptation`),
+whose docstrings name the arrays that they update in place.
 
 **Numbers must be finite.** Otherwise results may differ between backends: a backend that skips zeros never computes 0·∞ = NaN.
 
@@ -54,6 +54,16 @@ class NeuronState(NamedTuple):
 
     membrane: Array
     spikes: Array | None = None
+
+
+class Adaptation(NamedTuple):
+    """The memory of the adaptive surrogate for one layer of neurons, [T, B, …] each; see `surrogates.adaptive`.
+
+    mean: a running mean of |m − v|, which starts from 1. deviation: one of its deviation from the mean, which starts from 0.
+    """
+
+    mean: Array
+    deviation: Array
 
 
 class Backend(ABC):
@@ -171,8 +181,27 @@ class Backend(ABC):
     def scale_to_norm(self, x, order: int, limit: float | None = None) -> Array:
         """Divide each image of x [B, …] by its norm. With a limit: scale down only images with a larger norm, to this norm.
 
-        order 1: the mean of the absolute values (for momentum). order 2: the Euclidean norm. An image of zeros stays as it is.
+        order 1: the mean of the absolute values (for momentum). order 2: the Euclidean norm. order math.inf: the largest
+        absolute value. An image of zeros stays as it is.
         """
+
+    # ---------------------------------------------------------------- control flow of an attack, image by image
+
+    @abstractmethod
+    def multiply(self, a, b) -> Array:
+        """a·b for a [B, …] and b of the same shape, or of shape [B]: one factor per image."""
+
+    @abstractmethod
+    def greater(self, a, b) -> Array:
+        """1 where a > b, else 0, for b of a's shape or a number."""
+
+    @abstractmethod
+    def select(self, flags, a, b) -> Array:
+        """For each image, its values in a [B, …] if its flag is larger than 0, else those in b [B, …]. flags [B]."""
+
+    @abstractmethod
+    def power(self, x, exponent: float) -> Array:
+        """x to the power of a number; x is larger than 0 where that needs it."""
 
     # ---------------------------------------------------------------- dense algebra
 
@@ -279,6 +308,7 @@ class Backend(ABC):
         surrogate: Surrogate,
         reset_grad: bool = False,
         want_state: bool = True,
+        adaptation: Adaptation | None = None,
     ) -> tuple[Array, NeuronState | None, Array | None, Array | None]:
         """Back-propagation through time of `lif_forward`, by hand. `saved` is used up.
 
@@ -286,6 +316,9 @@ class Backend(ABC):
         current's shape: summed over time if it was static), ∂L/∂(initial state) or None if it is not wanted, ∂L/∂leak [1],
         and ∂L/∂threshold [1]. The rate gradient (surrogate.kind "rate", derived in backends/lif.py) is for attacks: it
         returns ∂L/∂current, and None for the other three.
+
+        adaptation: the memory of the adaptive surrogate, which is updated in place; None: it starts anew. Other surrogates do
+        not read it. Like the rate gradient, the adaptive surrogate is an attacker's: `reset_grad` does not affect either.
         """
 
     @abstractmethod
@@ -304,6 +337,20 @@ class Backend(ABC):
 
         losses [B]: −log softmax(logits)[label] of each image. gradient [B, C]: weight · ∂loss/∂logits. sums, float64 [3]:
         the sum of the losses, the number of images whose largest logit is their label's, and the number of images.
+        """
+
+    @abstractmethod
+    def logit_loss(self, logits, labels, kind: str, targets=None) -> tuple[Array, Array]:
+        """(losses [B], ∂loss/∂logits [B, C]) of logits z [B, C] and labels y int64 [B], for attacks.
+
+        kind, with z_(1) ≥ z_(2) ≥ … the sorted logits (equal logits in the order of their classes):
+
+            "margin"         z_y − max over i ≠ y of z_i
+            "zero-one"       1 if the largest logit is not z_y, else 0; its gradient is zero
+            "dlr"            −(z_y − max over i ≠ y of z_i) / (z_(1) − z_(3) + 1e-12)             (Croce & Hein, 2020)
+            "dlr-targeted"   −(z_y − z_t) / (z_(1) − (z_(3) + z_(4))/2 + 1e-12), t int64 [B]: targets
+
+        "dlr" needs at least 3 classes, "dlr-targeted" 4.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ from backends import lif, moments16, randomness
 from backends.arguments import checked
 from backends.interface import INTEGER_TYPES, Backend
 from backends.saved import Saved
+from backends.surrogates import adapted_slopes, straight_through
 
 
 @checked
@@ -93,9 +94,28 @@ class ReferenceBackend(Backend):
 
     def scale_to_norm(self, x, order, limit=None):
         axes = tuple(range(1, x.ndim))
-        norm = np.abs(x).mean(axes, keepdims=True) if order == 1 else np.sqrt(np.square(x).sum(axes, keepdims=True))
+        if order == 2:
+            norm = np.sqrt(np.square(x).sum(axes, keepdims=True))
+        else:
+            norm = (np.mean if order == 1 else np.max)(np.abs(x), axes, keepdims=True)
         norm[norm == 0] = 1
         return x / norm if limit is None else x * np.minimum(self.float.type(limit) / norm, 1)
+
+    # ---------------------------------------------------------------- control flow of an attack
+
+    def multiply(self, a, b):
+        return a * b.reshape(b.shape + (1,) * (a.ndim - b.ndim))
+
+    def greater(self, a, b):
+        return (a > b).astype(self.float)
+
+    def select(self, flags, a, b):
+        out, chosen = b.copy(), flags > 0
+        out[chosen] = a[chosen]
+        return out
+
+    def power(self, x, exponent):
+        return np.sqrt(x) if exponent == 0.5 else x**exponent
 
     # ---------------------------------------------------------------- dense algebra
 
@@ -159,10 +179,15 @@ class ReferenceBackend(Backend):
         spikes, end, saved = lif.lif_forward(current, state, leak, threshold, steps, reset=reset, mask=mask, soft=soft)
         return spikes, end if want_state else None, Saved(saved, self.versions, leak, threshold)
 
-    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
+    def lif_backward(
+        self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True, adaptation=None
+    ):
         saved = saved.take()
         if grad_spikes is None:
             grad_spikes = np.zeros_like(saved.membrane)
+        if surrogate.kind == "adaptive":
+            grad_spikes = grad_spikes * adapted_slopes(saved.membrane, saved.threshold[0], adaptation)
+            surrogate, reset_grad = straight_through(), False  # the slopes are in the gradient already
         if surrogate.kind == "rate":
             return lif.lif_rate_backward(saved, grad_spikes), None, None, None
         grad_current, grad_start, *grads = lif.lif_backward(saved, grad_spikes, grad_state, surrogate, reset_grad)
@@ -188,6 +213,27 @@ class ReferenceBackend(Backend):
         correct = np.count_nonzero(logits.argmax(axis=1) == labels)
         sums = np.array([np.sum(losses, dtype=np.float64), correct, len(labels)], np.float64)
         return losses, grad * self.float.type(weight), sums
+
+    def logit_loss(self, logits, labels, kind, targets=None):
+        images, order = np.arange(len(labels)), np.argsort(-logits, axis=1, kind="stable")
+        largest, grad = order[:, 0], np.zeros_like(logits)
+        if kind == "zero-one":
+            return (largest != labels).astype(self.float), grad
+        other = targets if kind == "dlr-targeted" else np.where(largest == labels, order[:, 1], largest)
+        margin = logits[images, labels] - logits[images, other]
+        if kind == "margin":
+            grad[images, labels] += 1
+            grad[images, other] -= 1
+            return margin, grad
+        below = [order[:, 2]] if kind == "dlr" else [order[:, 2], order[:, 3]]  # the classes whose mean is subtracted
+        spread = logits[images, largest] - sum(logits[images, c] for c in below) / len(below) + self.float.type(1e-12)
+        losses = -margin / spread
+        grad[images, labels] -= 1 / spread
+        grad[images, other] += 1 / spread
+        grad[images, largest] -= losses / spread
+        for c in below:
+            grad[images, c] += losses / (spread * len(below))
+        return losses, grad
 
     def sgd_step(self, parameter, grad, velocity, learning_rate, momentum, decay, low, high):
         self.versions.updated(parameter)

@@ -7,13 +7,14 @@ has a derivative f and its antiderivative F. If F replaces the step in the forwa
 must equal the surrogate gradients. tests/backends/test_lif.py checks this.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Surrogate(NamedTuple):
-    """A surrogate: its kind (a key of TABLE, or "rate"), its height f(0), and its width or sharpness in units of z."""
+    """A surrogate: its kind (a key of TABLE, "rate" or "adaptive"), its height f(0), and its width or sharpness in units of z."""
 
     kind: str
     height: float
@@ -60,6 +61,11 @@ def rate() -> Surrogate:
     return Surrogate("rate", 1.0, 1.0)
 
 
+def adaptive() -> Surrogate:
+    """An arctan whose sharpness follows the membranes of each neuron and step; see `adapted_slopes`."""
+    return Surrogate("adaptive", 1.0, 1.0)
+
+
 def _triangle_integral(z, h, w):
     left = 0.5 * h / w * np.maximum(0, z + w) ** 2
     right = h * w - 0.5 * h / w * np.maximum(0, w - z) ** 2
@@ -82,11 +88,37 @@ TABLE = {
     ),
     "straight_through": (lambda z, h, w: np.ones_like(z), lambda z, h, w: z),
 }
-KINDS = (*TABLE, "rate")
+KINDS = (*TABLE, "rate", "adaptive")
+
+# Constants of the adaptive surrogate, as in the authors' released code.
+DECAY = 0.9  # of the running means
+SPREAD, FLOOR = 1.5, 1e-4
+ADAPTIVE_SHARPNESS = 2 * math.tan(0.425 * math.pi) / math.pi
+
+
+def adapted_slopes(membrane, threshold, adaptation=None):
+    """f(z) [T, B, …] of the adaptive surrogate (ASSG, arXiv 2512.22522) for membranes m before their reset, [T, B, …].
+
+    With x = m − v, and the running means M (mean) and D (deviation) of `interface.Adaptation`, updated in place first:
+
+        M ← 0.9·M + 0.1·|x|      D ← 0.9·D + 0.1·||x| − M|      b = a / (M + 1.5·D + 1e-4),   a = 2·tan(0.425·π)/π
+        ds/dx = (b/2) / (1 + (π·b·x/2)²)      f(z) = ds/dz = v·ds/dx, because z = x/v
+
+    So a neuron at distance M from its threshold has the phase 0.425·π: the slope there is about 5 % of the largest.
+    """
+    x = membrane - threshold
+    size = np.abs(x)
+    mean, deviation = adaptation or (np.ones_like(x), np.zeros_like(x))
+    mean *= DECAY
+    mean += (1 - DECAY) * size
+    deviation *= DECAY
+    deviation += (1 - DECAY) * np.abs(size - mean)
+    sharpness = ADAPTIVE_SHARPNESS / (mean + SPREAD * deviation + FLOOR)
+    return threshold * (sharpness / 2) / (1 + (math.pi / 2 * sharpness * x) ** 2)
 
 
 def derivative(surrogate: Surrogate, z):
-    """f(z), elementwise, in z's dtype. Raises KeyError for "rate", which is not a function of z alone."""
+    """f(z), elementwise, in z's dtype. Raises KeyError for "rate" and "adaptive", which are not functions of z alone."""
     return TABLE[surrogate.kind][0](z, surrogate.height, surrogate.width).astype(z.dtype, copy=False)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from backends.interface import NeuronState
+from backends.interface import Adaptation, NeuronState
 from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions, conv_lif, lif
@@ -30,6 +30,9 @@ class ForwardContext:
     # at the end of this chunk, by layer: the layers store their states in it; None: they store none
     end_state: dict[str, NeuronState] | None = field(default_factory=dict)
     dropout: Draws | None = None  # None: evaluation
+    adaptation: dict[str, Adaptation] | None = (
+        None  # by layer: memory of the adaptive surrogate; missing layers are added
+    )
     observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
 
     def notify(self, event: str, name: str, x: Variable) -> None:
@@ -145,17 +148,22 @@ class Neuron:
 
         Another neuron model is a subclass that overrides this method.
         """
-        start, want_state = ctx.state.get(self.name), ctx.end_state is not None
-        return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state)
+        start, want_state, adaptation = (
+            ctx.state.get(self.name),
+            ctx.end_state is not None,
+            self._adaptation(ctx, x.shape[1:]),
+        )
+        return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation)
 
     def convolve_and_fire(self, ctx: ForwardContext, conv: "Conv2d", x):
         """Compute the convolution of x and the spikes for its result in one kernel. `can_fuse` says when this is possible."""
-        weight = ctx.weights[f"{conv.name}.weight"]
+        weight, shape = ctx.weights[f"{conv.name}.weight"], (x.shape[1], *conv.output_shape(x.shape[2:]))
         convolution = ctx.tape, x, weight, conv.stride, conv.size // 2
         leak, threshold = self._leak_and_threshold(ctx)
-        mask = self._dropout_mask(ctx, (x.shape[1], *conv.output_shape(x.shape[2:])))
+        mask, adaptation = self._dropout_mask(ctx, shape), self._adaptation(ctx, shape)
         start, want_state = ctx.state.get(self.name), ctx.end_state is not None
-        out, end_state = conv_lif(*convolution, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state)
+        neurons = leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation
+        out, end_state = conv_lif(*convolution, *neurons)
         self._store(ctx, end_state)
         return out
 
@@ -169,6 +177,16 @@ class Neuron:
 
     def _leak_and_threshold(self, ctx):
         return ctx.weights[f"{self.name}.leak"], ctx.weights[f"{self.name}.threshold"]
+
+    def _adaptation(self, ctx, shape):
+        """The memory of the adaptive surrogate for neurons [B, …], or None. A new one has the mean 1 and the deviation 0."""
+        if ctx.adaptation is None:
+            return None
+        if self.name not in ctx.adaptation:
+            k, every_step = ctx.tape.backend, (ctx.steps, *shape)
+            ones = k.scale_shift(k.zeros(every_step), (0.0,) * shape[-1], (1.0,) * shape[-1])
+            ctx.adaptation[self.name] = Adaptation(ones, k.zeros(every_step))
+        return ctx.adaptation[self.name]
 
     def _store(self, ctx, end_state):
         if ctx.end_state is not None:

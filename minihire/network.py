@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from backends.interface import Array, Backend, NeuronState
+from backends.interface import Adaptation, Array, Backend, NeuronState
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire import layers
@@ -29,7 +29,7 @@ class Gradients(NamedTuple):
 
     losses [B], logits [B, C]. weights: the weight gradients by name. image: ∂L/∂image, or ∂L/∂κ if noise was given.
     state: the neurons' state after the last step, by layer; empty with keep_state=False. sums [3]: the sum of the losses,
-    the number of correct images and the number of images (see `Backend.cross_entropy`).
+    the number of correct images and the number of images (see `Backend.cross_entropy`); None for other losses.
     """
 
     losses: Any
@@ -40,6 +40,7 @@ class Gradients(NamedTuple):
     sums: Any
 
 
+LOSSES = ("cross-entropy", "dlr", "dlr-targeted", "margin", "zero-one")  # all but the first: `Backend.logit_loss`
 VIEW_SETTINGS = {"steps", "coding", "neuron", "time_chunk"}
 
 
@@ -109,6 +110,11 @@ class Network:
         other._check_settings()
         return other
 
+    @property
+    def random(self) -> bool:
+        """Whether two evaluations with different draws differ: only those of a rate-coded SNN do."""
+        return self.spiking and self.coding == "rate"
+
     def weight_versions(self) -> tuple[tuple[str, int, int], ...]:
         """A value that is different (!=) after a weight was updated or replaced."""
         versions = self.backend.versions
@@ -162,24 +168,37 @@ class Network:
         state: dict[str, NeuronState] | None = None,
         keep_state: bool = True,
         check: bool = True,
+        loss: str = "cross-entropy",
+        targets: Array | None = None,
+        adaptation: dict[str, Adaptation] | None = None,
     ) -> Gradients:
-        """Cross-entropy of images [B, H, W, C] with labels int64 [B] and its gradients, in one forward and one backward pass.
+        """The loss of images [B, H, W, C] with labels int64 [B] and its gradients, in one forward and one backward pass.
 
         weights, image: which gradients are wanted. noise: κ, added to the images (then clipped to [0, 1] if clip_noise);
         the image gradient is then ∂L/∂κ. training: dropout on. scale: factor on the loss of each image (default: 1/B).
         surrogate: replaces the network's own surrogate. state: the neurons' state before the first step; no gradient flows
         into it. keep_state: whether to return the state after the last step, which takes as much memory as one time step.
-        check: False in a loop that checked images and labels before. Raises MinihireError for images, labels and weights of
-        another shape, type or range.
+        check: False in a loop that checked images and labels before. loss: one of LOSSES; targets: the classes of
+        "dlr-targeted". adaptation: the memory of the adaptive surrogate by layer, updated in place; an empty dictionary is
+        filled. Raises MinihireError for images, labels and weights of another shape, type or range, for an unknown loss, and
+        for time chunks with a surrogate that needs all time steps.
         """
         k = self.backend
         if check:
             checks.images(k, images, self.model.image_shape, self.model.name)
             labels = checks.labels(k, labels, images.shape[0], self.model.classes)
+        if loss not in LOSSES or (loss == "dlr-targeted") != (targets is not None):
+            raise MinihireError(
+                f"a loss is one of {', '.join(LOSSES)}, and dlr-targeted alone has targets, not {loss!r} "
+                f"{'with' if targets is not None else 'without'} targets"
+            )
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
         chunks = self._chunks(steps)
-        if neuron.surrogate.kind == "rate" and len(chunks) > 1:
-            raise MinihireError("the rate gradient needs all time steps at once: leave out the time chunk")
+        if neuron.surrogate.kind in ("rate", "adaptive") and len(chunks) > 1:
+            names = {"rate": "rate gradient", "adaptive": "adaptive surrogate"}
+            raise MinihireError(
+                f"the {names[neuron.surrogate.kind]} needs all time steps at once: leave out the time chunk"
+            )
         constants, trainable = self._weights(), self._weights(needs_grad=weights)
         pixels = Variable(images, needs_grad=image and noise is None)
         kappa = None if noise is None else Variable(noise, needs_grad=image)
@@ -190,7 +209,9 @@ class Network:
             first, count = chunks[position]
             used = trainable if grads else constants
             end: dict[str, NeuronState] | None = {} if keep_state or position + 1 < len(chunks) else None
-            ctx = ForwardContext(Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout)
+            ctx = ForwardContext(
+                Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout, adaptation
+            )
             sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
             return ctx, self._logits(ctx, *sources, draws, first, clip_noise)
 
@@ -213,9 +234,12 @@ class Network:
             if last_state is None:
                 last_state, ctx.end_state = _values(ctx.end_state or {}), None
                 logits = part.value if logits is None else k.add(logits, part.value)
-                losses, grad_logits, sums = k.cross_entropy(
-                    logits, labels, 1 / labels.shape[0] if scale is None else scale
-                )
+                weight = 1 / labels.shape[0] if scale is None else scale
+                if loss == "cross-entropy":
+                    losses, grad_logits, sums = k.cross_entropy(logits, labels, weight)
+                else:
+                    losses, grad_logits = k.logit_loss(logits, labels, loss, targets)
+                    grad_logits = k.scale_shift(grad_logits, (weight,) * logits.shape[1], (0.0,) * logits.shape[1])
             seeds = [(part, grad_logits)]
             end_state = ctx.end_state or {}
             for name, grads in grad_state.items():

@@ -10,6 +10,7 @@ from backends.interface import NeuronState
 from backends.numba_cpu.kernels import elementwise, lif
 from backends.numba_cpu.products import Products
 from backends.saved import Saved
+from backends.surrogates import ADAPTIVE_SHARPNESS, DECAY, FLOOR, SPREAD, straight_through
 
 
 class Neurons(Products):
@@ -78,9 +79,13 @@ class Neurons(Products):
         membrane, static = None, len(current) == 1
         if not static:
             membrane = current if in_place else self._empty(saved.shape)
-        arrays = self._by_step(current), self._membranes(membrane, saved.shape), *layer
-        _padded_to_vectors(_forward, layer.counts.shape[1], arrays, written=(arrays[1], *layer[-3:]))
+        self._run(current, self._membranes(membrane, saved.shape), layer)
         return saved._replace(current=current if static else None, membrane=membrane)
+
+    def _run(self, current, membrane, layer):
+        """Fill the layer's arrays and the membranes [T, M], or [0, M] if they are not wanted."""
+        arrays = self._by_step(current), membrane, *layer
+        _padded_to_vectors(_forward, layer.counts.shape[1], arrays, written=(membrane, *layer[-3:]))
 
     def _empty_state(self, shape, wanted, with_spikes):
         """An uninitialised state of neurons, also used for its gradient. Fields that are not wanted are None."""
@@ -89,13 +94,18 @@ class Neurons(Products):
     def _membranes(self, membrane, shape):
         return np.empty((0, math.prod(shape[1:])), self.float) if membrane is None else self._by_step(membrane)
 
-    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
+    def lif_backward(
+        self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True, adaptation=None
+    ):
         if not isinstance(saved.open(), SavedNeurons):  # soft spikes, for gradient checks
             dense = None if grad_spikes is None else self._dense(grad_spikes)
-            return super().lif_backward(saved, dense, grad_state, surrogate, reset_grad, want_state)
+            return super().lif_backward(saved, dense, grad_state, surrogate, reset_grad, want_state, adaptation)
         saved = saved.take()
         if grad_spikes is None:
             grad_spikes = self.zeros(saved.shape)
+        if surrogate.kind == "adaptive":
+            grad_spikes = self._times_adapted_slopes(saved, grad_spikes, adaptation)
+            surrogate, reset_grad = straight_through(), False  # the slopes are in the gradient already
         if surrogate.kind == "rate":
             grad = plain_lif.lif_rate_backward(self._plain_saved(saved), self._dense(grad_spikes))
             return grad, None, None, None
@@ -126,6 +136,23 @@ class Neurons(Products):
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
         return grad_current, grad_start if want_state else None, *(np.array([grad], self.float) for grad in grads)
+
+    def _times_adapted_slopes(self, saved, grad_spikes, adaptation):
+        """The gradient of the spikes [T, B, …] times the slopes of the adaptive surrogate, whose memory is updated."""
+        membrane, out = saved.membrane, self._empty(saved.shape)
+        if membrane is None:  # the current is static: compute the membranes again
+            membrane = self._empty(saved.shape)
+            constants = saved.start, saved.leak, saved.threshold, saved.reset
+            layer = self._layer(saved.shape, *constants, None, False)[0]
+            self._run(saved.current, self._by_step(membrane), layer)
+        if adaptation is None:
+            adaptation = self._empty(saved.shape), self.zeros(saved.shape)
+            adaptation[0][...] = 1
+        arrays = membrane, grad_spikes, *adaptation, out
+        numbers = (DECAY, 1 - DECAY, ADAPTIVE_SHARPNESS, SPREAD, FLOOR)
+        constants = lif.AdaptiveConstants(*(self.float.type(number) for number in numbers))
+        lif.adapt(*(self._dense(a).reshape(-1) for a in arrays), saved.threshold, constants)
+        return out
 
     def _plain_saved(self, saved):
         """Convert SavedNeurons to `backends.lif.Saved`."""

@@ -162,6 +162,13 @@ class Storage(ReferenceBackend):
         _with_numpy_arguments(ReferenceBackend.clip),
         _with_numpy_arguments(ReferenceBackend.clip_backward),
     )
+    multiply, greater, select, power, logit_loss = (
+        _with_numpy_arguments(ReferenceBackend.multiply),
+        _with_numpy_arguments(ReferenceBackend.greater),
+        _with_numpy_arguments(ReferenceBackend.select),
+        _with_numpy_arguments(ReferenceBackend.power),
+        _with_numpy_arguments(ReferenceBackend.logit_loss),
+    )
     scale_to_norm, sign_step, cross_entropy = (
         _with_numpy_arguments(ReferenceBackend.scale_to_norm),
         _with_numpy_arguments(ReferenceBackend.sign_step),

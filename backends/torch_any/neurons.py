@@ -1,5 +1,7 @@
 """ReLU and LIF neurons of the Torch backend. The kernels are in lif.py and triton_lif.py."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -7,6 +9,7 @@ from backends import lif as plain_lif
 from backends.arrays import DropoutMask, PooledGradient, SavedNeurons, SpikeTrain
 from backends.interface import NeuronState
 from backends.saved import Saved
+from backends.surrogates import ADAPTIVE_SHARPNESS, DECAY, FLOOR, SPREAD, adapted_slopes, straight_through
 from backends.torch_any import lif
 from backends.torch_any.products import Products
 from backends.torch_any.storage import BYTE, count
@@ -97,8 +100,13 @@ class Neurons(Products):
         here = lambda array: None if array is None else self.asarray(array)
         return self.asarray(spikes), NeuronState(*(here(x) for x in end)), saved
 
-    def lif_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True):
+    def lif_backward(
+        self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True, adaptation=None
+    ):
         saved = saved.take()
+        if surrogate.kind == "adaptive":
+            grad_spikes = self._times_adapted_slopes(saved, grad_spikes, adaptation)
+            surrogate, reset_grad = straight_through(), False  # the slopes are in the gradient already
         if surrogate.kind == "rate":
             return self._rate_backward(saved, grad_spikes), None, None, None
         grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
@@ -142,6 +150,29 @@ class Neurons(Products):
         found = NeuronState(membrane, spikes) if want_state else None
         grad_current = grad_current.reshape(len(grad_current), *saved.shape[1:])
         return grad_current, found, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
+
+    def _times_adapted_slopes(self, saved, grad_spikes, adaptation):
+        """The gradient of the spikes [T, B, …] times the slopes of the adaptive surrogate, whose memory is updated."""
+        if not isinstance(saved, SavedNeurons):  # soft spikes
+            here = lambda x: None if x is None else self.to_numpy(x)
+            memory = None if adaptation is None else [here(x) for x in adaptation]
+            slopes = adapted_slopes(saved.membrane, here(saved.threshold)[0], memory)
+            for array, found in zip(adaptation or (), memory or (), strict=True):
+                array.copy_(torch.from_numpy(found))
+            return self.asarray(self._host_gradient(saved, grad_spikes) * slopes)
+        membrane, v, steps = saved.membrane, saved.threshold, saved.shape[0]
+        if membrane is None:  # the current is static: compute the membranes again
+            current = saved.static_current().reshape(1, -1).expand(steps, -1).contiguous()
+            membrane, counts = torch.empty_like(current), torch.empty(current.shape, dtype=BYTE, device=self.device)
+            start, delayed = (_flat(x) for x in saved.start or (None, None)), saved.reset == "delayed"
+            self.scans.forward(current, *start, saved.leak, v, delayed, None, membrane, counts, None, None)
+        x = membrane.reshape(saved.shape) - v
+        mean, deviation = (torch.ones_like(x), torch.zeros_like(x)) if adaptation is None else adaptation
+        mean.mul_(DECAY).add_(x.abs(), alpha=1 - DECAY)
+        deviation.mul_(DECAY).add_(x.abs().sub_(mean).abs_(), alpha=1 - DECAY)
+        sharpness = ADAPTIVE_SHARPNESS / (mean + SPREAD * deviation + FLOOR)
+        slopes = v / 2 * sharpness / x.mul_(sharpness).mul_(math.pi / 2).square_().add_(1)
+        return slopes.zero_() if grad_spikes is None else slopes.mul_(self._dense(grad_spikes))
 
     def _host_gradient(self, saved, grad_spikes):
         """The gradient of soft spikes as a NumPy array."""

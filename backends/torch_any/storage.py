@@ -146,14 +146,39 @@ class Storage(Backend):
     def scale_to_norm(self, x, order, limit=None):
         x = self._dense(x)
         axes = tuple(range(1, x.ndim))
-        norm = x.abs().mean(axes, keepdim=True) if order == 1 else x.square().sum(axes, keepdim=True).sqrt()
+        if order == 2:
+            norm = x.square().sum(axes, keepdim=True).sqrt()
+        else:
+            norm = x.abs().mean(axes, keepdim=True) if order == 1 else x.abs().amax(axes, keepdim=True)
         norm = torch.where(norm > 0, norm, torch.ones_like(norm))
         return x / norm if limit is None else x * (rounded(limit, self.float) / norm).clamp(max=1)
+
+    # ---------------------------------------------------------------- control flow of an attack
+
+    def multiply(self, a, b):
+        a, b = self._dense(a), self._dense(b)
+        return a * _by_image(b, a)
+
+    def greater(self, a, b):
+        other = b if isinstance(b, int | float) else self._dense(b)
+        return (self._dense(a) > other).to(self.float)
+
+    def select(self, flags, a, b):
+        a, b = self._dense(a), self._dense(b)
+        return torch.where(_by_image(flags > 0, a), a, b)
+
+    def power(self, x, exponent):
+        return self._dense(x).pow(exponent)
 
 
 def count(shape) -> int:
     """The number of entries of an array with this shape."""
     return math.prod(int(n) for n in shape)
+
+
+def _by_image(values, like):
+    """A tensor of values per image [B], or of the shape of `like`, in a shape that broadcasts to `like` [B, …]."""
+    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 
 
 def rounded(number, dtype):

@@ -14,7 +14,7 @@ ENTRIES = 1 << 24  # of it that a GPU updates at a time: torch's fused optimiser
 
 
 class Updates(Neurons):
-    """Cross-entropy, SGD and Adam, in place."""
+    """Losses; SGD and Adam, in place."""
 
     def cross_entropy(self, logits, labels, weight):
         log_softmax = torch.log_softmax(logits, dim=1)
@@ -26,6 +26,37 @@ class Updates(Neurons):
         count = torch.full((), len(logits), dtype=torch.float64, device=self.device)
         sums = torch.stack((losses.sum(dtype=torch.float64), correct, count))
         return losses, grad.mul_(rounded(weight, self.float)), sums
+
+    def logit_loss(self, logits, labels, kind, targets=None):
+        sorted_logits, order = logits.sort(dim=1, descending=True, stable=True)
+        labels, largest, grad = torch.as_tensor(labels, device=self.device), order[:, 0], torch.zeros_like(logits)
+
+        def of(classes):
+            return logits.gather(1, classes[:, None])[:, 0]
+
+        def increase(classes, values):
+            grad.scatter_add_(1, classes[:, None], values[:, None])
+
+        if kind == "zero-one":
+            return (largest != labels).to(self.float), grad
+        targeted = kind == "dlr-targeted"
+        found = torch.as_tensor(targets, device=self.device) if targeted else None
+        other = found if targeted else torch.where(largest == labels, order[:, 1], largest)
+        margin = of(labels) - of(other)
+        if kind == "margin":
+            ones = torch.ones_like(margin)
+            increase(labels, ones)
+            increase(other, -ones)
+            return margin, grad
+        below = 1 if kind == "dlr" else 2  # the number of classes whose mean is subtracted
+        spread = sorted_logits[:, 0] - sorted_logits[:, 2 : 2 + below].sum(dim=1) / below + 1e-12
+        losses = -margin / spread
+        increase(labels, -1 / spread)
+        increase(other, 1 / spread)
+        increase(largest, -losses / spread)
+        for i in range(below):
+            increase(order[:, 2 + i], losses / (spread * below))
+        return losses, grad
 
     def _by_rows(self, grad, *arrays):
         """(gradient, *arrays) in parts that cover them all; None stays None. A handle is computed part by part."""

@@ -15,18 +15,37 @@ BATCH = 100
 Answers = np.ndarray[Any, Any]
 
 
-def predict(network: Network, images: Array, draws: Draws = Draws()) -> Answers:
-    """Predict the classes, int64 [B], of backend images [B, H, W, C] with pixels in [0, 1]."""
-    logits = network.backend.to_numpy(network.forward(images, draws=draws))
+def sample_draws(draws: Draws, samples: int) -> list[Draws]:
+    """The draws themselves, and samples − 1 others that no draws with step < 2³¹ equal, for a mean over random spikes."""
+    return [draws] + [draws._replace(step=2**31 + draws.step * samples + n) for n in range(1, samples)]
+
+
+def mean_logits(network: Network, images: Array, draws: Draws = Draws(), samples: int = 1) -> Array:
+    """Logits [B, classes], an array of the backend: the mean over `samples` draws of the spikes of a rate-coded network."""
+    k, logits = network.backend, network.forward(images, draws=draws)
+    if samples == 1 or not network.random:
+        return logits
+    for other in sample_draws(draws, samples)[1:]:
+        logits = k.add(logits, network.forward(images, draws=other))
+    return k.scale_shift(logits, (1 / samples,) * logits.shape[1], (0.0,) * logits.shape[1])
+
+
+def predict(network: Network, images: Array, draws: Draws = Draws(), samples: int = 1) -> Answers:
+    """Predict the classes, int64 [B], of backend images [B, H, W, C] with pixels in [0, 1].
+
+    samples: see `mean_logits`.
+    """
+    logits = network.backend.to_numpy(mean_logits(network, images, draws, samples))
     classes: Answers = logits.argmax(axis=1)
     return classes
 
 
-def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH) -> Answers:
+def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH, samples: int = 1) -> Answers:
     """Return for each image whether it is classified correctly: bool [N].
 
-    The random draws of an image depend on the seed and on its index in `data`, not on the batch size. Raises MinihireError for
-    data without images, and for images or a number of classes that the network was not built for.
+    The random draws of an image depend on the seed and on its index in `data`, not on the batch size. samples: see
+    `mean_logits`. Raises MinihireError for data without images, and for images or a number of classes that the network was
+    not built for.
 
     >>> from minihire import Network, accuracy, build, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
@@ -39,7 +58,9 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
     batches = Batches(data, k, batch_size)
     for number in range(k.services.rank, len(batches), k.services.ranks):
         (images, labels), first = batches.load(0, number), number * batch_size
-        right[first : first + batch_size] = predict(network, images, Draws(seed, 0, first)) == k.to_numpy(labels)
+        right[first : first + batch_size] = predict(network, images, Draws(seed, 0, first), samples) == k.to_numpy(
+            labels
+        )
     (right,) = k.services.sum_over_ranks([right])
     answers: Answers = right > 0
     return answers

@@ -35,8 +35,8 @@ def attack_accuracy(
 ) -> list[np.ndarray]:
     """Whether each target classifies each image correctly after the attack: bool [N] per target.
 
-    Images are crafted on `source`, once for all targets; a white-box attack has targets = [source]. Several ranks
-    share the batches.
+    Images are crafted on `source`, once for all targets; a white-box attack has targets = [source]. Of several restarts,
+    the source chooses each image's. Several ranks share the batches.
 
     path: a file for the answers of an interrupted attack. The same call resumes from it and then deletes it.
     keep: write all answers to the file and keep it. about: text that identifies the attack,
@@ -84,7 +84,9 @@ def attack_accuracy(
                 (images, labels), draws = batches.load(0, own), Draws(seed, 0, first)
                 crafted = attacker(images, labels, draws)
                 for answers, target in zip(right, targets, strict=True):
-                    answers[first : first + batch_size] = predict(target, crafted, draws) == k.to_numpy(labels)
+                    answers[first : first + batch_size] = predict(target, crafted, draws, attack.samples) == k.to_numpy(
+                        labels
+                    )
             progress.add(sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches)))))
         (right,) = k.services.sum_over_ranks([right])
     if keep and path and k.services.rank == 0:

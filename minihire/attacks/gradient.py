@@ -2,18 +2,21 @@
 
     x̂ ← clip(Proj_ε(x)[x̂ + α·sign(∂L/∂x̂)], 0, 1)
 
-FGSM is the one-step case with α = ε and no random start. momentum.py and l2.py replace some of the four operations.
+FGSM is the one-step case with α = ε and no random start. The other files of this package replace some of the four operations,
+or the loop.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, ClassVar
 
-from backends.interface import Array
+from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.network import Network
+from minihire.analysis.accuracy import mean_logits, sample_draws
+from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.random_streams import Stream
 
@@ -23,9 +26,11 @@ class Attack:
     """A gradient attack, by default in the L∞ ball of radius ε.
 
     epsilon (ε), alpha (α): bound and step size, in pixels of [0, 1]. iterations: K. random_start: start from a uniform random
-    point of the ball. surrogate: the surrogate gradient that the attacker uses (default: the
-    network's own).
-    Raises MinihireError for negative ε or α, for those above `largest`, and for less than one iteration.
+    point of the ball. surrogate: the surrogate gradient that the attacker uses (default: the network's own). restarts: how
+    often the attack runs, each time from another start; an image withstands it only if it withstands all runs. samples: draws
+    of the input spikes of a rate-coded network over which each gradient and each evaluation is averaged (expectation over
+    transformation, EOT).
+    Raises MinihireError for negative ε or α, for those above `largest`, and for less than one iteration, restart or sample.
     """
 
     largest: ClassVar[float] = 1.0  # the range of pixels; a larger ε or α is probably in levels of 0 … 255
@@ -35,6 +40,8 @@ class Attack:
     iterations: int
     random_start: bool = False
     surrogate: Surrogate | None = None
+    restarts: int = field(default=1, kw_only=True)
+    samples: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         for symbol, name in (("ε", "epsilon"), ("α", "alpha")):
@@ -42,7 +49,8 @@ class Attack:
             advice = ", in pixels of [0, 1] (such as 8/255 for 8 of 255 levels)"
             found = checks.number(f"the attack's {symbol}", value, 0, self.largest, advice)
             object.__setattr__(self, name, found)
-        object.__setattr__(self, "iterations", checks.whole("the attack's number of iterations", self.iterations))
+        for name in ("iterations", "restarts", "samples"):
+            object.__setattr__(self, name, checks.whole(f"the attack's number of {name}", getattr(self, name)))
 
     def attacker(self, network: Network) -> Callable[..., Array]:
         """Return the function (images, labels, draws) → adversarial images. A subclass with another algorithm overrides it."""
@@ -65,6 +73,8 @@ def pgd(
     iterations: int = 7,
     random_start: bool = True,
     surrogate: Surrogate | None = None,
+    restarts: int = 1,
+    samples: int = 1,
 ) -> Attack:
     """Projected gradient descent (equation 4). The default random start is that of the released code; equation 4 has none.
 
@@ -72,7 +82,7 @@ def pgd(
     >>> pgd(8 / 255, alpha=2 / 255, iterations=10).name
     'pgd'
     """
-    return Attack("pgd", epsilon, alpha, iterations, random_start, surrogate)
+    return Attack("pgd", epsilon, alpha, iterations, random_start, surrogate, restarts=restarts, samples=samples)
 
 
 class Attacker:
@@ -88,9 +98,14 @@ class Attacker:
 
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
-        # A captured function must not compute with its numbers, but rate coding multiplies draws.first.
-        without_draws = network.coding == "direct"
-        self._iteration = network.backend.services.captured(self._iterate) if without_draws else self._iterate
+        self._iteration = self.captured(self._iterate)
+
+    def captured(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, recorded as a CUDA graph where that is possible.
+
+        A captured function must not compute with its numbers, but rate coding multiplies draws.first.
+        """
+        return function if self.network.random else self.network.backend.services.captured(function)
 
     def __call__(self, images: Array, labels: Array, draws: Draws = Draws()) -> Array:
         """Return adversarial images [B, H, W, C] in [0, 1], crafted in evaluation mode with the true labels int64 [B].
@@ -98,16 +113,60 @@ class Attacker:
         Images and labels are arrays of the network's backend. draws: key of the random numbers, for the random start and for
         the input spikes of a rate-coded network. Each iteration draws its own input spikes. They differ from those of an
         evaluation with the same `draws`. draws.first is the number of the first image, so that results do not depend on
-        the batches. Raises MinihireError for images and labels of another shape, type or range.
+        the batches. If there are several runs, each image comes from a run that fooled the network, or else from the one with
+        the smallest margin. Raises MinihireError for images and labels of another shape, type or range.
         """
         model, k = self.network.model, self.network.backend
         checks.images(k, images, model.image_shape, model.name)
         labels = checks.labels(k, labels, images.shape[0], model.classes)
+        runs = list(product(self.goals(images, draws), range(self.attack.restarts)))
+        best = smallest = None
+        for number, (goal, _) in enumerate(runs):
+            own = draws._replace(step=draws.step * len(runs) + number)
+            found = self.run(images, labels, own, goal)
+            if len(runs) == 1:
+                return found
+            margin, wrong = self.judge(found, labels, self.draws(own, self.attack.iterations))
+            if smallest is None:
+                best, smallest = found, margin
+            else:
+                better = k.add(k.greater(smallest, margin), wrong)
+                best, smallest = k.select(better, found, best), k.select(better, margin, smallest)
+        return best
+
+    def run(self, images: Array, labels: Array, draws: Draws, goal: Array | None) -> Array:
+        """Return the adversarial images of one run. goal: one of `goals`."""
         current, memory = self.start(images, draws), self.memory(images)
         for iteration in range(self.attack.iterations):
-            step = draws.step * self.attack.iterations + iteration + 1  # + 1: not the draws of an evaluation
-            current, memory = self._iteration(current, memory, images, labels, draws._replace(step=step))
+            current, memory = self._iteration(current, memory, images, labels, self.draws(draws, iteration))
         return current
+
+    def goals(self, images: Array, draws: Draws) -> list[Any]:
+        """Return what the runs aim at, one after the other, with `restarts` runs each. Default: any wrong class, None."""
+        return [None]
+
+    def draws(self, draws: Draws, iteration: int) -> Draws:
+        """Return the draws of an iteration, counted from 0, of a run."""
+        return draws._replace(step=draws.step * self.attack.iterations + iteration + 1)
+
+    def judge(self, images: Array, labels: Array, draws: Draws) -> tuple[Array, Array]:
+        """Return for each image [B] the margin, and 1 if it is misclassified, else 0."""
+        k, logits = self.network.backend, mean_logits(self.network, images, draws, self.attack.samples)
+        return k.logit_loss(logits, labels, "margin")[0], k.logit_loss(logits, labels, "zero-one")[0]
+
+    def gradient(self, current: Array, labels: Array, draws: Draws, **options: Any) -> Gradients:
+        """Return losses, logits and image gradient at x̂, each the mean over `samples` draws. options: of Network.gradients."""
+        k, total = self.network.backend, None
+        options |= {"weights": False, "image": True, "training": False, "scale": 1.0, "keep_state": False, "check": False}
+        samples = self.attack.samples if self.network.random else 1
+        for own in sample_draws(draws, samples):
+            found = self.network.gradients(current, labels, draws=own, surrogate=self.attack.surrogate, **options)
+            parts = found.losses, found.logits, found.image
+            total = parts if total is None else [k.add(a, b) for a, b in zip(total, parts, strict=True)]
+        if samples == 1:
+            return found
+        losses, logits, image = (times(k, x, 1 / samples) for x in total)
+        return found._replace(losses=losses, logits=logits, image=image)
 
     def start(self, images: Array, draws: Draws) -> Array:
         """Return the first x̂: the images, or with `random_start` a uniform random point of the L∞ ball, clipped."""
@@ -152,20 +211,14 @@ class Attacker:
         self, current: Array, memory: tuple[Array, ...], images: Array, labels: Array, draws: Draws
     ) -> tuple[Array, tuple[Array, ...]]:
         """One iteration: the gradient, then the hooks."""
-        found = self.network.gradients(
-            current,
-            labels,
-            weights=False,
-            image=True,
-            training=False,
-            scale=1.0,
-            draws=draws,
-            surrogate=self.attack.surrogate,
-            keep_state=False,
-            check=False,
-        )
-        direction, memory = self.normalise(found.image, memory)
+        direction, memory = self.normalise(self.gradient(current, labels, draws).image, memory)
         return self.update(current, direction, images), memory
+
+
+def times(k: Backend, x: Array, factor: float, plus: float = 0.0) -> Array:
+    """factor·x + plus, with kernels of the backend k."""
+    last = x.shape[-1]
+    return k.scale_shift(x, (factor,) * last, (plus,) * last)
 
 
 def perturb(network: Network, images: Array, labels: Array, attack: Attack, draws: Draws = Draws()) -> Array:

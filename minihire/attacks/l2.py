@@ -10,7 +10,7 @@ from typing import ClassVar
 from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import Attack, Attacker
+from minihire.attacks.gradient import Attack, Attacker, times
 from minihire.network import Network
 from minihire.runtime.random_streams import Stream
 
@@ -39,7 +39,7 @@ class L2Attacker(Attacker):
             return images
         first = draws.first * math.prod(images.shape[1:])
         normal = k.random(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first, "normal")
-        return self.clip(k.add(images, self._times(k.scale_to_norm(normal, 2), self.attack.epsilon)))
+        return self.clip(k.add(images, times(k, k.scale_to_norm(normal, 2), self.attack.epsilon)))
 
     def normalise(self, grad: Array, memory: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Return the gradient with length 1."""
@@ -47,17 +47,14 @@ class L2Attacker(Attacker):
 
     def step(self, current: Array, direction: Array) -> Array:
         """Return x̂ + α·direction."""
-        return self.network.backend.add(current, self._times(direction, self.attack.alpha))
+        k = self.network.backend
+        return k.add(current, times(k, direction, self.attack.alpha))
 
     def project(self, moved: Array, images: Array) -> Array:
         """Return the nearest point of the L2 ball of radius ε around the images."""
         k = self.network.backend
-        difference = k.add(moved, self._times(images, -1.0))
+        difference = k.add(moved, times(k, images, -1.0))
         return k.add(images, k.scale_to_norm(difference, 2, limit=self.attack.epsilon))
-
-    def _times(self, x: Array, factor: float) -> Array:
-        channels = x.shape[-1]
-        return self.network.backend.scale_shift(x, (factor,) * channels, (0.0,) * channels)
 
 
 def pgd_l2(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from backends.interface import Array
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import Attack, Attacker
+from minihire.attacks.gradient import Attack, Attacker, times
 from minihire.network import Network
 from minihire.runtime import checks
 
@@ -40,9 +40,8 @@ class MomentumAttacker(Attacker):
 
     def normalise(self, grad: Array, memory: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Return g ← μ·g + grad/mean|grad|, as the direction and for the next iteration."""
-        k, (g,), channels = self.network.backend, memory, grad.shape[-1]
-        decayed = k.scale_shift(g, (self.attack.decay,) * channels, (0.0,) * channels)
-        g = k.add(decayed, k.scale_to_norm(grad, 1))
+        k, (g,) = self.network.backend, memory
+        g = k.add(times(k, g, self.attack.decay), k.scale_to_norm(grad, 1))
         return g, (g,)
 
 

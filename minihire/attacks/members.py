@@ -1,0 +1,84 @@
+"""The surrogate ensemble: every way in which the strong evaluation differentiates a spiking network.
+
+A white-box result on a spiking network depends on the surrogate that the attacker differentiates through (arXiv 2311.09266, from
+which most members are). So an image counts as robust only if it withstands the attacks through every member. A member does not
+change the attack. It gives the network to craft on: the attacked network with another backward pass, or a ReLU network with its
+weights. The attacked network then classifies the images:
+
+    for member in MEMBERS:
+        right &= attack_accuracy([network], member.source(network), data, apgd(8 / 255))[0]
+
+Surrogates are written without their constant factor, which an attack by signs does not see.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from backends import surrogates
+from backends.surrogates import Surrogate
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+
+
+class Member(NamedTuple):
+    """One member: a surrogate f(z), whether the gradient also flows through the reset, or the ReLU network instead."""
+
+    name: str
+    surrogate: Surrogate = surrogates.triangle()
+    reset_grad: bool = False
+    relu: bool = False
+
+    def source(self, network: Network) -> Network:
+        """The network to craft images on. Raises MinihireError for an ANN, which has no surrogate."""
+        if not network.spiking:
+            raise MinihireError("the surrogate ensemble is for spiking networks: attack an ANN directly")
+        if self.relu:
+            return relu_network(network)
+        neuron = replace(network.neuron, surrogate=self.surrogate, reset_grad=self.reset_grad)
+        chunk = None if self.surrogate.kind == "rate" else network.time_chunk
+        return network.view(neuron=neuron, time_chunk=chunk)
+
+
+def relu_network(network: Network) -> Network:
+    """The activation-only attack's source: the ANN with the SNN's weights, forward and backward.
+
+    Its logits are multiplied by T and divided by all thresholds, which gives them about the scale of the SNN's. Without it,
+    the softmax might saturate, and the gradient vanish. The input is what the SNN's neurons see: normalised pixels with direct
+    coding, the pixels themselves with rate coding.
+    """
+    k, model = network.backend, network.model
+    if network.coding == "rate":
+        channels = model.image_shape[2]
+        model = replace(model, mean=(0.0,) * channels, std=(1.0,) * channels)
+    weights = {name: network.parameters[name] for name in model.parameters(spiking=False)}
+    scale = float(network.steps)
+    for name, array in network.parameters.items():
+        if name.endswith(".threshold"):
+            scale /= float(k.to_numpy(array)[0])
+    last = f"{model.layers[-1].name}.weight"
+    classes = weights[last].shape[1]
+    weights[last] = k.scale_shift(weights[last], (scale,) * classes, (0.0,) * classes)
+    return Network(model, k, weights)
+
+
+def _widths(kind: str, make, widths: tuple[float, ...], reset_grad: bool = False) -> list[Member]:
+    suffix = "-reset" if reset_grad else ""
+    return [Member(f"{kind}-{width:g}{suffix}", make(width), reset_grad) for width in widths]
+
+
+def _triangle(width: float) -> Surrogate:
+    return surrogates.triangle(1.0, width)
+
+
+TRIANGLES, EXPONENTIALS, RECTANGLES = (0.25, 0.5, 1.0, 2.0, 3.0), (0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0, 4.0)
+MEMBERS: tuple[Member, ...] = (
+    Member("arctan-2", surrogates.arctan(2.0)),  # the strongest single one in our own checks, so first
+    *_widths("triangle", _triangle, TRIANGLES),
+    *_widths("exponential", surrogates.exponential, EXPONENTIALS),
+    *_widths("rectangle", surrogates.rectangle, RECTANGLES),
+    Member("straight-through", surrogates.straight_through()),
+    Member("rate", surrogates.rate()),
+    Member("activation-only", relu=True),
+    *_widths("triangle", _triangle, TRIANGLES, reset_grad=True),
+    *_widths("exponential", surrogates.exponential, EXPONENTIALS, reset_grad=True),
+)

@@ -1,0 +1,34 @@
+"""Uniform noise of size ε: the floor that every attack must go below. No gradient is used."""
+
+from dataclasses import dataclass
+
+from backends.interface import Array
+from backends.randomness import Draws
+from minihire.attacks.gradient import Attack, Attacker
+from minihire.network import Network
+
+
+@dataclass(frozen=True)
+class NoiseAttack(Attack):
+    """Noise uniform in ±ε, clipped to [0, 1]. See `Attack`; alpha and iterations have no effect."""
+
+    def attacker(self, network: Network) -> "NoiseAttacker":
+        """Return the attack on this network."""
+        return NoiseAttacker(network, self)
+
+
+class NoiseAttacker(Attacker):
+    """Returns the random start."""
+
+    def run(self, images: Array, labels: Array, draws: Draws, goal: Array | None) -> Array:
+        """Return the noisy images."""
+        return self.start(images, draws)
+
+
+def uniform_noise(epsilon: float = 8 / 255, restarts: int = 1, samples: int = 1) -> NoiseAttack:
+    """Uniform noise.
+
+    >>> uniform_noise().name
+    'noise'
+    """
+    return NoiseAttack("noise", epsilon, 0.0, 1, True, restarts=restarts, samples=samples)

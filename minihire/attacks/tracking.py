@@ -1,0 +1,127 @@
+"""The loop of attacks that remember their best images. An image counts as fooled if any x̂ was misclassified, not just the last.
+
+Each iteration computes loss and gradient at x̂, remembers the image if it was fooled or has the largest loss so far, and moves.
+Flags are arrays [B] of 0 and 1, so that no value is read on the host.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from backends.interface import Array
+from backends.randomness import Draws
+from minihire.analysis.accuracy import mean_logits
+from minihire.attacks.gradient import Attack, Attacker, times
+from minihire.network import Gradients, Network
+
+LOW = -1e30  # less than every loss
+
+
+def checks(iterations: int) -> dict[int, int]:
+    """{number of steps made: steps since the check before}: when an attack may halve its step (Croce & Hein, 2020).
+
+    The first check comes after 22 % of the steps. Each period is 3 % of the steps shorter than the one before, but at least 6 %.
+
+    >>> from minihire.attacks.tracking import checks
+    >>> list(checks(100))
+    [22, 41, 57, 70, 80, 87, 93, 99]
+    """
+    period, shortest, less = (max(int(share * iterations), 1) for share in (0.22, 0.06, 0.03))
+    found, made = {}, period
+    while made <= iterations:
+        found[made] = period
+        period = max(period - less, shortest)
+        made += period
+    return found
+
+
+@dataclass(frozen=True)
+class TrackingAttack(Attack):
+    """An attack that remembers its best images. loss: one of `network.LOSSES`, to be increased. See `Attack` for the rest."""
+
+    loss: str = "cross-entropy"
+
+
+class Track(NamedTuple):
+    """The best images so far."""
+
+    fooling: Array  # the last misclassified x̂
+    fooled: Array  # flags [B]: whether there was one
+    best: Array  # the x̂ with the largest loss
+    best_grad: Array  # its gradient
+    best_loss: Array  # its loss [B]
+
+
+class TrackingAttacker(Attacker):
+    """Runs the loop. A subclass defines `memory` and `move`."""
+
+    attack: TrackingAttack
+
+    def __init__(self, network: Network, attack: TrackingAttack):
+        super().__init__(network, attack)
+        self._first = functools.partial(self._step_once, first=True)
+        self._later = self.captured(self._step_once)
+        self._checked = self.captured(functools.partial(self._step_once, check=True))
+
+    def run(self, images: Array, labels: Array, draws: Draws, goal: Array | None) -> Array:
+        """Return for each image the last x̂ that fooled the network, or else the one with the largest loss."""
+        k, count, due = self.network.backend, self.attack.iterations, checks(self.attack.iterations)
+        current, flags = self.start(images, draws), k.zeros((images.shape[0],))
+        memory = self.memory(images)
+        track = Track(current, flags, current, k.zeros(tuple(images.shape)), times(k, flags, 0.0, LOW))
+        for i in range(count):
+            step = self._first if i == 0 else self._checked if i in due else self._later
+            given = images, labels, goal, self.draws(draws, i), float(due.get(i, 1))
+            current, track, memory = step(current, track, memory, *given)
+        logits = mean_logits(self.network, current, self.draws(draws, count), self.attack.samples)
+        losses = self._losses(logits, labels, goal)
+        track = self._remember(track, current, Gradients(losses, logits, {}, track.best_grad, {}, None), labels)
+        return k.select(track.fooled, track.fooling, track.best)
+
+    def options(self, memory: tuple[Any, ...]) -> dict[str, Any]:
+        """Return further arguments of `Network.gradients`. Default: none."""
+        return {}
+
+    def move(
+        self,
+        current: Array,
+        found: Gradients,
+        track: Track,
+        memory: Any,
+        images: Array,
+        period: Any,
+        first: bool,
+        check: bool,
+    ) -> tuple[Array, Any]:
+        """Return the next x̂, and the memory for it.
+
+        found: at x̂. first: whether this is the first step. check: whether a check is due, and `period`: the steps since the
+        one before.
+        """
+        raise NotImplementedError
+
+    def _step_once(self, current, track, memory, images, labels, goal, draws, period, first=False, check=False):
+        """One iteration."""
+        options = {"loss": self.attack.loss, "targets": goal, **self.options(memory)}
+        found = self.gradient(current, labels, draws, **options)
+        track = self._remember(track, current, found, labels)
+        current, memory = self.move(current, found, track, memory, images, period, first, check)
+        return current, track, memory
+
+    def _remember(self, track, current, found, labels):
+        k = self.network.backend
+        wrong = k.logit_loss(found.logits, labels, "zero-one")[0]
+        larger = k.greater(found.losses, track.best_loss)
+        return Track(
+            k.select(wrong, current, track.fooling),
+            k.greater(k.add(track.fooled, wrong), 0.0),
+            k.select(larger, current, track.best),
+            k.select(larger, found.image, track.best_grad),
+            k.select(larger, found.losses, track.best_loss),
+        )
+
+    def _losses(self, logits, labels, goal):
+        k, loss = self.network.backend, self.attack.loss
+        if loss == "cross-entropy":
+            return k.cross_entropy(logits, labels, 1.0)[0]
+        return k.logit_loss(logits, labels, loss, goal)[0]
