@@ -68,7 +68,7 @@ class SquareAttacker(Attacker):
         batch, height, width, channels = shape
         count = width * channels
         bits = random_bits(Draw(draws.seed, Stream.SQUARE, draws.step), batch * count, draws.first * count)
-        signs = np.where(bits >> 31, 1, -1).reshape(batch, 1, width, channels)
+        signs = np.where(bits >> 31, np.float32(1), np.float32(-1)).reshape(batch, 1, width, channels)
         return np.broadcast_to(signs, (batch, height, width, channels))
 
     def square(self, iteration: int, shape: tuple[int, ...], draws: Draws) -> np.ndarray[Any, Any]:
@@ -84,7 +84,7 @@ class SquareAttacker(Attacker):
             (np.arange(size, dtype=np.uint64) >= start) & (np.arange(size, dtype=np.uint64) < start + np.uint64(side))
             for size, start in ((height, top), (width, left))
         )
-        signs = np.where(bits[:, 2:] >> np.uint64(31), 1, -1)[:, None, None, :]
+        signs = np.where(bits[:, 2:] >> np.uint64(31), np.float32(1), np.float32(-1))[:, None, None, :]
         return (rows[:, :, None] & columns[:, None, :])[..., None] * signs
 
     def _propose(self, best, margin, fooled, images, labels, square, draws):

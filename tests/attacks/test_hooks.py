@@ -7,10 +7,26 @@ import pytest
 
 from backends import get_backend
 from backends.randomness import Draws
-from minihire.attacks import Attacker, L2Attack, MomentumAttack, fgsm, momentum_pgd, perturb, pgd, pgd_l2
+from minihire.attacks import (
+    Attacker,
+    L2Attack,
+    MomentumAttack,
+    apgd,
+    fgsm,
+    momentum_pgd,
+    perturb,
+    pgd,
+    pgd_l2,
+    sa_pgd,
+    square,
+    uniform_noise,
+)
 from minihire.runtime.errors import MinihireError
 
-ATTACKS = [fgsm(), pgd(), momentum_pgd(random_start=True), pgd_l2()]
+ATTACKS = [
+    *(fgsm(), pgd(restarts=2, samples=2), momentum_pgd(random_start=True), pgd_l2()),
+    *(apgd(iterations=5), apgd(iterations=5, loss="dlr"), sa_pgd(iterations=5), square(queries=5), uniform_noise()),
+]
 AXES = (1, 2, 3)
 
 
@@ -80,6 +96,16 @@ def test_an_attack_reads_no_value_on_the_host(network, data, images, monkeypatch
             monkeypatch.setattr(k, name, lambda *a, name=name, **o: reads.append(name))
     craft(x, labels, Draws(1))
     assert reads == []
+
+
+def test_a_targeted_attack_reads_the_clean_logits_once(network, data, images, monkeypatch):
+    k = get_backend("numba", threads=1)
+    reads, read = [], k.to_numpy
+    monkeypatch.setattr(k, "to_numpy", lambda x: reads.append(tuple(x.shape)) or read(x))
+    craft = apgd(iterations=5, loss="dlr-targeted").attacker(network(k))
+    del reads[:]
+    craft(k.asarray(images), k.asarray(data.labels), Draws(1))
+    assert reads == [(12, 4)]
 
 
 def test_a_subclass_may_replace_a_single_hook(k, network, data, images):
