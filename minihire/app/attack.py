@@ -3,7 +3,7 @@
 import inspect
 
 from backends.surrogates import Surrogate
-from minihire.analysis import Score
+from minihire.analysis import Score, accuracy
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import (
     add_download,
@@ -21,6 +21,7 @@ from minihire.app.flags import (
 from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
 from minihire.attacks import ATTACKS, Attack
+from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
 from minihire.report import tables
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
@@ -35,19 +36,31 @@ USES = (
 )
 
 
+DEFAULT = ("fgsm", "pgd")  # attacks
+NUMBERS = {  # parameters of attacks that are no settings of an experiment: flag and description
+    "restarts": "runs of each attack, from different random starts; the strongest counts (default: 1)",
+    "samples": "rate coding: draws of the spikes that each gradient and each evaluation is averaged over (default: 1)",
+    "queries": "queries of the attack square (default: 5000)",
+}
+
+
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to attack: an .npz file", "CHECKPOINT")
     add_file(parser, "--source", "craft the images on this checkpoint (black box)")
     add_json(parser, "scores")
-    parser.add_argument(
-        "--attacks", type=names, default=("fgsm", "pgd"), metavar="A,B", help="attacks to run (default: fgsm,pgd)"
+    parser.add_argument("--attacks", type=names, metavar="A,B", help="attacks to run (default: fgsm,pgd)")
+    add_file(parser, "--save-images", "write the images of one attack to FILE, floats and 8 bits", "FILE.npz")
+    add_file(
+        parser, "--images", "evaluate the images of a file that --save-images wrote, instead of attacks", "FILE.npz"
     )
     parser.add_argument(
         "--surrogate",
         metavar="KIND[:WIDTH]",
         help=f"surrogate gradient of the attacker (default: the network's): {', '.join(SURROGATES)}",
     )
+    for flag, text in NUMBERS.items():
+        parser.add_argument(f"--{flag}", type=int, metavar="N", help=text)
     add_time_limit(parser, "with --json FILE, the same command resumes")
     add_modules(parser)
     add_download(parser)
@@ -65,7 +78,12 @@ def run(options) -> None:
     surrogate = parse_surrogate(options.surrogate)
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES)
-    attacks = chosen_attacks(options.attacks, config, given_settings(options), surrogate)
+    numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    if options.images:
+        return _evaluate_file(options, saved, config, numbers)
+    attacks = chosen_attacks(options.attacks or DEFAULT, config, given_settings(options), surrogate, numbers)
+    if options.save_images and (len(attacks) != 1 or options.max_minutes is not None):
+        raise MinihireError("--save-images needs a single attack, such as --attacks pgd, and no --max-minutes")
     backend = open_backend(options)
     target = saved.network(backend)
     if surrogate and not target.spiking:
@@ -74,8 +92,15 @@ def run(options) -> None:
     source = _source(options, saved, backend) if options.source else None
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
-    with resumable_by("the same command" if json_file else None):
-        scores, files = attack_one(config, attacks, target, source, data, backend, json_file)
+    if options.save_images:
+        crafted = craft_images(target, source or target, data.test, attacks[0], seed=config.seed)
+        save_images(options.save_images, crafted)
+        scores, files = {"clean": accuracy(target, data.test, seed=config.seed)}, None
+        scores[attacks[0].name] = crafted.predictions == crafted.labels
+        scores[f"{attacks[0].name}, 8 bits"] = crafted.rounded_predictions == crafted.labels
+    else:
+        with resumable_by("the same command" if json_file else None):
+            scores, files = attack_one(config, attacks, target, source, data, backend, json_file)
     found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"
     access += f", surrogate {options.surrogate}" if surrogate else ""
@@ -93,28 +118,55 @@ def run(options) -> None:
         f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n"
         + tables.table(["attack", "images", "accuracy, %"], rows),
     )
-    if backend.services.rank == 0:
+    if files and backend.services.rank == 0:
         files.clear()  # the scores are written, so the interim answers are not needed
 
 
-def chosen_attacks(chosen: tuple[str, ...], config: Config, given: dict, surrogate: Surrogate | None) -> list[Attack]:
-    """The attacks by name, each with the settings that it takes.
+def _evaluate_file(options, saved, config, numbers):
+    """--images: the accuracy of the checkpoint on a file of adversarial images."""
+    settings_given = set(given_settings(options)) - {"steps", "time_chunk", "seed"}
+    flags = ("attacks", "source", "surrogate", "save_images", "max_minutes", "download")
+    for name in (*(name for name in flags if getattr(options, name)), *numbers, *sorted(settings_given)):
+        raise MinihireError(f"{flag_of(name)} does not apply to --images: leave it out")
+    crafted, backend = load_images(options.images), open_backend(options)
+    target = apply_flags(saved.network(backend), config, options, options.checkpoint)
+    answers = evaluate_images(target, crafted, seed=config.seed)
+    found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in answers.items()}
+    rows = [[name, str(score["count"]), tables.interval(score)] for name, score in found.items()]
+    about = {"checkpoint": str(options.checkpoint), "images": str(options.images)}
+    show_and_write(
+        options,
+        {**about, "config": config.describe(), "accuracy": found},
+        f"{options.checkpoint} on the images of {options.images} (rounded: to 8 bits)\n"
+        + tables.table(["images", "number", "accuracy, %"], rows),
+    )
 
-    Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
+
+def chosen_attacks(
+    chosen: tuple[str, ...], config: Config, given: dict, surrogate: Surrogate | None, numbers: dict[str, int]
+) -> list[Attack]:
+    """The attacks by name, each with the settings that it takes, and with those of NUMBERS that were given.
+
+    The experiment's iterations and random start belong to its step α. An attack without α uses its own, unless the flag was
+    given. Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
     """
     values = {name: getattr(config, name) for name in ("epsilon", "alpha", "iterations", "random_start")}
     values |= {"surrogate": surrogate} if surrogate else {}
+    values |= numbers
     attacks, used = [], set()
     for name in dict.fromkeys(chosen):
         if name not in ATTACKS:
             raise MinihireError(f"there is no attack {name!r}: choose {', '.join(ATTACKS)}")
-        takes = values.keys() & inspect.signature(ATTACKS[name]).parameters
+        parameters = inspect.signature(ATTACKS[name]).parameters
+        takes = values.keys() & parameters
+        if "alpha" not in parameters:
+            takes -= {"iterations", "random_start"} - given.keys()
         used |= takes
         attacks.append(ATTACKS[name](**{key: values[key] for key in takes}))
     if not attacks:
         raise MinihireError(f"--attacks needs at least one of {', '.join(ATTACKS)}")
     for name in values:
-        if name not in used and (name in given or name == "surrogate"):
+        if name not in used and (name in given or name in numbers or name == "surrogate"):
             raise MinihireError(f"{flag_of(name)} does not apply to {' or '.join(chosen)}: leave it out")
     return attacks
 
@@ -139,6 +191,9 @@ COMMAND = Command(
     run,
     """minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
   minihire attack runs/mini/models/hire.npz --surrogate arctan:2
+  minihire attack runs/mini/models/hire.npz --attacks pgd --save-images pgd.npz
+  minihire attack runs/mini/models/traditional.npz --images pgd.npz
+  minihire attack runs/mini/models/hire.npz --attacks apgd,apgd-dlr,sa-pgd,square --queries 1000
   minihire attack runs/mini/models/hire.npz \\
     --source runs/mini/models/second/hire.npz     black box
   minihire attack runs/mini/models/hire.npz --json - | python -m json.tool""",

@@ -2,7 +2,7 @@
 
     y ← P[x̂ + η·sign(∂L/∂x̂)],    x̂ ← P[x̂ + 0.75·(y − x̂) + 0.25·(x̂ − x̂_before)],    P: project into the ball, clip to [0, 1]
 
-The first step is y. The start is clip(x + ε·U/‖U‖∞), U uniform in [−1, 1]; η starts as 2ε. At each check (`tracking.checks`), an
+The first step is y. The start is clip(x + ε·U/‖U‖∞), U uniform in [−1, 1]; η starts as 2ε. At each check (`schedule.checks`), an
 image halves its η and returns to its best x̂ so far, with the gradient found there, if
 
 - its loss rose in at most 75 % of the steps since the last check, or
@@ -16,37 +16,23 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.analysis.accuracy import mean_logits
 from minihire.attacks.gradient import times
-from minihire.attacks.tracking import Track, TrackingAttack, TrackingAttacker
+from minihire.attacks.tracking import Now, Track, TrackingAttack, TrackingAttacker
 from minihire.network import Gradients, Network
-from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
 MOMENTUM, ENOUGH = 0.75, 0.75  # weight of the new step; share of steps that must raise the loss
-NEEDED = {"dlr": 3, "dlr-targeted": 4}  # classes
 
 
 @dataclass(frozen=True)
 class APGDAttack(TrackingAttack):
-    """Auto-PGD. targets: how many classes the loss "dlr-targeted" aims at, one after the other: those of the second largest,
-    third largest, … logit of the clean image. alpha is the first η. See `TrackingAttack` for the rest.
-    """
-
-    targets: int = 9
+    """Auto-PGD. alpha is the first η. See `TrackingAttack` for the rest."""
 
     def attacker(self, network: Network) -> "APGDAttacker":
-        """Return the attack on this network. Raises MinihireError for fewer classes than the loss needs."""
-        classes, needed = network.model.classes, NEEDED.get(self.loss, 2)
-        if classes < needed:
-            raise MinihireError(
-                f"{self.name} needs at least {needed} classes, and this network has {classes}: use apgd"
-            )
+        """Return the attack on this network."""
         return APGDAttacker(network, self)
 
 
@@ -73,38 +59,19 @@ class APGDAttacker(TrackingAttacker):
         offset = k.scale_to_norm(times(k, uniform, 2.0, -1.0), math.inf)
         return self.clip(k.add(images, times(k, offset, self.attack.epsilon)))
 
-    def goals(self, images: Array, draws: Draws) -> list[Any]:
-        """Return the target classes of each run, int64 [B], in the order of the clean images' logits."""
-        if self.attack.loss != "dlr-targeted":
-            return [None]
-        k, own = self.network.backend, self.draws(draws, 0)
-        logits = k.to_numpy(mean_logits(self.network, images, own, self.attack.samples))
-        order = np.argsort(-logits, axis=1, kind="stable")
-        return [k.asarray(order[:, i].copy()) for i in range(1, min(self.attack.targets + 1, order.shape[1]))]
-
     def memory(self, images: Array) -> Any:
         """Return the memory of the first step."""
         k, zeros = self.network.backend, self.network.backend.zeros((images.shape[0],))
         return Memory(images, times(k, zeros, 0.0, self.attack.alpha), zeros, zeros, times(k, zeros, 0.0, 1.0), zeros)
 
-    def move(
-        self,
-        current: Array,
-        found: Gradients,
-        track: Track,
-        memory: Any,
-        images: Array,
-        period: Any,
-        first: bool,
-        check: bool,
-    ) -> tuple[Array, Any]:
+    def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
         """Return the next x̂ and memory; see the docstring of this file."""
         k, grad = self.network.backend, found.image
-        if not first:
+        if not now.first:
             rises = k.add(memory.rises, k.greater(found.losses, memory.last_loss))
             memory = memory._replace(rises=rises, last_loss=found.losses)
-        if check:
-            few = self._not(k.greater(memory.rises, ENOUGH * period))
+        if now.check:
+            few = self._not(k.greater(memory.rises, ENOUGH * now.period))
             stuck = k.multiply(self._not(memory.halved), self._not(k.greater(track.best_loss, memory.checked_loss)))
             halve = k.greater(k.add(few, stuck), 0.0)
             current, grad = k.select(halve, track.best, current), k.select(halve, track.best_grad, grad)
@@ -112,16 +79,12 @@ class APGDAttacker(TrackingAttacker):
             memory = Memory(memory.before, step, memory.last_loss, none, halve, track.best_loss)
         zeros = k.zeros(tuple(current.shape))
         signs = k.sign_step(zeros, grad, 1.0, -1.0, 1.0)
-        moved = self._inside(k.add(current, k.multiply(signs, memory.step)), images)
-        if not first:
+        moved = self.inside(k.add(current, k.multiply(signs, memory.step)), images)
+        if not now.first:
             new, old = (k.add(a, times(k, b, -1.0)) for a, b in ((moved, current), (current, memory.before)))
             moved = k.add(k.add(current, times(k, new, MOMENTUM)), times(k, old, 1 - MOMENTUM))
-            moved = self._inside(moved, images)
+            moved = self.inside(moved, images)
         return moved, memory._replace(before=current)
-
-    def _inside(self, moved, images):
-        """P: the nearest point of the ball, clipped to [0, 1]."""
-        return self.clip(self.project(moved, images))
 
     def _not(self, flags):
         return times(self.network.backend, flags, -1.0, 1.0)

@@ -3,7 +3,7 @@
     g = ∂L/∂x̂,    p ← 0.5·p + g/mean|g|,    q ← 0.8·q + g²/mean(g²),    x̂ ← P[x̂ + clip(η·p/(√q + 1e-12), −η, η)]
 
 Means are over the pixels of an image; p and q start from 0; P projects into the L∞ ball of radius ε and clips to [0, 1]. η
-starts as ε and is halved for all images at each check of Auto-PGD (`tracking.checks`). The gradient goes through an arctan
+starts as ε and is halved for all images at each check of Auto-PGD (`schedule.checks`). The gradient goes through an arctan
 whose sharpness follows the membranes of each neuron and time step (`backends.surrogates.adapted_slopes`). Its running means are
 kept from iteration to iteration and start anew with each run. The constants are those of the authors' released code. The start
 is a uniform random point of the ball. An image counts as fooled at any x̂.
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from backends.interface import Adaptation, Array
 from backends.surrogates import adaptive
 from minihire.attacks.gradient import times
-from minihire.attacks.tracking import Track, TrackingAttack, TrackingAttacker
+from minihire.attacks.tracking import Now, Track, TrackingAttack, TrackingAttacker
 from minihire.network import Gradients, Network
 
 MEAN_DECAY, SQUARE_DECAY, TINY = 0.5, 0.8, 1e-12
@@ -54,25 +54,15 @@ class SAPGDAttacker(TrackingAttacker):
         """Return the memory of the surrogate, which the gradient updates."""
         return {"adaptation": memory.adaptation}
 
-    def move(
-        self,
-        current: Array,
-        found: Gradients,
-        track: Track,
-        memory: Any,
-        images: Array,
-        period: Any,
-        first: bool,
-        check: bool,
-    ) -> tuple[Array, Any]:
+    def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
         """Return the next x̂ and memory; see the docstring of this file."""
         k, grad = self.network.backend, found.image
-        step = times(k, memory.step, 0.5) if check else memory.step
+        step = times(k, memory.step, 0.5) if now.check else memory.step
         p = k.add(times(k, memory.mean, MEAN_DECAY), k.scale_to_norm(grad, 1))
         q = k.add(times(k, memory.square, SQUARE_DECAY), k.scale_to_norm(k.multiply(grad, grad), 1))
         direction = k.multiply(p, k.power(times(k, k.power(q, 0.5), 1.0, TINY), -1.0))
         moved = k.add(current, k.multiply(k.clip(direction, -1.0, 1.0)[0], step))
-        return self.clip(self.project(moved, images)), Memory(p, q, step, memory.adaptation)
+        return self.inside(moved, images), Memory(p, q, step, memory.adaptation)
 
 
 def sa_pgd(

@@ -12,34 +12,30 @@ from backends.interface import Array
 from backends.randomness import Draws
 from minihire.analysis.accuracy import mean_logits
 from minihire.attacks.gradient import Attack, Attacker, times
+from minihire.attacks.schedule import checks
+from minihire.attacks.targets import refuse_few_classes, target_classes
 from minihire.network import Gradients, Network
 
 LOW = -1e30  # less than every loss
 
 
-def checks(iterations: int) -> dict[int, int]:
-    """{number of steps made: steps since the check before}: when an attack may halve its step (Croce & Hein, 2020).
-
-    The first check comes after 22 % of the steps. Each period is 3 % of the steps shorter than the one before, but at least 6 %.
-
-    >>> from minihire.attacks.tracking import checks
-    >>> list(checks(100))
-    [22, 41, 57, 70, 80, 87, 93, 99]
-    """
-    period, shortest, less = (max(int(share * iterations), 1) for share in (0.22, 0.06, 0.03))
-    found, made = {}, period
-    while made <= iterations:
-        found[made] = period
-        period = max(period - less, shortest)
-        made += period
-    return found
-
-
 @dataclass(frozen=True)
 class TrackingAttack(Attack):
-    """An attack that remembers its best images. loss: one of `network.LOSSES`, to be increased. See `Attack` for the rest."""
+    """An attack that remembers its best images. loss: one of `network.LOSSES`, to be increased. targets: how many classes the
+    loss "dlr-targeted" aims at, one after the other: those of the second largest, third largest, … logit of the clean image.
+    See `Attack` for the rest.
+    """
 
     loss: str = "cross-entropy"
+    targets: int = 9
+
+
+class Now(NamedTuple):
+    """The present iteration: whether it is the first, whether a check is due, and the steps since the check before."""
+
+    first: bool
+    check: bool
+    period: Any
 
 
 class Track(NamedTuple):
@@ -53,12 +49,13 @@ class Track(NamedTuple):
 
 
 class TrackingAttacker(Attacker):
-    """Runs the loop. A subclass defines `memory` and `move`."""
+    """Runs the loop. A subclass defines `memory` and `move`. Raises MinihireError for fewer classes than the loss needs."""
 
     attack: TrackingAttack
 
     def __init__(self, network: Network, attack: TrackingAttack):
         super().__init__(network, attack)
+        refuse_few_classes(network, attack.loss)
         self._first = functools.partial(self._step_once, first=True)
         self._later = self.captured(self._step_once)
         self._checked = self.captured(functools.partial(self._step_once, check=True))
@@ -78,34 +75,31 @@ class TrackingAttacker(Attacker):
         track = self._remember(track, current, Gradients(losses, logits, {}, track.best_grad, {}, None), labels)
         return k.select(track.fooled, track.fooling, track.best)
 
+    def goals(self, images: Array, draws: Draws) -> list[Any]:
+        """Return the target classes of each run, int64 [B], in the order of the clean images' logits; [None] without targets."""
+        if self.attack.loss != "dlr-targeted":
+            return [None]
+        logits = mean_logits(self.network, images, self.draws(draws, 0), self.attack.samples)
+        return target_classes(self.network.backend, logits, self.attack.targets)
+
     def options(self, memory: tuple[Any, ...]) -> dict[str, Any]:
         """Return further arguments of `Network.gradients`. Default: none."""
         return {}
 
-    def move(
-        self,
-        current: Array,
-        found: Gradients,
-        track: Track,
-        memory: Any,
-        images: Array,
-        period: Any,
-        first: bool,
-        check: bool,
-    ) -> tuple[Array, Any]:
-        """Return the next x̂, and the memory for it.
-
-        found: at x̂. first: whether this is the first step. check: whether a check is due, and `period`: the steps since the
-        one before.
-        """
+    def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
+        """Return the next x̂, and the memory for it. found: loss, logits and gradient at x̂."""
         raise NotImplementedError
+
+    def inside(self, moved: Array, images: Array) -> Array:
+        """Return the nearest point of the ball, clipped to [0, 1]."""
+        return self.clip(self.project(moved, images))
 
     def _step_once(self, current, track, memory, images, labels, goal, draws, period, first=False, check=False):
         """One iteration."""
         options = {"loss": self.attack.loss, "targets": goal, **self.options(memory)}
         found = self.gradient(current, labels, draws, **options)
         track = self._remember(track, current, found, labels)
-        current, memory = self.move(current, found, track, memory, images, period, first, check)
+        current, memory = self.move(current, found, track, memory, images, Now(first, check, period))
         return current, track, memory
 
     def _remember(self, track, current, found, labels):

@@ -295,6 +295,27 @@ CASES = {
         "attack {place}/ann.npz --attacks fgsm --iterations 3",
         "--iterations does not apply to fgsm: leave it out",
     ),
+    "images of two attacks": (
+        "attack {place}/snn.npz --save-images {place}/x.npz",
+        "--save-images needs a single attack",
+    ),
+    "images of no file": ("attack {place}/snn.npz --images {place}/x.npz", "x.npz does not exist: give a file that"),
+    "images of a checkpoint": (
+        "attack {place}/snn.npz --images {place}/snn.npz",
+        "snn.npz is not a file of adversarial images: give one that --save-images wrote",
+    ),
+    "an attack with given images": (
+        "attack {place}/snn.npz --images {place}/x.npz --attacks pgd",
+        "--attacks does not apply to --images: leave it out",
+    ),
+    "queries of PGD": (
+        "attack {place}/ann.npz --attacks pgd --queries 3",
+        "--queries does not apply to pgd: leave it out",
+    ),
+    "no restart": (
+        "attack {place}/ann.npz --restarts 0",
+        "an attack needs at least 1 restart and 1 sample, not 0 and 1",
+    ),
     "a module that is missing": ("info vgg5 --module {place}/none.py", "--module needs a Python file, FILE.py, not"),
     "a module that is no Python": ("info vgg5 --module {place}/wrong.py", "wrong.py fails with SyntaxError"),
     "a module that fails": (

@@ -10,6 +10,7 @@ import pytest
 
 import backends
 from minihire.app import cli, completion
+from minihire.attacks import ATTACKS
 from minihire.data.dataset import Dataset, Splits
 from minihire.models import build
 from minihire.network import Network, initialise
@@ -48,6 +49,7 @@ VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --trai
 --noise-step 0.5 | --noise-bound 0.5 | --epsilon 0.5 | --alpha 0.5 | --iterations 3 | --seed 3 |
 --preset cifar10-small | --out …/other.npz | --max-minutes 3 | --module …/module.py | --backend torch |
 --device cuda | --precision tf32 | --threads 3 | --from …/other-snn.npz | --source …/other-snn.npz |
+--save-images …/crafted.npz | --images …/snn.npz | --restarts 2 | --samples 3 | --queries 7 |
 --json …/scores.json | --attacks fgsm | --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full |
 --seeds 3 | --models vgg5"""
 VALUES = dict(part.strip().split(" ", 1) for part in VALUES.split("|"))
@@ -243,6 +245,21 @@ def test_a_training_refuses_the_settings_of_other_trainings(effect, method):
         assert (flag in refused) == (method != "hire"), flag
     assert ("--adversarial-epsilon" in refused) == (not method.startswith("adversarial"))
     assert ("--adversarial-epochs" in refused) == (method != "adversarial")
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in ("fgsm", "pgd")])
+def test_every_attack_takes_the_flags_that_it_has(effect, name):
+    """An attack without α has its own number of iterations, not the experiment's."""
+    seen = {}
+    for flags in ([], ["--iterations", "3"], ["--restarts", "2"], ["--queries", "9"], ["--epsilon", "0.25"]):
+        (sentence, *_), refused = (lambda found, refused: ((found,) if refused else found, refused))(
+            *effect("attack", ["…/snn.npz", "--attacks", name, *flags])
+        )
+        seen[flags[0] if flags else ""] = None if refused else sentence
+    assert "epsilon=0.25" in seen["--epsilon"] and (seen["--queries"] is None) == (name != "square")
+    assert (seen["--iterations"] is None) == (name in ("square", "noise"))
+    own = {"square": 5000, "noise": 1}.get(name, 7 if name in ("momentum", "pgd-l2") else 100)
+    assert f"iterations={own}," in seen[""]
 
 
 def test_an_example_attack_with_a_surrogate_reports_it(place, effect):

@@ -5,8 +5,8 @@ import pytest
 
 from backends import get_backend
 from backends.randomness import Draws
-from minihire.attacks import apgd, attack_accuracy, perturb, pgd
-from minihire.attacks.tracking import checks
+from minihire.attacks import apgd, attack_accuracy, perturb, pgd, sa_pgd
+from minihire.attacks.schedule import checks
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 
@@ -101,5 +101,6 @@ def test_apgd_is_at_least_as_strong_as_pgd_of_as_many_steps(k, network, data, ki
 def test_too_few_classes_are_refused_in_one_sentence(network):
     net = network(get_backend("reference"), classes=3)
     assert apgd(loss="dlr").attacker(net)
-    with pytest.raises(MinihireError, match="apgd-targeted needs at least 4 classes, and this network has 3: use apgd"):
-        apgd(loss="dlr-targeted").attacker(net)
+    for attack in (apgd(loss="dlr-targeted"), sa_pgd(loss="dlr-targeted")):
+        with pytest.raises(MinihireError, match="needs at least 4 classes, and this network has 3: use cross-entropy"):
+            attack.attacker(net)

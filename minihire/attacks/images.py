@@ -1,0 +1,108 @@
+"""Files of adversarial images: crafted once, then shown to any network. NumPy's .npz format, which other programs can read.
+
+images                  float32 [N, H, W, C] in [0, 1]
+rounded                 uint8 [N, H, W, C]: the images in 8 bits, as a picture file stores them
+labels                  int64 [N]
+predictions             int64 [N]: the attacked network's classes of `images`
+rounded_predictions     int64 [N]: those of `rounded`
+"""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backends.randomness import Draws
+from minihire.analysis.accuracy import BATCH, predict
+from minihire.attacks.gradient import Attack
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import Progress
+
+
+class Crafted(NamedTuple):
+    """Adversarial images; the arrays of the file."""
+
+    images: Any
+    rounded: Any
+    labels: Any
+    predictions: Any
+    rounded_predictions: Any
+
+
+def craft_images(
+    target: Network, source: Network, data: Dataset, attack: Attack, *, seed: int = 0, batch_size: int = BATCH
+) -> Crafted:
+    """Craft all images of `data` on `source`, as `attack_accuracy` does, and classify them with `target`. For one rank."""
+    k, parts, attacker = source.backend, [], attack.attacker(source)
+    if k.services.ranks > 1:
+        raise MinihireError("adversarial images are crafted by one process: run without torchrun")
+    batches = Batches(data, k, batch_size)
+    with StopSignal(k) as stop, Progress(attack.name, len(data)) as progress:
+        for number in range(len(batches)):
+            stop.check(f"during {attack.name}")
+            (images, labels), draws = batches.load(0, number), Draws(seed, 0, number * batch_size)
+            crafted = k.to_numpy(attacker(images, labels, draws)).astype(np.float32)
+            rounded, batch = np.round(crafted * 255).astype(np.uint8), slice(draws.first, draws.first + len(crafted))
+            found = classify(target, crafted, draws, attack.samples), classify(target, rounded, draws, attack.samples)
+            parts.append((crafted, rounded, data.labels[batch], *found))
+            progress.add(len(crafted))
+    return Crafted(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def classify(network: Network, images: np.ndarray[Any, Any], draws: Draws, samples: int = 1) -> np.ndarray[Any, Any]:
+    """The network's classes, int64 [B], of one batch of images: floats in [0, 1], or uint8."""
+    pixels = images / 255 if images.dtype == np.uint8 else images
+    return predict(network, network.backend.asarray(pixels.astype(np.float32)), draws, samples)
+
+
+def save_images(path: os.PathLike[str], crafted: Crafted) -> None:
+    """Write the file."""
+    write_atomically(Path(path), lambda file: np.savez_compressed(file, **crafted._asdict()))
+
+
+def load_images(path: os.PathLike[str]) -> Crafted:
+    """Read a file. Raises MinihireError if it is missing, damaged, or not such a file."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            found = Crafted(*(saved[name] for name in Crafted._fields))
+    except FileNotFoundError as error:
+        raise MinihireError(f"{path} does not exist: give a file that --save-images wrote") from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise MinihireError(f"{path} is not a file of adversarial images: give one that --save-images wrote") from error
+    count, images = len(found.labels), found.images
+    fits = images.ndim == 4 and images.dtype == np.float32 and images.shape == found.rounded.shape and count > 0
+    if not fits or any(len(array) != count for array in found) or found.rounded.dtype != np.uint8:
+        raise MinihireError(f"{path} is not a file of adversarial images: give one that --save-images wrote")
+    if not (images.min() >= 0 and images.max() <= 1 and found.labels.dtype.kind in "iu" and found.labels.min() >= 0):
+        raise MinihireError(f"{path} has pixels outside [0, 1] or wrong labels: give a file that --save-images wrote")
+    return found
+
+
+def evaluate_images(
+    network: Network, crafted: Crafted, *, seed: int = 0, batch_size: int = BATCH
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Whether the network classifies each image correctly, bool [N]: {"images": …, "rounded": …}.
+
+    Raises MinihireError if images or classes do not fit the network.
+    """
+    shape, classes = network.model.image_shape, network.model.classes
+    if crafted.images.shape[1:] != shape or crafted.labels.max() >= classes:
+        raise MinihireError(
+            f"these images are {crafted.images.shape[1:]} with labels up to {crafted.labels.max()}, but the network has images "
+            f"{shape} and {classes} classes: give a network for the same data set"
+        )
+    starts = range(0, len(crafted.labels), batch_size)
+    return {
+        name: np.concatenate(
+            [classify(network, getattr(crafted, name)[i : i + batch_size], Draws(seed, 0, i)) for i in starts]
+        )
+        == crafted.labels
+        for name in ("images", "rounded")
+    }

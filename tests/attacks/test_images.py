@@ -1,0 +1,54 @@
+"""Files of adversarial images: the same answers as an attack, for the network attacked and for others."""
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from minihire.attacks import attack_accuracy, pgd
+from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
+from minihire.runtime.errors import MinihireError
+
+
+@pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
+def test_images_from_a_file_give_the_answers_of_the_attack(k, network, data, tmp_path, kind):
+    source, other, path = network(k, kind), network(k, kind, seed=2), tmp_path / "pgd.npz"
+    crafted = craft_images(source, source, data, pgd(0.05, iterations=3), seed=4, batch_size=5)
+    save_images(path, crafted)
+    found = load_images(path)
+    for written, read in zip(crafted, found, strict=True):
+        assert written.dtype == read.dtype and np.array_equal(written, read)
+    expected = attack_accuracy([source, other], source, data, pgd(0.05, iterations=3), seed=4)
+    assert (found.predictions == found.labels).tolist() == expected[0].tolist()
+    for net, answers in zip((source, other), expected, strict=True):
+        assert evaluate_images(net, found, seed=4, batch_size=7)["images"].tolist() == answers.tolist()
+
+
+def test_rounded_images_are_within_half_a_level(network, data):
+    net = network(get_backend("reference"))
+    crafted = craft_images(net, net, data, pgd(0.05, iterations=2))
+    assert (
+        crafted.rounded.dtype == np.uint8 and np.abs(crafted.rounded / 255 - crafted.images).max() <= 0.5 / 255 + 1e-6
+    )
+    answers = evaluate_images(net, crafted)["rounded"]
+    assert answers.tolist() == (crafted.rounded_predictions == crafted.labels).tolist()
+
+
+def test_other_files_and_other_networks_are_refused(network, data, tmp_path):
+    k, path = get_backend("reference"), tmp_path / "x.npz"
+    net = network(k)
+    good = craft_images(net, net, data, pgd(0.05, iterations=1))
+    for change in (
+        dict(images=good.images * 2),
+        dict(labels=good.labels[:3]),
+        dict(rounded=good.images),
+        dict(images="x"),
+    ):
+        np.savez(path, **good._replace(**change)._asdict())
+        with pytest.raises(MinihireError, match="give (one|a file) that --save-images wrote"):
+            load_images(path)
+    path.write_bytes(b"PK no zip")
+    with pytest.raises(MinihireError, match="is not a file of adversarial images"):
+        load_images(path)
+    for other in (network(k, shape=(12, 12, 3)), network(k, classes=3)):
+        with pytest.raises(MinihireError, match="give a network for the same data set"):
+            evaluate_images(other, good)
