@@ -30,9 +30,8 @@ class ForwardContext:
     # at the end of this chunk, by layer: the layers store their states in it; None: they store none
     end_state: dict[str, NeuronState] | None = field(default_factory=dict)
     dropout: Draws | None = None  # None: evaluation
-    adaptation: dict[str, Adaptation] | None = (
-        None  # by layer: memory of the adaptive surrogate; missing layers are added
-    )
+    # by layer: the memory of the adaptive surrogate, to which the layers add what is missing. None: no memory
+    adaptation: dict[str, Adaptation] | None = None
     observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
 
     def notify(self, event: str, name: str, x: Variable) -> None:
@@ -148,11 +147,8 @@ class Neuron:
 
         Another neuron model is a subclass that overrides this method.
         """
-        start, want_state, adaptation = (
-            ctx.state.get(self.name),
-            ctx.end_state is not None,
-            self._adaptation(ctx, x.shape[1:]),
-        )
+        start, want_state = ctx.state.get(self.name), ctx.end_state is not None
+        adaptation = self._adaptation(ctx, x.shape[1:])
         return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation)
 
     def convolve_and_fire(self, ctx: ForwardContext, conv: "Conv2d", x):

@@ -95,7 +95,8 @@ def run(options) -> None:
     if options.save_images:
         crafted = craft_images(target, source or target, data.test, attacks[0], seed=config.seed)
         save_images(options.save_images, crafted)
-        scores, files = {"clean": accuracy(target, data.test, seed=config.seed)}, None
+        samples = attacks[0].samples
+        scores, files = {"clean": accuracy(target, data.test, seed=config.seed, samples=samples)}, None
         scores[attacks[0].name] = crafted.predictions == crafted.labels
         scores[f"{attacks[0].name}, 8 bits"] = crafted.rounded_predictions == crafted.labels
     else:

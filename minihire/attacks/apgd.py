@@ -29,7 +29,7 @@ MOMENTUM, ENOUGH = 0.75, 0.75  # weight of the new step; share of steps that mus
 
 @dataclass(frozen=True)
 class APGDAttack(TrackingAttack):
-    """Auto-PGD. alpha is the first η. See `TrackingAttack` for the rest."""
+    """Auto-PGD. alpha has no effect. See `TrackingAttack` for the rest."""
 
     def attacker(self, network: Network) -> "APGDAttacker":
         """Return the attack on this network."""
@@ -62,7 +62,9 @@ class APGDAttacker(TrackingAttacker):
     def memory(self, images: Array) -> Any:
         """Return the memory of the first step."""
         k, zeros = self.network.backend, self.network.backend.zeros((images.shape[0],))
-        return Memory(images, times(k, zeros, 0.0, self.attack.alpha), zeros, zeros, times(k, zeros, 0.0, 1.0), zeros)
+        return Memory(
+            images, times(k, zeros, 0.0, 2 * self.attack.epsilon), zeros, zeros, times(k, zeros, 0.0, 1.0), zeros
+        )
 
     def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
         """Return the next x̂ and memory; see the docstring of this file."""
@@ -106,4 +108,4 @@ def apgd(
     """
     name = {"cross-entropy": "apgd", "dlr": "apgd-dlr", "dlr-targeted": "apgd-targeted"}[loss]
     options = {"loss": loss, "targets": targets, "restarts": restarts, "samples": samples}
-    return APGDAttack(name, epsilon, 2 * epsilon, iterations, True, surrogate, **options)
+    return APGDAttack(name, epsilon, epsilon, iterations, True, surrogate, **options)

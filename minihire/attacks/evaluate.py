@@ -84,9 +84,8 @@ def attack_accuracy(
                 (images, labels), draws = batches.load(0, own), Draws(seed, 0, first)
                 crafted = attacker(images, labels, draws)
                 for answers, target in zip(right, targets, strict=True):
-                    answers[first : first + batch_size] = predict(target, crafted, draws, attack.samples) == k.to_numpy(
-                        labels
-                    )
+                    classes = predict(target, crafted, draws, attack.samples)
+                    answers[first : first + batch_size] = classes == k.to_numpy(labels)
             progress.add(sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches)))))
         (right,) = k.services.sum_over_ranks([right])
     if keep and path and k.services.rank == 0:

@@ -156,17 +156,18 @@ class Attacker:
 
     def gradient(self, current: Array, labels: Array, draws: Draws, **options: Any) -> Gradients:
         """Return losses, logits and image gradient at x̂, each the mean over `samples` draws. options: of Network.gradients."""
-        k, total = self.network.backend, None
-        options |= {"weights": False, "image": True, "training": False, "scale": 1.0, "keep_state": False, "check": False}
-        samples = self.attack.samples if self.network.random else 1
-        for own in sample_draws(draws, samples):
-            found = self.network.gradients(current, labels, draws=own, surrogate=self.attack.surrogate, **options)
-            parts = found.losses, found.logits, found.image
-            total = parts if total is None else [k.add(a, b) for a, b in zip(total, parts, strict=True)]
-        if samples == 1:
-            return found
-        losses, logits, image = (times(k, x, 1 / samples) for x in total)
-        return found._replace(losses=losses, logits=logits, image=image)
+        options |= {"weights": False, "image": True, "training": False, "scale": 1.0, "keep_state": False}
+        options |= {"check": False, "surrogate": self.attack.surrogate}
+        first, *others = sample_draws(draws, self.attack.samples if self.network.random else 1)
+        found = self.network.gradients(current, labels, draws=first, **options)
+        k, sums = self.network.backend, (found.losses, found.logits, found.image)
+        for own in others:
+            more = self.network.gradients(current, labels, draws=own, **options)
+            sums = (k.add(sums[0], more.losses), k.add(sums[1], more.logits), k.add(sums[2], more.image))
+        if others:
+            losses, logits, image = (times(k, x, 1 / (1 + len(others))) for x in sums)
+            found = found._replace(losses=losses, logits=logits, image=image)
+        return found
 
     def start(self, images: Array, draws: Draws) -> Array:
         """Return the first x̂: the images, or with `random_start` a uniform random point of the L∞ ball, clipped."""

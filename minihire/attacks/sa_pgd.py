@@ -23,7 +23,7 @@ MEAN_DECAY, SQUARE_DECAY, TINY = 0.5, 0.8, 1e-12
 
 @dataclass(frozen=True)
 class SAPGDAttack(TrackingAttack):
-    """SA-PGD. alpha is the first η. See `TrackingAttack`."""
+    """SA-PGD. alpha has no effect. See `TrackingAttack`."""
 
     def attacker(self, network: Network) -> "SAPGDAttacker":
         """Return the attack on this network."""
@@ -48,7 +48,7 @@ class SAPGDAttacker(TrackingAttacker):
         """Return p = q = 0 and η = ε."""
         k = self.network.backend
         zeros = k.zeros(tuple(images.shape))
-        return Memory(zeros, zeros, times(k, k.zeros((images.shape[0],)), 0.0, self.attack.alpha), {})
+        return Memory(zeros, zeros, times(k, k.zeros((images.shape[0],)), 0.0, self.attack.epsilon), {})
 
     def options(self, memory: Any) -> dict[str, Any]:
         """Return the memory of the surrogate, which the gradient updates."""

@@ -38,7 +38,7 @@ def side_of_square(iteration: int, height: int, width: int) -> int:
 
 @dataclass(frozen=True)
 class SquareAttack(Attack):
-    """The Square attack. iterations: queries of the network per image, the start included. See `Attack`; alpha is 2ε."""
+    """The Square attack. iterations: queries of the network per image, the start included. See `Attack`; alpha has no effect."""
 
     def attacker(self, network: Network) -> "SquareAttacker":
         """Return the attack on this network."""
@@ -104,4 +104,4 @@ def square(epsilon: float = 8 / 255, queries: int = 5000, restarts: int = 1, sam
     >>> square(queries=1000).iterations
     1000
     """
-    return SquareAttack("square", epsilon, 2 * epsilon, queries, True, restarts=restarts, samples=samples)
+    return SquareAttack("square", epsilon, epsilon, queries, True, restarts=restarts, samples=samples)

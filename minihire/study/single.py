@@ -53,7 +53,7 @@ def attack_one(
     attacked, files = NetworkSpec(config, "target", config.seed), Files(scores=scores)
     crafted_on = attacked._replace(method="source") if source else attacked
     study = Study(backend, files, splits, {attacked: target, crafted_on: source or target})
-    found = {"clean": study.answers(attacked)}
+    found = {"clean": study.answers(attacked, samples=max((attack.samples for attack in attacks), default=1))}
     for attack in attacks:
         found[attack.name] = study.answers(attacked, attack, crafted_on)
     return found, files

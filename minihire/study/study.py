@@ -115,11 +115,13 @@ class Study:
         *,
         steps: int | None = None,
         part: str = "test",
+        samples: int = 1,
     ) -> np.ndarray:
         """For each of the first `images` images (default: all), whether the network's answer is right: bool [N].
 
         attack: None for clean images. source: the network that adversarial images are crafted on, by default the attacked
         one (white box). steps: time steps of both networks, by default their own. part: "test" or "heldout" images.
+        samples: of the evaluation of clean images, see `analysis.accuracy.mean_logits`; an attack has its own.
         """
         data = getattr(self.splits(spec.config), part)
         data = data.limit(min(images or len(data), len(data)))
@@ -127,13 +129,15 @@ class Study:
         key = {"answers": spec.describe(), "images": len(data), "steps": steps or spec.config.steps}
         if part != "test":
             key["part"] = part
+        if samples != 1:
+            key["samples"] = samples
         if attack:
             key |= {"attack": describe_attack(attack), "source": source.describe()}
 
         def compute():
             network = self._with_steps(spec, steps)
             if attack is None:
-                right = accuracy(network, data, seed=spec.seed)
+                right = accuracy(network, data, seed=spec.seed, samples=samples)
             else:
                 crafted_on = self._with_steps(source, steps)
                 file = self.store.attack_file(key, spec, attack, source, (network, crafted_on), data)

@@ -314,7 +314,7 @@ CASES = {
     ),
     "no restart": (
         "attack {place}/ann.npz --restarts 0",
-        "an attack needs at least 1 restart and 1 sample, not 0 and 1",
+        "the attack's number of restarts is 0: give a whole number of at least 1",
     ),
     "a module that is missing": ("info vgg5 --module {place}/none.py", "--module needs a Python file, FILE.py, not"),
     "a module that is no Python": ("info vgg5 --module {place}/wrong.py", "wrong.py fails with SyntaxError"),

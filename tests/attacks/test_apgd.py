@@ -1,4 +1,4 @@
-"""Auto-PGD equals the authors' reference implementation, iterate by iterate."""
+"""Auto-PGD equals the authors' reference implementation, iterate by iterate: pip install --no-deps pyautoattack."""
 
 import numpy as np
 import pytest

@@ -37,7 +37,9 @@ def test_one_restart_is_the_attack_itself_and_changes_no_key_of_a_study():
     assert set(describe_attack(pgd())) == {"name", "epsilon", "alpha", "iterations", "random_start", "surrogate"}
     assert describe_attack(pgd(restarts=2))["restarts"] == 2
     for wrong in (dict(restarts=0), dict(samples=0)):
-        with pytest.raises(MinihireError, match="at least 1 restart and 1 sample"):
+        with pytest.raises(
+            MinihireError, match="the attack's number of (restarts|samples) is 0: give a whole number of at least 1"
+        ):
             pgd(**wrong)
 
 

@@ -1,4 +1,4 @@
-"""The Square attack: equal to the authors' reference on the same squares, and independent of the batch."""
+"""The Square attack: equal to the authors' reference (pip install --no-deps pyautoattack) on the same squares."""
 
 import numpy as np
 import pytest
