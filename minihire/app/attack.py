@@ -81,7 +81,8 @@ def run(options) -> None:
     numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     if options.images:
         return _evaluate_file(options, saved, config, numbers)
-    attacks = chosen_attacks(options.attacks or DEFAULT, config, given_settings(options), surrogate, numbers)
+    chosen = DEFAULT if options.attacks is None else options.attacks
+    attacks = chosen_attacks(chosen, config, given_settings(options), surrogate, numbers)
     if options.save_images and (len(attacks) != 1 or options.max_minutes is not None):
         raise MinihireError("--save-images needs a single attack, such as --attacks pgd, and no --max-minutes")
     backend = open_backend(options)
