@@ -165,7 +165,7 @@ class Neurons(Products):
             current = saved.static_current().reshape(1, -1).expand(steps, -1).contiguous()
             membrane, counts = torch.empty_like(current), torch.empty(current.shape, dtype=BYTE, device=self.device)
             start, delayed = (_flat(x) for x in saved.start or (None, None)), saved.reset == "delayed"
-            self.scans.forward(current, *start, saved.leak, v, delayed, None, membrane, counts, None, None)
+            self.lif_kernels.forward(current, *start, saved.leak, v, delayed, None, membrane, counts, None, None)
         x = membrane.reshape(saved.shape) - v
         mean, deviation = (torch.ones_like(x), torch.zeros_like(x)) if adaptation is None else adaptation
         mean.mul_(DECAY).add_(x.abs(), alpha=1 - DECAY)
