@@ -31,7 +31,7 @@ call. The event-driven kernels need float32 and numbers of channels that fill a 
                                    any                          else           linear.input_gradient
     its weight gradient            ≥ 32 outputs, spikes         < 0.9          optimisers.adam_rows, .sgd_rows (3)
                                    < 32 outputs                 any            linear.forward
-    LIF neurons                    any                          any            lif.forward, lif.backward
+    LIF neurons                    any                          any            lif.forward, lif.backward, lif.adapt
     ReLU                           any                          any            elementwise.relu, .relu_gradient
     average pool                   spikes                       any            elementwise.sum_pool
                                    other                        any            elementwise.avg_pool, .avg_pool_gradient

@@ -3,7 +3,8 @@
 import inspect
 
 from backends.surrogates import Surrogate
-from minihire.analysis import Score, accuracy
+from minihire.analysis import Score
+from minihire.analysis.accuracy import accuracy
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import (
     add_download,
@@ -49,7 +50,9 @@ def add_flags(parser):
     add_file(parser, "checkpoint", "the network to attack: an .npz file", "CHECKPOINT")
     add_file(parser, "--source", "craft the images on this checkpoint (black box)")
     add_json(parser, "scores")
-    parser.add_argument("--attacks", type=names, metavar="A,B", help="attacks to run (default: fgsm,pgd)")
+    parser.add_argument(
+        "--attacks", type=names, metavar="A,B", help=f"attacks to run (default: fgsm,pgd): {', '.join(ATTACKS)}"
+    )
     add_file(parser, "--save-images", "write the images of one attack to FILE, floats and 8 bits", "FILE.npz")
     add_file(
         parser, "--images", "evaluate the images of a file that --save-images wrote, instead of attacks", "FILE.npz"

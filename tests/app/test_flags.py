@@ -262,6 +262,24 @@ def test_every_attack_takes_the_flags_that_it_has(effect, name):
     assert f"iterations={own}," in seen[""]
 
 
+def test_images_are_saved_and_shown_to_another_network(place, capsys, tmp_path):
+    """Without replacements: the scores of --save-images are those of --images, and of the attack without it."""
+    file, rest = tmp_path / "crafted.npz", ["--backend", "reference", "--quiet", "--json", "-"]
+    attack = ["attack", str(place / "snn.npz"), "--attacks", "pgd", "--test-limit", "8", "--epsilon", "0.1", *rest]
+    scores = []
+    for words in (
+        attack,
+        [*attack, "--save-images", str(file)],
+        ["attack", str(place / "snn.npz"), "--images", str(file), *rest],
+        ["attack", str(place / "other-snn.npz"), "--images", str(file), *rest],
+    ):
+        assert cli.main(words) == 0
+        scores.append(json.loads(capsys.readouterr().out)["accuracy"])
+    assert scores[0] == {name: scores[1][name] for name in ("clean", "pgd")}
+    assert scores[2] == {"images": scores[1]["pgd"], "rounded": scores[1]["pgd, 8 bits"]}
+    assert scores[3].keys() == scores[2].keys()
+
+
 def test_an_example_attack_with_a_surrogate_reports_it(place, effect):
     (seen, out, _), refused = effect("attack", ["…/snn.npz", "--surrogate", "exponential", "--json", "-"])
     assert not refused and json.loads(out)["surrogate"] == ["exponential", 1.0, 1.0]
