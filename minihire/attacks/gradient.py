@@ -126,7 +126,7 @@ class Attacker:
             found = self.run(images, labels, own, goal)
             if len(runs) == 1:
                 return found
-            margin, wrong = self.judge(found, labels, self.draws(own, self.attack.iterations))
+            margin, wrong = self.judge(found, labels, self.iteration_draws(own, self.attack.iterations))
             if smallest is None:
                 best, smallest = found, margin
             else:
@@ -138,14 +138,14 @@ class Attacker:
         """Return the adversarial images of one run. goal: one of `goals`."""
         current, memory = self.start(images, draws), self.memory(images)
         for iteration in range(self.attack.iterations):
-            current, memory = self._iteration(current, memory, images, labels, self.draws(draws, iteration))
+            current, memory = self._iteration(current, memory, images, labels, self.iteration_draws(draws, iteration))
         return current
 
     def goals(self, images: Array, draws: Draws) -> list[Any]:
         """Return what the runs aim at, one after the other, with `restarts` runs each. Default: any wrong class, None."""
         return [None]
 
-    def draws(self, draws: Draws, iteration: int) -> Draws:
+    def iteration_draws(self, draws: Draws, iteration: int) -> Draws:
         """Return the draws of an iteration, counted from 0, of a run."""
         return draws._replace(step=draws.step * self.attack.iterations + iteration + 1)
 

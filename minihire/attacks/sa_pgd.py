@@ -56,9 +56,10 @@ class SAPGDAttacker(TrackingAttacker):
 
     def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
         """Return the next x̂ and memory; see the docstring of this file."""
-        k, grad = self.network.backend, found.image
+        k = self.network.backend
         step = times(k, memory.step, 0.5) if now.check else memory.step
-        p = k.add(times(k, memory.mean, MEAN_DECAY), k.scale_to_norm(grad, 1))
+        grad = k.scale_to_norm(found.image, 1)  # before it is squared, so that the squares of small gradients are not 0
+        p = k.add(times(k, memory.mean, MEAN_DECAY), grad)
         q = k.add(times(k, memory.square, SQUARE_DECAY), k.scale_to_norm(k.multiply(grad, grad), 1))
         direction = k.multiply(p, k.power(times(k, k.power(q, 0.5), 1.0, TINY), -1.0))
         moved = k.add(current, k.multiply(k.clip(direction, -1.0, 1.0)[0], step))

@@ -57,10 +57,12 @@ class SquareAttacker(Attacker):
         k, shape = self.network.backend, tuple(images.shape)
         stripes = k.asarray(self.stripes(shape, draws))
         best = k.sign_step(images, stripes, self.attack.epsilon, 0.0, 1.0)
-        margin, fooled = self.judge(best, labels, self.draws(draws, 0))
+        margin, fooled = self.judge(best, labels, self.iteration_draws(draws, 0))
         for i in range(self.attack.iterations - 1):
             square = k.asarray(self.square(i, shape, draws))
-            best, margin, fooled = self._query(best, margin, fooled, images, labels, square, self.draws(draws, i + 1))
+            best, margin, fooled = self._query(
+                best, margin, fooled, images, labels, square, self.iteration_draws(draws, i + 1)
+            )
         return best
 
     def stripes(self, shape: tuple[int, ...], draws: Draws) -> np.ndarray[Any, Any]:

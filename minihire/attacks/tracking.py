@@ -68,9 +68,9 @@ class TrackingAttacker(Attacker):
         track = Track(current, flags, current, k.zeros(tuple(images.shape)), times(k, flags, 0.0, LOW))
         for i in range(count):
             step = self._first if i == 0 else self._checked if i in due else self._later
-            given = images, labels, goal, self.draws(draws, i), float(due.get(i, 1))
+            given = images, labels, goal, self.iteration_draws(draws, i), float(due.get(i, 1))
             current, track, memory = step(current, track, memory, *given)
-        logits = mean_logits(self.network, current, self.draws(draws, count), self.attack.samples)
+        logits = mean_logits(self.network, current, self.iteration_draws(draws, count), self.attack.samples)
         losses = self._losses(logits, labels, goal)
         track = self._remember(track, current, Gradients(losses, logits, {}, track.best_grad, {}, None), labels)
         return k.select(track.fooled, track.fooling, track.best)
@@ -79,7 +79,7 @@ class TrackingAttacker(Attacker):
         """Return the target classes of each run, int64 [B], in the order of the clean images' logits; [None] without targets."""
         if self.attack.loss != "dlr-targeted":
             return [None]
-        logits = mean_logits(self.network, images, self.draws(draws, 0), self.attack.samples)
+        logits = mean_logits(self.network, images, self.iteration_draws(draws, 0), self.attack.samples)
         return target_classes(self.network.backend, logits, self.attack.targets)
 
     def options(self, memory: tuple[Any, ...]) -> dict[str, Any]:
