@@ -24,7 +24,7 @@ from minihire.attacks.tracking import Now, Track, TrackingAttack, TrackingAttack
 from minihire.network import Gradients, Network
 from minihire.runtime.random_streams import Stream
 
-MOMENTUM, ENOUGH = 0.75, 0.75  # weight of the new step; share of steps that must raise the loss
+MOMENTUM = 0.75  # weight of the new step
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class APGDAttacker(TrackingAttacker):
             rises = k.add(memory.rises, k.greater(found.losses, memory.last_loss))
             memory = memory._replace(rises=rises, last_loss=found.losses)
         if now.check:
-            few = self._not(k.greater(memory.rises, ENOUGH * now.period))
+            few = self._not(k.greater(memory.rises, now.few))
             stuck = k.multiply(self._not(memory.halved), self._not(k.greater(track.best_loss, memory.checked_loss)))
             halve = k.greater(k.add(few, stuck), 0.0)
             current, grad = k.select(halve, track.best, current), k.select(halve, track.best_grad, grad)

@@ -1,5 +1,7 @@
 """When Auto-PGD and SA-PGD may halve their step (Croce & Hein, ICML 2020)."""
 
+FEW = 0.75  # Auto-PGD halves the step of an image if at most this share of its steps raised the loss
+
 
 def checks(iterations: int) -> dict[int, int]:
     """{number of steps made: steps since the check before}: all checks of an attack.

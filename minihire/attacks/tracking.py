@@ -12,7 +12,7 @@ from backends.interface import Array
 from backends.randomness import Draws
 from minihire.analysis.accuracy import mean_logits
 from minihire.attacks.gradient import Attack, Attacker, times
-from minihire.attacks.schedule import checks
+from minihire.attacks.schedule import FEW, checks
 from minihire.attacks.targets import refuse_few_classes, target_classes
 from minihire.network import Gradients, Network
 
@@ -31,11 +31,11 @@ class TrackingAttack(Attack):
 
 
 class Now(NamedTuple):
-    """The present iteration: whether it is the first, whether a check is due, and the steps since the check before."""
+    """The present iteration: whether it is the first, whether a check is due, and how many rises of the loss are few."""
 
     first: bool
     check: bool
-    period: Any
+    few: Any  # schedule.FEW of the steps since the check before
 
 
 class Track(NamedTuple):
@@ -68,7 +68,7 @@ class TrackingAttacker(Attacker):
         track = Track(current, flags, current, k.zeros(tuple(images.shape)), times(k, flags, 0.0, LOW))
         for i in range(count):
             step = self._first if i == 0 else self._checked if i in due else self._later
-            given = images, labels, goal, self.iteration_draws(draws, i), float(due.get(i, 1))
+            given = images, labels, goal, self.iteration_draws(draws, i), FEW * due.get(i, 1)
             current, track, memory = step(current, track, memory, *given)
         logits = mean_logits(self.network, current, self.iteration_draws(draws, count), self.attack.samples)
         losses = self._losses(logits, labels, goal)
@@ -94,12 +94,12 @@ class TrackingAttacker(Attacker):
         """Return the nearest point of the ball, clipped to [0, 1]."""
         return self.clip(self.project(moved, images))
 
-    def _step_once(self, current, track, memory, images, labels, goal, draws, period, first=False, check=False):
+    def _step_once(self, current, track, memory, images, labels, goal, draws, few, first=False, check=False):
         """One iteration."""
         options = {"loss": self.attack.loss, "targets": goal, **self.options(memory)}
         found = self.gradient(current, labels, draws, **options)
         track = self._remember(track, current, found, labels)
-        current, memory = self.move(current, found, track, memory, images, Now(first, check, period))
+        current, memory = self.move(current, found, track, memory, images, Now(first, check, few))
         return current, track, memory
 
     def _remember(self, track, current, found, labels):
