@@ -39,8 +39,8 @@ USES = (
 
 DEFAULT = ("fgsm", "pgd")  # attacks
 NUMBERS = {  # parameters of attacks that are no settings of an experiment: flag and description
-    "restarts": "runs of each attack, from different random starts; the strongest counts (default: 1)",
-    "samples": "rate coding: draws of the spikes that each gradient and each evaluation is averaged over (default: 1)",
+    "restarts": "runs of each attack, of which the strongest counts",
+    "samples": "draws of rate-coded spikes to average over",
     "queries": "queries of the attack square (default: 5000)",
 }
 
@@ -53,10 +53,8 @@ def add_flags(parser):
     parser.add_argument(
         "--attacks", type=names, metavar="A,B", help=f"attacks to run (default: fgsm,pgd): {', '.join(ATTACKS)}"
     )
-    add_file(parser, "--save-images", "write the images of one attack to FILE, floats and 8 bits", "FILE.npz")
-    add_file(
-        parser, "--images", "evaluate the images of a file that --save-images wrote, instead of attacks", "FILE.npz"
-    )
+    add_file(parser, "--save-images", "write the images of one attack, floats and 8 bits", "FILE.npz")
+    add_file(parser, "--images", "evaluate the images in this file instead of attacks", "FILE.npz")
     parser.add_argument(
         "--surrogate",
         metavar="KIND[:WIDTH]",
@@ -67,7 +65,8 @@ def add_flags(parser):
     add_time_limit(parser, "with --json FILE, the same command resumes")
     add_modules(parser)
     add_download(parser)
-    add_settings(parser, USES, defaults=False)
+    rare = {"image_size", "reset_grad", "gamma", "time_chunk"}
+    add_settings(parser, USES, common=set(USES) - rare, defaults=False)
     add_execution(parser, record=True)
 
 
@@ -194,11 +193,9 @@ COMMAND = Command(
     "CHECKPOINT",
     add_flags,
     run,
-    """minihire attack runs/mini/models/hire.npz --epsilon 16/255 --iterations 20
-  minihire attack runs/mini/models/hire.npz --surrogate arctan:2
-  minihire attack runs/mini/models/hire.npz --attacks pgd --save-images pgd.npz
-  minihire attack runs/mini/models/traditional.npz --images pgd.npz
-  minihire attack runs/mini/models/hire.npz --attacks apgd,apgd-dlr,sa-pgd,square --queries 1000
+    """minihire attack runs/mini/models/hire.npz --epsilon 0.1 --surrogate arctan:2
+  minihire attack runs/mini/models/hire.npz --attacks apgd --save-images x.npz
+  minihire attack runs/mini/models/traditional.npz --images x.npz
   minihire attack runs/mini/models/hire.npz \\
     --source runs/mini/models/second/hire.npz     black box
   minihire attack runs/mini/models/hire.npz --json - | python -m json.tool""",
