@@ -128,7 +128,7 @@ class Attacker:
                 return found
             margin, wrong = self.judge(found, labels, self.iteration_draws(own, self.attack.iterations))
             if smallest is None:
-                best, smallest = found, margin
+                best, smallest = k.asarray(found), margin  # a copy: the next run may overwrite a captured result
             else:
                 better = k.add(k.greater(smallest, margin), wrong)
                 best, smallest = k.select(better, found, best), k.select(better, margin, smallest)

@@ -44,6 +44,7 @@ def reference():
     torch.set_default_dtype(before)
 
 
+@pytest.mark.filterwarnings("ignore:there are . points with zero gradient")
 @pytest.mark.parametrize("epsilon", [0.004, 0.03])
 @pytest.mark.parametrize("loss", ["cross-entropy", "dlr", "dlr-targeted"])
 @pytest.mark.parametrize("kind", ["ann", "direct"])
