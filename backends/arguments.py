@@ -17,7 +17,7 @@ import numpy as np
 
 from backends.arrays import CurrentGradient, DropoutMask, OuterProduct, PooledGradient, SpikeTrain
 from backends.errors import BackendError
-from backends.interface import Backend, NeuronState
+from backends.interface import Adaptation, Backend, NeuronState
 from backends.saved import Saved
 
 COMPACT = SpikeTrain, PooledGradient, CurrentGradient  # forms of activations and of their gradients
@@ -151,6 +151,37 @@ def _labels(k, value, sizes) -> bool:
     return bool(values.min() >= 0 and values.max() < sizes["C"])
 
 
+def _factors(k, value, sizes) -> bool:
+    """An array of the shape S, or one number for each image."""
+    if isinstance(value, COMPACT):
+        return value.shape == sizes["*S"]
+    right = isinstance(value, k.array_types) and value.dtype == k.float
+    return right and tuple(value.shape) in (tuple(sizes["*S"]), tuple(sizes["*S"][:1]))
+
+
+def _number(k, value, sizes) -> bool:
+    """A number. `services.captured` makes arrays of numbers."""
+    return isinstance(value, int | float) or (isinstance(value, k.array_types) and tuple(value.shape) == ())
+
+
+def _same_or_number(k, value, sizes) -> bool:
+    return _number(k, value, sizes) or ACTIVATION.fits(k, value, sizes)
+
+
+def _loss(k, value, sizes) -> bool:
+    sizes["kind"] = value
+    return isinstance(value, str) and value in CLASSES and sizes["C"] >= CLASSES[value]
+
+
+def _targets(k, value, sizes) -> bool:
+    sizes["targets"] = value is not None
+    return value is None or _labels(k, value, sizes)
+
+
+def _adaptation(k, value, sizes) -> bool:
+    return value is None or (isinstance(value, Adaptation) and all(floats("*result").fits(k, x, sizes) for x in value))
+
+
 def _shape(k, value, sizes) -> bool:
     try:
         return all(operator.index(n) >= 0 for n in value)
@@ -186,6 +217,7 @@ WINDOW = {
     "": Rule(_window, "images as large as the kernel"),
 }
 NEURONS = {"reset": choice("immediate", "delayed"), "leak": floats("1"), "threshold": floats("1"), "steps": STEPS}
+CLASSES = {"margin": 2, "zero-one": 2, "dlr": 3, "dlr-targeted": 4}  # that a loss needs
 GRADIENT = OuterProduct, *COMPACT
 ACTIVATION = floats("*S", *COMPACT)
 RESULT = floats("*result", *COMPACT)
@@ -223,7 +255,11 @@ TABLE: dict[str, dict[str, Rule]] = {
     "clip": {"x": ACTIVATION},
     "clip_backward": {"saved": saved("clip"), "grad": RESULT},
     "sign_step": {"x": ACTIVATION, "grad": ACTIVATION, "center": floats("*S", optional=True)},
-    "scale_to_norm": {"x": floats("B *S", *COMPACT), "order": choice(1, 2)},
+    "scale_to_norm": {"x": floats("B *S", *COMPACT), "order": choice(1, 2, math.inf)},
+    "multiply": {"a": ACTIVATION, "b": Rule(_factors, "an array [*S] or [B]")},
+    "greater": {"a": ACTIVATION, "b": Rule(_same_or_number, "an array [*S] or a number")},
+    "select": {"a": floats("B *S", *COMPACT), "b": floats("B *S", *COMPACT), "flags": floats("B")},
+    "power": {"x": ACTIVATION, "exponent": Rule(_number, "a number")},
     "add": {"a": floats("*S", *GRADIENT), "b": floats("*S", *GRADIENT)},
     "conv2d": {"x": floats("T B H W C", *COMPACT), "weight": floats("K K C O"), **WINDOW},
     "conv2d_backward": {"saved": saved("conv2d"), "grad": RESULT},
@@ -251,10 +287,22 @@ TABLE: dict[str, dict[str, Rule]] = {
         "saved": saved("lif_forward"),
         "grad_spikes": floats("*result", *COMPACT, optional=True),
         "grad_state": state("*last"),
+        "adaptation": Rule(_adaptation, "an Adaptation of arrays [*result], or None"),
     },
     "relu": {"x": floats("T *S", *COMPACT), "mask": floats("*S", DropoutMask, optional=True)},
     "relu_backward": {"saved": saved("relu"), "grad": RESULT},
     "cross_entropy": {"logits": floats("B C"), "labels": Rule(_labels, "int64 [B] in 0 … C − 1")},
+    "logit_loss": {
+        "logits": floats("B C"),
+        "labels": Rule(_labels, "int64 [B] in 0 … C − 1"),
+        "kind": Rule(
+            _loss, f"a loss for C classes, one of {', '.join(f'{name} ({n})' for name, n in CLASSES.items())}"
+        ),
+        "targets": Rule(_targets, "int64 [B] in 0 … C − 1, or None"),
+        "": Rule(
+            lambda k, v, s: (s["kind"] == "dlr-targeted") == s.get("targets", False), "targets for dlr-targeted alone"
+        ),
+    },
     "sgd_step": {"parameter": floats("*S"), "grad": floats("*S", *GRADIENT), "velocity": floats("*S")},
     "adam_step": {
         "parameter": floats("*S"),

@@ -7,7 +7,7 @@ import pytest
 
 from backends import BackendError
 from backends.arguments import TABLE
-from backends.interface import KERNELS, Backend, NeuronState
+from backends.interface import KERNELS, Adaptation, Backend, NeuronState
 from backends.randomness import Draw
 from backends.surrogates import triangle
 
@@ -121,6 +121,12 @@ class Bad:
         bounds = [("step", 0.1, []), ("low", 0.0, []), ("high", 1.0, [])]
         yield "sign_step", [("x", a(B, F), any_float), ("grad", a(B, F), same), *bounds, ("center", a(B, F), same)]
         yield "scale_to_norm", [("x", a(B, F), [a(), *any_float]), ("order", 2, [0, 3, "2", None])]
+        others = [a(*s) for s in self.around(B, F)] + any_float
+        yield "multiply", [("a", a(B, F), any_float), ("b", a(B), [a(F), a(B + 1), a(), 2.0, None, *others])]
+        yield "greater", [("a", a(B, F), any_float), ("b", a(B, F), [a(B), "1", None, *others])]
+        pair = [(name, a(B, F), [a(), *others]) for name in ("a", "b")]
+        yield "select", [("flags", a(B), [a(F), a(B + 1), a(), *self.odd(B)]), *pair]
+        yield "power", [("x", a(B, F), any_float), ("exponent", 0.5, ["2", None])]
         yield "add", [("a", a(B, F), any_float), ("b", a(B, F), same)]
         yield "conv2d", [image, kernel, *window]
         yield "conv2d_backward", self.backward("conv2d", T, B, H, W, D)
@@ -134,6 +140,7 @@ class Bad:
         wrong = [a(), a(T - 1, B, F), a(T + 1, B, F), *self.odd(T, B, F)]
         yield "lif_forward", [("current", a(T, B, F), wrong), *self.neurons(B, F)]
         yield "conv_lif_forward", [image, kernel, *window, *self.neurons(B, H, W, D)]
+        memories = [Adaptation(a(*s), a(T, B, F)) for s in self.around(T, B, F)]
         yield (
             "lif_backward",
             [
@@ -141,6 +148,9 @@ class Bad:
                 ("grad_spikes", a(T, B, F), [a(*s) for s in self.around(T, B, F)] + self.odd(T, B, F)),
                 ("grad_state", NeuronState(a(B, F)), [NeuronState(a(*s)) for s in self.around(B, F)] + [a(B, F)]),
                 ("surrogate", triangle(), []),
+                ("reset_grad", False, []),
+                ("want_state", True, []),
+                ("adaptation", Adaptation(a(T, B, F), a(T, B, F)), [(a(T, B, F),) * 2, *memories]),
             ],
         )
         mask = [a(*s) for s in self.around(B, F)] + self.odd(B, F)
@@ -151,6 +161,15 @@ class Bad:
             labels += [k.asarray(np.array([0, bad])) for bad in (-1, -F, F, 2**40)]
         classes = ("logits", a(B, F), [a(B), *any_float, None])
         yield "cross_entropy", [classes, ("labels", self.ints(B), labels), ("weight", 1.0, [])]
+        losses = ["hinge", "margin", "dlr", None, 1]  # those without targets are refused with them
+        targets = [x for x in labels if x is not None]
+        classes = ("logits", a(B, F), [a(B), a(B, 3), *any_float, None])
+        of = [
+            ("labels", self.ints(B), labels),
+            ("kind", "dlr-targeted", losses),
+            ("targets", self.ints(B), [*targets, None]),
+        ]
+        yield "logit_loss", [classes, *of]
         rates = [(name, 0.1, []) for name in ("learning_rate", "momentum", "decay")]
         limits = [("low", -1.0, []), ("high", 1.0, [])]
         own, other = (
