@@ -1,0 +1,143 @@
+"""Give mutated files to every reader of the program and look at what happens:
+
+    python tests/reliability/fuzz.py --cases 10000 [--readers checkpoint,pt]
+
+Each file must be read, or refused with a MinihireError (or an error of its kind), within 10 seconds and with at most 512 MiB more
+memory than the file has bytes. Nothing may be executed, and nothing written outside its folder. A damaged archive must not be
+read with other values. Prints a line for each fault and a tally for each reader; the exit code is 1 if there was a fault.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import random
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import numpy as np
+from mutations import any_bytes, archive, json_value
+from readers import READERS
+
+SECONDS, MEMORY = 10, 512 << 20
+PROCESSES = ("os.system", "subprocess.Popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork")
+FORBIDDEN = (*PROCESSES, "socket.connect", "pickle.find_class")
+watching: list[str] = []  # what the file being read has done that it must not do
+active, folder = [False], [Path()]
+
+
+def watch(event: str, arguments: tuple) -> None:
+    """An audit hook: notes forbidden events while a file is read."""
+    if active[0] and (event.startswith(FORBIDDEN) or event == "open" and _writes(arguments, folder[0])):
+        watching.append(f"{event} {str(arguments)[:100]}")
+
+
+def _writes(arguments, allowed):
+    path, mode, _ = arguments
+    writes = isinstance(path, str) and isinstance(mode, str) and any(letter in mode for letter in "wax+")
+    return writes and not Path(path).resolve().is_relative_to(allowed)
+
+
+class TooLong(BaseException):
+    """Reading took too long. No `except Exception` catches it."""
+
+
+def _too_long(*_):
+    raise TooLong
+
+
+def peak() -> int:
+    """The most memory that the process had in use so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def read_once(read, where: Path, size: int, expected: str = "") -> str:
+    """Call read(where). Returns the fault in words; "" if there is none. expected: the digest of what may be read."""
+    before, active[0], folder[0] = peak(), True, where.resolve()
+    watching.clear()
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            content = read(where)
+    except TooLong:
+        return f"more than {SECONDS} seconds"
+    except Exception as error:
+        if not any(base.__name__ == "MinihireError" for base in type(error).__mro__):
+            frames = traceback.extract_tb(error.__traceback__)
+            return (
+                f"{type(error).__name__}: {str(error)[:100]} ({frames[-1].filename.split('/')[-1]}:{frames[-1].lineno})"
+            )
+        if not str(error).strip() or "\x1b" in str(error):
+            return f"a message that cannot be printed: {str(error)!r}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        active[0] = False
+    if watching:
+        return f"forbidden: {watching[0]}"
+    if expected and digest(content) != expected:
+        return "a damaged file was read, with other values"
+    return f"{(peak() - before) >> 20} MiB of memory" if peak() - before > MEMORY + size else ""
+
+
+def mutation(name: str, rng: random.Random):
+    """A mutation that suits the file, or any change of bytes."""
+    kinds = {".npz": archive, ".json": json_value}
+    return kinds.get(Path(name).suffix, any_bytes) if rng.random() < 0.7 else any_bytes
+
+
+def digest(content) -> str:
+    """A hash of the arrays of a network or of a checkpoint."""
+    arrays = getattr(content, "parameters", None) or content.arrays
+    values = b"".join(name.encode() + np.asarray(arrays[name]).tobytes() for name in sorted(arrays))
+    return hashlib.sha256(values).hexdigest()
+
+
+def fuzz(name: str, cases: int, seed: int = 0) -> list[str]:
+    """Give `cases` mutated files to a reader. Returns the faults, each kind once."""
+    make, read = READERS[name]
+    rng, faults = random.Random(f"{name} {seed}"), {}
+    with tempfile.TemporaryDirectory() as temporary:
+        where = Path(temporary)
+        make(where)
+        files = {path: path.read_bytes() for path in sorted(where.rglob("*")) if path.is_file()}
+        read_once(read, where, 0)  # imports and compiles
+        assert not read_once(read, where, 0), f"{name}: the reader fails on its own example"
+        value = digest(read(where)) if name in ("checkpoint", "pt") else ""  # these archives have checksums
+        for number in range(cases):
+            path = rng.choice(list(files))
+            chosen = mutation(path.name, rng)
+            content = chosen(files[path], rng)
+            path.write_bytes(content)
+            fault = read_once(read, where, len(content), value if chosen is any_bytes else "")
+            path.write_bytes(files[path])
+            if fault and fault not in faults:
+                faults[fault] = f"{name}, case {number}, {path.name}: {fault}"
+                print(faults[fault], flush=True)
+    return list(faults.values())
+
+
+def main() -> int:
+    """Run the fuzzers from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000, help="cases for each reader")
+    parser.add_argument("--readers", default=",".join(READERS), help="readers, such as checkpoint,pt")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    faults = 0
+    for name in options.readers.split(","):
+        found = len(fuzz(name, options.cases, options.seed))
+        print(f"{name}: {options.cases} cases, {found} kinds of faults", flush=True)
+        faults += found
+    return 1 if faults else 0
+
+
+sys.addaudithook(watch)
+signal.signal(signal.SIGALRM, _too_long)
+np.seterr(all="ignore")
+
+if __name__ == "__main__":
+    sys.exit(main())
