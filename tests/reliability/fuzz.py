@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import io
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -23,11 +22,13 @@ import numpy as np
 from mutations import any_bytes, archive, json_value
 from readers import READERS
 
+from minihire.study.results import peak_memory, reset_peak_memory
+
 SECONDS, MEMORY = 10, 512 << 20
 PROCESSES = ("os.system", "subprocess.Popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork")
 FORBIDDEN = (*PROCESSES, "socket.connect", "pickle.find_class")
 watching: list[str] = []  # what the file being read has done that it must not do
-active, folder = [False], [Path()]
+active, folder, hooked = [False], [Path()], []
 
 
 def watch(event: str, arguments: tuple) -> None:
@@ -50,14 +51,11 @@ def _too_long(*_):
     raise TooLong
 
 
-def peak() -> int:
-    """The most memory that the process had in use so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def read_once(read, where: Path, size: int, expected: str = "") -> str:
     """Call read(where). Returns the fault in words; "" if there is none. expected: the digest of what may be read."""
-    before, active[0], folder[0] = peak(), True, where.resolve()
+    reset_peak_memory()
+    before, active[0], folder[0] = peak_memory(), True, where.resolve()
+    content = None
     watching.clear()
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
@@ -78,9 +76,24 @@ def read_once(read, where: Path, size: int, expected: str = "") -> str:
         active[0] = False
     if watching:
         return f"forbidden: {watching[0]}"
-    if expected and digest(content) != expected:
+    if expected and content is not None and digest(content) != expected:
         return "a damaged file was read, with other values"
-    return f"{(peak() - before) >> 20} MiB of memory" if peak() - before > MEMORY + size else ""
+    used = peak_memory() - before
+    return f"{used >> 20} MiB of memory" if used > MEMORY + size else ""
+
+
+@contextlib.contextmanager
+def watched():
+    """Limit the time of `read_once`, and watch what is read. An audit hook cannot be removed, so it is added once."""
+    if not hooked:
+        hooked.append(True)
+        sys.addaudithook(watch)
+    before = signal.signal(signal.SIGALRM, _too_long)
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def mutation(name: str, rng: random.Random):
@@ -100,7 +113,7 @@ def fuzz(name: str, cases: int, seed: int = 0) -> list[str]:
     """Give `cases` mutated files to a reader. Returns the faults, each kind once."""
     make, read = READERS[name]
     rng, faults = random.Random(f"{name} {seed}"), {}
-    with tempfile.TemporaryDirectory() as temporary:
+    with watched(), tempfile.TemporaryDirectory() as temporary:
         where = Path(temporary)
         make(where)
         files = {path: path.read_bytes() for path in sorted(where.rglob("*")) if path.is_file()}
@@ -134,10 +147,6 @@ def main() -> int:
         faults += found
     return 1 if faults else 0
 
-
-sys.addaudithook(watch)
-signal.signal(signal.SIGALRM, _too_long)
-np.seterr(all="ignore")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -88,7 +88,7 @@ def _pt(where):
 def _read_pt(where):
     from minihire.interop import published
 
-    published.read(where / "x.pt")
+    return published.read(where / "x.pt")
 
 
 READERS = {
