@@ -1,5 +1,6 @@
 """Mutations of files: of any bytes, of npz archives (with a correct checksum afterwards), and of JSON values."""
 
+import copy
 import io
 import json
 import random
@@ -91,7 +92,7 @@ def json_value(text: bytes, rng: random.Random) -> bytes:
                 elif kind == 1:
                     node.append(inner)
                 else:
-                    node[key] = rng.choice(VALUES)
+                    node[key] = copy.deepcopy(rng.choice(VALUES))
                 break
             node = inner
     return json.dumps(root).encode()

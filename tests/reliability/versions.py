@@ -21,9 +21,9 @@ ROOT = Path(__file__).parent.parent.parent
 # The oldest releases that setup.cfg admits and that exist as wheels for a Python.
 BASE = ["tqdm==4.60.0", "threadpoolctl==3.1.0"]
 OLDEST = {
-    "3.10": ["numpy==1.26.0", "numba==0.60.0", "scipy==1.11.1", "pillow==10.0.0", *BASE],
-    "3.11": ["numpy==1.26.0", "numba==0.60.0", "scipy==1.11.1", "pillow==10.0.0", *BASE],
-    "3.12": ["numpy==1.26.0", "numba==0.60.0", "scipy==1.11.2", "pillow==10.1.0", *BASE],
+    "3.10": ["numpy==1.26.0", "numba==0.61.0", "scipy==1.11.1", "pillow==10.0.0", *BASE],
+    "3.11": ["numpy==1.26.0", "numba==0.61.0", "scipy==1.11.1", "pillow==10.0.0", *BASE],
+    "3.12": ["numpy==1.26.0", "numba==0.61.0", "scipy==1.11.2", "pillow==10.1.0", *BASE],
     "3.13": ["numpy==2.1.0", "numba==0.61.0", "scipy==1.14.1", "pillow==11.0.0", *BASE],
 }
 
