@@ -31,7 +31,7 @@ from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
-from minihire.runtime.archive import ArchiveError, check_sums
+from minihire.runtime.archive import ArchiveError, checked_copy
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import open_regular, write_atomically
 from minihire.training.checkpoint import Checkpoint, CheckpointError
@@ -131,12 +131,9 @@ def _load(path) -> dict:
     torch = _torch()
     try:
         with open_regular(path) as file:
-            if (
-                file.read(2) == b"PK"
-            ):  # a zip archive, whose checksums torch does not compare; torch before 1.6 wrote others
-                check_sums(file)
+            is_zip = file.read(2) == b"PK"  # torch before 1.6 wrote files of another kind
             file.seek(0)
-            content = _unpickled(torch, path, file)
+            content = _unpickled(torch, path, checked_copy(file) if is_zip else file)  # torch compares no checksums
     except ArchiveError as error:
         raise CheckpointError(f"{path} is not a file that torch.save wrote, or it is damaged: {error}") from error
     except FileNotFoundError as error:

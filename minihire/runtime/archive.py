@@ -4,6 +4,7 @@ Whatever a file declares is checked before memory is used for it: names, sizes, 
 each array is checked while it is read, and floating-point numbers must be finite.
 """
 
+import io
 import re
 import zipfile
 import zlib
@@ -14,6 +15,7 @@ import numpy as np
 
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import open_regular
+from minihire.runtime.terminal import escaped
 
 SPARE_BYTES = 256 << 20  # the arrays of a compressed archive may be larger than the file by this much
 MAX_HEADER = 10_000  # bytes of the text that describes an array
@@ -52,10 +54,10 @@ def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarr
                     if not NAME.fullmatch(name) or info.filename == name:
                         raise ArchiveError("a member's name is not that of an array")
                 if names is not None and members.keys() != names:
-                    raise ArchiveError(f"it has the arrays {', '.join(sorted(members))[:80]}")
+                    raise ArchiveError(f"it has the arrays {escaped(', '.join(sorted(members)))[:80]}")
                 return {name: _read_array(archive, name, info) for name, info in members.items()}
         except DAMAGE as error:
-            raise ArchiveError(" ".join(str(error).split())[:80] or type(error).__name__) from error
+            raise ArchiveError(escaped(" ".join(str(error).split())[:80]) or type(error).__name__) from error
 
 
 def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
@@ -76,15 +78,21 @@ def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
     return archive
 
 
-def check_sums(file: BinaryIO) -> None:
-    """Compare the checksum of every member of a zip archive. Raises ArchiveError if one differs, or if it is no archive."""
+def checked_copy(file: BinaryIO) -> io.BytesIO:
+    """A new archive in memory with every member of a zip archive, whose checksums were compared.
+
+    Another reader may take something else from a damaged archive than this one, even if all checksums are right. From the copy it
+    reads what was checked. Raises ArchiveError if a checksum differs, or if the file is no archive.
+    """
+    copy = io.BytesIO()
     try:
-        with checked_zip(file) as archive:
-            damaged = archive.testzip()
+        with checked_zip(file) as archive, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as new:
+            for info in archive.infolist():
+                new.writestr(info.filename, archive.read(info))
     except DAMAGE as error:
-        raise ArchiveError(" ".join(str(error).split())[:80] or type(error).__name__) from error
-    if damaged is not None:
-        raise ArchiveError(f"the checksum of {damaged[:80]} differs")
+        raise ArchiveError(escaped(" ".join(str(error).split())[:80]) or type(error).__name__) from error
+    copy.seek(0)
+    return copy
 
 
 def _read_array(archive, name, info) -> np.ndarray:

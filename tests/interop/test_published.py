@@ -362,7 +362,10 @@ def test_every_flipped_bit_is_refused_or_harmless(save):
     path = save(Theirs().state_dict())
     content, expected = path.read_bytes(), published.read(path).arrays
     accepted = 0
-    for position in np.random.default_rng(0).integers(0, len(content), 300):
+    directory = range(
+        content.index(b"PK\x01\x02"), len(content)
+    )  # its bytes tell two readers of archives different things
+    for position in (*np.random.default_rng(0).integers(0, len(content), 300), *directory[::3]):
         flipped = bytearray(content)
         flipped[position] ^= 1 << position % 8
         path.write_bytes(flipped)
@@ -372,7 +375,7 @@ def test_every_flipped_bit_is_refused_or_harmless(save):
             continue
         accepted += 1
         assert found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
-    assert accepted < 150  # bits of the padding between the arrays have no meaning
+    assert accepted < 150 + len(directory) / 3  # bits of padding, dates and the like have no meaning
 
 
 def test_code_in_a_file_is_not_run(save, tmp_path):

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from minihire.runtime.archive import ArchiveError, check_sums, read_arrays
+from minihire.runtime.archive import ArchiveError, checked_copy, read_arrays
 
 HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}"
 
@@ -131,13 +131,22 @@ def test_other_compressions_are_refused(tmp_path):
         read_arrays(tmp_path / "x.npz")
 
 
-def test_check_sums(tmp_path):
+def test_the_checked_copy_has_the_members_whose_checksums_are_right(tmp_path):
     path = archive(tmp_path / "x.zip", a=bytes(100), b=bytes(100))
-    with open(path, "rb") as file:
-        check_sums(file)
+    with open(path, "rb") as file, zipfile.ZipFile(checked_copy(file)) as copy:
+        assert [copy.read(name) for name in copy.namelist()] == [bytes(100)] * 2
     content = bytearray(path.read_bytes())
     content[content.rindex(bytes(100)) + 50] ^= 1
-    with pytest.raises(ArchiveError, match=r"the checksum of b\.npy differs"):
-        check_sums(io.BytesIO(content))
+    with pytest.raises(ArchiveError, match=r"Bad CRC-32 for file 'b\.npy'"):
+        checked_copy(io.BytesIO(content))
     with pytest.raises(ArchiveError):
-        check_sums(io.BytesIO(b"PK"))
+        checked_copy(io.BytesIO(b"PK"))
+
+
+def test_reasons_have_no_control_characters(tmp_path):
+    path = archive(tmp_path / "x.zip", **{"a\x1b[2J": bytes(100)})
+    content = bytearray(path.read_bytes())
+    content[content.rindex(bytes(100)) + 50] ^= 1
+    with pytest.raises(ArchiveError) as raised:
+        checked_copy(io.BytesIO(content))
+    assert "\x1b" not in str(raised.value)
