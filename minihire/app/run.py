@@ -86,7 +86,7 @@ def run(options) -> None:
 
 
 def print_estimate(config, backend, splits, out: Path) -> None:
-    """Print the work of a run that is not done yet, with the estimated time of each part."""
+    """Print the parts of a run that are still to do, each with its estimated time."""
     done = finished_networks(out) if (out / "results.json").exists() else set()
     work = estimate(config, backend, splits, lambda method, seed: (method, seed) in done)
     rows = [[part.name, f"about {duration(part.seconds)}"] for part in work]

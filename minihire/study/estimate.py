@@ -1,4 +1,4 @@
-"""An estimate, before it starts, of how long a run takes: a few steps of each kind are measured on throw-away networks.
+"""Estimate how long a run takes, before the run starts: measure a few steps of each kind on throw-away networks.
 
 The spiking network is converted from an untrained ANN, so its neurons fire at other densities than after training, and other
 programs on the machine change the measurement. The progress lines of a run give better estimates.

@@ -28,7 +28,7 @@ EXTENDABLE = ("methods", "black_box")  # settings of which a resumed run may ask
 
 
 class Run:
-    """A view of a study: the networks of one seed, for black-box attacks also those of a second seed, and all results."""
+    """Train and evaluate the networks of one seed, for black-box attacks also those of a second seed; record all results."""
 
     def __init__(self, config: Config, backend: Backend, out: Path, splits: Splits, resume: bool = False):
         self.config, self.backend, self.splits = config, backend, splits

@@ -7,7 +7,9 @@ from backends import surrogates
 from backends.surrogates import Surrogate
 from minihire.runtime.errors import MinihireError
 
-SURROGATES = {  # by kind: the surrogate of a width or sharpness, or of none
+# kind → function that makes the surrogate. Its argument is a width (triangle, rectangle) or a sharpness (exponential, arctan).
+# straight_through and rate have no argument.
+SURROGATES = {
     "triangle": surrogates.unit_triangle,
     "exponential": surrogates.exponential,
     "rectangle": surrogates.rectangle,
