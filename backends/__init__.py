@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from backends import processors
-from backends.errors import BackendError
+from backends.errors import BackendError, choose
 from backends.interface import Backend
 
 __all__ = ["BACKENDS", "Backend", "BackendError", "get_backend", "torchrun_rank"]
@@ -53,7 +53,7 @@ def get_backend(
     """
     name = name or os.environ.get("MINIHIRE_BACKEND") or DEFAULT
     if name not in BACKENDS:
-        raise BackendError(f"there is no backend {name!r}: choose {' or '.join(BACKENDS)}")
+        raise BackendError(f"there is no backend {name!r}: {choose(name, BACKENDS)}")
     if name != "torch" and device != "cpu":
         raise BackendError(f"the {name} backend runs on the CPU only, not on {device!r}: choose the torch backend")
     if name != "torch" and precision != "float32":

@@ -1,5 +1,15 @@
-"""The error that backends raise."""
+"""The error that backends raise, and the end of messages about unknown names."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class BackendError(ValueError):
     """A backend that is unknown or cannot be imported, lacks what was requested, or is used in a way that it cannot serve."""
+
+
+def choose(unknown: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "did you mean hire?" if a known name is similar, else "choose ann, hire"."""
+    known = list(known)
+    close = difflib.get_close_matches(unknown, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose {', '.join(known)}"

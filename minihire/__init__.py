@@ -94,5 +94,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, whether or not they have been loaded."""
-    return [*globals(), *__all__]
+    """The public names, whether or not they have been loaded, and those of every module, such as __file__."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def _leave(*_):
-    _say("stopped")
+    _say("stopped; nothing was written yet")
     os._exit(130)
 
 

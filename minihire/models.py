@@ -171,9 +171,7 @@ def build(
     >>> model.table()[0]
     Row(name='conv1', kind='Conv2d', input_shape=(32, 32, 3), output_shape=(32, 32, 16), weights=432, operations=442368)
     """
-    if not isinstance(name, str) or name not in MODELS:
-        raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
-    row = MODELS[name]
+    row = _row(name)
     if min(image_shape) < 1:
         raise MinihireError(f"images need at least one pixel and channel, not {'×'.join(map(str, image_shape))}")
     if not 0 < width < math.inf or (hidden is not None and hidden < 1) or not 0 <= dropout < 1 or classes < 2:
@@ -198,6 +196,28 @@ def build(
             f"normalisation needs a finite mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
         )
     return Model(name, layers, (*image_shape[:2], channels), classes, mean, std, row.steps, width, hidden, dropout)
+
+
+def has_hidden(name: str) -> bool:
+    """Whether the model `name` has layers whose size `hidden` sets. Raises MinihireError for an unknown name."""
+    small, large = (_row(name).layers(1.0, hidden, 0.0) for hidden in (1, 2))
+    return bool(small != large)
+
+
+def refuse_foreign(name: Any, owner: Any) -> None:
+    """Raise MinihireError if a checkpoint or a run, `owner`, has a model that is not in MODELS."""
+    if isinstance(name, str) and name not in MODELS:
+        raise MinihireError(
+            f"{owner} has the model {name!r}, which minihire does not have: give --module FILE.py, the file that adds it to "
+            "MODELS (in Python: import that file)"
+        )
+
+
+def _row(name: str) -> Any:
+    """The model's row of MODELS."""
+    if not isinstance(name, str) or name not in MODELS:
+        raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
+    return MODELS[name]
 
 
 def _scaled(features: int | str, width: float) -> int:

@@ -93,6 +93,10 @@ class Network:
         if self.time_chunk is not None:
             self.time_chunk = checks.whole("the time chunk", self.time_chunk)
 
+    def __repr__(self) -> str:
+        kind = f"SNN of {self.steps} time steps" if self.spiking else "ANN"
+        return f"Network({self.model.name}: {kind}, {self.model.classes} classes, {self.backend.name} backend)"
+
     def copy(self, **changes: Any) -> "Network":
         """An independent network: the same settings, except for the changes, and its own copy of the weights."""
         return replace(self, **changes)

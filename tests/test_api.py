@@ -33,6 +33,28 @@ def test_every_public_name_can_be_imported_and_has_a_docstring():
         assert name in dir(minihire)
 
 
+def test_dir_has_the_public_names_once_and_no_helpers():
+    names = dir(minihire)
+    assert len(names) == len(set(names)) and "__file__" in names
+    assert {name for name in names if not name.startswith("__")} == set(minihire.__all__)
+    assert len(minihire.__dir__()) == len(names)  # dir() sorts, but would show a name twice
+
+
+def test_a_repr_is_one_short_line(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    k, images = minihire.get_backend("reference"), minihire.load_data("shapes", train_limit=1200, test_limit=10)
+    model = minihire.build("vgg5", width=1 / 16, hidden=16)
+    ann = minihire.Network(model, k, minihire.initialise(model, k, 0))
+    parameters = minihire.initialise(model, k, 0, spiking=True)
+    snn = minihire.Network(model, k, parameters, spiking=True, steps=6)
+    minihire.save_checkpoint("ann.npz", ann)
+    assert repr(ann) == "Network(vgg5: ANN, 10 classes, reference backend)"
+    assert repr(snn) == "Network(vgg5: SNN of 6 time steps, 10 classes, reference backend)"
+    assert repr(minihire.load_checkpoint("ann.npz")) == f"Checkpoint('ann.npz': vgg5, {len(ann.parameters)} arrays)"
+    assert repr(images.test) == "Dataset(shapes: 10 images of 32×32×3, 10 classes)"
+    assert repr(images) == "Splits(shapes: 1,200 training, 500 held-out and 10 test images)"
+
+
 def test_type_checkers_see_the_names_that_are_loaded():
     """The imports under TYPE_CHECKING name the same objects as the table that `__getattr__` reads."""
     (block,) = (node for node in ast.parse(INIT.read_text(encoding="utf-8")).body if isinstance(node, ast.If))

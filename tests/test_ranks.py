@@ -224,7 +224,10 @@ def test_a_run_is_resumed_with_the_same_whole_batch(worked, monkeypatch, capsys)
     monkeypatch.setattr(run_command, "draw_all", lambda results, folder: [])
     resume = ["run", "--resume", "--out", str(folder / "run"), "--backend", "torch", "--quiet"]
     assert cli.main(resume) == 2
-    assert "started with ann_batch_size = 16 over all processes, not 8: resume" in capsys.readouterr().err
+    assert (
+        "started with --ann-batch-size 16 over all processes, not with --ann-batch-size 8: resume"
+        in capsys.readouterr().err
+    )
     assert cli.main([*resume, "--batch-size", "16", "--ann-batch-size", "16"]) == 0
 
 

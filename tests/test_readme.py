@@ -26,6 +26,11 @@ def test_the_python_example_ends_near_the_stated_ranges():
     assert found["clean"] > found["fgsm"] > found["pgd"]
 
 
+def test_commands_on_cifar10_name_its_folder():
+    commands = re.findall(r"minihire run --preset cifar10-small[^\n`]*", README)
+    assert len(commands) == 2 and all("--data-dir DIR" in found for found in commands)
+
+
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 130
 

@@ -2,6 +2,7 @@
 
 import inspect
 
+from backends.errors import choose
 from backends.surrogates import Surrogate
 from minihire.analysis import Score
 from minihire.analysis.accuracy import accuracy
@@ -89,10 +90,9 @@ def run(options) -> None:
         raise MinihireError("--save-images needs a single attack, such as --attacks pgd, and no --max-minutes")
     backend = open_backend(options)
     target = saved.network(backend)
-    if surrogate and not target.spiking:
-        raise MinihireError(f"{options.checkpoint} is an ANN, to which --surrogate does not apply: leave it out")
-    target = apply_flags(target, config, options, options.checkpoint)
     source = _source(options, saved, backend) if options.source else None
+    _refuse_unused(options, source or target, surrogate)
+    target = apply_flags(target, config, options, options.checkpoint)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
     if options.save_images:
@@ -103,7 +103,8 @@ def run(options) -> None:
         scores[attacks[0].name] = crafted.predictions == crafted.labels
         scores[f"{attacks[0].name}, 8 bits"] = crafted.rounded_predictions == crafted.labels
     else:
-        with resumable_by("the same command" if json_file else None):
+        how_to_resume, interim = ("the same command", f"{json_file.stem}.ATTACK.npz") if json_file else (None, "")
+        with resumable_by(how_to_resume, interim):
             scores, files = attack_one(config, attacks, target, source, data, backend, json_file)
     found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in scores.items()}
     access = f"black box, crafted on {options.source}" if options.source else "white box"
@@ -160,7 +161,7 @@ def chosen_attacks(
     attacks, used = [], set()
     for name in dict.fromkeys(chosen):
         if name not in ATTACKS:
-            raise MinihireError(f"there is no attack {name!r}: choose {', '.join(ATTACKS)}")
+            raise MinihireError(f"there is no attack {name!r}: {choose(name, ATTACKS)}")
         parameters = inspect.signature(ATTACKS[name]).parameters
         takes = values.keys() & parameters
         if "alpha" not in parameters:
@@ -173,6 +174,26 @@ def chosen_attacks(
         if name not in used and (name in given or name in numbers or name == "surrogate"):
             raise MinihireError(f"{flag_of(name)} does not apply to {' or '.join(chosen)}: leave it out")
     return attacks
+
+
+def _refuse_unused(options, attacker, surrogate):
+    """Raise MinihireError for flags about gradients that do not change those of the network on which images are crafted."""
+    given = given_settings(options)
+    if surrogate and not attacker.spiking:
+        path = options.source or options.checkpoint
+        raise MinihireError(f"{path} is an ANN, to which --surrogate does not apply: leave it out")
+    if surrogate and "gamma" in given:
+        raise MinihireError(
+            "--gamma changes the network's surrogate, which --surrogate replaces: leave one of them out"
+        )
+    if surrogate and surrogate.kind == "rate" and "reset_grad" in given:
+        raise MinihireError("--surrogate rate has no gradient through the reset: leave --reset-grad out")
+    for name in ("gamma", "reset_grad"):
+        if options.source and name in given:
+            raise MinihireError(
+                f"{flag_of(name)} changes the gradients of {options.checkpoint}, but the images are crafted on {options.source}: "
+                "leave it out"
+            )
 
 
 def _source(options, saved, backend):

@@ -29,7 +29,8 @@ from minihire.app.outputs import STDOUT
 from minihire.app.streams import guarded_streams
 from minihire.app.suggestions import unknown_arguments, unknown_command
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
+from minihire.runtime.files import Written
+from minihire.runtime.interrupt import Interrupted, OutOfTime, resumable_by, stop_after
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, escaped, styled
 
@@ -63,18 +64,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments):
-    rank = backends.torchrun_rank()[0]
+    rank, Written.count = backends.torchrun_rank()[0], 0
     try:
         options = parse(arguments)
         Progress.quiet = getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == STDOUT
         load_modules(getattr(options, "module", None) or ())
-        with stop_after(getattr(options, "max_minutes", None)):
+        how_to_resume = "--resume" if hasattr(options, "resume") else None
+        with stop_after(getattr(options, "max_minutes", None)), resumable_by(how_to_resume):
             options.command(options)
         sys.stdout.flush()
         return 0
     except (Interrupted, KeyboardInterrupt) as stopped:
         if rank == 0:
-            _tell(str(stopped) or "stopped; finished work was kept (run and train resume with --resume)")
+            _tell(str(stopped) or "stopped; nothing was written yet")  # no message: Ctrl-C before the command began
         return 3 if isinstance(stopped, OutOfTime) else 130
     except (MinihireError, backends.BackendError) as error:
         _tell(error)

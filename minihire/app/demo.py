@@ -15,6 +15,7 @@ from minihire.app.command import LEARN, Command
 from minihire.app.flags import add_file
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
+from minihire.runtime.interrupt import Interrupted
 
 
 class Lesson(NamedTuple):
@@ -72,9 +73,12 @@ def run(options) -> None:
 
 
 def run_lesson(lesson: Lesson, quick: bool = False, out: Path | None = None) -> None:
-    """Run a lesson in a separate process. Raises MinihireError if it fails."""
+    """Run a lesson in a separate process. Raises MinihireError if it fails, and Interrupted for Ctrl-C."""
     command = [sys.executable, str(lesson.path), *(["--quick"] if quick else []), *(["--out", str(out)] if out else [])]
-    code = subprocess.run(command).returncode
+    try:
+        code = subprocess.run(command).returncode
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped lesson {lesson.number}") from None
     if code != 0:
         raise MinihireError(f"lesson {lesson.number} ended with exit code {code}; its own message is above")
 

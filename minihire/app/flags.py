@@ -14,12 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from minihire.runtime.errors import MinihireError
-from minihire.study.settings import PRESETS, Config
+from minihire.study.settings import BOUNDS, PIXELS, PRESETS, Config
 
 CONFIG_FIELDS = [f for f in fields(Config) if f.metadata]
 BY_NAME = {f.name: f for f in CONFIG_FIELDS}
-BOUNDS = ("epsilon", "adversarial_epsilon")  # settings that are shown in 1/255
-PIXELS = (*BOUNDS, "alpha", "adversarial_alpha", "noise_step", "noise_bound")  # settings in pixels of [0, 1]
 METAVARS = {"craft_surrogate": "KIND", "time_division": "A+B"}
 _TYPES = typing.get_type_hints(Config)
 
@@ -213,7 +211,6 @@ def add_execution(parser: argparse.ArgumentParser, record: bool = False) -> None
         section.add_argument(
             "--record",
             action=argparse.BooleanOptionalAction,
-            default=True,
             help="on CUDA, record and replay kernels (default)",
         )
     section.add_argument(

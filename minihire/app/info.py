@@ -7,7 +7,7 @@ from pathlib import Path
 import backends
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_json, add_modules, flag_of
-from minihire.app.inputs import data_of, open_checkpoint
+from minihire.app.inputs import data_of, open_checkpoint, refuse_hidden
 from minihire.app.outputs import json_path, show_and_write
 from minihire.models import MODELS, build
 from minihire.report.tables import table
@@ -47,8 +47,9 @@ def run(options) -> None:
         model, about = network.model, _about(saved, network)
         sentence = _sentence(options.model_name, about, model)
     else:
+        refuse_hidden(options, options.model_name)
         model = build(options.model_name, **given)
-        sentence = f"{model.name}: T = {model.steps} time steps unless --steps says otherwise"
+        sentence = f"{model.name}: T = {model.steps} time steps by default"
     shape = lambda s: "×".join(map(str, s))
     table_rows = model.table()
     rows = [

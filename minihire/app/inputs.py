@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 import backends
+from backends import processors
 from backends.interface import Backend
 from backends.surrogates import triangle
 from minihire.app.flags import flag_of, given_settings
 from minihire.data.dataset import Dataset, Splits
+from minihire.models import has_hidden, refuse_foreign
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import say
@@ -36,6 +38,8 @@ def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None,
     if given.get("data_dir"):
         given["data_dir"] = os.path.abspath(given["data_dir"])  # a run may be resumed from another working directory
     about = saved.meta.get("about") if isinstance(saved, Checkpoint) else saved
+    if isinstance(about, dict):
+        refuse_foreign(about.get("model"), saved.path if isinstance(saved, Checkpoint) else "this run")
     if isinstance(saved, Checkpoint):
         given = _its_own_data(saved, given)
     try:
@@ -51,11 +55,19 @@ def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None,
         given["periods"] = max(1, min(given.get("periods", base.periods), given["steps"]))
     config = replace(base, **given)
     if config.data == "shapes" and given.get("data_dir") is not None:
+        other = (
+            "" if saved else "give the data set's name with --data too, or "
+        )  # a checkpoint's data cannot be changed
         raise MinihireError(
-            f"--data-dir {options.data_dir} was given, but the data set shapes needs no files: "
-            "give the data set's name with --data too, or leave --data-dir out"
+            f"--data-dir {options.data_dir} was given, but the data set shapes needs no files: {other}leave --data-dir out"
         )
     return config
+
+
+def refuse_hidden(options: argparse.Namespace, model: str) -> None:
+    """Raise MinihireError if --hidden was given, but the model has no hidden linear layers."""
+    if hasattr(options, "hidden") and not has_hidden(model):
+        raise MinihireError(f"{model} has no hidden linear layers, to which --hidden applies: leave it out")
 
 
 def data_of(saved: Checkpoint) -> tuple[str | None, tuple[str, ...]]:
@@ -81,15 +93,24 @@ def _its_own_data(saved, given):
 
 
 def open_backend(options: argparse.Namespace) -> Backend:
-    """Create the backend that the flags select. Raises backends.BackendError."""
+    """Create the backend that the flags select. Raises backends.BackendError, and MinihireError for --record without CUDA."""
+    record = getattr(options, "record", None)
+    if record is not None and not options.device.startswith("cuda"):
+        raise MinihireError(
+            f"{'--record' if record else '--no-record'} applies to --device cuda only, not to {options.device}: leave it out"
+        )
     backend = backends.get_backend(
         options.backend,
         options.device,
         threads=options.threads,
         precision=options.precision,
-        record=getattr(options, "record", True),
+        record=record is not False,
     )
     backend.services.announce(say)
+    cores = processors.affinity()
+    if options.threads is not None and options.threads > cores:
+        available = f"{cores} core{'s' if cores > 1 else ''}"
+        say(f"note: --threads {options.threads} is more than the {available} that the program may use")
     return backend
 
 

@@ -14,8 +14,10 @@ def load_modules(paths: Iterable[Path]) -> None:
     The files run with all rights of the user. Raises MinihireError if a file is missing, is not Python, or fails.
     """
     for path in paths:
-        if path.suffix != ".py" or not path.is_file():
+        if path.suffix != ".py":
             raise MinihireError(f"--module needs a Python file, FILE.py, not {path}")
+        if not path.is_file():
+            raise MinihireError(f"--module: there is no file {path}")
         name = f"minihire_module_{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path)
         sys.modules[name] = module = importlib.util.module_from_spec(spec)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from backends.errors import choose
 from minihire.app import folders
 from minihire.app.command import WHOLE, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_time_limit
@@ -114,7 +115,7 @@ def chosen(names: list[str]) -> list[str]:
     found = {}
     for name in names:
         if name not in EXPERIMENTS and name not in GROUPS:
-            raise MinihireError(f"the paper has no {name!r}: choose {', '.join((*EXPERIMENTS, *GROUPS))}")
+            raise MinihireError(f"the paper has no {name!r}: {choose(name, (*EXPERIMENTS, *GROUPS))}")
         found |= dict.fromkeys(GROUPS.get(name, (name,)))
     return list(found)
 

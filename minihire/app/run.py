@@ -14,9 +14,13 @@ from minihire.app.flags import (
     add_preset,
     add_settings,
     add_time_limit,
+    flag_of,
+    given_settings,
+    settings,
 )
-from minihire.app.inputs import open_backend, open_data, resolve
+from minihire.app.inputs import open_backend, open_data, refuse_hidden, resolve
 from minihire.app.outputs import print_warnings
+from minihire.app.suggestions import listed
 from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.report.layout import SavedRun, guarded
@@ -25,6 +29,8 @@ from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import duration, say
 from minihire.study.estimate import estimate
 from minihire.study.run import Run, finished_networks
+from minihire.study.settings import METHODS
+from minihire.study.spec import reads
 
 USES = tuple(f.name for f in CONFIG_FIELDS)  # every setting
 COMMON = (
@@ -63,6 +69,8 @@ def run(options) -> None:
     """Train, convert, attack and analyze; write results.json, checkpoints, figures and the page."""
     out = folders.choose(options.out, getattr(options, "preset", "mini"), options.resume)
     config = resolve(options, folders.saved_config(out) if options.resume else None, USES)
+    refuse_hidden(options, config.model)
+    _refuse_unused(options, config)
     backend = open_backend(options)
     splits = open_data(config, options, backend, USES)
     if options.dry_run:
@@ -83,6 +91,18 @@ def run(options) -> None:
             raise
         if backend.services.rank == 0:
             show_results(results, out)
+
+
+def _refuse_unused(options, config):
+    """Raise MinihireError for a flag of a setting that none of the chosen methods uses."""
+    training = settings("SNN training", "adversarial training", without=("methods",))
+    for name in given_settings(options):
+        users = [method for method in METHODS if reads(method, name)]
+        if name in training and not set(users) & set(config.methods):
+            raise MinihireError(
+                f"{flag_of(name)} applies to {listed(users, 'and')} training, but --methods chooses {','.join(config.methods)}: "
+                "leave it out, or choose other methods"
+            )
 
 
 def print_estimate(config, backend, splits, out: Path) -> None:

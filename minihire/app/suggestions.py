@@ -4,13 +4,16 @@ import argparse
 import difflib
 from collections.abc import Mapping
 
+from backends.errors import choose
+
 ALIASES = {"--lr": "--learning-rate", "--eps": "--epsilon", "--optimizer": "--optimiser", "--time-steps": "--steps"}
 
 
 def unknown_command(name: str, known: list[str]) -> str:
     """The message for a command that does not exist."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"there is no command {name!r}: " + (f"did you mean {close[0]}?" if close else f"choose {', '.join(known)}")
+    return f"there is no command {name!r}: " + (
+        "use minihire --help, or minihire COMMAND --help" if name == "help" else choose(name, known)
+    )
 
 
 def unknown_arguments(name: str, unknown: list[str], parsers: Mapping[str, argparse.ArgumentParser]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 
+from backends.errors import choose
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import (
     add_download,
@@ -15,7 +16,15 @@ from minihire.app.flags import (
     given_settings,
     settings,
 )
-from minihire.app.inputs import apply_flags, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
+from minihire.app.inputs import (
+    apply_flags,
+    open_backend,
+    open_checkpoint,
+    open_data,
+    refuse_hidden,
+    refuse_misfit,
+    resolve,
+)
 from minihire.app.outputs import print_warnings, require_absent
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import ANN_METHODS, METHODS
@@ -64,6 +73,7 @@ def run(options) -> None:
     used = _check(options)
     start = open_checkpoint(options.start) if options.start else None
     config = resolve(options, start, used)
+    refuse_hidden(options, config.model)
     backend = open_backend(options)
     network = _starting_network(start, config, options, backend) if start else None
     data = open_data(config, options, backend, used)
@@ -92,7 +102,7 @@ def _check(options) -> tuple[str, ...]:
     """The settings that the method uses. Raises MinihireError for flags that do not fit the method."""
     method = options.method
     if method not in ("ann", *METHODS):
-        raise MinihireError(f"there is no method {method!r}: choose {', '.join(('ann', *METHODS))}")
+        raise MinihireError(f"there is no method {method!r}: {choose(method, ('ann', *METHODS))}")
     if method in ANN_METHODS and options.start:
         raise MinihireError("an ANN starts from fresh weights: leave out --from")
     if method not in ANN_METHODS and not options.start:

@@ -52,6 +52,8 @@ def attack_accuracy(
     >>> answers.shape, answers.dtype
     ((10,), dtype('bool'))
     """
+    if isinstance(targets, Network):
+        raise MinihireError("the targets are a single network: give a list, [network]")
     for target in targets:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
         if ours != theirs:
@@ -73,7 +75,7 @@ def attack_accuracy(
     with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
         for number in range(first_batch, len(batches), k.services.ranks):  # one batch for each rank
             try:
-                stop.check(f"during {attack.name}" + ("; finished batches were saved" if path else ""))
+                stop.check(f"during {attack.name}" + (f"; finished batches were saved in {path}" if path else ""))
             except Interrupted:
                 if path:
                     save_answers(path, earlier + k.services.sum_over_ranks([right])[0], number * batch_size, about)

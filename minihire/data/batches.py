@@ -40,7 +40,8 @@ class Batches:
         if self.augment and min(self.dataset.shape[:2]) <= PADDING:
             height, width, _ = self.dataset.shape
             raise MinihireError(
-                f"images of {height}×{width} pixels are too small for crops from {PADDING} pixels of padding: give --no-augment"
+                f"images of {height}×{width} pixels are too small for crops from {PADDING} pixels of padding: "
+                "turn augmentation off"
             )
         self.store = self.backend.asarray(self.dataset.images)
         self.order = (-1, np.arange(len(self.dataset)))

@@ -55,6 +55,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.shape))
+        return f"Dataset({self.name}: {len(self):,} images of {size}, {len(self.classes)} classes)"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one image."""
@@ -86,6 +90,10 @@ class Splits:
     train: Dataset
     heldout: Dataset
     test: Dataset
+
+    def __repr__(self) -> str:
+        train, heldout, test = (f"{len(part or ()):,}" for part in (self.train, self.heldout, self.test))
+        return f"Splits({self.train.name}: {train} training, {heldout} held-out and {test} test images)"
 
 
 def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, Dataset]:

@@ -80,11 +80,15 @@ def _check(name: str, data_dir: str | os.PathLike[str] | None, download: bool, s
     if name not in ("shapes", *READERS):
         raise DataError(f"there is no data set '{name}'; choose one of {', '.join(('shapes', *READERS))}")
     if name != "shapes" and data_dir is None:
-        raise DataError(f"'{name}' is read from a folder, but none was given; give its folder with --data-dir")
+        raise DataError(
+            f"'{name}' is read from a folder, but none was given; give the folder of its files (--data-dir or data_dir)"
+        )
+    if name == "shapes" and data_dir is not None:
+        raise DataError(f"'shapes' is drawn, not read, but the folder {data_dir} was given; leave it out")
     if download and name not in SOURCES:
-        raise DataError(f"'{name}' cannot be downloaded; omit --download")
+        raise DataError(f"'{name}' cannot be downloaded; leave the download out")
     if size is not None and name != "folder":
-        raise DataError(f"an image size was given, but the images of '{name}' have a fixed size; omit --image-size")
+        raise DataError(f"an image size was given, but the images of '{name}' have a fixed size; leave the size out")
 
 
 def _fetch_if_missing(name: str, data_dir: str | os.PathLike[str]) -> None:
@@ -112,6 +116,9 @@ def _load_shapes(seed: int, heldout: int | None, train_limit: int | None, test_l
     """
     base = shapes.make("train", shapes.TRAIN)
     train, held_out = split_training(base, _heldout_size(base, heldout), seed)
+    most = shapes.MAX_IMAGES - len(held_out)
+    if train_limit is not None and not 1 <= train_limit <= most:
+        raise DataError(f"{train_limit} training images of shapes were requested; give 1 to {most}")
     missing = (train_limit or 0) - len(train)
     if missing > 0:
         more = shapes.make("train", shapes.TRAIN + missing).take(np.arange(shapes.TRAIN, shapes.TRAIN + missing))

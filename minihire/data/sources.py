@@ -107,7 +107,8 @@ def find_files(name: str, data_dir: str | os.PathLike) -> list[Path]:
                 partial = f" ({folder} has some of them but lacks {', '.join(missing)})"
     raise MissingData(
         f"no {source.title} in {data_dir}: expected {', '.join(source.layouts[0])} there or in its folder "
-        f"{source.folders[0]}{partial}; give --download to fetch them, or {manual_instructions(name, data_dir)}"
+        f"{source.folders[0]}{partial}; "
+        f"let them be downloaded (--download or download=True), or {manual_instructions(name, data_dir)}"
     )
 
 

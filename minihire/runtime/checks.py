@@ -95,7 +95,12 @@ def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
 
 
 def data(dataset: Any, model: Any) -> None:
-    """Check that a data set has images, and those and the number of classes that a network was built for."""
+    """Check that this is a data set with images, and with the image shape and the number of classes of a network's model."""
+    if not hasattr(dataset, "labels"):
+        expected = (
+            "one of its parts, as in images.test" if hasattr(dataset, "test") else "a Dataset, as in load_data(…).test"
+        )
+        raise MinihireError(f"the data is of type {type(dataset).__name__}: give {expected}")
     if not len(dataset):
         raise MinihireError(f"{dataset.name} has no images: give at least one")
     ours, theirs = (model.image_shape, model.classes), (dataset.shape, len(dataset.classes))

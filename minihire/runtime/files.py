@@ -22,6 +22,12 @@ class FileError(MinihireError):
     """A file that cannot be written."""
 
 
+class Written:
+    """How many files `write_atomically` has written since the command started."""
+
+    count = 0
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file to read its bytes. Every file that the program reads is opened here.
 
@@ -82,6 +88,7 @@ def write_atomically(path: Path, write) -> None:
                     os.replace(name, path)
             if not fcntl:
                 os.replace(name, path)
+            Written.count += 1
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)

@@ -9,6 +9,7 @@ from time import monotonic
 import numpy as np
 
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import Written
 
 
 class Interrupted(MinihireError):
@@ -42,22 +43,29 @@ def stop_after(minutes: float | None):
 
 
 @contextlib.contextmanager
-def resumable_by(how: str | None):
-    """While entered, the message of stopped work says that `how` resumes it, by default --resume. None: nothing does."""
-    before, StopSignal.again = StopSignal.again, how
+def resumable_by(how: str | None, files: str = ""):
+    """While entered, the message of stopped work says that `how` resumes it. None: nothing does.
+
+    files: the names of the files with interim results, as the message shows them.
+    """
+    before = StopSignal.again, StopSignal.files
+    StopSignal.again, StopSignal.files = how, files
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(_kept()) from None
+        raise Interrupted(_stopped()) from None
     finally:
-        StopSignal.again = before
+        StopSignal.again, StopSignal.files = before
 
 
-def _kept():
+def _stopped():
+    """The message of work that stopped at a place that has no message of its own."""
+    if Written.count == 0:
+        return "stopped; nothing was written yet"
     if StopSignal.again is None:
         return "stopped"
-    how = "run and train resume with --resume" if StopSignal.again == "--resume" else f"{StopSignal.again} resumes it"
-    return f"stopped; finished work was kept ({how})"
+    where = f" in {StopSignal.files}" if StopSignal.files else ""
+    return f"stopped; finished work was kept{where} ({StopSignal.again} resumes it)"
 
 
 class StopSignal:
@@ -69,7 +77,8 @@ class StopSignal:
 
     SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
     limit = TimeLimit(math.inf)
-    again: str | None = "--resume"  # what resumes the work
+    again: str | None = None  # what resumes the work; see `resumable_by`
+    files = ""
 
     def __init__(self, backend=None):
         self._backend = backend if backend is not None and backend.services.ranks > 1 else None
@@ -116,7 +125,7 @@ class StopSignal:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
         if self._reasons[0] and kind is None:  # requested after the last check: the next work must not start
-            raise Interrupted(_kept())
+            raise Interrupted(_stopped())
 
     def _request(self, *_):
         if self._asked:
@@ -128,8 +137,7 @@ class StopSignal:
         """Raise Interrupted or OutOfTime if any rank is requested to stop. All ranks must call this at the same place."""
         self._ask_all()
         if self.requested:
-            told = self._reasons[0] or self.again is None
-            raise self.interruption(where if told else f"{where}; {self.again} resumes it")
+            raise self.interruption(f"{where}; {self.again} resumes it" if self.again else where)
 
     def interruption(self, where: str) -> Interrupted:
         """The exception to raise after a request. It says where work stopped and, if the time is over, after how long."""

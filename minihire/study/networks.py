@@ -27,7 +27,9 @@ def load_data(config: Config, download: bool = False, given: Collection[str] = L
     """
     splits = datasets.load(
         config.data,
-        config.data_dir,
+        None
+        if config.data == "shapes"
+        else config.data_dir,  # settings of a checkpoint may name the folder of other data
         seed=DATA_SEED,
         heldout=config.heldout,
         train_limit=config.train_limit,

@@ -14,7 +14,7 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.study.networks import activity_and_energy
 from minihire.study.pictures import attacked_examples
 from minihire.study.results import Results
-from minihire.study.settings import Config
+from minihire.study.settings import Config, as_flag
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import RunFolder
 from minihire.study.study import Study
@@ -153,7 +153,7 @@ def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:
         if name != "data_dir" and before.get(name) != now[name] and not more:
             together = " over all processes" if max(ranks_before, ranks) > 1 and name in BATCH_SIZES else ""
             raise MinihireError(
-                f"this run was started with {name} = {before.get(name)}{together}, not {now[name]}: "
+                f"this run was started with {as_flag(name, before.get(name))}{together}, not with {as_flag(name, now[name])}: "
                 f"resume with the same settings, or choose another --out"
             )
 

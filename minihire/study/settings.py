@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from backends.errors import choose
 from backends.surrogates import triangle
 from minihire.attacks import Attack, fgsm, pgd
 from minihire.encoding import CODINGS
@@ -16,6 +17,8 @@ from minihire.training.optimisers import Schedule
 
 METHODS = ("traditional", "control", "gaussian", "hire", "adversarial", "adversarial-ann")
 ANN_METHODS = ("ann", "adversarial-ann")  # trainings of an ANN, from fresh weights
+BOUNDS = ("epsilon", "adversarial_epsilon")  # settings that are shown in 1/255
+PIXELS = (*BOUNDS, "alpha", "adversarial_alpha", "noise_step", "noise_bound")  # settings in pixels of [0, 1]
 DATA = ("shapes", "cifar10", "cifar100", "mnist", "folder")
 
 
@@ -298,8 +301,19 @@ PRESETS = {
 def preset(name: str, **changes) -> Config:
     """A preset with some settings changed. Raises MinihireError for an unknown name or a value out of range."""
     if name not in PRESETS:
-        raise MinihireError(f"there is no preset {name!r}: choose {', '.join(PRESETS)}")
+        raise MinihireError(f"there is no preset {name!r}: {choose(name, PRESETS)}")
     return replace(Config(preset=name, **PRESETS[name]), **changes)
+
+
+def as_flag(name: str, value: Any) -> str:
+    """A setting as a user writes it on the command line: "--epsilon 8/255", "--no-augment", "no --hidden" for None."""
+    flag = name.replace("_", "-")
+    if value is None or isinstance(value, bool):
+        return {None: f"no --{flag}", True: f"--{flag}", False: f"--no-{flag}"}[value]
+    if isinstance(value, list | tuple):
+        return f"--{flag} {','.join(map(str, value))}"
+    levels = 255 * value if name in PIXELS and isinstance(value, float) else 0.5
+    return f"--{flag} {round(levels)}/255" if abs(levels - round(levels)) < 1e-9 < levels else f"--{flag} {value}"
 
 
 def paper_settings(model: Model, data: str, steps: int) -> dict:

@@ -32,6 +32,12 @@ LATER = ("noise_iterations", "craft_surrogate", "time_division")
 WITHOUT_EFFECT = ("data_dir", "methods", "time_chunk")  # settings that change no trained weight
 
 
+def reads(method: str, name: str) -> bool:
+    """Whether the training of `method` depends on the setting `name`."""
+    group = Config.__dataclass_fields__[name].metadata["group"]
+    return group in GROUPS.get(method, TRAINED_GROUPS) and name not in UNUSED.get(method, ())
+
+
 class NetworkSpec(NamedTuple):
     """One network: its settings, how it was made ("ann", "converted" or a training method), and its seed."""
 

@@ -4,6 +4,7 @@ import inspect
 from fractions import Fraction
 
 from backends import surrogates
+from backends.errors import choose
 from backends.surrogates import Surrogate
 from minihire.runtime.errors import MinihireError
 
@@ -28,7 +29,7 @@ def parse_surrogate(text: str | None, flag: str = "--surrogate") -> Surrogate | 
         return None
     kind, colon, width = text.partition(":")
     if kind not in SURROGATES:
-        raise MinihireError(f"{flag}: there is no surrogate {kind!r}: choose {', '.join(SURROGATES)}")
+        raise MinihireError(f"{flag}: there is no surrogate {kind!r}: {choose(kind, SURROGATES)}")
     make = SURROGATES[kind]
     takes_width = bool(inspect.signature(make).parameters)
     if not colon:

@@ -1,8 +1,8 @@
 """Checkpoints: one NumPy archive, no pickle, written atomically.
 
 The archive has the arrays "parameter/NAME", "optimiser/SLOT/NAME" and "kappa". The array "meta" is JSON as bytes. It has the
-format, the versions, the model's description, the network's options, the data set of the training ("data", since 0.2) and
-the settings ("about"). In a checkpoint of a training, it also has the recipe, the position and the history ("training").
+format, the versions, the model's description, the network's options, the data set of the training ("data"; old files have
+none) and the settings ("about"). A checkpoint of a training also has its recipe, its position and its history ("training").
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from minihire import __version__
 from minihire.data.dataset import Dataset
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import Parameter
-from minihire.models import build
+from minihire.models import build, refuse_foreign
 from minihire.network import Network
 from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
@@ -39,8 +39,18 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        model = self.meta.get("model")
+        name = model.get("name") if isinstance(model, dict) else "no model"
+        return f"Checkpoint({str(self.path)!r}: {name}, {len(self.arrays)} arrays)"
+
     def network(self, backend: Backend) -> Network:
-        """The network, on a backend. Raises CheckpointError if the weights do not fit the model."""
+        """The network, on a backend.
+
+        Raises CheckpointError if the weights do not fit the model, and MinihireError for a model that is not in MODELS.
+        """
+        described = self.meta.get("model")
+        refuse_foreign(described.get("name") if isinstance(described, dict) else None, self.path)
         try:
             options = dict(self.meta["network"])
             neuron = dict(options.pop("neuron"))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.errors import choose
 from backends.interface import Array
 from backends.randomness import Draw, Draws, permutation
 from minihire.data.batches import Batches
@@ -28,6 +29,7 @@ from minihire.runtime.random_streams import Stream
 
 IMAGES_AT_ONCE = 32
 STEPS_AT_ONCE = 10
+OPTIONS = ("coding", "readout", "neuron", "time_chunk")  # further arguments of `convert`: fields of the SNN
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def convert(
     """An SNN of `steps` time steps with a copy of the ANN's weights and balanced thresholds.
 
     data: training images; the seed selects `calibration.images` of them. options: coding, readout, neuron and time_chunk of the
-    SNN. Raises MinihireError if a layer receives no positive current.
+    SNN. Raises MinihireError for an SNN, for an unknown option, and if a layer receives no positive current.
 
     >>> from minihire import Calibration, Network, build, convert, get_backend, initialise, load_data
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
@@ -103,6 +105,11 @@ def convert(
     >>> snn.spiking, sorted(set(snn.parameters) - set(ann.parameters))[:2]
     (True, ['neuron1.leak', 'neuron1.threshold'])
     """
+    if ann.spiking:
+        raise MinihireError("this network is an SNN already: give an ANN to convert")
+    unknown = sorted(options.keys() - OPTIONS)
+    if unknown:
+        raise MinihireError(f"convert has no option {unknown[0]!r}: {choose(unknown[0], OPTIONS)}")
     k = ann.backend
     snn = replace(
         ann, parameters=_with_neurons(ann, options.get("readout", "membrane")), spiking=True, steps=steps, **options
@@ -144,7 +151,8 @@ def _percentile_current(
 ) -> float:
     k, largest = network.backend, None
     for number, (images, _) in enumerate(batches):
-        stop.check("converting; nothing of the conversion was kept, start it again")
+        kept = "the work before it was kept" if stop.again else "nothing of it was kept, start it again"
+        stop.check(f"converting; {kept}")
         position = 0
 
         def observe(event: str, name: str, array: Array, images: Array = images) -> None:

@@ -8,6 +8,8 @@ from backends.randomness import Draws
 from minihire.network import Network
 
 DIVERGED = 1.5  # see `failed_training`
+ENOUGH = 30  # with fewer held-out images, the training images show better whether a network learned
+LARGE = {True: 0.01, False: 0.1}  # learning rates of SNNs and of ANNs above which none that is higher is advised
 
 
 def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
@@ -38,32 +40,46 @@ def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
 
 
 def failed_training(
-    history: list[dict], labels: np.ndarray, network: Network, learning_rate: float, attacked: bool = False
+    history: list[dict],
+    labels: np.ndarray,
+    heldout_labels: np.ndarray,
+    network: Network,
+    learning_rate: float,
+    attacked: bool = False,
 ) -> str | None:
     """A sentence that says that a finished training failed, why, and what to try; None where it did not.
 
-    history: loss and accuracy of every epoch. The loss diverged if it is, in the last epoch, more than DIVERGED times the loss of
-    the best epoch, and more than DIVERGED times log(classes), the loss of guessing. The training is at chance level if its
-    accuracy does not exceed the share of the most frequent class by more than 3 standard errors. attacked: whether loss and
-    accuracy are those of attacked images, as in adversarial training.
+    history: loss and accuracy of every epoch. labels, heldout_labels: of the training images and of the held-out images. The loss
+    diverged if it is, in the last epoch, more than DIVERGED times the loss of the best epoch, and more than DIVERGED times
+    log(classes), the loss of guessing. The training is at chance level if its accuracy does not exceed the share of the most
+    frequent class by more than 3 standard errors. This is the held-out accuracy if there are at least ENOUGH held-out images. The
+    training accuracy is lower: it is the average over the last epoch, of augmented images, with dropout. attacked: whether loss
+    and training accuracy are those of attacked images, as in adversarial training.
     """
-    last, count = history[-1], max(len(labels), 1)
-    prefix = "" if network.spiking else "ann-"
-    advice = f"try a lower learning rate (--{prefix}learning-rate {learning_rate / 3:.2g})"
+    last = history[-1]
+    flag = "--learning-rate" if network.spiking else "--ann-learning-rate"
+    large = LARGE[network.spiking]
+    lower = f"{flag} {min(learning_rate / 3, large):.2g}"
+    advice = f"try a lower learning rate ({lower})"
     best = min(row["loss"] for row in history)
     if last["loss"] > DIVERGED * max(best, math.log(network.model.classes)):
         return f"its loss diverged ({last['loss']:.3g} in the last epoch, {best:.3g} in the best one): {advice}"
+    kind, accuracy = "attacked training" if attacked else "training", last["accuracy"]
+    if len(heldout_labels) >= ENOUGH:
+        kind, accuracy, labels = "held-out", last["heldout_accuracy"], heldout_labels
+    count = max(len(labels), 1)
     chance = np.bincount(labels, minlength=network.model.classes).max() / count
-    if last["accuracy"] > chance + 3 * math.sqrt(chance * (1 - chance) / count):
+    if accuracy > chance + 3 * math.sqrt(chance * (1 - chance) / count):
         return None
     epochs = ("--adversarial-epochs" if attacked else "--snn-epochs") if network.spiking else "--ann-epochs"
+    rate = f"another learning rate ({lower} or {learning_rate * 3:.2g})"
+    if learning_rate > large:
+        rate = f"a lower learning rate ({lower})"
     more = " or a better ANN to start from" if network.spiking else ""
     more += ", a smaller --adversarial-epsilon" if attacked else ""
-    images = "attacked training images" if attacked else "training images"
     return (
-        f"it ended at chance level ({last['accuracy']:.1%} of the {images} right; always answering with the most "
-        f"frequent class gets {chance:.1%}): try more epochs ({epochs}){more}, more training images, or another learning "
-        f"rate (--{prefix}learning-rate {learning_rate / 3:.2g} or {learning_rate * 3:.2g})"
+        f"it ended at chance level ({accuracy:.1%} of the {kind} images right; always answering with the most "
+        f"frequent class gets {chance:.1%}): try more epochs ({epochs}){more}, more training images, or {rate}"
     )
 
 

@@ -227,8 +227,9 @@ class Training:
         new = [w for w in silent if not any(known.endswith(w) for known in self.warnings)]
         found = [f"{self.label}, epoch {self.epoch}: {warning}" for warning in new]
         if self.epoch == self.recipe.epochs:
-            attacked = isinstance(self.recipe.noise, Adversarial)
-            failure = failed_training(self.history, self.data.labels, self.network, self.recipe.learning_rate, attacked)
+            heldout = self.heldout.labels if self.heldout else np.empty(0, np.int64)
+            rate, attacked = self.recipe.learning_rate, isinstance(self.recipe.noise, Adversarial)
+            failure = failed_training(self.history, self.data.labels, heldout, self.network, rate, attacked)
             found += [f"{self.label}: {failure}"] if failure else []
         return found
 
@@ -238,7 +239,7 @@ class Training:
         self._check_finite()
         self._save()
         saved = (
-            f"saved in {self.path}; {self.stop.again} resumes it"
+            f"saved in {self.path}; {self.stop.again or 'resume=True'} resumes it"
             if self.path
             else "nothing was saved: no checkpoint path was given"
         )
@@ -256,7 +257,8 @@ class Training:
             flag = "--batch-size" if self.network.spiking else "--ann-batch-size"
             advice = f"try {flag} {size // 2}" if size > 1 else "choose a smaller --width or --hidden"
             cause = f" ({error})" if str(error) else ""
-            kept = f"; with more memory, {self.stop.again} resumes {self.path}" if self._has_checkpoint else ""
+            how = self.stop.again or "resume=True"
+            kept = f"; with more memory, {how} resumes {self.path}" if self._has_checkpoint else ""
             raise MinihireError(
                 f"{self.label} ran out of memory with {size} images in a batch{cause}: {advice} with another --out{kept}"
             ) from error

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from test_cli import EXECUTION, command, plain, results_of, scores, small, write
 from backends import get_backend
 from minihire.app import cli, folders
 from minihire.data import load
-from minihire.models import build
+from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.progress import Progress
 from minihire.study.results import Results
@@ -66,6 +67,12 @@ def place(tmp_path_factory):
     names = ("zero", "one", *map(str, range(2, 10)))
     checkpoint.save(folder / "renamed.npz", ann, extra={"data": {"name": "cifar10", "classes": list(names)}})
     checkpoint.save(folder / "of-shapes.npz", ann, extra={"data": {"name": "shapes", "classes": list(names)}})
+    checkpoint.save(folder / "shapes.npz", ann, extra={"about": preset("mini").describe()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "tiny", MODELS["vgg5"])
+        foreign = replace(ann, model=build("tiny", width=1 / 32, hidden=12))
+        checkpoint.save(folder / "foreign.npz", foreign, extra={"about": replace(config, model="tiny").describe()})
+        Results.new(folder / "foreign" / "results.json", replace(config, model="tiny").describe(), k).save()
     data = load("cifar10", cifar, heldout=5, train_limit=40)
     train(ann, Recipe(1, 20, "sgd", 0.01), data.train, path=folder / "trained.npz", about=config.describe())
     (folder / "corrupt.npz").write_bytes((folder / "ann.npz").read_bytes()[:3000])
@@ -106,6 +113,13 @@ CASES = {
     "no command": ("", "the following arguments are required: COMMAND"),
     "unknown command": ("fly", "there is no command 'fly': choose run, report"),
     "mistyped command": ("runn", "there is no command 'runn': did you mean run?"),
+    "help as a command": ("help", "there is no command 'help': use minihire --help, or minihire COMMAND --help"),
+    "mistyped method": ("train hir " + TO, "there is no method 'hir': did you mean hire?"),
+    "mistyped table": ("paper tabel2", "the paper has no 'tabel2': did you mean table2?"),
+    "mistyped preset": ("run --preset cifar10-smal", "did you mean cifar10-small?"),
+    "mistyped backend": (RUN + " --backend tourch", "there is no backend 'tourch': did you mean torch?"),
+    "mistyped surrogate": ("attack {place}/snn.npz --surrogate arctn:2", "did you mean arctan?"),
+    "mistyped attack": ("attack {place}/ann.npz --attacks fgms", "there is no attack 'fgms': did you mean fgsm?"),
     "unknown flag": ("run --wobble 9", "run has no --wobble; see minihire run --help"),
     "flag of other commands": (
         "attack {place}/snn.npz --ann-epochs 99",
@@ -129,7 +143,7 @@ CASES = {
     "an argument too many": ("info vgg5 vgg9", "info has no argument 'vgg9'; see minihire info --help"),
     "no value": ("run --steps", "--steps"),
     "unknown preset": ("run --preset maxi", "there is no preset 'maxi'"),
-    "unknown backend": (RUN + " --backend abacus", "there is no backend 'abacus': choose numba or reference"),
+    "unknown backend": (RUN + " --backend abacus", "there is no backend 'abacus': choose numba, reference"),
     "no cuda": (RUN + " --device cuda", "'cuda'"),
     "no threads": (RUN + " --threads 0", "threads must be 1 … 1024, not 0"),
     "threads in words": (RUN + " --threads two", "--threads"),
@@ -190,7 +204,7 @@ CASES = {
     "a paper in a folder of other files": ("paper table7 --out {place}/others", "holds other files, paper.md"),
     "a folder for mini": ("paper table2 --data-dir {place}/cifar", "but scale mini uses the data set shapes"),
     "missing folder": (RUN + " --data-dir {place}/none", "no CIFAR-10 in"),
-    "no folder": ("run --data cifar10 --out {place}/new", "give its folder with --data-dir"),
+    "no folder": ("run --data cifar10 --out {place}/new", "give the folder of its files (--data-dir or data_dir)"),
     "a file for a folder": (RUN + " --data-dir {place}/file", "file"),
     "part of the files": (RUN + " --data-dir {place}/partial", "lacks test_batch.bin"),
     "a file cut short": (
@@ -201,7 +215,7 @@ CASES = {
     "more images than there are": (RUN + " --train-limit 41", "41"),
     "many more": (RUN + f" --train-limit {10**400}", "0"),
     "everything held out": (RUN + " --heldout 45", "45 held-out images were requested"),
-    "a size for images that have one": (RUN + " --image-size 64", "omit --image-size"),
+    "a size for images that have one": (RUN + " --image-size 64", "leave the size out"),
     # folders
     "a file in the way": ("run {small} --out {place}/file", "cannot write into"),
     "below a file": ("run {small} --out {place}/file/run", "cannot write into"),
@@ -210,7 +224,7 @@ CASES = {
     "resume of nothing here": ("run --resume", "there is no run to resume in runs/mini"),
     "resume with other settings": (
         "run --resume --out {place}/run --steps 5 --threads 1",
-        "this run was started with steps = 4, not 5",
+        "this run was started with --steps 4, not with --steps 5",
     ),
     "resume with another preset": (
         "run --resume --out {place}/run --preset vgg5-cifar10 --data-dir {place}/cifar --threads 1",
@@ -288,6 +302,51 @@ CASES = {
     "a surrogate's width of zero": ("attack {place}/snn.npz --surrogate arctan:0", "with a width above 0"),
     "a surrogate's width in words": ("attack {place}/snn.npz --surrogate arctan:wide", "with a width above 0"),
     "a surrogate for an ANN": ("attack {place}/ann.npz --surrogate arctan", "is an ANN, to which --surrogate"),
+    "a source's surrogate that is an ANN's": (
+        "attack {place}/snn.npz --source {place}/ann.npz --surrogate arctan",
+        "ann.npz is an ANN, to which --surrogate does not apply: leave it out",
+    ),
+    "a surrogate twice": (
+        "attack {place}/snn.npz --surrogate arctan --gamma 3",
+        "--gamma changes the network's surrogate, which --surrogate replaces: leave one of them out",
+    ),
+    "a reset gradient of the rate": (
+        "attack {place}/snn.npz --surrogate rate --reset-grad",
+        "--surrogate rate has no gradient through the reset: leave --reset-grad out",
+    ),
+    "gradients of a target beside a source": (
+        "attack {place}/snn.npz --source {place}/ann.npz --gamma 3",
+        "but the images are crafted on ",
+    ),
+    "records without CUDA": (
+        RUN + " --no-record",
+        "--no-record applies to --device cuda only, not to cpu: leave it out",
+    ),
+    "hidden layers that a model has not": (
+        "run {small} --out {place}/new --model resnet12",
+        "resnet12 has no hidden linear layers, to which --hidden applies: leave it out",
+    ),
+    "hidden layers to train that a model has not": (
+        "train ann --model resnet12 --hidden 9 --out {place}/new.npz",
+        "resnet12 has no hidden linear layers",
+    ),
+    "hidden layers to show that a model has not": ("info resnet12 --hidden 10", "resnet12 has no hidden linear layers"),
+    "noise of no chosen method": (
+        RUN + " --methods traditional,control --noise-step 0.02",
+        "--noise-step applies to gaussian and hire training, but --methods chooses traditional,control: leave it out",
+    ),
+    "periods of no chosen method": (
+        RUN + " --methods traditional --periods 2",
+        "--periods applies to control, gaussian and hire training, but --methods chooses traditional",
+    ),
+    "carried noise of no chosen method": (
+        RUN + " --methods gaussian --no-carry-noise",
+        "--carry-noise applies to hire training, but --methods chooses gaussian",
+    ),
+    "models of a scale with one": (
+        "paper table2 --models vgg5",
+        "scale mini has one network, vgg5: leave --models out",
+    ),
     "time steps for an ANN": ("attack {place}/ann.npz --steps 3", "is an ANN, to which --steps does not apply"),
     "unknown attack": ("attack {place}/ann.npz --attacks fgsm,cw", "there is no attack 'cw': choose fgsm, pgd"),
     "no attack": ("attack {place}/ann.npz --attacks ,", "--attacks needs at least one of fgsm, pgd"),
@@ -316,7 +375,33 @@ CASES = {
         "attack {place}/ann.npz --restarts 0",
         "the attack's number of restarts is 0: give a whole number of at least 1",
     ),
-    "a module that is missing": ("info vgg5 --module {place}/none.py", "--module needs a Python file, FILE.py, not"),
+    "a module that is missing": ("info vgg5 --module none.py", "there is no file none.py"),
+    "a module in another language": ("info vgg5 --module {place}/file", "--module needs a Python file, FILE.py, not"),
+    "a checkpoint of a model in a module": (
+        "analyze {place}/foreign.npz",
+        "foreign.npz has the model 'tiny', which minihire does not have: give --module FILE.py, the file that adds it",
+    ),
+    "info of a model in a module": ("info {place}/foreign.npz", "has the model 'tiny', which minihire does not have"),
+    "attack on a model in a module": (
+        "attack {place}/foreign.npz",
+        "has the model 'tiny', which minihire does not have",
+    ),
+    "training of a model in a module": (
+        "train hire --from {place}/foreign.npz " + TO,
+        "has the model 'tiny', which minihire does not have",
+    ),
+    "a source that is a model in a module": (
+        "attack {place}/ann.npz --source {place}/foreign.npz",
+        "has the model 'tiny', which minihire does not have",
+    ),
+    "resume of a model in a module": (
+        "run --resume --out {place}/foreign",
+        "this run has the model 'tiny', which minihire does not have: give --module FILE.py",
+    ),
+    "a folder for a checkpoint of shapes": (
+        "attack {place}/shapes.npz --data-dir {place}/cifar",
+        "but the data set shapes needs no files: leave --data-dir out",
+    ),
     "a module that is no Python": ("info vgg5 --module {place}/wrong.py", "wrong.py fails with SyntaxError"),
     "a module that fails": (
         "info vgg5 --module {place}/failing.py",

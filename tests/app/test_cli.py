@@ -16,6 +16,7 @@ from run_files import command, scores, weights, write_cifar10
 import minihire
 from minihire.app import analyze, attack, cli, completion, convert, folders, run, train
 from minihire.attacks import gradient
+from minihire.runtime.files import write_atomically
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, styled
 
@@ -333,6 +334,7 @@ def test_info_of_a_checkpoint_is_that_of_its_model_with_its_own_time_steps_data_
 
 def test_info_counts_the_weights_of_the_paper_s_network():
     code, text = command("info", "vgg5")
+    assert "vgg5: T = 6 time steps by default;" in text
     total = [line.split() for line in text.splitlines() if line.startswith("total")][0]
     assert (
         code == 0
@@ -486,10 +488,48 @@ def test_ctrl_c_anywhere_is_one_sentence_and_130(monkeypatch, capsys):
 
     monkeypatch.setattr("minihire.app.info.build", interrupted)
     assert cli.main(["info", "vgg5"]) == 130
-    assert (
-        capsys.readouterr().err.strip()
-        == "minihire: stopped; finished work was kept (run and train resume with --resume)"
+    assert capsys.readouterr().err == "minihire: stopped; nothing was written yet\n"
+
+
+def test_ctrl_c_after_the_first_file_says_what_resumes_the_work(cifar, monkeypatch, capsys, tmp_path):
+    def interrupted(path, network, *_, **__):
+        write_atomically(path, lambda file: file.write(b"a checkpoint"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minihire.training.checkpoint.save", interrupted)
+    arguments = ["train", "ann", *small(cifar, "train ann"), *EXECUTION, "--out", tmp_path / "ann.npz"]
+    assert command(*arguments)[0] == 130
+    assert capsys.readouterr().err == "minihire: stopped; finished work was kept (--resume resumes it)\n"
+
+
+@pytest.mark.parametrize("what", ["run", "convert"])
+def test_ctrl_c_in_a_conversion_says_how_to_get_it(cifar, chain, no_figures, monkeypatch, capsys, tmp_path, what):
+    add = Progress.add
+
+    def interrupting(self, *arguments):
+        if self.label == "conversion":
+            signal.raise_signal(signal.SIGINT)
+        add(self, *arguments)
+
+    monkeypatch.setattr(Progress, "add", interrupting)
+    first = [chain[0] / "ann.npz"] if what == "convert" else []
+    out = tmp_path / ("snn.npz" if what == "convert" else "run")
+    assert command(what, *first, *small(cifar, what), *EXECUTION, "--out", out)[0] == 130
+    assert capsys.readouterr().err.endswith(
+        {
+            "run": "minihire: stopped converting; the work before it was kept; --resume resumes it\n",
+            "convert": "minihire: stopped converting; nothing of it was kept, start it again\n",
+        }[what]
     )
+
+
+def test_ctrl_c_in_a_lesson_is_one_sentence(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minihire.app.demo.subprocess.run", interrupted)
+    assert cli.main(["demo", "1"]) == 130
+    assert capsys.readouterr().err == "minihire: stopped lesson 1\n"
 
 
 def plain(**changes):
@@ -525,6 +565,14 @@ def test_a_terminal_that_lacks_letters_is_no_traceback():
         text=True,
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_more_threads_than_cores_are_noted(finished, monkeypatch):
+    monkeypatch.setattr("minihire.app.inputs.processors.affinity", lambda: 1)
+    path = finished[0] / "models" / "ann.npz"
+    for threads, noted in ((1, False), (2, True)):
+        text = command("analyze", path, "--backend", "reference", "--threads", threads)[1]
+        assert text.startswith("note: --threads 2 is more than the 1 core that the program may use\n") == noted
 
 
 def test_quiet_prints_the_tables_and_nothing_else(finished):

@@ -57,6 +57,7 @@ NEEDS = {  # what a flag needs beside it to have an effect
     ("attack", "--max-minutes"): ["--json", "…/scores.json"],
     ("train", "--resume"): ["--out", "…/snn.npz"],
     ("paper", "--models"): ["--scale", "full"],
+    **{(name, "--no-record"): ["--device", "cuda"] for name in ("run", "train", "attack", "paper")},
 }
 ALREADY_ON = {"--record", "--augment", "--carry-noise", "--clip-noise", "--random-start", "--black-box"}
 ALREADY_OFF = {"--no-reset-grad", "--no-freeze", "--no-carry-membranes", "--no-craft-after-update"}

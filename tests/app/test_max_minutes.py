@@ -131,8 +131,8 @@ def test_the_attack_command_goes_on_where_it_stopped(attack, a_minute_a_batch, t
     assert codes == [3, 3, 0]  # were the first attack made again, its eight batches would end every try
     stops = capsys.readouterr().err.splitlines()
     told = (
-        r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); finished batches were saved; "
-        "the same command resumes it"
+        r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); finished batches were saved in "
+        rf"{tmp_path}/pieces.\1.npz; the same command resumes it"
     )
     assert len(stops) == len(codes) - 1 and all(re.fullmatch(told, line) for line in stops)
     assert pieces.read_text() == whole.read_text() and not list(tmp_path.glob("pieces.*.npz"))
@@ -144,6 +144,29 @@ def test_answers_to_another_attack_are_not_gone_on_with(attack, a_minute_a_batch
     assert "x.fgsm.npz is of another attack or other images: delete it, and" in capsys.readouterr().err
     (tmp_path / "x.fgsm.npz").unlink()
     assert attack(*limited, "--epsilon", "1/255") == 3
+
+
+def test_ctrl_c_in_an_attack_says_where_its_answers_are(attack, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert attack("--json", tmp_path / "q.json") == 130
+    assert capsys.readouterr().err == (
+        f"minihire: stopped during fgsm; finished batches were saved in {tmp_path / 'q.fgsm.npz'}; the same command resumes it\n"
+    )
+    assert (tmp_path / "q.fgsm.npz").exists()
+
+
+def test_a_second_ctrl_c_in_an_attack_says_where_the_answers_of_the_first_attack_are(
+    attack, monkeypatch, tmp_path, capsys
+):
+    def interrupt_pgd(self, *_):
+        if self.label == "pgd":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "add", interrupt_pgd)
+    assert attack("--json", tmp_path / "q.json") == 130
+    assert capsys.readouterr().err == (
+        "minihire: stopped; finished work was kept in q.ATTACK.npz (the same command resumes it)\n"
+    )
 
 
 def test_an_attack_command_that_keeps_nothing_says_nothing_else(attack, monkeypatch, tmp_path, capsys):

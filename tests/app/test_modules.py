@@ -44,4 +44,6 @@ def test_a_module_that_fails_names_its_line(tmp_path):
     with pytest.raises(MinihireError, match=r"broken.py fails with ValueError: math domain error in line 3$"):
         load_modules([tmp_path / "broken.py"])
     with pytest.raises(MinihireError, match="--module needs a Python file"):
+        load_modules([Path("missing.txt")])
+    with pytest.raises(MinihireError, match="there is no file missing.py$"):
         load_modules([Path("missing.py")])

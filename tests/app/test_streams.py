@@ -105,7 +105,7 @@ def test_ctrl_c_while_the_program_is_imported_is_one_line(delay):
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, error) == (130, "minihire: stopped\n")
+    assert (process.returncode, error) == (130, "minihire: stopped; nothing was written yet\n")
 
 
 def test_a_folder_that_hides_our_package_is_one_sentence(tmp_path):

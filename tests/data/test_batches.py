@@ -51,6 +51,6 @@ def test_shares_of_a_batch_make_up_the_batch(batch):
 
 
 def test_images_smaller_than_the_padding_are_refused():
-    with pytest.raises(MinihireError, match="4×4 pixels are too small for crops .*--no-augment"):
+    with pytest.raises(MinihireError, match="4×4 pixels are too small for crops .*turn augmentation off"):
         Batches(make(side=PADDING), get_backend("reference"), 4, augment=True)
     assert Batches(make(side=PADDING), get_backend("numba"), 4).load(0, 0)[0].shape == (4, 4, 4, 3)

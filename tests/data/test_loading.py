@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from minihire.data import NAMES, DataError, Splits, load, shapes
+from minihire.data import NAMES, DataError, Splits, load
 
 
 def keys(data):
@@ -74,13 +74,23 @@ def test_files_are_split_and_limited_alike(tmp_path):
     "name, options, said",
     [
         ("svhn", {}, "no data set 'svhn'; choose one of shapes, cifar10, cifar100, mnist, folder"),
-        ("cifar10", {}, "'cifar10' is read from a folder, but none was given; .* --data-dir"),
+        ("cifar10", {}, "^'cifar10' is read from a folder, but none was given; give the folder of its files"),
         ("folder", {"size": 32}, "'folder' is read from a folder"),
         ("shapes", {"download": True}, "'shapes' cannot be downloaded"),
         ("shapes", {"size": 16}, "an image size was given, but the images of 'shapes' have a fixed size"),
-        ("shapes", {"train_limit": 0}, "^0 images of shapes were requested"),
-        ("shapes", {"train_limit": shapes.MAX_IMAGES + 1}, "images of shapes were requested"),
-        ("shapes", {"test_limit": 0}, "^0 test images of shapes were requested"),
+        (
+            "shapes",
+            {"data_dir": "/some/dir"},
+            "^'shapes' is drawn, not read, but the folder /some/dir was given; leave it out",
+        ),
+        ("shapes", {"train_limit": 0}, "^0 training images of shapes were requested; give 1 to 199500$"),
+        (
+            "shapes",
+            {"train_limit": -1, "heldout": 7},
+            "^-1 training images of shapes were requested; give 1 to 199993$",
+        ),
+        ("shapes", {"train_limit": 199_501}, "^199501 training images of shapes were requested; give 1 to 199500$"),
+        ("shapes", {"test_limit": 0}, "^0 test images of shapes were requested; give 1 to 200000$"),
         ("shapes", {"heldout": 5000}, "^5000 held-out images"),
         ("shapes", {"heldout": -1}, "^-1 held-out images"),
     ],

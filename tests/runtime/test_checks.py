@@ -9,11 +9,12 @@ from backends import get_backend
 from minihire.analysis.accuracy import accuracy, predict
 from minihire.attacks import attack_accuracy, fgsm, perturb, pgd
 from minihire.data.batches import Batches
-from minihire.data.dataset import Dataset
+from minihire.data.dataset import Dataset, Splits
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
+from minihire.training import Recipe, train
 
 SHAPE, CLASSES, COUNT = (8, 8, 3), 4, 6
 MODEL = build("vgg5", CLASSES, SHAPE, width=1 / 16, hidden=8)
@@ -136,6 +137,25 @@ def test_data_that_do_not_fit_are_refused():
     ]:
         refused(lambda data=data: accuracy(net, data), said)
         refused(lambda data=data: attack_accuracy([net], net, data, fgsm()), said)
+
+
+def test_what_is_no_data_set_is_refused():
+    net, splits = network(get_backend("reference")), Splits(dataset(), dataset(), dataset())
+    for data, said in [
+        (PIXELS, "^the data is of type ndarray: give a Dataset, as in load_data"),
+        (splits, "^the data is of type Splits: give one of its parts, as in images.test$"),
+    ]:
+        refused(lambda data=data: accuracy(net, data), said)
+        refused(lambda data=data: attack_accuracy([net], net, data, fgsm()), said)
+        refused(lambda data=data: train(net, Recipe(epochs=1), data), said)
+
+
+def test_a_single_target_is_refused():
+    net = network(get_backend("reference"))
+    refused(
+        lambda: attack_accuracy(net, net, dataset(), fgsm()),
+        "^the targets are a single network: give a list, .network.$",
+    )
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "8", True, None])

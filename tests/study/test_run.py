@@ -261,14 +261,21 @@ def test_a_finished_run_may_be_given_the_black_box_and_more_methods(go, white, u
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("epsilon", 0.1), ("steps", 5), ("seed", 1), ("methods", ("control",)), ("augment", False), ("black_box", False)],
+    ("name", "value", "shown"),
+    [
+        ("epsilon", 16 / 255, "--epsilon 8/255, not with --epsilon 16/255"),
+        ("steps", 5, "--steps 4, not with --steps 5"),
+        ("seed", 1, "--seed 0, not with --seed 1"),
+        ("methods", ("control",), "--methods hire, not with --methods control"),
+        ("augment", False, "--augment, not with --no-augment"),
+        ("black_box", False, "--black-box, not with --no-black-box"),
+    ],
 )
-def test_a_run_is_not_resumed_with_other_settings(go, unbroken, name, value):
+def test_a_run_is_not_resumed_with_other_settings(go, unbroken, name, value, shown):
     before = (unbroken[0] / "results.json").read_bytes()
     with pytest.raises(
         MinihireError,
-        match=f"this run was started with {name} = .*, not .*: resume with the same settings, or choose another --out",
+        match=f"this run was started with {shown}: resume with the same settings, or choose another --out",
     ):
         go(unbroken[0], resume=True, **{name: value})
     assert (unbroken[0] / "results.json").read_bytes() == before

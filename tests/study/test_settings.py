@@ -11,7 +11,7 @@ from backends.surrogates import arctan
 from minihire.app.flags import CONFIG_FIELDS, Parser, add_settings, given_settings
 from minihire.models import MODELS, build
 from minihire.runtime.errors import MinihireError
-from minihire.study.settings import DATA, METHODS, PRESETS, Config, preset
+from minihire.study.settings import DATA, METHODS, PRESETS, Config, as_flag, preset
 from minihire.training import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
 
 PAPER = {  # data, T, ε_s = ε_t: section 4
@@ -22,6 +22,23 @@ PAPER = {  # data, T, ε_s = ε_t: section 4
 }
 BOUNDED = [f for f in CONFIG_FIELDS if any(f.metadata[key] is not None for key in ("low", "high", "above"))]
 CHOSEN = [f for f in CONFIG_FIELDS if f.metadata["choices"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("epsilon", 8 / 255, "--epsilon 8/255"),
+        ("epsilon", 0.0, "--epsilon 0.0"),
+        ("noise_step", 0.013, "--noise-step 0.013"),
+        ("learning_rate", 0.2, "--learning-rate 0.2"),
+        ("methods", ["hire", "control"], "--methods hire,control"),
+        ("hidden", None, "no --hidden"),
+        ("augment", True, "--augment"),
+        ("carry_noise", False, "--no-carry-noise"),
+    ],
+)
+def test_a_setting_is_shown_as_its_flag(name, value, shown):
+    assert as_flag(name, value) == shown
 
 
 def make(**changes):

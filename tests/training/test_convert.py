@@ -130,9 +130,21 @@ def test_a_dead_layer_is_refused(k, network, data):
         convert(ann, data, steps=4, calibration=CALIBRATION)
 
 
+def test_an_snn_is_refused(network, data):
+    snn = network(get_backend("reference"))
+    with pytest.raises(MinihireError, match="^this network is an SNN already: give an ANN to convert$"):
+        convert(snn, data, steps=4, calibration=CALIBRATION)
+
+
+def test_an_unknown_option_is_refused(network, data):
+    ann = network(get_backend("reference"), spiking=False)
+    with pytest.raises(MinihireError, match="^convert has no option 'cooding': did you mean coding[?]$"):
+        convert(ann, data, steps=4, cooding="rate")
+
+
 def test_ctrl_c_stops_the_conversion(network, data, press_ctrl_c):
     press_ctrl_c(2)
-    with pytest.raises(Interrupted, match="stopped converting"):
+    with pytest.raises(Interrupted, match="stopped converting; nothing of it was kept, start it again$"):
         convert(network(get_backend("reference"), spiking=False), data, steps=4, calibration=CALIBRATION)
 
 

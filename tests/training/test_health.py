@@ -122,6 +122,9 @@ def test_if_the_network_is_finite_the_loss_is_named(k, network):
     assert describe_failure(network(k), k.asarray(IMAGES)) == "the loss itself"
 
 
+NONE = np.empty(0, np.int64)  # labels of no held-out images
+
+
 def epochs(*losses, accuracy=0.9):
     """A history with these losses."""
     return [{"epoch": i + 1, "loss": loss, "accuracy": accuracy} for i, loss in enumerate(losses)]
@@ -129,17 +132,19 @@ def epochs(*losses, accuracy=0.9):
 
 def test_a_training_at_chance_level_is_named_with_what_to_try(k, network):
     labels = np.arange(1000) % 10
-    sentence = failed_training(epochs(2.4, 2.3, accuracy=0.12), labels, network(k), 0.01)
+    sentence = failed_training(epochs(2.4, 2.3, accuracy=0.12), labels, NONE, network(k), 0.01)
     assert sentence.startswith("it ended at chance level (12.0% of the training images right; ")
     assert "always answering with the most frequent class gets 10.0%" in sentence
     assert "--snn-epochs" in sentence and "--learning-rate 0.0033 or 0.03" in sentence
-    ann = failed_training(epochs(2.3, accuracy=0.1), labels, network(k, spiking=False), 0.01)
+    ann = failed_training(epochs(2.3, accuracy=0.1), labels, NONE, network(k, spiking=False), 0.01)
     assert "--ann-epochs" in ann and "--ann-learning-rate 0.0033 or 0.03" in ann
 
 
 def test_adversarial_training_at_chance_level_is_told_of_its_own_flags(k, network, make_data):
     labels, history = np.arange(1000) % 10, epochs(2.3, accuracy=0.1)
-    snn, ann = (failed_training(history, labels, network(k, spiking=s), 0.01, attacked=True) for s in (True, False))
+    snn, ann = (
+        failed_training(history, labels, NONE, network(k, spiking=s), 0.01, attacked=True) for s in (True, False)
+    )
     assert "(10.0% of the attacked training images right; " in snn and "a smaller --adversarial-epsilon" in snn
     assert "--adversarial-epochs" in snn and "--ann-epochs" in ann and "--adversarial-epochs" not in ann
     recipe = Recipe(1, 16, "sgd", 0.001, noise=Adversarial(training_attack(0.5, 3)))
@@ -149,13 +154,35 @@ def test_adversarial_training_at_chance_level_is_told_of_its_own_flags(k, networ
 
 def test_chance_is_the_share_of_the_most_frequent_class(k, network):
     balanced, skewed = np.arange(1000) % 10, np.repeat([0, 1], [800, 200])
-    assert failed_training(epochs(0.5, accuracy=0.8), balanced, network(k), 0.01) is None
-    assert "most frequent class gets 80.0%" in failed_training(epochs(0.5, accuracy=0.8), skewed, network(k), 0.01)
+    assert failed_training(epochs(0.5, accuracy=0.8), balanced, NONE, network(k), 0.01) is None
+    assert "most frequent class gets 80.0%" in failed_training(
+        epochs(0.5, accuracy=0.8), skewed, NONE, network(k), 0.01
+    )
+
+
+def test_held_out_images_decide_if_there_are_enough(k, network):
+    labels, heldout = np.arange(1000) % 10, np.arange(100) % 10
+    learned = [{"epoch": 1, "loss": 2.3, "accuracy": 0.1, "heldout_accuracy": 0.5}]  # the average over a first epoch
+    assert failed_training(learned, labels, heldout, network(k), 0.01) is None
+    assert "10.0% of the training images right" in failed_training(learned, labels, heldout[:29], network(k), 0.01)
+    failed = [{"epoch": 1, "loss": 2.3, "accuracy": 0.5, "heldout_accuracy": 0.15}]
+    assert "15.0% of the held-out images right" in failed_training(failed, labels, heldout, network(k), 0.01)
+
+
+@pytest.mark.parametrize("losses", [(2.3,), (2.3, 9.0)], ids=["chance", "diverged"])
+@pytest.mark.parametrize(
+    ("spiking", "rate", "advised"), [(True, 10, "0.01"), (True, 0.02, "0.0067"), (False, 10, "0.1")]
+)
+def test_a_large_learning_rate_gets_the_advice_to_lower_it(k, network, losses, spiking, rate, advised):
+    labels = np.arange(1000) % 10
+    sentence = failed_training(epochs(*losses, accuracy=0.1), labels, NONE, network(k, spiking=spiking), rate)
+    flag = "--learning-rate" if spiking else "--ann-learning-rate"
+    assert sentence.endswith(f"a lower learning rate ({flag} {advised})")
 
 
 @pytest.mark.parametrize("losses", [(2.0, 1.5, 9.0), (2.3, 4.0)])
 def test_a_diverged_loss_is_named_with_what_to_try(k, network, losses):
-    sentence = failed_training(epochs(*losses), np.arange(1000) % 10, network(k), 0.03)
+    sentence = failed_training(epochs(*losses), np.arange(1000) % 10, NONE, network(k), 0.03)
     assert sentence.startswith(
         f"its loss diverged ({losses[-1]:.3g} in the last epoch, {min(losses):.3g} in the best one)"
     )
@@ -164,7 +191,7 @@ def test_a_diverged_loss_is_named_with_what_to_try(k, network, losses):
 
 @pytest.mark.parametrize("losses", [(2.0, 1.5, 1.6), (0.01, 0.2), (30.0, 2.0), (50.0,)])
 def test_a_loss_that_wavers_or_came_down_did_not_diverge(k, network, losses):
-    assert failed_training(epochs(*losses), np.arange(1000) % 10, network(k), 0.03) is None
+    assert failed_training(epochs(*losses), np.arange(1000) % 10, NONE, network(k), 0.03) is None
 
 
 def test_a_failed_training_says_so_at_its_end_and_in_its_checkpoint(k, network, data, tmp_path, monkeypatch, capsys):

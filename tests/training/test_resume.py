@@ -77,7 +77,7 @@ def test_a_resumed_training_is_bit_identical_to_an_unbroken_one(
     unbroken = everything(start(kind, k, tmp_path / "unbroken.npz"))
     for stop in stops:
         press_ctrl_c(stop)
-        with pytest.raises(Interrupted, match="--resume resumes it"):
+        with pytest.raises(Interrupted, match="resume=True resumes it"):
             start(kind, k, tmp_path / "stopped.npz")
     assert everything(start(kind, k, tmp_path / "stopped.npz")) == unbroken
     saved = [

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from backends.errors import choose
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import Config, preset
 
@@ -86,9 +87,13 @@ SCALES = {scale.name: scale for scale in (MINI, SMALL, FULL)}
 def scale(name: str, data_dir: str | None, models: tuple[str, ...] = ()) -> Scale:
     """A scale by name. data_dir: the folder of its data set. models: only these of its models. Raises MinihireError."""
     if name not in SCALES:
-        raise MinihireError(f"there is no scale {name!r}: choose {', '.join(SCALES)}")
+        raise MinihireError(f"there is no scale {name!r}: {choose(name, SCALES)}")
     found = SCALES[name]
     known = [c.model for c in found.settings]
+    if models and len(known) == 1:
+        raise MinihireError(
+            f"scale {name} has one network, {known[0]}: leave --models out, or choose a scale with several, as in --scale full"
+        )
     for model in models:
         if model not in known:
             raise MinihireError(f"scale {name} has no {model}: choose {', '.join(dict.fromkeys(known))}")

@@ -12,6 +12,7 @@ from tiny_scale import TINY
 from minihire.app import cli
 from minihire.app import paper as command
 from minihire.report import paper_page as page
+from minihire.runtime.files import write_atomically
 from minihire.study import study as study_module
 from minihire.study.paper import adversarial, attackers, choices
 from minihire.study.paper.dry_run import Plan
@@ -254,7 +255,8 @@ def test_work_that_stops_says_that_the_same_command_goes_on(capsys, tmp_path):
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(capsys, tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(study, names, out):
+        write_atomically(out / "paper.md", lambda file: None)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "reproduce", interrupted)
