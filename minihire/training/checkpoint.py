@@ -45,13 +45,9 @@ class Checkpoint(NamedTuple):
         return f"Checkpoint({str(self.path)!r}: {name}, {len(self.arrays)} arrays)"
 
     def network(self, backend: Backend) -> Network:
-        """The network, on a backend.
-
-        Raises CheckpointError if the weights do not fit the model, and MinihireError for a model that is not in MODELS.
-        """
-        described = self.meta.get("model")
-        refuse_foreign(described.get("name") if isinstance(described, dict) else None, self.path)
+        """The network, on a backend. Raises CheckpointError if the weights do not fit the model, or it is not in MODELS."""
         try:
+            refuse_foreign(self.meta["model"]["name"], "it")
             options = dict(self.meta["network"])
             neuron = dict(options.pop("neuron"))
             surrogate = Surrogate(*neuron.pop("surrogate"))
