@@ -9,7 +9,15 @@ class BackendError(ValueError):
 
 
 def choose(unknown: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: "did you mean hire?" if a known name is similar, else "choose ann, hire"."""
+    """The end of a message about an unknown name: "did you mean hire?" if a known name is similar, else "choose ann, hire".
+
+    A name with other digits is not similar: table9 does not mean table7.
+    """
     known = list(known)
-    close = difflib.get_close_matches(unknown, known, n=1)
+    similar = [name for name in known if _digits(name) == _digits(unknown)]
+    close = difflib.get_close_matches(unknown, similar, n=1)
     return f"did you mean {close[0]}?" if close else f"choose {', '.join(known)}"
+
+
+def _digits(name: str) -> str:
+    return "".join(filter(str.isdecimal, name))
