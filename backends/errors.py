@@ -15,7 +15,7 @@ def choose(unknown: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     similar = [name for name in known if _digits(name) == _digits(unknown)]
-    close = difflib.get_close_matches(unknown, similar, n=1)
+    close = difflib.get_close_matches(unknown, similar, n=1, cutoff=0.7)
     return f"did you mean {close[0]}?" if close else f"choose {', '.join(known)}"
 
 
