@@ -27,12 +27,12 @@ class ForwardContext:
     neuron: NeuronOptions = NeuronOptions()
     readout: str = "membrane"
     state: dict[str, NeuronState] = field(default_factory=dict)  # at the end of the previous chunk, by layer
-    # at the end of this chunk, by layer: the layers store their states in it; None: they store none
+    # The layers write their states at the end of this chunk into this dictionary. None: they write none.
     end_state: dict[str, NeuronState] | None = field(default_factory=dict)
     dropout: Draws | None = None  # None: evaluation
-    # by layer: the memory of the adaptive surrogate, to which the layers add what is missing. None: no memory
+    # The memory of the adaptive surrogate, by layer. A layer that has no entry adds one. None: the layers use no memory.
     adaptation: dict[str, Adaptation] | None = None
-    observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array): "input", "current" or "spikes"
+    observe: Callable[[str, str, Any], None] | None = None  # (event, layer, array); see `Network.forward`
 
     def notify(self, event: str, name: str, x: Variable) -> None:
         """Pass an array to the observer, if there is one."""

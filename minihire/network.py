@@ -29,7 +29,8 @@ class Gradients(NamedTuple):
 
     losses [B], logits [B, C]. weights: the weight gradients by name. image: ∂L/∂image, or ∂L/∂κ if noise was given.
     state: the neurons' state after the last step, by layer; empty with keep_state=False. sums [3]: the sum of the losses,
-    the number of correct images and the number of images (see `Backend.cross_entropy`); None for other losses.
+    the number of correct images and the number of images (see `Backend.cross_entropy`). sums is None if the loss is not the
+    cross-entropy.
     """
 
     losses: Any
@@ -87,7 +88,8 @@ class Network:
     def _check_settings(self) -> None:
         if self.coding not in CODINGS or self.readout not in ("membrane", "spikes"):
             raise MinihireError(
-                f"coding is one of {', '.join(CODINGS)} and readout membrane or spikes, not {self.coding!r} and {self.readout!r}"
+                f"coding {self.coding!r} and readout {self.readout!r} were given: choose coding {' or '.join(CODINGS)}, "
+                "and readout membrane or spikes"
             )
         self.steps = checks.whole("the number of time steps", self.steps)
         if self.time_chunk is not None:
@@ -193,7 +195,7 @@ class Network:
             labels = checks.labels(k, labels, images.shape[0], self.model.classes)
         if loss not in LOSSES or (loss == "dlr-targeted") != (targets is not None):
             raise MinihireError(
-                f"a loss is one of {', '.join(LOSSES)}, and dlr-targeted alone has targets, not {loss!r} "
+                f"a loss is one of {', '.join(LOSSES)}, and only dlr-targeted takes targets, but {loss!r} was given "
                 f"{'with' if targets is not None else 'without'} targets"
             )
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron

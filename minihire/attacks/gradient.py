@@ -27,9 +27,9 @@ class Attack:
 
     epsilon (ε), alpha (α): bound and step size, in pixels of [0, 1]. iterations: K. random_start: start from a uniform random
     point of the ball. surrogate: the surrogate gradient that the attacker uses (default: the network's own). restarts: how
-    often the attack runs, each time from another start; an image withstands it only if it withstands all runs. samples: draws
-    of the input spikes of a rate-coded network over which each gradient and each evaluation is averaged (expectation over
-    transformation, EOT).
+    often the attack runs, each time from another start; an image withstands it only if it withstands all runs. samples: for
+    a rate-coded network, each gradient and each evaluation is the mean over this many draws of the input spikes (expectation
+    over transformation, EOT).
     Raises MinihireError for negative ε or α, for those above `largest`, and for less than one iteration, restart or sample.
     """
 
@@ -103,7 +103,8 @@ class Attacker:
     def captured(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, recorded as a CUDA graph where that is possible.
 
-        A captured function must not compute with its numbers, but rate coding multiplies draws.first.
+        It is not possible with rate coding: a captured function gets draws.first as an array on the device, but rate coding
+        needs its value on the host.
         """
         return function if self.network.random else self.network.backend.services.captured(function)
 
@@ -142,7 +143,7 @@ class Attacker:
         return current
 
     def goals(self, images: Array, draws: Draws) -> list[Any]:
-        """Return what the runs aim at, one after the other, with `restarts` runs each. Default: any wrong class, None."""
+        """Return the list of goals. Each goal gets `restarts` runs. Default: one goal, None, which is any wrong class."""
         return [None]
 
     def iteration_draws(self, draws: Draws, iteration: int) -> Draws:

@@ -40,11 +40,13 @@ class Member(NamedTuple):
 
 
 def relu_network(network: Network) -> Network:
-    """The activation-only attack's source: the ANN with the SNN's weights, forward and backward.
+    """The network on which the member "activation-only" crafts images: an ANN with the SNN's weights.
 
-    Its logits are multiplied by T and divided by all thresholds, which gives them about the scale of the SNN's. Without it,
-    the softmax might saturate, and the gradient vanish. The input is what the SNN's neurons see: normalised pixels with direct
-    coding, the pixels themselves with rate coding.
+    The other members change only the backward pass. This network has no spikes in the forward pass, either.
+
+    Its logits are multiplied by T and divided by all thresholds, which gives them about the scale of the SNN's. Without this
+    scale, the softmax might saturate, and the gradient vanish. The input is what the SNN's neurons see: normalised pixels with
+    direct coding, the pixels themselves with rate coding.
     """
     k, model = network.backend, network.model
     if network.coding == "rate":

@@ -1,12 +1,14 @@
 """Square attack in the L∞ ball (Andriushchenko et al., ECCV 2020): random search with the logits alone.
 
 The start adds vertical stripes, one pixel wide, of +ε or −ε per column and channel. Each query then proposes a square at a random
-place with a random sign per channel: x̂ + 2ε·sign inside the square, projected into the ball and clipped to [0, 1]. An image
-takes the proposal if it lowers the margin z_y − max over i ≠ y of z_i, or if it is misclassified; then it stays as it is.
+place with a random sign per channel: x̂ + 2ε·sign inside the square, projected into the ball and clipped to [0, 1]. The
+proposal replaces x̂ if its margin z_y − max over i ≠ y of z_i is smaller, or if the network misclassifies it. Once x̂ is
+misclassified, it no longer changes.
 
-The side of the square is √(p·H·W). p is 0.8 and halved after the iterations in HALVED. Each image has its own square and signs,
-drawn on the host from counters, by image number and query. The authors' reference draws one square per batch, and never at the
-last row and column; tests/attacks/test_square.py gives both the same squares and compares every iterate.
+The side of the square is √(p·H·W). p is 0.8 and halved after the iterations in HALVED. Each image has its own square and signs.
+They are counter-based random numbers, computed on the host from the numbers of the image and of the query. The authors' reference
+draws one square per batch, and never at the last row and column; tests/attacks/test_square.py gives both implementations the
+same squares and compares every iterate.
 """
 
 import math

@@ -31,11 +31,11 @@ class TrackingAttack(Attack):
 
 
 class Now(NamedTuple):
-    """The present iteration: whether it is the first, whether a check is due, and how many rises of the loss are few."""
+    """The present iteration: whether it is the first, whether a check is due, and the check's limit for rises of the loss."""
 
     first: bool
     check: bool
-    few: Any  # schedule.FEW of the steps since the check before
+    few: Any  # FEW × the number of steps since the previous check; at most this many rises of the loss are few
 
 
 class Track(NamedTuple):

@@ -105,7 +105,7 @@ def conv_lif(
 
 
 def _values(state):
-    """The NeuronState of arrays for a NeuronState of Variables. Both may be None, and so may their entries."""
+    """Return the state with each Variable replaced by its array. A state or an entry that is None stays None."""
     return None if state is None else NeuronState(*(None if x is None else x.value for x in state))
 
 

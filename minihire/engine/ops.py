@@ -78,7 +78,7 @@ def sum_time(tape, x):
 def rate_code(tape, x, draw, first_step, steps, first=0):
     """Bernoulli spikes [steps, B, …] with the pixels [1, B, …] as probabilities. The gradient is straight-through.
 
-    first_step: number of the first time step. first: number of the first pixel, for the random numbers.
+    first_step: number of the first time step. first: index of the first pixel's random number in each step's draw.
     """
     k, shape = tape.backend, x.shape
     spikes = k.rate_code(draw, k.reshape(x.value, shape[1:]), first_step, steps, first)

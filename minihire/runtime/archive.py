@@ -42,7 +42,7 @@ class ArchiveError(MinihireError):
 
 
 def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarray]:
-    """All arrays of an archive, by name. names: the only ones that it may and must have.
+    """All arrays of an archive, by name. names: if given, the archive must have exactly these arrays.
 
     Raises OSError if the file cannot be opened, and ArchiveError if it is damaged or declares more bytes than it may.
     """
@@ -61,9 +61,10 @@ def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarr
 
 
 def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
-    """Open a zip archive whose members, by what they declare, have the size of the file plus `spare` bytes at most.
+    """Open a zip archive. The declared sizes of its members may sum to at most the size of the file plus `spare` bytes.
 
-    Raises ArchiveError, or zipfile.BadZipFile if it is no zip archive.
+    Raises ArchiveError for a larger sum, two members of the same name or another compression, and zipfile.BadZipFile if it is no
+    zip archive.
     """
     size = file.seek(0, 2)
     archive = zipfile.ZipFile(file)
@@ -79,10 +80,10 @@ def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
 
 
 def checked_copy(file: BinaryIO) -> io.BytesIO:
-    """A new archive in memory with every member of a zip archive, whose checksums were compared.
+    """Copy every member of a zip archive into a new archive in memory, after comparing the member's checksum.
 
-    Another reader may take something else from a damaged archive than this one, even if all checksums are right. From the copy it
-    reads what was checked. Raises ArchiveError if a checksum differs, or if the file is no archive.
+    Two programs may read different contents from the same damaged archive, even if all checksums are right. A program that reads
+    the copy gets the contents that were checked here. Raises ArchiveError if a checksum differs, or if the file is no archive.
     """
     copy = io.BytesIO()
     try:

@@ -47,7 +47,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def images(k: Backend, array: Array, shape: tuple[int, ...], name: str = "this network") -> None:
-    """Check images [B, H, W, C] for a network of images of this shape, and that they are an array of its backend.
+    """Check that images are an array [B, H, W, C] of the backend k, where (H, W, C) is the `shape` that the network expects.
 
     On a CPU the pixels must be in [0, 1]. On a GPU they are not read, because reading waits for the GPU.
     """
@@ -95,7 +95,7 @@ def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
 
 
 def data(dataset: Any, model: Any) -> None:
-    """Check that this is a data set with images, and with the image shape and the number of classes of a network's model."""
+    """Check that this is a data set with images, whose shape and number of classes are those of the model."""
     if not hasattr(dataset, "labels"):
         expected = (
             "one of its parts, as in images.test" if hasattr(dataset, "test") else "a Dataset, as in load_data(…).test"

@@ -58,7 +58,8 @@ class Checkpoint(NamedTuple):
             expected = model.parameters(options["spiking"], options["readout"])
             if parameters.keys() != expected.keys():
                 raise MinihireError(
-                    f"its weights are not those of {model.name}: {sorted(parameters.keys() ^ expected.keys())[0]}"
+                    f"its weights are not those of {model.name}: "
+                    f"{sorted(parameters.keys() ^ expected.keys())[0]} is missing or not expected"
                 )
             for name, parameter in expected.items():
                 _check(backend, name, parameters[name], parameter)

@@ -77,9 +77,9 @@ class LargestValues:
         self.pools[step] = pool
 
     def smallest_kept(self) -> float:
-        """The maximum over the streams of the smallest value that is kept.
+        """Take the smallest kept value of each stream, and return the largest of these.
 
-        If each stream has N values and keep = keep_for(N, percentile), this smallest value is the stream's percentile.
+        If each stream has N values and keep = keep_for(N, percentile), the smallest kept value is the stream's percentile.
         """
         return float(max(pool.min() for pool in self.pools if len(pool)))
 

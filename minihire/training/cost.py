@@ -26,7 +26,8 @@ def cost_per_batch(recipe: Recipe, steps: int) -> Cost:
     Cost(passes=8, time_steps=56)
     """
     periods = recipe.steps_of_periods(steps)
-    passes = recipe.noise.passes + 1 + recipe.crafts_apart  # per period: before the update, for it, and for κ after it
+    # per period: passes that craft κ before the update, one pass for the update, and 1 or 0 that craft κ for the next period
+    passes = recipe.noise.passes + 1 + recipe.crafts_apart
     return Cost(passes * len(periods), passes * sum(periods))
 
 

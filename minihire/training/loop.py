@@ -41,7 +41,8 @@ from minihire.training.noise import Adversarial, Crafter, NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
 from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
 
-# Writing a checkpoint takes at most 1/WRITE_RATIO of the time between two checkpoints, or less than QUICK seconds.
+# A checkpoint is written after an epoch if writing the last one took less than QUICK seconds, or if more than WRITE_RATIO times
+# as long has passed since then. `Training._worth_saving` has the exceptions.
 QUICK, WRITE_RATIO = 1.0, 50
 # Settings that version 0.1.0 did not have. A recipe's description has them only where they differ from the default, so that
 # trainings of version 0.1.0 resume.
@@ -98,7 +99,7 @@ class Recipe:
 
     @property
     def crafts_apart(self) -> bool:
-        """Whether the κ after a period takes a gradient pass of its own, not that of the update."""
+        """Whether crafting κ after a period needs an additional gradient pass, because it cannot use the update's pass."""
         return self.noise.crafted and (self.craft_after_update or self.noise.surrogate is not None)
 
     def steps_of_periods(self, steps: int) -> tuple[int, ...]:
@@ -168,7 +169,7 @@ class Training:
         self.start_fingerprint = fingerprint(network, self.data)
         images_of_rank = len(range(self.batches.images(0))[self.share])  # fewer than batch_size for a small data set
         self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
-        # one recording for each number of time steps, because a recording has a fixed sequence of kernels
+        # one CUDA graph for each number of time steps, because a graph has a fixed sequence of kernels
         self.period = {steps: k.services.captured(partial(self.train_period, steps)) for steps in self.steps}
         self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
         self.save_seconds = 0.0  # time that writing the last checkpoint took
@@ -337,7 +338,7 @@ class Training:
         requests = [k.asarray(self.stop.state)] if k.services.ranks > 1 else []
         sums = k.services.sum_over_ranks([*arrays, tally, *requests])
         if not k.services.asynchronous and not math.isfinite(k.to_numpy(sums[len(names)])[0]):
-            self._fail(self.batch)  # before the update, which would spread it to all weights
+            self._fail(self.batch)  # before the update, which would spread the non-finite value to all weights
         self.optimiser.apply(dict(zip(names, sums, strict=False)), learning_rate, update)
         return sums[len(names) :]
 
@@ -426,7 +427,7 @@ def train(
     """
     training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
     if resume and training.path and training.path.exists():
-        remedy = "choose another --out, or delete the damaged checkpoint and resume: it is trained again"
+        remedy = "choose another --out, or delete the damaged checkpoint and resume, which trains the network again"
         restore(training, load(training.path, remedy=remedy))
     training.run()
     return training

@@ -35,8 +35,8 @@ class Crafter:
     def attack(self, attack: Attack) -> Array:
         """κ = x̂ − x, where x̂ are the images after an attack on the current weights, with the period's time steps.
 
-        The attack runs in evaluation mode, like every attack on a trained network. The modes differ in dropout only. Without it
-        all iterations climb the same loss, and that is the loss of the network that will be attacked.
+        The attack runs in evaluation mode, which means without dropout, like every attack on a trained network. Without dropout
+        all iterations increase the same loss: the loss of the network as it is evaluated.
         """
         network, k, channels = self.network, self.network.backend, self.images.shape[-1]
         attacked = network.view(steps=self.options["steps"]) if network.spiking else network
@@ -52,11 +52,11 @@ class NoiseRule:
     """
 
     crafted: ClassVar[bool] = False
-    carried = True  # a ClassVar annotation would forbid a subclass to make it a field, as CraftedNoise does
+    carried = True  # not annotated as ClassVar, because CraftedNoise makes it a field
 
     @property
     def surrogate(self) -> Surrogate | None:
-        """The surrogate gradient of ∂L/∂κ; None for the network's."""
+        """The surrogate gradient with which ∂L/∂κ is computed. None: the network's own."""
         return None
 
     @property
@@ -66,14 +66,17 @@ class NoiseRule:
 
     @property
     def extent(self) -> float:
-        """The |κ| that pictures draw black or white, in pixels of [0, 1]."""
+        """The range of κ in its pictures, in pixels of [0, 1]: they draw κ = −extent as 0, κ = 0 as 0.5 and κ = extent as 1."""
         return 0.0
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array | None:
         """Return κ before the first batch, [B, H, W, C], or None for no noise."""
 
     def before_period(self, k: Backend, kappa: Array | None, draws: Draws, craft: Crafter) -> Array | None:
-        """Return the κ that is added to the images in a period. draws: the key of its random numbers. craft: its gradients."""
+        """Return the κ that is added to the images in a period.
+
+        draws: the key of the period's random numbers. craft: computes gradients on the period's batch.
+        """
         return kappa
 
     def after_period(self, k: Backend, kappa: Array | None, grad: Array | None) -> Array | None:
@@ -202,8 +205,8 @@ def training_attack(epsilon: float = 8 / 255, iterations: int = 7, alpha: float 
     """The attack of adversarial training: PGD-K with α = 2.5·ε/K, or for K = 1 FGSM-RS with α = 1.25·ε.
 
     FGSM-RS (Wong, Rice and Kolter, ICLR 2020): one step from a uniform random point of the ε ball, clipped to the ball. Both
-    start at random. epsilon, alpha (α, if it is not to follow the rule): in pixels of [0, 1]. Raises MinihireError for less than
-    one iteration, and for negative ε or α.
+    start at random. epsilon, alpha: in pixels of [0, 1]; if alpha is given, it replaces the α above. Raises MinihireError for
+    less than one iteration, and for negative ε or α.
 
     >>> from minihire import training_attack
     >>> training_attack(8 / 255, iterations=1).name
