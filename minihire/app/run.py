@@ -123,7 +123,7 @@ def show_results(results, out: Path) -> None:
         print(f"\n{out}/results.json and {len(figures)} figures in {out}/figures/")
     except NoMatplotlib as missing:
         print(f"\n{out}/results.json; {missing}")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: pictures in an edited results.json
         print(f"\n{out}/results.json; the figures could not be written: {error}")
     print_warnings(results["warnings"])
     _write_page(out)

@@ -1,6 +1,7 @@
 """results.json: all results of a run, from which tables, figures and pages are made. Schema: docs/results-schema.md."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -90,11 +91,18 @@ class Results:
             raise MinihireError(
                 f"{path} has schema {content['schema']}, this version reads up to {SCHEMA}: update minihire"
             )
+        stored = content.pop("checksum", None)  # files of earlier versions have none
+        if stored is not None and stored != checksum(content):
+            raise MinihireError(
+                f"{path} is damaged, or was edited: its checksum differs; "
+                'restore it, or remove its entry "checksum" to use it as it is'
+            )
         return cls(path, content)
 
     def save(self) -> None:
-        """Write the file, whole or not at all."""
-        text = json.dumps(self.content, indent=1, ensure_ascii=False, allow_nan=False)
+        """Write the file, whole or not at all, with a checksum."""
+        content = {**self.content, "checksum": checksum(self.content)}
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path, lambda file: file.write(text.encode()))
 
     def __getitem__(self, key):
@@ -122,6 +130,12 @@ class Results:
             entry["seconds"] = round(entry["seconds"] + time.perf_counter() - start, 3)
             entry["peak_memory_bytes"] = max(entry["peak_memory_bytes"], peak_memory())
             self.save()
+
+
+def checksum(content: dict) -> str:
+    """A hash of the content, by which a later reader notices a changed character."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _has_fields(content: dict) -> bool:

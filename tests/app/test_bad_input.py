@@ -100,7 +100,9 @@ def place(tmp_path_factory):
         "other": "[1]",
         "bare": '{"schema": 1}',
         "newer": '{"schema": 99}',
-        "settings": json.dumps({**results_of(folder / "run"), "config": {**config.describe(), "steps": "six"}}),
+        "settings": json.dumps(
+            {**results_of(folder / "run"), "config": {**config.describe(), "steps": "six"}, "checksum": None}
+        ),
     }.items():
         (folder / name).mkdir()
         (folder / name / "results.json").write_text(text)

@@ -14,7 +14,7 @@ SETTINGS = [
     *("--ann-epochs", "3", "--snn-epochs", "2", "--calibration-images", "32", "--calibration-steps", "4"),
     *("--iterations", "3", "--methods", "traditional,hire", "--quiet"),
 ]
-UNEQUAL = ("phases", "machine", "minihire")  # parts of results.json that differ between equal runs
+UNEQUAL = ("phases", "machine", "minihire", "checksum")  # parts of results.json that differ between equal runs
 PATIENCE = 300  # seconds after which a command counts as hanging
 
 

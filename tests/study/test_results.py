@@ -184,3 +184,29 @@ def test_a_field_of_another_type_is_refused(tmp_path, change):
     path.write_text(json.dumps(content))
     with pytest.raises(MinihireError, match="is not a results file of minihire, or it is damaged"):
         Results.load(path)
+
+
+def test_every_changed_character_is_noticed(results):
+    """In numbers, names and pictures: either the file is refused, or all of its content is unchanged."""
+    results["data"], results["examples"] = {"train": 4000}, [{"model": "κ", "image": "iVBORw0KGgo="}]
+    results.save()
+    text = results.path.read_text(encoding="utf-8")
+    for position, character in enumerate(text):
+        results.path.write_text(text[:position] + chr(ord(character) ^ 1) + text[position + 1 :], encoding="utf-8")
+        try:
+            found = Results.load(results.path).content
+            assert found.keys() >= results.content.keys() and all(found[key] == results[key] for key in results.content)
+        except MinihireError:
+            continue
+
+
+def test_an_edited_file_is_read_without_its_checksum(results):
+    results.save()
+    content = json.loads(results.path.read_bytes())
+    content["seconds"] = 3
+    results.path.write_text(json.dumps(content))
+    with pytest.raises(MinihireError, match="its checksum differs; restore it, or remove its entry"):
+        Results.load(results.path)
+    del content["checksum"]
+    results.path.write_text(json.dumps(content))
+    assert Results.load(results.path)["seconds"] == 3
