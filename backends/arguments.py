@@ -2,8 +2,8 @@
 
 Compiled kernels do not check sizes: with wrong ones they would read memory of other arrays. So every public method of a backend
 checks its arguments first, by the rules of its row in TABLE. A rule has a pattern of sizes, such as "K K C O". Equal letters are
-equal sizes in all arguments of a call, and "*S" stands for all further axes. `saved` brings the shape of the result that its
-forward kernel returned, which the gradient must have.
+equal sizes in all arguments of a call, and "*S" stands for all further axes. `saved` holds the shape of the forward
+kernel's result, and the gradient must have the same shape.
 """
 
 import functools
@@ -22,7 +22,8 @@ from backends.saved import Saved
 
 COMPACT = SpikeTrain, PooledGradient, CurrentGradient  # forms of activations and of their gradients
 INTEGERS = int, np.integer
-MISSING, NEVER = object(), 99  # an argument that was not given; the position of one that has none
+MISSING = object()  # stands for an argument that was not given
+NEVER = 99  # the position of an argument that has none, such as a keyword-only one
 
 
 @functools.cache
@@ -160,7 +161,7 @@ def _factors(k, value, sizes) -> bool:
 
 
 def _number(k, value, sizes) -> bool:
-    """A number. `services.captured` makes arrays of numbers."""
+    """A number, or an array of shape []: `services.captured` turns numbers into such arrays."""
     return isinstance(value, int | float) or (isinstance(value, k.array_types) and tuple(value.shape) == ())
 
 
@@ -205,7 +206,7 @@ def _per_channel(k, value, sizes) -> bool:
 
 
 def _whole_or_tensor(k, value, sizes) -> bool:
-    return not isinstance(value, int) or value >= 1  # services.captured makes arrays of numbers
+    return not isinstance(value, int) or value >= 1  # services.captured turns numbers into arrays
 
 
 SHAPE = Rule(_shape, "whole numbers of at least 0")
@@ -217,12 +218,13 @@ WINDOW = {
     "": Rule(_window, "images as large as the kernel"),
 }
 NEURONS = {"reset": choice("immediate", "delayed"), "leak": floats("1"), "threshold": floats("1"), "steps": STEPS}
-CLASSES = {"margin": 2, "zero-one": 2, "dlr": 3, "dlr-targeted": 4}  # that a loss needs
+CLASSES = {"margin": 2, "zero-one": 2, "dlr": 3, "dlr-targeted": 4}  # the fewest classes for each loss
 GRADIENT = OuterProduct, *COMPACT
 ACTIVATION = floats("*S", *COMPACT)
 RESULT = floats("*result", *COMPACT)
 
-# method → its arguments, in an order in which each rule knows the sizes that it needs; "" stands for a rule about several
+# method → its arguments, in an order in which each rule knows the sizes that it needs. "" stands for a rule about several
+# arguments.
 TABLE: dict[str, dict[str, Rule]] = {
     "reshape": {"array": typed("*S"), "shape": Rule(_same_count, "a shape with as many entries")},
     "rows": {
@@ -313,7 +315,7 @@ TABLE: dict[str, dict[str, Rule]] = {
         "step": Rule(_whole_or_tensor, "a whole number of at least 1"),
     },
 }
-SAVED_AT = {"clip": 1, "conv2d": 1, "linear": 1, "avg_pool": 1, "relu": 1, "lif_forward": 2}  # its place in the result
+SAVED_AT = {"clip": 1, "conv2d": 1, "linear": 1, "avg_pool": 1, "relu": 1, "lif_forward": 2}  # position in the result
 
 
 def checked(cls):

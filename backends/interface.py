@@ -59,7 +59,8 @@ class NeuronState(NamedTuple):
 class Adaptation(NamedTuple):
     """The memory of the adaptive surrogate for one layer of neurons, [T, B, …] each; see `surrogates.adaptive`.
 
-    mean: a running mean of |m − v|, which starts from 1. deviation: one of its deviation from the mean, which starts from 0.
+    mean: a running mean of |m − v|, which starts from 1. deviation: a running mean of the distance between |m − v| and
+    `mean`, which starts from 0.
     """
 
     mean: Array
@@ -78,7 +79,7 @@ class Backend(ABC):
     precision: str = "float32"  # of products, see `get_backend`
     threads: int
     array_types: tuple[type, ...]  # the classes of its plain arrays; arrays.py has the compact ones
-    float: Any  # `dtype` as the library of these arrays writes it
+    float: Any  # what `.dtype` of such an array is, if it has the backend's `dtype`
 
     def __init__(self, **options):
         self.options = options  # the constructor's arguments: a backend is pickled as these
@@ -179,7 +180,7 @@ class Backend(ABC):
 
     @abstractmethod
     def scale_to_norm(self, x, order: int, limit: float | None = None) -> Array:
-        """Divide each image of x [B, …] by its norm. With a limit: scale down only images with a larger norm, to this norm.
+        """Divide each image of x [B, …] by its norm. With a limit: scale only images with a larger norm, down to the limit.
 
         order 1: the mean of the absolute values (for momentum). order 2: the Euclidean norm. order math.inf: the largest
         absolute value. An image of zeros stays as it is.
@@ -201,7 +202,7 @@ class Backend(ABC):
 
     @abstractmethod
     def power(self, x, exponent: float) -> Array:
-        """x to the power of a number; x is larger than 0 where that needs it."""
+        """x to the power of a number; x must be positive if the exponent requires it."""
 
     # ---------------------------------------------------------------- dense algebra
 

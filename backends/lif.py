@@ -73,12 +73,12 @@ def lif_backward(saved: Saved, grad_spikes, grad_state, surrogate: Surrogate, re
     f = derivative(surrogate, m / v - 1)
     grad_leak = grad_threshold = 0.0
     grad_current = np.empty_like(m)
-    # What later steps contribute to the gradients of step t. through_leak: to that of u[t] (delayed: m[t]), λ·d[t+1].
-    # through_reset: to that of s[t], by a delayed reset, −v·d[t+1].
+    # What later steps contribute to the gradients of step t. through_leak = λ·d[t+1] is a part of the gradient of u[t]
+    # (delayed reset: of m[t]). through_reset = −v·d[t+1] is a part of the gradient of s[t], with the delayed reset only.
     through_leak = _or_zero(grad_state and grad_state.membrane, m[0])
     through_reset = _or_zero(grad_state and grad_state.spikes, m[0])
-    # d[t+1] in ∂L/∂v of a delayed reset. It is 0 at the last step, because the next chunk adds the term −d[T]·s[T−1]: there
-    # s[T−1] are the initial spikes, and the term is the one after the loop.
+    # d[t+1] in ∂L/∂v of a delayed reset. It is 0 at the last step: this chunk leaves out the term −d[T]·s[T−1]. The next
+    # chunk, whose initial spikes are s[T−1], adds the term after its loop.
     d_next = np.zeros_like(m[0])
     for t in reversed(range(len(m))):
         reset_path = -v * through_leak if immediate else through_reset

@@ -43,8 +43,8 @@ class Services:
 
         Its arguments and results are arrays, numbers (int and float) and None, also in tuples, dictionaries and NeuronStates.
         Nothing but the arrays, their shapes and these numbers may change from call to call. The function does not read the
-        values of arrays (`events`, `to_numpy`). It adds and multiplies its numbers at most, and passes them to
-        kernels (a draw's step, an optimiser's learning rate and step). What it returns is valid until the next call. A captured
+        values of arrays (`events`, `to_numpy`). It may only add and multiply its numbers, and pass them to kernels
+        (a draw's step, an optimiser's learning rate and step). What it returns is valid until the next call. A captured
         function that another one calls becomes part of the other's recording. Default: the function itself.
         """
         return function

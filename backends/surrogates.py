@@ -104,7 +104,7 @@ def adapted_slopes(membrane, threshold, adaptation=None):
         M ← 0.9·M + 0.1·|x|      D ← 0.9·D + 0.1·||x| − M|      b = a / (M + 1.5·D + 1e-4),   a = 2·tan(0.425·π)/π
         ds/dx = (b/2) / (1 + (π·b·x/2)²)      f(z) = ds/dz = v·ds/dx, because z = x/v
 
-    So a neuron at distance M from its threshold has the phase 0.425·π: the slope there is about 5 % of the largest.
+    At |x| = M + 1.5·D + 1e-4, π·b·|x|/2 = tan(0.425·π): the slope there is about 5 % of the largest, which is at x = 0.
     """
     x = membrane - threshold
     size = np.abs(x)

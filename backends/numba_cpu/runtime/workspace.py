@@ -45,7 +45,7 @@ def block_size(size: int, huge: bool) -> int:
 class Block:
     """`size` bytes from `address` on, of the memory `owner`: an array of bytes, or the block of which this is a half.
 
-    used: the number of the last array in it.
+    used: the number of the last array in it; arrays are numbered in the order in which they were handed out.
     """
 
     __slots__ = ("address", "kind", "owner", "size", "used")
@@ -60,7 +60,7 @@ class Block:
 
 
 def new_block(size: int, huge: bool, number: int) -> Block:
-    """A block of memory from the system. number: of the array, which decides where in a page the block starts."""
+    """A block of memory from the system. The number of its first array decides where in a page it starts."""
     every, place = (HUGE, 0) if huge else (TURN, number % 64 * STAGGER)
     memory = np.empty(max(size + every, ADVISED if huge else 0), np.uint8)
     start = memory.__array_interface__["data"][0]
