@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minihire.analysis.accuracy import accuracy
     from minihire.attacks.evaluate import attack_accuracy
     from minihire.attacks.gradient import Attack, fgsm, pgd
+    from minihire.attacks.suite import evaluate_robustness
     from minihire.data.loading import load as load_data
     from minihire.models import build
     from minihire.network import Network, initialise
@@ -43,6 +44,7 @@ __all__ = [
     "convert",
     "cost_per_batch",
     "epochs_at_equal_cost",
+    "evaluate_robustness",
     "fgsm",
     "get_backend",
     "initialise",
@@ -72,6 +74,7 @@ _LOCATIONS = {
     "convert": ("minihire.training.convert", "convert"),
     "cost_per_batch": ("minihire.training.cost", "cost_per_batch"),
     "epochs_at_equal_cost": ("minihire.training.cost", "epochs_at_equal_cost"),
+    "evaluate_robustness": ("minihire.attacks.suite", "evaluate_robustness"),
     "fgsm": ("minihire.attacks.gradient", "fgsm"),
     "get_backend": ("backends", "get_backend"),
     "initialise": ("minihire.network", "initialise"),

@@ -41,8 +41,7 @@ class Gradients(NamedTuple):
     sums: Any
 
 
-# `Backend.logit_loss` computes all but the first.
-LOSSES = ("cross-entropy", "dlr", "dlr-targeted", "margin", "zero-one")
+LOSSES = ("cross-entropy", "dlr", "dlr-targeted", "margin", "zero-one")  # all but the first: `Backend.logit_loss`
 VIEW_SETTINGS = {"steps", "coding", "neuron", "time_chunk"}
 
 

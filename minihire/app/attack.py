@@ -22,8 +22,10 @@ from minihire.app.flags import (
 )
 from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
+from minihire.app.robustness import evaluate
 from minihire.attacks import ATTACKS, Attack
 from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
+from minihire.attacks.suite import BUDGETS, SUITES
 from minihire.report import tables
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
@@ -38,6 +40,7 @@ USES = (
 )
 
 
+SUITE_USES = tuple(name for name in USES if name not in ("alpha", "iterations", "random_start"))
 DEFAULT = ("fgsm", "pgd")  # attacks
 NUMBERS = {  # parameters of attacks that are no settings of an experiment: flag and description
     "restarts": "runs of each attack, of which the strongest counts",
@@ -49,24 +52,26 @@ NUMBERS = {  # parameters of attacks that are no settings of an experiment: flag
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to attack: an .npz file", "CHECKPOINT")
-    add_file(parser, "--source", "craft the images on this checkpoint (black box)")
+    add_file(parser, "--source", "craft the images on this checkpoint (black box)", action="append")
     add_json(parser, "scores")
     parser.add_argument(
         "--attacks", type=names, metavar="A,B", help=f"attacks to run (default: fgsm,pgd): {', '.join(ATTACKS)}"
     )
+    parser.add_argument("--suite", choices=SUITES, help="worst case of the paper's or of strong attacks")
+    parser.add_argument("--budget", choices=BUDGETS, help="attacks of --suite strong (default: small)")
     add_file(parser, "--save-images", "write the images of one attack, floats and 8 bits", "FILE.npz")
     add_file(parser, "--images", "evaluate the images in this file instead of attacks", "FILE.npz")
     parser.add_argument(
         "--surrogate",
-        metavar="KIND[:WIDTH]",
-        help=f"surrogate gradient of the attacker (default: the network's): {', '.join(SURROGATES)}",
+        metavar="KIND[:W]",
+        help=f"of the attacker, W: width (default: the network's): {', '.join(SURROGATES)}",
     )
     for flag, text in NUMBERS.items():
         parser.add_argument(f"--{flag}", type=int, metavar="N", help=text)
     add_time_limit(parser, "with --json FILE, the same command resumes")
     add_modules(parser)
     add_download(parser)
-    rare = {"image_size", "reset_grad", "gamma", "time_chunk"}
+    rare = {"image_size", "reset_grad", "gamma", "time_chunk", "random_start"}
     add_settings(parser, USES, common=set(USES) - rare, defaults=False)
     add_execution(parser, record=True)
 
@@ -79,18 +84,25 @@ def run(options) -> None:
             "--max-minutes needs --json FILE: interim answers are written next to FILE, so that the same command can resume"
         )
     surrogate = parse_surrogate(options.surrogate)
+    if options.budget and options.suite != "strong":
+        raise MinihireError("--budget needs --suite strong: the other attacks have no budget")
+    if len(options.source or ()) > 1 and not options.suite:
+        raise MinihireError("more than one --source needs --suite: give one, or --suite strong")
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES)
     numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     if options.images:
         return _evaluate_file(options, saved, config, numbers)
+    if options.suite:
+        _refuse(options, numbers, "--suite", ("attacks", "surrogate", "save_images"), SUITE_USES, ("samples",))
+        return _evaluate_suite(options, saved, config, json_file)
     chosen = DEFAULT if options.attacks is None else options.attacks
     attacks = chosen_attacks(chosen, config, given_settings(options), surrogate, numbers)
     if options.save_images and (len(attacks) != 1 or options.max_minutes is not None):
         raise MinihireError("--save-images needs a single attack, such as --attacks pgd, and no --max-minutes")
     backend = open_backend(options)
     target = saved.network(backend)
-    source = _source(options, saved, backend) if options.source else None
+    source = _source(options, options.source[0], saved, backend) if options.source else None
     _refuse_unused(options, source or target, surrogate)
     target = apply_flags(target, config, options, options.checkpoint)
     data = open_data(config, options, backend, USES)
@@ -107,14 +119,14 @@ def run(options) -> None:
         with resumable_by(how_to_resume, interim):
             scores, files = attack_one(config, attacks, target, source, data, backend, json_file)
     found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in scores.items()}
-    access = f"black box, crafted on {options.source}" if options.source else "white box"
+    access = f"black box, crafted on {options.source[0]}" if options.source else "white box"
     access += f", surrogate {options.surrogate}" if surrogate else ""
     rows = [[name, str(score["count"]), tables.interval(score)] for name, score in found.items()]
     show_and_write(
         options,
         {
             "checkpoint": str(options.checkpoint),
-            "source": options.source and str(options.source),
+            "source": options.source and str(options.source[0]),
             "surrogate": surrogate and list(surrogate),
             "config": config.describe(),
             "accuracy": found,
@@ -129,10 +141,8 @@ def run(options) -> None:
 
 def _evaluate_file(options, saved, config, numbers):
     """--images: the accuracy of the checkpoint on a file of adversarial images."""
-    settings_given = set(given_settings(options)) - {"steps", "time_chunk", "seed"}
-    flags = ("attacks", "source", "surrogate", "save_images", "max_minutes", "download")
-    for name in (*(name for name in flags if getattr(options, name)), *numbers, *sorted(settings_given)):
-        raise MinihireError(f"{flag_of(name)} does not apply to --images: leave it out")
+    flags = ("suite", "budget", "attacks", "source", "surrogate", "save_images", "max_minutes", "download")
+    _refuse(options, numbers, "--images", flags, ("steps", "time_chunk", "seed"))
     crafted, backend = load_images(options.images), open_backend(options)
     target = apply_flags(saved.network(backend), config, options, options.checkpoint)
     answers = evaluate_images(target, crafted, seed=config.seed)
@@ -147,15 +157,31 @@ def _evaluate_file(options, saved, config, numbers):
     )
 
 
+def _evaluate_suite(options, saved, config, json_file):
+    """--suite: the worst case of many attacks."""
+    backend = open_backend(options)
+    target = apply_flags(saved.network(backend), config, options, options.checkpoint)
+    sources = [(str(path), _source(options, path, saved, backend)) for path in options.source or ()]
+    data = open_data(config, options, backend, USES)
+    refuse_misfit(saved, target, data.test)
+    evaluate(options, config, target, sources, data.test, json_file)
+
+
+def _refuse(options, numbers, what, flags, settings_allowed, numbers_allowed=()):
+    """Raise MinihireError for a flag that does not apply together with `what`."""
+    found = [name for name in flags if getattr(options, name)]
+    found += [name for name in numbers if name not in numbers_allowed]
+    for name in found + sorted(set(given_settings(options)) - {*settings_allowed}):
+        raise MinihireError(f"{flag_of(name)} does not apply to {what}: leave it out")
+
+
 def chosen_attacks(
     chosen: tuple[str, ...], config: Config, given: dict, surrogate: Surrogate | None, numbers: dict[str, int]
 ) -> list[Attack]:
     """The attacks by name, each with the settings that it takes, and with those of NUMBERS that were given.
 
-    The settings `iterations` and `random_start` were chosen for the step α of `config`. So an attack without a parameter
-    `alpha` gets them only if their flags were given; otherwise it uses its own defaults.
-
-    Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
+    The experiment's iterations and random start belong to its step α. An attack without α uses its own, unless the flag was
+    given. Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
     """
     values = {name: getattr(config, name) for name in ("epsilon", "alpha", "iterations", "random_start")}
     values |= {"surrogate": surrogate} if surrogate else {}
@@ -179,10 +205,10 @@ def chosen_attacks(
 
 
 def _refuse_unused(options, attacker, surrogate):
-    """Raise MinihireError for a flag about gradients if it does not change the gradients from which images are crafted."""
+    """Raise MinihireError for flags about gradients that do not change those of the network on which images are crafted."""
     given = given_settings(options)
     if surrogate and not attacker.spiking:
-        path = options.source or options.checkpoint
+        path = options.source[0] if options.source else options.checkpoint
         raise MinihireError(f"{path} is an ANN, to which --surrogate does not apply: leave it out")
     if surrogate and "gamma" in given:
         raise MinihireError(
@@ -193,18 +219,18 @@ def _refuse_unused(options, attacker, surrogate):
     for name in ("gamma", "reset_grad"):
         if options.source and name in given:
             raise MinihireError(
-                f"{flag_of(name)} changes the gradients of {options.checkpoint}, but the images are crafted on {options.source}: "
-                "leave it out"
+                f"{flag_of(name)} changes the gradients of {options.checkpoint}, but the images are crafted on "
+                f"{options.source[0]}: leave it out"
             )
 
 
-def _source(options, saved, backend):
-    """Read the network to craft images on. Raises MinihireError if it was trained on another data set than the target."""
-    other = open_checkpoint(options.source)
+def _source(options, path, saved, backend):
+    """Read a network to craft images on. Raises MinihireError if it was trained on another data set than the target."""
+    other = open_checkpoint(path)
     (mine, _), (theirs, _) = data_of(saved), data_of(other)
     if mine and theirs and mine != theirs:
         raise MinihireError(
-            f"{options.source} was trained on {theirs}, {options.checkpoint} on {mine}: give a source of the same data"
+            f"{path} was trained on {theirs}, {options.checkpoint} on {mine}: give a source of the same data"
         )
     return other.network(backend)
 
@@ -221,5 +247,5 @@ COMMAND = Command(
   minihire attack runs/mini/models/traditional.npz --images x.npz
   minihire attack runs/mini/models/hire.npz \\
     --source runs/mini/models/second/hire.npz     black box
-  minihire attack runs/mini/models/hire.npz --json - | python -m json.tool""",
+  minihire attack runs/mini/models/hire.npz --suite strong --epsilon 2/255""",
 )

@@ -11,6 +11,7 @@ from minihire.attacks.momentum import MomentumAttack, momentum_pgd
 from minihire.attacks.noise import NoiseAttack, uniform_noise
 from minihire.attacks.sa_pgd import SAPGDAttack, sa_pgd
 from minihire.attacks.square import SquareAttack, square
+from minihire.attacks.suite import Robustness, evaluate_robustness
 from minihire.attacks.tracking import TrackingAttack
 
 # name → function that returns the Attack. Its parameters are some of epsilon, alpha, iterations, random_start, surrogate,
@@ -38,11 +39,13 @@ __all__ = [
     "Member",
     "MomentumAttack",
     "NoiseAttack",
+    "Robustness",
     "SAPGDAttack",
     "SquareAttack",
     "TrackingAttack",
     "apgd",
     "attack_accuracy",
+    "evaluate_robustness",
     "fgsm",
     "momentum_pgd",
     "perturb",

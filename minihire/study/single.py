@@ -3,16 +3,18 @@
 `minihire analyze` needs no study: it measures one network with networks.activity_and_energy.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from minihire.attacks import Attack
-from minihire.data.dataset import Splits
+from minihire.attacks import Attack, Robustness, evaluate_robustness
+from minihire.data.dataset import Dataset, Splits
 from minihire.network import Network
+from minihire.study.notes import digest
 from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
-from minihire.study.stores import Files
+from minihire.study.stores import Files, identity
 from minihire.study.study import Study
 from minihire.training.loop import Training
 
@@ -57,3 +59,35 @@ def attack_one(
     for attack in attacks:
         found[attack.name] = study.answers(attacked, attack, crafted_on)
     return found, files
+
+
+def robustness_of(
+    config: Config,
+    suite: str,
+    budget: str,
+    target: Network,
+    sources: Sequence[tuple[str, Network]],
+    data: Dataset,
+    samples: int = 1,
+    scores: Path | None = None,
+) -> tuple[Robustness, Path | None]:
+    """What a suite of attacks finds, and the folder with its state. Arguments: see `evaluate_robustness`.
+
+    scores: the JSON file that the caller will write the result to; None: no state is kept. The state is in a folder beside it, so
+    that an interrupted call can resume. The caller deletes the state (`suite.forget`) when the result is written.
+    """
+    folder = scores and scores.with_name(f"{scores.stem}.suite")
+    networks = (target, *(source for _, source in sources))
+    found = evaluate_robustness(
+        target,
+        data,
+        suite,
+        epsilon=config.epsilon,
+        budget=budget,
+        sources=sources,
+        samples=samples,
+        seed=config.seed,
+        folder=folder,
+        about=digest([identity(network, data) for network in networks]) if folder else "",
+    )
+    return found, folder

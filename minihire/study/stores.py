@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 
 from backends.interface import Backend
+from minihire.data.dataset import Dataset
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
@@ -73,6 +74,11 @@ class Store:
         return {}
 
 
+def identity(network: Network, data: Dataset) -> list:
+    """What identifies a network and images in the file of an interrupted attack."""
+    return [fingerprint(network, data), network.steps, network.coding, network.readout, repr(network.neuron)]
+
+
 class Files(Store):
     """The files of a single command: the checkpoint of `train` or `convert`, and the answers of `attack`.
 
@@ -96,7 +102,7 @@ class Files(Store):
             return {}
         path = self.scores.with_name(f"{self.scores.stem}.{attack.name}.npz")
         self._written.append(path)
-        kinds = [[fingerprint(n, data), n.steps, n.coding, n.readout, repr(n.neuron)] for n in networks]
+        kinds = [identity(network, data) for network in networks]
         return {"path": path, "about": digest([kinds, repr(attack), spec.seed]), "keep": True}
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import backends
 from minihire.app import cli, completion
-from minihire.attacks import ATTACKS
+from minihire.attacks import ATTACKS, Robustness
 from minihire.data.dataset import Dataset, Splits
 from minihire.models import build
 from minihire.network import Network, initialise
@@ -29,6 +29,7 @@ BASES = {
     **{f"train {m}": [m, "--from", "…/snn.npz", "--out", "…/new.npz"] for m in METHODS if m not in ANN_METHODS},
     "convert": ["…/ann.npz", "--out", "…/new.npz"],
     "attack": ["…/snn.npz"],
+    "attack --suite": ["…/snn.npz", "--suite", "parity"],
     "analyze": ["…/snn.npz"],
     "info": ["vgg5"],
     "report": ["…/a"],
@@ -49,12 +50,13 @@ VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --trai
 --noise-step 0.5 | --noise-bound 0.5 | --epsilon 0.5 | --alpha 0.5 | --iterations 3 | --seed 3 |
 --preset cifar10-small | --out …/other.npz | --max-minutes 3 | --module …/module.py | --backend torch |
 --device cuda | --precision tf32 | --threads 3 | --from …/other-snn.npz | --source …/other-snn.npz |
---save-images …/crafted.npz | --images …/snn.npz | --restarts 2 | --samples 3 | --queries 7 |
+--suite strong | --budget full | --save-images …/crafted.npz | --images …/snn.npz | --restarts 2 | --samples 3 | --queries 7 |
 --json …/scores.json | --attacks fgsm | --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full |
 --seeds 3 | --models vgg5"""
 VALUES = dict(part.strip().split(" ", 1) for part in VALUES.split("|"))
 NEEDS = {  # what a flag needs beside it to have an effect
     ("attack", "--max-minutes"): ["--json", "…/scores.json"],
+    ("attack", "--budget"): ["--suite", "strong"],
     ("train", "--resume"): ["--out", "…/snn.npz"],
     ("paper", "--models"): ["--scale", "full"],
     **{(name, "--no-record"): ["--device", "cuda"] for name in ("run", "train", "attack", "paper")},
@@ -150,6 +152,12 @@ def effect(place, monkeypatch, tmp_path, capsys):
         record(attacks, config.seed, of_network(target), of_network(source), Progress.quiet, StopSignal.limit.minutes)
         return {"clean": np.ones(8, bool)}, SimpleNamespace(clear=lambda: None)
 
+    def robustness_of(config, suite, budget, target, sources, data, samples, scores):
+        networks = [(name, of_network(source)) for name, source in sources]
+        record(suite, budget, config.epsilon, config.seed, of_network(target), networks, samples)
+        record(Progress.quiet, StopSignal.limit.minutes)
+        return Robustness(suite, budget, config.epsilon, np.ones(8, bool), np.ones(8, bool)), None
+
     def measure(network, test, seed):
         record(of_network(network), seed, Progress.quiet)
         return [], {"first_layer_once": SimpleNamespace(as_dict=dict)}
@@ -163,6 +171,7 @@ def effect(place, monkeypatch, tmp_path, capsys):
         "train.train_one": train_one,
         "convert.convert_one": convert_one,
         "attack.attack_one": attack_one,
+        "robustness.robustness_of": robustness_of,
         "analyze.activity_and_energy": measure,
         "analyze.tables": SimpleNamespace(
             **dict.fromkeys(("activity_table", "operations_table", "energy_table"), lambda _: "")
@@ -248,6 +257,32 @@ def test_a_training_refuses_the_settings_of_other_trainings(effect, method):
     assert ("--adversarial-epochs" in refused) == (method != "adversarial")
 
 
+OF_SINGLE_ATTACKS = ("--attacks", "--alpha", "--iterations", "--no-random-start", "--surrogate", "--save-images")
+
+
+@pytest.mark.parametrize("flag", [*OF_SINGLE_ATTACKS, "--restarts", "--queries"])
+def test_a_suite_refuses_the_flags_of_single_attacks(effect, flag):
+    sentence, refused = effect("attack", [*BASES["attack --suite"], *given(flag)])
+    name = flag.replace("--no-", "--")
+    assert refused and sentence == f"minihire: {name} does not apply to --suite: leave it out\n"
+
+
+def test_sources_and_budgets_belong_to_suites(effect):
+    for words, sentence in (
+        (["--budget", "full"], "--budget needs --suite strong: the other attacks have no budget"),
+        (["--budget", "full", "--suite", "parity"], "--budget needs --suite strong: the other attacks have no budget"),
+        (
+            ["--source", "…/ann.npz", "--source", "…/other-snn.npz"],
+            "more than one --source needs --suite: give one, or --suite strong",
+        ),
+        (["--suite", "parity", "--images", "…/x.npz"], "--suite does not apply to --images: leave it out"),
+    ):
+        assert effect("attack", ["…/snn.npz", *words]) == (f"minihire: {sentence}\n", True)
+    several = ["--suite", "strong", "--source", "…/ann.npz", "--source", "…/other-snn.npz"]
+    (seen, out, _), refused = effect("attack", ["…/snn.npz", *several])
+    assert not refused and seen.count("npz") >= 2 and "transfer not run" in out
+
+
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name not in ("fgsm", "pgd")])
 def test_every_attack_takes_the_flags_that_it_has(effect, name):
     """An attack without α has its own number of iterations, not the experiment's."""
@@ -279,6 +314,29 @@ def test_images_are_saved_and_shown_to_another_network(place, capsys, tmp_path):
     assert scores[0] == {name: scores[1][name] for name in ("clean", "pgd")}
     assert scores[2] == {"images": scores[1]["pgd"], "rounded": scores[1]["pgd, 8 bits"]}
     assert scores[3].keys() == scores[2].keys()
+
+
+def test_a_suite_that_is_stopped_resumes_with_the_same_command(place, capsys, tmp_path, monkeypatch):
+    """Without replacements: tables, JSON, and the state beside it, which is deleted at the end."""
+    words = ["attack", str(place / "snn.npz"), "--suite", "parity", "--test-limit", "8", "--backend", "reference"]
+    words += ["--quiet", "--epsilon", "0.1"]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "pgd-7" in shown and "worst case" in shown and "--suite strong tells" in shown
+    file, ended = tmp_path / "scores.json", []
+    stopped = [*words, "--json", str(file), "--max-minutes", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr("minihire.runtime.interrupt.monotonic", lambda: 100.0 * len(ended))
+        patched.setattr("minihire.attacks.suite._report", lambda *_: ended.append(1))
+        assert cli.main(stopped) == 3
+    assert "the same command resumes it" in capsys.readouterr().err
+    assert not file.exists() and (tmp_path / "scores.suite" / "suite.json").exists()
+    assert cli.main(stopped) == 0 and [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+    capsys.readouterr()
+    assert cli.main([*words, "--json", "-"]) == 0
+    found, whole = (json.loads(text)["robustness"] for text in (file.read_text(), capsys.readouterr().out))
+    assert {**found, "seconds": 0} == {**whole, "seconds": 0}
+    assert found["robust"]["count"] == 8 and [row["name"] for row in found["stages"]] == ["fgsm", "pgd-7"]
 
 
 def test_an_example_attack_with_a_surrogate_reports_it(place, effect):

@@ -1,0 +1,51 @@
+"""minihire attack --suite: the worst case of a suite of attacks, its red flags, and what is printed of them."""
+
+from minihire.app.outputs import show_and_write
+from minihire.attacks import Robustness
+from minihire.attacks.suite import forget
+from minihire.report import tables
+from minihire.runtime.interrupt import resumable_by
+from minihire.runtime.progress import duration
+from minihire.study.single import robustness_of
+
+
+def evaluate(options, config, target, sources, data, json_file) -> None:
+    """Run the suite, print its tables and write the JSON file. A stopped suite resumes if there is a JSON file."""
+    budget, samples = options.budget or "small", options.samples or 1
+    how_to_resume, interim = ("the same command", f"{json_file.stem}.suite") if json_file else (None, "")
+    with resumable_by(how_to_resume, interim):
+        found, folder = robustness_of(config, options.suite, budget, target, sources, data, samples, json_file)
+    content = {"checkpoint": str(options.checkpoint), "config": config.describe(), "robustness": found.as_dict()}
+    suite = f"{options.suite}, budget {budget}" if options.suite == "strong" else options.suite
+    show_and_write(
+        options, content, f"{options.checkpoint}; suite {suite}; ε = {config.epsilon * 255:.4g}/255\n{_text(found)}"
+    )
+    if folder and target.backend.services.rank == 0:
+        forget(folder)  # the result is written, so the state is not needed
+
+
+def _text(found: Robustness) -> str:
+    """The tables and sentences about a result."""
+    content = found.as_dict()
+    columns = ["attacked", "withstood", "gradients", "queries"]
+    rows = [[row["name"], *(f"{row[column]:,}" for column in columns)] for row in found.stages]
+    scores = [
+        [title, str(content[key]["count"]), tables.interval(content[key])]
+        for title, key in (("clean", "clean"), ("worst case", "robust"))
+    ]
+    parts = [
+        tables.table(["attack", "attacked", "withstand", "gradients", "queries"], rows),
+        tables.table(["images", "number", "accuracy, %"], scores),
+        f"{content['gradients']:,} gradient evaluations, {content['queries']:,} queries, {duration(found.seconds)}",
+    ]
+    if found.suite == "parity":
+        parts.append(
+            "These are the attacks of the paper: --suite strong tells whether the network withstands strong ones."
+        )
+        return "\n\n".join(parts)
+    parts.append(f"transfer from {', '.join(found.transfer)}" if found.transfer else "transfer not run: give --source")
+    flags = [[flag["name"], "up" if flag["up"] else "–", flag["text"]] for flag in found.flags]
+    parts.append(tables.table(["red flag", "", ""], flags))
+    up = [flag["name"] for flag in found.flags if flag["up"]]
+    parts.append(f"robustness not established: {'; '.join(up)}" if up else "no red flag is up")
+    return "\n\n".join(parts)

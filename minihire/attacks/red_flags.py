@@ -1,0 +1,117 @@
+"""Red flags: signs that the attacks failed, so that the accuracy left does not show a robust network.
+
+Most are from Athalye et al. (ICML 2018) and Carlini et al. (2019). They are evaluated on the first 200 images of the data. Every
+attack runs on all of these images, because a cascade does not show whether one attack is stronger than another. If a flag is up,
+the report says "robustness not established".
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from backends.randomness import Draws
+from minihire.analysis.accuracy import predict
+from minihire.attacks.apgd import apgd
+from minihire.attacks.evaluate import attack_accuracy
+from minihire.attacks.gradient import Attack, fgsm, pgd
+from minihire.attacks.members import MEMBERS
+from minihire.attacks.noise import uniform_noise
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset
+from minihire.network import Network
+
+IMAGES, BATCH = 200, 100
+POINT, LITTLE = 0.01, 0.002  # shares of the images: the tolerance, and what only Square or transfer may fool
+ENOUGH = 10  # draws of random spikes whose mean is not taken for random
+
+
+def red_flags(
+    network: Network, data: Dataset, found: Any, *, epsilon: float, samples: int, seed: int, state: Any
+) -> list[dict[str, Any]]:
+    """All red flags, {"name", "up", "text"} each. found: the `Robustness` of the cascade. state: the `State` for the answers."""
+    images = data.limit(min(IMAGES, len(data)))
+    strongest = MEMBERS[0].source(network) if network.spiking else network
+
+    def left(name: str, source: Network, attack: Attack) -> float:
+        """The accuracy of these images under one attack."""
+        label = f"flag: {name}"
+
+        def compute():
+            right, own = np.zeros(len(data), bool), replace(attack, name=label, samples=samples)
+            (right[: len(images)],) = attack_accuracy([network], source, images, own, seed=seed, **state.partial(label))
+            return right
+
+        return float(state.once(label, compute)[: len(images)].mean())
+
+    step = epsilon / 4
+    one = left("fgsm", network, fgsm(epsilon))
+    many = left("pgd-20", network, pgd(epsilon, step, 20))
+    auto = left("apgd-100", network, apgd(epsilon, 100))
+    half = left("apgd-50 strongest", strongest, apgd(epsilon, 50))
+    whole = left("apgd-100 strongest", strongest, apgd(epsilon, 100))
+    noise = left("noise", network, uniform_noise(epsilon))
+    unbounded = left("apgd-100 unbounded", strongest, apgd(1.0, 100))
+    sizes = [epsilon * factor for factor in (0.5, 1, 2, 4) if epsilon * factor <= 1]
+    curve = [left(f"pgd-20 at {size:.6f}", strongest, pgd(size, size / 4, 20)) for size in sizes]
+    vanished = _zero_gradients(network, images, seed)
+    changed = _changed(network, images, samples, seed)
+    lowered = {kind: _lowered(found, kind) for kind in ("square", "transfer")}
+    rises = any(later > earlier + POINT for earlier, later in pairwise(curve))
+    flat = len(curve) > 1 and curve[-1] >= curve[0] > POINT
+    return [
+        _flag("one step beats many", one < many - POINT, f"FGSM leaves {one:.1%}, PGD-20 {many:.1%}"),
+        _flag("APGD weaker than PGD", auto > many + POINT, f"APGD-100 leaves {auto:.1%}, PGD-20 {many:.1%}"),
+        _flag("noise beats gradients", noise < many - POINT, f"noise leaves {noise:.1%}, PGD-20 {many:.1%}"),
+        *(
+            _flag(f"{kind} beats white box", share > LITTLE, f"{kind} lowers the worst case by {share:.1%}")
+            for kind, share in lowered.items()
+            if share is not None
+        ),
+        _flag("accuracy at unbounded ε", unbounded > POINT, f"{unbounded:.1%} are left at ε = 1"),
+        _flag(
+            "accuracy does not fall with ε",
+            rises or flat,
+            ", ".join(f"{share:.1%} at {size * 255:.3g}/255" for size, share in zip(sizes, curve, strict=True)),
+        ),
+        _flag("still falling", whole < half - POINT, f"APGD leaves {half:.1%} after 50 steps, {whole:.1%} after 100"),
+        _flag("gradients vanish", vanished > POINT, f"{vanished:.1%} of the images have an input gradient of zero"),
+        _flag(
+            "answers are random",
+            changed > POINT and samples < ENOUGH,
+            f"{changed:.1%} of the clean predictions change with the seed; each is the mean of {samples} draws",
+        ),
+    ]
+
+
+def _flag(name, up, text):
+    return {"name": name, "up": bool(up), "text": text}
+
+
+def _lowered(found, kind):
+    """The share of all images that only the attacks of this kind fooled; None if none ran."""
+    rows = [row for row in found.stages if row["name"].startswith(kind)]
+    return sum(row["attacked"] - row["withstood"] for row in rows) / len(found.robust) if rows else None
+
+
+def _zero_gradients(network, images, seed):
+    """The share of images whose input gradient, through the network's own surrogate, is zero everywhere."""
+    k, zero = network.backend, 0
+    batches = Batches(images, k, BATCH)
+    for number in range(len(batches)):
+        batch, labels = batches.load(0, number)
+        options = dict(weights=False, image=True, training=False, scale=1.0, keep_state=False)
+        grad = k.to_numpy(network.gradients(batch, labels, draws=Draws(seed, 0, number * BATCH), **options).image)
+        zero += int((grad == 0).all(axis=(1, 2, 3)).sum())
+    return zero / len(images)
+
+
+def _changed(network, images, samples, seed):
+    """The share of clean images whose predicted class depends on the seed."""
+    batches, changed = Batches(images, network.backend, BATCH), 0
+    for number in range(len(batches)):
+        batch, _ = batches.load(0, number)
+        one, two = (predict(network, batch, Draws(s, 0, number * BATCH), samples) for s in (seed, seed + 1))
+        changed += int((one != two).sum())
+    return changed / len(images)

@@ -1,0 +1,287 @@
+"""The evaluation of robustness: many attacks on one network, of which each image has to withstand all.
+
+    found = evaluate_robustness(network, images, "strong", epsilon=2 / 255)
+    found.robust, found.established        bool [N], and whether no red flag is up
+
+"parity" is what the paper measures: FGSM and PGD-7 through the network's own surrogate. "strong" adds uniform noise, the
+surrogate ensemble (members.py) with PGD-20 and Auto-PGD, targeted Auto-PGD, SA-PGD, Square, and images crafted on other networks.
+It is a cascade: an attack runs only on the images that have withstood all attacks before it. red_flags.py then looks for signs
+that the accuracy left is due to weak attacks, not to a robust network.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minihire.analysis.accuracy import accuracy
+from minihire.analysis.statistics import Score
+from minihire.attacks.apgd import apgd
+from minihire.attacks.evaluate import attack_accuracy
+from minihire.attacks.gradient import Attack, fgsm, pgd
+from minihire.attacks.members import MEMBERS
+from minihire.attacks.noise import uniform_noise
+from minihire.attacks.red_flags import red_flags
+from minihire.attacks.sa_pgd import sa_pgd
+from minihire.attacks.square import square
+from minihire.attacks.targets import NEEDED
+from minihire.data.dataset import Dataset
+from minihire.network import Network
+from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import read_text, write_atomically
+from minihire.runtime.interrupt import Interrupted
+from minihire.runtime.progress import duration, say
+
+SUITES, BUDGETS = ("parity", "strong"), ("small", "full")
+PGD_STEPS, APGD_STEPS, RESTARTS, QUERIES = 20, 100, 5, {"small": 1000, "full": 5000}
+
+
+class Stage(NamedTuple):
+    """One attack of a suite. source: the network to craft images on. run: number of the restart, which changes the start."""
+
+    name: str
+    source: Network
+    attack: Attack
+    run: int = 0
+
+
+@dataclass
+class Robustness:
+    """What a suite found.
+
+    epsilon: ε in pixels of [0, 1]. clean, robust: bool [N], whether an image is classified correctly, and whether it also
+    withstood every attack. stages: a row for each attack that ran: name, images attacked, images left, gradient evaluations and
+    queries (forward passes). flags: rows of `red_flags`. transfer: names of the networks that images were crafted on.
+    """
+
+    suite: str
+    budget: str
+    epsilon: float
+    clean: np.ndarray
+    robust: np.ndarray
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    flags: list[dict[str, Any]] = field(default_factory=list)
+    transfer: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def established(self) -> bool:
+        """Whether the strong suite ran, its red flags were evaluated, and none is up."""
+        return self.suite == "strong" and bool(self.flags) and not any(flag["up"] for flag in self.flags)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry of a results file."""
+        count = len(self.robust)
+        return {
+            "suite": self.suite,
+            "budget": self.budget,
+            "epsilon": self.epsilon,
+            "clean": Score(int(self.clean.sum()), count).as_dict(),
+            "robust": Score(int(self.robust.sum()), count).as_dict(),
+            "stages": self.stages,
+            "gradients": sum(row["gradients"] for row in self.stages),
+            "queries": sum(row["queries"] for row in self.stages),
+            "transfer": self.transfer or "not run",
+            "flags": self.flags,
+            "established": self.established,
+            "seconds": self.seconds,
+        }
+
+
+def stages(
+    network: Network, suite: str, budget: str, epsilon: float, sources: Sequence[tuple[str, Network]], samples: int
+) -> list[Stage]:
+    """The attacks of a suite in their order: cheap and strong ones first, so that few images are left for the others."""
+    one_step = replace(fgsm(epsilon), samples=samples)
+    found = [Stage("fgsm", network, one_step), Stage("pgd-7", network, pgd(epsilon, 0.01, 7, samples=samples))]
+    if suite == "parity":
+        return found
+    found.append(Stage("noise", network, uniform_noise(epsilon, samples=samples)))
+    members = [(m.name, m.source(network)) for m in MEMBERS] if network.spiking else []
+    through = [*members[:1], ("own", network), *members[1:]]
+    targeted = network.model.classes >= NEEDED["dlr-targeted"]
+    for number, (name, source) in enumerate(through):
+        step = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
+        found += [Stage(f"pgd-{PGD_STEPS} {name}", source, step, run) for run in range(RESTARTS)]
+        found.append(Stage(f"apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
+        if number == 0 and network.spiking:
+            found.append(Stage(f"sa-pgd-{APGD_STEPS}", network, sa_pgd(epsilon, APGD_STEPS, samples=samples)))
+        if targeted and (name == "own" or budget == "full"):
+            attack = apgd(epsilon, APGD_STEPS, loss="dlr-targeted", samples=samples)
+            found.append(Stage(f"apgd-targeted-{APGD_STEPS} {name}", source, attack))
+    for name, source in sources:
+        step = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
+        found.append(Stage(f"transfer pgd-{PGD_STEPS} {name}", source, step))
+        found.append(Stage(f"transfer apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
+    found.append(Stage(f"square-{QUERIES[budget]}", network, square(epsilon, QUERIES[budget], samples=samples)))
+    return found
+
+
+def evaluations(attack: Attack, classes: int) -> tuple[int, int]:
+    """(gradient evaluations, forward passes) that an attack needs for each image."""
+    runs = attack.restarts * attack.samples
+    if attack.name == "square":
+        return 0, runs * (attack.iterations + 1)
+    if attack.name == "noise":
+        return 0, runs
+    if getattr(attack, "loss", "") == "dlr-targeted":
+        runs *= min(attack.targets, classes - 1)
+    return runs * attack.iterations, runs
+
+
+def evaluate_robustness(
+    network: Network,
+    data: Dataset,
+    suite: str = "strong",
+    *,
+    epsilon: float = 8 / 255,
+    budget: str = "small",
+    sources: Sequence[tuple[str, Network]] = (),
+    samples: int = 1,
+    seed: int = 0,
+    flags: bool = True,
+    folder: Path | None = None,
+    about: str = "",
+) -> Robustness:
+    """Attack a network with a whole suite, on all images of `data`.
+
+    suite: one of SUITES. budget: of the strong suite, one of BUDGETS; "full" adds targeted Auto-PGD through every member of the
+    ensemble, and 5,000 queries of Square instead of 1,000. epsilon: ε in pixels of [0, 1]. sources: (name, network) pairs to
+    craft images on for the transfer attacks. samples: of a network with random spikes, draws per gradient and evaluation. flags:
+    whether to evaluate the red flags of the strong suite. folder: keeps the state, so that the same call resumes after an
+    interruption; about: text that identifies network, images and sources in it.
+
+    Raises MinihireError for an unknown suite or budget, two sources of the same name, sources and data with other image shapes or
+    numbers of classes than the network's, and a state that is damaged or belongs to another evaluation.
+
+    >>> from minihire import Network, build, evaluate_robustness, get_backend, initialise, load_data
+    >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=4), build("vgg5", width=1 / 16, hidden=16)
+    >>> network = Network(model, k, initialise(model, k, seed=0))
+    >>> found = evaluate_robustness(network, images.test, "parity", epsilon=8 / 255)
+    >>> found.robust.shape, found.established
+    ((4,), False)
+    """
+    if suite not in SUITES or budget not in BUDGETS:
+        raise MinihireError(
+            f"a suite is {' or '.join(SUITES)} and a budget {' or '.join(BUDGETS)}, not {suite!r} and {budget!r}"
+        )
+    names = [name for name, _ in sources]
+    if len({*names}) < len(names):
+        raise MinihireError(f"two sources have the same name among {', '.join(names)}: give each its own")
+    for model in (network.model, *(source.model for _, source in sources)):
+        checks.data(data, model)
+    # spikes that are not random need one draw
+    samples = samples if network.random or any(source.random for _, source in sources) else 1
+    todo = stages(network, suite, budget, epsilon, sources, samples)
+    key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
+    state = State(folder, {**key, "images": len(data), "seed": checks.whole("the seed", seed, None), "about": about})
+    clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
+    found = Robustness(suite, budget, float(epsilon), clean, clean.copy(), transfer=names)
+    for number, stage in enumerate(todo):
+        label = stage.name if not stage.run else f"{stage.name}, restart {stage.run}"
+        left, start = np.flatnonzero(found.robust), perf_counter()
+        if not len(left):
+            break
+        found.robust &= state.once(label, partial(_withstand, network, data, stage, left, seed, state, label))
+        gradients, queries = evaluations(stage.attack, network.model.classes)
+        row = {"name": label, "attacked": len(left), "withstood": int(found.robust.sum())}
+        found.stages.append({**row, "gradients": gradients * len(left), "queries": queries * len(left)})
+        _report(found, label, todo[number + 1 :], network, perf_counter() - start)
+    if suite == "strong" and flags:
+        found.flags = red_flags(network, data, found, epsilon=epsilon, samples=samples, seed=seed, state=state)
+    found.seconds = state.seconds
+    return found
+
+
+def _withstand(network, data, stage, left, seed, state, label):
+    """bool [N]: the images that withstand one attack, of those left; False for the others."""
+    right, attack, images = np.zeros(len(data), bool), replace(stage.attack, name=label), data.take(left)
+    answers = attack_accuracy([network], stage.source, images, attack, seed=seed + stage.run, **state.partial(label))
+    right[left] = answers[0]
+    return right
+
+
+def _report(found, label, rest, network, seconds):
+    """Say what is left after an attack, and how long the others take at most."""
+    count, last = int(found.robust.sum()), found.stages[-1]
+    done = last["gradients"] + last["queries"] / 3  # a forward pass takes about a third of a gradient
+    note = ""
+    if done and seconds > 0.05:
+        more = sum(g + q / 3 for g, q in (evaluations(stage.attack, network.model.classes) for stage in rest))
+        note = f"; at most {duration(more * count * seconds / done)} left"
+    say(f"{label}: {count:,} of {len(found.robust):,} images withstand ({count / len(found.robust):.1%}){note}")
+
+
+class State:
+    """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of an interrupted attack.
+
+    key: what the suite was called with. Without a folder nothing is kept. Raises MinihireError if the file is damaged, or if it
+    belongs to another evaluation.
+    """
+
+    def __init__(self, folder: Path | None, key: dict[str, Any]):
+        self.path = None if folder is None else Path(folder) / "suite.json"
+        self.key, self._begin = key, perf_counter()
+        self.answers: dict[str, np.ndarray] = {}
+        if self.path and self.path.exists():
+            self._read(self.path)
+
+    @property
+    def seconds(self) -> float:
+        """The time of this call and of those that it resumes."""
+        return perf_counter() - self._begin
+
+    def _read(self, path):
+        try:
+            content = json.loads(read_text(path))
+            same, seconds = content["key"] == self.key, float(content["seconds"])
+            found = {label: bytes.fromhex(text) for label, text in content["answers"].items()} if same else {}
+            size = (self.key["images"] + 7) // 8
+            if not 0 <= seconds < math.inf or any(len(bits) != size for bits in found.values()):
+                raise ValueError("a value out of range")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise MinihireError(f"{path} is damaged: delete it, and the suite starts again") from error
+        if not same:
+            raise MinihireError(f"{path} is of another evaluation: delete it, or choose another folder")
+        self._begin -= seconds
+        for label, bits in found.items():
+            self.answers[label] = np.unpackbits(np.frombuffer(bits, np.uint8), count=self.key["images"]).astype(bool)
+
+    def once(self, label: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """The answers bool [N] of an attack: the stored ones, or compute(), which are then stored."""
+        if label not in self.answers:
+            try:
+                self.answers[label] = compute()
+            except Interrupted:
+                self._save()  # for the time that was spent
+                raise
+            self._save()
+        return self.answers[label]
+
+    def partial(self, label: str) -> dict[str, Any]:
+        """Arguments of `attack_accuracy` with which an interrupted attack resumes."""
+        if self.path is None:
+            return {}
+        return {"path": self.path.with_name("suite.npz"), "about": json.dumps([self.key, label])}
+
+    def _save(self):
+        if self.path:
+            answers = {label: np.packbits(right).tobytes().hex() for label, right in self.answers.items()}
+            text = json.dumps({"key": self.key, "answers": answers, "seconds": self.seconds})
+            write_atomically(self.path, lambda file: file.write(text.encode()))
+
+
+def forget(folder: Path) -> None:
+    """Delete the state of `evaluate_robustness` in this folder, and the folder if nothing else is in it."""
+    for name in ("suite.json", "suite.npz"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,278 @@
+"""The evaluation of robustness: a cascade that resumes, never looks better than parity, and is not deceived by planted cheats."""
+
+import json
+import signal
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from backends import get_backend, surrogates
+from minihire import Calibration, CraftedNoise, Recipe, build, convert, initialise, load_data, train
+from minihire.analysis.accuracy import accuracy, predict
+from minihire.attacks import MEMBERS, evaluate_robustness, suite
+from minihire.data.batches import Batches
+from minihire.engine import Variable
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted
+from minihire.runtime.progress import Progress
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Suites of few iterations."""
+    for name, value in {"PGD_STEPS": 2, "APGD_STEPS": 4, "RESTARTS": 2, "QUERIES": {"small": 4, "full": 6}}.items():
+        monkeypatch.setattr(suite, name, value)
+
+
+@pytest.fixture
+def numba():
+    return get_backend("numba", threads=1)
+
+
+def evaluate(network, data, kind="strong", epsilon=0.02, **options):
+    return evaluate_robustness(network, data, kind, epsilon=epsilon, **options)
+
+
+def own_answers(network, data):
+    """The images with the network's answers as labels, so that an untrained network is right."""
+    images, _ = Batches(data, network.backend, len(data)).load(0, 0)
+    return replace(data, labels=predict(network, images))
+
+
+def up(found):
+    return {flag["name"] for flag in found.flags if flag["up"]}
+
+
+# ---------------------------------------------------------------- the cascade
+
+
+@pytest.mark.parametrize("kind", ["direct", "ann", "rate"])
+def test_counts_never_rise_and_strong_is_at_most_parity(short, numba, network, data, kind):
+    net = network(numba, kind)
+    data = own_answers(net, data)
+    parity, strong = (evaluate(net, data, name, flags=False, seed=2) for name in ("parity", "strong"))
+    assert [row["name"] for row in parity.stages] == ["fgsm", "pgd-7"] == [row["name"] for row in strong.stages[:2]]
+    for found in (parity, strong):
+        left = int(found.clean.sum())
+        for row in found.stages:
+            assert row["attacked"] == left and 0 <= row["withstood"] <= left
+            left = row["withstood"]
+        assert left == found.robust.sum() and not (found.robust & ~found.clean).any()
+    assert np.array_equal(parity.clean, strong.clean) and not (strong.robust & ~parity.robust).any()
+    assert not strong.established and not parity.established  # without flags nothing is established
+
+
+def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each(network, data):
+    net = network(get_backend("reference"))
+    names = {b: [s.name for s in suite.stages(net, "strong", b, 0.1, [("ann", net)], 1)] for b in ("small", "full")}
+    for member in ("own", *(m.name for m in MEMBERS)):
+        assert names["small"].count(f"pgd-20 {member}") == 5 and names["small"].count(f"apgd-100 {member}") == 1
+    targeted = {b: [name for name in found if "targeted" in name] for b, found in names.items()}
+    assert targeted["small"] == ["apgd-targeted-100 own"] and len(targeted["full"]) == 1 + len(MEMBERS)
+    assert names["small"][-3:] == ["transfer pgd-20 ann", "transfer apgd-100 ann", "square-1000"]
+    assert names["full"][-1] == "square-5000" and "sa-pgd-100" in names["small"] and "noise" in names["small"]
+
+
+def test_the_work_is_counted_for_the_images_that_are_attacked(short, numba, network, data):
+    net = network(numba)
+    found = evaluate(net, own_answers(net, data), epsilon=0.0, flags=False, sources=[("ann", network(numba, "ann"))])
+    rows = {row["name"]: row for row in found.stages}
+    assert all(row["attacked"] == row["withstood"] == 12 for row in found.stages)  # ε = 0 changes nothing
+    assert (rows["pgd-7"]["gradients"], rows["pgd-7"]["queries"]) == (12 * 7, 12)
+    assert (rows["apgd-targeted-4 own"]["gradients"], rows["square-4"]["queries"]) == (12 * 4 * 3, 12 * 5)
+    content = json.loads(json.dumps(found.as_dict()))
+    assert content["transfer"] == ["ann"] and content["gradients"] == sum(row["gradients"] for row in found.stages)
+    assert content["robust"]["low"] < content["robust"]["accuracy"] == 1.0
+
+
+def test_draws_count_only_where_spikes_are_random(short, numba, network, data):
+    rows = {}
+    for kind in ("direct", "rate"):
+        rows[kind] = evaluate(network(numba, kind), data, "parity", epsilon=0.0, samples=3).stages[0]
+    assert [row["gradients"] / row["attacked"] for row in rows.values()] == [1, 3]
+    sources = [("rate", network(numba, "rate"))]
+    (stage,) = [
+        s for s in suite.stages(network(numba), "strong", "small", 0.1, sources, 3) if s.name == "transfer pgd-2 rate"
+    ]
+    assert stage.attack.samples == 3
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"kind": "weak"}, "a suite is parity or strong and a budget small or full, not 'weak' and 'small'"),
+        ({"budget": "huge"}, "not 'strong' and 'huge'"),
+        ({"sources": ("a", "a")}, "two sources have the same name among a, a: give each its own"),
+        ({"epsilon": 8}, "the attack's ε is 8"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_the_first_attack(network, data, change, sentence):
+    net = network(get_backend("reference"))
+    change = {**change, "sources": [(name, net) for name in change.get("sources", ())]}
+    with pytest.raises(MinihireError, match=sentence):
+        evaluate(net, data, **change)
+    with pytest.raises(MinihireError, match="give a network for this data set"):
+        evaluate(net, data, sources=[("other", network(net.backend, classes=5))])
+
+
+# ---------------------------------------------------------------- the state
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 11, 30])
+def test_an_interrupted_suite_resumes_with_the_same_result(
+    short, numba, network, data, monkeypatch, tmp_path, stopped_after
+):
+    """Also in the middle of an attack: batches have 5 images here, and a batch is the unit of `Progress.add`."""
+    net = network(numba)
+    data, calls, add = own_answers(net, data), [], Progress.add
+    monkeypatch.setattr(suite, "attack_accuracy", small_batches(suite.attack_accuracy))
+    whole = evaluate(net, data, flags=False)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(
+            Progress,
+            "add",
+            lambda *args: (
+                calls.append(1),
+                len(calls) == stopped_after and signal.raise_signal(signal.SIGINT),
+                add(*args),
+            ),
+        )
+        evaluate(net, data, flags=False, folder=tmp_path / "state")
+    before = json.loads((tmp_path / "state" / "suite.json").read_text())
+    assert (tmp_path / "state" / "suite.npz").exists() == (stopped_after in (1, 2))
+    found = evaluate(net, data, flags=False, folder=tmp_path / "state")
+    assert found.stages == whole.stages and np.array_equal(found.robust, whole.robust)
+    assert found.seconds > before["seconds"] > 0
+    assert not (tmp_path / "state" / "suite.npz").exists()
+    again = evaluate(net, data, flags=False, folder=tmp_path / "state")  # everything is stored
+    assert again.stages == whole.stages and again.seconds > before["seconds"]
+    suite.forget(tmp_path / "state")
+    assert list(tmp_path.iterdir()) == []
+
+
+def small_batches(function):
+    return lambda *arguments, **options: function(*arguments, **{**options, "batch_size": 5})
+
+
+def test_flags_resume_too(short, numba, network, data, monkeypatch, tmp_path):
+    net, seen = network(numba), []
+    data = own_answers(net, data)
+    found = evaluate(net, data, folder=tmp_path)
+    state = json.loads((tmp_path / "suite.json").read_text())
+    assert sum(label.startswith("flag: ") for label in state["answers"]) > 9
+    monkeypatch.setattr("minihire.attacks.red_flags.attack_accuracy", lambda *a, **_: seen.append(1))
+    assert evaluate(net, data, folder=tmp_path).flags == found.flags and seen == []
+
+
+def test_a_damaged_state_or_one_of_another_evaluation_is_one_sentence(numba, network, data, tmp_path):
+    net, path = network(numba), tmp_path / "suite.json"
+    evaluate(net, data, "parity", folder=tmp_path, about="mine")
+    good = path.read_text()
+    content = json.loads(good)
+    wrong = [
+        "",
+        "[]",
+        "[" * 100_000,
+        json.dumps({**content, "answers": {"clean": "00"}}),
+        json.dumps({**content, "answers": {"clean": 3}}),
+        json.dumps({**content, "answers": []}),
+        json.dumps({**content, "seconds": float("nan")}),
+        json.dumps({**content, "seconds": None}),
+        json.dumps({"key": content["key"]}),
+    ]
+    for text in wrong:
+        path.write_text(text)
+        with pytest.raises(MinihireError) as caught:
+            evaluate(net, data, "parity", folder=tmp_path, about="mine")
+        assert str(caught.value) == f"{path} is damaged: delete it, and the suite starts again"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(MinihireError, match="is damaged"):
+        evaluate(net, data, "parity", folder=tmp_path, about="mine")
+    path.write_text(good)
+    for other in ({"about": "yours"}, {"epsilon": 0.03}, {"seed": 1}, {"kind": "strong"}):
+        with pytest.raises(MinihireError) as caught:
+            evaluate(net, data, **{"kind": "parity", "folder": tmp_path, "about": "mine", **other})
+        assert str(caught.value) == f"{path} is of another evaluation: delete it, or choose another folder"
+
+
+# ---------------------------------------------------------------- planted cheats, and an honest network
+
+
+def four_shapes(data):
+    """Images of 8×8 pixels and four of the shapes."""
+    data = data.take(np.flatnonzero(data.labels < 4))
+    images = data.images.reshape(len(data), 8, 4, 8, 4, 3).mean((2, 4)).round().astype(np.uint8)
+    return replace(data, images=images, classes=data.classes[:4])
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small SNN that HIRE trained on shapes, and 30 test images."""
+    k, shapes = get_backend("numba", threads=1), load_data("shapes", train_limit=800, test_limit=100)
+    images, model = four_shapes(shapes.train), build("vgg5", 4, (8, 8, 3), width=1 / 8, hidden=32)
+    Progress.quiet, before = True, Progress.quiet
+    try:
+        ann = Network(model, k, initialise(model, k, seed=0))
+        train(ann, Recipe(epochs=40, batch_size=32, optimiser="adam", learning_rate=2e-3), images)
+        snn = convert(ann, images, steps=4, calibration=Calibration(images=60, steps=20))
+        train(snn, Recipe(epochs=15, batch_size=32, learning_rate=1e-3, noise=CraftedNoise(0.01, 0.01)), images)
+    finally:
+        Progress.quiet = before
+    return snn, four_shapes(shapes.test).limit(30)
+
+
+@pytest.fixture
+def quick_flags(monkeypatch):
+    """Suites of fewer iterations; the flags have all theirs."""
+    for name, value in {"PGD_STEPS": 5, "APGD_STEPS": 10, "RESTARTS": 1, "QUERIES": {"small": 60}}.items():
+        monkeypatch.setattr(suite, name, value)
+
+
+def test_an_honest_network_raises_no_flag(trained, quick_flags):
+    net, images = trained
+    assert accuracy(net, images).mean() > 0.4  # chance is 0.25
+    found = evaluate(net, images, epsilon=8 / 255)
+    assert up(found) == set() and found.established, found.flags
+    assert found.robust.mean() < found.clean.mean()
+
+
+def test_a_surrogate_too_narrow_for_the_attacker_is_caught(trained, quick_flags):
+    net, images = trained
+    narrow = net.view(neuron=replace(net.neuron, surrogate=surrogates.triangle(1.0, 1e-6)))
+    found = evaluate(narrow, images, epsilon=8 / 255)
+    assert "gradients vanish" in up(found) and not found.established, found.flags
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """A layer that rounds its input and passes no gradient."""
+
+    name: str
+
+    def output_shape(self, shape):
+        return shape
+
+    def parameters(self, shape, spiking):
+        return {}
+
+    def __call__(self, ctx, x):
+        k = ctx.tape.backend
+        out = Variable(k.asarray(np.round(k.to_numpy(x.value) * 4) / 4))
+        ctx.tape.record([out], [x], lambda grad: (k.zeros(tuple(grad.shape)),))
+        return out
+
+
+def test_a_quantised_input_is_caught(trained, quick_flags, monkeypatch):
+    net, images = trained
+    quantised = replace(net.model, layers=(Quantise("quantise"), *net.model.layers))
+    cheat = replace(net, model=quantised)
+    found = evaluate(cheat, images, epsilon=8 / 255)
+    assert {"gradients vanish", "accuracy at unbounded ε"} <= up(found) and not found.established, found.flags
+
+
+def test_random_spikes_are_caught(trained, quick_flags):
+    net, images = trained
+    found = evaluate(replace(net, coding="rate"), images, epsilon=8 / 255)
+    assert "answers are random" in up(found) and not found.established, found.flags
