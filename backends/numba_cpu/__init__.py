@@ -38,7 +38,7 @@ call. The event-driven kernels need float32 and numbers of channels that fill a 
     dropout mask, random numbers   any                          any            philox.at_least, philox.uniform
     optimiser step                 any                          any            optimisers.adam, optimisers.sgd
 
-A range means that the limit depends on the layer (dispatch.crossover_density): 0 means never, 2 always.
+A range means that the limit depends on the layer (`crossover_density` in dispatch.py): 0 means never, 2 always.
 
 (1) With up to 16 input channels: at every density, because dense products of so few channels are slow. (2) The same kernel also
 runs the LIF neurons that receive the convolution's output, while their currents are in the cache. (3) The optimiser step computes
