@@ -21,7 +21,7 @@ from minihire.runtime.errors import MinihireError
 def test_mutated_files_are_read_or_refused(name):
     if name == "pt":
         pytest.importorskip("torch")
-    assert fuzz(name, 100) == []
+    assert fuzz(name, 60) == []
 
 
 def write_json(where):
@@ -79,18 +79,18 @@ def test_the_fuzzer_finds_planted_faults(read, fault, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_runs_resume(tmp_path):
-    assert kills(tmp_path, threads=2, count=2) == []
+    assert kills(tmp_path, threads=2, count=1) == []
 
 
 @pytest.mark.slow
 def test_damaged_files_of_a_run_are_named_or_do_no_harm(tmp_path):
-    assert damages(tmp_path, cases=5) == []
+    assert damages(tmp_path, cases=3) == []
 
 
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing(tmp_path):
     try:
-        faults, full = fills(tmp_path, points=2)
+        faults, full = fills(tmp_path, points=1)
     except (PermissionError, FileNotFoundError):
         pytest.skip("mounting a file system in memory needs Linux and root")
     assert faults == [] and full >= 1
