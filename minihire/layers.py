@@ -27,7 +27,7 @@ class ForwardContext:
     neuron: NeuronOptions = NeuronOptions()
     readout: str = "membrane"
     state: dict[str, NeuronState] = field(default_factory=dict)  # at the end of the previous chunk, by layer
-    # The layers write their states at the end of this chunk into this dictionary. None: they write none.
+    # Each layer stores its state after the last step of this chunk here. None: the layers store nothing.
     end_state: dict[str, NeuronState] | None = field(default_factory=dict)
     dropout: Draws | None = None  # None: evaluation
     # The memory of the adaptive surrogate, by layer. A layer that has no entry adds one. None: the layers use no memory.

@@ -2,8 +2,9 @@
 
 A VGG row gives the channels of the convolutions, with "A" for 2×2 average pooling, the hidden linear sizes and default T.
 A ResNet row gives the channels of the stem's convolutions, (channels, stride) of each block, and default T.
-For another architecture, write a class like VGG and ResNet and add a row of it. The class needs an attribute `steps` (the
-default T) and a method `layers(width, hidden, dropout)` that returns all layers except the readout.
+For another architecture, write a class like VGG and ResNet, and add an object of this class to MODELS. The
+class needs an attribute `steps` (the default T) and a method `layers(width, hidden, dropout)` that returns all layers except the
+readout.
 """
 
 import math

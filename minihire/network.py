@@ -41,7 +41,8 @@ class Gradients(NamedTuple):
     sums: Any
 
 
-LOSSES = ("cross-entropy", "dlr", "dlr-targeted", "margin", "zero-one")  # all but the first: `Backend.logit_loss`
+# `Backend.logit_loss` computes all but the first.
+LOSSES = ("cross-entropy", "dlr", "dlr-targeted", "margin", "zero-one")
 VIEW_SETTINGS = {"steps", "coding", "neuron", "time_chunk"}
 
 

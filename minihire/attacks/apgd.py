@@ -86,7 +86,7 @@ class APGDAttacker(TrackingAttacker):
             new, old = (k.add(a, times(k, b, -1.0)) for a, b in ((moved, current), (current, memory.before)))
             moved = k.add(k.add(current, times(k, new, MOMENTUM)), times(k, old, 1 - MOMENTUM))
             moved = self.inside(moved, images)
-        # a copy, because a captured function must not return one argument in the place of another
+        # a copy: a captured function must not return an argument (here `current`) as the next value of another (here `before`)
         return moved, memory._replace(before=k.asarray(current))
 
     def _not(self, flags):

@@ -8,7 +8,8 @@ weights. The attacked network then classifies the images:
     for member in MEMBERS:
         right &= attack_accuracy([network], member.source(network), data, apgd(8 / 255))[0]
 
-Surrogates are written without their constant factor, which an attack by signs does not see.
+Surrogates are written without their constant factor, because an attack that uses only the sign of
+the gradient does not depend on it.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from minihire.runtime.errors import MinihireError
 
 
 class Member(NamedTuple):
-    """One member: a surrogate f(z), whether the gradient also flows through the reset, or the ReLU network instead."""
+    """One member. surrogate: f(z). reset_grad: whether gradients also flow through the reset. relu: take the ReLU network."""
 
     name: str
     surrogate: Surrogate = surrogates.triangle()

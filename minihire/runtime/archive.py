@@ -38,7 +38,7 @@ DAMAGE = (
 
 
 class ArchiveError(MinihireError):
-    """An archive that is damaged or that this program did not write. The message is the reason alone."""
+    """An archive that is damaged or that this program did not write. The message gives only the reason, not the file's name."""
 
 
 def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarray]:
@@ -63,8 +63,8 @@ def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarr
 def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
     """Open a zip archive. The declared sizes of its members may sum to at most the size of the file plus `spare` bytes.
 
-    Raises ArchiveError for a larger sum, two members of the same name or another compression, and zipfile.BadZipFile if it is no
-    zip archive.
+    Raises ArchiveError for a larger sum, for two members of the same name, and for a compression other than deflate. Raises
+    zipfile.BadZipFile if the file is no zip archive.
     """
     size = file.seek(0, 2)
     archive = zipfile.ZipFile(file)

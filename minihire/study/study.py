@@ -4,7 +4,7 @@
     study.network(spec)            trains the ANN, converts it and trains HIRE; or loads what is stored
     study.answers(spec, pgd())     attacks the network, or loads the answers
 
-`minihire run`, `paper`, `train`, `convert`, `attack` and `analyze` are views of a study. They differ in their store (stores.py,
+`minihire run`, `paper`, `train`, `convert`, `attack` and `analyze` all use a study. They differ in its store (stores.py,
 cache_folder.py): the files for checkpoints and answers, and the notes about them.
 """
 
@@ -121,7 +121,7 @@ class Study:
 
         attack: None for clean images. source: the network that adversarial images are crafted on, by default the attacked
         one (white box). steps: time steps of both networks, by default their own. part: "test" or "heldout" images.
-        samples: of the evaluation of clean images, see `analysis.accuracy.mean_logits`; an attack has its own.
+        samples: number of draws for each clean image, see `analysis.accuracy.mean_logits`. An attack has its own `samples`.
         """
         data = getattr(self.splits(spec.config), part)
         data = data.limit(min(images or len(data), len(data)))
@@ -177,6 +177,6 @@ def unpack_answers(answers: dict) -> np.ndarray:
 
 
 def describe_attack(attack: Attack) -> dict:
-    """An attack as plain data, for a key. One restart and one sample are left out, as keys had neither at first."""
+    """An attack as plain data, for a key. If `restarts` or `samples` is 1, it is left out, because old keys have neither."""
     found = {**asdict(attack), "surrogate": attack.surrogate and list(attack.surrogate)}
     return {name: value for name, value in found.items() if not (name in ("restarts", "samples") and value == 1)}

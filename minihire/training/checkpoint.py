@@ -45,7 +45,7 @@ class Checkpoint(NamedTuple):
         return f"Checkpoint({str(self.path)!r}: {name}, {len(self.arrays)} arrays)"
 
     def network(self, backend: Backend) -> Network:
-        """The network, on a backend. Raises CheckpointError if the weights do not fit the model, or it is not in MODELS."""
+        """The network, on a backend. Raises CheckpointError if the model is not in MODELS, or the weights do not fit it."""
         try:
             refuse_foreign(self.meta["model"]["name"], "it")
             options = dict(self.meta["network"])

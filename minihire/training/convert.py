@@ -135,7 +135,7 @@ def convert(
 
 
 def _with_neurons(ann: Network, readout: str) -> dict[str, Array]:
-    """Return the parameters for an SNN, which will copy them: the ANN's weights, thresholds and leaks of 1."""
+    """Return the parameters for an SNN: the ANN's own weights, and new thresholds and leaks, all 1. `Network` copies them."""
     specification, weights = ann.model.parameters(True, readout), ann.parameters
     return {name: weights.get(name, np.full(p.shape, p.start)) for name, p in specification.items()}
 
@@ -166,7 +166,7 @@ def _percentile_current(
             for step in range(count):
                 largest.add(position, k.top_k(k.rows(array, step, step + 1), largest.keep))
                 position += 1
-            # stop after the last step, or after the only step of a current with T = 1, which is the same at every step
+            # Stop after the last step. A current that is the same at every step comes as one step (T = 1): stop after it, too.
             if count < network.time_chunk or position == calibration.steps:
                 raise _EnoughMeasured
 

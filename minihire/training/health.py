@@ -9,7 +9,7 @@ from minihire.network import Network
 
 DIVERGED = 1.5  # see `failed_training`
 ENOUGH = 30  # with fewer held-out images, the training images show better whether a network learned
-LARGE = {True: 0.01, False: 0.1}  # learning rates of SNNs and of ANNs above which none that is higher is advised
+LARGE = {True: 0.01, False: 0.1}  # SNN, ANN: if the learning rate was above this, only a lower one is advised
 
 
 def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
@@ -52,9 +52,9 @@ def failed_training(
     history: loss and accuracy of every epoch. labels, heldout_labels: of the training images and of the held-out images. The loss
     diverged if it is, in the last epoch, more than DIVERGED times the loss of the best epoch, and more than DIVERGED times
     log(classes), the loss of guessing. The training is at chance level if its accuracy does not exceed the share of the most
-    frequent class by more than 3 standard errors. This is the held-out accuracy if there are at least ENOUGH held-out images. The
-    training accuracy is lower: it is the average over the last epoch, of augmented images, with dropout. attacked: whether loss
-    and training accuracy are those of attacked images, as in adversarial training.
+    frequent class by more than 3 standard errors. The accuracy used here is that of the held-out images if there are at least
+    ENOUGH of them, else that of the training. The latter is lower, because it is an average over the last epoch, of augmented
+    images, with dropout. attacked: whether loss and training accuracy are those of attacked images, as in adversarial training.
     """
     last = history[-1]
     flag = "--learning-rate" if network.spiking else "--ann-learning-rate"

@@ -41,8 +41,8 @@ from minihire.training.noise import Adversarial, Crafter, NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
 from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
 
-# A checkpoint is written after an epoch if writing the last one took less than QUICK seconds, or if more than WRITE_RATIO times
-# as long has passed since then. `Training._worth_saving` has the exceptions.
+# A checkpoint is written after an epoch if writing the last one took less than QUICK seconds, or if the time since then is more
+# than WRITE_RATIO times the time that writing took. `Training._worth_saving` has the exceptions.
 QUICK, WRITE_RATIO = 1.0, 50
 # Settings that version 0.1.0 did not have. A recipe's description has them only where they differ from the default, so that
 # trainings of version 0.1.0 resume.
@@ -223,7 +223,7 @@ class Training:
             say(f"warning: {warning}")
 
     def _new_warnings(self) -> list[str]:
-        """Signs of a failing training after an epoch that were not seen in an earlier epoch."""
+        """Look for signs of a failing training after an epoch. Return those that no earlier epoch showed."""
         silent = silent_layers(self.network, self._sample(0, 0), self.seed)
         new = [w for w in silent if not any(known.endswith(w) for known in self.warnings)]
         found = [f"{self.label}, epoch {self.epoch}: {warning}" for warning in new]

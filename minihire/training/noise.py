@@ -18,7 +18,8 @@ class Crafter:
     """Gradients of a period's batch at the current weights, for rules that craft κ before the update.
 
     network, images [B, H, W, C], labels [B]: those of the period. surrogate: the rule's own, None for the network's. options:
-    how the period calls `Network.gradients`; so a crafting pass has the same time steps, dropout masks and first membranes.
+    arguments of `Network.gradients` that the period's own pass gets, too. So a crafting pass has the same time steps, dropout
+    masks and initial membrane potentials as the period.
     """
 
     network: Network
@@ -66,7 +67,7 @@ class NoiseRule:
 
     @property
     def extent(self) -> float:
-        """The range of κ in its pictures, in pixels of [0, 1]: they draw κ = −extent as 0, κ = 0 as 0.5 and κ = extent as 1."""
+        """The range of κ that pictures show, in pixels of [0, 1]. κ = −extent is drawn as 0, κ = 0 as 0.5, κ = extent as 1."""
         return 0.0
 
     def start(self, k: Backend, shape: tuple[int, ...]) -> Array | None:
