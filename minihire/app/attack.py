@@ -180,8 +180,10 @@ def chosen_attacks(
 ) -> list[Attack]:
     """The attacks by name, each with the settings that it takes, and with those of NUMBERS that were given.
 
-    The experiment's iterations and random start belong to its step α. An attack without α uses its own, unless the flag was
-    given. Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
+    The settings `iterations` and `random_start` were chosen for the step α of `config`. So an attack without a parameter
+    `alpha` gets them only if their flags were given; otherwise it uses its own defaults.
+
+    Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
     """
     values = {name: getattr(config, name) for name in ("epsilon", "alpha", "iterations", "random_start")}
     values |= {"surrogate": surrogate} if surrogate else {}
@@ -205,7 +207,7 @@ def chosen_attacks(
 
 
 def _refuse_unused(options, attacker, surrogate):
-    """Raise MinihireError for flags about gradients that do not change those of the network on which images are crafted."""
+    """Raise MinihireError for a flag about gradients if it does not change the gradients from which images are crafted."""
     given = given_settings(options)
     if surrogate and not attacker.spiking:
         path = options.source[0] if options.source else options.checkpoint

@@ -109,8 +109,8 @@ def add_settings(
 ) -> None:
     """Add a flag for each chosen setting. The parsed arguments contain only the settings whose flags were given.
 
-    common: the settings that --help shows, while --help-all shows all; None if --help shows all. defaults: whether the help
-    shows default values, those of the preset mini. It should not if the defaults come from a checkpoint.
+    common: the settings that --help shows, if only --help-all shows all of them. With None, --help shows all. defaults: whether
+    the help shows default values, those of the preset mini. It should not if the defaults come from a checkpoint.
     """
     sections = {"run": parser}
     for name in chosen:
@@ -174,7 +174,7 @@ def given_settings(arguments: argparse.Namespace) -> dict:
         value = given.get(name)
         if value is not None and 1 < value <= 255:
             raise MinihireError(
-                f"{flag_of(name)} must be in 0 … 1, because pixels lie in [0, 1], not {value:g}: "
+                f"{flag_of(name)} must be in 0 … 1, not {value:g}, because pixels lie in [0, 1]: "
                 f"did you mean {value:g}/255?"
             )
     return given

@@ -157,7 +157,7 @@ CASES = {
     "negative epsilon": (RUN + " --epsilon -0.1", "--epsilon"),
     "epsilon in levels": (
         RUN + " --epsilon 8",
-        "--epsilon must be in 0 … 1, because pixels lie in [0, 1], not 8: did you mean 8/255?",
+        "--epsilon must be in 0 … 1, not 8, because pixels lie in [0, 1]: did you mean 8/255?",
     ),
     "noise in levels": (RUN + " --noise-step 3", "did you mean 3/255?"),
     "epsilon in words": (RUN + " --epsilon abc", "'abc' is not a number (0.03 and 8/255 are)"),
