@@ -19,6 +19,7 @@ from minihire.analysis.accuracy import mean_logits, sample_draws
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.random_streams import Stream
+from minihire.runtime.weak import weak_method
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Attacker:
 
     def __init__(self, network: Network, attack: Attack):
         self.network, self.attack = network, attack
-        self._iteration = self.captured(self._iterate)
+        self._iteration = self.captured(weak_method(self._iterate))
 
     def captured(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, recorded as a CUDA graph where that is possible.

@@ -22,6 +22,7 @@ from backends.randomness import Draw, Draws, random_bits
 from minihire.attacks.gradient import Attack, Attacker, times
 from minihire.network import Network
 from minihire.runtime.random_streams import Stream
+from minihire.runtime.weak import weak_method
 
 SHARE = 0.8
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -52,7 +53,7 @@ class SquareAttacker(Attacker):
 
     def __init__(self, network: Network, attack: Attack):
         super().__init__(network, attack)
-        self._query = self.captured(self._propose)
+        self._query = self.captured(weak_method(self._propose))
 
     def run(self, images: Array, labels: Array, draws: Draws, goal: Array | None) -> Array:
         """Return the images with the smallest margins found."""

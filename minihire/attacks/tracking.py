@@ -15,6 +15,7 @@ from minihire.attacks.gradient import Attack, Attacker, times
 from minihire.attacks.schedule import FEW, checks
 from minihire.attacks.targets import refuse_few_classes, target_classes
 from minihire.network import Gradients, Network
+from minihire.runtime.weak import weak_method
 
 LOW = -1e30  # less than every loss
 
@@ -56,9 +57,9 @@ class TrackingAttacker(Attacker):
     def __init__(self, network: Network, attack: TrackingAttack):
         super().__init__(network, attack)
         refuse_few_classes(network, attack.loss)
-        self._first = functools.partial(self._step_once, first=True)
-        self._later = self.captured(self._step_once)
-        self._checked = self.captured(functools.partial(self._step_once, check=True))
+        self._first = functools.partial(weak_method(self._step_once), first=True)
+        self._later = self.captured(weak_method(self._step_once))
+        self._checked = self.captured(functools.partial(weak_method(self._step_once), check=True))
 
     def run(self, images: Array, labels: Array, draws: Draws, goal: Array | None) -> Array:
         """Return for each image the last x̂ that fooled the network, or else the one with the largest loss."""

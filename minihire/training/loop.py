@@ -35,6 +35,7 @@ from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
+from minihire.runtime.weak import weak_method
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
 from minihire.training.noise import Adversarial, Crafter, NoiseRule, NoNoise
@@ -170,7 +171,9 @@ class Training:
         images_of_rank = len(range(self.batches.images(0))[self.share])  # fewer than batch_size for a small data set
         self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
         # one CUDA graph for each number of time steps, because a graph has a fixed sequence of kernels
-        self.period = {steps: k.services.captured(partial(self.train_period, steps)) for steps in self.steps}
+        self.period = {
+            steps: k.services.captured(partial(weak_method(self.train_period), steps)) for steps in self.steps
+        }
         self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
         self.save_seconds = 0.0  # time that writing the last checkpoint took
         self.saved_at = -math.inf  # when it was written
