@@ -22,7 +22,7 @@ from minihire.app.flags import (
 )
 from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
-from minihire.app.robustness import evaluate
+from minihire.app.robustness import evaluate, refuse_without_effect
 from minihire.attacks import ATTACKS, Attack
 from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
 from minihire.attacks.suite import BUDGETS, SUITES
@@ -88,6 +88,8 @@ def run(options) -> None:
         raise MinihireError("--budget needs --suite strong: the other attacks have no budget")
     if len(options.source or ()) > 1 and not options.suite:
         raise MinihireError("more than one --source needs --suite: give one, or --suite strong")
+    if options.source and options.suite == "parity":
+        raise MinihireError("--source needs --suite strong: the attacks of --suite parity craft on no other network")
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES)
     numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
@@ -160,8 +162,10 @@ def _evaluate_file(options, saved, config, numbers):
 def _evaluate_suite(options, saved, config, json_file):
     """--suite: the worst case of many attacks."""
     backend = open_backend(options)
-    target = apply_flags(saved.network(backend), config, options, options.checkpoint)
+    original = saved.network(backend)
+    target = apply_flags(original, config, options, options.checkpoint)
     sources = [(str(path), _source(options, path, saved, backend)) for path in options.source or ()]
+    refuse_without_effect(options, original, target, sources)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
     evaluate(options, config, target, sources, data.test, json_file)

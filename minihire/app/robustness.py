@@ -1,12 +1,33 @@
 """minihire attack --suite: the worst case of a suite of attacks, its red flags, and what is printed of them."""
 
+from backends.surrogates import triangle
+from minihire.app.flags import given_settings
 from minihire.app.outputs import show_and_write
 from minihire.attacks import Robustness
 from minihire.attacks.suite import forget
+from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
 from minihire.report import tables
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration
 from minihire.study.single import robustness_of
+
+# If a network has only these layers, and no gradient flows through the reset, every path from the input to the logits passes the
+# same number of neurons. Then the height γ of the surrogate is a constant factor of the input gradient.
+ONE_PATH = {Conv2d, Linear, Neuron, AvgPool, Flatten, Readout}
+
+
+def refuse_without_effect(options, original, target, sources):
+    """Raise MinihireError for a flag that changes no attack of the suite on this network."""
+    if options.samples is not None and not any(network.random for network in (target, *(n for _, n in sources))):
+        raise MinihireError("--samples averages over random spikes, which no network here has: leave it out")
+    one_path = {*map(type, target.model.layers)} <= ONE_PATH and not target.neuron.reset_grad
+    triangular = original.neuron.surrogate._replace(height=1.0) == triangle(1.0)
+    if "gamma" in given_settings(options) and one_path and triangular:
+        raise MinihireError(
+            f"--gamma multiplies the input gradients of {options.checkpoint} by a constant, and the attacks of --suite "
+            "use only their signs: leave it out"
+        )
 
 
 def evaluate(options, config, target, sources, data, json_file) -> None:

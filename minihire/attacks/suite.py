@@ -59,7 +59,7 @@ class Robustness:
 
     epsilon: ε in pixels of [0, 1]. clean, robust: bool [N], whether an image is classified correctly, and whether it also
     withstood every attack. stages: a row for each attack that ran: name, images attacked, images left, gradient evaluations and
-    queries (forward passes). flags: rows of `red_flags`. transfer: names of the networks that images were crafted on.
+    queries (forward passes). flags: rows of `red_flags`. transfer: names of the other networks that images were crafted on.
     """
 
     suite: str
@@ -155,9 +155,9 @@ def evaluate_robustness(
 
     suite: one of SUITES. budget: of the strong suite, one of BUDGETS; "full" adds targeted Auto-PGD through every member of the
     ensemble, and 5,000 queries of Square instead of 1,000. epsilon: ε in pixels of [0, 1]. sources: (name, network) pairs to
-    craft images on for the transfer attacks. samples: of a network with random spikes, draws per gradient and evaluation. flags:
-    whether to evaluate the red flags of the strong suite. folder: keeps the state, so that the same call resumes after an
-    interruption; about: text that identifies network, images and sources in it.
+    craft images on for the transfer attacks of the strong suite. samples: of a network with random spikes, draws per gradient
+    and evaluation. flags: whether to evaluate the red flags of the strong suite. folder: keeps the state, so that the same call
+    resumes after an interruption; about: text that identifies network, images and sources in it.
 
     Raises MinihireError for an unknown suite or budget, two sources of the same name, sources and data with other image shapes or
     numbers of classes than the network's, and a state that is damaged or belongs to another evaluation.
@@ -184,7 +184,8 @@ def evaluate_robustness(
     key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
     state = State(folder, {**key, "images": len(data), "seed": checks.whole("the seed", seed, None), "about": about})
     clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
-    found = Robustness(suite, budget, float(epsilon), clean, clean.copy(), transfer=names)
+    found = Robustness(suite, budget, float(epsilon), clean, clean.copy())
+    found.transfer = names if suite == "strong" else []
     for number, stage in enumerate(todo):
         label = stage.name if not stage.run else f"{stage.name}, restart {stage.run}"
         left, start = np.flatnonzero(found.robust), perf_counter()

@@ -3,12 +3,15 @@
 import argparse
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import backends
+from backends.randomness import Draws
+from backends.surrogates import arctan, triangle
 from minihire.app import cli, completion
 from minihire.attacks import ATTACKS, Robustness
 from minihire.data.dataset import Dataset, Splits
@@ -83,10 +86,18 @@ EVERY = sorted({flag for parser in parsers().values() for flag in flags_of(parse
 def place(tmp_path_factory):
     """Checkpoints of the data set shapes, and a module."""
     folder = tmp_path_factory.mktemp("place")
-    model, about = build("vgg5", width=1 / 32, hidden=12), preset("mini", width=1 / 32, hidden=12).describe()
-    for name, spiking in (("ann", False), ("snn", True), ("other-snn", True)):
+    vgg, about = build("vgg5", width=1 / 32, hidden=12), preset("mini", width=1 / 32, hidden=12).describe()
+    resnet = build("resnet12", width=1 / 32)
+    for name in ("ann", "snn", "other-snn", "rate", "arctan", "resnet"):
+        model, spiking, coding = (
+            resnet if name == "resnet" else vgg,
+            name != "ann",
+            "rate" if name == "rate" else "direct",
+        )
         parameters = initialise(model, REFERENCE, len(name), spiking)
-        network = Network(model, REFERENCE, parameters, spiking=spiking, steps=4 if spiking else 1, coding="direct")
+        network = Network(model, REFERENCE, parameters, spiking=spiking, steps=4 if spiking else 1, coding=coding)
+        if name == "arctan":
+            network = replace(network, neuron=replace(network.neuron, surrogate=arctan(2.0)))
         checkpoint.save(folder / f"{name}.npz", network, extra={"about": about})
     (folder / "module.py").write_text("print('the module was run')\n")
     return folder
@@ -267,6 +278,49 @@ def test_a_suite_refuses_the_flags_of_single_attacks(effect, flag):
     assert refused and sentence == f"minihire: {name} does not apply to --suite: leave it out\n"
 
 
+@pytest.mark.parametrize("kind", ["parity", "strong"])
+def test_a_suite_refuses_the_flags_that_would_change_none_of_its_attacks(effect, place, kind):
+    suite = ["…/snn.npz", "--suite", kind]
+    sentence, refused = effect("attack", [*suite, "--samples", "3"])
+    assert refused and sentence.endswith(
+        "--samples averages over random spikes, which no network here has: leave it out\n"
+    )
+    sentence, refused = effect("attack", [*suite, "--gamma", "0.7"])
+    assert refused and sentence == (
+        f"minihire: --gamma multiplies the input gradients of {place}/snn.npz by a constant, and the attacks of --suite use "
+        "only their signs: leave it out\n"
+    )
+    for words in (["--samples", "3"], ["--gamma", "0.7"], []):
+        rate = effect("attack", ["…/rate.npz", "--suite", kind, *words])
+        assert rate[1] == (words[:1] == ["--gamma"])
+    start = effect("attack", suite)[0]
+    for words in (["--reset-grad"], ["--reset-grad", "--gamma", "0.7"]):
+        found, refused = effect("attack", [*suite, *words])
+        assert not refused and found != start
+    assert not effect("attack", ["…/resnet.npz", "--suite", kind, "--gamma", "0.7"])[1]
+    assert not effect("attack", ["…/arctan.npz", "--suite", kind, "--gamma", "0.7"])[1]
+
+
+def test_gamma_is_a_constant_factor_only_of_networks_with_one_path_and_no_gradient_through_the_reset(place):
+    """What the refusal of --gamma says, and that the flags it does not refuse change the gradients' signs."""
+
+    def signs(name, **changes):
+        net = checkpoint.load(place / f"{name}.npz").network(REFERENCE)
+        net.parameters.update({p: REFERENCE.asarray([0.2]) for p in net.parameters if p.endswith("threshold")})
+        net = net.view(neuron=replace(net.neuron, **changes))
+        images = REFERENCE.asarray(np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32))
+        options = {"weights": False, "image": True, "training": False, "scale": 1.0, "keep_state": False}
+        grad = net.gradients(images, np.array([1, 2]), draws=Draws(0, 0, 0), **options).image
+        assert (grad != 0).any()
+        return np.sign(grad)
+
+    other = {"surrogate": triangle(0.6)}
+    assert np.array_equal(signs("snn"), signs("snn", **other))
+    assert not np.array_equal(signs("snn"), signs("snn", reset_grad=True))
+    assert not np.array_equal(signs("snn", reset_grad=True), signs("snn", reset_grad=True, **other))
+    assert not np.array_equal(signs("resnet"), signs("resnet", **other))
+
+
 def test_sources_and_budgets_belong_to_suites(effect):
     for words, sentence in (
         (["--budget", "full"], "--budget needs --suite strong: the other attacks have no budget"),
@@ -274,6 +328,10 @@ def test_sources_and_budgets_belong_to_suites(effect):
         (
             ["--source", "…/ann.npz", "--source", "…/other-snn.npz"],
             "more than one --source needs --suite: give one, or --suite strong",
+        ),
+        (
+            ["--source", "…/ann.npz", "--suite", "parity"],
+            "--source needs --suite strong: the attacks of --suite parity craft on no other network",
         ),
         (["--suite", "parity", "--images", "…/x.npz"], "--suite does not apply to --images: leave it out"),
     ):

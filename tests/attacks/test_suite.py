@@ -87,6 +87,11 @@ def test_the_work_is_counted_for_the_images_that_are_attacked(short, numba, netw
     assert content["robust"]["low"] < content["robust"]["accuracy"] == 1.0
 
 
+def test_the_parity_suite_reports_no_transfer(numba, network, data):
+    found = evaluate(network(numba), data, "parity", sources=[("ann", network(numba, "ann"))])
+    assert found.as_dict()["transfer"] == "not run" and len(found.stages) <= 2
+
+
 def test_draws_count_only_where_spikes_are_random(short, numba, network, data):
     rows = {}
     for kind in ("direct", "rate"):
