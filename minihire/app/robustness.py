@@ -67,6 +67,14 @@ def _text(found: Robustness) -> str:
     parts.append(f"transfer from {', '.join(found.transfer)}" if found.transfer else "transfer not run: give --source")
     flags = [[flag["name"], "up" if flag["up"] else "–", flag["text"]] for flag in found.flags]
     parts.append(tables.table(["red flag", "", ""], flags))
+    if found.curves:
+        parts += [_curve("steps", found.curves["steps"]), _curve("ε·255", found.curves["epsilon"])]
     up = [flag["name"] for flag in found.flags if flag["up"]]
     parts.append(f"robustness not established: {'; '.join(up)}" if up else "no red flag is up")
     return "\n\n".join(parts)
+
+
+def _curve(title, rows):
+    """The table of one curve."""
+    first = [str(row["steps"]) if "steps" in row else f"{row['epsilon'] * 255:.4g}" for row in rows]
+    return tables.table([title, "accuracy, %"], [[x, tables.interval(row)] for x, row in zip(first, rows, strict=True)])

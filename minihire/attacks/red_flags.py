@@ -5,56 +5,50 @@ attack runs on all of these images, because a cascade does not show whether one 
 the report says "robustness not established".
 """
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import predict
 from minihire.attacks.apgd import apgd
-from minihire.attacks.evaluate import attack_accuracy
 from minihire.attacks.gradient import Attack, fgsm, pgd
-from minihire.attacks.members import MEMBERS
 from minihire.attacks.noise import uniform_noise
+from minihire.attacks.probes import Probes, strongest
 from minihire.data.batches import Batches
-from minihire.data.dataset import Dataset
 from minihire.network import Network
 
-IMAGES, BATCH = 200, 100
+BATCH = 100
 POINT, LITTLE = 0.01, 0.002  # shares of the images: the tolerance, and what only Square or transfer may fool
 ENOUGH = 10  # draws of random spikes whose mean is not taken for random
 
 
-def red_flags(
-    network: Network, data: Dataset, found: Any, *, epsilon: float, samples: int, seed: int, state: Any
-) -> list[dict[str, Any]]:
-    """All red flags, {"name", "up", "text"} each. found: the `Robustness` of the cascade. state: the `State` for the answers."""
-    images = data.limit(min(IMAGES, len(data)))
-    strongest = MEMBERS[0].source(network) if network.spiking else network
+def flag_attacks(network: Network, epsilon: float) -> dict[str, tuple[Network, Attack]]:
+    """The attacks of which the red flags compare the accuracies, by name: (network to craft images on, attack)."""
+    _, through = strongest(network)
+    return {
+        "fgsm": (network, fgsm(epsilon)),
+        "pgd-20": (network, pgd(epsilon, epsilon / 4, 20)),
+        "apgd-100": (network, apgd(epsilon, 100)),
+        "apgd-50 strongest": (through, apgd(epsilon, 50)),
+        "apgd-100 strongest": (through, apgd(epsilon, 100)),
+        "noise": (network, uniform_noise(epsilon)),
+        "apgd-100 unbounded": (through, apgd(1.0, 100)),
+        **{_at(size): (through, pgd(size, size / 4, 20)) for size in _sizes(epsilon)},
+    }
 
-    def left(name: str, source: Network, attack: Attack) -> float:
-        """The accuracy of these images under one attack."""
-        label = f"flag: {name}"
 
-        def compute():
-            right, own = np.zeros(len(data), bool), replace(attack, name=label, samples=samples)
-            (right[: len(images)],) = attack_accuracy([network], source, images, own, seed=seed, **state.partial(label))
-            return right
-
-        return float(state.once(label, compute)[: len(images)].mean())
-
-    step = epsilon / 4
-    one = left("fgsm", network, fgsm(epsilon))
-    many = left("pgd-20", network, pgd(epsilon, step, 20))
-    auto = left("apgd-100", network, apgd(epsilon, 100))
-    half = left("apgd-50 strongest", strongest, apgd(epsilon, 50))
-    whole = left("apgd-100 strongest", strongest, apgd(epsilon, 100))
-    noise = left("noise", network, uniform_noise(epsilon))
-    unbounded = left("apgd-100 unbounded", strongest, apgd(1.0, 100))
-    sizes = [epsilon * factor for factor in (0.5, 1, 2, 4) if epsilon * factor <= 1]
-    curve = [left(f"pgd-20 at {size:.6f}", strongest, pgd(size, size / 4, 20)) for size in sizes]
+def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]]:
+    """All red flags, {"name", "up", "text"} each. found: the `Robustness` of the cascade."""
+    network, images, samples, seed = probes.network, probes.images, probes.samples, probes.seed
+    left = {
+        name: probes.score(f"flag: {name}", source, attack).accuracy
+        for name, (source, attack) in flag_attacks(network, epsilon).items()
+    }
+    one, many, auto = left["fgsm"], left["pgd-20"], left["apgd-100"]
+    half, whole = left["apgd-50 strongest"], left["apgd-100 strongest"]
+    noise, unbounded = left["noise"], left["apgd-100 unbounded"]
+    sizes = _sizes(epsilon)
+    curve = [left[_at(size)] for size in sizes]
     vanished = _zero_gradients(network, images, seed)
     changed = _changed(network, images, samples, seed)
     lowered = {kind: _lowered(found, kind) for kind in ("square", "transfer")}
@@ -83,6 +77,14 @@ def red_flags(
             f"{changed:.1%} of the clean predictions change with the seed; each is the mean of {samples} draws",
         ),
     ]
+
+
+def _sizes(epsilon):
+    return [epsilon * factor for factor in (0.5, 1, 2, 4) if epsilon * factor <= 1]
+
+
+def _at(size):
+    return f"pgd-20 at {size:.6f}"
 
 
 def _flag(name, up, text):

@@ -24,11 +24,14 @@ import numpy as np
 from minihire.analysis.accuracy import accuracy
 from minihire.analysis.statistics import Score
 from minihire.attacks.apgd import apgd
+from minihire.attacks.curves import curve_attacks, curves
 from minihire.attacks.evaluate import attack_accuracy
 from minihire.attacks.gradient import Attack, fgsm, pgd
 from minihire.attacks.members import MEMBERS
 from minihire.attacks.noise import uniform_noise
-from minihire.attacks.red_flags import red_flags
+from minihire.attacks.pace import Pace, evaluations
+from minihire.attacks.probes import Probes
+from minihire.attacks.red_flags import flag_attacks, red_flags
 from minihire.attacks.sa_pgd import sa_pgd
 from minihire.attacks.square import square
 from minihire.attacks.targets import NEEDED
@@ -38,7 +41,7 @@ from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, write_atomically
 from minihire.runtime.interrupt import Interrupted
-from minihire.runtime.progress import duration, say
+from minihire.runtime.progress import say
 
 SUITES, BUDGETS = ("parity", "strong"), ("small", "full")
 PGD_STEPS, APGD_STEPS, RESTARTS, QUERIES = 20, 100, 5, {"small": 1000, "full": 5000}
@@ -60,6 +63,7 @@ class Robustness:
     epsilon: ε in pixels of [0, 1]. clean, robust: bool [N], whether an image is classified correctly, and whether it also
     withstood every attack. stages: a row for each attack that ran: name, images attacked, images left, gradient evaluations and
     queries (forward passes). flags: rows of `red_flags`. transfer: names of the other networks that images were crafted on.
+    curves: what `curves.curves` returns; empty unless the budget is "full".
     """
 
     suite: str
@@ -71,6 +75,7 @@ class Robustness:
     flags: list[dict[str, Any]] = field(default_factory=list)
     transfer: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    curves: dict[str, Any] = field(default_factory=dict)
 
     @property
     def established(self) -> bool:
@@ -91,6 +96,7 @@ class Robustness:
             "queries": sum(row["queries"] for row in self.stages),
             "transfer": self.transfer or "not run",
             "flags": self.flags,
+            "curves": self.curves,
             "established": self.established,
             "seconds": self.seconds,
         }
@@ -125,18 +131,6 @@ def stages(
     return found
 
 
-def evaluations(attack: Attack, classes: int) -> tuple[int, int]:
-    """(gradient evaluations, forward passes) that an attack needs for each image."""
-    runs = attack.restarts * attack.samples
-    if attack.name == "square":
-        return 0, runs * (attack.iterations + 1)
-    if attack.name == "noise":
-        return 0, runs
-    if getattr(attack, "loss", "") == "dlr-targeted":
-        runs *= min(attack.targets, classes - 1)
-    return runs * attack.iterations, runs
-
-
 def evaluate_robustness(
     network: Network,
     data: Dataset,
@@ -154,10 +148,11 @@ def evaluate_robustness(
     """Attack a network with a whole suite, on all images of `data`.
 
     suite: one of SUITES. budget: of the strong suite, one of BUDGETS; "full" adds targeted Auto-PGD through every member of the
-    ensemble, and 5,000 queries of Square instead of 1,000. epsilon: ε in pixels of [0, 1]. sources: (name, network) pairs to
-    craft images on for the transfer attacks of the strong suite. samples: of a network with random spikes, draws per gradient
-    and evaluation. flags: whether to evaluate the red flags of the strong suite. folder: keeps the state, so that the same call
-    resumes after an interruption; about: text that identifies network, images and sources in it.
+    ensemble, 5,000 queries of Square instead of 1,000, and the curves of curves.py. epsilon: ε in pixels of [0, 1]. sources:
+    (name, network) pairs to craft images on for the transfer attacks of the strong suite. samples: of a network with random
+    spikes, draws per gradient and evaluation. flags: whether to evaluate the red flags of the strong suite, and the curves.
+    folder: keeps the state, so that the same call resumes after an interruption; about: text that identifies network, images
+    and sources in it.
 
     Raises MinihireError for an unknown suite or budget, two sources of the same name, sources and data with other image shapes or
     numbers of classes than the network's, and a state that is damaged or belongs to another evaluation.
@@ -186,20 +181,37 @@ def evaluate_robustness(
     clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
     found = Robustness(suite, budget, float(epsilon), clean, clean.copy())
     found.transfer = names if suite == "strong" else []
+    probes = Probes(network, data, samples=samples, seed=seed, state=state)
+    with_flags = suite == "strong" and flags
+    flagging = [attack for _, attack in flag_attacks(network, epsilon).values()] if with_flags else []
+    drawing = curve_attacks(epsilon) if with_flags and budget == "full" else []
+    flagging, drawing = ([replace(attack, samples=samples) for attack in each] for each in (flagging, drawing))
+    pace = Pace(network.model.classes, len(probes.images))
+    _cascade(found, network, data, todo, seed, state, pace, flagging + drawing)
+    if flagging:
+        found.flags = red_flags(probes, found, epsilon)
+        up = [flag["name"] for flag in found.flags if flag["up"]]
+        say(f"red flags: {', '.join(up) or 'none is up'}{pace.left(probes=drawing) if drawing else ''}")
+    if drawing:
+        found.curves = curves(probes, clean, epsilon)
+    found.seconds = state.seconds
+    return found
+
+
+def _cascade(found, network, data, todo, seed, state, pace, probes):
+    """Run the stages `todo`, each on the images that are left. Add the results to `found`. probes: the attacks after them."""
     for number, stage in enumerate(todo):
         label = stage.name if not stage.run else f"{stage.name}, restart {stage.run}"
         left, start = np.flatnonzero(found.robust), perf_counter()
         if not len(left):
             break
         found.robust &= state.once(label, partial(_withstand, network, data, stage, left, seed, state, label))
+        pace.add(stage.attack, len(left), perf_counter() - start)
         gradients, queries = evaluations(stage.attack, network.model.classes)
         row = {"name": label, "attacked": len(left), "withstood": int(found.robust.sum())}
         found.stages.append({**row, "gradients": gradients * len(left), "queries": queries * len(left)})
-        _report(found, label, todo[number + 1 :], network, perf_counter() - start)
-    if suite == "strong" and flags:
-        found.flags = red_flags(network, data, found, epsilon=epsilon, samples=samples, seed=seed, state=state)
-    found.seconds = state.seconds
-    return found
+        rest = [later.attack for later in todo[number + 1 :]]
+        _report(found, label, pace.left(rest, row["withstood"], probes))
 
 
 def _withstand(network, data, stage, left, seed, state, label):
@@ -210,15 +222,10 @@ def _withstand(network, data, stage, left, seed, state, label):
     return right
 
 
-def _report(found, label, rest, network, seconds):
-    """Say what is left after an attack, and how long the others take at most."""
-    count, last = int(found.robust.sum()), found.stages[-1]
-    done = last["gradients"] + last["queries"] / 3  # a forward pass takes about a third of a gradient
-    note = ""
-    if done and seconds > 0.05:
-        more = sum(g + q / 3 for g, q in (evaluations(stage.attack, network.model.classes) for stage in rest))
-        note = f"; at most {duration(more * count * seconds / done)} left"
-    say(f"{label}: {count:,} of {len(found.robust):,} images withstand ({count / len(found.robust):.1%}){note}")
+def _report(found, label, time_left):
+    """Say how many images are left after an attack."""
+    count = int(found.robust.sum())
+    say(f"{label}: {count:,} of {len(found.robust):,} images withstand ({count / len(found.robust):.1%}){time_left}")
 
 
 class State:

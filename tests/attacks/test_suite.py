@@ -10,13 +10,14 @@ import pytest
 from backends import get_backend, surrogates
 from minihire import Calibration, CraftedNoise, Recipe, build, convert, initialise, load_data, train
 from minihire.analysis.accuracy import accuracy, predict
-from minihire.attacks import MEMBERS, evaluate_robustness, suite
+from minihire.analysis.statistics import Score
+from minihire.attacks import MEMBERS, apgd, attack_accuracy, curves, evaluate_robustness, fgsm, pace, pgd, probes, suite
 from minihire.data.batches import Batches
 from minihire.engine import Variable
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
-from minihire.runtime.progress import Progress
+from minihire.runtime.progress import Progress, duration
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_flags_resume_too(short, numba, network, data, monkeypatch, tmp_path):
     found = evaluate(net, data, folder=tmp_path)
     state = json.loads((tmp_path / "suite.json").read_text())
     assert sum(label.startswith("flag: ") for label in state["answers"]) > 9
-    monkeypatch.setattr("minihire.attacks.red_flags.attack_accuracy", lambda *a, **_: seen.append(1))
+    monkeypatch.setattr("minihire.attacks.probes.attack_accuracy", lambda *a, **_: seen.append(1))
     assert evaluate(net, data, folder=tmp_path).flags == found.flags and seen == []
 
 
@@ -200,6 +201,106 @@ def test_a_damaged_state_or_one_of_another_evaluation_is_one_sentence(numba, net
         with pytest.raises(MinihireError) as caught:
             evaluate(net, data, **{"kind": "parity", "folder": tmp_path, "about": "mine", **other})
         assert str(caught.value) == f"{path} is of another evaluation: delete it, or choose another folder"
+
+
+# ---------------------------------------------------------------- curves, and the time left
+
+
+@pytest.fixture
+def short_curves(short, monkeypatch):
+    """Curves of few iterations."""
+    monkeypatch.setattr(curves, "STEPS", (1, 3, 100))
+    monkeypatch.setattr(curves, "STEPS_PER_SIZE", 6)
+
+
+@pytest.mark.parametrize("kind", ["direct", "ann"])
+def test_the_full_budget_has_curves_over_steps_and_over_epsilon(short_curves, numba, network, data, kind):
+    net = network(numba, kind)
+    data = own_answers(net, data)
+    found = json.loads(json.dumps(evaluate(net, data, budget="full", epsilon=0.05).as_dict()))["curves"]
+    assert found["attack"] == "apgd" and found["member"] == ("own" if kind == "ann" else MEMBERS[0].name)
+    assert [row["steps"] for row in found["steps"]] == [1, 3, 100]
+    assert [row["epsilon"] for row in found["epsilon"]] == [0.0, *curves.sizes(0.05)][: len(found["epsilon"])]
+    assert found["epsilon"][0]["correct"] == 12  # the clean images
+    falling = [row["correct"] for row in found["epsilon"]]
+    assert all(falling[:-1]) and (falling[-1] == 0 or found["epsilon"][-1]["epsilon"] == 1)
+    for row in found["steps"] + found["epsilon"]:
+        score = Score(row["correct"], 12)
+        assert {**score.as_dict(), **row} == row
+    source = net if kind == "ann" else MEMBERS[0].source(net)
+    (answers,) = attack_accuracy([net], source, data, apgd(0.05, 3))
+    assert found["steps"][1]["correct"] == answers.sum()
+
+
+def test_without_the_full_budget_or_the_flags_there_are_no_curves(short_curves, numba, network, data):
+    net = network(numba)
+    assert evaluate(net, data, budget="full", flags=False).as_dict()["curves"] == {}
+    assert evaluate(net, data).as_dict()["curves"] == {}
+
+
+def test_sizes_double_and_end_at_one():
+    assert curves.sizes(0.25) == [0.0625, 0.125, 0.25, 0.5, 1.0]
+    assert curves.sizes(1.0) == [0.25, 0.5, 1.0] and curves.sizes(0.0) == [1.0]
+
+
+def test_curves_resume_and_share_the_answers_of_the_flags(short_curves, numba, network, data, monkeypatch, tmp_path):
+    """The 100 steps at this ε are an attack of a red flag too. Batches have 5 images here."""
+    net, add, labels = network(numba), Progress.add, []
+    data = own_answers(net, data)
+    monkeypatch.setattr(probes, "attack_accuracy", small_batches(probes.attack_accuracy))
+    whole = evaluate(net, data, budget="full")
+
+    def stop_in_a_curve(progress, *arguments):
+        labels.append(progress.label)
+        if labels.count("curve: apgd-3 strongest") == 2:
+            signal.raise_signal(signal.SIGINT)
+        return add(progress, *arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(Progress, "add", stop_in_a_curve)
+        evaluate(net, data, budget="full", folder=tmp_path)
+    state = json.loads((tmp_path / "suite.json").read_text())["answers"]
+    assert "curve: apgd-1 strongest" in state and "curve: apgd-3 strongest" not in state
+    assert (tmp_path / "suite.npz").exists()
+    assert evaluate(net, data, budget="full", folder=tmp_path).curves == whole.curves
+    state = json.loads((tmp_path / "suite.json").read_text())["answers"]
+    assert "flag: apgd-100 strongest" in state and "curve: apgd-100 strongest" not in state
+
+
+def test_the_time_left_has_the_cascade_the_flags_and_the_curves():
+    left = pace.Pace(classes=4, images=200)
+    assert left.left([pgd(0.1, iterations=7)], 10) == ""  # nothing was measured
+    left.add(pgd(0.1, iterations=3), images=30, seconds=10.0)  # 30 × (3 + 1/3) = 100 gradient evaluations
+    assert left.left([fgsm(0.1)], 30) == "; at most 4 s left"
+    assert left.left([fgsm(0.1)], 30, [pgd(0.1, iterations=8)]) == f"; at most {duration(4 + 200 * 25 / 3 * 0.1)} left"
+    left.add(pgd(0.1, iterations=3), images=3, seconds=3.0)  # slower, so the mean pace holds for the 200 images
+    mean = 13 / 110
+    assert left.left([], 0, [pgd(0.1, iterations=8)]) == f"; at most {duration(200 * 25 / 3 * mean)} left"
+    left.add(fgsm(0.1), images=3, seconds=0.001)  # read from the state
+    assert left.left([fgsm(0.1)], 30) == ""
+
+
+@pytest.mark.parametrize("budget", ["small", "full"])
+def test_after_the_last_attack_the_flags_and_curves_are_left(short_curves, numba, network, data, monkeypatch, budget):
+    """Every reading of the clock is one second later, so that each stage takes a second."""
+    said, seconds = [], iter(range(100_000))
+    monkeypatch.setattr(suite, "say", said.append)
+    monkeypatch.setattr(suite, "perf_counter", lambda: float(next(seconds)))
+    monkeypatch.setattr(pace, "duration", lambda seconds: f"{seconds:.3f}")
+    net = network(numba)
+    stages = evaluate(net, own_answers(net, data), epsilon=0.0, budget=budget).stages
+    *_, last, flags = said
+    assert last.startswith(f"square-{suite.QUERIES[budget]}: 12 of 12 images withstand (100.0%); at most ")
+    work = [row["gradients"] + row["queries"] / 3 for row in stages]
+    second = min(len(work) / sum(work), 1 / work[-1])  # per gradient evaluation: the mean, or of the last attack
+    gradients = [1, 20, 100, 50, 100, 100, 20]  # of the flags; at ε = 0 all four sizes are one; noise has no gradient
+    for_flags = 12 * (sum(gradients) + (len(gradients) + 1) / 3)
+    gradients = [1, 3, 100, 6] if budget == "full" else []  # of the curves; at ε = 0 there is one size, which is 1
+    for_curves = 12 * (sum(gradients) + len(gradients) / 3)
+    assert float(last.split()[-2]) == pytest.approx((for_flags + for_curves) * second, rel=1e-3)
+    assert flags.startswith("red flags: ") and ("left" in flags) == (budget == "full")
+    if budget == "full":
+        assert float(flags.split()[-2]) == pytest.approx(for_curves * second, rel=1e-3)
 
 
 # ---------------------------------------------------------------- planted cheats, and an honest network

@@ -1,0 +1,58 @@
+"""How much work an attack is, and how long the attacks that are left take."""
+
+from collections.abc import Iterable
+
+from minihire.attacks.gradient import Attack
+from minihire.runtime.progress import duration
+
+SHORTEST = 0.05  # seconds; an attack that took less was read from the state, or is too short to measure
+
+
+def evaluations(attack: Attack, classes: int) -> tuple[int, int]:
+    """(gradient evaluations, forward passes) that an attack needs for each image."""
+    runs = attack.restarts * attack.samples
+    if attack.name == "square":
+        return 0, runs * (attack.iterations + 1)
+    if attack.name == "noise":
+        return 0, runs
+    if getattr(attack, "loss", "") == "dlr-targeted":
+        runs *= min(attack.targets, classes - 1)
+    return runs * attack.iterations, runs
+
+
+class Pace:
+    """The time per gradient evaluation of one image, measured on the attacks that this call ran.
+
+    classes: number of classes of the network. images: number of images that the attacks after the cascade run on.
+    """
+
+    def __init__(self, classes: int, images: int):
+        self.classes, self.images = classes, images
+        self.last: float | None = (
+            None  # seconds per gradient evaluation in the last attack; None if it was not measured
+        )
+        self._seconds = self._work = 0.0
+
+    def work(self, attacks: Iterable[Attack], images: int) -> float:
+        """The work of these attacks in gradient evaluations. A forward pass counts a third of one."""
+        return images * sum(g + q / 3 for g, q in (evaluations(attack, self.classes) for attack in attacks))
+
+    def add(self, attack: Attack, images: int, seconds: float) -> None:
+        """Record the time of an attack that has run on so many images."""
+        work, self.last = self.work([attack], images), None
+        if work and seconds > SHORTEST:
+            self.last = seconds / work
+            self._seconds, self._work = self._seconds + seconds, self._work + work
+
+    def left(self, cascade: Iterable[Attack] = (), survivors: int = 0, probes: Iterable[Attack] = ()) -> str:
+        """The end of a progress line: "; at most 3 min left". It is empty if the last attack was not measured.
+
+        cascade: the attacks to come, on at most `survivors` images. probes: the attacks after the cascade. An attack on few
+        images takes longer per image. So the time of the probes is computed with the last pace or with the mean pace, whichever
+        is faster.
+        """
+        if self.last is None:
+            return ""
+        mean = self._seconds / self._work
+        seconds = self.work(cascade, survivors) * self.last + self.work(probes, self.images) * min(self.last, mean)
+        return f"; at most {duration(seconds)} left"
