@@ -20,7 +20,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration, say
-from minihire.study.paper import accuracy, adversarial, attackers, choices, cost, spikes, sweeps
+from minihire.study.paper import accuracy, adversarial, attackers, choices, cost, robustness, spikes, sweeps
 from minihire.study.paper.dry_run import Plan
 from minihire.study.paper.outcome import Outcome
 from minihire.study.paper.paper_study import PaperStudy
@@ -57,6 +57,7 @@ EXPERIMENTS = {
     "fig11": Experiment("compute energy, FP and INT", cost.figure11),
     "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
     "adversarial": Experiment("adversarial training at HIRE's cost and epochs", adversarial.adversarial),
+    "robustness": Experiment("strong attacks on HIRE and its controls", robustness.robustness),
     "choices": Experiment("choices that the paper leaves open, one at a time", choices.open_choices),
     "moments": Experiment("Adam's moments in 16 bits", choices.moments),
 }
@@ -69,13 +70,16 @@ def add_flags(parser):
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1 … table7, fig1 … fig11, all (default), attackers, adversarial, choices; --list shows them",
+        help="table1 … table7, fig1 … fig11, all (default), attackers, adversarial, robustness, choices; --list shows them",
     )
     parser.add_argument(
-        "--scale", default="mini", metavar="SCALE", help="mini (default; “shapes”), small (part of CIFAR-10), or full"
+        "--scale",
+        default="mini",
+        metavar="SCALE",
+        help="mini (default; “shapes”), small or medium (part of CIFAR-10), or full",
     )
     add_file(parser, "--out", "folder of paper.html and the cache (default: runs/paper)", "DIR")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the data set, for small and full")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the data set, for all scales but mini")
     add_download(parser)
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="train everything K times (default: 1)")
     parser.add_argument("--models", type=names_of, default=(), metavar="A,B", help="of scale full: vgg5,vgg11,resnet12")
@@ -93,7 +97,7 @@ def run(options) -> None:
     if options.data_dir is not None and all(config.data == "shapes" for config in at.settings):
         raise MinihireError(
             f"--data-dir {options.data_dir} was given, but scale {at.name} uses the data set shapes, which needs no files: "
-            "leave it out, or give --scale small or full"
+            "leave it out, or give --scale small, medium or full"
         )
     out = options.out or folders.BASE / "paper"
     study = PaperStudy(at, open_backend(options), out, options.seeds, options.download)
@@ -130,7 +134,7 @@ def listing(study: PaperStudy, names: list[str]) -> str:
         cost_left = "nothing" if not needs.missing else "not known yet" if left is None else f"about {duration(left)}"
         have = f"{len(needs.networks) - len(needs.missing_networks)} of {len(needs.networks)}"
         done = f"{needs.measurements - needs.missing_measurements} of {needs.measurements}"
-        rows.append([f"{name:<10}{EXPERIMENTS[name].what}", have, done, cost_left])
+        rows.append([f"{name:<12}{EXPERIMENTS[name].what}", have, done, cost_left])
     return table(["what", "networks there", "measured", "still to do"], rows)
 
 

@@ -77,17 +77,16 @@ def robustness_of(
     that an interrupted call can resume. The caller deletes the state (`suite.forget`) when the result is written.
     """
     folder = scores and scores.with_name(f"{scores.stem}.suite")
-    networks = (target, *(source for _, source in sources))
-    found = evaluate_robustness(
-        target,
-        data,
-        suite,
-        epsilon=config.epsilon,
-        budget=budget,
-        sources=sources,
-        samples=samples,
-        seed=config.seed,
-        folder=folder,
-        about=digest([identity(network, data) for network in networks]) if folder else "",
+    found = suite_in(
+        folder, target, sources, data, config.epsilon, config.seed, suite=suite, budget=budget, samples=samples
     )
     return found, folder
+
+
+def suite_in(folder: Path | None, target: Network, sources, data: Dataset, epsilon: float, seed: int, **options):
+    """`evaluate_robustness` with its state in a folder, None for none. The state is refused for other networks or images."""
+    networks = (target, *(source for _, source in sources))
+    about = digest([identity(network, data) for network in networks]) if folder else ""
+    return evaluate_robustness(
+        target, data, epsilon=epsilon, sources=sources, seed=seed, folder=folder, about=about, **options
+    )

@@ -54,16 +54,24 @@ def adversarial(study: PaperStudy) -> Outcome:
 
 def adversarial_ways(config) -> list[Way]:
     """Adversarial training of the SNN with each attack, at equal cost and at equal epochs, and of the ANN."""
-    found = []
-    for name, iterations in KINDS.items():
-        attack = (("adversarial_epsilon", config.epsilon), ("adversarial_iterations", iterations))
-        changed = replace(config, **dict(attack))
-        equal = epochs_at_equal_cost(changed.recipe("adversarial"), config.recipe("hire"), config.steps)
-        for words, epochs in ((f"{name}, equal cost", equal), (f"{name}, equal epochs", config.snn_epochs)):
-            changes = (*attack, ("adversarial_epochs", epochs))
-            found.append(Way(f"{TITLES['adversarial']}, {words}", "", "adversarial", changes))
+    found = [adversarial_way(config, name, equal_cost) for name in KINDS for equal_cost in (True, False)]
     title = f"{TITLES['adversarial-ann']}, PGD-{ITERATIONS}, equal epochs"
+    attack = (("adversarial_epsilon", config.epsilon), ("adversarial_iterations", ITERATIONS))
     return [*found, Way(title, "", "adversarial-ann", attack)]
+
+
+def adversarial_way(config, name: str, equal_cost: bool, epsilon: float | None = None) -> Way:
+    """Adversarial training of the SNN with an attack of KINDS, at HIRE's cost or with HIRE's number of epochs.
+
+    epsilon: the bound of the training's attack, by default that of the configuration's attacks.
+    """
+    bound = epsilon or config.epsilon
+    attack = (("adversarial_epsilon", bound), ("adversarial_iterations", KINDS[name]))
+    changed = replace(config, **dict(attack))
+    equal = epochs_at_equal_cost(changed.recipe("adversarial"), config.recipe("hire"), config.steps)
+    words = f"{name}, equal {'cost' if equal_cost else 'epochs'}" + (f", ε = {255 * epsilon:g}/255" if epsilon else "")
+    changes = (*attack, ("adversarial_epochs", equal if equal_cost else config.snn_epochs))
+    return Way(f"{TITLES['adversarial']}, {words}", "", "adversarial", changes)
 
 
 def cost_cells(config, way: Way) -> list[str]:

@@ -30,6 +30,7 @@ class Scale:
     iterations: tuple[int, ...] = (1, 2, 4, 7, 20, 40, 80)  # figure 8b: K
     sweep_images: int = 500  # test images of figure 8 and table 4
     rate_images: int = 200  # test images of rate-coded networks
+    suite_images: int = 1000  # test images of the strong suite
     batches: int = 200  # figure 7
     choices: dict = field(default_factory=lambda: dict(heldout=5000))  # changes for `choices` and `moments`
 
@@ -61,6 +62,7 @@ MINI = Scale(
     iterations=(1, 4, 7, 20),
     sweep_images=100,
     rate_images=100,
+    suite_images=20,
     batches=10,
     choices=dict(heldout=200),
 )
@@ -72,6 +74,13 @@ SMALL = Scale(
     batches=20,
     choices=dict(heldout=1000, snn_epochs=6),
 )
+MEDIUM = Scale(
+    "medium",
+    (preset("cifar10-small", test_limit=10_000),),
+    rate=dict(steps=100, snn_epochs=2, calibration_images=128, calibration_steps=100, **RATE),
+    batches=20,
+    choices=dict(heldout=1000, snn_epochs=10),
+)
 FULL = Scale(
     "full",
     tuple(preset(f"{name}") for name in ("vgg5-cifar10", "resnet12-cifar10", "vgg11-cifar100", "resnet12-cifar100")),
@@ -81,7 +90,7 @@ FULL = Scale(
     sweep_images=10_000,
     rate_images=10_000,
 )
-SCALES = {scale.name: scale for scale in (MINI, SMALL, FULL)}
+SCALES = {scale.name: scale for scale in (MINI, SMALL, MEDIUM, FULL)}
 
 
 def scale(name: str, data_dir: str | None, models: tuple[str, ...] = ()) -> Scale:

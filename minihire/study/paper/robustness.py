@@ -1,0 +1,138 @@
+"""The suite of strong attacks, which the paper does not run, on HIRE and its controls."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minihire.attacks import fgsm, pgd
+from minihire.attacks.suite import forget
+from minihire.study.paper.accuracy import ways
+from minihire.study.paper.adversarial import ITERATIONS, adversarial_way, cost_cells
+from minihire.study.paper.outcome import Outcome, compare, named, percent
+from minihire.study.paper.paper_study import PaperStudy
+from minihire.study.single import suite_in
+from minihire.study.spec import NetworkSpec
+from minihire.study.study import pack_answers, unpack_answers
+from minihire.study.titles import TITLES
+
+SHARES = (1, 0.25)  # factors on the bound ε
+BETWEEN = 0.5  # a third bound, for one seed
+IMAGES, FEW = 1000, 300  # test images of the suite: for the main ways, and for the others
+MAIN = "ann", "traditional", "control", "hire"
+OTHERS = "gaussian", "not carried", "frozen traditional", "frozen hire"
+PARITY = {"FGSM": lambda epsilon: fgsm(epsilon), "PGD-7": lambda epsilon: pgd(epsilon, 0.01, 7)}
+
+
+class Withstood(NamedTuple):
+    """What the suite found for one network: bool [N], whether each image withstood every attack, and `Robustness.as_dict`."""
+
+    right: np.ndarray
+    found: dict
+
+
+def robustness(study: PaperStudy) -> Outcome:
+    """Accuracy under the paper's attacks and under the strong suite, for HIRE, its controls and adversarial training."""
+    config = study.scale.config("vgg5")
+    outcome = Outcome("robustness", "The paper's attacks beside strong attacks, on HIRE and its controls")
+    images = min(study.scale.suite_images, IMAGES)
+    seeds = f"{len(study.seeds)} seed{'s' * (len(study.seeds) > 1)}"
+    outcome.text = (
+        "White box. FGSM and PGD-7 are the paper's attacks, on all test images. The suite runs on the first "
+        f"{images:,} of them: an image counts as right only if the network classifies it correctly under every attack. "
+        "docs/robustness.md describes the attacks. Transfer images come from the ANN, from the networks of the other methods "
+        f"and, for the main rows, from another seed. Main rows: {seeds}; other rows: one seed and the first "
+        f"{min(images, FEW)} images."
+    )
+    equal_cost = adversarial_way(config, "FGSM-RS", True)
+    main = [*ways(study, *MAIN), equal_cost]
+    others = [*ways(study, *OTHERS), adversarial_way(config, f"PGD-{ITERATIONS}", False)]
+    parts = [(way, seed, share * config.epsilon, images) for seed in study.seeds for share in SHARES for way in main]
+    few = min(images, FEW)
+    first = study.seeds[0]
+    parts += [(way, first, share * config.epsilon, few) for share in SHARES for way in others]
+    parts += [(way, first, BETWEEN * config.epsilon, few) for way in (*main, *others)]
+    found = study.each(lambda study, part: _part(study, config, main, *part), parts)
+    by_part = dict(zip([(way.title, seed, epsilon) for way, seed, epsilon, _ in parts], found, strict=True))
+    for share in SHARES:
+        _table(outcome, config, by_part, main, study.seeds, share * config.epsilon, images)
+    for share in (*SHARES, BETWEEN):
+        rows = others if share in SHARES else [*main, *others]
+        _table(outcome, config, by_part, rows, [first], share * config.epsilon, few)
+    _flags(outcome, by_part)
+    return outcome
+
+
+def withstood(
+    study: PaperStudy, spec: NetworkSpec, epsilon: float, images: int, sources: dict[str, NetworkSpec]
+) -> Withstood:
+    """The strong suite, budget small, on the first test images. sources: networks for the transfer attacks, by name."""
+    key = {
+        "suite": "strong",
+        "robustness": spec.describe(),
+        "epsilon": epsilon,
+        "images": images,
+        "sources": {name: source.describe() for name, source in sources.items()},
+    }
+    data = study.splits(spec.config).test.limit(images)
+
+    def compute():
+        folder = study.store.measurement(key).with_suffix(".suite")
+        networks = [(name, study.network(source)) for name, source in sources.items()]
+        found = suite_in(folder, study.network(spec), networks, data, epsilon, spec.seed)
+        forget(folder)
+        return {"right": pack_answers(found.robust), "found": found.as_dict()}
+
+    title = f"strong suite at ε = {255 * epsilon:g}/255 on {study.store.title(spec)}"
+    value = study.measure_once(key, compute, spec, *sources.values(), title=title)
+    return Withstood(unpack_answers(value["right"]), value["found"])
+
+
+def _part(study, config, main, way, seed, epsilon, images):
+    """(answers by name, what the suite found) of one network at one bound."""
+    spec = way.spec(config, seed)
+    answers = {"clean": study.answers(spec)}
+    answers |= {name: study.answers(spec, make(epsilon)) for name, make in PARITY.items()}
+    sources = {"another seed": study.other(spec)} if way in main else {}
+    if way.method != "ann":
+        sources["ANN"] = NetworkSpec(config, "ann", seed)
+    others = [other for other in main if other.method not in ("ann", way.method)]
+    sources |= {other.title: other.spec(config, seed) for other in others}
+    return answers, withstood(study, spec, epsilon, images, sources)
+
+
+def _table(outcome, config, found, rows, seeds, epsilon, images):
+    """Add the accuracies at one bound, and what HIRE gains over each other row."""
+    columns = ["clean", *PARITY]
+    cells, strong = [], {}
+    for way in rows:
+        parts = [found[way.title, seed, epsilon] for seed in seeds]
+        accuracies = [percent([answers[column] for answers, _ in parts]) for column in columns]
+        strong[way.title] = [suite.right for _, suite in parts]
+        up = sum(not suite.found["established"] for _, suite in parts)
+        cells.append(
+            [way.title, *accuracies, percent(strong[way.title]), f"{up} of {len(parts)}", *cost_cells(config, way)]
+        )
+    ends = f"mean and range of {len(seeds)} seeds" if len(seeds) > 1 else "one seed, 95 % Wilson intervals"
+    caption = f"{named(config)}, width {config.width:g}, ε = {255 * epsilon:g}/255: accuracy in %, {ends}"
+    header = ["", *columns, f"suite, {images:,} images", "with a red flag", "passes", "time steps", "epochs", "cost"]
+    outcome.table(caption, header, cells)
+    hire = TITLES["hire"]
+    if hire in strong:
+        gains = [
+            [f"HIRE less {title}", str(compare(strong[hire], ours))] for title, ours in strong.items() if title != hire
+        ]
+        outcome.table(f"ε = {255 * epsilon:g}/255: gain in points (each seed), McNemar's p", ["", "suite"], gains)
+
+
+def _flags(outcome, found):
+    """Add the red flags that are up, and the work of the suite."""
+    for (title, seed, epsilon), (_, suite) in found.items():
+        up = [f"{flag['name']} ({flag['text']})" for flag in suite.found["flags"] if flag["up"]]
+        if up:
+            outcome.notes.append(f"Red flags, {title}, seed {seed}, ε = {255 * epsilon:g}/255: {'; '.join(up)}")
+    gradients = sum(suite.found["gradients"] for _, suite in found.values())
+    queries = sum(suite.found["queries"] for _, suite in found.values())
+    seconds = sum(suite.found["seconds"] for _, suite in found.values())
+    outcome.notes.append(
+        f"The suite took {gradients:,} gradient evaluations, {queries:,} queries and {seconds / 3600:.1f} hours in all."
+    )
