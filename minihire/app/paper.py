@@ -20,7 +20,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration, say
-from minihire.study.paper import accuracy, adversarial, attackers, choices, cost, robustness, spikes, sweeps
+from minihire.study.paper import accuracy, adversarial, attackers, choices, cost, recipes, robustness, spikes, sweeps
 from minihire.study.paper.dry_run import Plan
 from minihire.study.paper.outcome import Outcome
 from minihire.study.paper.paper_study import PaperStudy
@@ -58,6 +58,7 @@ EXPERIMENTS = {
     "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
     "adversarial": Experiment("adversarial training at HIRE's cost and epochs", adversarial.adversarial),
     "robustness": Experiment("strong attacks on HIRE and its controls", robustness.robustness),
+    "recipes": Experiment("recipes at HIRE's cost, searched on held-out images", recipes.recipes),
     "choices": Experiment("choices that the paper leaves open, one at a time", choices.open_choices),
     "moments": Experiment("Adam's moments in 16 bits", choices.moments),
 }
@@ -70,7 +71,7 @@ def add_flags(parser):
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1 … table7, fig1 … fig11, all (default), attackers, adversarial, robustness, choices; --list shows them",
+        help="table1 … table7, fig1 … fig11, all (default), attackers, adversarial, robustness, recipes, choices, moments",
     )
     parser.add_argument(
         "--scale",

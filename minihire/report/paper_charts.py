@@ -3,6 +3,7 @@
 from minihire.report import charts
 from minihire.report.charts import WIDTH, colour_class, format_tick, line, marker, svg, text, ticks
 from minihire.report.markup import Markup, tag
+from minihire.study.titles import TITLES
 
 LINE = 13  # pixels between two labels
 
@@ -12,6 +13,10 @@ def draw(chart: dict) -> Markup:
     if chart["kind"] == "bars":
         rows = [(r["name"], r["label"], r["value"], r["value"], r["words"]) for r in chart["rows"]]
         return tag("figure", charts.bars(chart["title"], chart["unit"], rows))
+    if chart["kind"] == "points":
+        kinds = dict.fromkeys(p["name"] for p in chart["points"])
+        items = [tag("li", charts.legend_marker(name), f" {TITLES.get(name, name)}") for name in kinds]
+        return tag("figure", points(chart), tag("ul", items, class_="legend"))
     if chart["kind"] == "lines":
         drawing, keys = lines(chart), [(one["name"], one["label"], one["dashed"]) for one in chart["series"]]
     else:
@@ -64,6 +69,40 @@ def lines(chart: dict) -> Markup:
     words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(one['label'] for one in series)}"
     name = text((left + right) / 2, bottom + 34, chart["across"].replace("ε_s", "εₛ"), "middle")
     return svg(WIDTH, 228, words, heading, grid, line(left, bottom, right, bottom, "axis"), below, drawn, name)
+
+
+def front(points: list[dict]) -> list[dict]:
+    """The points that no other point exceeds in one value and reaches in the other, from left to right."""
+    below = lambda p, q: q["x"] >= p["x"] and q["y"] >= p["y"] and (q["x"], q["y"]) != (p["x"], p["y"])
+    best = [p for p in points if not any(below(p, q) for q in points)]
+    return sorted(best, key=lambda p: (p["x"], -p["y"]))
+
+
+def points(chart: dict) -> Markup:
+    """Points in a plane. Those of `front` have their labels beside them, the others in their tooltips."""
+    found = chart["points"]
+    across, up = (ticks(min(values), max(values)) for values in ([p["x"] for p in found], [p["y"] for p in found]))
+    left, right, top, bottom = 40, WIDTH - 16, 28, 250
+    x_of = lambda x: left + (right - left) * (x - across[0]) / (across[-1] - across[0])
+    y_of = lambda y: bottom - (bottom - top) * (y - up[0]) / (up[-1] - up[0])
+    grid = [
+        (line(left, y_of(m), right, y_of(m), "grid"), text(left - 6, y_of(m) + 4, format_tick(m), "end")) for m in up
+    ]
+    below = [
+        (line(x_of(m), bottom, x_of(m), bottom + 4, "axis"), text(x_of(m), bottom + 17, format_tick(m), "middle"))
+        for m in across
+    ]
+    tip = lambda p: f"{p['label']}: {chart['across']} {p['x']:.1f}, {chart['unit']} {p['y']:.1f}"
+    drawn = [marker(p["name"], x_of(p["x"]), y_of(p["y"]), tip(p)) for p in found]
+    labelled = front(found)
+    heights = spread_labels([y_of(p["y"]) - 6 for p in labelled], bottom)
+    for p, y in zip(labelled, heights, strict=True):
+        left_half = x_of(p["x"]) < (left + right) / 2
+        drawn.append(text(x_of(p["x"]) + (7 if left_half else -7), y, p["label"], "start" if left_half else "end"))
+    heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
+    words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(p['label'] for p in found)}"
+    name = text((left + right) / 2, bottom + 34, chart["across"], "middle")
+    return svg(WIDTH, 288, words, heading, grid, line(left, bottom, right, bottom, "axis"), below, drawn, name)
 
 
 def spread_labels(heights: list[float], bottom: float) -> list[float]:

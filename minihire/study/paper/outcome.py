@@ -42,6 +42,10 @@ class Outcome:
         """Add bars from zero: rows of {"name", "label", "value", "words"}."""
         self.charts.append({"kind": "bars", "title": title, "unit": unit, "rows": rows})
 
+    def points(self, title: str, unit: str, across: str, points: list[dict]) -> None:
+        """Add a chart of points {"name", "label", "x", "y"}. Only those on the upper right edge show their labels."""
+        self.charts.append({"kind": "points", "title": title, "unit": unit, "across": across, "points": points})
+
     def claim(self, study, claim: str, paper: str, ours: str, holds: bool | None, reason: str = "") -> None:
         """Add a claim of the paper and our verdict.
 

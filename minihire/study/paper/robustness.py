@@ -8,7 +8,7 @@ from minihire.attacks import fgsm, pgd
 from minihire.attacks.suite import forget
 from minihire.study.paper.accuracy import ways
 from minihire.study.paper.adversarial import ITERATIONS, adversarial_way, cost_cells
-from minihire.study.paper.outcome import Outcome, compare, named, percent
+from minihire.study.paper.outcome import Outcome, compare, named, percent, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.single import suite_in
 from minihire.study.spec import NetworkSpec
@@ -58,6 +58,7 @@ def robustness(study: PaperStudy) -> Outcome:
     for share in (*SHARES, BETWEEN):
         rows = others if share in SHARES else [*main, *others]
         _table(outcome, config, by_part, rows, [first], share * config.epsilon, few)
+    _chart(outcome, by_part, main)
     _flags(outcome, by_part)
     return outcome
 
@@ -122,6 +123,19 @@ def _table(outcome, config, found, rows, seeds, epsilon, images):
             [f"HIRE less {title}", str(compare(strong[hire], ours))] for title, ours in strong.items() if title != hire
         ]
         outcome.table(f"ε = {255 * epsilon:g}/255: gain in points (each seed), McNemar's p", ["", "suite"], gains)
+
+
+def _chart(outcome, found, main):
+    """Add the accuracy of the main ways under the suite, over ε."""
+    series = []
+    for way in main:
+        answers = {}
+        for (title, _, epsilon), (_, suite) in found.items():
+            if title == way.title:
+                answers.setdefault(epsilon, []).append(suite.right)
+        points = [[255 * epsilon, *spread(answers[epsilon])] for epsilon in sorted(answers)]
+        series.append({"name": way.method, "label": way.title, "dashed": False, "points": points})
+    outcome.lines("Images that withstand the suite", "accuracy in %", "ε in 1/255", series)
 
 
 def _flags(outcome, found):

@@ -21,6 +21,7 @@ TINY = Scale(
     iterations=(1, 2, 4),
     sweep_images=12,
     rate_images=12,
+    suite_images=4,
     batches=2,
     choices=dict(heldout=20),
 )
