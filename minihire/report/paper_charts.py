@@ -79,7 +79,7 @@ def front(points: list[dict]) -> list[dict]:
 
 
 def points(chart: dict) -> Markup:
-    """Points in a plane. Those of `front` have their labels beside them, the others in their tooltips."""
+    """Points in a plane. Those of `front` have the numbers of their table rows beside them; all have a tooltip."""
     found = chart["points"]
     across, up = (ticks(min(values), max(values)) for values in ([p["x"] for p in found], [p["y"] for p in found]))
     left, right, top, bottom = 40, WIDTH - 16, 28, 250
@@ -94,11 +94,7 @@ def points(chart: dict) -> Markup:
     ]
     tip = lambda p: f"{p['label']}: {chart['across']} {p['x']:.1f}, {chart['unit']} {p['y']:.1f}"
     drawn = [marker(p["name"], x_of(p["x"]), y_of(p["y"]), tip(p)) for p in found]
-    labelled = front(found)
-    heights = spread_labels([y_of(p["y"]) - 6 for p in labelled], bottom)
-    for p, y in zip(labelled, heights, strict=True):
-        left_half = x_of(p["x"]) < (left + right) / 2
-        drawn.append(text(x_of(p["x"]) + (7 if left_half else -7), y, p["label"], "start" if left_half else "end"))
+    drawn += [text(x_of(p["x"]) + 6, y_of(p["y"]) - 5, str(found.index(p) + 1)) for p in front(found)]
     heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
     words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(p['label'] for p in found)}"
     name = text((left + right) / 2, bottom + 34, chart["across"], "middle")

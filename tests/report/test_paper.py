@@ -4,7 +4,7 @@ import pytest
 from page_reader import by_id, nodes, read_page, table_rows, text_of
 
 from minihire.analysis import COSTS
-from minihire.report import page
+from minihire.report import page, paper_charts
 from minihire.study.paper import printed as paper
 from minihire.study.settings import preset
 from minihire.study.titles import TITLES
@@ -86,3 +86,17 @@ def test_the_page_says_that_they_are_the_papers(tiny, folder_of):
 def test_a_page_of_other_data_has_none_of_them(made):
     assert "The paper has no values for VGG5 on shapes." in text_of(by_id(made, "accuracy"))
     assert not [row for row in table_rows(made) if row and row[0].startswith("paper")]
+
+
+def test_only_points_that_no_other_exceeds_have_numbers():
+    points = [
+        {"name": "hire", "label": "best in x", "x": 70.0, "y": 10.0},
+        {"name": "hire", "label": "behind both", "x": 50.0, "y": 10.0},
+        {"name": "adversarial", "label": "best in y", "x": 52.0, "y": 40.0},
+        {"name": "hire", "label": "as high as the first, further left", "x": 60.0, "y": 10.0},
+    ]
+    assert [p["label"] for p in paper_charts.front(points)] == ["best in y", "best in x"]
+    chart = {"kind": "points", "title": "T", "unit": "y, %", "across": "x, %", "points": points}
+    shown = str(paper_charts.draw(chart))
+    assert shown.count('class="mark') == 6  # four points, and a marker for each kind in the legend
+    assert ">1</text>" in shown and ">3</text>" in shown and ">2</text>" not in shown and ">4</text>" not in shown

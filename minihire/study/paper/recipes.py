@@ -86,7 +86,8 @@ def recipes(study: PaperStudy) -> Outcome:
     outcome.text = (
         f"White box: APGD with {STEPS} steps through arctan (a = 2), ε = {bounds}, on {images} training images set aside; "
         f"{config.snn_epochs} epochs of HIRE. Cost: time steps of all gradient passes, times epochs; HIRE = 1. A recipe whose "
-        "batch costs more than HIRE's has fewer epochs. The best recipe is the one with the highest mean over both ε."
+        "batch costs more than HIRE's has fewer epochs. Numbers in the chart are those of the table, at the points that no other "
+        "point exceeds. The best recipe is the one with the highest mean over both ε."
     )
     attacks = (None, *(apgd(epsilon, STEPS, surrogate=arctan(2.0)) for epsilon in BOUNDS))
     parts = {
@@ -98,12 +99,12 @@ def recipes(study: PaperStudy) -> Outcome:
     columns = ["clean", *(f"APGD at ε = {255 * epsilon:g}/255" for epsilon in BOUNDS)]
     rows, gains, points, scores = [], [], [], {}
     hire = [found[tried[0].name, i] for i in range(len(attacks))]
-    for one in tried:
+    for number, one in enumerate(tried, 1):
         answers = [found[one.name, i] for i in range(len(attacks))]
         scores[one.name] = float(np.mean([np.mean(a) for a in answers[1:]]))
-        rows.append([one.name, *map(percent, answers), *cost_cells(config, one)])
+        rows.append([f"{number} {one.name}", *map(percent, answers), *cost_cells(config, one)])
         if one is not tried[0]:
-            gains.append([one.name, *(str(compare(*pair)) for pair in zip(answers, hire, strict=True))])
+            gains.append([f"{number} {one.name}", *(str(compare(*pair)) for pair in zip(answers, hire, strict=True))])
         strong = [np.concatenate(each) for each in zip(*answers[1:], strict=True)]
         points.append({"name": one.method, "label": one.name, "x": spread(answers[0])[0], "y": spread(strong)[0]})
     ends = f"mean and range of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed, 95 % Wilson intervals"

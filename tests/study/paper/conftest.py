@@ -7,7 +7,7 @@ from backends import get_backend
 from minihire.app import paper as command
 from minihire.study.paper.paper_study import PaperStudy
 
-NAMES = [name for name in command.EXPERIMENTS if name != "robustness"]
+NAMES = [name for name in command.EXPERIMENTS if name not in ("robustness", "recipes")]
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,6 @@ def study(backend, tmp_path):
 
 @pytest.fixture(scope="session")
 def made(backend, tmp_path_factory):
-    """(folder, content of paper.json) of all experiments with two seeds, but for `robustness`: see test_robustness.py."""
+    """(folder, content of paper.json) of all experiments with two seeds, but for those of test_robustness.py."""
     folder = tmp_path_factory.mktemp("paper")
     return folder, command.reproduce(PaperStudy(TINY, backend, folder, seeds=2), NAMES, folder)

@@ -1,4 +1,4 @@
-"""`minihire paper robustness` at the tiny scale, with a suite of few and short attacks."""
+"""`minihire paper robustness` and `recipes` at the tiny scale, with few and short attacks."""
 
 from dataclasses import replace
 
@@ -7,10 +7,12 @@ import pytest
 from tiny_scale import TINY
 
 from minihire.attacks import suite
+from minihire.study.paper import recipes
 from minihire.study.paper import robustness as module
 from minihire.study.paper.dry_run import Plan
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.robustness import robustness, withstood
+from minihire.study.paper.scales import SCALES
 
 
 @pytest.fixture
@@ -63,3 +65,25 @@ def test_other_images_and_other_bounds_are_other_measurements(short, backend, tm
     found = list((tmp_path / "cache" / "measured").glob("*.json"))
     assert len(found) == 3
     assert withstood(study, spec, 0.01, 3, {}).right.dtype == np.bool_
+
+
+def test_no_recipe_costs_more_than_hire():
+    config = replace(SCALES["medium"].config("vgg5"), **SCALES["medium"].choices)
+    tried = recipes.candidates(config)
+    assert len({one.name for one in tried}) == len(tried) and sum(one.method == "hire" for one in tried) >= 24
+    cells = {one.name: recipes.cost_cells(config, one) for one in tried}
+    assert max(float(cost) for *_, cost in cells.values()) <= 1
+    assert cells["HIRE"] == ["2", "6", "10", "1.00"] and cells["κ crafted through arctan"] == ["4", "12", "5", "1.00"]
+
+
+def test_every_recipe_is_compared_with_hire_and_the_best_are_named(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "STEPS", 2)
+    tried = [one for one in recipes.candidates(TINY.config("vgg5")) if one.name in ("HIRE", "N = 1", "traditional SNN")]
+    monkeypatch.setattr(recipes, "candidates", lambda config: tried)
+    outcome = recipes.recipes(PaperStudy(TINY, backend, tmp_path))
+    accuracies, gains = outcome.tables
+    assert [row[0] for row in accuracies["rows"]] == ["1 HIRE", "2 N = 1", "3 traditional SNN"]
+    assert [row[0] for row in gains["rows"]] == ["2 N = 1", "3 traditional SNN"]
+    (chart,), (note,) = outcome.charts, outcome.notes
+    assert [point["label"] for point in chart["points"]] == ["HIRE", "N = 1", "traditional SNN"]
+    assert note.startswith("The best of HIRE's recipes: ") and "traditional" not in note
