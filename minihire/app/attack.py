@@ -89,7 +89,7 @@ def run(options) -> None:
     if len(options.source or ()) > 1 and not options.suite:
         raise MinihireError("more than one --source needs --suite: give one, or --suite strong")
     if options.source and options.suite == "parity":
-        raise MinihireError("--source needs --suite strong: the attacks of --suite parity craft on no other network")
+        raise MinihireError("--source needs --suite strong: --suite parity crafts no images on other networks")
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES)
     numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}

@@ -1,4 +1,4 @@
-"""minihire report: the page of one run, or of several side by side."""
+"""minihire report: the page of one run, of several side by side, or of suites of attacks."""
 
 from minihire.app.command import WHOLE, Command
 from minihire.app.flags import add_file
@@ -8,25 +8,29 @@ from minihire.runtime.errors import MinihireError
 
 def add_flags(parser):
     """Add the flags of this command to the parser."""
-    add_file(parser, "folders", "a run's folder, which holds its results.json", "DIR", nargs="+")
-    add_file(parser, "--out", "page to write (default, for one run: DIR/report.html)")
+    text = "a run's folder, or the JSON file of minihire attack --suite"
+    add_file(parser, "paths", text, "DIR|FILE", nargs="+")
+    add_file(parser, "--out", "page to write (default, for one: DIR/report.html or FILE.html)")
 
 
 def run(options) -> None:
     """Write the page. An existing report is replaced; another kind of file raises MinihireError."""
-    if len(options.folders) > 1 and not options.out:
-        raise MinihireError("several runs on one page need a file for it: give --out FILE")
-    path = options.out or options.folders[0] / "report.html"
-    page.write(path, [page.read(folder) for folder in options.folders])
+    first, *others = options.paths
+    if others and not options.out:
+        raise MinihireError("several runs or suites on one page need a file for it: give --out FILE")
+    beside = first.with_suffix(".html") if first.is_file() else first / "report.html"
+    path = options.out or beside
+    page.write(path, [page.read(one) for one in options.paths])
     print(path)
 
 
 COMMAND = Command(
     "report",
     WHOLE,
-    "one page of a run, or of several side by side",
-    "DIR [DIR …]",
+    "one page of a run, of several, or of attack suites",
+    "DIR|FILE [DIR|FILE …]",
     add_flags,
     run,
-    "minihire report runs/mini runs/mini-2 --out compare.html",
+    """minihire report runs/mini runs/mini-2 --out compare.html
+  minihire report hire.json traditional.json --out robustness.html""",
 )

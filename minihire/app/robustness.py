@@ -7,6 +7,7 @@ from minihire.attacks import Robustness
 from minihire.attacks.suite import forget
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
 from minihire.report import tables
+from minihire.report.suite_page import verdict
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration
@@ -69,8 +70,7 @@ def _text(found: Robustness) -> str:
     parts.append(tables.table(["red flag", "", ""], flags))
     if found.curves:
         parts += [_curve("steps", found.curves["steps"]), _curve("ε·255", found.curves["epsilon"])]
-    up = [flag["name"] for flag in found.flags if flag["up"]]
-    parts.append(f"robustness not established: {'; '.join(up)}" if up else "no red flag is up")
+    parts.append(verdict(content))
     return "\n\n".join(parts)
 
 

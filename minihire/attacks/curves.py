@@ -13,20 +13,19 @@ from minihire.attacks.probes import Probes, strongest
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 300, 1000)
 STEPS_PER_SIZE = 100
+SIZES = tuple(
+    2.0**power / 255 for power in range(-2, 8)
+)  # of ε: a quarter of a level of 255, and each twice the one before
 
 
 def sizes(epsilon: float) -> list[float]:
-    """The values of ε: from a quarter of the given ε, each twice the one before, to 1.
+    """The values of ε of the curve: SIZES, the given ε and 1, in order.
 
     >>> from minihire.attacks.curves import sizes
-    >>> sizes(0.25)
-    [0.0625, 0.125, 0.25, 0.5, 1.0]
+    >>> [round(255 * size, 2) for size in sizes(0.3)]
+    [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 76.5, 128.0, 255.0]
     """
-    found, size = [], epsilon / 4
-    while 0 < size < 1:
-        found.append(size)
-        size *= 2
-    return [*found, 1.0]
+    return sorted({*SIZES, epsilon, 1.0} - {0.0})
 
 
 def curve_attacks(epsilon: float) -> list[Attack]:

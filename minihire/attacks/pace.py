@@ -1,4 +1,4 @@
-"""How much work an attack is, and how long the attacks that are left take."""
+"""The work of an attack, and an estimate of the time left in a suite."""
 
 from collections.abc import Iterable
 

@@ -74,7 +74,8 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
         _flag(
             "answers are random",
             changed > POINT and samples < ENOUGH,
-            f"{changed:.1%} of the clean predictions change with the seed; each is the mean of {samples} draws",
+            f"{changed:.1%} of the clean predictions change with the seed; each is the mean of {samples} "
+            f"draw{'s' * (samples > 1)}",
         ),
     ]
 

@@ -18,15 +18,27 @@ class SavedRun(NamedTuple):
     folder: Path
     results: dict
 
+    @property
+    def file(self) -> Path:
+        """The file of the results."""
+        return self.folder / "results.json"
 
-def guarded(run: SavedRun, part: str, make):
+
+class SavedSuite(NamedTuple):
+    """A result of `minihire attack --suite` to show: its file, as the user gave it, and the content."""
+
+    file: Path
+    results: dict
+
+
+def guarded(run: SavedRun | SavedSuite, part: str, make):
     """Return make(run.results). Raises MinihireError, naming the file and the `part` of the page, if a field is unreadable."""
     try:
         return make(run.results)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise MinihireError(
-            f"{run.folder / 'results.json'} has a field that cannot be read, in the part “{part}” ({cause[:120]})"
+            f"{run.file} has a field that cannot be read, in the part “{part}” ({cause[:120]})"
         ) from error
 
 

@@ -1,35 +1,48 @@
-"""report.html: one self-contained HTML page for one run, or for several runs side by side.
+"""Self-contained HTML pages: report.html of one run, several runs side by side, and results of `minihire attack --suite`.
 
-The page shows only values from results.json; it computes nothing and loads nothing from the network. A section whose values
+A page shows only values from results files; it computes nothing and loads nothing from the network. A section whose values
 are missing is omitted. Values are missing if the run is not finished or an older version wrote it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from minihire.report.compare import comparison
-from minihire.report.layout import GENERATOR, SavedRun
+from minihire.report.layout import GENERATOR, SavedRun, SavedSuite
 from minihire.report.single import single
+from minihire.report.suite_page import suite_page
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import refuse_special, write_atomically
-from minihire.study.results import Results
+from minihire.study.results import Results, load_suite
 
 
-def read(folder: Path) -> SavedRun:
-    """Read the run in a folder.
+def read(path: Path) -> SavedRun | SavedSuite:
+    """Read the run in a folder, or a file that `minihire attack --suite … --json FILE` wrote.
 
-    Raises MinihireError if results.json is missing, is damaged, or was written by a newer version.
+    Raises MinihireError if the file (of a run: results.json) is missing or damaged, is of another kind, or was written by a
+    newer version.
     """
-    return SavedRun(Path(folder), Results.load(Path(folder) / "results.json").content)
+    if Path(path).is_file():
+        return SavedSuite(Path(path), load_suite(path))
+    return SavedRun(Path(path), Results.load(Path(path) / "results.json").content)
 
 
-def write(path: Path, runs: list[SavedRun]) -> None:
-    """Write the page of one run, or of several runs, atomically. An existing report is replaced.
+def write(path: Path, saved: Sequence[SavedRun | SavedSuite]) -> None:
+    """Write the page of one or several runs, or of one or several suites, atomically. An existing report is replaced.
 
-    Raises MinihireError if `path` is another kind of file, if it cannot be written, and if a field of a run is unreadable.
+    Raises MinihireError if `path` is another kind of file or cannot be written, if a field of the results is unreadable, and for
+    runs and suites together.
     """
     path = Path(path)
     _refuse_other_files(path)
-    content = single(runs[0]) if len(runs) == 1 else comparison(runs)
+    suites = [one for one in saved if isinstance(one, SavedSuite)]
+    runs = [one for one in saved if isinstance(one, SavedRun)]
+    if suites and runs:
+        raise MinihireError(
+            f"{suites[0].file} is the result of a suite and {runs[0].folder} is a run, which have different pages: give only "
+            "runs, or only results of suites"
+        )
+    content = suite_page(suites) if suites else single(runs[0]) if len(runs) == 1 else comparison(runs)
     write_atomically(path, lambda file: file.write(content.encode("utf-8", "replace")))
 
 

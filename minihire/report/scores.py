@@ -23,12 +23,15 @@ def score_heads(columns) -> list[Markup]:
     return [join([tag("span", attack), access and tag("small", access)]) for attack, access in heads]
 
 
-def score_cell(row: dict | None, name: str) -> Markup:
-    """A table cell: accuracy, interval, a strip from 0 to 100 %, and the count. A dash if `row` is None."""
+def score_cell(row: dict | None, name: str, title: str | None = None) -> Markup:
+    """A table cell: accuracy, interval, a strip from 0 to 100 %, and the count. A dash if `row` is None.
+
+    name: whose colour and marker to use. title: the network's title, by default that of `name`.
+    """
     if row is None:
         return tag("td", "–")
     mean, _, between = interval(row).partition(" ")
-    words = f"{network_name(name)}: {mean} %, 95 % interval {between}"
+    words = f"{title or network_name(name)}: {mean} %, 95 % interval {between}"
     drawn = charts.strip(name, row["accuracy"], row["low"], row["high"], words)
     count = tag("small", f"{row['correct']:,} of {row['count']:,}")
     return tag("td", tag("b", mean), " ", tag("span", between, class_="interval"), drawn, count, class_="score")

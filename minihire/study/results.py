@@ -1,4 +1,7 @@
-"""results.json: all results of a run, from which tables, figures and pages are made. Schema: docs/results-schema.md."""
+"""results.json: all results of a run, from which tables, figures and pages are made. Schema: docs/results-schema.md.
+
+`load_suite` reads a result of `minihire attack --suite`.
+"""
 
 import contextlib
 import hashlib
@@ -130,6 +133,26 @@ class Results:
             entry["seconds"] = round(entry["seconds"] + time.perf_counter() - start, 3)
             entry["peak_memory_bytes"] = max(entry["peak_memory_bytes"], peak_memory())
             self.save()
+
+
+def load_suite(path: Path) -> dict[str, Any]:
+    """The content of a file that `minihire attack --suite … --json FILE` wrote.
+
+    Raises MinihireError if the file is missing or damaged, or if it has other content.
+    """
+    try:
+        content = json.loads(read_text(path), parse_float=_finite, parse_constant=_finite)
+        ours = content["command"] == "attack" and type(content["robustness"]) is type(content["config"]) is dict
+    except OSError as error:
+        raise MinihireError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        ours = False
+    if not ours:
+        raise MinihireError(
+            f"{path} is not a result of `minihire attack --suite`, or it is damaged: give a file that this command wrote with "
+            "--json, or the folder of a run"
+        )
+    return content
 
 
 def checksum(content: dict) -> str:

@@ -404,7 +404,8 @@ def test_the_commands_are_listed(capsys):
 def test_a_missing_argument_names_the_command_s_help(capsys):
     assert cli.main(["report"]) == 2
     assert (
-        capsys.readouterr().err == "minihire: the following arguments are required: DIR; see minihire report --help\n"
+        capsys.readouterr().err
+        == "minihire: the following arguments are required: DIR|FILE; see minihire report --help\n"
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 import backends
 from backends.randomness import Draws
 from backends.surrogates import arctan, triangle
+from minihire.analysis import Score
 from minihire.app import cli, completion
 from minihire.attacks import ATTACKS, Robustness
 from minihire.data.dataset import Dataset, Splits
@@ -331,7 +332,7 @@ def test_sources_and_budgets_belong_to_suites(effect):
         ),
         (
             ["--source", "…/ann.npz", "--suite", "parity"],
-            "--source needs --suite strong: the attacks of --suite parity craft on no other network",
+            "--source needs --suite strong: --suite parity crafts no images on other networks",
         ),
         (["--suite", "parity", "--images", "…/x.npz"], "--suite does not apply to --images: leave it out"),
     ):
@@ -395,6 +396,27 @@ def test_a_suite_that_is_stopped_resumes_with_the_same_command(place, capsys, tm
     found, whole = (json.loads(text)["robustness"] for text in (file.read_text(), capsys.readouterr().out))
     assert {**found, "seconds": 0} == {**whole, "seconds": 0}
     assert found["robust"]["count"] == 8 and [row["name"] for row in found["stages"]] == ["fgsm", "pgd-7"]
+    assert cli.main(["report", str(file)]) == 0
+    assert "Robustness of snn" in file.with_suffix(".html").read_text(encoding="utf-8")
+
+
+def test_a_suite_prints_its_flags_its_curves_and_the_verdict(place, monkeypatch, capsys):
+    found = Robustness("strong", "full", 2 / 255, np.ones(8, bool), np.arange(8) < 3)
+    found.flags = [{"name": "gradients vanish", "up": True, "text": "50.0% of the images"}]
+    found.curves["steps"] = [{"steps": 1000, **Score(3, 8).as_dict()}]
+    found.curves["epsilon"] = [{"epsilon": size / 255, **Score(8 - size, 8).as_dict()} for size in (0, 2, 8)]
+    monkeypatch.setattr("minihire.app.robustness.robustness_of", lambda *_: (found, None))
+    words = ["attack", str(place / "snn.npz"), "--suite", "strong", "--budget", "full", "--backend", "reference"]
+    assert cli.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(re.fullmatch(r"gradients vanish +up +50.0% of the images", line) for line in lines)
+    assert [line.split()[:2] for line in lines if re.match(r"(0|2|8|1000)  ", line)] == [
+        ["1000", "37.5"],
+        ["0", "100.0"],
+        ["2", "75.0"],
+        ["8", "0.0"],
+    ]
+    assert lines[-1] == "robustness not established: gradients vanish"
 
 
 def test_an_example_attack_with_a_surrogate_reports_it(place, effect):

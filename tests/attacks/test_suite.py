@@ -238,9 +238,11 @@ def test_without_the_full_budget_or_the_flags_there_are_no_curves(short_curves, 
     assert evaluate(net, data).as_dict()["curves"] == {}
 
 
-def test_sizes_double_and_end_at_one():
-    assert curves.sizes(0.25) == [0.0625, 0.125, 0.25, 0.5, 1.0]
-    assert curves.sizes(1.0) == [0.25, 0.5, 1.0] and curves.sizes(0.0) == [1.0]
+def test_the_sizes_are_those_of_every_network_and_its_own():
+    levels = [size * 255 for size in curves.sizes(8 / 255)]
+    assert levels == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 255]) and 8 / 255 in curves.sizes(8 / 255)
+    assert curves.sizes(0.0) == curves.sizes(1.0) == curves.sizes(8 / 255)
+    assert 0.3 in curves.sizes(0.3) and len(curves.sizes(0.3)) == len(levels) + 1
 
 
 def test_curves_resume_and_share_the_answers_of_the_flags(short_curves, numba, network, data, monkeypatch, tmp_path):
@@ -295,7 +297,7 @@ def test_after_the_last_attack_the_flags_and_curves_are_left(short_curves, numba
     second = min(len(work) / sum(work), 1 / work[-1])  # per gradient evaluation: the mean, or of the last attack
     gradients = [1, 20, 100, 50, 100, 100, 20]  # of the flags; at ε = 0 all four sizes are one; noise has no gradient
     for_flags = 12 * (sum(gradients) + (len(gradients) + 1) / 3)
-    gradients = [1, 3, 100, 6] if budget == "full" else []  # of the curves; at ε = 0 there is one size, which is 1
+    gradients = [1, 3, 100, *(len(curves.sizes(0.0)) * [6])] if budget == "full" else []  # of the curves
     for_curves = 12 * (sum(gradients) + len(gradients) / 3)
     assert float(last.split()[-2]) == pytest.approx((for_flags + for_curves) * second, rel=1e-3)
     assert flags.startswith("red flags: ") and ("left" in flags) == (budget == "full")

@@ -569,7 +569,7 @@ def test_report_writes_beside_the_results_and_replaces_its_own(folder_of, capsys
 def test_report_of_several_runs_needs_a_file(folder_of, tmp_path, capsys):
     a, b = folder_of("a"), folder_of("b")
     assert cli.main(["report", str(a), str(b)]) == 2
-    assert "several runs on one page need a file for it: give --out FILE" in capsys.readouterr().err
+    assert "several runs or suites on one page need a file for it: give --out FILE" in capsys.readouterr().err
     assert cli.main(["report", str(a), str(b), "--out", str(tmp_path / "pages" / "both.html")]) == 0
     assert "2 runs compared" in (tmp_path / "pages" / "both.html").read_text(encoding="utf-8")
     assert not (a / "report.html").exists() and not (b / "report.html").exists()
