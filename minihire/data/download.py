@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from minihire.data.dataset import DataError
 from minihire.data.sources import SOURCES, Remote, manual_instructions
+from minihire.runtime.files import temporary_folder
 
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 1 << 20  # bytes read at once
@@ -38,7 +38,7 @@ def download(name: str, data_dir: str | os.PathLike, progress: Progress = show_p
 
     progress(done, total) is called after each block, with sizes in bytes; total is None if the server does not tell it.
     Raises DataError if the network fails, a checksum differs, the archive is not as expected, or the folder is not
-    writable. No partial file remains after an error.
+    writable. No partial file remains after an error; those of a killed download are deleted by the next one.
     """
     if name not in SOURCES:
         raise DataError(f"'{name}' cannot be downloaded; give one of {', '.join(SOURCES)}")
@@ -46,13 +46,13 @@ def download(name: str, data_dir: str | os.PathLike, progress: Progress = show_p
     target = Path(data_dir) / source.folders[0]
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target) as scratch:
+        with temporary_folder(target, ".partial-") as scratch:
             for remote in source.remotes:
-                fetched = fetch(remote, Path(scratch), manual_instructions(name, data_dir), progress)
+                fetched = fetch(remote, scratch, manual_instructions(name, data_dir), progress)
                 if fetched.name.endswith(".tar.gz"):
                     unpack(fetched, source.folders[0], source.layouts[0], source.extras)
                     fetched.unlink()
-            for path in sorted(Path(scratch).iterdir()):
+            for path in sorted(scratch.iterdir()):
                 os.replace(path, target / path.name)
     except OSError as error:
         raise DataError(

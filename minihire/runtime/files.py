@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import glob
 import os
 import re
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -117,6 +120,33 @@ def _remove_stale(path: Path) -> None:
         with contextlib.suppress(OSError), open_regular(path.parent / name) as file:
             if not os.path.islink(path.parent / name) and _lock(file):
                 os.unlink(path.parent / name)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent`, deleted at the end. First, the folders of this prefix that a killed process left are deleted.
+
+    Where the system has no file locks, they are kept, because another process may be using them.
+    """
+    for path in parent.glob(f"{glob.escape(prefix)}*") if fcntl else ():
+        with contextlib.suppress(OSError), _locked_folder(path) as free:
+            if free and not path.is_symlink():
+                shutil.rmtree(path)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, _locked_folder(Path(name)):
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _locked_folder(path: Path) -> Iterator[bool]:
+    """Lock a folder while entered. False if another process holds it."""
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
 
 
 def _lock(file) -> bool:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import socket
 import tarfile
 import threading
@@ -108,6 +109,26 @@ def test_load_fetches_what_is_missing_once(offer, site, tmp_path):
     assert parts.train.classes == tuple("abcdefghij")
     site[1].clear()
     assert len(load("cifar10", tmp_path, download=True).test) == 4
+
+
+def test_what_a_killed_download_left_is_deleted_and_a_running_one_is_left_alone(offer, tmp_path):
+    offer(archive(members()))
+    fcntl = pytest.importorskip("fcntl")
+    dead, alive, outside = (
+        tmp_path / INSIDE / ".partial-dead",
+        tmp_path / INSIDE / ".partial-alive",
+        tmp_path / "outside",
+    )
+    for folder in (dead, alive, outside):
+        folder.mkdir(parents=True)
+        (folder / "data_batch_1.bin").write_bytes(b"half")
+    (tmp_path / INSIDE / ".partial-link").symlink_to(outside)
+    holder = os.open(alive, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    download("cifar10", tmp_path)
+    os.close(holder)
+    assert not dead.exists() and (alive / "data_batch_1.bin").exists() and (outside / "data_batch_1.bin").exists()
+    assert not list((tmp_path / INSIDE).glob(".partial-[!al]*"))
 
 
 def test_nothing_is_downloaded_without_permission(offer, tmp_path):
