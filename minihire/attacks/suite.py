@@ -27,7 +27,7 @@ from minihire.attacks.apgd import apgd
 from minihire.attacks.curves import curve_attacks, curves
 from minihire.attacks.evaluate import attack_accuracy
 from minihire.attacks.gradient import Attack, fgsm, pgd
-from minihire.attacks.members import MEMBERS
+from minihire.attacks.members import MEMBERS, Member
 from minihire.attacks.noise import uniform_noise
 from minihire.attacks.pace import Pace, evaluations
 from minihire.attacks.probes import Probes
@@ -103,7 +103,13 @@ class Robustness:
 
 
 def stages(
-    network: Network, suite: str, budget: str, epsilon: float, sources: Sequence[tuple[str, Network]], samples: int
+    network: Network,
+    suite: str,
+    budget: str,
+    epsilon: float,
+    sources: Sequence[tuple[str, Network]],
+    samples: int,
+    members: Sequence[Member] | None = None,
 ) -> list[Stage]:
     """The attacks of a suite in their order: cheap and strong ones first, so that few images are left for the others."""
     one_step = replace(fgsm(epsilon), samples=samples)
@@ -111,8 +117,9 @@ def stages(
     if suite == "parity":
         return found
     found.append(Stage("noise", network, uniform_noise(epsilon, samples=samples)))
-    members = [(m.name, m.source(network)) for m in MEMBERS] if network.spiking else []
-    through = [*members[:1], ("own", network), *members[1:]]
+    ensemble = MEMBERS if members is None else members
+    named = [(member.name, member.source(network)) for member in ensemble] if network.spiking else []
+    through = [*named[:1], ("own", network), *named[1:]]
     targeted = network.model.classes >= NEEDED["dlr-targeted"]
     for number, (name, source) in enumerate(through):
         step = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
@@ -142,6 +149,7 @@ def evaluate_robustness(
     samples: int = 1,
     seed: int = 0,
     flags: bool = True,
+    members: Sequence[Member] | None = None,
     folder: Path | None = None,
     about: str = "",
 ) -> Robustness:
@@ -151,6 +159,7 @@ def evaluate_robustness(
     ensemble, 5,000 queries of Square instead of 1,000, and the curves of curves.py. epsilon: ε in pixels of [0, 1]. sources:
     (name, network) pairs to craft images on for the transfer attacks of the strong suite. samples: of a network with random
     spikes, draws per gradient and evaluation. flags: whether to evaluate the red flags of the strong suite, and the curves.
+    members: the surrogate ensemble, by default all MEMBERS; fewer of them save time where gradients are expensive.
     folder: keeps the state, so that the same call resumes after an interruption; about: text that identifies network, images
     and sources in it.
 
@@ -175,8 +184,10 @@ def evaluate_robustness(
         checks.data(data, model)
     # spikes that are not random need one draw
     samples = samples if network.random or any(source.random for _, source in sources) else 1
-    todo = stages(network, suite, budget, epsilon, sources, samples)
+    todo = stages(network, suite, budget, epsilon, sources, samples, members)
     key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
+    if members is not None:
+        key["members"] = [member.name for member in members]
     state = State(folder, {**key, "images": len(data), "seed": checks.whole("the seed", seed, None), "about": about})
     clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
     found = Robustness(suite, budget, float(epsilon), clean, clean.copy())

@@ -76,6 +76,12 @@ def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each
     assert names["full"][-1] == "square-5000" and "sa-pgd-100" in names["small"] and "noise" in names["small"]
 
 
+def test_an_ensemble_of_few_members_has_no_others(network):
+    found = suite.stages(network(get_backend("reference")), "strong", "small", 0.03, [], 1, MEMBERS[:2])
+    names = {stage.name.removeprefix("apgd-100 ") for stage in found if stage.name.startswith("apgd-100 ")}
+    assert names == {"own", *(member.name for member in MEMBERS[:2])}
+
+
 def test_the_work_is_counted_for_the_images_that_are_attacked(short, numba, network, data):
     net = network(numba)
     found = evaluate(net, own_answers(net, data), epsilon=0.0, flags=False, sources=[("ann", network(numba, "ann"))])

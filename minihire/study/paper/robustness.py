@@ -1,10 +1,12 @@
 """The suite of strong attacks, which the paper does not run, on HIRE and its controls."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from minihire.attacks import fgsm, pgd
+from minihire.attacks.members import MEMBERS
 from minihire.attacks.suite import forget
 from minihire.study.paper.accuracy import ways
 from minihire.study.paper.adversarial import ITERATIONS, adversarial_way, cost_cells
@@ -17,6 +19,9 @@ from minihire.study.titles import TITLES
 
 SHARES = (1, 0.25)  # factors on the bound ε
 BETWEEN = 0.5  # a third bound, for one seed
+RATE = dict(  # of the rate-coded network, whose gradients take many time steps and draws; see `withstood`
+    images=100, samples=10, members=("arctan-2", "triangle-2", "exponential-1"), flags=False
+)
 IMAGES, FEW = 1000, 300  # test images of the suite: for the main ways, and for the others
 MAIN = "ann", "traditional", "control", "hire"
 OTHERS = "gaussian", "not carried", "frozen traditional", "frozen hire"
@@ -58,15 +63,20 @@ def robustness(study: PaperStudy) -> Outcome:
     for share in (*SHARES, BETWEEN):
         rows = others if share in SHARES else [*main, *others]
         _table(outcome, config, by_part, rows, [first], share * config.epsilon, few)
+    _rate(outcome, study, config)
     _chart(outcome, by_part, main)
     _flags(outcome, by_part)
     return outcome
 
 
 def withstood(
-    study: PaperStudy, spec: NetworkSpec, epsilon: float, images: int, sources: dict[str, NetworkSpec]
+    study: PaperStudy, spec: NetworkSpec, epsilon: float, images: int, sources: dict[str, NetworkSpec], **options
 ) -> Withstood:
-    """The strong suite, budget small, on the first test images. sources: networks for the transfer attacks, by name."""
+    """The strong suite, budget small, on the first test images.
+
+    sources: networks for the transfer attacks, by name. options: samples, flags and names of members, see
+    `evaluate_robustness`.
+    """
     key = {
         "suite": "strong",
         "robustness": spec.describe(),
@@ -74,12 +84,16 @@ def withstood(
         "images": images,
         "sources": {name: source.describe() for name, source in sources.items()},
     }
+    if options:
+        key["options"] = {name: list(value) if name == "members" else value for name, value in options.items()}
+    if "members" in options:
+        options["members"] = [member for member in MEMBERS if member.name in options["members"]]
     data = study.splits(spec.config).test.limit(images)
 
     def compute():
         folder = study.store.measurement(key).with_suffix(".suite")
         networks = [(name, study.network(source)) for name, source in sources.items()]
-        found = suite_in(folder, study.network(spec), networks, data, epsilon, spec.seed)
+        found = suite_in(folder, study.network(spec), networks, data, epsilon, spec.seed, **options)
         forget(folder)
         return {"right": pack_answers(found.robust), "found": found.as_dict()}
 
@@ -123,6 +137,31 @@ def _table(outcome, config, found, rows, seeds, epsilon, images):
             [f"HIRE less {title}", str(compare(strong[hire], ours))] for title, ours in strong.items() if title != hire
         ]
         outcome.table(f"ε = {255 * epsilon:g}/255: gain in points (each seed), McNemar's p", ["", "suite"], gains)
+
+
+def _rate(outcome, study, config):
+    """Add the accuracies of the rate-coded network, whose gradients and answers are means over draws of the input spikes."""
+    (way,), samples = ways(study, "rate"), RATE["samples"]
+    images = min(study.scale.suite_images, RATE["images"])
+    spec = way.spec(config, study.seeds[0])
+    options = {name: value for name, value in RATE.items() if name != "images"}
+
+    def measure(study, share):
+        epsilon = share * config.epsilon
+        attacks = [replace(make(epsilon), samples=samples) for make in PARITY.values()]
+        answers = [study.answers(spec, None, images=images, samples=samples)]
+        answers += [study.answers(spec, attack, images=images) for attack in attacks]
+        return epsilon, answers, withstood(study, spec, epsilon, images, {}, **options)
+
+    rows = [
+        [f"ε = {255 * epsilon:g}/255", *(percent([a]) for a in answers), percent([suite.right])]
+        for epsilon, answers, suite in study.each(measure, SHARES)
+    ]
+    caption = (
+        f"{way.title}, T = {spec.config.steps}, {images} images, one seed: accuracy in %. Each gradient and each answer is the "
+        f"mean of {samples} draws; surrogates: the network's own, {', '.join(RATE['members'])}; without red flags and transfer"
+    )
+    outcome.table(caption, ["", "clean", *PARITY, "suite"], rows)
 
 
 def _chart(outcome, found, main):

@@ -31,6 +31,8 @@ def test_the_tables_have_a_row_for_every_network_and_a_second_call_measures_noth
     outcome = robustness(study)
     accuracies = [table for table in outcome.tables if "with a red flag" in table["header"]]
     assert [len(table["rows"]) for table in accuracies] == [5, 5, 5, 5, 10]  # ε = 8, 2: main; 8, 2: others; 4: all
+    (rate,) = (table for table in outcome.tables if table["caption"].startswith("rate-coded"))
+    assert [row[0] for row in rate["rows"]] == ["ε = 8/255", "ε = 2/255"]
     for table in outcome.tables:
         assert all(len(row) == len(table["header"]) for row in table["rows"])
     assert all(row[5] == "1 of 1" for table in accuracies for row in table["rows"])
