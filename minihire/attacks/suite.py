@@ -126,7 +126,8 @@ def stages(
         found += [Stage(f"pgd-{PGD_STEPS} {name}", source, step, run) for run in range(RESTARTS)]
         found.append(Stage(f"apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
         if number == 0 and network.spiking:
-            found.append(Stage(f"sa-pgd-{APGD_STEPS}", network, sa_pgd(epsilon, APGD_STEPS, samples=samples)))
+            whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
+            found.append(Stage(f"sa-pgd-{APGD_STEPS}", whole, sa_pgd(epsilon, APGD_STEPS, samples=samples)))
         if targeted and (name == "own" or budget == "full"):
             attack = apgd(epsilon, APGD_STEPS, loss="dlr-targeted", samples=samples)
             found.append(Stage(f"apgd-targeted-{APGD_STEPS} {name}", source, attack))

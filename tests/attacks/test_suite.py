@@ -76,6 +76,13 @@ def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each
     assert names["full"][-1] == "square-5000" and "sa-pgd-100" in names["small"] and "noise" in names["small"]
 
 
+def test_a_network_with_time_chunks_goes_through_the_whole_suite(short, numba, network, data):
+    net = network(numba).view(time_chunk=1)
+    assert suite.stages(net, "strong", "small", 0.03, [], 1)[0].source.time_chunk == 1
+    found = evaluate(net, own_answers(net, data), epsilon=0.0, flags=False)
+    assert "sa-pgd" in " ".join(row["name"] for row in found.stages)
+
+
 def test_an_ensemble_of_few_members_has_no_others(network):
     found = suite.stages(network(get_backend("reference")), "strong", "small", 0.03, [], 1, MEMBERS[:2])
     names = {stage.name.removeprefix("apgd-100 ") for stage in found if stage.name.startswith("apgd-100 ")}
