@@ -1,4 +1,4 @@
-"""Helpers of the lessons: the import path of a clone, --quick and --out, a small data set, a small ANN, writing the figure."""
+"""Helpers of the lessons: the import path of a clone, --quick and --out, a small data set, a small ANN, pictures, writing the figure."""
 import argparse
 import sys
 from pathlib import Path
@@ -68,6 +68,15 @@ def pyplot():
         return pyplot()
     except NoMatplotlib as error:
         sys.exit(print(error))
+
+
+def picture_row(figure, title: str, groups) -> None:
+    """Draw at least one group of (title, picture [H, W, 3]) in one row, below a common title, with a gap after each group."""
+    figure.suptitle(title)
+    for part, group in zip(figure.subfigures(1, len(groups), wspace=0.03), groups, strict=True):
+        for axes, (name, picture) in zip(part.subplots(1, len(group)), group, strict=True):
+            axes.imshow(picture)
+            axes.set(title=name, xticks=[], yticks=[], frame_on=False)
 
 
 def save(figure, out: Path, name: str) -> None:

@@ -77,8 +77,8 @@ def test_one_notebook_runs_from_elsewhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, sentence",
     {
-        "no such number": ("12", "there is no lesson '12': choose 1 to 9"),
-        "no number": ("zero", "there is no lesson 'zero': choose 1 to 9"),
+        "no such number": ("12", "there is no lesson '12': choose 1 to 10"),
+        "no number": ("zero", "there is no lesson 'zero': choose 1 to 10"),
         "quick notebook": ("1 --quick --notebook", "leave out --quick or --notebook"),
         "quick list": ("--quick", "give its number"),
         "taken": ("1 --notebook --out taken", "01_lif_neuron.ipynb exists: choose another --out"),

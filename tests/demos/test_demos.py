@@ -24,8 +24,8 @@ def run(lesson, out, **environment):
     return done.stdout
 
 
-def test_the_lessons_are_numbered_from_1_to_9():
-    assert [int(lesson.name[:2]) for lesson in LESSONS] == list(range(1, 10))
+def test_the_lessons_are_numbered_from_1_to_10():
+    assert [int(lesson.name[:2]) for lesson in LESSONS] == list(range(1, 11))
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_the_gallery_shows_every_lesson_with_its_question_and_its_figure():
     page = (DEMOS.parent / "docs" / "lessons.md").read_text(encoding="utf-8")
     for lesson in LESSONS:
         number, picture = int(lesson.name[:2]), f"figures/lessons/{lesson.stem}.png"
-        question = re.search(r"^# # \d · [^:]+: (.+)$", lesson.read_text(encoding="utf-8"), re.MULTILINE).group(1)
+        question = re.search(r"^# # \d+ · [^:]+: (.+)$", lesson.read_text(encoding="utf-8"), re.MULTILINE).group(1)
         assert f"## {number} · {question[0].upper()}{question[1:]}\n" in page
         assert f"]({picture})" in page and f"`minihire demo {number} --out docs/figures/lessons`" in page
         assert (DEMOS.parent / "docs" / picture).stat().st_size < 120_000
