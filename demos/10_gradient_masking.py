@@ -9,12 +9,12 @@
 # a small w, and the attacker uses the same w, the attack has a bad gradient. It fails, although the network may be easy to fool.
 #
 # **What to expect.** Two networks are trained in the same way, one with w = 1, one with w = 0.05; thresholds and leaks are frozen.
-# FGSM and PGD through the network's own surrogate fool the first network, but hardly affect the second. Four other attackers fool
-# the second, too: PGD through an arctan; PGD with images crafted on the first network (transfer); SA-PGD, whose surrogate adapts
-# to the membranes; and Square, which uses no gradient. Few images withstand the arctan, none SA-PGD. Under Square, w = 0.05 is
-# less accurate than w = 1. No image withstands the whole strong suite, for both networks. Its red flags are up for w = 0.05 only:
-# one step is stronger than 20, and many images have a gradient of zero. On the right of the figure the attacker's w varies: with
-# the same w, PGD is about as strong against one network as against the other. (All this holds for three of three seeds.)
+# FGSM and PGD through the network's own surrogate make the first network far less accurate, but hardly the second. Four other
+# attackers also fool the second: PGD through an arctan; PGD with images crafted on the first network (transfer); SA-PGD, whose
+# surrogate adapts to the membranes; and Square, which uses no gradient. Few images withstand the arctan, none SA-PGD. Under Square
+# the second network is less accurate than the first. For both networks, no image withstands the strong suite. Its red flags are up
+# only for the second: one step is stronger than 20, and many images have a gradient of zero. On the right of the figure the attacker's
+# w varies: with the same w, PGD is about as strong against one network as against the other. (All this holds for three of three seeds.)
 
 # %%
 from dataclasses import replace
