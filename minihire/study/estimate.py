@@ -4,6 +4,7 @@ The spiking network is converted from an untrained ANN, so its neurons fire at o
 programs on the machine change the measurement. The progress lines of a run give better estimates.
 """
 
+from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
@@ -13,9 +14,8 @@ from minihire.analysis.accuracy import BATCH
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.network import Network
-from minihire.study.networks import new_ann
+from minihire.study.networks import converted_snn, new_ann
 from minihire.study.settings import Config
-from minihire.training import Calibration, convert
 from minihire.training.loop import Training
 
 WARM_UP, MEASURED = 2, 4  # batches: the first ones compile kernels
@@ -31,10 +31,10 @@ class Work(NamedTuple):
 def estimate(config: Config, backend: Backend, splits: Splits, done=lambda method, seed: False) -> list[Work]:
     """The work of a run, in its order. done(method, seed): whether this network exists already."""
     ann, few = new_ann(config, splits.train, backend, config.seed), splits.train.limit(min(64, len(splits.train)))
-    work = []
+    work, short = [], replace(config.calibration, images=len(few), steps=min(4, config.calibration_steps))
     start = perf_counter()
-    snn = _converted(ann, few, config, min(4, config.calibration_steps))
-    one_step = (perf_counter() - start) / (min(4, config.calibration_steps) * len(few))
+    snn = converted_snn(ann, config, few, config.seed, short)
+    one_step = (perf_counter() - start) / (short.steps * short.images)
     calibration = min(config.calibration_images, len(splits.train)) * config.calibration_steps * one_step
     networks = {"ann": ann, "converted": snn} | dict.fromkeys(config.methods, snn)
     training = {m: _training_batch(networks[m], config, m, splits.train) for m in networks if m != "converted"}
@@ -59,21 +59,6 @@ def estimate(config: Config, backend: Backend, splits: Splits, done=lambda metho
         )
         work.append(Work(f"attack {attack.name}", passes * (crafted + transferred)))
     return work
-
-
-def _converted(ann: Network, data: Dataset, config: Config, steps: int) -> Network:
-    calibration = Calibration(len(data), steps, scaling=config.scaling_factor)
-    return convert(
-        ann,
-        data,
-        steps=config.steps,
-        calibration=calibration,
-        seed=config.seed,
-        coding=config.coding,
-        readout=config.readout,
-        neuron=config.neuron,
-        time_chunk=config.time_chunk,
-    )
 
 
 def _training_batch(network: Network, config: Config, method: str, data: Dataset) -> float:

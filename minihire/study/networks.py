@@ -14,6 +14,7 @@ from minihire.models import Model, build
 from minihire.network import Network, initialise
 from minihire.runtime.progress import say
 from minihire.study.settings import Config
+from minihire.training import Calibration, convert
 
 DATA_SEED = 0  # the split into training and held-out images is the same for every seed
 LIMITS = ("train_limit", "test_limit", "heldout")  # settings that ask for a number of images
@@ -82,6 +83,23 @@ def new_ann(config: Config, data: Dataset, backend: Backend, seed: int) -> Netwo
         centred = filters - filters.mean(axis=(0, 1, 2), keepdims=True)
         parameters[first] = backend.asarray(centred / np.mean(data.std))
     return Network(model, backend, parameters)
+
+
+def converted_snn(
+    ann: Network, config: Config, images: Dataset, seed: int, calibration: Calibration | None = None
+) -> Network:
+    """The SNN that an ANN is converted to. calibration: by default the configuration's."""
+    return convert(
+        ann,
+        images,
+        steps=config.steps,
+        calibration=calibration or config.calibration,
+        seed=seed,
+        coding=config.coding,
+        readout=config.readout,
+        neuron=config.neuron,
+        time_chunk=config.time_chunk,
+    )
 
 
 def activity_and_energy(network: Network, data: Dataset, seed: int) -> tuple[list[LayerActivity], dict[str, Energy]]:

@@ -20,11 +20,11 @@ from minihire.attacks import Attack, attack_accuracy
 from minihire.data.dataset import Splits
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
-from minihire.study.networks import new_ann
+from minihire.study.networks import converted_snn, new_ann
 from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import Store
-from minihire.training import checkpoint, convert, train
+from minihire.training import checkpoint, train
 
 
 class Study:
@@ -60,7 +60,7 @@ class Study:
         config, data, path = spec.config, self.splits(spec.config), self.store.checkpoint(spec)
         with self.store.work_context(spec):
             if spec.method == "converted":
-                network, training = self._converted(start, config, data.train, spec.seed), None
+                network, training = converted_snn(start, config, data.train, spec.seed), None
                 extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train)}
                 checkpoint.save(path, network, extra=extra)
             else:
@@ -78,20 +78,6 @@ class Study:
                 )
         self.store.note_made(spec, network, training)
         return network
-
-    @staticmethod
-    def _converted(ann, config, images, seed):
-        return convert(
-            ann,
-            images,
-            steps=config.steps,
-            calibration=config.calibration,
-            seed=seed,
-            coding=config.coding,
-            readout=config.readout,
-            neuron=config.neuron,
-            time_chunk=config.time_chunk,
-        )
 
     def _load(self, spec):
         path = self.store.checkpoint(spec)

@@ -63,7 +63,7 @@ def config_of(results):
 
 
 def forbid_training(monkeypatch):
-    for module, name in ((study_module, "train"), (study_module, "convert"), (study_module, "attack_accuracy")):
+    for module, name in ((study_module, "train"), (study_module, "converted_snn"), (study_module, "attack_accuracy")):
         monkeypatch.setattr(module, name, None)
 
 
@@ -129,7 +129,7 @@ def test_file_names_in_paper_caches_are_the_same(k):
             for method in ("ann", "converted", "traditional", "control", "gaussian", "hire"):
                 for changes in ({}, scale.rate, *CHANGES):
                     found.add(cache.checkpoint(NetworkSpec(replace(config, **changes), method, 1)).name)
-    assert found == DIGESTS["networks"].keys()
+    assert DIGESTS["networks"].keys() <= found  # scales that are newer than the file add names
     hire = NetworkSpec(TINY, "hire", 0).describe()
     for name, attack in (("clean", None), ("fgsm", fgsm()), ("pgd", pgd())):
         key = {"answers": hire, "images": 30, "steps": 4}

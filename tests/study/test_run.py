@@ -171,7 +171,7 @@ def test_a_run_killed_between_checkpoint_and_results_goes_on(go, white, tmp_path
 def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypatch):
     for module, name in (
         (study_module, "train"),
-        (study_module, "convert"),
+        (study_module, "converted_snn"),
         (study_module, "attack_accuracy"),
         (study_module, "accuracy"),
     ):

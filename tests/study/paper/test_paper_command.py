@@ -82,7 +82,7 @@ def test_the_files_say_the_same(made):
 def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypatch, tmp_path):
     for module, name in (
         (study_module, "train"),
-        (study_module, "convert"),
+        (study_module, "converted_snn"),
         (study_module, "attack_accuracy"),
         (study_module, "accuracy"),
     ):
