@@ -18,6 +18,11 @@ def run(options) -> None:
     first, *others = options.paths
     if others and not options.out:
         raise MinihireError("several runs or suites on one page need a file for it: give --out FILE")
+    for one in options.paths:
+        if one.suffix and not one.exists():  # a file, not the folder of a run
+            raise MinihireError(
+                f"there is no {one}: give a run's folder, or the file of minihire attack --suite … --json"
+            )
     beside = first.with_suffix(".html") if first.is_file() else first / "report.html"
     path = options.out or beside
     page.write(path, [page.read(one) for one in options.paths])

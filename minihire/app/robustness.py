@@ -11,6 +11,7 @@ from minihire.report.suite_page import verdict
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration
+from minihire.study.results import checksum
 from minihire.study.single import robustness_of
 
 # If a network has only these layers, and no gradient flows through the reset, every path from the input to the logits passes the
@@ -33,11 +34,14 @@ def refuse_without_effect(options, original, target, sources):
 
 def evaluate(options, config, target, sources, data, json_file) -> None:
     """Run the suite, print its tables and write the JSON file. A stopped suite resumes if there is a JSON file."""
+    if config.epsilon <= 0:
+        raise MinihireError("a suite needs an attack bound above 0: give one such as --epsilon 8/255")
     budget, samples = options.budget or "small", options.samples or 1
     how_to_resume, interim = ("the same command", f"{json_file.stem}.suite") if json_file else (None, "")
     with resumable_by(how_to_resume, interim):
         found, folder = robustness_of(config, options.suite, budget, target, sources, data, samples, json_file)
     content = {"checkpoint": str(options.checkpoint), "config": config.describe(), "robustness": found.as_dict()}
+    content["checksum"] = checksum({"command": options.name, **content})
     suite = f"{options.suite}, budget {budget}" if options.suite == "strong" else options.suite
     show_and_write(
         options, content, f"{options.checkpoint}; suite {suite}; ε = {config.epsilon * 255:.4g}/255\n{_text(found)}"
@@ -65,7 +69,11 @@ def _text(found: Robustness) -> str:
             "These are the attacks of the paper: --suite strong tells whether the network withstands strong ones."
         )
         return "\n\n".join(parts)
-    parts.append(f"transfer from {', '.join(found.transfer)}" if found.transfer else "transfer not run: give --source")
+    if found.transfer:
+        parts.append(f"transfer from {', '.join(found.transfer)}")
+    else:
+        missing = "transfer not run: give --source"
+        parts.append(missing if found.transfer_needed else "transfer not needed: no image was left")
     flags = [[flag["name"], "up" if flag["up"] else "–", flag["text"]] for flag in found.flags]
     parts.append(tables.table(["red flag", "", ""], flags))
     if found.curves:

@@ -47,9 +47,8 @@ class Pace:
     def left(self, cascade: Iterable[Attack] = (), survivors: int = 0, probes: Iterable[Attack] = ()) -> str:
         """The end of a progress line: "; at most 3 min left". It is empty if the last attack was not measured.
 
-        cascade: the attacks to come, on at most `survivors` images. probes: the attacks after the cascade. An attack on few
-        images takes longer per image. So the time of the probes is computed with the last pace or with the mean pace, whichever
-        is faster.
+        cascade: the attacks to come, on at most `survivors` images. probes: the attacks after the cascade. Probes run on
+        many images, which takes less time per image, so the faster of the last and the mean pace is used for them.
         """
         if self.last is None:
             return ""

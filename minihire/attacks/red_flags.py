@@ -18,7 +18,7 @@ from minihire.data.batches import Batches
 from minihire.network import Network
 
 BATCH = 100
-POINT, LITTLE = 0.01, 0.002  # shares of the images: the tolerance, and what only Square or transfer may fool
+POINT, LITTLE = 0.01, 0.002  # shares of the images: the tolerance, and how many only Square or transfer may fool
 ENOUGH = 10  # draws of random spikes whose mean is not taken for random
 
 

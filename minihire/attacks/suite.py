@@ -1,7 +1,7 @@
 """The evaluation of robustness: many attacks on one network, of which each image has to withstand all.
 
     found = evaluate_robustness(network, images, "strong", epsilon=2 / 255)
-    found.robust, found.established        bool [N], and whether no red flag is up
+    found.robust, found.established        bool [N], and whether images are left and no red flag is up
 
 "parity" is what the paper measures: FGSM and PGD-7 through the network's own surrogate. "strong" adds uniform noise, the
 surrogate ensemble (members.py) with PGD-20 and Auto-PGD, targeted Auto-PGD, SA-PGD, Square, and images crafted on other networks.
@@ -39,7 +39,7 @@ from minihire.data.dataset import Dataset
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import read_text, write_atomically
+from minihire.runtime.files import Written, read_text, write_atomically
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import say
 
@@ -63,7 +63,8 @@ class Robustness:
     epsilon: ε in pixels of [0, 1]. clean, robust: bool [N], whether an image is classified correctly, and whether it also
     withstood every attack. stages: a row for each attack that ran: name, images attacked, images left, gradient evaluations and
     queries (forward passes). flags: rows of `red_flags`. transfer: names of the other networks that images were crafted on.
-    curves: what `curves.curves` returns; empty unless the budget is "full".
+    curves: what `curves.curves` returns; empty unless the budget is "full". transfer_needed: False if sources were given, but no
+    image was left for them.
     """
 
     suite: str
@@ -76,11 +77,13 @@ class Robustness:
     transfer: list[str] = field(default_factory=list)
     seconds: float = 0.0
     curves: dict[str, Any] = field(default_factory=dict)
+    transfer_needed: bool = True
 
     @property
     def established(self) -> bool:
-        """Whether the strong suite ran, its red flags were evaluated, and none is up."""
-        return self.suite == "strong" and bool(self.flags) and not any(flag["up"] for flag in self.flags)
+        """Whether images withstood the strong suite, its red flags were evaluated, and none is up."""
+        up = any(flag["up"] for flag in self.flags)
+        return self.suite == "strong" and bool(self.flags) and not up and bool(self.robust.any())
 
     def as_dict(self) -> dict[str, Any]:
         """The entry of a results file."""
@@ -94,7 +97,7 @@ class Robustness:
             "stages": self.stages,
             "gradients": sum(row["gradients"] for row in self.stages),
             "queries": sum(row["queries"] for row in self.stages),
-            "transfer": self.transfer or "not run",
+            "transfer": self.transfer or ("not run" if self.transfer_needed else "not needed"),
             "flags": self.flags,
             "curves": self.curves,
             "established": self.established,
@@ -192,7 +195,6 @@ def evaluate_robustness(
     state = State(folder, {**key, "images": len(data), "seed": checks.whole("the seed", seed, None), "about": about})
     clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
     found = Robustness(suite, budget, float(epsilon), clean, clean.copy())
-    found.transfer = names if suite == "strong" else []
     probes = Probes(network, data, samples=samples, seed=seed, state=state)
     with_flags = suite == "strong" and flags
     flagging = [attack for _, attack in flag_attacks(network, epsilon).values()] if with_flags else []
@@ -200,6 +202,9 @@ def evaluate_robustness(
     flagging, drawing = ([replace(attack, samples=samples) for attack in each] for each in (flagging, drawing))
     pace = Pace(network.model.classes, len(probes.images))
     _cascade(found, network, data, todo, seed, state, pace, flagging + drawing)
+    ran = " ".join(row["name"] for row in found.stages if row["name"].startswith("transfer"))
+    found.transfer = [name for name in names if name in ran]
+    found.transfer_needed = bool(found.transfer) or not names or suite == "parity"
     if flagging:
         found.flags = red_flags(probes, found, epsilon)
         up = [flag["name"] for flag in found.flags if flag["up"]]
@@ -270,8 +275,10 @@ class State:
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise MinihireError(f"{path} is damaged: delete it, and the suite starts again") from error
         if not same:
-            raise MinihireError(f"{path} is of another evaluation: delete it, or choose another folder")
-        self._begin -= seconds
+            raise MinihireError(
+                f"{path} is of another evaluation: delete it, or write the result to another file or folder"
+            )
+        Written.earlier, self._begin = True, self._begin - seconds
         for label, bits in found.items():
             self.answers[label] = np.unpackbits(np.frombuffer(bits, np.uint8), count=self.key["images"]).astype(bool)
 

@@ -79,7 +79,7 @@ def suite_page(suites: list[SavedSuite]) -> str:
 
 
 def _named(suites):
-    """The results with titles and marks. No two titles are equal, nor two marks as long as there are enough of them."""
+    """The results with titles and marks. Titles differ; marks differ until they run out."""
     stems = [guarded(suite, "checkpoint", lambda results: Path(results["checkpoint"])) for suite in suites]
     titles = [network_name(f"{'second ' * (path.parent.name == 'second')}{path.stem}") for path in stems]
     titles = [f"{title} ({n})" if titles.count(title) > 1 else title for n, title in enumerate(titles, 1)]
@@ -196,7 +196,7 @@ def _attacks(robustness):
     transfer, stages = robustness["transfer"], robustness["stages"]
     total = (
         f"{robustness['gradients']:,} gradient evaluations, {robustness['queries']:,} queries, "
-        f"{duration(robustness['seconds'])}; transfer {transfer if transfer == 'not run' else 'from ' + ', '.join(transfer)}."
+        f"{duration(robustness['seconds'])}; transfer {transfer if isinstance(transfer, str) else 'from ' + ', '.join(transfer)}."
     )
     cells = lambda stage: [stage["name"], *(f"{stage[column]:,}" for column in COUNTS)]
     return total, [*map(cells, stages)], [cells(stage) for stage in stages if stage["attacked"] > stage["withstood"]]

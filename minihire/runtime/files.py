@@ -26,9 +26,10 @@ class FileError(MinihireError):
 
 
 class Written:
-    """How many files `write_atomically` has written since the command started."""
+    """How many files `write_atomically` has written since the command started. earlier: whether it resumes an earlier one's."""
 
     count = 0
+    earlier = False
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:

@@ -60,7 +60,7 @@ def resumable_by(how: str | None, files: str = ""):
 
 def _stopped():
     """The message of work that stopped at a place that has no message of its own."""
-    if Written.count == 0:
+    if Written.count == 0 and not Written.earlier:
         return "stopped; nothing was written yet"
     if StopSignal.again is None:
         return "stopped"

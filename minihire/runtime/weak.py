@@ -1,4 +1,4 @@
-"""Methods that an object stores in itself without keeping itself alive."""
+"""Lets an object store its own bound method without a reference cycle."""
 
 import weakref
 from collections.abc import Callable

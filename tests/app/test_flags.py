@@ -322,6 +322,11 @@ def test_gamma_is_a_constant_factor_only_of_networks_with_one_path_and_no_gradie
     assert not np.array_equal(signs("resnet"), signs("resnet", **other))
 
 
+def test_a_suite_needs_a_bound_above_zero(effect):
+    sentence, refused = effect("attack", ["…/snn.npz", "--suite", "strong", "--epsilon", "0"])
+    assert refused and sentence == "minihire: a suite needs an attack bound above 0: give one such as --epsilon 8/255\n"
+
+
 def test_sources_and_budgets_belong_to_suites(effect):
     for words, sentence in (
         (["--budget", "full"], "--budget needs --suite strong: the other attacks have no budget"),

@@ -111,3 +111,22 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
         save_answers(path, np.ones((1, images)), 3, about)
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
             attack_accuracy([net], net, data, fgsm(), path=path)
+
+
+def test_a_stop_during_the_last_batch_keeps_all_answers(k, network, data, tmp_path, monkeypatch):
+    net, path, load = network(k), tmp_path / "answers.npz", Batches.load
+
+    def loading(self, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        return load(self, *arguments)
+
+    (whole,) = attack_accuracy([net], net, data, fgsm(0.1))
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(Interrupted, match="after fgsm; its answers were saved in .*npz"),
+    ):
+        patched.setattr(Batches, "load", loading)
+        attack_accuracy([net], net, data, fgsm(0.1), path=path)
+    monkeypatch.setattr(Batches, "load", None)  # nothing is computed again
+    (again,) = attack_accuracy([net], net, data, fgsm(0.1), path=path)
+    assert again.tolist() == whole.tolist() and not path.exists()

@@ -160,7 +160,7 @@ def test_an_interrupted_suite_resumes_with_the_same_result(
         )
         evaluate(net, data, flags=False, folder=tmp_path / "state")
     before = json.loads((tmp_path / "state" / "suite.json").read_text())
-    assert (tmp_path / "state" / "suite.npz").exists() == (stopped_after in (1, 2))
+    assert (tmp_path / "state" / "suite.npz").exists()  # after its last batch, too
     found = evaluate(net, data, flags=False, folder=tmp_path / "state")
     assert found.stages == whole.stages and np.array_equal(found.robust, whole.robust)
     assert found.seconds > before["seconds"] > 0
@@ -213,7 +213,10 @@ def test_a_damaged_state_or_one_of_another_evaluation_is_one_sentence(numba, net
     for other in ({"about": "yours"}, {"epsilon": 0.03}, {"seed": 1}, {"kind": "strong"}):
         with pytest.raises(MinihireError) as caught:
             evaluate(net, data, **{"kind": "parity", "folder": tmp_path, "about": "mine", **other})
-        assert str(caught.value) == f"{path} is of another evaluation: delete it, or choose another folder"
+        assert (
+            str(caught.value)
+            == f"{path} is of another evaluation: delete it, or write the result to another file or folder"
+        )
 
 
 # ---------------------------------------------------------------- curves, and the time left
@@ -355,7 +358,8 @@ def test_an_honest_network_raises_no_flag(trained, quick_flags):
     net, images = trained
     assert accuracy(net, images).mean() > 0.4  # chance is 0.25
     found = evaluate(net, images, epsilon=8 / 255)
-    assert up(found) == set() and found.established, found.flags
+    assert up(found) == set() and found.flags
+    assert found.established == found.robust.any()  # nothing is established where no image is left
     assert found.robust.mean() < found.clean.mean()
 
 
@@ -397,3 +401,10 @@ def test_random_spikes_are_caught(trained, quick_flags):
     net, images = trained
     found = evaluate(replace(net, coding="rate"), images, epsilon=8 / 255)
     assert "answers are random" in up(found) and not found.established, found.flags
+
+
+def test_transfer_is_not_needed_where_no_image_is_left(short, numba, network, data):
+    net = network(numba)
+    wrong = replace(data, labels=(own_answers(net, data).labels + 1) % net.model.classes)
+    found = evaluate(net, wrong, flags=False, sources=[("ann", network(numba, "ann"))])
+    assert found.stages == [] and found.as_dict()["transfer"] == "not needed"

@@ -14,6 +14,7 @@ from minihire.report.marks import COLOURS
 from minihire.report.suite_page import verdict
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
+from minihire.study.results import checksum
 from minihire.study.settings import preset
 
 EVIL = "<script>alert('x')</script>&\""
@@ -268,6 +269,21 @@ def test_report_writes_beside_the_file_and_replaces_its_own(file_of, tmp_path, c
     assert (tmp_path / "hire.html").read_text(encoding="utf-8") == page.suite_page([page.read(file)])
     assert cli.main(["report", str(file), "--out", str(file)]) == 2
     assert "is not a report of minihire" in capsys.readouterr().err and file.read_bytes() == before
+
+
+def test_report_notices_a_changed_character_and_a_missing_file(file_of, tmp_path, capsys):
+    file = file_of()
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content.pop("checksum", None)
+    content["checksum"] = checksum(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert cli.main(["report", str(file)]) == 0
+    content["robustness"]["robust"]["correct"] += 1
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert cli.main(["report", str(file)]) == 2
+    assert "or it is damaged" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "no.json")]) == 2
+    assert capsys.readouterr().err.startswith(f"minihire: there is no {tmp_path / 'no.json'}: give a run's folder")
 
 
 def test_report_of_several_suites_needs_a_file_and_takes_no_runs(file_of, folder_of, tmp_path, capsys):

@@ -86,8 +86,9 @@ def recipes(study: PaperStudy) -> Outcome:
     outcome.text = (
         f"White box: APGD with {STEPS} steps through arctan (a = 2), ε = {bounds}, on {images} training images set aside; "
         f"{config.snn_epochs} epochs of HIRE. Cost: time steps of all gradient passes, times epochs; HIRE = 1. A recipe whose "
-        "batch costs more than HIRE's has fewer epochs. Numbers in the chart are those of the table, at the points that no other "
-        "point exceeds. The best recipe is the one with the highest mean over both ε."
+        "batch costs more than HIRE's has fewer epochs. The chart numbers the points that no other point exceeds, as the "
+        "table does. The p values are not corrected for the number "
+        "of recipes. The best recipe is the one with the highest mean over both ε."
     )
     attacks = (None, *(apgd(epsilon, STEPS, surrogate=arctan(2.0)) for epsilon in BOUNDS))
     parts = {

@@ -123,7 +123,7 @@ def _table(outcome, config, found, rows, seeds, epsilon, images):
         parts = [found[way.title, seed, epsilon] for seed in seeds]
         accuracies = [percent([answers[column] for answers, _ in parts]) for column in columns]
         strong[way.title] = [suite.right for _, suite in parts]
-        up = sum(not suite.found["established"] for _, suite in parts)
+        up = sum(any(flag["up"] for flag in suite.found["flags"]) for _, suite in parts)
         cells.append(
             [way.title, *accuracies, percent(strong[way.title]), f"{up} of {len(parts)}", *cost_cells(config, way)]
         )
