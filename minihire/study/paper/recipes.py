@@ -40,8 +40,8 @@ def candidates(config) -> list[Candidate]:
     size, steps = config.noise_step, config.steps
     zero = ("carry_noise", False)
     found = [Candidate("HIRE")]
-    for periods in sorted({1, 2, 3, steps} - {0}):
-        if periods != config.periods and periods <= steps:
+    for periods in sorted(n for n in {1, 2, 3, steps} if n <= steps):
+        if periods != config.periods:
             found.append(Candidate(f"N = {periods}", changes=(("periods", periods),)))
         found.append(Candidate(f"N = {periods}, κ from zero", changes=(("periods", periods), zero)))
     for factor in (0.5, 2, 4):

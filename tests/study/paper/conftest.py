@@ -1,13 +1,11 @@
 """A paper study at the tiny scale, and one run of all experiments."""
 
 import pytest
-from tiny_scale import TINY
+from tiny_scale import NAMES, TINY
 
 from backends import get_backend
 from minihire.app import paper as command
 from minihire.study.paper.paper_study import PaperStudy
-
-NAMES = [name for name in command.EXPERIMENTS if name not in ("robustness", "recipes")]
 
 
 @pytest.fixture(scope="session")

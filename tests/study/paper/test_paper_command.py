@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from tiny_scale import TINY
+from tiny_scale import NAMES, TINY
 
 from minihire.app import cli
 from minihire.app import paper as command
@@ -29,9 +29,7 @@ def outcome(made, name):
 
 @pytest.mark.slow
 def test_every_experiment_has_a_table_and_every_claim_a_verdict(made):
-    assert [o["name"] for o in made[1]["outcomes"]] == [
-        n for n in command.EXPERIMENTS if n not in ("robustness", "recipes")
-    ]
+    assert [o["name"] for o in made[1]["outcomes"]] == NAMES
     for o in made[1]["outcomes"]:
         assert o["tables"] or o["name"] == "fig5", o["name"]
         for table in o["tables"]:
@@ -87,7 +85,7 @@ def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypat
         (study_module, "accuracy"),
     ):
         monkeypatch.setattr(module, name, None)
-    again = command.reproduce(PaperStudy(TINY, backend, made[0], seeds=2), list(command.EXPERIMENTS), tmp_path)
+    again = command.reproduce(PaperStudy(TINY, backend, made[0], seeds=2), NAMES, tmp_path)
     assert json.dumps(again["outcomes"]) == json.dumps(made[1]["outcomes"])
     assert again["seconds"] == pytest.approx(made[1]["seconds"]) and again["seconds"] > 1
 
@@ -113,7 +111,8 @@ def test_a_plan_counts_what_is_missing_and_makes_nothing(made, study, backend, t
 def test_a_plan_of_nothing_asks_for_what_is_measured_in_the_end(made, backend, tmp_path):
     """What an empty cache lacks is what a full one has, whatever the values of what is missing."""
     full = Plan(PaperStudy(TINY, backend, made[0], seeds=2))
-    for name, experiment in command.EXPERIMENTS.items():
+    for name in NAMES:
+        experiment = command.EXPERIMENTS[name]
         empty = Plan(PaperStudy(TINY, backend, tmp_path, seeds=2)).needs(experiment.make)
         found = full.needs(experiment.make)
         assert empty.measurements == empty.missing_measurements == found.measurements, name
@@ -216,7 +215,7 @@ def test_needs_of_the_whole_are_each_counted_once(backend, study):
     ("arguments", "says"),
     [
         (["table9"], "the paper has no 'table9': choose table1"),
-        (["--scale", "huge"], "there is no scale 'huge': choose mini, small, full"),
+        (["--scale", "huge"], "there is no scale 'huge': choose mini, small, medium, full"),
         (["--scale", "small"], "scale small trains on cifar10: give its folder with --data-dir"),
         (["--scale", "full", "--data-dir", ".", "--models", "vgg16"], "scale full has no vgg16: choose vgg5"),
         (["--seeds", "0"], "--seeds must be 1 … 1000, not 0"),

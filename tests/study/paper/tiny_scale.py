@@ -1,5 +1,6 @@
 """A scale so small that every experiment runs in seconds."""
 
+from minihire.app import paper as command
 from minihire.study.paper.scales import Scale
 from minihire.study.settings import preset
 
@@ -25,3 +26,6 @@ TINY = Scale(
     batches=2,
     choices=dict(heldout=20),
 )
+
+# those that the fixture `made` runs; test_robustness.py has the others, with fewer attacks
+NAMES = [name for name in command.EXPERIMENTS if name not in ("robustness", "recipes")]
