@@ -202,8 +202,8 @@ def evaluate_robustness(
     flagging, drawing = ([replace(attack, samples=samples) for attack in each] for each in (flagging, drawing))
     pace = Pace(network.model.classes, len(probes.images))
     _cascade(found, network, data, todo, seed, state, pace, flagging + drawing)
-    ran = " ".join(row["name"] for row in found.stages if row["name"].startswith("transfer"))
-    found.transfer = [name for name in names if name in ran]
+    ran = {row["name"] for row in found.stages}
+    found.transfer = [name for name in names if f"transfer pgd-{PGD_STEPS} {name}" in ran]
     found.transfer_needed = bool(found.transfer) or not names or suite == "parity"
     if flagging:
         found.flags = red_flags(probes, found, epsilon)
