@@ -76,6 +76,7 @@ def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each
     assert names["full"][-1] == "square-5000" and "sa-pgd-100" in names["small"] and "noise" in names["small"]
 
 
+@pytest.mark.slow
 def test_a_network_with_time_chunks_goes_through_the_whole_suite(short, numba, network, data):
     net = network(numba).view(time_chunk=1)
     assert suite.stages(net, "strong", "small", 0.03, [], 1)[0].source.time_chunk == 1
@@ -139,6 +140,7 @@ def test_wrong_arguments_are_refused_before_the_first_attack(network, data, chan
 # ---------------------------------------------------------------- the state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_after", [1, 2, 11, 30])
 def test_an_interrupted_suite_resumes_with_the_same_result(
     short, numba, network, data, monkeypatch, tmp_path, stopped_after
@@ -175,6 +177,7 @@ def small_batches(function):
     return lambda *arguments, **options: function(*arguments, **{**options, "batch_size": 5})
 
 
+@pytest.mark.slow
 def test_flags_resume_too(short, numba, network, data, monkeypatch, tmp_path):
     net, seen = network(numba), []
     data = own_answers(net, data)
@@ -229,6 +232,7 @@ def short_curves(short, monkeypatch):
     monkeypatch.setattr(curves, "STEPS_PER_SIZE", 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["direct", "ann"])
 def test_the_full_budget_has_curves_over_steps_and_over_epsilon(short_curves, numba, network, data, kind):
     net = network(numba, kind)
@@ -248,6 +252,7 @@ def test_the_full_budget_has_curves_over_steps_and_over_epsilon(short_curves, nu
     assert found["steps"][1]["correct"] == answers.sum()
 
 
+@pytest.mark.slow
 def test_without_the_full_budget_or_the_flags_there_are_no_curves(short_curves, numba, network, data):
     net = network(numba)
     assert evaluate(net, data, budget="full", flags=False).as_dict()["curves"] == {}
@@ -261,6 +266,7 @@ def test_the_sizes_are_those_of_every_network_and_its_own():
     assert 0.3 in curves.sizes(0.3) and len(curves.sizes(0.3)) == len(levels) + 1
 
 
+@pytest.mark.slow
 def test_curves_resume_and_share_the_answers_of_the_flags(short_curves, numba, network, data, monkeypatch, tmp_path):
     """The 100 steps at this ε are an attack of a red flag too. Batches have 5 images here."""
     net, add, labels = network(numba), Progress.add, []
@@ -298,6 +304,7 @@ def test_the_time_left_has_the_cascade_the_flags_and_the_curves():
     assert left.left([fgsm(0.1)], 30) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", ["small", "full"])
 def test_after_the_last_attack_the_flags_and_curves_are_left(short_curves, numba, network, data, monkeypatch, budget):
     """Every reading of the clock is one second later, so that each stage takes a second."""
@@ -354,6 +361,7 @@ def quick_flags(monkeypatch):
         monkeypatch.setattr(suite, name, value)
 
 
+@pytest.mark.slow
 def test_an_honest_network_raises_no_flag(trained, quick_flags):
     net, images = trained
     assert accuracy(net, images).mean() > 0.4  # chance is 0.25
@@ -363,6 +371,7 @@ def test_an_honest_network_raises_no_flag(trained, quick_flags):
     assert found.robust.mean() < found.clean.mean()
 
 
+@pytest.mark.slow
 def test_a_surrogate_too_narrow_for_the_attacker_is_caught(trained, quick_flags):
     net, images = trained
     narrow = net.view(neuron=replace(net.neuron, surrogate=surrogates.triangle(1.0, 1e-6)))
@@ -389,6 +398,7 @@ class Quantise:
         return out
 
 
+@pytest.mark.slow
 def test_a_quantised_input_is_caught(trained, quick_flags, monkeypatch):
     net, images = trained
     quantised = replace(net.model, layers=(Quantise("quantise"), *net.model.layers))
@@ -397,6 +407,7 @@ def test_a_quantised_input_is_caught(trained, quick_flags, monkeypatch):
     assert {"gradients vanish", "accuracy at unbounded ε"} <= up(found) and not found.established, found.flags
 
 
+@pytest.mark.slow
 def test_random_spikes_are_caught(trained, quick_flags):
     net, images = trained
     found = evaluate(replace(net, coding="rate"), images, epsilon=8 / 255)

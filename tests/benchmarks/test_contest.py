@@ -160,6 +160,7 @@ def test_a_network_is_trained_once(tmp_path):
     assert "training the SNN" not in second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, word",
     [

@@ -54,6 +54,7 @@ def test_the_function_of_a_method_does_not_keep_its_object():
         gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reference", "numba", "torch"])
 def test_training_and_attacks_leave_nothing_to_the_garbage_collector(name, garbage, tmp_path):
     if name == "torch":

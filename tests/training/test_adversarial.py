@@ -108,6 +108,7 @@ def test_an_attack_of_no_size_is_traditional_training(k, network, data, digest):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_an_adversarially_trained_network_withstands_what_fools_the_other(network, make_data):
     """Four grey levels with noise. Both networks classify all clean images of the test; PGD fools the one trained without it."""
     k, data, test = get_backend("numba", threads=1), make_data(200), make_data(120, seed=9)

@@ -45,6 +45,7 @@ def test_the_tables_have_a_row_for_every_network_and_a_second_call_measures_noth
     assert robustness(again).as_dict() == outcome.as_dict()
 
 
+@pytest.mark.slow
 def test_no_image_withstands_the_suite_but_falls_to_the_paper_s_attacks(short, backend, tmp_path):
     study = PaperStudy(TINY, backend, tmp_path)
     config = TINY.config("vgg5")
@@ -56,6 +57,7 @@ def test_no_image_withstands_the_suite_but_falls_to_the_paper_s_attacks(short, b
     assert not list((tmp_path / "cache" / "measured").glob("*.suite"))  # the state of a finished suite is deleted
 
 
+@pytest.mark.slow
 def test_other_images_and_other_bounds_are_other_measurements(short, backend, tmp_path):
     study = PaperStudy(replace(TINY, suite_images=3), backend, tmp_path)
     (hire,) = module.ways(study, "traditional")
@@ -78,6 +80,7 @@ def test_no_recipe_costs_more_than_hire():
     assert cells["HIRE"] == ["2", "6", "10", "1.00"] and cells["κ crafted through arctan"] == ["4", "12", "5", "1.00"]
 
 
+@pytest.mark.slow
 def test_every_recipe_is_compared_with_hire_and_the_best_are_named(backend, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "STEPS", 2)
     tried = [one for one in recipes.candidates(TINY.config("vgg5")) if one.name in ("HIRE", "N = 1", "traditional SNN")]
