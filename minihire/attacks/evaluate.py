@@ -72,36 +72,26 @@ def attack_accuracy(
     right = np.zeros_like(earlier)  # 1 for each correct answer that this rank computes in this call
     batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
     first_batch = math.ceil(done / batch_size)
-    complete = False
-    try:
-        with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
-            for number in range(first_batch, len(batches), k.services.ranks):  # one batch for each rank
-                try:
-                    stop.check(f"during {attack.name}" + (f"; finished batches were saved in {path}" if path else ""))
-                except Interrupted:
-                    if path:
-                        save_answers(path, earlier + k.services.sum_over_ranks([right])[0], number * batch_size, about)
-                    raise
-                own = number + k.services.rank
-                if own < len(batches):
-                    first = own * batch_size
-                    (images, labels), draws = batches.load(0, own), Draws(seed, 0, first)
-                    crafted = attacker(images, labels, draws)
-                    for answers, target in zip(right, targets, strict=True):
-                        classes = predict(target, crafted, draws, attack.samples)
-                        answers[first : first + batch_size] = classes == k.to_numpy(labels)
-                progress.add(
-                    sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches))))
-                )
-            (right,) = k.services.sum_over_ranks([right])
-            complete = True
-    except Interrupted:
-        if complete and path:  # the request came during the last batch
-            if k.services.rank == 0:
-                save_answers(path, earlier + right, len(data), about)
-            again = f"; {stop.again} resumes it" if stop.again else ""
-            raise stop.interruption(f"after {attack.name}; its answers were saved in {path}{again}") from None
-        raise
+    with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
+        for number in range(first_batch, len(batches), k.services.ranks):  # one batch for each rank
+            try:
+                stop.check(f"during {attack.name}" + (f"; finished batches were saved in {path}" if path else ""))
+            except Interrupted:
+                if path:
+                    save_answers(path, earlier + k.services.sum_over_ranks([right])[0], number * batch_size, about)
+                raise
+            own = number + k.services.rank
+            if own < len(batches):
+                first = own * batch_size
+                (images, labels), draws = batches.load(0, own), Draws(seed, 0, first)
+                crafted = attacker(images, labels, draws)
+                for answers, target in zip(right, targets, strict=True):
+                    classes = predict(target, crafted, draws, attack.samples)
+                    answers[first : first + batch_size] = classes == k.to_numpy(labels)
+            progress.add(sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches)))))
+        (right,) = k.services.sum_over_ranks([right])
+        if stop.asked() and path:  # during the last batch: leaving `with` raises Interrupted
+            save_answers(path, earlier + right, len(data), about)
     if keep and path and k.services.rank == 0:
         save_answers(path, earlier + right, len(data), about)
     elif loaded and path and k.services.rank == 0:

@@ -119,13 +119,17 @@ class StopSignal:
 
     def __exit__(self, kind, *_):
         try:
-            if kind is None:
-                self._ask_all()
+            asked = kind is None and self.asked()
         finally:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-        if self._reasons[0] and kind is None:  # requested after the last check: the next work must not start
+        if asked:  # after the last check: the next work must not start
             raise Interrupted(_stopped())
+
+    def asked(self) -> bool:
+        """Whether any rank was asked to stop, apart from a time limit. All ranks must call this at the same place."""
+        self._ask_all()
+        return bool(self._reasons[0])
 
     def _request(self, *_):
         if self._asked:

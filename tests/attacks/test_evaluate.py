@@ -123,7 +123,7 @@ def test_a_stop_during_the_last_batch_keeps_all_answers(k, network, data, tmp_pa
     (whole,) = attack_accuracy([net], net, data, fgsm(0.1))
     with (
         monkeypatch.context() as patched,
-        pytest.raises(Interrupted, match="after fgsm; its answers were saved in .*npz"),
+        pytest.raises(Interrupted, match="^stopped"),
     ):
         patched.setattr(Batches, "load", loading)
         attack_accuracy([net], net, data, fgsm(0.1), path=path)

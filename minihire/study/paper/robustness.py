@@ -46,7 +46,7 @@ def robustness(study: PaperStudy) -> Outcome:
         f"{images:,} of them: an image counts as right only if the network classifies it correctly under every attack. "
         "docs/robustness.md describes the attacks. Transfer images come from the ANN, from the networks of the other methods "
         f"and, for the main rows, from another seed. Main rows: {seeds}; other rows: one seed and the first "
-        f"{min(images, FEW)} images."
+        f"{min(images, FEW)} images, and so is the point of the chart between the two bounds."
     )
     equal_cost = adversarial_way(config, "FGSM-RS", True)
     main = [*ways(study, *MAIN), equal_cost]
