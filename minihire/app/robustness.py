@@ -74,7 +74,8 @@ def _text(found: Robustness) -> str:
     else:
         missing = "transfer not run: give --source"
         parts.append(missing if found.transfer_needed else "transfer not needed: no image was left")
-    flags = [[flag["name"], "up" if flag["up"] else "–", flag["text"]] for flag in found.flags]
+    longest = max((len(flag["text"]) for flag in found.flags), default=0)  # so that the texts begin at the same place
+    flags = [[flag["name"], "up" if flag["up"] else "–", flag["text"].ljust(longest)] for flag in found.flags]
     parts.append(tables.table(["red flag", "", ""], flags))
     if found.curves:
         parts += [_curve("steps", found.curves["steps"]), _curve("ε·255", found.curves["epsilon"])]
