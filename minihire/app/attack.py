@@ -22,7 +22,7 @@ from minihire.app.flags import (
 )
 from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
-from minihire.app.robustness import evaluate, refuse_without_effect
+from minihire.app.robustness import evaluate, refuse_constant_gamma, refuse_without_effect
 from minihire.attacks import ATTACKS, Attack
 from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
 from minihire.attacks.suite import BUDGETS, SUITES
@@ -52,7 +52,7 @@ NUMBERS = {  # parameters of attacks that are no settings of an experiment: flag
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to attack: an .npz file", "CHECKPOINT")
-    add_file(parser, "--source", "craft the images on this checkpoint (black box)", action="append")
+    add_file(parser, "--source", "craft images on this checkpoint; repeatable", action="append")
     add_json(parser, "scores")
     parser.add_argument(
         "--attacks", type=names, metavar="A,B", help=f"attacks to run (default: fgsm,pgd): {', '.join(ATTACKS)}"
@@ -106,7 +106,8 @@ def run(options) -> None:
     target = saved.network(backend)
     source = _source(options, options.source[0], saved, backend) if options.source else None
     _refuse_unused(options, source or target, surrogate)
-    target = apply_flags(target, config, options, options.checkpoint)
+    original, target = target, apply_flags(target, config, options, options.checkpoint)
+    refuse_constant_gamma(options, original, target, "these attacks")
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
     if options.save_images:

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments):
-    rank, Written.count = backends.torchrun_rank()[0], 0
+    rank, Written.count, Written.earlier = backends.torchrun_rank()[0], 0, False
     try:
         options = parse(arguments)
         Progress.quiet = getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == STDOUT

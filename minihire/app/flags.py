@@ -64,9 +64,10 @@ class HelpAll(argparse.Action):
 
 
 def number(text: str) -> float:
-    """Read a number, written as 0.03 or as a fraction, 8/255."""
+    """Read a number, written as 0.03 or as a fraction, 8/255 or 0.5/255."""
     try:
-        return float(Fraction(text)) if "/" in text else float(text)
+        above, slash, below = text.partition("/")
+        return float(Fraction(above) / Fraction(below)) if slash else float(text)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number (0.03 and 8/255 are)") from error
 

@@ -23,12 +23,20 @@ def refuse_without_effect(options, original, target, sources):
     """Raise MinihireError for a flag that changes no attack of the suite on this network."""
     if options.samples is not None and not any(network.random for network in (target, *(n for _, n in sources))):
         raise MinihireError("--samples averages over random spikes, which no network here has: leave it out")
+    refuse_constant_gamma(options, original, target, "the attacks of --suite")
+
+
+def refuse_constant_gamma(options, original, target, attacks):
+    """Raise MinihireError for --gamma if it only multiplies the input gradient by a constant. attacks: these attacks, in words.
+
+    Every attack uses the sign or the direction of the input gradient, never its length.
+    """
     one_path = {*map(type, target.model.layers)} <= ONE_PATH and not target.neuron.reset_grad
     triangular = original.neuron.surrogate._replace(height=1.0) == triangle(1.0)
     if "gamma" in given_settings(options) and one_path and triangular:
         raise MinihireError(
-            f"--gamma multiplies the input gradients of {options.checkpoint} by a constant, and the attacks of --suite "
-            "use only their signs: leave it out"
+            f"--gamma multiplies the input gradients of {options.checkpoint} by a constant, which changes "
+            f"nothing in {attacks}: leave it out"
         )
 
 

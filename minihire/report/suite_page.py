@@ -24,6 +24,12 @@ FIGURES = (  # title, key of the curve, label of the x axis, x of a row
     ("Accuracy by ε", "epsilon", "ε in levels of 255", lambda row: round(255 * row["epsilon"], 6)),
 )
 
+COMPARED = {  # what has to be the same in all results of a page
+    "the suite": lambda robustness: (robustness["suite"], robustness["budget"]),
+    "ε": lambda robustness: robustness["epsilon"],
+    "the number of images": lambda robustness: robustness["clean"]["count"],
+}
+
 
 class Shown(NamedTuple):
     """A result, with the title of its network, and the name of the colour and marker that stand for it on this page."""
@@ -82,7 +88,8 @@ def _named(suites):
     """The results with titles and marks. Titles differ; marks differ until they run out."""
     stems = [guarded(suite, "checkpoint", lambda results: Path(results["checkpoint"])) for suite in suites]
     titles = [network_name(f"{'second ' * (path.parent.name == 'second')}{path.stem}") for path in stems]
-    titles = [f"{title} ({n})" if titles.count(title) > 1 else title for n, title in enumerate(titles, 1)]
+    numbers = [titles[: place + 1].count(title) for place, title in enumerate(titles)]
+    titles = [f"{title} ({n})" if titles.count(title) > 1 else title for title, n in zip(titles, numbers, strict=True)]
     return [Shown(*each) for each in zip(suites, titles, _marks([path.stem for path in stems]), strict=True)]
 
 
@@ -107,7 +114,12 @@ def accuracy(shown: list[Shown]) -> Markup:
         "only if the network classifies it correctly under every attack of the suite. If a red flag is up, the true accuracy "
         "may be lower."
     )
-    return join([table(["accuracy, %", "suite", "clean", "worst case"], rows, class_="scores"), note(text)])
+    parts = [table(["accuracy, %", "suite", "clean", "worst case"], rows, class_="scores"), note(text)]
+    differing = [what for what, value in COMPARED.items() if len({one.read("Accuracy", value) for one in shown}) > 1]
+    if differing:
+        words = f"Do not compare these networks: they differ in {', '.join(differing)}."
+        parts.insert(0, tag("p", tag("b", words, class_="wrong")))
+    return join(parts)
 
 
 def _accuracy_row(one, robustness):

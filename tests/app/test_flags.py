@@ -14,6 +14,7 @@ from backends.randomness import Draws
 from backends.surrogates import arctan, triangle
 from minihire.analysis import Score
 from minihire.app import cli, completion
+from minihire.app.flags import number
 from minihire.attacks import ATTACKS, Robustness
 from minihire.data.dataset import Dataset, Splits
 from minihire.models import build
@@ -288,8 +289,8 @@ def test_a_suite_refuses_the_flags_that_would_change_none_of_its_attacks(effect,
     )
     sentence, refused = effect("attack", [*suite, "--gamma", "0.7"])
     assert refused and sentence == (
-        f"minihire: --gamma multiplies the input gradients of {place}/snn.npz by a constant, and the attacks of --suite use "
-        "only their signs: leave it out\n"
+        f"minihire: --gamma multiplies the input gradients of {place}/snn.npz by a constant, which changes nothing in "
+        "the attacks of --suite: leave it out\n"
     )
     for words in (["--samples", "3"], ["--gamma", "0.7"], []):
         rate = effect("attack", ["…/rate.npz", "--suite", kind, *words])
@@ -300,6 +301,20 @@ def test_a_suite_refuses_the_flags_that_would_change_none_of_its_attacks(effect,
         assert not refused and found != start
     assert not effect("attack", ["…/resnet.npz", "--suite", kind, "--gamma", "0.7"])[1]
     assert not effect("attack", ["…/arctan.npz", "--suite", kind, "--gamma", "0.7"])[1]
+
+
+def test_attacks_refuse_a_gamma_that_changes_nothing(effect, place):
+    sentence, refused = effect("attack", ["…/snn.npz", "--attacks", "pgd", "--gamma", "0.7"])
+    assert refused and sentence == (
+        f"minihire: --gamma multiplies the input gradients of {place}/snn.npz by a constant, which changes nothing in "
+        "these attacks: leave it out\n"
+    )
+    for network in ("resnet", "arctan"):
+        assert not effect("attack", [f"…/{network}.npz", "--attacks", "pgd", "--gamma", "0.7"])[1]
+
+
+def test_bounds_may_be_fractions_of_a_level():
+    assert number("0.5/255") == 0.5 / 255 and number("8/255") == 8 / 255 and number("0.03") == 0.03
 
 
 def test_gamma_is_a_constant_factor_only_of_networks_with_one_path_and_no_gradient_through_the_reset(place):

@@ -152,12 +152,27 @@ def test_a_file_without_the_entry_for_curves_is_readable(file_of):
 # ---------------------------------------------------------------- several networks
 
 
+def test_a_page_says_in_what_the_results_of_several_networks_differ(file_of):
+    def warnings(*files):
+        return [
+            text_of(n) for n in nodes(by_id(page_of(*files), "accuracy"), "b") if n.attributes.get("class") == "wrong"
+        ]
+
+    same = [file_of("one"), file_of("two")]
+    assert warnings(*same) == []
+    wider = file_of("wider", entry=robustness(epsilon=8 / 255))
+    assert warnings(*same, wider) == ["Do not compare these networks: they differ in ε."]
+    less = file_of("less", budget="small")
+    (sentence,) = warnings(same[0], wider, less)
+    assert sentence == "Do not compare these networks: they differ in the suite, ε."
+
+
 def test_several_networks_are_several_lines_and_each_has_a_name_and_a_mark(file_of):
-    checkpoints = ["a/hire.npz", "b/hire.npz", "a/second/hire.npz", "a/ann.npz", "mine.npz"]
+    checkpoints = ["a/hire.npz", "a/second/hire.npz", "b/hire.npz", "a/ann.npz", "mine.npz"]
     files = [file_of(f"suite-{n}", checkpoint) for n, checkpoint in enumerate(checkpoints)]
     files.append(file_of("small", "a/traditional.npz", budget="small", up=["still falling"]))
     root = page_of(*files)
-    titles = ["HIRE-SNN (1)", "HIRE-SNN (2)", "HIRE-SNN, second seed", "ANN", "mine", "traditional SNN"]
+    titles = ["HIRE-SNN (1)", "HIRE-SNN, second seed", "HIRE-SNN (2)", "ANN", "mine", "traditional SNN"]
     assert [text_of(n) for n in nodes(root, "h1")] == ["Robustness of 6 networks"]
     assert ledes(root) == [
         *(f"{title}: no red flag is up." for title in titles[:-1]),
