@@ -61,21 +61,32 @@ LEAK = Parameter((1,), start=1.0, low=0.0, high=1.0)
 
 @dataclass(frozen=True)
 class Conv2d:
-    """k×k convolution without bias and with zero padding k//2. Initial weights ~ N(0, σ²), σ = √(2/(k²·C_out))."""
+    """k×k convolution with zero padding. Initial weights ~ N(0, σ²), σ = √(2/(k²·C_out)); initial biases are 0.
+
+    padding: None for k//2. bias: whether each output channel also gets a constant current, the same at every time step.
+    """
 
     name: str
     features: int
     size: int = 3
     stride: int = 1
+    padding: int | None = None
+    bias: bool = False
+
+    @property
+    def border(self) -> int:
+        """The number of zeros on each side of the image."""
+        return self.size // 2 if self.padding is None else self.padding
 
     def output_shape(self, shape):
         """(H, W, C_in) → (H_out, W_out, C_out)."""
-        return tuple((n + 2 * (self.size // 2) - self.size) // self.stride + 1 for n in shape[:2]) + (self.features,)
+        return tuple((n + 2 * self.border - self.size) // self.stride + 1 for n in shape[:2]) + (self.features,)
 
     def parameters(self, shape, spiking):
-        """The kernel [k, k, C_in, C_out]."""
+        """The kernel [k, k, C_in, C_out], and the bias [1, C_out]."""
         std = (2 / (self.size**2 * self.features)) ** 0.5
-        return {f"{self.name}.weight": Parameter((self.size, self.size, shape[2], self.features), std)}
+        kernel = Parameter((self.size, self.size, shape[2], self.features), std)
+        return {f"{self.name}.weight": kernel, **_bias_parameter(self)}
 
     def operations(self, shape):
         """k²·H_out·W_out·C_out·C_in (table 6)."""
@@ -84,23 +95,29 @@ class Conv2d:
 
     def __call__(self, ctx: ForwardContext, x):
         ctx.notify("input", self.name, x)
-        return ops.conv2d(ctx.tape, x, ctx.weights[f"{self.name}.weight"], self.stride, self.size // 2)
+        out = ops.conv2d(ctx.tape, x, ctx.weights[f"{self.name}.weight"], self.stride, self.border)
+        return ops.add_bias(ctx.tape, out, ctx.weights[f"{self.name}.bias"]) if self.bias else out
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Linear layer without bias. Initial weights ~ N(0, σ²), σ = √(2/F_in)."""
+    """Linear layer. Initial weights ~ N(0, σ²), σ = √(2/F_in); initial biases are 0.
+
+    bias: whether each output also gets a constant current, the same at every time step.
+    """
 
     name: str
     features: int
+    bias: bool = False
 
     def output_shape(self, shape):
         """(F_in,) → (F_out,)."""
         return (self.features,)
 
     def parameters(self, shape, spiking):
-        """The matrix [F_in, F_out]."""
-        return {f"{self.name}.weight": Parameter((shape[0], self.features), (2 / shape[0]) ** 0.5)}
+        """The matrix [F_in, F_out], and the bias [1, F_out]."""
+        matrix = Parameter((shape[0], self.features), (2 / shape[0]) ** 0.5)
+        return {f"{self.name}.weight": matrix, **_bias_parameter(self)}
 
     def operations(self, shape):
         """F_in·F_out."""
@@ -108,7 +125,13 @@ class Linear:
 
     def __call__(self, ctx: ForwardContext, x):
         ctx.notify("input", self.name, x)
-        return ops.linear(ctx.tape, x, ctx.weights[f"{self.name}.weight"])
+        out = ops.linear(ctx.tape, x, ctx.weights[f"{self.name}.weight"])
+        return ops.add_bias(ctx.tape, out, ctx.weights[f"{self.name}.bias"]) if self.bias else out
+
+
+def _bias_parameter(layer):
+    """The bias of a layer as the weights [1, C_out] of an input that is always 1, or nothing."""
+    return {f"{layer.name}.bias": Parameter((1, layer.features))} if layer.bias else {}
 
 
 @dataclass(frozen=True)
@@ -154,7 +177,7 @@ class Neuron:
     def convolve_and_fire(self, ctx: ForwardContext, conv: "Conv2d", x):
         """Compute the convolution of x and the spikes for its result in one kernel. `can_fuse` says when this is possible."""
         weight, shape = ctx.weights[f"{conv.name}.weight"], (x.shape[1], *conv.output_shape(x.shape[2:]))
-        convolution = ctx.tape, x, weight, conv.stride, conv.size // 2
+        convolution = ctx.tape, x, weight, conv.stride, conv.border
         leak, threshold = self._leak_and_threshold(ctx)
         mask, adaptation = self._dropout_mask(ctx, shape), self._adaptation(ctx, shape)
         start, want_state = ctx.state.get(self.name), ctx.end_state is not None
@@ -192,13 +215,15 @@ class Neuron:
 def can_fuse(ctx: ForwardContext, layer, following) -> bool:
     """Whether one kernel can compute a convolution and the neurons after it.
 
-    It can if both are the plain layers of this module, spikes are not soft, and no observer wants the current.
+    It can if both are the plain layers of this module, the convolution has no bias, spikes are not soft, and no observer wants
+    the current.
     """
     return (
         ctx.spiking
         and ctx.observe is None
         and not ctx.neuron.soft
         and type(layer) is Conv2d
+        and not layer.bias
         and isinstance(following, Neuron)
         and type(following).__call__ is Neuron.__call__
         and type(following).fire is Neuron.fire  # not another neuron model
@@ -300,20 +325,22 @@ class Residual:
 class Readout:
     """The last linear layer: logits [B, classes] = Σ_t W·s[t], without leak and without spikes.
 
-    The sum over time comes first, so the product is computed once. With readout "spikes" (the readout that the paper's text
+    The sum over time comes first, so the product is computed once. A bias is added at each step, so the logits get T times the
+    bias. With readout "spikes" (the readout that the paper's text
     describes), the output neurons fire, and the logits are their spike counts.
     """
 
     name: str
     features: int
+    bias: bool = False
 
     def output_shape(self, shape):
         """(F,) → (classes,)."""
         return (self.features,)
 
     def parameters(self, shape, spiking):
-        """The matrix [F, classes]. `Model.parameters` adds threshold and leak for readout "spikes"."""
-        return Linear(self.name, self.features).parameters(shape, spiking)
+        """The matrix [F, classes] and the bias [1, classes]. `Model.parameters` adds threshold and leak for readout "spikes"."""
+        return Linear(self.name, self.features, self.bias).parameters(shape, spiking)
 
     def operations(self, shape):
         """F·classes."""
@@ -321,9 +348,13 @@ class Readout:
 
     def __call__(self, ctx: ForwardContext, x):
         ctx.notify("input", self.name, x)
-        weight = ctx.weights[f"{self.name}.weight"]
+        tape, weight = ctx.tape, ctx.weights[f"{self.name}.weight"]
+        bias = ctx.weights[f"{self.name}.bias"] if self.bias else None
         if ctx.spiking and ctx.readout == "spikes":
-            logits = ops.sum_time(ctx.tape, Neuron(self.name)(ctx, ops.linear(ctx.tape, x, weight)))
+            current = ops.linear(tape, x, weight)
+            spikes = Neuron(self.name)(ctx, current if bias is None else ops.add_bias(tape, current, bias))
+            logits = ops.sum_time(tape, spikes)
         else:
-            logits = ops.linear(ctx.tape, ops.sum_time(ctx.tape, x), weight)
-        return ops.reshape(ctx.tape, logits, logits.shape[1:])
+            logits = ops.linear(tape, ops.sum_time(tape, x), weight)
+            logits = logits if bias is None else ops.add_bias(tape, logits, bias, times=x.shape[0])
+        return ops.reshape(tape, logits, logits.shape[1:])

@@ -4,6 +4,8 @@ x, w, … are Variables; in the code, k is the backend. A pullback computes only
 arrays that it needs. For example, an attack computes no weight gradients and stores no inputs of convolutions.
 """
 
+import math
+
 from minihire.engine.tape import Tape, Variable
 
 
@@ -25,6 +27,14 @@ def linear(tape, x, w):
     k, grads_wanted = tape.backend, (x.needs_grad, w.needs_grad)
     out, saved = k.linear(x.value, w.value, want_weight=w.needs_grad)
     return _op(tape, out, [x, w], lambda g: k.linear_backward(saved, g, *grads_wanted))
+
+
+def add_bias(tape, x, bias, times=1):
+    """x [T, B, …, C] + times·bias [1, C], the same at every step. The bias is a weight of an input that is always `times`."""
+    k = tape.backend
+    constant = k.scale_shift(k.zeros((1, math.prod(x.shape[1:-1]), 1)), (0.0,), (float(times),))
+    current = reshape(tape, linear(tape, Variable(constant), bias), (1, *x.shape[1:]))
+    return add(tape, x, current if x.shape[0] == 1 else repeat_time(tape, current, x.shape[0]))
 
 
 def avg_pool(tape, x):
@@ -73,6 +83,12 @@ def sum_time(tape, x):
     """Sum over time: [T, …] → [1, …]."""
     k, steps = tape.backend, x.shape[0]
     return _op(tape, k.sum_time(x.value), [x], lambda g: (k.repeat_time(g, steps),))
+
+
+def repeat_time(tape, x, steps):
+    """The same values at every step: [1, …] → [steps, …]."""
+    k = tape.backend
+    return _op(tape, k.repeat_time(x.value, steps), [x], lambda g: (k.sum_time(g),))
 
 
 def rate_code(tape, x, draw, first_step, steps, first=0):

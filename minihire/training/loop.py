@@ -160,7 +160,7 @@ class Training:
         if self.heldout:
             checks.data(self.heldout, network.model)
         self.steps = recipe.steps_of_periods(network.steps)
-        names = [n for n in network.parameters if n.endswith(".weight") or not recipe.freeze]
+        names = [n for n in network.parameters if n.endswith((".weight", ".bias")) or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)
         batch_of_all_ranks = recipe.batch_size * k.services.ranks

@@ -52,6 +52,7 @@ ACTIVATIONS = {  # operations of one activation [T, B, H, W, C]
     ),
     "reshape": lambda tape, x: ops.reshape(tape, x, (*x.shape[:2], int(np.prod(x.shape[2:])))),
     "sum_time": ops.sum_time,
+    "repeat_time": lambda tape, x: ops.repeat_time(tape, ops.sum_time(tape, x), 3),
     "fan-out": lambda tape, x: ops.add(tape, ops.relu(tape, x), ops.add(tape, x, ops.clip(tape, x, -0.5, 0.75))),
 }
 
@@ -90,6 +91,17 @@ def test_linear_and_add(exact, check_gradient, steps, batch, side, channels, fea
         arrays,
         seed,
     )
+
+
+@given(times=st.sampled_from([1, 3]), flat=st.booleans(), **sizes)
+def test_add_bias(exact, check_gradient, times, flat, steps, batch, side, channels, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((steps, batch, channels) if flat else (steps, batch, side, side + 1, channels))
+    bias = rng.standard_normal((1, channels))
+    np.testing.assert_allclose(
+        ops.add_bias(Tape(exact), Variable(x), Variable(bias), times).value, x + times * bias, rtol=1e-14
+    )
+    check(exact, check_gradient, lambda tape, x, b: ops.add_bias(tape, x, b, times), [x, bias], seed)
 
 
 @given(rate=st.sampled_from([0.2, 0.5]), **sizes)
