@@ -52,15 +52,31 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
     >>> accuracy(Network(model, k, initialise(model, k, seed=0)), images.test).shape
     (10,)
     """
+    return predictions(network, data, seed=seed, batch_size=batch_size, samples=samples) == data.labels
+
+
+def predictions(
+    network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH, samples: int = 1
+) -> Answers:
+    """The predicted class of each image: int64 [N]. Arguments and errors: see `accuracy`."""
     checks.data(data, network.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
-    k, right = network.backend, np.zeros(len(data))
+    k, found = network.backend, np.zeros(len(data))
     batches = Batches(data, k, batch_size)
     for number in range(k.services.rank, len(batches), k.services.ranks):
-        (images, labels), first = batches.load(0, number), number * batch_size
-        right[first : first + batch_size] = predict(network, images, Draws(seed, 0, first), samples) == k.to_numpy(
-            labels
-        )
-    (right,) = k.services.sum_over_ranks([right])
-    answers: Answers = right > 0
-    return answers
+        (images, _), first = batches.load(0, number), number * batch_size
+        found[first : first + batch_size] = predict(network, images, Draws(seed, 0, first), samples)
+    (found,) = k.services.sum_over_ranks([found])
+    classes: Answers = found.astype(np.int64)
+    return classes
+
+
+def confusion_matrix(labels: Answers, predicted: Answers, classes: int) -> Answers:
+    """How many images of each class (rows) were predicted as each class (columns): int64 [classes, classes].
+
+    >>> import numpy as np
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    counts: Answers = np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    return counts

@@ -20,6 +20,8 @@ from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.runtime.progress import Progress
 
+UNKNOWN = -1.0  # the predicted class of an image that was not attacked yet
+
 
 def attack_accuracy(
     targets: list[Network],
@@ -52,6 +54,28 @@ def attack_accuracy(
     >>> answers.shape, answers.dtype
     ((10,), dtype('bool'))
     """
+    found = attacked_predictions(
+        targets, source, data, attack, seed=seed, batch_size=batch_size, path=path, about=about, keep=keep
+    )
+    return [classes == data.labels for classes in found]
+
+
+def attacked_predictions(
+    targets: list[Network],
+    source: Network,
+    data: Dataset,
+    attack: Attack,
+    *,
+    seed: int = 0,
+    batch_size: int = BATCH,
+    path: os.PathLike[str] | None = None,
+    about: str = "",
+    keep: bool = False,
+) -> list[np.ndarray]:
+    """The class that each target predicts for each image after the attack: int64 [N] per target.
+
+    Arguments and errors: see `attack_accuracy`.
+    """
     if isinstance(targets, Network):
         raise MinihireError("the targets are a single network: give a list, [network]")
     for target in targets:
@@ -64,12 +88,13 @@ def attack_accuracy(
     checks.data(data, source.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     k = source.backend
-    loaded = path and _load_answers(Path(path), len(targets), len(data), about)
-    earlier, done = loaded or (np.zeros((len(targets), len(data))), 0)
+    shape = len(targets), len(data)
+    loaded = path and _load_answers(Path(path), shape, source.model.classes, about)
+    earlier, done = loaded or (np.full(shape, UNKNOWN), 0)
     if done < len(data):  # start with a whole batch, also if the file was written with another batch size
         done -= done % batch_size
-    earlier[:, done:] = 0
-    right = np.zeros_like(earlier)  # 1 for each correct answer that this rank computes in this call
+    earlier[:, done:] = UNKNOWN
+    new = np.zeros(shape)  # the predicted class + 1, of the images that this rank attacks in this call
     batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
     first_batch = math.ceil(done / batch_size)
     with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
@@ -78,44 +103,50 @@ def attack_accuracy(
                 stop.check(f"during {attack.name}" + (f"; finished batches were saved in {path}" if path else ""))
             except Interrupted:
                 if path:
-                    save_answers(path, earlier + k.services.sum_over_ranks([right])[0], number * batch_size, about)
+                    save_answers(path, earlier + k.services.sum_over_ranks([new])[0], number * batch_size, about)
                 raise
             own = number + k.services.rank
             if own < len(batches):
                 first = own * batch_size
                 (images, labels), draws = batches.load(0, own), Draws(seed, 0, first)
                 crafted = attacker(images, labels, draws)
-                for answers, target in zip(right, targets, strict=True):
-                    classes = predict(target, crafted, draws, attack.samples)
-                    answers[first : first + batch_size] = classes == k.to_numpy(labels)
+                for classes, target in zip(new, targets, strict=True):
+                    classes[first : first + batch_size] = predict(target, crafted, draws, attack.samples) + 1
             progress.add(sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches)))))
-        (right,) = k.services.sum_over_ranks([right])
+        (new,) = k.services.sum_over_ranks([new])
         if stop.asked() and path:  # during the last batch: leaving `with` raises Interrupted
-            save_answers(path, earlier + right, len(data), about)
+            save_answers(path, earlier + new, len(data), about)
     if keep and path and k.services.rank == 0:
-        save_answers(path, earlier + right, len(data), about)
+        save_answers(path, earlier + new, len(data), about)
     elif loaded and path and k.services.rank == 0:
         Path(path).unlink()
-    return list(earlier + right > 0)
+    return list((earlier + new).astype(np.int64))
 
 
-def save_answers(path: os.PathLike[str], right: np.ndarray, done: int, about: str = "") -> None:
-    """Write a file from which `attack_accuracy` resumes: answers [targets, N], known for the first `done` images."""
-    arrays: dict[str, Any] = {"right": right > 0, "done": np.array(done), "about": np.array(about)}
+def save_answers(path: os.PathLike[str], predicted: np.ndarray, done: int, about: str = "") -> None:
+    """Write a file from which an attack resumes: predicted classes [targets, N], known for the first `done` images."""
+    arrays: dict[str, Any] = {
+        "predicted": predicted.astype(np.int64),
+        "done": np.array(done),
+        "about": np.array(about),
+    }
     write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
 
 
-def _load_answers(path: Path, targets: int, images: int, about: str) -> tuple[np.ndarray[Any, Any], int] | None:
-    """(answers [targets, images], number of images done) of an interrupted attack; None if there is no file."""
+def _load_answers(
+    path: Path, shape: tuple[int, int], classes: int, about: str
+) -> tuple[np.ndarray[Any, Any], int] | None:
+    """(predicted classes [targets, images], number of images done) of an interrupted attack; None if there is no file."""
     if not path.exists():
         return None
     try:
-        saved = read_arrays(path, {"right", "done", "about"})
-        if saved["right"].dtype != bool or saved["done"].dtype.kind != "i":
+        saved = read_arrays(path, {"predicted", "done", "about"})
+        if saved["predicted"].dtype != np.int64 or saved["done"].dtype.kind != "i":
             raise ValueError("other types")
-        right, done, saved_about = saved["right"].astype(float), int(saved["done"]), str(saved["about"])
+        predicted, done, saved_about = saved["predicted"].astype(float), int(saved["done"]), str(saved["about"])
     except (OSError, ArchiveError, ValueError, TypeError) as error:
         raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
-    if saved_about != about or right.shape != (targets, images) or not 0 <= done <= images:
+    fits = predicted.shape == shape and 0 <= done <= shape[1]
+    if saved_about != about or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
         raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")
-    return right, done
+    return predicted, done

@@ -2,13 +2,14 @@
 
 import shlex
 
-from minihire.report import gallery, scores, sections, settings, words
+from minihire.report import classes, gallery, scores, sections, settings, words
 from minihire.report.layout import SavedRun, document, guarded
 from minihire.report.markup import Markup, join, prose, tag
 from minihire.report.pieces import command_text
 
 SECTIONS = (
     ("accuracy", "Accuracy", scores.accuracy),
+    ("classes", "Classes", classes.classes),
     ("images", "Attacked images", gallery.examples),
     ("noise", "The noise κ", gallery.noise),
     ("spikes", "Spikes", gallery.spikes),
@@ -31,7 +32,8 @@ def single(run: SavedRun) -> str:
         "header",
         tag("p", "minihire run ", tag("b", run.folder.resolve().name), class_="kicker"),
         tag("h1", title),
-        tag("p", prose(guarded(run, "summary", words.summary)), class_="lede"),
+        tag("p", prose(guarded(run, "result", words.result)), class_="lede"),
+        tag("p", prose(guarded(run, "summary", words.summary))),
         notices(run),
         tag("nav", [tag("a", name, href=f"#{anchor}") for anchor, name, _ in parts], aria_label="Sections"),
     )

@@ -1,7 +1,7 @@
 """Text about a run, from the content of results.json: its title, names, and a summary paragraph."""
 
 from minihire.runtime.progress import duration
-from minihire.study.titles import ANNS, DATA_TITLES, TITLES, model_name
+from minihire.study.titles import ANNS, ATTACK_TITLES, DATA_TITLES, TITLES, model_name
 
 METHOD_PHRASES = {
     "traditional": "by traditional training",
@@ -38,6 +38,47 @@ def networks(names) -> list[str]:
     order = list(TITLES)
     first_seed = [name for name in names if not name.startswith("second ")]
     return sorted(first_seed, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def result(results) -> str:
+    """What the run found, in a few sentences: what HIRE gained over traditional training, and what it cost.
+
+    Without both networks, the accuracies under the last attack. An empty text if no attack was measured.
+    """
+    rows = {(row["model"], row["access"], row["attack"]): row for row in results["accuracy"]}
+    attacks = [attack for _, access, attack in rows if access == "white_box"]
+    if not attacks:
+        return ""
+    name = attacks[-1]
+    percent = lambda model, access, attack: 100 * rows[model, access, attack]["accuracy"]
+    attacked = [model for model, access, attack in rows if (access, attack) == ("white_box", name)]
+    under = {model: percent(model, "white_box", name) for model in networks(attacked)}
+    attack = f"{ATTACK_TITLES.get(name, name)} (white box)"
+    if {"hire", "traditional"} - under.keys():
+        parts = [f"{share:.1f} % by the {network_name(model)}" for model, share in under.items()]
+        return f"Under {attack}, these parts of the test images are classified correctly: {_list(parts)}."
+    gained = under["hire"] - under["traditional"]
+    words = (
+        f"Under {attack}, HIRE classifies {under['hire']:.1f} % of the test images correctly and traditional training "
+        f"{under['traditional']:.1f} %: {_points(gained)}."
+    )
+    if all((model, "clean", "none") in rows for model in ("hire", "traditional")):
+        clean = percent("hire", "clean", "none") - percent("traditional", "clean", "none")
+        words += f" On clean images: {_points(clean)}.{_time_of_training(results['phases'])}"
+    return words
+
+
+def _points(difference):
+    """A difference of two accuracies in words."""
+    if abs(difference) < 0.05:
+        return "no difference"
+    return f"HIRE is {abs(difference):.1f} points {'higher' if difference > 0 else 'lower'}"
+
+
+def _time_of_training(phases):
+    """HIRE's time of training beside that of traditional training, in words."""
+    times = [phases.get(f"train {model}", {}).get("seconds") for model in ("hire", "traditional")]
+    return f" HIRE's training took {times[0] / times[1]:.2f} times as long." if all(times) else ""
 
 
 def summary(results) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from backends.interface import Backend
 from backends.randomness import Draws
 from minihire.analysis import Score, perturbation_distance, spike_distance, spike_trains
+from minihire.analysis.accuracy import confusion_matrix
 from minihire.attacks import Attack, perturb
 from minihire.data.batches import Batches
 from minihire.data.dataset import Splits
@@ -96,9 +97,11 @@ class Run:
             return
         phase = f"attack {attack.name}" if attack else "clean test images"
         with self.folder.phase(phase, f"{spec.method}, {access.replace('_', ' ')}" if attack else spec.method):
-            right = self.study.answers(spec, attack, source)
-            score = Score(int(right.sum()), len(right)).as_dict()
-            self.results["accuracy"].append({**row, "source": source and self.folder.label(source), **score})
+            test, predicted = self.splits.test, self.study.predictions(spec, attack, source)
+            confusion = confusion_matrix(test.labels, predicted, len(test.classes))
+            score = Score(int(confusion.trace()), len(test)).as_dict()
+            row |= {"source": source and self.folder.label(source), **score, "confusion": confusion.tolist()}
+            self.results["accuracy"].append(row)
 
     def _analyse(self, name: str, network: Network):
         """Activity, energy and perturbation distances of a network, its spike trains, and a few attacked images."""

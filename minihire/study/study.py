@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from backends.interface import Backend
-from minihire.analysis.accuracy import accuracy
-from minihire.attacks import Attack, attack_accuracy
+from minihire.analysis.accuracy import predictions
+from minihire.attacks import Attack, attacked_predictions
 from minihire.data.dataset import Splits
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
@@ -121,19 +121,26 @@ class Study:
             key |= {"attack": describe_attack(attack), "source": source.describe()}
 
         def compute():
-            network = self._with_steps(spec, steps)
-            if attack is None:
-                right = accuracy(network, data, seed=spec.seed, samples=samples)
-            else:
-                crafted_on = self._with_steps(source, steps)
-                file = self.store.attack_file(key, spec, attack, source, (network, crafted_on), data)
-                right = attack_accuracy([network], crafted_on, data, attack, seed=spec.seed, **file)[0]
-            return pack_answers(right)
+            return pack_answers(self._predictions(spec, attack, source, data, key, steps, samples) == data.labels)
 
         box = "" if source == spec else ", black box"
         title = f"{attack.name} on {self.store.title(spec)}{box}" if attack else ""
         measured = [spec] if source == spec else [spec, source]
         return unpack_answers(self.measure_once(key, compute, *measured, title=title))
+
+    def predictions(
+        self, spec: NetworkSpec, attack: Attack | None = None, source: NetworkSpec | None = None
+    ) -> np.ndarray:
+        """The class that the network predicts for each test image, int64 [N]; never loaded from the store. See `answers`."""
+        return self._predictions(spec, attack, source or spec, self.splits(spec.config).test)
+
+    def _predictions(self, spec, attack, source, data, key=None, steps=None, samples=1):
+        network = self._with_steps(spec, steps)
+        if attack is None:
+            return predictions(network, data, seed=spec.seed, samples=samples)
+        crafted_on = self._with_steps(source, steps)
+        file = self.store.attack_file(key, spec, attack, source, (network, crafted_on), data)
+        return attacked_predictions([network], crafted_on, data, attack, seed=spec.seed, **file)[0]
 
     def measure_once(self, key: dict, compute, *specs: NetworkSpec, title: str = "") -> Any:
         """Return the stored value for this key. If there is none, return compute() and store it.

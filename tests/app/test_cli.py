@@ -169,7 +169,7 @@ def test_results_name_every_setting_and_the_data(finished, cifar):
 def test_resuming_a_finished_run_changes_nothing_and_trains_nothing(finished, no_figures, monkeypatch):
     out, _ = finished
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    for name in ("study.train", "study.converted_snn", "networks.measure_activity", "study.attack_accuracy"):
+    for name in ("study.train", "study.converted_snn", "networks.measure_activity", "study.attacked_predictions"):
         monkeypatch.setattr(f"minihire.study.{name}", None)
     code, text = command("run", "--resume", "--out", out, *EXECUTION)
     assert code == 0 and "accuracy, %" in text

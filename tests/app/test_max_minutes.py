@@ -13,7 +13,7 @@ from test_cli import EXECUTION, command, results_of, small
 
 from backends import BackendError, get_backend
 from backends.services import Services
-from minihire.attacks import attack_accuracy
+from minihire.attacks import attacked_predictions
 from minihire.network import Network
 from minihire.runtime.interrupt import Interrupted, OutOfTime, StopSignal, stop_after
 from minihire.runtime.progress import Progress
@@ -102,7 +102,7 @@ def test_an_attack_that_takes_longer_than_the_limit_goes_on_where_it_stopped(
     run, a_minute_a_batch, monkeypatch, tmp_path
 ):
     unbroken, out, codes = tmp_path / "unbroken", tmp_path / "pieces", []
-    monkeypatch.setattr("minihire.study.study.attack_accuracy", partial(attack_accuracy, batch_size=2))
+    monkeypatch.setattr("minihire.study.study.attacked_predictions", partial(attacked_predictions, batch_size=2))
     assert run(unbroken) == 0
     while not codes or codes[-1] == 3 and len(codes) < 40:
         codes.append(run(out, "--max-minutes", 7, *(["--resume"] if codes else [])))
@@ -117,7 +117,7 @@ def attack(train, cifar, monkeypatch, tmp_path):
     assert train(tmp_path / "ann.npz") == 0
     flags = [*small(cifar, "convert"), *EXECUTION]
     assert command("convert", tmp_path / "ann.npz", *flags, "--out", tmp_path / "snn.npz")[0] == 0
-    monkeypatch.setattr("minihire.study.study.attack_accuracy", partial(attack_accuracy, batch_size=2))
+    monkeypatch.setattr("minihire.study.study.attacked_predictions", partial(attacked_predictions, batch_size=2))
     flags = [*small(cifar, "attack"), *EXECUTION]
     return lambda *more: command("attack", tmp_path / "snn.npz", *flags, *more)[0]
 

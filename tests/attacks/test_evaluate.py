@@ -7,8 +7,8 @@ import pytest
 
 from backends import get_backend
 from backends.randomness import Draws
-from minihire.analysis.accuracy import accuracy, predict
-from minihire.attacks import attack_accuracy, fgsm, perturb, pgd, save_answers
+from minihire.analysis.accuracy import accuracy, predict, predictions
+from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd, save_answers
 from minihire.data.batches import Batches
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
@@ -101,16 +101,25 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
     net, path = network(get_backend("reference")), tmp_path / "kept.npz"
     for write in (
         lambda: path.write_bytes(b"PK nothing"),
-        lambda: np.savez(path, right=np.ones((1, 12), bool)),
-        lambda: np.savez(path, right=np.array([{}]), done=3),
+        lambda: np.savez(path, predicted=np.ones((1, 12), np.int64)),
+        lambda: np.savez(path, predicted=np.array([{}]), done=3),
+        lambda: np.savez(path, predicted=np.ones((1, 12)), done=3, about=""),
     ):
         write()
         with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack starts again"):
             attack_accuracy([net], net, data, fgsm(), path=path)
-    for images, about in ((13, ""), (12, "another attack")):
-        save_answers(path, np.ones((1, images)), 3, about)
+    for images, predicted, about in ((13, 1, ""), (12, 1, "another attack"), (12, 10, ""), (12, -2, "")):
+        save_answers(path, np.full((1, images), predicted), 3, about)
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
             attack_accuracy([net], net, data, fgsm(), path=path)
+
+
+def test_predictions_and_answers_agree(k, network, data):
+    net = network(k)
+    for attack in (fgsm(0.1), pgd(0.0)):
+        (predicted,), (right,) = (f([net], net, data, attack) for f in (attacked_predictions, attack_accuracy))
+        assert predicted.dtype == np.int64 and np.array_equal(predicted == data.labels, right)
+    assert np.array_equal(predicted, predictions(net, data))
 
 
 def test_a_stop_during_the_last_batch_keeps_all_answers(k, network, data, tmp_path, monkeypatch):

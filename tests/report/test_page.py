@@ -11,7 +11,7 @@ import pytest
 from page_reader import by_id, nodes, read_page, table_rows, text_of
 
 from minihire.app import cli, flags
-from minihire.report import page, sections, settings, words
+from minihire.report import classes, page, sections, settings, words
 from minihire.report.marks import COLOURS
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
@@ -24,6 +24,7 @@ EVIL = "<script>alert('x')</script>&\"<img src=x onerror=alert(1)>"
 MISSING = object()
 SECTIONS = [
     "accuracy",
+    "classes",
     "images",
     "noise",
     "spikes",
@@ -274,7 +275,7 @@ def test_every_spike_of_the_trains_is_drawn(tiny, made):
 
 
 def test_the_summary_tells_the_settings(tiny, made):
-    lede = next(text_of(n) for n in nodes(made, "p") if n.attributes.get("class") == "lede")
+    _, lede = [text_of(n) for n in nodes(next(nodes(made, "header")), "p")][1:3]
     for part in (
         "48 training and 10 held-out images of shapes (10 classes, 32 × 32 × 3); accuracy is measured on 20 test images.",
         "VGG5 (width 0.03125, hidden layers of 12) was trained as an ANN for 2 epochs",
@@ -382,7 +383,7 @@ def test_a_run_stopped_in_its_attacks_shows_what_it_has(tiny, folder_of):
     changes = {"accuracy": accuracy, "activity": {}, "energy": {}, "distance": {}, "examples": [], "spike_trains": {}}
     root = read_page(single(folder_of(finished=False, **changes)))
     ids = [n.attributes["id"] for n in nodes(root, "section")]
-    assert ids == ["accuracy", "noise", "training", "cost", "neurons", "time", "settings", "again", "machine"]
+    assert ids == ["accuracy", "classes", "noise", "training", "cost", "neurons", "time", "settings", "again", "machine"]
     assert table_rows(by_id(root, "accuracy"))[0] == ["accuracy, %", "clean"]
     assert "Its last phase was “analysis”." in text_of(next(nodes(root, "aside")))
 
@@ -485,6 +486,77 @@ def test_an_unfinished_run_does_not_say_that_it_was_all_done(tiny, folder_of):
     told = words.summary(page.read(folder_of(finished=False)).results)
     assert told.startswith("When this run is finished: ") and " so far, started " in told
     assert "so far" not in words.summary(tiny[1])
+
+
+# ---------------------------------------------------------------- what the run found
+
+
+def test_the_first_sentence_says_what_hire_gained_and_what_it_cost(tiny, made):
+    first = next(text_of(n) for n in nodes(made, "p") if n.attributes.get("class") == "lede")
+    right = {(row["model"], row["access"], row["attack"]): 100 * row["accuracy"] for row in tiny[1]["accuracy"]}
+    attacked = [right[model, "white_box", "pgd"] for model in ("hire", "traditional")]
+    assert first.startswith(
+        f"Under PGD (white box), HIRE classifies {attacked[0]:.1f} % of the test images correctly and traditional training "
+        f"{attacked[1]:.1f} %: "
+    )
+    times = [tiny[1]["phases"][f"train {model}"]["seconds"] for model in ("hire", "traditional")]
+    assert first.endswith(f" HIRE's training took {times[0] / times[1]:.2f} times as long.")
+
+
+@pytest.mark.parametrize(
+    ("pgd", "clean", "says"),
+    [
+        ((0.5, 0.25), (0.5, 0.5), "25.0 %: HIRE is 25.0 points higher. On clean images: no difference."),
+        ((0.25, 0.5), (0.5, 0.75), "50.0 %: HIRE is 25.0 points lower. On clean images: HIRE is 25.0 points lower."),
+        ((0.25, 0.25), (0.75, 0.5), "25.0 %: no difference. On clean images: HIRE is 25.0 points higher."),
+    ],
+)
+def test_the_first_sentence_does_not_flatter(pgd, clean, says):
+    rows = [
+        {"model": model, "access": access, "attack": attack, "accuracy": values[number]}
+        for number, model in enumerate(("hire", "traditional"))
+        for access, attack, values in (("clean", "none", clean), ("white_box", "fgsm", (0, 0)), ("white_box", "pgd", pgd))
+    ]
+    assert words.result({"accuracy": rows, "phases": {}}).endswith(says)
+
+
+def test_without_hire_the_first_sentence_has_all_networks():
+    rows = [{"model": "ann", "access": "white_box", "attack": "pgd", "accuracy": 0.25}]
+    rows.append({"model": "traditional", "access": "white_box", "attack": "pgd", "accuracy": 0.125})
+    assert words.result({"accuracy": rows, "phases": {}}) == (
+        "Under PGD (white box), these parts of the test images are classified correctly: 25.0 % by the ANN and 12.5 % by the "
+        "traditional SNN."
+    )
+    assert words.result({"accuracy": [{"model": "ann", "access": "clean", "attack": "none"}], "phases": {}}) == ""
+
+
+def test_classes_have_the_accuracies_and_confusions_of_the_results(tiny, made):
+    section, names = by_id(made, "classes"), tiny[1]["data"]["classes"]
+    found = {(row["model"], row["access"], row["attack"]): row["confusion"] for row in tiny[1]["accuracy"]}
+    listing, *matrices = nodes(section, "table")
+    models = ("ann", "converted", "traditional", "gaussian", "hire")
+    for number, (name, *cells) in enumerate(table_rows(listing)[1:]):
+        share = lambda matrix, n=number: f"{100 * matrix[n][n] / sum(matrix[n]):.1f}" if sum(matrix[n]) else "–"
+        expected = [f"{share(found[m, 'clean', 'none'])} → {share(found[m, 'white_box', 'pgd'])}" for m in models]
+        assert [name, *cells] == [names[number], *expected]
+    assert len(matrices) == len(models) * 3
+    _, *rows = table_rows(matrices[0])
+    assert [[int(c) if c != "·" else 0 for c in row[1:]] for row in rows] == found["ann", "clean", "none"]
+
+
+def test_many_classes_have_a_list_of_confusions(tiny):
+    names = [f"class {n}" for n in range(25)]
+    matrix = [[3 * (a == b) for b in range(25)] for a in range(25)]
+    matrix[4][7], matrix[7][4] = 2, 5
+    row = {**tiny[1]["accuracy"][0], "confusion": matrix}
+    root = read_page(str(classes.classes({"data": {"classes": names}, "accuracy": [row]})))
+    assert table_rows(list(nodes(root, "table"))[1])[1:] == [["class 7", "class 4", "5"], ["class 4", "class 7", "2"]]
+
+
+def test_results_of_earlier_versions_have_no_classes(tiny, folder_of):
+    rows = [{key: value for key, value in row.items() if key != "confusion"} for row in tiny[1]["accuracy"]]
+    root = read_page(single(folder_of(accuracy=rows)))
+    assert "classes" not in [n.attributes["id"] for n in nodes(root, "section")]
 
 
 # ---------------------------------------------------------------- several runs

@@ -26,7 +26,7 @@ FORMER = ".x.npz.abcd1234.tmp"
         checkpoint.load,
         Results.load,
         lambda path: notes.read(path, "and try again"),
-        lambda path: _load_answers(path, 1, 1, ""),
+        lambda path: _load_answers(path, (1, 1), 10, ""),
         lambda path: pickles.read_pickle(path, 100),
         lambda path: cifar.read_binary(path, "cifar10", 1),
         lambda path: mnist.read_idx(path, 2049, (), 1),

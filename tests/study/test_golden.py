@@ -63,7 +63,11 @@ def config_of(results):
 
 
 def forbid_training(monkeypatch):
-    for module, name in ((study_module, "train"), (study_module, "converted_snn"), (study_module, "attack_accuracy")):
+    for module, name in (
+        (study_module, "train"),
+        (study_module, "converted_snn"),
+        (study_module, "attacked_predictions"),
+    ):
         monkeypatch.setattr(module, name, None)
 
 

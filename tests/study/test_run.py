@@ -143,7 +143,7 @@ def test_a_stop_with_the_last_batch_of_some_work_is_not_forgotten(go, white, pre
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "function"),
-    [(networks, "measure_activity"), (run, "spike_distance"), (study_module, "accuracy"), (study_module, "train")],
+    [(networks, "measure_activity"), (run, "spike_distance"), (study_module, "predictions"), (study_module, "train")],
 )
 def test_a_run_interrupted_between_its_parts_resumes(go, white, tmp_path, monkeypatch, module, function):
     calls, original = [], getattr(module, function)
@@ -172,8 +172,8 @@ def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypat
     for module, name in (
         (study_module, "train"),
         (study_module, "converted_snn"),
-        (study_module, "attack_accuracy"),
-        (study_module, "accuracy"),
+        (study_module, "attacked_predictions"),
+        (study_module, "predictions"),
     ):
         monkeypatch.setattr(module, name, None)
     assert found(go(unbroken[0], resume=True)) == found(unbroken[1])
@@ -198,6 +198,8 @@ def test_without_a_black_box_the_white_box_is_the_same(white, unbroken):
 def test_every_accuracy_names_its_source_images_and_interval(unbroken):
     for row in unbroken[1]["accuracy"]:
         assert row["count"] == 102 and row["low"] <= row["accuracy"] == row["correct"] / 102 <= row["high"]
+        matrix = np.array(row["confusion"])
+        assert matrix.trace() == row["correct"] and matrix.sum() == 102 and (matrix >= 0).all()
         assert (
             row["source"]
             == {"clean": None, "white_box": row["model"], "black_box": f"second {row['model']}"}[row["access"]]

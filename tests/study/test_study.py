@@ -80,7 +80,9 @@ def test_answers_of_an_attack_are_kept_until_they_are_cleared(k, splits, finishe
     target, source = (load(finished[0] / "models" / f"{name}.npz").network(k) for name in ("hire", "converted"))
     answers, files = attack_one(CONFIG, [fgsm()], target, source, splits, k, tmp_path / "scores.json")
     kept = np.load(tmp_path / "scores.fgsm.npz")
-    assert np.array_equal(kept["right"][0], answers["fgsm"]) and kept["done"] == len(splits.test)
+    assert np.array_equal(kept["predicted"][0] == splits.test.labels, answers["fgsm"]) and kept["done"] == len(
+        splits.test
+    )
     again, _ = attack_one(CONFIG, [fgsm()], target, source, splits, k, tmp_path / "scores.json")
     assert np.array_equal(again["fgsm"], answers["fgsm"])
     with pytest.raises(MinihireError, match="is of another attack or other images"):

@@ -81,7 +81,7 @@ def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypat
     for module, name in (
         (study_module, "train"),
         (study_module, "converted_snn"),
-        (study_module, "attack_accuracy"),
+        (study_module, "attacked_predictions"),
         (study_module, "accuracy"),
     ):
         monkeypatch.setattr(module, name, None)

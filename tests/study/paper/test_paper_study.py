@@ -94,7 +94,11 @@ def test_nothing_is_computed_twice(study, backend, monkeypatch):
         and first.dtype == bool
         and len(first) == 30
     )
-    for module, name in ((study_module, "train"), (study_module, "converted_snn"), (study_module, "attack_accuracy")):
+    for module, name in (
+        (study_module, "train"),
+        (study_module, "converted_snn"),
+        (study_module, "attacked_predictions"),
+    ):
         monkeypatch.setattr(module, name, None)
     again = PaperStudy(TINY, backend, study.out)
     assert np.array_equal(again.answers(spec, fgsm()), first)
