@@ -5,8 +5,9 @@ and SNN: a `Neuron` is a ReLU in an ANN and a layer of LIF neurons in an SNN.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, NamedTuple
 
 from backends.interface import Adaptation, NeuronState
@@ -319,6 +320,50 @@ class Residual:
         first, inner, second, shortcut, outer = self._parts(x.shape[2:])
         main = forward(ctx, (first, inner, second), x)
         return outer(ctx, ops.add(ctx.tape, main, shortcut(ctx, x) if shortcut else x))
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The sum of two branches of the same output shape: main(x) + shortcut(x). An empty branch is the identity.
+
+    `Residual` is the paper's block; this is the sum in any other residual network.
+    """
+
+    name: str
+    main: tuple[Any, ...]
+    shortcut: tuple[Any, ...]
+
+    def output_shape(self, shape):
+        """The output shape of the branches. Raises ValueError if they differ."""
+        shapes = [
+            reduce(lambda s, layer: layer.output_shape(s), branch, shape) for branch in (self.main, self.shortcut)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"the branches of {self.name} end in the shapes {shapes[0]} and {shapes[1]}")
+        return shapes[0]
+
+    def children(self, shape):
+        """List (layer, input shape) of all parts, main branch first."""
+        return [*walk(self.main, shape), *walk(self.shortcut, shape)]
+
+    def parameters(self, shape, spiking):
+        """The parameters of all parts."""
+        return {
+            k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()
+        }
+
+    def __call__(self, ctx: ForwardContext, x):
+        parts = [forward(ctx, branch, x) for branch in (self.main, self.shortcut)]
+        steps = max(part.shape[0] for part in parts)  # a branch of the image without neurons has one step
+        main, shortcut = (p if p.shape[0] == steps else ops.repeat_time(ctx.tape, p, steps) for p in parts)
+        return ops.add(ctx.tape, main, shortcut)
+
+
+def walk(layers, shape) -> Iterator[tuple[Any, tuple[int, ...]]]:
+    """Yield (layer, input shape) from input to output. A block of layers is replaced by its parts."""
+    for layer in layers:
+        yield from layer.children(shape) if hasattr(layer, "children") else [(layer, shape)]
+        shape = layer.output_shape(shape)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ readout.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Parameter, Readout, Residual
+from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Parameter, Readout, Residual, walk
 from minihire.runtime.errors import MinihireError
 
 
@@ -106,13 +106,11 @@ class Model:
     width: float
     hidden: int | None
     dropout: float
+    listed: bool = True
 
     def walk(self) -> Iterator[tuple[Any, tuple[int, ...]]]:
         """Yield (layer, input shape) from input to output. A residual block is replaced by its layers."""
-        shape: tuple[int, ...] = self.image_shape
-        for layer in self.layers:
-            yield from layer.children(shape) if hasattr(layer, "children") else [(layer, shape)]
-            shape = layer.output_shape(shape)
+        yield from walk(self.layers, self.image_shape)
 
     def parameters(self, spiking: bool, readout: str = "membrane") -> dict[str, Parameter]:
         """Shape, initialisation and bounds of every trainable array, by name.
@@ -137,17 +135,17 @@ class Model:
         return rows
 
     def describe(self) -> dict[str, Any]:
-        """The arguments with which `build` creates the same model. Checkpoints store them."""
-        return {
+        """The arguments with which `rebuild` creates the same model. Checkpoints store them."""
+        common = {
             "name": self.name,
             "image_shape": list(self.image_shape),
             "classes": self.classes,
             "mean": list(self.mean),
             "std": list(self.std),
-            "width": self.width,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
         }
+        if not self.listed:
+            return {**common, "steps": self.steps, "layers": _describe_layers(self.layers)}
+        return {**common, "width": self.width, "hidden": self.hidden, "dropout": self.dropout}
 
 
 def build(
@@ -190,13 +188,107 @@ def build(
                 f"use larger images or a smaller model"
             )
     channels = image_shape[2]
-    mean, std = tuple(mean or (0.5,) * channels), tuple(std or (0.25,) * channels)
+    mean, std = _normalisation(channels, mean or (0.5,) * channels, std or (0.25,) * channels)
+    return Model(name, layers, (*image_shape[:2], channels), classes, mean, std, row.steps, width, hidden, dropout)
+
+
+def assemble(
+    name: str,
+    layers: Sequence[Any],
+    image_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    steps: int = 32,
+) -> Model:
+    """A model of any layers of `minihire.layers`, the last one a `Readout`. Its checkpoints contain the list of layers.
+
+    Other arguments as in `build`. Raises MinihireError for a name of MODELS, and for layers that do not fit together.
+
+    >>> from minihire.layers import Flatten, Linear, Neuron, Readout
+    >>> from minihire.models import assemble
+    >>> layers = [Flatten(), Linear("hidden", 20, bias=True), Neuron("neuron1"), Readout("readout", 4)]
+    >>> assemble("small", layers, (8, 8, 1), 4, mean=[0.5], std=[0.25]).table()[0].weights
+    1300
+    """
+    if not isinstance(name, str) or name in MODELS:
+        raise MinihireError(f"a model of other layers needs a name that is not in MODELS, not {name!r}")
+    shape = tuple(image_shape)
+    try:
+        for layer in layers:
+            shape = layer.output_shape(shape)
+            if min(shape) < 1:
+                raise ValueError(f"{getattr(layer, 'name', type(layer).__name__)} leaves nothing of the image")
+    except (ValueError, IndexError, ArithmeticError) as error:
+        raise MinihireError(f"the layers of {name} do not fit images of {tuple(image_shape)}: {error}") from error
+    if not layers or not isinstance(layers[-1], Readout) or shape != (classes,):
+        raise MinihireError(
+            f"the last layer of {name} must be a Readout of {classes} classes, but its output is {shape}"
+        )
+    mean, std = _normalisation(image_shape[2], mean, std)
+    height, width, channels = image_shape
+    return Model(
+        name, tuple(layers), (height, width, channels), classes, mean, std, steps, 1.0, None, 0.0, listed=False
+    )
+
+
+def rebuild(description: dict[str, Any]) -> Model:
+    """The model that `Model.describe` described.
+
+    Raises MinihireError, LookupError, TypeError or ValueError for a description of none.
+    """
+    if "layers" not in description:
+        return build(**description)
+    return assemble(**{**description, "layers": _layers_from(description["layers"])})
+
+
+BUILDING_BLOCKS = {
+    kind.__name__: kind for kind in (AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout, Residual)
+}
+
+
+def _describe_layers(layers: Sequence[Any]) -> list[dict[str, Any]]:
+    """Each layer as its class name and its fields; a branch is a list of layers again."""
+    return [
+        {
+            "kind": type(layer).__name__,
+            **{f.name: getattr(layer, f.name) for f in fields(layer) if not isinstance(getattr(layer, f.name), tuple)},
+            **{f.name: _describe_layers(x) for f in fields(layer) if isinstance(x := getattr(layer, f.name), tuple)},
+        }
+        for layer in layers
+    ]
+
+
+def _layers_from(descriptions: Any, depth: int = 0) -> tuple[Any, ...]:
+    """The layers that `_describe_layers` described. Raises TypeError or ValueError for anything else."""
+    if not isinstance(descriptions, list) or depth > 20:
+        raise TypeError("its list of layers is not one, or its branches are nested too deeply")
+    layers = []
+    for description in descriptions:
+        values = dict(description)
+        kind = BUILDING_BLOCKS[values.pop("kind")]
+        for f in fields(kind):
+            allowed: Any = f.type
+            if f.name in ("main", "shortcut"):
+                values[f.name] = _layers_from(values[f.name], depth + 1)
+            elif f.name in values and not isinstance(values[f.name], allowed):
+                raise TypeError(f"{f.name} of a {kind.__name__} is {values[f.name]!r:.20}")
+        layers.append(kind(**values))
+    return tuple(layers)
+
+
+def _normalisation(
+    channels: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std as tuples. Raises MinihireError unless each is one number per channel, and each std is above 0."""
+    mean, std = tuple(mean), tuple(std)
     complete = len(mean) == len(std) == channels
     if not complete or not all(map(math.isfinite, mean)) or not all(s > 0 for s in std):
         raise MinihireError(
             f"normalisation needs a finite mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
         )
-    return Model(name, layers, (*image_shape[:2], channels), classes, mean, std, row.steps, width, hidden, dropout)
+    return mean, std
 
 
 def has_hidden(name: str) -> bool:

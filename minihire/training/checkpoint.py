@@ -19,7 +19,7 @@ from minihire import __version__
 from minihire.data.dataset import Dataset
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import Parameter
-from minihire.models import build, refuse_foreign
+from minihire.models import rebuild, refuse_foreign
 from minihire.network import Network
 from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
@@ -47,11 +47,12 @@ class Checkpoint(NamedTuple):
     def network(self, backend: Backend) -> Network:
         """The network, on a backend. Raises CheckpointError if the model is not in MODELS, or the weights do not fit it."""
         try:
-            refuse_foreign(self.meta["model"]["name"], "it")
+            if "layers" not in self.meta["model"]:
+                refuse_foreign(self.meta["model"]["name"], "it")
             options = dict(self.meta["network"])
             neuron = dict(options.pop("neuron"))
             surrogate = Surrogate(*neuron.pop("surrogate"))
-            model = build(**self.meta["model"])
+            model = rebuild(self.meta["model"])
             parameters = {k.removeprefix("parameter/"): v for k, v in self.arrays.items() if k.startswith("parameter/")}
             if type(options["spiking"]) is not bool:
                 raise MinihireError(f"spiking is {options['spiking']!r:.20}, not true or false")

@@ -1,0 +1,119 @@
+"""A trained torch module as an ANN of minihire, which `convert` makes an SNN.
+
+    ann = from_torch(module, images)                 # logits equal to the module's
+    snn = convert(ann, data, steps=32)
+
+`torch.fx` records the operations of the module (torch_graph.py), and each becomes layers and weights of minihire
+(torch_layers.py). Torch computes nothing in the network that results.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backends import get_backend
+from backends.interface import Backend
+from minihire.data.dataset import Dataset
+from minihire.models import assemble
+from minihire.network import Network
+from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
+
+try:
+    import torch
+except ImportError as error:
+    raise MinihireError("from_torch needs PyTorch, which is not installed: pip install torch") from error
+
+from minihire.interop import torch_graph, torch_layers
+
+COMPARED = 8  # images
+TOLERANCE = 1e-3  # of the largest logit
+
+
+def from_torch(
+    module: torch.nn.Module,
+    images: Any,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    backend: Backend | None = None,
+    name: str | None = None,
+) -> Network:
+    """An ANN whose logits are those of a trained torch module in evaluation mode.
+
+    module: layers in series and sums of two branches, as in VGG and ResNet, of Conv2d, Linear, BatchNorm, ReLU, AvgPool2d,
+    AdaptiveAvgPool2d, MaxPool2d, Dropout, Flatten and Identity, and the functions that do the same. The module is not changed.
+    BatchNorm is folded; a layer that is called twice becomes two layers.
+    images: a batch [B, C, H, W] in [0, 1] as a tensor or an array, or a Dataset. The network gets the images' shape, and its
+    logits for the first of them are compared with the module's.
+    mean, std: the numbers of `transforms.Normalize(mean, std)`, if you normalise the images before the module. Images of
+    minihire are in [0, 1], and the network normalises them. backend: default numba. name: of the model, default the class name.
+
+    Raises MinihireError for an unsupported operation, naming its path; for images of another size than the module needs; and
+    if the logits differ.
+
+    >>> import numpy as np
+    >>> from torch import nn
+    >>> from minihire.interop import from_torch
+    >>> convolution = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(4)]
+    >>> from_torch(nn.Sequential(*convolution, nn.Flatten(), nn.Linear(512, 10)), np.zeros((1, 3, 32, 32)))
+    Network(Sequential: ANN, 10 classes, numba backend)
+    """
+    if not isinstance(module, torch.nn.Module):
+        raise MinihireError(f"from_torch takes a torch.nn.Module, not {type(module).__name__}")
+    pixels = _pixels(images)
+    channels, height, width = pixels.shape[1:]
+    module = copy.deepcopy(module).eval()  # evaluation mode without an effect on the caller's module
+    name = type(module).__name__ if name is None else name
+    builder = torch_layers.Builder((height, width, channels)).add(torch_graph.trace(module))
+    layers = builder.finish(name)
+    model = assemble(
+        name,
+        layers,
+        (height, width, channels),
+        layers[-1].features,
+        mean=[0.0] * channels if mean is None else [float(x) for x in mean],
+        std=[1.0] * channels if std is None else [float(x) for x in std],
+    )
+    expected = model.parameters(spiking=False)
+    network = Network(model, backend or get_backend(), {n: builder.weights[n] for n in expected})
+    _compare(network, module, pixels)
+    return network
+
+
+def _pixels(images: Any) -> Any:
+    """The first images [B, C, H, W] as a float64 NumPy array."""
+    if isinstance(images, Dataset):
+        return images.images[:COMPARED].transpose(0, 3, 1, 2) / 255
+    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    if array.ndim != 4 or not len(array) or array.dtype.kind != "f":
+        raise MinihireError(
+            f"from_torch needs images [B, C, H, W] as floating-point numbers in [0, 1], not {array.dtype} {list(array.shape)}"
+        )
+    array = array[:COMPARED].astype(np.float64)
+    checks.pixels(array.min(), array.max())
+    return array
+
+
+def _compare(network: Network, module: torch.nn.Module, pixels: Any) -> None:
+    """Raise MinihireError if the logits of the network and of the module differ."""
+    model, k = network.model, network.backend
+    found = k.to_numpy(network.forward(k.asarray(pixels.transpose(0, 2, 3, 1))))
+    shape = (1, -1, 1, 1)
+    normalised = (pixels - np.reshape(model.mean, shape)) / np.reshape(model.std, shape)
+    like = next(module.parameters(), torch.zeros(()))
+    with torch.no_grad():
+        expected = module(torch.as_tensor(normalised, dtype=like.dtype, device=like.device)).cpu().double().numpy()
+    if found.shape != expected.shape or not np.isfinite(expected).all():
+        raise MinihireError(
+            f"{model.name} must return finite logits [B, classes], but for {len(pixels)} images it returned "
+            f"{list(expected.shape)} with the largest value {np.abs(expected).max()}"
+        )
+    error = np.abs(found - expected).max()
+    if error > TOLERANCE * max(1, np.abs(expected).max()):
+        raise MinihireError(
+            f"the logits of {model.name} and of the network made from it differ by {error:.3g}: "
+            "the module computes something that torch.fx does not record, such as a change in place"
+        )
