@@ -9,17 +9,14 @@ without weights, so the index N of a weight layer is a multiple of 3. Keys of th
                 the readout; in the classifier, N continues from the
                 length of `features`
 
-Our weights are [k, k, C_in, C_out] and [F_in, F_out], and our channels come last. So the inputs of the first linear layer
-must be reordered from C·H·W to H·W·C. Comparing shapes cannot detect a mistake there, because both orders have the same
-shape. Source: the authors' repository, github.com/ksouvik52/hiresnn2021.
+layouts.py has the order of the weights. Source: the authors' repository, github.com/ksouvik52/hiresnn2021.
 """
 
 import io
-import json
 import pickle
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,39 +26,32 @@ import numpy as np
 from backends import get_backend
 from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.engine.lif import NeuronOptions
+from minihire.interop.description import describe, kind, restore, time_steps
+from minihire.interop.layouts import Layout, weight_layouts
 from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
 from minihire.runtime.archive import ArchiveError, checked_copy
-from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import open_regular, write_atomically
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
 BLOCK = 3  # modules per weight layer: the weights, ReLU, and dropout or pool
 # VGG models by their number of convolutions, from which a file is recognised.
 FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.items() if isinstance(row, VGG)}
-MAX_STEPS = 10_000
+SCALAR = Layout((1,), (), (1, 1, 1))
 
 
 class Entry(NamedTuple):
-    """One array in both formats: key and shape in their state dict, name and parameter in ours.
-
-    planes: shape of their array as [outputs, channels, positions]. Ours is its transpose, [positions, channels, outputs].
-    Positions: the k·k entries of a kernel, or for the first linear layer the H·W pixels before Flatten; else 1.
-    """
+    """One array in both formats: key in their state dict, name and parameter in ours, and the shape in both."""
 
     key: str
-    shape: tuple[int, ...]
-    planes: tuple[int, int, int]
     name: str
     ours: Parameter
+    layout: Layout
 
-    def from_theirs(self, array: np.ndarray) -> np.ndarray:
-        """Transpose and reshape their array to our layout."""
-        return array.reshape(self.planes).T.reshape(self.ours.shape).copy()
-
-    def to_theirs(self, array: np.ndarray) -> np.ndarray:
-        """Transpose and reshape our array to their layout."""
-        return array.reshape(self.planes[::-1]).T.reshape(self.shape).copy()
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of their array."""
+        return self.layout.theirs
 
 
 def layout(model: Model, spiking: bool) -> list[Entry]:
@@ -70,26 +60,19 @@ def layout(model: Model, spiking: bool) -> list[Entry]:
         raise CheckpointError(
             f"the authors' checkpoint format does not support {model.name}: give one of {', '.join(FAMILY.values())}"
         )
-    # index: of the next weight layer in its Sequential; start: length of `features`; grid: shape before Flatten
-    entries, part, start, index, grid = [], "features", 0, 0, None
+    # index: of the next weight layer in its Sequential; start: length of `features`
+    entries, part, start, index, layouts = [], "features", 0, 0, weight_layouts(model)
     for layer, shape in model.walk():
         ours = layer.parameters(shape, spiking)
         if isinstance(layer, Flatten):
-            part, start, index, grid = "classifier", index, 0, shape
-        elif isinstance(layer, Conv2d):
-            theirs = (layer.features, shape[2], layer.size, layer.size)
-            planes = (layer.features, shape[2], layer.size**2)
-            entries += [Entry(f"{part}.{index}.weight", theirs, planes, *item) for item in ours.items()]
+            part, start, index = "classifier", index, 0
+        elif isinstance(layer, Conv2d | Linear | Readout):
+            entries += [Entry(f"{part}.{index}.weight", *item, layouts[layer.name]) for item in ours.items()]
             index += BLOCK
-        elif isinstance(layer, Linear | Readout):
-            theirs, channels = (layer.features, shape[0]), grid[2] if grid else shape[0]
-            planes = (layer.features, channels, shape[0] // channels)
-            entries += [Entry(f"{part}.{index}.weight", theirs, planes, *item) for item in ours.items()]
-            index, grid = index + BLOCK, None
         elif isinstance(layer, Neuron):
             number = start + index - BLOCK
             keys = (f"threshold.t{number}", f"leak.l{number}")
-            entries += [Entry(key, (), (1, 1, 1), *item) for key, item in zip(keys, ours.items(), strict=False)]
+            entries += [Entry(key, *item, SCALAR) for key, item in zip(keys, ours.items(), strict=False)]
     return entries
 
 
@@ -107,9 +90,9 @@ def read(
     settings to record for a file of the authors (default: none). Raises CheckpointError, naming file and key.
     """
     content = _load(Path(path))
-    state, steps = _state(path, content), _steps(path, content, steps)
+    state, steps = _state(path, content), time_steps(path, content.get("timesteps"), steps)
     if isinstance(content.get("minihire"), dict):
-        model, meta = _described(path, content["minihire"], data, steps)
+        model, meta = restore(path, content["minihire"], data, steps)
     else:
         model, meta = _recognised(path, state, data, steps, about)
     arrays = _arrays(path, state, layout(model, meta["network"]["spiking"]), model)
@@ -142,7 +125,7 @@ def _load(path) -> dict:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(
-            f"{path} contains a {_kind(content)}, expected a state dict, or a dictionary with 'state_dict'"
+            f"{path} contains a {kind(content)}, expected a state dict, or a dictionary with 'state_dict'"
         )
     return content
 
@@ -163,11 +146,6 @@ def _unpickled(torch, path, file):
         ) from error
 
 
-def _kind(value):
-    """The type of a value, and the shape of an array, for an error message."""
-    return f"{value.dtype} {list(value.shape)}" if hasattr(value, "dtype") else type(value).__name__
-
-
 def _state(path, content) -> dict[str, Any]:
     """Return the state dict: the content itself or its "state_dict", without the prefix that DataParallel adds to keys.
 
@@ -175,13 +153,13 @@ def _state(path, content) -> dict[str, Any]:
     """
     torch, state = _torch(), content.get("state_dict", content)
     if not isinstance(state, dict):
-        raise CheckpointError(f"'state_dict' of {path} is a {_kind(state)}, expected a dictionary of tensors")
+        raise CheckpointError(f"'state_dict' of {path} is a {kind(state)}, expected a dictionary of tensors")
     for key, value in state.items():
         if not isinstance(key, str):
-            raise CheckpointError(f"{path} has a key that is a {_kind(key)}, expected names such as features.0.weight")
+            raise CheckpointError(f"{path} has a key that is a {kind(key)}, expected names such as features.0.weight")
         if not isinstance(value, torch.Tensor) or not _is_dense(torch, value):
             raise CheckpointError(
-                f"{key!r:.60} of {path} is a {_kind(value)}, expected a dense tensor of floating-point numbers"
+                f"{key!r:.60} of {path} is a {kind(value)}, expected a dense tensor of floating-point numbers"
             )
         if value.is_neg():
             raise CheckpointError(
@@ -198,42 +176,6 @@ def _is_dense(torch, tensor):
     """Whether the tensor is dense, floating-point, and stores as many numbers as its shape says."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
     return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-
-
-def _steps(path, content, given):
-    """Return T from the file, or `given` if the file has none."""
-    found = content.get("timesteps")
-    if found is None:
-        return given
-    if type(found) is not int or not 1 <= found <= MAX_STEPS:
-        shown = found if isinstance(found, int) else f"a {_kind(found)}"
-        raise CheckpointError(f"'timesteps' of {path} is {shown}, expected a whole number in 1 … {MAX_STEPS}")
-    if given not in (None, found):
-        raise CheckpointError(f"--steps {given} contradicts {path}, which has {found} time steps: omit it")
-    return found
-
-
-def _described(path, entry, data, steps):
-    """Return (model, metadata) from the description that `write` stores in the file."""
-    if data:
-        raise CheckpointError(f"{path} records the data set it was trained on: omit --data")
-    try:
-        meta = json.loads(json.dumps({name: entry.get(name) for name in ("model", "network", "about")}))
-        model, network = build(**meta["model"]), meta["network"]
-        network["spiking"] = network["spiking"] is True
-        network["steps"] = 1 if not network["spiking"] else model.steps if steps is None else steps
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-        MinihireError,
-    ) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"'minihire' of {path} does not describe a network of this version: {reason}") from error
-    return model, meta
 
 
 def _recognised(path, state, data, steps, about):
@@ -258,14 +200,14 @@ def _recognised(path, state, data, steps, about):
         len(CLASSES[data]),
         mean=mean,
         std=std,
-        width=_width([pair for pair in zip(planned, found, strict=True) if pair[1]] or [(1, 1)]),
+        width=width_of([pair for pair in zip(planned, found, strict=True) if pair[1]] or [(1, 1)]),
         hidden=None if hidden == row.hidden[0] else max(hidden, 1),
     )
     spiking = any(key.startswith(("threshold.", "leak.")) for key in state)
-    return model, _meta(model, spiking, data, model.steps if steps is None else steps, about)
+    return model, description_of(model, spiking, data, model.steps if steps is None else steps, about)
 
 
-def _meta(model, spiking, data, steps, about):
+def description_of(model, spiking, data, steps, about):
     """The metadata of one of our checkpoints."""
     neuron = {**asdict(NeuronOptions()), "surrogate": list(NeuronOptions().surrogate)}
     network = {"coding": "direct", "readout": "membrane", "time_chunk": None, "neuron": neuron}
@@ -276,7 +218,7 @@ def _meta(model, spiking, data, steps, about):
     }
 
 
-def _width(pairs):
+def width_of(pairs: Sequence[tuple[int, int]]) -> float:
     """The `width` with which `build` gives the numbers of channels found in a file.
 
     pairs: for each convolution, its channels (planned in the table of models, found in the file).
@@ -332,7 +274,7 @@ def _array(path, entry, tensor, kind):
     low, high = entry.ours.low, entry.ours.high
     if not ((array >= low) & (array <= high)).all():
         raise CheckpointError(f"{key} is {array.flat[0]:.6g}, expected a number from {low:g} to {high:g}")
-    return entry.from_theirs(array)
+    return entry.layout.from_theirs(array)
 
 
 def write(path: Path, saved: Checkpoint) -> None:
@@ -346,17 +288,13 @@ def write(path: Path, saved: Checkpoint) -> None:
     network = saved.network(get_backend("reference"))
     _refuse_other_neurons(saved.path, network)
     state = {
-        entry.key: torch.from_numpy(entry.to_theirs(network.parameters[entry.name]))
+        entry.key: torch.from_numpy(entry.layout.to_theirs(network.parameters[entry.name]))
         for entry in layout(network.model, network.spiking)
     }
-    options = {name: value for name, value in saved.meta["network"].items() if name != "steps"}
-    about = saved.meta.get("about")
-    if isinstance(about, dict):
-        about = {name: value for name, value in about.items() if name != "data_dir"}
     content = {
         "state_dict": state,
         **({"timesteps": network.steps} if network.spiking else {}),
-        "minihire": {"model": saved.meta["model"], "network": options, "about": about},
+        "minihire": describe(saved.meta),
     }
     buffer = io.BytesIO()  # torch's writer would hide the OSError of a full disk
     torch.save(content, buffer)

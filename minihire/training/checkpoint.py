@@ -7,7 +7,7 @@ none) and the settings ("about"). A checkpoint of a training also has its recipe
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +84,14 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return {"name": data.name, "classes": list(data.classes)}
 
 
+def describe_network(network: Network) -> dict[str, Any]:
+    """What a checkpoint records about the network itself: the arguments of its model and its options."""
+    names = ("spiking", "steps", "coding", "readout", "time_chunk")
+    neuron = {**asdict(network.neuron), "surrogate": list(network.neuron.surrogate)}
+    options = {name: getattr(network, name) for name in names}
+    return {"model": network.model.describe(), "network": {**options, "neuron": neuron}}
+
+
 def _check(backend: Backend, name: str, array: np.ndarray[Any, Any], expected: Parameter) -> None:
     """Raise ValueError for a wrong shape, type or range. Kernels do not check these."""
     if array.shape != expected.shape or array.dtype.kind != "f":
@@ -106,22 +114,15 @@ def save(
     'vgg5'
     """
     k = network.backend
-    options = {
-        f.name: getattr(network, f.name)
-        for f in fields(network)
-        if f.name in ("spiking", "steps", "coding", "readout", "time_chunk")
-    }
     meta = {
         "format": FORMAT,
         "minihire": __version__,
         "numpy": np.__version__,
         "backend": k.name,
         "dtype": k.dtype,
-        "model": network.model.describe(),
-        "network": {**options, "neuron": asdict(network.neuron)},
+        **describe_network(network),
         **(extra or {}),
     }
-    meta["network"]["neuron"]["surrogate"] = list(network.neuron.surrogate)
     entries = {f"parameter/{name}": k.to_numpy(array) for name, array in network.parameters.items()}
     entries |= {name: k.to_numpy(array) for name, array in (arrays or {}).items()}
     entries["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)

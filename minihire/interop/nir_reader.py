@@ -1,0 +1,235 @@
+"""Reader of NIR graphs and files: those that minihire wrote, and VGG networks of other programs. nir.py has the mapping."""
+
+import json
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.interface import Backend
+from minihire.data.cifar import NORMALISATION
+from minihire.interop.description import kind, restore, time_steps
+from minihire.interop.layouts import weight_layouts
+from minihire.interop.nir import DT, KEY, chain, package
+from minihire.interop.published import description_of, width_of
+from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
+from minihire.models import MODELS, VGG, A, Model, build
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import open_regular
+from minihire.training.checkpoint import Checkpoint, CheckpointError
+
+TOLERANCE = 1e-5  # relative; τ and R are float32
+LINEAR, POOLS, NEURONS = ("Affine", "Linear"), ("AvgPool2d", "SumPool2d"), ("LIF", "IF")
+NODES = {  # the nodes that a layer may be
+    Conv2d: ("Conv2d",),
+    Linear: LINEAR,
+    Readout: LINEAR,
+    Neuron: NEURONS,
+    AvgPool: POOLS,
+    Flatten: ("Flatten",),
+}
+FOREIGN = (
+    "minihire did not write this graph: its neurons now subtract the threshold instead of resetting to 0, "
+    "and its outputs are summed over time"
+)
+NOT_NORMALISED = "the graph does not say how images are normalised, so they are not: --data cifar10 normalises them"
+
+
+def from_nir(graph: Any, backend: Backend, *, steps: int | None = None) -> Network:
+    """The network of a graph that `to_nir` made, with exactly the same weights, or of a VGG from another program.
+
+    steps: T, if the graph does not record it (default: that of the model). Warns about a graph of another program.
+    Raises CheckpointError for graphs of other networks.
+    """
+    return _checkpoint(Path("the NIR graph"), graph, None, steps, None).network(backend)
+
+
+def read(
+    path: Path,
+    *,
+    data: str | None = None,
+    steps: int | None = None,
+    about: Callable[[Model, str, int], dict[str, Any]] | None = None,
+) -> Checkpoint:
+    """Read an NIR file into a Checkpoint of NumPy arrays.
+
+    data, steps, about: for a graph of another program, as in `published.read`. Without `data`, its images are not normalised.
+    Raises CheckpointError, naming the file, if it is damaged or describes a network that is not a VGG of minihire.
+    """
+    path, nir = Path(path), package()
+    try:
+        with open_regular(path) as file:
+            graph = nir.read(file)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no file {path}") from error
+    except Exception as error:  # h5py and nir document no common class for the errors of damaged files
+        raise CheckpointError(f"{path} is not a file that nir.write wrote, or it is damaged") from error
+    return _checkpoint(path, graph, data, steps, about)
+
+
+def _checkpoint(path, graph, data, steps, about):
+    """The content of a graph. The path is for error messages."""
+    nodes = _in_order(path, graph)
+    text = graph.metadata.get(KEY)
+    if text is None:
+        model, meta = _recognised(path, nodes, data, steps, about)
+    else:
+        model, meta = _described(path, text, data, steps)
+    try:
+        expected = list(chain(model, meta["network"].get("readout")))
+    except MinihireError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if len(expected) + 2 != len(nodes):
+        raise CheckpointError(f"{path} has {len(nodes)} nodes, expected {len(expected) + 2} for {model.name}")
+    return Checkpoint(path, meta, dict(_arrays(path, model, meta["network"], expected, nodes[1:-1])))
+
+
+def _in_order(path, graph):
+    """List (name, node) from the input to the output. Raises CheckpointError if the graph is not one chain."""
+    following = dict(graph.edges)
+    names = [name for name, node in graph.nodes.items() if kind(node) == "Input"][:1]
+    while names and names[-1] in following and len(names) <= len(graph.nodes):
+        names.append(following[names[-1]])
+    if len(following) != len(graph.edges) or sorted(names) != sorted(graph.nodes):
+        raise CheckpointError(
+            f"{path} is not one chain of nodes from an input to an output, which is all minihire reads"
+        )
+    return [(name, graph.nodes[name]) for name in names]
+
+
+def _described(path, text, data, steps):
+    """(model, metadata) of a graph that minihire wrote."""
+    try:
+        entry = json.loads(text)
+        found = entry.pop("steps")
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"'{KEY}' of {path} is not the description of a network") from error
+    return restore(path, entry, data, time_steps(path, found, steps, "steps"))
+
+
+def _recognised(path, nodes, data, steps, about):
+    """(model, metadata) of a graph of another program. The order of convolutions and pools identifies the model."""
+    planes = [node for _, node in nodes if kind(node) in ("Conv2d", *POOLS)]
+    order = [kind(node) == "Conv2d" for node in planes]
+    rows = {name: row for name, row in MODELS.items() if isinstance(row, VGG)}
+    fitting = [name for name, row in rows.items() if [size != A for size in row.features] == order]
+    linear = [node.weight.shape[0] for _, node in nodes if kind(node) in LINEAR]
+    if not fitting or len(linear) != len(rows[fitting[0]].hidden) + 1:
+        raise CheckpointError(
+            f"{path} has {sum(order)} convolutions, {len(order) - sum(order)} pools and {len(linear)} "
+            f"linear layers in an order that none of {', '.join(rows)} has"
+        )
+    row = rows[fitting[0]]
+    sizes = [node.weight.shape[0] for node in planes if kind(node) == "Conv2d"]
+    channels, height, width = (int(n) for n in nodes[0][1].input_type["input"])
+    mean, std = NORMALISATION[data] if data else ((0.0,) * channels, (1.0,) * channels)
+    try:
+        model = build(
+            fitting[0],
+            linear[-1],
+            (height, width, channels),
+            mean=mean,
+            std=std,
+            width=width_of(list(zip([size for size in row.features if size != A], sizes, strict=True))),
+            hidden=None if linear[0] == row.hidden[0] else linear[0],
+        )
+    except MinihireError as error:
+        raise CheckpointError(f"{path} is not a network of minihire: {error}") from error
+    warnings.warn(FOREIGN, stacklevel=4)
+    if not data:
+        warnings.warn(NOT_NORMALISED, stacklevel=4)
+    steps = model.steps if steps is None else steps
+    meta = description_of(model, True, data, steps, about if data else None)
+    fires = kind(nodes[-2][1]) in NEURONS
+    meta["network"]["readout"] = "spikes" if fires else "membrane"
+    return model, meta
+
+
+def _arrays(path, model, network, expected, nodes):
+    """Yield (name in a checkpoint, array) of every parameter."""
+    parameters, layouts = model.parameters(True, network.get("readout", "membrane")), weight_layouts(model)
+    scale = 1.0  # of the next weight, where sum pools take the place of average pools
+    for (layer, _, shape), (name, node) in zip(expected, nodes, strict=True):
+        where = f"node {name!r:.60} of {path}"
+        if kind(node) not in NODES[type(layer)]:
+            raise CheckpointError(
+                f"{where} is {kind(node)}, expected {' or '.join(NODES[type(layer)])} for {model.name}"
+            )
+        if isinstance(layer, Conv2d | Linear | Readout):
+            weight, bias = _weight(where, layer, node, layouts[layer.name])
+            yield f"parameter/{layer.name}.weight", weight * weight.dtype.type(scale)
+            if f"{layer.name}.bias" in parameters:
+                yield f"parameter/{layer.name}.bias", bias
+            elif bias.any():
+                raise CheckpointError(f"{where} has a bias, which layers of {model.name} do not have")
+            scale = 1.0
+        elif isinstance(layer, Neuron):
+            counts = {part: math.prod(parameters[f"{layer.name}.{part}"].shape) for part in ("leak", "threshold")}
+            for part, values in _neurons(where, node, shape, counts):
+                yield f"parameter/{layer.name}.{part}", values
+        elif isinstance(layer, AvgPool):
+            _require(where, node, kernel_size=2, stride=2, padding=0)
+            scale *= 4.0 if kind(node) == "SumPool2d" else 1.0
+
+
+def _weight(where, layer, node, layout):
+    """The weight in our layout, and the bias [C_out]."""
+    if isinstance(layer, Conv2d):
+        pad = layer.size // 2
+        _require(where, node, stride=layer.stride, dilation=1, groups=1)
+        if not isinstance(node.padding, str) or node.padding != "same":
+            _require(where, node, padding=pad)
+    weight, bias = _floats(where, "weight", node.weight), getattr(node, "bias", None)
+    bias = np.zeros(layer.features, weight.dtype) if bias is None else _floats(where, "bias", bias)
+    if weight.shape != layout.theirs or bias.shape != (layer.features,):
+        raise CheckpointError(f"the weight of {where} is {list(weight.shape)}, expected {list(layout.theirs)}")
+    return layout.from_theirs(weight), bias
+
+
+def _neurons(where, node, shape, counts):
+    """Yield ("leak", λ) and ("threshold", v), with as many values as `counts` says: 1, or one for each channel."""
+    arrays = {name: _floats(where, name, getattr(node, name)) for name in ("r", "v_threshold", "v_reset")}
+    if kind(node) == "LIF":
+        arrays |= {name: _floats(where, name, getattr(node, name)) for name in ("tau", "v_leak")}
+    for name in ("v_reset", "v_leak"):
+        if name in arrays and arrays[name].any():
+            raise CheckpointError(f"{name} of {where} is not 0, which minihire's neurons do not support")
+
+    def per_channel(name, values, count):
+        rows = values.reshape(count, -1) if values.size and values.size % count == 0 else values.reshape(1, -1)
+        if rows.shape[0] != count or not (rows == rows[:, :1]).all():
+            raise CheckpointError(f"{name} of {where} differs between neurons, which share one in minihire")
+        return rows[:, 0].copy()
+
+    resistance = arrays["r"].astype(np.float64)
+    if kind(node) == "LIF":
+        leaks, gain = 1 - DT / arrays["tau"].astype(np.float64), resistance * DT / arrays["tau"]
+    else:  # other programs read R = 1 as a gain of 1, too
+        leaks, gain = np.ones(resistance.shape), np.where(resistance == 1, 1.0, resistance * DT)
+    leak, exact = per_channel("tau", leaks, counts["leak"]), node.metadata.get("leak")
+    if exact is not None and np.shape(exact) == leak.shape and np.allclose(exact, leak, rtol=0, atol=TOLERANCE):
+        leak = exact
+    gain = np.where(np.abs(gain - 1) < TOLERANCE, 1.0, gain)  # a current that is scaled is a threshold that is divided
+    thresholds = (arrays["v_threshold"] / gain).astype(arrays["v_threshold"].dtype)
+    yield "threshold", per_channel("v_threshold", thresholds, counts["threshold"])
+    yield "leak", np.asarray(leak).astype(arrays["v_threshold"].dtype)
+
+
+def _floats(where, name, values):
+    values = np.asarray(values)
+    if values.dtype.kind != "f" or not np.isfinite(values).all():
+        raise CheckpointError(
+            f"{name} of {where} is {values.dtype} or not finite, expected finite floating-point numbers"
+        )
+    return values
+
+
+def _require(where, node, **expected):
+    """Raise CheckpointError unless all elements of the node's attributes have these values."""
+    for name, value in expected.items():
+        if not np.all(np.asarray(getattr(node, name)) == value):
+            raise CheckpointError(f"{name} of {where} is {getattr(node, name)}, expected {value}")
