@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from minihire.app.flags import Parser
 
-WHOLE, STEPS, PUBLISHED = "everything at once", "step by step", "checkpoints of the paper's authors"
+WHOLE, STEPS, EXCHANGE = "everything at once", "step by step", "exchange with other programs"
 LEARN, SHELL = "to learn", "for your shell"
 
 

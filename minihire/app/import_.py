@@ -1,24 +1,24 @@
-"""minihire import: convert a checkpoint of the paper's authors to a checkpoint of minihire."""
+"""minihire import: convert a file of another program to a checkpoint of minihire."""
 
 import backends
-from minihire.app.command import PUBLISHED, Command
+from minihire.app.command import EXCHANGE, Command
 from minihire.app.flags import add_file
-from minihire.app.outputs import output_path
+from minihire.app.outputs import exchange_warnings, output_path
 from minihire.data.cifar import CLASSES
-from minihire.interop import published
+from minihire.interop import nir_reader, published
 from minihire.study.settings import paper_settings
 from minihire.training import checkpoint
 
 
 def add_flags(parser):
     """Add the flags of this command to the parser."""
-    add_file(parser, "file", "what torch.save wrote: a state dict, or one with it")
+    add_file(parser, "file", "a state dict that torch.save wrote (.pt), or an NIR graph (.nir)")
     add_file(parser, "--out", "checkpoint to write (default: .npz beside the file)")
     parser.add_argument(
         "--data",
         choices=tuple(CLASSES),
         metavar="{" + ",".join(CLASSES) + "}",
-        help="the data set it was trained on (default: by the number of classes)",
+        help="the data set it was trained on (default for .pt: by the number of classes)",
     )
     parser.add_argument(
         "--steps", type=int, metavar="N", help="time steps T, where the file has none (default: the model's)"
@@ -26,10 +26,13 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Read the file and write the checkpoint."""
-    saved = published.read(options.file, data=options.data, steps=options.steps, about=paper_settings)
+    """Read the file, whose content tells its format, and write the checkpoint."""
+    read = nir_reader.read if nir_reader.is_nir(options.file) else published.read
+    with exchange_warnings():
+        saved = read(options.file, data=options.data, steps=options.steps, about=paper_settings)
     out = output_path(options.file, options.out, ".npz")
-    checkpoint.save(out, saved.network(backends.get_backend("reference")), extra={"about": saved.meta["about"]})
+    extra = {name: saved.meta[name] for name in ("about", "data") if name in saved.meta}
+    checkpoint.save(out, saved.network(backends.get_backend("reference")), extra=extra)
     print(f"{out}: {in_words(saved.meta)}")
 
 
@@ -42,8 +45,8 @@ def in_words(meta: dict) -> str:
 
 COMMAND = Command(
     "import",
-    PUBLISHED,
-    "turn a checkpoint of the paper's authors (VGG, .pt) into ours",
+    EXCHANGE,
+    "turn a VGG of another program (.pt of the paper's authors, .nir) into a checkpoint",
     "FILE",
     add_flags,
     run,

@@ -1,13 +1,16 @@
 """The outputs of the commands: JSON files, which a command may overwrite, and files that must not exist yet."""
 
 import argparse
+import contextlib
 import json
 import os
 import stat
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from minihire.interop.description import ExchangeWarning
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.terminal import YELLOW, styled
@@ -56,6 +59,15 @@ def print_warnings(sentences: Iterable[str]) -> None:
     """Print warnings on standard output, also with --quiet."""
     for sentence in sentences:
         print(styled(f"warning: {sentence}", YELLOW, sys.stdout))
+
+
+@contextlib.contextmanager
+def exchange_warnings() -> Iterator[None]:
+    """Print what the package `interop` warns about inside the context as sentences of the program, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ExchangeWarning)
+        yield
+    print_warnings(dict.fromkeys(str(warning.message) for warning in caught if warning.category is ExchangeWarning))
 
 
 def require_absent(path: Path) -> Path:

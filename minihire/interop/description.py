@@ -12,6 +12,10 @@ MAX_STEPS = 10_000
 PARTS = ("model", "network", "about", "data")
 
 
+class ExchangeWarning(UserWarning):
+    """A property of a network that a format of another program does not express."""
+
+
 def describe(meta: dict[str, Any]) -> dict[str, Any]:
     """The description, from the metadata of a checkpoint. It omits the time steps and the path of the data folder."""
     found = {name: meta[name] for name in PARTS if name in meta}

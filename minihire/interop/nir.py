@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from backends import get_backend
-from minihire.interop.description import describe
+from minihire.interop.description import ExchangeWarning, describe
 from minihire.interop.layouts import weight_layouts
 from minihire.interop.packages import require
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
@@ -59,13 +59,13 @@ def to_nir(network: Network, *, pool: str = "average") -> Any:
     >>> from_nir(graph, k)
     Network(vgg5: SNN of 4 time steps, 10 classes, reference backend)
     """
-    warnings.warn(DIFFERENCES, stacklevel=2)
+    warnings.warn(DIFFERENCES, ExchangeWarning, stacklevel=2)
     return _graph(network, describe_network(network), pool)
 
 
 def write(path: Path, saved: Checkpoint) -> None:
     """Write the network of a checkpoint as an NIR file. Warnings and errors as in `to_nir`."""
-    warnings.warn(DIFFERENCES, stacklevel=2)
+    warnings.warn(DIFFERENCES, ExchangeWarning, stacklevel=2)
     graph = _graph(saved.network(get_backend("reference")), saved.meta, "average")
     buffer = io.BytesIO()
     package().write(buffer, graph)
@@ -88,7 +88,7 @@ def _graph(network: Network, meta: dict[str, Any], pool: str) -> Any:
         if isinstance(layer, Conv2d | Linear | Readout):
             weight = layouts[layer.name].to_theirs(values[f"{layer.name}.weight"])
             weight, scale = weight * weight.dtype.type(scale), 1.0
-            bias = values.get(f"{layer.name}.bias", np.zeros(layer.features, weight.dtype))
+            bias = values.get(f"{layer.name}.bias", np.zeros(layer.features, weight.dtype)).reshape(-1)
             nodes[name] = (
                 _convolution(layer, shape, weight, bias) if isinstance(layer, Conv2d) else nir.Affine(weight, bias)
             )
@@ -107,7 +107,10 @@ def _graph(network: Network, meta: dict[str, Any], pool: str) -> Any:
 
 
 def chain(model: Model, readout: str):
-    """Yield (layer, name of its node, input shape) of every layer, from input to output."""
+    """Yield (layer, name of its node, input shape) of every layer, from input to output.
+
+    Raises MinihireError if the layers are not those of a VGG.
+    """
     pools = 0
     if not all(isinstance(layer, Conv2d | Linear | Readout | Neuron | AvgPool | Flatten) for layer in model.layers):
         raise MinihireError(f"NIR files support VGG models, not {model.name}")
@@ -124,19 +127,19 @@ def _first(shape):
 
 
 def _convolution(layer, shape, weight, bias):
-    pad = layer.size // 2
     pair = lambda n: np.array([n, n])
-    return package().Conv2d(tuple(shape[:2]), weight, pair(layer.stride), pair(pad), pair(1), 1, bias)
+    return package().Conv2d(tuple(shape[:2]), weight, pair(layer.stride), pair(layer.border), pair(1), 1, bias)
 
 
 def _neuron(leak, threshold, shape):
     """The node of a layer of neurons. leak, threshold: arrays [1], or [C] with one value for each channel."""
-    every = lambda values: np.broadcast_to(np.reshape(values, (-1,) + (1,) * (len(shape) - 1)), shape).astype(
-        leak.dtype
-    )
     zero = np.zeros(shape, leak.dtype)
+
+    def every(values):
+        return (zero + np.reshape(values, (-1,) + (1,) * (len(shape) - 1))).astype(leak.dtype)
+
     if (leak == 1).all():
-        return package().IF(every(leak / DT), every(threshold), zero)
+        return package().IF(every(leak / DT), every(threshold), zero, metadata={"leak": leak})
     resistance = 1 / (1 - leak.astype(np.float64))
-    metadata = {"leak": leak}
-    return package().LIF(every(DT * resistance), every(resistance), zero, every(threshold), zero, metadata=metadata)
+    arrays = every(DT * resistance), every(resistance), zero, every(threshold), zero
+    return package().LIF(*arrays, metadata={"leak": leak})

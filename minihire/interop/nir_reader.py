@@ -11,7 +11,7 @@ import numpy as np
 
 from backends.interface import Backend
 from minihire.data.cifar import NORMALISATION
-from minihire.interop.description import kind, restore, time_steps
+from minihire.interop.description import ExchangeWarning, kind, restore, time_steps
 from minihire.interop.layouts import weight_layouts
 from minihire.interop.nir import DT, KEY, chain, package
 from minihire.interop.published import description_of, width_of
@@ -22,6 +22,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import open_regular
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
+MAGIC = b"\x89HDF\r\n\x1a\n"
 TOLERANCE = 1e-5  # relative; τ and R are float32
 LINEAR, POOLS, NEURONS = ("Affine", "Linear"), ("AvgPool2d", "SumPool2d"), ("LIF", "IF")
 NODES = {  # the nodes that a layer may be
@@ -46,6 +47,15 @@ def from_nir(graph: Any, backend: Backend, *, steps: int | None = None) -> Netwo
     Raises CheckpointError for graphs of other networks.
     """
     return _checkpoint(Path("the NIR graph"), graph, None, steps, None).network(backend)
+
+
+def is_nir(path: Path) -> bool:
+    """Whether a file has the first bytes of an NIR file, which is in the format HDF5. Also False if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def read(
@@ -139,9 +149,9 @@ def _recognised(path, nodes, data, steps, about):
         )
     except MinihireError as error:
         raise CheckpointError(f"{path} is not a network of minihire: {error}") from error
-    warnings.warn(FOREIGN, stacklevel=4)
+    warnings.warn(FOREIGN, ExchangeWarning, stacklevel=4)
     if not data:
-        warnings.warn(NOT_NORMALISED, stacklevel=4)
+        warnings.warn(NOT_NORMALISED, ExchangeWarning, stacklevel=4)
     steps = model.steps if steps is None else steps
     meta = description_of(model, True, data, steps, about if data else None)
     fires = kind(nodes[-2][1]) in NEURONS
@@ -163,7 +173,7 @@ def _arrays(path, model, network, expected, nodes):
             weight, bias = _weight(where, layer, node, layouts[layer.name])
             yield f"parameter/{layer.name}.weight", weight * weight.dtype.type(scale)
             if f"{layer.name}.bias" in parameters:
-                yield f"parameter/{layer.name}.bias", bias
+                yield f"parameter/{layer.name}.bias", bias.reshape(1, -1)
             elif bias.any():
                 raise CheckpointError(f"{where} has a bias, which layers of {model.name} do not have")
             scale = 1.0
@@ -179,10 +189,8 @@ def _arrays(path, model, network, expected, nodes):
 def _weight(where, layer, node, layout):
     """The weight in our layout, and the bias [C_out]."""
     if isinstance(layer, Conv2d):
-        pad = layer.size // 2
-        _require(where, node, stride=layer.stride, dilation=1, groups=1)
-        if not isinstance(node.padding, str) or node.padding != "same":
-            _require(where, node, padding=pad)
+        same = isinstance(node.padding, str) and node.padding == "same" and 2 * layer.border + 1 == layer.size
+        _require(where, node, stride=layer.stride, dilation=1, groups=1, **({} if same else {"padding": layer.border}))
     weight, bias = _floats(where, "weight", node.weight), getattr(node, "bias", None)
     bias = np.zeros(layer.features, weight.dtype) if bias is None else _floats(where, "bias", bias)
     if weight.shape != layout.theirs or bias.shape != (layer.features,):

@@ -87,6 +87,7 @@ def place(tmp_path_factory):
     (folder / "others" / "paper.md").write_text("mine")
     (folder / "link.json").symlink_to(folder / "figures.json")
     (folder / "dangling.npz").symlink_to(folder / "nowhere")
+    (folder / "dangling.pt").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "fifo")
     (folder / "file").write_text("a file")
     cut = write_cifar10(folder / "cut")
@@ -449,7 +450,9 @@ CASES = {
     "training into a FIFO": ("train ann {small} --resume --out {place}/fifo", "fifo exists: choose another --out"),
     "conversion over a link": ("convert {place}/ann.npz --out {place}/dangling.npz", "dangling.npz exists"),
     "conversion over a FIFO": ("convert {place}/ann.npz --out {place}/fifo", "fifo exists: choose another --out"),
-    "an export over a link": ("export {place}/ann.npz --out {place}/dangling.npz", "dangling.npz exists"),
+    "an export over a link": ("export {place}/ann.npz --out {place}/dangling.pt", "dangling.pt exists"),
+    "an export of no format": ("export {place}/ann.npz --out {place}/x.gguf", "does not name a format: end it in .pt"),
+    "an export of two formats": ("export {place}/ann.npz --out {place}/x.pt --to nir", "--to nir contradicts"),
     "a report over a link": ("report {place}/run --out {place}/dangling.npz", "because it is not a regular file"),
     "a run in a folder of others' figures": ("run {small} --out {place}/figures", "holds other files"),
     "analysis of text": ("analyze {place}/text.npz", "is not a minihire checkpoint, or it is damaged"),

@@ -13,7 +13,7 @@ import backends
 from backends.randomness import Draws
 from backends.surrogates import arctan, triangle
 from minihire.analysis import Score
-from minihire.app import cli, completion
+from minihire.app import cli, completion, export
 from minihire.app.flags import number
 from minihire.attacks import ATTACKS, Robustness
 from minihire.data.dataset import Dataset, Splits
@@ -56,7 +56,7 @@ VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --trai
 --preset cifar10-small | --out …/other.npz | --max-minutes 3 | --module …/module.py | --backend torch |
 --device cuda | --precision tf32 | --threads 3 | --from …/other-snn.npz | --source …/other-snn.npz |
 --suite strong | --budget full | --save-images …/crafted.npz | --images …/snn.npz | --restarts 2 | --samples 3 | --queries 7 |
---json …/scores.json | --attacks fgsm | --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full |
+--json …/scores.json | --attacks fgsm | --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full | --to nir |
 --seeds 3 | --models vgg5"""
 VALUES = dict(part.strip().split(" ", 1) for part in VALUES.split("|"))
 NEEDS = {  # what a flag needs beside it to have an effect
@@ -199,7 +199,7 @@ def effect(place, monkeypatch, tmp_path, capsys):
             network=lambda _: record(options), meta={"about": 0}
         ),
         "import_.checkpoint.save": lambda path, *_, **__: stop(path),
-        "export.published.write": lambda path, saved: stop(path),
+        "export.FORMATS": {to: lambda path, saved, to=to: stop(path, to) for to in export.FORMATS},
         "demo.run_lesson": stop,
         "demo.write_notebooks": lambda chosen, folder: stop("notebooks", chosen, folder),
     }.items():
