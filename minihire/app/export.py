@@ -53,7 +53,7 @@ def _format(to, out):
 COMMAND = Command(
     "export",
     EXCHANGE,
-    "write a checkpoint for other programs: .pt (the paper's authors), .nir",
+    "write a checkpoint as .pt (the paper's authors) or .nir",
     "CHECKPOINT",
     add_flags,
     run,

@@ -27,9 +27,11 @@ def add_flags(parser):
 
 def run(options) -> None:
     """Read the file, whose content tells its format, and write the checkpoint."""
-    read = nir_reader.read if nir_reader.is_nir(options.file) else published.read
     with exchange_warnings():
-        saved = read(options.file, data=options.data, steps=options.steps, about=paper_settings)
+        if nir_reader.is_nir(options.file):
+            saved = nir_reader.read(options.file, data=options.data, steps=options.steps)
+        else:
+            saved = published.read(options.file, data=options.data, steps=options.steps, about=paper_settings)
     out = output_path(options.file, options.out, ".npz")
     extra = {name: saved.meta[name] for name in ("about", "data") if name in saved.meta}
     checkpoint.save(out, saved.network(backends.get_backend("reference")), extra=extra)
@@ -40,13 +42,14 @@ def in_words(meta: dict) -> str:
     """A short description of a checkpoint from its metadata: kind, model, width, classes."""
     model, network = meta["model"], meta["network"]
     kind = f"an SNN of {network['steps']} time steps" if network["spiking"] else "an ANN"
-    return f"{kind}, {model['name']} with width {model['width']:g}, for {model['classes']} classes"
+    width = f" with width {model['width']:g}" if "width" in model else ""
+    return f"{kind}, {model['name']}{width}, for {model['classes']} classes"
 
 
 COMMAND = Command(
     "import",
     EXCHANGE,
-    "turn a VGG of another program (.pt of the paper's authors, .nir) into a checkpoint",
+    "turn a .pt file of the paper's authors or an NIR file into a checkpoint",
     "FILE",
     add_flags,
     run,

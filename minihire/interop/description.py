@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minihire.models import Model, build
+from minihire.models import Model, rebuild
 from minihire.runtime.errors import MinihireError
 from minihire.training.checkpoint import CheckpointError
 
@@ -35,7 +35,7 @@ def restore(path: Path, entry: dict[str, Any], data: str | None, steps: int | No
     try:
         meta = json.loads(json.dumps({name: entry[name] for name in PARTS if name in entry}))
         meta.setdefault("about", None)
-        model, network = build(**meta["model"]), meta["network"]
+        model, network = rebuild(meta["model"]), meta["network"]
         network["spiking"] = network["spiking"] is True
         network["steps"] = 1 if not network["spiking"] else model.steps if steps is None else steps
     except (

@@ -35,6 +35,7 @@ from minihire.training.checkpoint import Checkpoint, describe_network
 
 DT = 1e-4  # seconds
 KEY = "minihire"
+LAYERS = (Conv2d, Neuron, AvgPool, Flatten, Linear, Readout)
 DIFFERENCES = (
     "NIR resets a neuron to 0 after a spike, does not normalise images and does not sum the outputs over time: "
     "another program must subtract the threshold, normalise and sum itself (docs/exchange.md)"
@@ -47,10 +48,11 @@ def package() -> ModuleType:
 
 
 def to_nir(network: Network, *, pool: str = "average") -> Any:
-    """The NIR graph of a spiking VGG. Arrays are those of NIR: channels first, one value for each neuron.
+    """The NIR graph of a spiking network without residual blocks. Arrays have channels first, and one value for each neuron.
 
     pool: "average" for AvgPool2d nodes; "sum" for SumPool2d nodes, where the factor ¼ is in the next weight, for programs
-    without average pooling (Sinabs). Warns about what NIR does not express. Raises MinihireError for an ANN and a ResNet.
+    without average pooling (Sinabs). Warns about what NIR does not express. Raises MinihireError for an ANN and for
+    other layers.
 
     >>> from minihire import Network, build, get_backend, initialise
     >>> from minihire.interop import from_nir, to_nir
@@ -109,11 +111,13 @@ def _graph(network: Network, meta: dict[str, Any], pool: str) -> Any:
 def chain(model: Model, readout: str):
     """Yield (layer, name of its node, input shape) of every layer, from input to output.
 
-    Raises MinihireError if the layers are not those of a VGG.
+    Raises MinihireError for residual blocks and for layers that NIR does not have.
     """
     pools = 0
-    if not all(isinstance(layer, Conv2d | Linear | Readout | Neuron | AvgPool | Flatten) for layer in model.layers):
-        raise MinihireError(f"NIR files support VGG models, not {model.name}")
+    for layer in model.layers:
+        if type(layer) not in LAYERS:
+            kinds = ", ".join(kind.__name__ for kind in LAYERS)
+            raise MinihireError(f"NIR files support the layers {kinds}, not the {type(layer).__name__} of {model.name}")
     for layer, shape in model.walk():
         pools += isinstance(layer, AvgPool)
         yield layer, getattr(layer, "name", f"pool{pools}" if isinstance(layer, AvgPool) else "flatten"), shape

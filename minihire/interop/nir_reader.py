@@ -1,22 +1,21 @@
-"""Reader of NIR graphs and files: those that minihire wrote, and VGG networks of other programs. nir.py has the mapping."""
+"""Reader of NIR graphs and files: those that minihire wrote, and chains of layers of other programs. nir.py has the mapping."""
 
 import json
 import math
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backends.interface import Backend
-from minihire.data.cifar import NORMALISATION
+from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.interop.description import ExchangeWarning, kind, restore, time_steps
 from minihire.interop.layouts import weight_layouts
 from minihire.interop.nir import DT, KEY, chain, package
-from minihire.interop.published import description_of, width_of
+from minihire.interop.published import description_of
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
-from minihire.models import MODELS, VGG, A, Model, build
+from minihire.models import assemble
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import open_regular
@@ -41,12 +40,13 @@ NOT_NORMALISED = "the graph does not say how images are normalised, so they are 
 
 
 def from_nir(graph: Any, backend: Backend, *, steps: int | None = None) -> Network:
-    """The network of a graph that `to_nir` made, with exactly the same weights, or of a VGG from another program.
+    """The network of a graph that `to_nir` made, with exactly the same weights, or of a chain of layers from
+    another program.
 
-    steps: T, if the graph does not record it (default: that of the model). Warns about a graph of another program.
+    steps: T, if the graph does not record it (default: 32). Warns about a graph of another program.
     Raises CheckpointError for graphs of other networks.
     """
-    return _checkpoint(Path("the NIR graph"), graph, None, steps, None).network(backend)
+    return _checkpoint(Path("the NIR graph"), graph, None, steps).network(backend)
 
 
 def is_nir(path: Path) -> bool:
@@ -58,17 +58,12 @@ def is_nir(path: Path) -> bool:
         return False
 
 
-def read(
-    path: Path,
-    *,
-    data: str | None = None,
-    steps: int | None = None,
-    about: Callable[[Model, str, int], dict[str, Any]] | None = None,
-) -> Checkpoint:
+def read(path: Path, *, data: str | None = None, steps: int | None = None) -> Checkpoint:
     """Read an NIR file into a Checkpoint of NumPy arrays.
 
-    data, steps, about: for a graph of another program, as in `published.read`. Without `data`, its images are not normalised.
-    Raises CheckpointError, naming the file, if it is damaged or describes a network that is not a VGG of minihire.
+    data: for a graph of another program, "cifar10" or "cifar100", whose normalisation the network applies (default: none).
+    steps: T, if the graph does not record it. Raises CheckpointError, naming the file, if it is damaged, or if minihire does
+    not have such a network.
     """
     path, nir = Path(path), package()
     try:
@@ -78,15 +73,15 @@ def read(
         raise CheckpointError(f"there is no file {path}") from error
     except Exception as error:  # h5py and nir document no common class for the errors of damaged files
         raise CheckpointError(f"{path} is not a file that nir.write wrote, or it is damaged") from error
-    return _checkpoint(path, graph, data, steps, about)
+    return _checkpoint(path, graph, data, steps)
 
 
-def _checkpoint(path, graph, data, steps, about):
+def _checkpoint(path, graph, data, steps):
     """The content of a graph. The path is for error messages."""
     nodes = _in_order(path, graph)
     text = graph.metadata.get(KEY)
     if text is None:
-        model, meta = _recognised(path, nodes, data, steps, about)
+        model, meta = _assembled(path, nodes, data, steps)
     else:
         model, meta = _described(path, text, data, steps)
     try:
@@ -121,42 +116,55 @@ def _described(path, text, data, steps):
     return restore(path, entry, data, time_steps(path, found, steps, "steps"))
 
 
-def _recognised(path, nodes, data, steps, about):
-    """(model, metadata) of a graph of another program. The order of convolutions and pools identifies the model."""
-    planes = [node for _, node in nodes if kind(node) in ("Conv2d", *POOLS)]
-    order = [kind(node) == "Conv2d" for node in planes]
-    rows = {name: row for name, row in MODELS.items() if isinstance(row, VGG)}
-    fitting = [name for name, row in rows.items() if [size != A for size in row.features] == order]
-    linear = [node.weight.shape[0] for _, node in nodes if kind(node) in LINEAR]
-    if not fitting or len(linear) != len(rows[fitting[0]].hidden) + 1:
-        raise CheckpointError(
-            f"{path} has {sum(order)} convolutions, {len(order) - sum(order)} pools and {len(linear)} "
-            f"linear layers in an order that none of {', '.join(rows)} has"
-        )
-    row = rows[fitting[0]]
-    sizes = [node.weight.shape[0] for node in planes if kind(node) == "Conv2d"]
-    channels, height, width = (int(n) for n in nodes[0][1].input_type["input"])
+def _assembled(path, nodes, data, steps):
+    """(model, metadata) of a graph of another program: a model of the layers that its nodes are."""
+    fires = len(nodes) > 3 and kind(nodes[-2][1]) in NEURONS  # then the spikes of the output neurons are counted
+    inner = nodes[1:-2] if fires else nodes[1:-1]
+    layers = [_layer(f"node {name!r:.60} of {path}", node, i, len(inner)) for i, (name, node) in enumerate(inner, 1)]
+    channels, height, width = (int(n) for n in _image_shape(path, nodes[0][1]))
+    classes = getattr(layers[-1], "features", 0) if layers else 0
     mean, std = NORMALISATION[data] if data else ((0.0,) * channels, (1.0,) * channels)
+    if data and classes != len(CLASSES[data]):
+        raise CheckpointError(f"{path} has {classes} classes, but {data} has {len(CLASSES[data])}: leave --data out")
     try:
-        model = build(
-            fitting[0],
-            linear[-1],
-            (height, width, channels),
-            mean=mean,
-            std=std,
-            width=width_of(list(zip([size for size in row.features if size != A], sizes, strict=True))),
-            hidden=None if linear[0] == row.hidden[0] else linear[0],
-        )
+        model = assemble("from_nir", layers, (height, width, channels), classes, mean=mean, std=std)
     except MinihireError as error:
         raise CheckpointError(f"{path} is not a network of minihire: {error}") from error
     warnings.warn(FOREIGN, ExchangeWarning, stacklevel=4)
     if not data:
         warnings.warn(NOT_NORMALISED, ExchangeWarning, stacklevel=4)
-    steps = model.steps if steps is None else steps
-    meta = description_of(model, True, data, steps, about if data else None)
-    fires = kind(nodes[-2][1]) in NEURONS
+    meta = description_of(model, True, data, model.steps if steps is None else steps, None)
     meta["network"]["readout"] = "spikes" if fires else "membrane"
-    return model, meta
+    return model, meta | ({"data": {"name": data, "classes": list(CLASSES[data])}} if data else {})
+
+
+def _image_shape(path, node):
+    """[C, H, W]. Raises CheckpointError for inputs that are not images."""
+    shape = list(node.input_type["input"])
+    if len(shape) != 3:
+        raise CheckpointError(f"the input of {path} has the shape {shape}, expected that of an image, [C, H, W]")
+    return shape
+
+
+def _layer(where, node, position, count):
+    """The layer that a node is. position: 1 … count."""
+    name, bias = kind(node), bool(np.any(getattr(node, "bias", 0)))
+    if name == "Conv2d":
+        size = node.weight.shape[-1]
+        padding = None if isinstance(node.padding, str) else int(np.ravel(node.padding)[0])
+        return Conv2d(f"conv{position}", len(node.weight), size, int(np.ravel(node.stride)[0]), padding, bias)
+    if name in LINEAR:
+        last = position == count
+        return (
+            Readout("readout", len(node.weight), bias) if last else Linear(f"linear{position}", len(node.weight), bias)
+        )
+    if name in NEURONS:
+        return Neuron(f"neuron{position}")
+    if name in POOLS or name == "Flatten":
+        return AvgPool() if name in POOLS else Flatten()
+    raise CheckpointError(
+        f"{where} is {name}, which minihire does not have: it reads {', '.join(sum(NODES.values(), ()))}"
+    )
 
 
 def _arrays(path, model, network, expected, nodes):

@@ -16,7 +16,7 @@ import io
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -200,7 +200,7 @@ def _recognised(path, state, data, steps, about):
         len(CLASSES[data]),
         mean=mean,
         std=std,
-        width=width_of([pair for pair in zip(planned, found, strict=True) if pair[1]] or [(1, 1)]),
+        width=_width([pair for pair in zip(planned, found, strict=True) if pair[1]] or [(1, 1)]),
         hidden=None if hidden == row.hidden[0] else max(hidden, 1),
     )
     spiking = any(key.startswith(("threshold.", "leak.")) for key in state)
@@ -218,7 +218,7 @@ def description_of(model, spiking, data, steps, about):
     }
 
 
-def width_of(pairs: Sequence[tuple[int, int]]) -> float:
+def _width(pairs):
     """The `width` with which `build` gives the numbers of channels found in a file.
 
     pairs: for each convolution, its channels (planned in the table of models, found in the file).

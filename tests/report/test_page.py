@@ -383,7 +383,18 @@ def test_a_run_stopped_in_its_attacks_shows_what_it_has(tiny, folder_of):
     changes = {"accuracy": accuracy, "activity": {}, "energy": {}, "distance": {}, "examples": [], "spike_trains": {}}
     root = read_page(single(folder_of(finished=False, **changes)))
     ids = [n.attributes["id"] for n in nodes(root, "section")]
-    assert ids == ["accuracy", "classes", "noise", "training", "cost", "neurons", "time", "settings", "again", "machine"]
+    assert ids == [
+        "accuracy",
+        "classes",
+        "noise",
+        "training",
+        "cost",
+        "neurons",
+        "time",
+        "settings",
+        "again",
+        "machine",
+    ]
     assert table_rows(by_id(root, "accuracy"))[0] == ["accuracy, %", "clean"]
     assert "Its last phase was “analysis”." in text_of(next(nodes(root, "aside")))
 
@@ -515,7 +526,11 @@ def test_the_first_sentence_does_not_flatter(pgd, clean, says):
     rows = [
         {"model": model, "access": access, "attack": attack, "accuracy": values[number]}
         for number, model in enumerate(("hire", "traditional"))
-        for access, attack, values in (("clean", "none", clean), ("white_box", "fgsm", (0, 0)), ("white_box", "pgd", pgd))
+        for access, attack, values in (
+            ("clean", "none", clean),
+            ("white_box", "fgsm", (0, 0)),
+            ("white_box", "pgd", pgd),
+        )
     ]
     assert words.result({"accuracy": rows, "phases": {}}).endswith(says)
 
