@@ -49,7 +49,7 @@ def in_words(meta: dict) -> str:
 COMMAND = Command(
     "import",
     EXCHANGE,
-    "turn a .pt file of the paper's authors or an NIR file into a checkpoint",
+    "turn a .pt (the paper's authors) or .nir file into a checkpoint",
     "FILE",
     add_flags,
     run,

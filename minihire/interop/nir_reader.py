@@ -128,7 +128,8 @@ def _assembled(path, nodes, data, steps):
         raise CheckpointError(f"{path} has {classes} classes, but {data} has {len(CLASSES[data])}: leave --data out")
     try:
         model = assemble("from_nir", layers, (height, width, channels), classes, mean=mean, std=std)
-    except MinihireError as error:
+        model.parameters(True)  # which fails for a convolution after Flatten
+    except (MinihireError, IndexError) as error:
         raise CheckpointError(f"{path} is not a network of minihire: {error}") from error
     warnings.warn(FOREIGN, ExchangeWarning, stacklevel=4)
     if not data:
