@@ -6,6 +6,8 @@ threshold is the maximum over the time steps. At the end, all thresholds are mul
 
 Memory stays bounded: images and time steps are processed in chunks, and only the largest 0.3 % of each step's currents are kept,
 which is all that the percentile needs.
+
+This suits networks without biases. normalise.py converts the others.
 """
 
 import contextlib
@@ -26,6 +28,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
 from minihire.runtime.random_streams import Stream
+from minihire.training.normalise import has_biases, measure_units, normalised
 
 IMAGES_AT_ONCE = 32
 STEPS_AT_ONCE = 10
@@ -37,7 +40,7 @@ class Calibration:
     """Settings of a conversion.
 
     images: number of calibration images. steps: their time steps T_cal. percentile: of the input current, in percent. scaling:
-    factor on all thresholds at the end.
+    factor on all thresholds at the end. A network with biases uses `images` and `percentile` only; see normalise.py.
 
     >>> from minihire import Calibration
     >>> Calibration(images=64, steps=10).scaling
@@ -94,8 +97,11 @@ def convert(
 ) -> Network:
     """An SNN of `steps` time steps with a copy of the ANN's weights and balanced thresholds.
 
+    A network with biases, such as one from `minihire.interop.from_torch`, gets scaled weights instead, and thresholds of 1; see
+    minihire/training/normalise.py.
     data: training images; the seed selects `calibration.images` of them. options: coding, readout, neuron and time_chunk of the
-    SNN. Raises MinihireError for an SNN, for an unknown option, and if a layer receives no positive current.
+    SNN. Raises MinihireError for an SNN, for an unknown option, if a layer receives no positive current, and for a network with
+    biases if readout is "spikes", or if coding is "rate" and the network normalises its images.
 
     >>> from minihire import Calibration, Network, build, convert, get_backend, initialise, load_data
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
@@ -111,6 +117,8 @@ def convert(
     if unknown:
         raise MinihireError(f"convert has no option {unknown[0]!r}: {choose(unknown[0], OPTIONS)}")
     k = ann.backend
+    if has_biases(ann):
+        return _normalised(ann, data, steps, calibration, seed, options)
     snn = replace(
         ann, parameters=_with_neurons(ann, options.get("readout", "membrane")), spiking=True, steps=steps, **options
     )
@@ -132,6 +140,26 @@ def convert(
         threshold = float(k.to_numpy(snn.parameters[f"{name}.threshold"])[0])
         snn.parameters[f"{name}.threshold"] = k.asarray([threshold * calibration.scaling])
     return snn
+
+
+def _normalised(
+    ann: Network, data: Dataset, steps: int, calibration: Calibration, seed: int, options: dict[str, Any]
+) -> Network:
+    """The SNN of an ANN with biases; see normalise.py."""
+    model, k = ann.model, ann.backend
+    if options.get("readout", "membrane") != "membrane":
+        raise MinihireError("a network with biases can be converted only with the readout membrane")
+    if options.get("coding", "direct") == "rate" and (any(model.mean) or set(model.std) != {1.0}):
+        raise MinihireError(
+            f"{model.name} normalises its images, but rate coding does not: convert it with direct coding, or train it on images "
+            "in [0, 1]"
+        )
+    index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
+    units = measure_units(ann, Batches(data.take(index), k, IMAGES_AT_ONCE), calibration.percentile)
+    weights = normalised(ann, units, steps)
+    specification = model.parameters(spiking=True)
+    parameters = {name: weights.get(name, np.full(p.shape, p.start)) for name, p in specification.items()}
+    return replace(ann, parameters=parameters, spiking=True, steps=steps, **options)
 
 
 def _with_neurons(ann: Network, readout: str) -> dict[str, Array]:

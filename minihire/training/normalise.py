@@ -1,0 +1,129 @@
+"""Conversion of a network with biases: data-based normalisation of the weights.
+
+Balanced thresholds (convert.py) suit networks without biases. There, a threshold scales all spikes of a layer and so all
+currents of the next layer. A bias is not scaled with these currents, and the two branches of a residual block may be scaled
+differently.
+So each activation gets a unit u here. It is a percentile of the input of the ANN's ReLU: one for each channel of an image, and
+one for all features of a linear layer. The firing rate of a neuron stands for its activation divided by the unit.
+
+A layer has the weights W and the bias b, its inputs the unit u_in, its outputs the unit u_out, and the SNN T time steps:
+
+    W ← W·u_in/u_out        b ← b/u_out + 1/(2T)
+
+All thresholds are 1. The neurons fire as often as they would with the original weights and one threshold u_out for each channel.
+The term 1/(2T) adds up to half a threshold. With it the number of spikes is T·activation/u rounded to the nearest whole number,
+without it rounded down.
+
+Sources: Diehl et al., IJCNN 2015 (normalisation); Rueckauer et al., Front. Neurosci. 2017 (biases, percentiles); Kim et al., AAAI
+2020 (channels); Deng and Gu, ICLR 2021 (half a threshold).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from backends.interface import Array
+from minihire.data.batches import Batches
+from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import Progress
+
+Units = dict[str, np.ndarray]  # by layer of neurons: [C], or [1] for one unit for all
+
+
+def has_biases(network: Network) -> bool:
+    """Whether a network has biases, so that balancing its thresholds alone does not convert it."""
+    return any(name.endswith(".bias") for name in network.parameters)
+
+
+def measure_units(ann: Network, batches: Batches, percentile: float) -> Units:
+    """The percentile (nearest rank) of the input of every ReLU over all images: per channel of an image, or per linear layer.
+
+    A channel whose percentile is not positive gets the smallest positive unit of its layer. Raises MinihireError if no channel
+    of a layer has a positive one.
+    """
+    k, total = ann.backend, len(batches.dataset)
+    kept: dict[str, np.ndarray] = {}  # [values, C]
+
+    def observe(event: str, name: str, array: Array) -> None:
+        if event == "current":
+            shape = array.shape[2:]
+            values = k.to_numpy(array).reshape(-1, shape[-1] if len(shape) == 3 else 1)
+            count = total * math.prod(shape) // values.shape[1]
+            keep = count - math.ceil(percentile / 100 * count) + 1
+            kept[name] = _largest(np.concatenate([kept[name], values]) if name in kept else values, keep)
+
+    with StopSignal(k) as stop, Progress("conversion", total) as progress:
+        for images, _ in batches:
+            stop.check("converting; nothing of it was kept, start it again")
+            ann.forward(images, observe=observe)
+            progress.add(images.shape[0], "activations")
+    return {name: _units(name, values.min(axis=0).astype(np.float64)) for name, values in kept.items()}
+
+
+def _largest(values, keep):
+    """The `keep` largest values of each column."""
+    return np.partition(values, len(values) - keep, axis=0)[-keep:] if len(values) > keep else values
+
+
+def _units(name, percentiles):
+    positive = percentiles[percentiles > 0]
+    if not positive.size:
+        raise MinihireError(
+            f"{name} receives no positive current in the ANN: train the ANN for longer before converting"
+        )
+    return np.where(percentiles > 0, percentiles, positive.min())
+
+
+def normalised(ann: Network, units: Units, steps: int) -> dict[str, np.ndarray]:
+    """The weights and biases of the SNN of `steps` time steps, by name, in float64."""
+    weights = {name: ann.backend.to_numpy(array).astype(np.float64) for name, array in ann.parameters.items()}
+    _Normalisation(weights, units, 1 / (2 * steps)).sequence(ann.model.layers, ann.model.image_shape, np.ones(1), None)
+    return weights
+
+
+class _Normalisation:
+    """Scales the weights of one layer after the other, in place."""
+
+    def __init__(self, weights: dict[str, np.ndarray], units: Units, half: float):
+        self.weights, self.units, self.half = weights, units, half
+
+    def sequence(self, layers: Any, shape: tuple[int, ...], unit: np.ndarray, end: Any) -> None:
+        """Scale layers that receive activations [shape] with this unit. end: as in `_wanted`, after the last layer."""
+        for position, layer in enumerate(layers):
+            wanted = self._wanted(layers[position + 1 :], end)
+            if isinstance(layer, Neuron):
+                unit = self.units[layer.name]
+            elif isinstance(layer, Flatten):
+                unit = unit if len(unit) == 1 else np.tile(unit, shape[0] * shape[1])
+            elif isinstance(layer, Branches):
+                self.sequence(layer.main, shape, unit, wanted)
+                self.sequence(layer.shortcut, shape, unit, (wanted[0], 0.0))
+                unit = wanted[0]
+            elif isinstance(layer, Conv2d | Linear | Readout):
+                self._scale(layer, unit, *wanted)
+                unit = wanted[0]
+            elif not isinstance(layer, AvgPool):
+                raise MinihireError(f"a network with biases and a layer {type(layer).__name__} cannot be converted")
+            shape = layer.output_shape(shape)
+
+    def _wanted(self, following: Any, end: Any) -> tuple[np.ndarray, float]:
+        """The unit that the neurons after a layer with weights need, and the current that is added to each of them.
+
+        Weights that follow without neurons in between accept any unit, so it is 1.
+        """
+        for layer in following:
+            if isinstance(layer, Neuron):
+                return self.units[layer.name], self.half
+            if not isinstance(layer, AvgPool | Flatten):
+                return np.ones(1), 0.0
+        return (np.ones(1), 0.0) if end is None else end
+
+    def _scale(self, layer, unit, wanted, added):
+        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        self.weights[weight] = self.weights[weight] * unit[:, None] / wanted
+        if layer.bias:
+            self.weights[bias] = self.weights[bias] / wanted + added

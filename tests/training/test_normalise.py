@@ -1,0 +1,187 @@
+"""Conversion of networks with biases: units, scaled weights, and rates that converge to the ANN's activations."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backends import get_backend
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset
+from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout, Residual
+from minihire.models import assemble
+from minihire.network import Network
+from minihire.runtime.errors import MinihireError
+from minihire.training import Calibration, convert
+from minihire.training.normalise import measure_units, normalised
+
+EVERYTHING = Calibration(images=40, percentile=100)
+
+
+def layers():
+    """A residual block between convolutions, weights without neurons after them, a pool, and two linear layers."""
+    main = (Conv2d("a", 6, stride=2, bias=True), Neuron("neuron_a"), Conv2d("b", 6, bias=True))
+    return [
+        *(Conv2d("conv1", 4, bias=True), Neuron("neuron1"), Branches("sum", main, (Conv2d("shortcut", 6, 1, 2),))),
+        *(
+            Neuron("neuron2"),
+            Conv2d("mixing", 5, 1, bias=True),
+            Conv2d("conv2", 8, bias=True),
+            AvgPool(),
+            Neuron("neuron3"),
+        ),
+        *(Flatten(), Linear("linear1", 8, bias=True), Neuron("neuron4"), Readout("readout", 4, bias=True)),
+    ]
+
+
+@pytest.fixture
+def make():
+    """make(backend, layers): an ANN of these layers with random weights and biases."""
+
+    def build(k, layers):
+        model = assemble("mine", layers, (8, 8, 3), 4, mean=(0.5,) * 3, std=(0.25,) * 3)
+        rng, arrays = np.random.default_rng(4), {}
+        for name, p in model.parameters(spiking=False).items():
+            spread = 0.3 if name.endswith("bias") else math.sqrt(2 / math.prod(p.shape[:-1]))
+            arrays[name] = spread * rng.standard_normal(p.shape)
+        return Network(model, k, arrays)
+
+    return build
+
+
+@pytest.fixture
+def images(exact, data):
+    """The images of `data`, as an array of the exact backend."""
+    return Batches(data, exact, len(data)).load(0, 0)[0]
+
+
+def test_scaled_weights_compute_the_same_logits_in_the_ann(exact, images, make):
+    """Whatever the units are: ReLU(c·x) = c·ReLU(x). In so many steps half a threshold vanishes."""
+    ann, rng = make(exact, layers()), np.random.default_rng(1)
+    channels = {"neuron1": 4, "neuron_a": 6, "neuron2": 6, "neuron3": 8, "neuron4": 1}
+    units = {name: rng.uniform(0.2, 3, count) for name, count in channels.items()}
+    scaled = ann.copy(parameters=normalised(ann, units, steps=10**12))
+    np.testing.assert_allclose(scaled.forward(images), ann.forward(images), rtol=1e-8, atol=1e-9)
+    seen = {}
+    for network in (ann, scaled):
+        network.forward(images, observe=lambda event, name, array: seen.setdefault((event, name), []).append(array))
+    for name, unit in units.items():
+        np.testing.assert_allclose(seen["spikes", name][1] * unit, seen["spikes", name][0], rtol=1e-8, atol=1e-9)
+
+
+def test_rates_converge_to_the_activations(k, exact, data, images, make):
+    """With the largest activation as unit, nothing is clipped, and the error of the logits falls as 1/T."""
+    ann = make(k, layers())
+    pixels = Batches(data, k, len(data)).load(0, 0)[0]
+    expected = exact.to_numpy(make(exact, layers()).forward(images))
+    errors = []
+    for steps in (32, 512):
+        snn = convert(ann, data, steps=steps, calibration=EVERYTHING, time_chunk=32)
+        assert snn.spiking and all(
+            np.all(k.to_numpy(a) == 1) for n, a in snn.parameters.items() if n.endswith(("threshold", "leak"))
+        )
+        errors.append(np.abs(k.to_numpy(snn.forward(pixels)) / steps - expected).max())
+    assert errors[1] < 0.02 * np.abs(expected).max() and errors[1] < errors[0] / 4
+
+
+def test_spikes_are_the_nearest_number(exact, data, make):
+    """One layer of neurons on static currents: round(T·activation/unit), because half a threshold is added."""
+    ann = make(exact, [Conv2d("conv1", 4, bias=True), Neuron("neuron1"), Flatten(), Readout("readout", 4, bias=True)])
+    batches, seen = Batches(data, exact, len(data)), {}
+    units = measure_units(ann, batches, 100)
+    snn = convert(ann, data, steps=7, calibration=EVERYTHING)
+    for network in (ann, snn):
+        network.forward(
+            batches.load(0, 0)[0], observe=lambda event, name, a: seen.setdefault((event, name), []).append(a)
+        )
+    activations, spikes = seen["spikes", "neuron1"]
+    share = 7 * activations[0] / units["neuron1"]
+    clear = np.abs(share % 1 - 0.5) > 1e-6
+    np.testing.assert_array_equal(spikes.sum(axis=0)[clear], np.rint(share)[clear])
+    assert len(np.unique(spikes.sum(axis=0))) == 8
+
+
+@pytest.mark.parametrize("size", [40, 7])
+@pytest.mark.parametrize("percentile", [100, 99.7, 90])
+def test_units_are_percentiles_of_the_activations(exact, data, images, make, percentile, size):
+    """Per channel of an image, but one for all features of a linear layer; whatever the batches."""
+    ann, currents = make(exact, layers()), {}
+    ann.forward(images, observe=lambda event, name, array: currents.setdefault((event, name), array[0]))
+    found = measure_units(ann, Batches(data, exact, size), percentile)
+    assert {name: unit.shape for name, unit in found.items()} == {
+        "neuron1": (4,),
+        "neuron_a": (6,),
+        "neuron2": (6,),
+        "neuron3": (8,),
+        "neuron4": (1,),
+    }
+    for name, unit in found.items():
+        columns = np.sort(currents["current", name].reshape(-1, len(unit)), axis=0)
+        expected = columns[math.ceil(percentile / 100 * len(columns)) - 1]
+        positive = expected > 0
+        np.testing.assert_allclose(unit[positive], expected[positive], rtol=1e-12)
+        np.testing.assert_array_equal(unit[~positive], unit[positive].min())
+
+
+def test_a_channel_that_is_never_active_gets_the_smallest_unit(exact, data, make):
+    ann = make(exact, layers())
+    ann.parameters["conv1.bias"][0, 2] = -100
+    units = measure_units(ann, Batches(data, exact, 40), 100)["neuron1"]
+    assert units[2] == np.delete(units, 2).min() > 0
+
+
+def test_half_a_threshold_is_added_once(exact, data, make):
+    """To one layer of each sum, and not to the logits; compared with a conversion to infinitely many steps."""
+    ann = make(exact, layers())
+    few, many = (convert(ann, data, steps=steps, calibration=EVERYTHING).parameters for steps in (5, 10**9))
+    added = {name: few[name] - many[name] for name in few if name.endswith("bias")}
+    expected = dict.fromkeys(added, 0.1) | {"mixing.bias": 0, "readout.bias": 0}
+    for name, difference in added.items():
+        np.testing.assert_allclose(difference, expected[name], atol=1e-6, err_msg=name)
+    assert "shortcut.bias" not in few
+
+
+def test_the_ann_stays_as_it_was(exact, data, make):
+    ann = make(exact, layers())
+    before = {name: array.copy() for name, array in ann.parameters.items()}
+    convert(ann, data, steps=4, calibration=EVERYTHING)
+    assert all(np.array_equal(ann.parameters[name], array) for name, array in before.items())
+
+
+def test_what_cannot_be_converted_is_refused(exact, data, make):
+    ann = make(exact, layers())
+    dead = ann.copy(parameters={**ann.parameters, "conv2.bias": np.full((1, 8), -100.0)})
+    block = [
+        Conv2d("conv1", 4, bias=True),
+        Neuron("n"),
+        Residual("block1", 4, 1, 0.0, 1),
+        Flatten(),
+        Readout("readout", 4),
+    ]
+    cases = [
+        (ann, {"readout": "spikes"}, "only with the readout membrane"),
+        (ann, {"coding": "rate"}, "mine normalises its images, but rate coding does not"),
+        (dead, {}, "neuron3 receives no positive current in the ANN"),
+        (make(exact, block), {}, "a layer Residual cannot be converted"),
+    ]
+    for network, options, says in cases:
+        with pytest.raises(MinihireError) as error:
+            convert(network, data, steps=4, calibration=EVERYTHING, **options)
+        assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_rate_coding_of_images_that_are_not_normalised(data):
+    """Poisson spikes: logits/T are near the ANN's."""
+    k = get_backend("numba", threads=1)
+    model = assemble("mine", layers(), (8, 8, 3), 4, mean=(0.0,) * 3, std=(1.0,) * 3)
+    rng = np.random.default_rng(2)
+    arrays = {n: rng.standard_normal(p.shape) * 0.3 for n, p in model.parameters(spiking=False).items()}
+    ann = Network(model, k, arrays)
+    dark = Dataset(data.name, data.images // 2, data.labels, data.classes, data.mean, data.std)
+    snn = convert(ann, dark, steps=1000, calibration=EVERYTHING, coding="rate", time_chunk=50)
+    pixels = Batches(dark, k, 40).load(0, 0)[0]
+    expected = k.to_numpy(ann.forward(pixels))
+    error = k.to_numpy(snn.forward(pixels)) / 1000 - expected
+    assert np.abs(error).mean() < 0.1 * np.abs(expected).mean()
+    assert replace(snn, coding="direct").forward(pixels).shape == expected.shape
