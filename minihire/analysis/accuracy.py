@@ -52,7 +52,8 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
     >>> accuracy(Network(model, k, initialise(model, k, seed=0)), images.test).shape
     (10,)
     """
-    return predictions(network, data, seed=seed, batch_size=batch_size, samples=samples) == data.labels
+    answers: Answers = predictions(network, data, seed=seed, batch_size=batch_size, samples=samples) == data.labels
+    return answers
 
 
 def predictions(

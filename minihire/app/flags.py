@@ -15,6 +15,7 @@ from pathlib import Path
 
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import BOUNDS, PIXELS, PRESETS, Config
+from minihire.training.callbacks import Callback, KeepEvery, keep_best
 
 CONFIG_FIELDS = [f for f in fields(Config) if f.metadata]
 BY_NAME = {f.name: f for f in CONFIG_FIELDS}
@@ -181,10 +182,32 @@ def given_settings(arguments: argparse.Namespace) -> dict:
     return given
 
 
-def add_time_limit(parser: argparse.ArgumentParser, how_to_resume: str = "then use --resume") -> None:
+def add_time_limit(parser: argparse.ArgumentParser, how_to_resume: str = "then --resume") -> None:
     """Add --max-minutes. how_to_resume: the end of its help text."""
     text = f"after M minutes save and exit with code 3; {how_to_resume}"
     parser.add_argument("--max-minutes", type=minutes, metavar="M", help=text)
+
+
+def add_keep(parser: Parser) -> None:
+    """Add --keep-best and --keep-every, which only --help-all shows."""
+    text = "also keep the network of the best held-out accuracy, NAME.best.npz"
+    parser.hide(parser.add_argument("--keep-best", action="store_true", help=text))
+    text = "also keep the network of every K-th epoch, NAME.epoch-N.npz"
+    parser.hide(parser.add_argument("--keep-every", type=int, metavar="K", help=text))
+
+
+def chosen_callbacks(options: argparse.Namespace, heldout) -> list[Callback]:
+    """The callbacks that --keep-best and --keep-every ask for. heldout: the held-out images, or None.
+
+    Raises MinihireError for --keep-best without held-out images, and for a --keep-every below 1.
+    """
+    if options.keep_best and not heldout:
+        raise MinihireError(
+            "--keep-best compares accuracies on held-out images: set some aside, as with --heldout 1000"
+        )
+    if options.keep_every is not None and options.keep_every < 1:
+        raise MinihireError(f"--keep-every needs a number of epochs of at least 1, not {options.keep_every}")
+    return [keep_best] * options.keep_best + ([KeepEvery(options.keep_every)] if options.keep_every else [])
 
 
 def add_download(parser: argparse.ArgumentParser) -> None:

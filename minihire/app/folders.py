@@ -10,7 +10,7 @@ from minihire.runtime.files import refuse_special
 from minihire.study.results import Results
 
 BASE = Path("runs")
-CONTENT = ("models", "figures", "report.html")  # what a run writes besides results.json
+CONTENT = ("models", "figures", "report.html", "config.json", "curves.csv")  # what a run writes besides results.json
 
 
 def choose(out: Path | None, preset: str, resume: bool) -> Path:

@@ -1,6 +1,7 @@
 """The inputs of the commands: settings, backend, images and checkpoints. Each is checked before it is used."""
 
 import argparse
+import json
 import os
 import stat
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ import numpy as np
 
 import backends
 from backends import processors
+from backends.errors import choose
 from backends.interface import Backend
 from backends.surrogates import triangle
 from minihire.app.flags import flag_of, given_settings
@@ -18,6 +20,7 @@ from minihire.data.dataset import Dataset, Splits
 from minihire.models import has_hidden, refuse_foreign
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import read_text
 from minihire.runtime.progress import say
 from minihire.study.networks import load_data
 from minihire.study.settings import Config, preset
@@ -62,6 +65,34 @@ def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None,
             f"--data-dir {options.data_dir} was given, but the data set shapes needs no files: {other}leave --data-dir out"
         )
     return config
+
+
+def read_config(path: Path) -> dict:
+    """The settings in a file, such as config.json of a run, complete and with valid values.
+
+    Settings that the file does not have are those of its preset. Raises MinihireError for a file that cannot be read, and for
+    unknown names.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except OSError as error:
+        raise MinihireError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise MinihireError(f"{path} is not JSON: give a file such as config.json, which every run writes") from error
+    if not isinstance(content, dict):
+        raise MinihireError(f"{path} has no settings: give a file such as config.json, which every run writes")
+    name = content.pop("preset", "mini")
+    for setting in content:
+        if setting not in Config.__dataclass_fields__:
+            raise MinihireError(
+                f"{path}: there is no setting {setting!r}: {choose(setting, Config.__dataclass_fields__)}"
+            )
+    if isinstance(content.get("methods"), list):
+        content["methods"] = tuple(content["methods"])
+    try:
+        return preset(name, **content).describe()
+    except TypeError as error:
+        raise MinihireError(f"{path}: the preset must be a name, not {name!r}") from error
 
 
 def refuse_hidden(options: argparse.Namespace, model: str) -> None:

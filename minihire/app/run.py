@@ -10,21 +10,24 @@ from minihire.app.flags import (
     add_download,
     add_execution,
     add_file,
+    add_keep,
     add_modules,
     add_preset,
     add_settings,
     add_time_limit,
+    chosen_callbacks,
     flag_of,
     given_settings,
     settings,
 )
-from minihire.app.inputs import open_backend, open_data, refuse_hidden, resolve
+from minihire.app.inputs import open_backend, open_data, read_config, refuse_hidden, resolve
 from minihire.app.outputs import print_warnings
 from minihire.app.suggestions import listed
 from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.report.layout import SavedRun, guarded
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import duration, say
 from minihire.study.estimate import estimate
@@ -53,12 +56,14 @@ COMMON = (
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "--out", "folder of the run (default: runs/PRESET or PRESET-2 …)", "DIR")
-    text = "resume the run in --out, or the preset's latest one"
+    text = "resume the run in --out or the latest one"
     parser.add_argument("--resume", action="store_true", help=text)
-    text = "print how long the run takes, estimated from a few measured steps; write nothing"
+    text = "estimate how long the run takes; write nothing"
     parser.add_argument("--dry-run", action="store_true", help=text)
     add_time_limit(parser)
+    add_keep(parser)
     add_preset(parser)
+    add_file(parser, "--config", "settings, such as config.json of a run", "FILE.json")
     add_modules(parser)
     add_download(parser)
     add_settings(parser, USES, COMMON)
@@ -67,17 +72,20 @@ def add_flags(parser):
 
 def run(options) -> None:
     """Train, convert, attack and analyze; write results.json, checkpoints, figures and the page."""
-    out = folders.choose(options.out, getattr(options, "preset", "mini"), options.resume)
-    config = resolve(options, folders.saved_config(out) if options.resume else None, USES)
+    given = _config_file(options)
+    name = given["preset"] if given else getattr(options, "preset", "mini")
+    out = folders.choose(options.out, name, options.resume)
+    config = resolve(options, folders.saved_config(out) if options.resume else given, USES)
     refuse_hidden(options, config.model)
     _refuse_unused(options, config)
     backend = open_backend(options)
     splits = open_data(config, options, backend, USES)
+    callbacks = chosen_callbacks(options, splits.heldout)
     if options.dry_run:
         print_estimate(config, backend, splits, out)
         return
     with folders.lock(out):
-        whole = Run(config, backend, out, splits, options.resume)
+        whole = Run(config, backend, out, splits, options.resume, callbacks)
         say(
             f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
             f"{len(splits.train):,} training, {len(splits.heldout):,} held-out and "
@@ -87,10 +95,20 @@ def run(options) -> None:
             results = whole.run()
         except Interrupted:
             if backend.services.rank == 0:
-                _write_page(out)
+                _write_pages(results=whole.results, out=out)
             raise
         if backend.services.rank == 0:
             show_results(results, out)
+
+
+def _config_file(options) -> dict | None:
+    """The settings in --config FILE. Raises MinihireError for an unreadable file and for flags that exclude --config."""
+    if options.config is None:
+        return None
+    for name in ("resume", "preset"):
+        if getattr(options, name, False):
+            raise MinihireError(f"--config has all settings, so --{name} does not apply: leave one of them out")
+    return read_config(options.config)
 
 
 def _refuse_unused(options, config):
@@ -126,12 +144,14 @@ def show_results(results, out: Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: pictures in an edited results.json
         print(f"\n{out}/results.json; the figures could not be written: {error}")
     print_warnings(results["warnings"])
-    _write_page(out)
+    _write_pages(results, out)
 
 
-def _write_page(out: Path) -> None:
-    """Write the page of the run. A failure is only printed, because results.json already has all results."""
+def _write_pages(results, out: Path) -> None:
+    """Write curves.csv and the page of the run. A failure is only printed, because results.json already has all results."""
     try:
+        text = guarded(SavedRun(out, results.content), "training", tables.curves_csv)
+        write_atomically(out / "curves.csv", lambda file: file.write(text.encode()))
         page.write(out / "report.html", [page.read(out)])
         print(f"{out}/report.html: the run on one page")
     except MinihireError as error:

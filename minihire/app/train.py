@@ -8,10 +8,12 @@ from minihire.app.flags import (
     add_download,
     add_execution,
     add_file,
+    add_keep,
     add_modules,
     add_preset,
     add_settings,
     add_time_limit,
+    chosen_callbacks,
     flag_of,
     given_settings,
     settings,
@@ -61,6 +63,7 @@ def add_flags(parser):
     add_file(parser, "--out", "checkpoint to write, .npz", required=True)
     parser.add_argument("--resume", action="store_true", help="resume the training in --out, if it exists")
     add_time_limit(parser)
+    add_keep(parser)
     add_preset(parser, "; with --from, the values of its checkpoint")
     add_modules(parser)
     add_download(parser)
@@ -79,7 +82,8 @@ def run(options) -> None:
     data = open_data(config, options, backend, used)
     if start:
         refuse_misfit(start, network, data.train)
-    _, training = train_one(config, options.method, data, backend, options.out, network)
+    callbacks = chosen_callbacks(options, data.heldout)
+    _, training = train_one(config, options.method, data, backend, options.out, network, callbacks)
     last = training.history[-1]
     print(
         f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"

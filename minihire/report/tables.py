@@ -1,9 +1,13 @@
 """Plain-text tables from the content of results.json."""
 
+import csv
+import io
 from collections.abc import Sequence
 
 from minihire.runtime.progress import duration
 from minihire.study.titles import COLUMNS, TITLES, column_title
+
+CURVE_COLUMNS = ("network", "seed", "epoch", "loss", "accuracy", "heldout_accuracy")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -113,3 +117,14 @@ def phase_table(results) -> str:
 def number(value, digits: int) -> str:
     """A number with so many decimal digits, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def curves_csv(results) -> str:
+    """The history of every training as CSV: network, seed, epoch, loss, accuracy and held-out accuracy, a row per epoch."""
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(CURVE_COLUMNS)
+    for name, model in results["models"].items():
+        for row in model["history"]:
+            rows.writerow([name, model["seed"], *(row.get(column, "") for column in CURVE_COLUMNS[2:])])
+    return file.getvalue()

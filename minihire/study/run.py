@@ -1,5 +1,7 @@
 """`minihire run`: ANN, conversion, SNN training, attacks, activity and energy, in one folder that can be resumed at any point."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from backends.interface import Backend
@@ -11,6 +13,7 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import Splits
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import StopSignal
 from minihire.study.networks import activity_and_energy
 from minihire.study.pictures import attacked_examples
@@ -19,6 +22,7 @@ from minihire.study.settings import Config, as_flag
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import RunFolder
 from minihire.study.study import Study
+from minihire.training.callbacks import Callback
 
 DISTANCE_IMAGES = 100
 BATCH_SIZES = ("batch_size", "ann_batch_size")  # per process: a resumed run may have another number of processes
@@ -31,7 +35,15 @@ EXTENDABLE = ("methods", "black_box")  # settings of which a resumed run may ask
 class Run:
     """Train and evaluate the networks of one seed, for black-box attacks also those of a second seed; record all results."""
 
-    def __init__(self, config: Config, backend: Backend, out: Path, splits: Splits, resume: bool = False):
+    def __init__(
+        self,
+        config: Config,
+        backend: Backend,
+        out: Path,
+        splits: Splits,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+    ):
         self.config, self.backend, self.splits = config, backend, splits
         path = Path(out) / "results.json"
         if resume and path.exists():
@@ -41,8 +53,10 @@ class Run:
         else:
             self.results = Results.new(path, config.describe(), backend)
             self.results.save()
+        settings = json.dumps(config.describe(), indent=1)
+        write_atomically(path.with_name("config.json"), lambda file: file.write(settings.encode()))
         self.folder = RunFolder(Path(out), config, backend, self.results)
-        self.study = Study(backend, self.folder, splits, in_memory=NETWORKS_IN_MEMORY)
+        self.study = Study(backend, self.folder, splits, in_memory=NETWORKS_IN_MEMORY, callbacks=callbacks)
         self.results["data"] = {
             "name": splits.train.name,
             "classes": list(splits.train.classes),

@@ -16,18 +16,27 @@ from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import Files, identity
 from minihire.study.study import Study
+from minihire.training.callbacks import Callback
 from minihire.training.loop import Training
 
 
 def train_one(
-    config: Config, method: str, splits: Splits, backend, out: Path, start: Network | None = None
+    config: Config,
+    method: str,
+    splits: Splits,
+    backend,
+    out: Path,
+    start: Network | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[Network, Training]:
     """Train one network and write the checkpoint `out`, or resume the training from that checkpoint.
 
-    start: the converted SNN that `method` starts from; None for "ann". The Training has history and warnings.
+    start: the converted SNN that `method` starts from; None for "ann". callbacks: see `training.train`. The Training has history
+    and warnings.
     """
     spec, files = NetworkSpec(config, method, config.seed), Files(out)
-    network = Study(backend, files, splits, {spec.start: start} if start else None).network(spec)
+    given = {spec.start: start} if start else None
+    network = Study(backend, files, splits, given, callbacks=callbacks).network(spec)
     return network, files.training
 
 

@@ -8,6 +8,7 @@
 cache_folder.py): the files for checkpoints and answers, and the notes about them.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
@@ -25,13 +26,14 @@ from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import Store
 from minihire.training import checkpoint, train
+from minihire.training.callbacks import Callback
 
 
 class Study:
     """Networks and answers by specification.
 
     splits: the images, the same for all specifications. given: networks that were loaded elsewhere. in_memory: how many
-    networks are kept in memory, None for all.
+    networks are kept in memory, None for all. callbacks: called after each epoch of every training.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class Study:
         splits: Splits | None = None,
         given: dict[NetworkSpec, Network] | None = None,
         in_memory: int | None = None,
+        callbacks: Sequence[Callback] = (),
     ):
-        self.backend, self.store = backend, store
+        self.backend, self.store, self.callbacks = backend, store, callbacks
         self._images, self._given = splits, given or {}
         self.network = lru_cache(in_memory)(self._network)
 
@@ -75,6 +78,7 @@ class Study:
                     resume=True,
                     label=self.store.label(spec),
                     about=config.describe(),
+                    callbacks=self.callbacks,
                 )
         self.store.note_made(spec, network, training)
         return network

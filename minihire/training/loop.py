@@ -15,7 +15,7 @@ of each batch, with the random numbers of these positions and its own κ. Gradie
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.runtime.weak import weak_method
+from minihire.training.callbacks import CALLBACKS, Callback
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
 from minihire.training.noise import Adversarial, Crafter, NoiseRule, NoNoise
@@ -145,6 +146,7 @@ class Training:
     path: Path | None = None
     label: str = "training"
     about: dict[str, Any] = field(default_factory=dict)  # stored as "about" in the checkpoint's meta data
+    callbacks: Sequence[Callback] = ()  # called after each epoch, before those of CALLBACKS
     epoch: int = 0
     batch: int = 0
     sums: dict[str, float] = field(
@@ -218,6 +220,9 @@ class Training:
         self.warnings += new_warnings
         if self._worth_saving():
             self._save()
+        if self.network.backend.services.rank == 0:
+            for callback in (*self.callbacks, *CALLBACKS):
+                callback(self)
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
         progress.tell(
             f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
@@ -412,12 +417,14 @@ def train(
     resume: bool = False,
     label: str = "training",
     about: dict[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Training:
     """Train a network in place.
 
     path: a checkpoint is written here after every epoch and when training is stopped. If writing takes long compared with an
     epoch (as for 600 MB on a fast GPU), not every epoch writes one. resume: continue from that checkpoint, bit-identically.
-    about: plain data to store as "about" in the checkpoint's meta data. The returned Training has the history (loss and
+    about: plain data to store as "about" in the checkpoint's meta data. callbacks: functions that are called with the Training
+    after each epoch, see callbacks.py. The returned Training has the history (loss and
     accuracy per epoch) and the warnings.
 
     >>> from minihire import Network, Recipe, build, get_backend, initialise, load_data, train
@@ -428,7 +435,9 @@ def train(
     >>> [row["epoch"] for row in training.history]
     [1]
     """
-    training = Training(network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {})
+    training = Training(
+        network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {}, tuple(callbacks)
+    )
     if resume and training.path and training.path.exists():
         remedy = "choose another --out, or delete the damaged checkpoint and resume, which trains the network again"
         restore(training, load(training.path, remedy=remedy))

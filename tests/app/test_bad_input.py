@@ -223,6 +223,21 @@ CASES = {
     "a file in the way": ("run {small} --out {place}/file", "cannot write into"),
     "below a file": ("run {small} --out {place}/file/run", "cannot write into"),
     "a run already": ("run {small} --out {place}/run", "holds a run already: --resume resumes it"),
+    "settings of no file": ("run --config {place}/none.json", "none.json: No such file or directory"),
+    "settings in a checkpoint": ("run --config {place}/snn.npz", "is not JSON: give a file such as config.json"),
+    "settings and a preset": (
+        "run --config x.json --preset mini",
+        "--config has all settings, so --preset does not apply",
+    ),
+    "settings and a resumed run": (
+        "run --config x.json --resume",
+        "--config has all settings, so --resume does not apply",
+    ),
+    "the best of nothing": (
+        "run --keep-best --heldout 0",
+        "--keep-best compares accuracies on held-out images: set some aside, as with --heldout 1000",
+    ),
+    "every 0th epoch": ("run --keep-every 0", "--keep-every needs a number of epochs of at least 1, not 0"),
     "resume of nothing": ("run --resume --out {place}/none", "there is no run to resume in"),
     "resume of nothing here": ("run --resume", "there is no run to resume in runs/mini"),
     "resume with other settings": (

@@ -1,5 +1,7 @@
 """The commands, run as a user would on a CIFAR-10 of sixty images; the chain of single commands gives what `run` gives."""
 
+import argparse
+import csv
 import io
 import json
 import os
@@ -8,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +18,12 @@ from run_files import command, scores, weights, write_cifar10
 
 import minihire
 from minihire.app import analyze, attack, cli, completion, convert, folders, run, train
+from minihire.app.inputs import read_config, resolve
 from minihire.attacks import gradient
 from minihire.runtime.files import write_atomically
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, styled
+from minihire.study.settings import preset
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -115,11 +120,39 @@ def test_run_leaves_results_checkpoints_and_figures(finished):
     }
     assert names == {
         "results.json",
+        "config.json",
+        "curves.csv",
         "report.html",
         *models,
         *(f"figures/{name}.png" for name in ("training", "examples", "accuracy", "activity")),
     }
     assert results_of(out)["finished"]
+
+
+def test_run_writes_its_settings_and_its_training_curves(finished):
+    out, _ = finished
+    results = results_of(out)
+    assert read_config(out / "config.json") == results["config"]
+    rows = list(csv.DictReader((out / "curves.csv").read_text(encoding="utf-8").splitlines()))
+    expected = [
+        (name, model["seed"], row["epoch"], row["loss"], row["accuracy"])
+        for name, model in results["models"].items()
+        for row in model["history"]
+    ]
+    found = [
+        (row["network"], int(row["seed"]), int(row["epoch"]), float(row["loss"]), float(row["accuracy"]))
+        for row in rows
+    ]
+    assert found == expected and len(found) > 3
+
+
+def test_a_file_of_settings_may_leave_out_those_of_its_preset(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"preset": "cifar10-small", "data_dir": "x", "steps": 5, "methods": ["hire"]}', encoding="utf-8")
+    expected = preset("cifar10-small", data_dir="x", steps=5, methods=("hire",))
+    assert read_config(file) == expected.describe()
+    options = argparse.Namespace(steps=4)
+    assert resolve(options, read_config(file)) == replace(expected, steps=4)
 
 
 def test_run_prints_its_tables_and_where_the_results_are(finished):

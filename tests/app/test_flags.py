@@ -153,9 +153,9 @@ def effect(place, monkeypatch, tmp_path, capsys):
         record(name, device, options)
         return REFERENCE
 
-    def train_one(config, method, splits, backend, out, start=None):
+    def train_one(config, method, splits, backend, out, start, callbacks):
         model = None if start else build_model(config, splits.train).describe()
-        stop(config.recipe(method), model, of_network(start), config.seed, out)
+        stop(config.recipe(method), model, of_network(start), config.seed, out, callbacks)
 
     def convert_one(config, ann, splits, backend, out):
         options = (config.steps, config.coding, config.readout, config.neuron, config.time_chunk)
@@ -175,8 +175,8 @@ def effect(place, monkeypatch, tmp_path, capsys):
         record(of_network(network), seed, Progress.quiet)
         return [], {"first_layer_once": SimpleNamespace(as_dict=dict)}
 
-    def whole_run(config, backend, out, splits, resume=False):
-        stop({name: value for name, value in config.describe().items() if name != "preset"}, out, resume)
+    def whole_run(config, backend, out, splits, resume, callbacks):
+        stop({name: value for name, value in config.describe().items() if name != "preset"}, out, resume, callbacks)
 
     for name, replacement in {
         "inputs.load_data": load_data,

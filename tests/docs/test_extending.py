@@ -1,6 +1,8 @@
 """docs/extending.md: runs every example of the page, uses it, and checks its gradients against finite differences."""
 
 import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from minihire.training import (
     Calibration,
     CraftedNoise,
     Recipe,
+    callbacks,
     checkpoint,
     convert,
     cost_per_batch,
@@ -73,9 +76,35 @@ def network_of(name, k, spiking=True, threshold=0.3, **options):
 
 
 def test_each_example_has_fewer_than_forty_lines():
-    assert set(EXAMPLES) == {"A neuron", "A layer", "An attack", "A noise rule", "A kernel", "A data set"}
+    assert set(EXAMPLES) == {"A neuron", "A layer", "An attack", "A noise rule", "A callback", "A kernel", "A data set"}
     for codes in EXAMPLES.values():
         assert sum(bool(line.strip()) for code in codes for line in code.splitlines()) < 40
+
+
+# ---------------------------------------------------------------- the callback
+
+
+def test_the_callback_logs_every_epoch_of_every_training(example, images, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, step):
+            written.append((self.folder, name, value, step))
+
+    for name in ("torch", "torch.utils", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(SummaryWriter=SummaryWriter))
+    monkeypatch.setattr("minihire.training.callbacks.CALLBACKS", [])
+    example("A callback")
+    monkeypatch.setattr("minihire.training.loop.CALLBACKS", callbacks.CALLBACKS)
+    network = network_of("vgg5", get_backend("numba", threads=1), spiking=False)
+    training = train(network, Recipe(2, 8, "sgd", 0.01), images, label="ANN")
+    expected = [
+        ("logs/ANN", name, row[name], row["epoch"]) for row in training.history for name in ("accuracy", "loss")
+    ]
+    assert sorted(written, key=lambda entry: (entry[3], entry[1])) == expected
 
 
 # ---------------------------------------------------------------- the neuron
