@@ -1,11 +1,11 @@
-"""minihire analyze: spiking activity, operations and energy of a checkpoint."""
+"""minihire analyze: spiking activity, operations, energy and NeuroBench metrics of a checkpoint."""
 
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_json, add_modules, add_settings, settings
 from minihire.app.inputs import apply_flags, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
 from minihire.report import tables
-from minihire.study.networks import activity_and_energy
+from minihire.study.networks import activity_and_energy, neurobench_metrics
 
 USES = ("data", "data_dir", "image_size", "test_limit", "steps", "time_chunk", *settings("run"))
 
@@ -21,7 +21,7 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Measure the activity on the test images, and compute operations and energy from it."""
+    """Measure the activity and NeuroBench's metrics on the test images, and compute operations and energy."""
     json_path(options)
     saved = open_checkpoint(options.checkpoint)
     config, backend = resolve(options, saved, USES), open_backend(options)
@@ -29,17 +29,25 @@ def run(options) -> None:
     test = open_data(config, options, backend, USES).test
     refuse_misfit(saved, network, test)
     activity, measured = activity_and_energy(network, test, config.seed)
+    metrics = neurobench_metrics(network, test, config.seed).as_dict()
     layers = [layer.as_dict() for layer in activity]
     energy = {kind: value.as_dict() for kind, value in measured.items()}
     content = {"activity": {"": layers}, "energy": {options.checkpoint.stem: energy}}
     show_and_write(
         options,
-        {"checkpoint": str(options.checkpoint), "images": len(test), "activity": layers, "energy": energy},
+        {
+            "checkpoint": str(options.checkpoint),
+            "images": len(test),
+            "activity": layers,
+            "energy": energy,
+            "neurobench": metrics,
+        },
         "\n\n".join(
             (
                 tables.activity_table(layers),
                 tables.operations_table(energy["first_layer_once"]),
                 tables.energy_table(content),
+                tables.neurobench_table(metrics),
             )
         ),
     )
@@ -48,7 +56,7 @@ def run(options) -> None:
 COMMAND = Command(
     "analyze",
     STEPS,
-    "spiking activity, operations and energy of a checkpoint",
+    "spiking activity, operations, energy and NeuroBench metrics",
     "CHECKPOINT",
     add_flags,
     run,

@@ -98,6 +98,24 @@ def operations_table(energy: dict) -> str:
     return table(["layer", "kind", "dense operations", "ζ", "operations", "FP32 µJ", "INT32 µJ"], rows)
 
 
+def neurobench_table(metrics: dict) -> str:
+    """NeuroBench's metrics of one network: operations per image by layer, and one line with the others."""
+    whole = {"name": "total", **metrics}
+    columns = ("effective_macs", "effective_acs", "dense")
+    rows = [[r["name"], *(f"{r[column]:,.0f}" for column in columns)] for r in (*metrics["layers"], whole)]
+    updates = "not known" if metrics["membrane_updates"] is None else f"{metrics['membrane_updates']:,.0f}"
+    ratio = metrics["fp32"]["ratio"]
+    return "\n".join(
+        (
+            table(["NeuroBench, per image", "effective MACs", "effective ACs", "dense"], rows),
+            f"footprint {metrics['footprint_bytes']:,} bytes, connection sparsity {metrics['connection_sparsity']:.4f}, "
+            f"activation sparsity {metrics['activation_sparsity']:.4f}, membrane updates {updates}",
+            f"with the costs of table 7: FP32 {metrics['fp32']['total_pj'] / 1e6:.3f} µJ, FP32 gain "
+            + ("–" if ratio is None else f"{ratio:.1f}×"),
+        )
+    )
+
+
 def phase_table(results) -> str:
     """Time and peak memory of every phase."""
     rows = [

@@ -6,7 +6,7 @@ import numpy as np
 
 from backends.interface import Backend
 from minihire import data as datasets
-from minihire.analysis import Energy, LayerActivity, measure_activity, measure_energy
+from minihire.analysis import Energy, LayerActivity, NeuroBench, measure_activity, measure_energy, measure_neurobench
 from minihire.analysis.accuracy import BATCH
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
@@ -109,3 +109,8 @@ def activity_and_energy(network: Network, data: Dataset, seed: int) -> tuple[lis
         "first_layer_once": measure_energy(network, activity),
         "first_layer_every_step": measure_energy(network, activity, first_layer_every_step=True),
     }
+
+
+def neurobench_metrics(network: Network, data: Dataset, seed: int) -> NeuroBench:
+    """NeuroBench's metrics of a network, in batches of the size of an evaluation."""
+    return measure_neurobench(network, (images for images, _ in Batches(data, network.backend, BATCH)), seed=seed)
