@@ -5,11 +5,11 @@ from minihire.app.flags import add_file
 from minihire.app.import_ import in_words
 from minihire.app.inputs import open_checkpoint
 from minihire.app.outputs import exchange_warnings, output_path
-from minihire.interop import nir, published
+from minihire.interop import nir, onnx, published
 from minihire.runtime.errors import MinihireError
 
-FORMATS = {"pt": published.write, "nir": nir.write}
-SUFFIXES = {".pt": "pt", ".pth": "pt", ".nir": "nir"}
+FORMATS = {"pt": published.write, "nir": nir.write, "onnx": onnx.write}
+SUFFIXES = {".pt": "pt", ".pth": "pt", ".nir": "nir", ".onnx": "onnx"}
 
 
 def add_flags(parser):
@@ -20,7 +20,7 @@ def add_flags(parser):
         "--to",
         choices=tuple(FORMATS),
         metavar="{" + ",".join(FORMATS) + "}",
-        help="the format: pt of the paper's authors, or nir (default: by the name of --out, else pt)",
+        help="the format: pt of the paper's authors, nir or onnx (default: by the name of --out, else pt)",
     )
 
 
@@ -53,9 +53,9 @@ def _format(to, out):
 COMMAND = Command(
     "export",
     EXCHANGE,
-    "write a checkpoint as .pt (the paper's authors) or .nir",
+    "write a checkpoint as .pt (the paper's authors), .nir or .onnx",
     "CHECKPOINT",
     add_flags,
     run,
-    "minihire export runs/mini/models/hire.npz --out hire.pt\nminihire export runs/mini/models/hire.npz --to nir",
+    "minihire export runs/mini/models/hire.npz --out hire.onnx",
 )

@@ -4,6 +4,7 @@
     torch_module(network)        a torch module, which foolbox, torchattacks, ART and AutoAttack can attack
     to_nir(network)              an NIR graph, for snnTorch, SpikingJelly and Sinabs
     from_nir(graph, backend)     the network of an NIR graph
+    to_onnx(network)             an ONNX model, for onnxruntime
 
 minihire.interop.published reads and writes checkpoints in the format of the paper's authors.
 """
@@ -17,6 +18,7 @@ MODULES = {
     "TorchModule": "module",
     "to_nir": "nir",
     "from_nir": "nir_reader",
+    "to_onnx": "onnx",
 }
 
 

@@ -169,10 +169,9 @@ def count(theirs, names, spikes=lambda output: output):
     return counts
 
 
-def code(heading, monkeypatch):
-    """The names that a code block of docs/exchange.md defines."""
-    (block,) = blocks("exchange.md")[heading]
-    return run(block, f"exchange_{heading}", monkeypatch)
+def reader(name, monkeypatch):
+    """A function of the second code block of docs/exchange.md, section NIR."""
+    return run(blocks("exchange.md")["NIR"][1], "exchange", monkeypatch)[name]
 
 
 def test_spikingjelly_computes_the_same_spikes(monkeypatch, tmp_path):
@@ -181,7 +180,7 @@ def test_spikingjelly_computes_the_same_spikes(monkeypatch, tmp_path):
     pytest.importorskip("spikingjelly.activation_based.nir_exchange")
     ours = network()
     (spikes, logits), state, total = expected(ours), None, 0
-    theirs = code("SpikingJelly", monkeypatch)["spikingjelly_network"](written(to_nir(ours), tmp_path))
+    theirs = reader("spikingjelly_network", monkeypatch)(written(to_nir(ours), tmp_path))
     found = count(theirs, spikes, lambda output: output[0])
     with torch.no_grad():
         for _ in range(STEPS):
@@ -197,7 +196,7 @@ def test_snntorch_computes_the_same_spikes_with_the_delayed_reset(monkeypatch, t
     pytest.importorskip("snntorch.import_nir")
     ours = network(neuron=NeuronOptions("delayed"))
     (spikes, logits), total = expected(ours), 0
-    theirs = code("snnTorch", monkeypatch)["snntorch_network"](written(to_nir(ours), tmp_path))
+    theirs = reader("snntorch_network", monkeypatch)(written(to_nir(ours), tmp_path))
     found = count(theirs, spikes)
     with torch.no_grad():
         for _ in range(STEPS):
@@ -213,7 +212,7 @@ def test_sinabs_computes_the_same_spikes(monkeypatch, tmp_path):
     pytest.importorskip("sinabs.nir", exc_type=ImportError)
     ours = network()
     spikes, logits = expected(ours)
-    theirs = code("Sinabs", monkeypatch)["sinabs_network"](written(to_nir(ours, pool="sum"), tmp_path), 3, STEPS)
+    theirs = reader("sinabs_network", monkeypatch)(written(to_nir(ours, pool="sum"), tmp_path), 3, STEPS)
     found = count(theirs, spikes)
     with torch.no_grad():
         output = theirs(prepared(ours, torch).repeat_interleave(STEPS, 0))
@@ -417,7 +416,7 @@ def test_import_of_another_program_s_graph_needs_no_metadata(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "match"),
     [
-        (("--out", "x.gguf"), "--out x.gguf does not name a format: end it in .pt, .pth, .nir"),
+        (("--out", "x.gguf"), "--out x.gguf does not name a format: end it in .pt, .pth, .nir, .onnx"),
         (("--out", "x"), "--out x does not name a format"),
         (("--out", "x.pt", "--to", "nir"), "--to nir contradicts x.pt, which is the name of a .pt file"),
     ],
@@ -430,7 +429,7 @@ def test_export_refuses_a_name_of_no_or_another_format(saved, tmp_path, monkeypa
 
 
 def test_the_python_code_of_the_page_runs(saved, tmp_path, monkeypatch):
-    (block,) = blocks("exchange.md")["NIR"]
+    block, _ = blocks("exchange.md")["NIR"]
     monkeypatch.chdir(tmp_path)
     block = block.replace("runs/mini/models/hire.npz", "snn.npz").replace("get_backend()", "get_backend('reference')")
     found = run(block, "page", monkeypatch)
