@@ -13,10 +13,12 @@ from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.interop.description import ExchangeWarning, kind, restore, time_steps
 from minihire.interop.layouts import weight_layouts
 from minihire.interop.nir import DT, KEY, chain, package
+from minihire.interop.packages import require
 from minihire.interop.published import description_of
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
 from minihire.models import assemble
 from minihire.network import Network
+from minihire.runtime.archive import SPARE_BYTES
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import open_regular
 from minihire.training.checkpoint import Checkpoint, CheckpointError
@@ -68,12 +70,37 @@ def read(path: Path, *, data: str | None = None, steps: int | None = None) -> Ch
     path, nir = Path(path), package()
     try:
         with open_regular(path) as file:
+            _check_declarations(path, file)
             graph = nir.read(file)
+    except CheckpointError:
+        raise
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file {path}") from error
     except Exception as error:  # h5py and nir document no common class for the errors of damaged files
         raise CheckpointError(f"{path} is not a file that nir.write wrote, or it is damaged") from error
     return _checkpoint(path, graph, data, steps)
+
+
+def _check_declarations(path, file):
+    """Raise CheckpointError if the file declares much more data than it has, or refers to other files."""
+    h5py, size, declared = require("h5py", "NIR"), file.seek(0, 2), 0
+
+    def check(_, item):
+        nonlocal declared
+        if isinstance(item, h5py.Group):
+            links = [item.get(name, getlink=True) for name in item]
+            outside = not all(isinstance(link, h5py.HardLink) for link in links)
+        else:
+            outside, declared = bool(item.external or item.is_virtual), declared + item.nbytes
+        if outside:
+            raise CheckpointError(f"{path} refers to data outside of itself, which minihire does not read")
+
+    with h5py.File(file, "r") as content:
+        check("", content)
+        content.visititems(check)
+    if declared > size + SPARE_BYTES:
+        raise CheckpointError(f"{path} declares {declared:,} bytes of data, but the file has {size:,}")
+    file.seek(0)
 
 
 def _checkpoint(path, graph, data, steps):

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 from handbook_pages import blocks, run
 
 nir = pytest.importorskip("nir", reason="NIR graphs need the package nir")
+h5py = pytest.importorskip("h5py")
 
 STEPS = 4
 pytestmark = pytest.mark.filterwarnings("ignore::minihire.interop.description.ExchangeWarning")
@@ -374,6 +375,37 @@ def test_damaged_files_are_refused(tmp_path):
         nir_reader.read(path)
     with pytest.raises(CheckpointError, match="there is no file"):
         nir_reader.read(tmp_path / "none.nir")
+
+
+def larger(file):
+    del file["node/nodes/readout/weight"]
+    file["node/nodes/readout"].create_dataset("weight", (1 << 20, 1 << 20), "f4", compression="gzip", chunks=(64, 64))
+
+
+def linked(file):
+    file["node/nodes/other"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def external(file):
+    del file["node/nodes/readout/weight"]
+    file["node/nodes/readout"].create_dataset("weight", (7, 9), "f4", external=[("/etc/passwd", 0, 252)])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (larger, r"declares [0-9,]+ bytes of data, but the file has"),
+        (linked, "outside"),
+        (external, "outside of itself"),
+    ],
+)
+def test_a_file_that_declares_too_much_or_refers_to_others_is_refused(tmp_path, change, match):
+    path = tmp_path / "x.nir"
+    nir.write(path, to_nir(network()))
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(CheckpointError, match=match):
+        nir_reader.read(path)
 
 
 # ---------------------------------------------------------------- the commands
