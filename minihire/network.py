@@ -1,4 +1,4 @@
-"""A network: a description and its weights on a backend. Its main methods are `forward`, `gradients` and `pullback`."""
+"""A network: a description and its weights on a backend. Its main methods: `predict`, `forward`, `gradients` and `pullback`."""
 
 import copy
 import math
@@ -39,6 +39,17 @@ class Gradients(NamedTuple):
     image: Any
     state: dict[str, NeuronState]
     sums: Any
+
+
+class Prediction(NamedTuple):
+    """The result of `Network.predict`, as NumPy arrays.
+
+    classes: int64 [N], the most likely class of each image. probabilities: [N, C], the softmax of the logits; each row sums to
+    1. They say how the network ranks its classes, not how often it is right: a network always chooses one of its classes.
+    """
+
+    classes: np.ndarray[Any, Any]
+    probabilities: np.ndarray[Any, Any]
 
 
 # `Backend.logit_loss` computes all but the first.
@@ -157,6 +168,32 @@ class Network:
             logits = part.value if logits is None else self.backend.add(logits, part.value)
             state = ctx.end_state or {}
         return logits
+
+    def predict(self, images: Any, *, seed: int = 0, batch_size: int = 100) -> Prediction:
+        """Classes and probabilities of images [N, H, W, C]: uint8, or floats with pixels in [0, 1], of NumPy or of the backend.
+
+        seed: of the random spikes of a rate-coded network. batch_size: images in memory at a time. Raises MinihireError for
+        images of another shape, type or range, and if there are none.
+
+        >>> import numpy as np
+        >>> from minihire import Network, build, get_backend, initialise
+        >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
+        >>> found = Network(model, k, initialise(model, k, seed=0)).predict(np.zeros((2, 32, 32, 3), np.uint8))
+        >>> found.classes.shape, found.probabilities.shape
+        ((2,), (2, 10))
+        """
+        k = self.backend
+        images = checks.pictures(k, images, self.model.image_shape, self.model.name)
+        size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
+        parts = []
+        for first in range(0, len(images), size):
+            batch = images[first : first + size].astype(np.float32)
+            if images.dtype == np.uint8:
+                batch *= np.float32(1 / 255)
+            parts.append(k.to_numpy(self.forward(k.asarray(batch), draws=Draws(seed, 0, first))).astype(np.float64))
+        logits = np.concatenate(parts)
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return Prediction(logits.argmax(axis=1), exponents / exponents.sum(axis=1, keepdims=True))
 
     def gradients(
         self,

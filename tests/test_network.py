@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -465,6 +466,40 @@ def test_images_of_another_shape_are_refused(exact):
             network.forward(np.zeros(shape))
         with pytest.raises(MinihireError, match=r"vgg5 was built for images of \(16, 16, 3\), not "):
             network.gradients(np.zeros(shape), np.zeros(2, np.int64))
+
+
+@pytest.mark.parametrize("coding", ["direct", "rate"])
+def test_predictions_are_those_of_the_logits_for_any_kind_and_number_of_images(exact, coding):
+    model = build("vgg5", 3, (8, 8, 3), width=1 / 16, hidden=8)
+    network = Network(model, exact, initialise(model, exact, 0, True), spiking=True, steps=4, coding=coding)
+    levels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    floats = levels.astype(np.float32) * np.float32(1 / 255)
+    logits = exact.to_numpy(network.forward(exact.asarray(floats), draws=Draws(7)))
+    whole = network.predict(levels, seed=7)
+    assert whole.classes.dtype == np.int64 and whole.classes.tolist() == logits.argmax(axis=1).tolist()
+    expected = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(axis=1, keepdims=True)
+    for given, size in ((levels, 100), (levels, 2), (floats, 3), (floats.astype(float), 5), (exact.asarray(floats), 1)):
+        np.testing.assert_allclose(network.predict(given, seed=7, batch_size=size).probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (np.zeros((2, 8, 8, 1), np.uint8), "but an array of shape (2, 8, 8, 1) was given: give [N, 8, 8, 3]"),
+        (np.zeros((8, 8, 3), np.uint8), "give [N, 8, 8, 3]; of a single image, give image[None]"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "no images were given: give at least one"),
+        (np.zeros((1, 8, 8, 3), int), "these images are int64: give uint8, from 0 to 255, or floats from 0 to 1"),
+        (np.full((1, 8, 8, 3), 255.0), "these images have pixels from 255 to 255, expected 0 to 1"),
+        (np.full((1, 8, 8, 3), -0.5), "these images have pixels from -0.5 to -0.5, expected 0 to 1"),
+        (np.full((1, 8, 8, 3), np.nan), "these images have pixels from nan to nan, expected 0 to 1"),
+        ([["a"]], "but an array of shape (1, 1) was given"),
+    ],
+)
+def test_predictions_are_refused_for_images_of_another_shape_type_or_range(exact, given, sentence):
+    model = build("vgg5", 3, (8, 8, 3), width=1 / 16, hidden=8)
+    network = Network(model, exact, initialise(model, exact, 0))
+    with pytest.raises(MinihireError, match=re.escape(sentence)):
+        network.predict(given)
 
 
 def test_weights_of_another_network_are_refused(exact):

@@ -19,6 +19,7 @@ from minihire.app import (
     import_,
     info,
     paper,
+    predict,
     report,
     run,
     train,
@@ -34,10 +35,25 @@ from minihire.runtime.interrupt import Interrupted, OutOfTime, resumable_by, sto
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, escaped, styled
 
-COMMAND_MODULES = (run, report, paper, train, convert, attack, analyze, info, import_, export, demo, completion)
+COMMAND_MODULES = (
+    run,
+    report,
+    paper,
+    train,
+    convert,
+    attack,
+    analyze,
+    predict,
+    info,
+    import_,
+    export,
+    demo,
+    completion,
+)
 COMMANDS = {module.COMMAND.name: module.COMMAND for module in COMMAND_MODULES}
 EXAMPLES = """minihire run                 everything, small, on the embedded data set
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
+  minihire run --data-dir DIR  your own images, one folder per class
   minihire paper table2 fig8   the paper's table 2 and figure 8, in minutes
   minihire demo 1              the first lesson"""
 CODES = (

@@ -1,6 +1,7 @@
 """The inputs of the commands: settings, backend, images and checkpoints. Each is checked before it is used."""
 
 import argparse
+import contextlib
 import json
 import os
 import stat
@@ -16,12 +17,15 @@ from backends.errors import choose
 from backends.interface import Backend
 from backends.surrogates import triangle
 from minihire.app.flags import flag_of, given_settings
+from minihire.data import cifar, shapes
 from minihire.data.dataset import Dataset, Splits
+from minihire.data.sources import SOURCES, MissingData, find_files
 from minihire.models import has_hidden, refuse_foreign
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text
 from minihire.runtime.progress import say
+from minihire.study import own_images
 from minihire.study.networks import load_data
 from minihire.study.settings import Config, preset
 from minihire.training import checkpoint
@@ -51,7 +55,7 @@ def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None,
             known["methods"] = tuple(known["methods"])
             base = Config(**known)
         else:
-            base = preset(getattr(options, "preset", "mini"))
+            base = preset(preset_of(options, given))
     except (TypeError, LookupError) as error:
         raise MinihireError(f"the saved settings are not readable: {error}") from error
     if "periods" not in uses and "steps" in given and isinstance(given["steps"], int):
@@ -95,6 +99,30 @@ def read_config(path: Path) -> dict:
         raise MinihireError(f"{path}: the preset must be a name, not {name!r}") from error
 
 
+def preset_of(options: argparse.Namespace, given: dict) -> str:
+    """The preset of --preset. By default: "folder" for a folder of images, otherwise "mini". given: the settings given.
+
+    A --data-dir without --data is a folder of images. Raises MinihireError if it has the files of a public data set.
+    """
+    if hasattr(options, "preset"):
+        return options.preset
+    if "data" not in given and given.get("data_dir"):
+        for name, source in SOURCES.items():
+            with contextlib.suppress(MissingData, OSError):
+                find_files(name, given["data_dir"])
+                raise MinihireError(f"{options.data_dir} contains {source.title}: give --data {name} too")
+        return own_images.PRESET
+    return own_images.PRESET if given.get("data") == "folder" else "mini"
+
+
+def adapt(config: Config, options: argparse.Namespace, splits: Splits) -> Config:
+    """The settings of the preset folder for this number of training images. Flags stay as given. Prints one line."""
+    adapted = own_images.adapt(config, len(splits.train), given_settings(options))
+    if adapted.preset == own_images.PRESET:
+        say(own_images.in_words(adapted, len(splits.train)))
+    return adapted
+
+
 def refuse_hidden(options: argparse.Namespace, model: str) -> None:
     """Raise MinihireError if --hidden was given, but the model has no hidden linear layers."""
     if hasattr(options, "hidden") and not has_hidden(model):
@@ -111,6 +139,16 @@ def data_of(saved: Checkpoint) -> tuple[str | None, tuple[str, ...]]:
         return data["name"], tuple(map(str, data["classes"]))
     name = about.get("data") if isinstance(about, dict) else None
     return (name if isinstance(name, str) else None), ()
+
+
+def class_names(saved: Checkpoint, network: Network) -> tuple[str, ...]:
+    """The names of a network's classes, in the order of its logits: 0, 1, … if the checkpoint and its data set name none."""
+    name, classes = data_of(saved)
+    known = {**cifar.CLASSES, "shapes": shapes.CLASSES}  # for checkpoints of earlier versions
+    count = network.model.classes
+    return next(
+        (tuple(c) for c in (classes, known.get(name or "", ())) if len(c) == count), tuple(map(str, range(count)))
+    )
 
 
 def _its_own_data(saved, given):

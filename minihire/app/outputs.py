@@ -1,7 +1,9 @@
-"""The outputs of the commands: JSON files, which a command may overwrite, and files that must not exist yet."""
+"""The outputs of the commands: JSON and CSV files, which a command may overwrite, and files that must not exist yet."""
 
 import argparse
 import contextlib
+import csv
+import io
 import json
 import os
 import stat
@@ -44,6 +46,35 @@ def _written_by(command, path, size):
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("command") == command
+
+
+def csv_path(options: argparse.Namespace, columns: list[str]) -> Path | None:
+    """The file of --csv. columns: the names of the first columns, by which a file of the same command is recognised.
+
+    Raises MinihireError for standard output, and if the file exists and another command or program wrote it.
+    """
+    path = options.csv
+    if path == STDOUT:
+        raise MinihireError("--csv needs a file, not -: use --json - to print on standard output")
+    if path is None or not os.path.lexists(path):
+        return path
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise MinihireError(f"--csv cannot replace {path}, which is not a regular file: give another file")
+    with path.open("rb") as file:
+        ours = file.read(1000).startswith(",".join(columns).encode())
+    if not ours:
+        raise MinihireError(
+            f"{path} exists, and `minihire {options.name} --csv` did not write it: give another file, or delete it"
+        )
+    return path
+
+
+def write_csv(options: argparse.Namespace, rows: Iterable[list]) -> None:
+    """Write the rows, of which the first has the names of the columns, to --csv FILE, if it was given."""
+    if options.csv is not None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_atomically(options.csv, lambda file: file.write(text.getvalue().encode()))
 
 
 def show_and_write(options: argparse.Namespace, content: dict, text: str) -> None:

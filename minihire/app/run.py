@@ -20,7 +20,7 @@ from minihire.app.flags import (
     given_settings,
     settings,
 )
-from minihire.app.inputs import open_backend, open_data, read_config, refuse_hidden, resolve
+from minihire.app.inputs import adapt, open_backend, open_data, preset_of, read_config, refuse_hidden, resolve
 from minihire.app.outputs import print_warnings
 from minihire.app.suggestions import listed
 from minihire.report import page, tables
@@ -73,13 +73,14 @@ def add_flags(parser):
 def run(options) -> None:
     """Train, convert, attack and analyze; write results.json, checkpoints, figures and the page."""
     given = _config_file(options)
-    name = given["preset"] if given else getattr(options, "preset", "mini")
+    name = given["preset"] if given else "" if options.out else preset_of(options, given_settings(options))
     out = folders.choose(options.out, name, options.resume)
     config = resolve(options, folders.saved_config(out) if options.resume else given, USES)
     refuse_hidden(options, config.model)
     _refuse_unused(options, config)
     backend = open_backend(options)
     splits = open_data(config, options, backend, USES)
+    config = config if given or options.resume else adapt(config, options, splits)
     callbacks = chosen_callbacks(options, splits.heldout)
     if options.dry_run:
         print_estimate(config, backend, splits, out)
@@ -89,7 +90,7 @@ def run(options) -> None:
         say(
             f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
             f"{len(splits.train):,} training, {len(splits.heldout):,} held-out and "
-            f"{len(splits.test):,} test images of {splits.train.name}; into {out}/"
+            f"{len(splits.test):,} test images of {splits.train.name}, {len(splits.train.classes)} classes; into {out}/"
         )
         try:
             results = whole.run()

@@ -19,6 +19,7 @@ from minihire.app.flags import (
     settings,
 )
 from minihire.app.inputs import (
+    adapt,
     apply_flags,
     open_backend,
     open_checkpoint,
@@ -82,6 +83,8 @@ def run(options) -> None:
     data = open_data(config, options, backend, used)
     if start:
         refuse_misfit(start, network, data.train)
+    else:
+        config = adapt(config, options, data)
     callbacks = chosen_callbacks(options, data.heldout)
     _, training = train_one(config, options.method, data, backend, options.out, network, callbacks)
     last = training.history[-1]

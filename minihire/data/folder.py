@@ -11,26 +11,28 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from backends.randomness import Draw, permutation
 from minihire.data.dataset import DataError, Dataset, channel_statistics
 from minihire.runtime.files import open_regular
+from minihire.runtime.progress import say
 from minihire.runtime.random_streams import Stream
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # what Pillow may decode, whatever a file's name is
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # 8 bits per channel
 MAX_SIDE = 1024  # pixels
+SIDE = 32  # pixels; images of different sizes are resized to it
 MAX_TOTAL_BYTES = 4 * 2**30  # of all images in memory
 
 
 def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset, Dataset]:
     """Return training and test images, uint8 [N, H, W, 3], sorted by class and file name.
 
-    size: resize every image to size × size pixels; the aspect ratio is not kept. In the layout DIR/CLASS/* the test images
-    do not depend on the seed of a run, so that no network is tested on images that it was trained on. Raises DataError
-    for a missing folder, a damaged image, and images of different sizes.
+    size: resize every image to size × size pixels; the aspect ratio is not kept. Default: keep the size that all images have, or
+    resize to 32 × 32 if their sizes differ. In the layout DIR/CLASS/* the test images do not depend on the seed of a run, so
+    that no network is tested on images that it was trained on. Raises DataError for a missing folder and a damaged image.
     """
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise DataError(f"the image size given is {size}; give --image-size 1 to {MAX_SIDE}")
@@ -51,8 +53,8 @@ def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset,
     )
 
 
-def read_image(path: Path, size: int | None = None) -> np.ndarray:
-    """Read one image as uint8 [H, W, 3], rotated as its EXIF data say and resized to size × size if `size` is given.
+def read_image(path: Path) -> np.ndarray:
+    """Read one image as uint8 [H, W, 3], rotated as its EXIF data say.
 
     Of 16 bits per channel the higher 8 are used. Raises DataError, naming the file, if it is not an image of FORMATS, is damaged
     or very large, or has pixels of another type.
@@ -69,14 +71,22 @@ def read_image(path: Path, size: int | None = None) -> np.ndarray:
                 image = ImageOps.exif_transpose(image)
                 if grey16:  # keep the high byte, as Pillow does with 16-bit colours
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                image = image.convert("RGB")
-                if size is not None and image.size != (size, size):
-                    image = image.resize((size, size), Image.Resampling.BILINEAR)
-                return np.asarray(image)
+                return np.asarray(image.convert("RGB"))
     except DataError:
         raise
+    except OSError as error:
+        unknown = f"it is not an image in one of the formats {', '.join(FORMATS)}"
+        reason = unknown if isinstance(error, UnidentifiedImageError) else error.strerror or error
+        raise DataError(f"cannot read the image {path}: {reason}; replace or remove it") from None
     except Exception as error:  # Pillow's decoders raise errors of many types on damaged files
         raise DataError(f"cannot read the image {path}: {error}; replace or remove it") from None
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a uint8 image [H, W, 3] to [height, width, 3] by bilinear interpolation. The aspect ratio is not kept."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _list_images(root: Path):
@@ -137,21 +147,35 @@ def _images(folder: Path) -> list[Path]:
     return paths
 
 
+def find_images(folder: Path) -> list[Path]:
+    """All image files in a folder and in the folders below it, sorted. Hidden files and folders are ignored."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    return sorted(path for path in found if not path.is_dir())
+
+
 def _read_all(paths, size: int | None) -> np.ndarray:
-    """Read all images into one array. All must have the shape of the first."""
-    first = read_image(paths[0], size)
-    if first.nbytes * len(paths) > MAX_TOTAL_BYTES:
+    """Read all images into one array, resized to size × size pixels. None: keep the size that all have, or resize to SIDE."""
+    first = read_image(paths[0])
+    height, width = (size, size) if size else first.shape[:2]
+    if height * width * 3 * len(paths) > MAX_TOTAL_BYTES:
         raise DataError(
-            f"{len(paths)} images of {first.shape[1]}x{first.shape[0]} pixels, the size of {paths[0]}, take more than "
+            f"{len(paths)} images of {width}x{height} pixels{'' if size else f', the size of {paths[0]},'} take more than "
             f"{MAX_TOTAL_BYTES >> 30} GiB; give a smaller --image-size"
         )
-    images = np.empty((len(paths), *first.shape), np.uint8)
+    images, resized = np.empty((len(paths), height, width, 3), np.uint8), 0
     for i, path in enumerate(paths):
-        image = read_image(path, size)
-        if image.shape != first.shape:
-            raise DataError(
-                f"{path} has {image.shape[1]}x{image.shape[0]} pixels, but {paths[0]} has "
-                f"{first.shape[1]}x{first.shape[0]}; give --image-size to resize all images"
-            )
-        images[i] = image
+        image = read_image(path) if i else first
+        if size is None and image.shape != first.shape:
+            return _read_all(paths, SIDE)
+        resized += image.shape != images.shape[1:]
+        images[i] = resize(image, height, width)
+    if resized:
+        say(
+            f"{resized:,} of {len(paths):,} images are resized to {width}x{height} pixels "
+            "(--image-size N, in Python size=N, chooses another size)"
+        )
     return images

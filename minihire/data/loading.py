@@ -24,6 +24,7 @@ READERS: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {
     "folder": folder.read,
 }
 NAMES = ("shapes", *READERS)
+FEWEST_HELDOUT = 30  # of a folder of images, by default
 
 
 def load(
@@ -42,11 +43,12 @@ def load(
 
     data_dir: the folder with the files; "shapes" needs none.
     seed: decides which training images are held out, and the order of the rest. The test images never depend on it.
-    heldout: number of held-out images. Default: a tenth of the training images, at most 5,000 of a public data set.
+    heldout: number of held-out images. Default: a tenth of the training images, at most 5,000 of a public data set; none of a
+        "folder" if that were fewer than 30, because an accuracy on so few says little and each image helps the training.
     train_limit, test_limit: keep this many images, chosen at random. A larger limit contains every smaller one.
         "shapes" draws more training images if the limit exceeds its default size.
     download: download a public data set if its files are missing.
-    size: side in pixels to which the images of a "folder" are resized.
+    size: side in pixels to which the images of a "folder" are resized. Default: their own size if all have the same, else 32.
     flexible: those of "heldout", "train_limit" and "test_limit" that are lowered where the data set has too few images;
         held-out images then are a tenth of the training images.
 
@@ -102,6 +104,8 @@ def _heldout_size(training: Dataset, heldout: int | None) -> int:
     if heldout is not None:
         return heldout
     tenth = max(1, len(training) // 10)
+    if training.name == "folder" and tenth < FEWEST_HELDOUT:
+        return 0
     return min(tenth, 5000) if training.name in SOURCES else tenth
 
 

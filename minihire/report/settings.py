@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from minihire.report.markup import Markup, join, prose, table, tag
 from minihire.report.pieces import command_text, details, note
+from minihire.study import own_images
 from minihire.study.settings import PRESETS, Config
 
 FIELDS = {f.name: f for f in fields(Config) if f.metadata}
@@ -64,8 +65,9 @@ def command(results) -> str:
     parts = ["minihire", "run"]
     if config.get("preset", "mini") != "mini":
         parts += ["--preset", config["preset"]]
+    adapted = own_images.ADAPTED if config.get("preset") == own_images.PRESET else ()
     for name in FIELDS:
-        if name in config and config[name] != defaults[name] and config[name] is not None:
+        if name in config and (config[name] != defaults[name] or name in adapted) and config[name] is not None:
             parts += _flag_and_value(name, config[name])
     execution = {"backend": "numba", "device": "cpu", "precision": "float32"}
     for name, default in execution.items():

@@ -59,6 +59,24 @@ def images(k: Backend, array: Array, shape: tuple[int, ...], name: str = "this n
         pixels(np.asarray(array).min(initial=0), np.asarray(array).max(initial=0))
 
 
+def pictures(k: Backend, array: Any, shape: tuple[int, ...], name: str) -> np.ndarray[Any, Any]:
+    """Images [N, H, W, C], uint8 or floats in [0, 1], as a NumPy array. (H, W, C) is the `shape` that the network expects."""
+    found: np.ndarray[Any, Any] = k.to_numpy(array) if isinstance(array, type(k.zeros((0,)))) else np.asarray(array)
+    if found.ndim != 4 or found.shape[1:] != shape:
+        one = "; of a single image, give image[None]" if found.shape == shape else ""
+        raise MinihireError(
+            f"{name} was built for images of {shape}, but an array of shape {found.shape} was given: "
+            f"give [N, {', '.join(map(str, shape))}]{one}"
+        )
+    if not len(found):
+        raise MinihireError("no images were given: give at least one")
+    if found.dtype != np.uint8 and found.dtype.kind != "f":
+        raise MinihireError(f"these images are {found.dtype}: give uint8, from 0 to 255, or floats from 0 to 1")
+    if found.dtype != np.uint8:
+        pixels(found.min(), found.max())
+    return found
+
+
 def pixels(low: Any, high: Any) -> None:
     """Check the smallest and the largest pixel of some images; NaN and infinity are refused, too."""
     if not (low >= -MARGIN and high <= 1 + MARGIN):

@@ -23,6 +23,7 @@ from minihire.study.spec import NetworkSpec
 from minihire.study.stores import RunFolder
 from minihire.study.study import Study
 from minihire.training.callbacks import Callback
+from minihire.training.health import no_better_than_chance
 
 DISTANCE_IMAGES = 100
 BATCH_SIZES = ("batch_size", "ann_batch_size")  # per process: a resumed run may have another number of processes
@@ -116,6 +117,14 @@ class Run:
             score = Score(int(confusion.trace()), len(test)).as_dict()
             row |= {"source": source and self.folder.label(source), **score, "confusion": confusion.tolist()}
             self.results["accuracy"].append(row)
+            if attack is None and spec.method != "converted":  # a converted SNN is only the start of a training
+                self._warn_of_chance(spec.method, score["correct"])
+
+    def _warn_of_chance(self, method: str, correct: int):
+        """Add a warning if the clean accuracy cannot be told from chance, unless the training gave a warning already."""
+        found = no_better_than_chance(correct, self.splits.test.labels)
+        if found and not any(known.startswith(f"{method}: it") for known in self.results["warnings"]):
+            self.results.warn(f"{method}: {found}")
 
     def _analyse(self, name: str, network: Network):
         """Activity, energy and perturbation distances of a network, its spike trains, and a few attacked images."""

@@ -36,7 +36,7 @@ class Config:
     preset: str = "mini"
     data: str = _setting("data", "shapes", "data set", choices=DATA)
     data_dir: str | None = _setting("data", None, "folder of the data set's files (not for shapes)")
-    image_size: int | None = _setting("data", None, "resize the images of --data folder to N pixels", low=8, high=512)
+    image_size: int | None = _setting("data", None, "resize the images of --data folder to N×N pixels", low=8, high=512)
     train_limit: int | None = _setting("data", None, "use this many training images", low=1)
     test_limit: int | None = _setting("data", None, "use this many test images", low=1)
     heldout: int | None = _setting("data", None, "training images set aside for choosing settings", low=0)
@@ -276,6 +276,18 @@ PRESETS = {
         learning_rate=1e-3,
         calibration_images=128,
         calibration_steps=20,
+    ),
+    "folder": dict(  # own_images.py adapts batch sizes, epochs and the ANN's learning rate to the number of images
+        data="folder",
+        image_size=32,
+        width=0.25,
+        hidden=128,
+        steps=4,
+        ann_schedule="one-cycle",
+        learning_rate=1e-3,
+        calibration_images=128,
+        calibration_steps=20,
+        black_box=False,
     ),
     "cifar10-small": dict(
         data="cifar10",

@@ -1,14 +1,16 @@
-"""Signs of a failed training: silent or saturated layers, values that are not finite, chance-level accuracy, a diverged loss."""
+"""Signs of a failed training: silent or saturated layers, values that are not finite, accuracy at chance level, diverged loss."""
 
 import math
 
 import numpy as np
 
 from backends.randomness import Draws
+from minihire.analysis.statistics import wilson
 from minihire.network import Network
 
 DIVERGED = 1.5  # see `failed_training`
 ENOUGH = 30  # with fewer held-out images, the training images show better whether a network learned
+FEW_TESTED = 100  # with fewer test images, the interval of an accuracy is so wide that more of them are advised
 LARGE = {True: 0.01, False: 0.1}  # SNN, ANN: if the learning rate was above this, only a lower one is advised
 
 
@@ -80,6 +82,23 @@ def failed_training(
     return (
         f"it ended at chance level ({accuracy:.1%} of the {kind} images right; always answering with the most "
         f"frequent class gets {chance:.1%}): try more epochs ({epochs}){more}, more training images, or {rate}"
+    )
+
+
+def no_better_than_chance(correct: int, labels: np.ndarray) -> str | None:
+    """A sentence where the 95 % interval of a test accuracy includes the share of the most frequent class; None elsewhere.
+
+    correct: how many of the images with these labels were classified correctly.
+    """
+    count, chance = len(labels), np.bincount(labels).max() / len(labels)
+    low, high = wilson(correct, count)
+    if low > chance:
+        return None
+    few = f", and more than {count} test images" if count < FEW_TESTED else ""
+    return (
+        f"its accuracy cannot be told from chance: {correct} of {count} test images right, 95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f} %; always answering with the most frequent class gets {100 * chance:.1f} %: "
+        f"use more training images{few}"
     )
 
 

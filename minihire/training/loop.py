@@ -46,6 +46,7 @@ from minihire.training.resume import fingerprint, require_same_start_on_all_rank
 # A checkpoint is written after an epoch if writing the last one took less than QUICK seconds, or if the time since then is more
 # than WRITE_RATIO times the time that writing took. `Training._worth_saving` has the exceptions.
 QUICK, WRITE_RATIO = 1.0, 50
+MANY_EPOCHS, TELL_EVERY = 30, 1.0  # see `Training._worth_telling`
 # Settings that version 0.1.0 did not have. A recipe's description has them only where they differ from the default, so that
 # trainings of version 0.1.0 resume.
 LATER = ("period_steps", "iterations", "surrogate")
@@ -224,11 +225,17 @@ class Training:
             for callback in (*self.callbacks, *CALLBACKS):
                 callback(self)
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
-        progress.tell(
-            f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
-        )
+        if self._worth_telling(progress):
+            progress.tell(
+                f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
+            )
         for warning in new_warnings:
             say(f"warning: {warning}")
+
+    def _worth_telling(self, progress: Progress) -> bool:
+        """Whether to print a line after this epoch: not one for each of many epochs that take less than TELL_EVERY seconds."""
+        few = self.recipe.epochs <= MANY_EPOCHS or self.epoch == self.recipe.epochs
+        return few or perf_counter() - progress.told >= TELL_EVERY
 
     def _new_warnings(self) -> list[str]:
         """Look for signs of a failing training after an epoch. Return those that no earlier epoch showed."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_cli import EXECUTION, command, plain, results_of, scores, small, write_cifar10
 
 from backends import get_backend
@@ -90,6 +91,9 @@ def place(tmp_path_factory):
     (folder / "dangling.pt").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "fifo")
     (folder / "file").write_text("a file")
+    (folder / "pictures").mkdir()
+    Image.effect_noise((50, 40), 60).save(folder / "pictures" / "a.png")
+    (folder / "cut.png").write_bytes((folder / "pictures" / "a.png").read_bytes()[:600])
     cut = write_cifar10(folder / "cut")
     (cut / "data_batch_3.bin").write_bytes((cut / "data_batch_3.bin").read_bytes()[:-1])
     (write_cifar10(folder / "partial") / "test_batch.bin").unlink()
@@ -201,8 +205,17 @@ CASES = {
     "no width": (RUN + " --width 0", "--width must be above 0"),
     # data
     "a folder for shapes": (
-        "run --data-dir {place}/cifar",
+        "run --preset mini --data-dir {place}/cifar",
         "but the data set shapes needs no files: give the data set",
+    ),
+    "a public data set without its name": (
+        "run --data-dir {place}/cifar",
+        "{place}/cifar contains CIFAR-10: give --data cifar10 too",
+    ),
+    "own images that are not there": ("run --data-dir {place}/none", "there is no folder {place}/none; give a folder"),
+    "own images without classes": (
+        "run --data-dir {place}/pictures",
+        "expected at least two, one folder of images for each class",
     ),
     "a paper in a folder of other files": ("paper table7 --out {place}/others", "holds other files, paper.md"),
     "a folder for mini": ("paper table2 --data-dir {place}/cifar", "but scale mini uses the data set shapes"),
@@ -307,6 +320,58 @@ CASES = {
     "a source of other data": (
         "attack {place}/ann.npz --source {place}/of-shapes.npz",
         "give a source of the same data",
+    ),
+    "prediction without an image": ("predict {place}/ann.npz", "the following arguments are required: FILE|FOLDER"),
+    "prediction without a network": (
+        "predict {place}/none.npz {place}/pictures",
+        "there is no checkpoint {place}/none.npz",
+    ),
+    "prediction by an image": (
+        "predict {place}/pictures/a.png {place}/pictures",
+        "a.png is not a minihire checkpoint, or it is damaged",
+    ),
+    "prediction of nothing": (
+        "predict {place}/ann.npz {place}/none.png",
+        "there is no file or folder {place}/none.png: give image files, or folders of them",
+    ),
+    "prediction of an empty folder": (
+        "predict {place}/ann.npz {place}/run",
+        "the folder {place}/run contains no images (.png .jpg",
+    ),
+    "prediction of text": (
+        "predict {place}/ann.npz {place}/file",
+        "cannot read the image {place}/file: it is not an image in one of the formats PNG, JPEG,",
+    ),
+    "prediction of a damaged image": (
+        "predict {place}/ann.npz {place}/cut.png",
+        "cannot read the image {place}/cut.png",
+    ),
+    "prediction of a FIFO": ("predict {place}/ann.npz {place}/fifo", "it is not a regular file"),
+    "prediction by an ANN over time": (
+        "predict {place}/ann.npz {place}/pictures --steps 3",
+        "ann.npz is an ANN, to which --steps does not apply: leave it out",
+    ),
+    "prediction without time": ("predict {place}/snn.npz {place}/pictures --steps 0", "--steps must be in 1 … 10000"),
+    "a seed without random spikes": (
+        "predict {place}/snn.npz {place}/pictures --seed 3",
+        "--seed chooses the random spikes of rate coding, which this network does not use: leave it out",
+    ),
+    "predictions over JSON of another command": (
+        "predict {place}/ann.npz {place}/pictures --json {place}/figures.json",
+        "`minihire predict --json` did not write it",
+    ),
+    "predictions over an image": (
+        "predict {place}/ann.npz {place}/pictures --csv {place}/pictures/a.png",
+        "`minihire predict --csv` did not write it: give another file, or delete it",
+    ),
+    "predictions over a link": (
+        "predict {place}/ann.npz {place}/pictures --csv {place}/link.json",
+        "--csv cannot replace {place}/link.json, which is not a regular file",
+    ),
+    "predictions to standard output": ("predict {place}/ann.npz {place}/pictures --csv -", "--csv needs a file, not -"),
+    "predictions below a file": (
+        "predict {place}/ann.npz {place}/pictures --threads 1 --csv {place}/file/x.csv",
+        "cannot write",
     ),
     "attack on a folder": ("attack {place}/models", "is a folder: give one of its checkpoints, "),
     "analysis of an empty folder": ("analyze {place}/cifar", "is a folder without checkpoints"),
@@ -509,7 +574,7 @@ def test_wrong_input_is_one_sentence(place, monkeypatch, tmp_path, capsys, argum
         parts[at:at] = [*small(place / "cifar", " ".join(words[: 1 + (words[0] == "train")])), *EXECUTION]
     assert cli.main(parts) == 2
     error = capsys.readouterr().err
-    assert re.fullmatch(r"minihire: [^\n]+\n", error) and expected in error, error
+    assert re.fullmatch(r"minihire: [^\n]+\n", error) and expected.replace("{place}", str(place)) in error, error
     assert files_below(place) == before and files_below(tmp_path) == {}
 
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "convert",
     "attack",
     "analyze",
+    "predict",
     "report",
     "import",
     "export",

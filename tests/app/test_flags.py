@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import backends
 from backends.randomness import Draws
@@ -36,6 +37,7 @@ BASES = {
     "attack": ["…/snn.npz"],
     "attack --suite": ["…/snn.npz", "--suite", "parity"],
     "analyze": ["…/snn.npz"],
+    "predict": ["…/rate.npz", "…/image.png"],
     "info": ["vgg5"],
     "report": ["…/a"],
     "paper": ["table2", "--scale", "small", "--data-dir", "…/c"],
@@ -56,7 +58,8 @@ VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --trai
 --preset cifar10-small | --out …/other.npz | --max-minutes 3 | --module …/module.py | --backend torch |
 --device cuda | --precision tf32 | --threads 3 | --from …/other-snn.npz | --source …/other-snn.npz |
 --suite strong | --budget full | --save-images …/crafted.npz | --images …/snn.npz | --restarts 2 | --samples 3 | --queries 7 |
---json …/scores.json | --attacks fgsm | --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full | --to nir |
+--json …/scores.json | --csv …/scores.csv | --attacks fgsm |
+--surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full | --to nir |
 --seeds 3 | --models vgg5"""
 VALUES = dict(part.strip().split(" ", 1) for part in VALUES.split("|"))
 NEEDS = {  # what a flag needs beside it to have an effect
@@ -101,6 +104,7 @@ def place(tmp_path_factory):
         if name == "arctan":
             network = replace(network, neuron=replace(network.neuron, surrogate=arctan(2.0)))
         checkpoint.save(folder / f"{name}.npz", network, extra={"about": about})
+    Image.new("RGB", (40, 30)).save(folder / "image.png")
     (folder / "module.py").write_text("print('the module was run')\n")
     return folder
 
@@ -175,6 +179,10 @@ def effect(place, monkeypatch, tmp_path, capsys):
         record(of_network(network), seed, Progress.quiet)
         return [], {"first_layer_once": SimpleNamespace(as_dict=dict)}
 
+    def predict_images(network, images, names, seed, explain):
+        record(of_network(network), seed, explain, Progress.quiet)
+        return [{"class": "disc", "probability": 1.0, "probabilities": [1.0]}]
+
     def whole_run(config, backend, out, splits, resume, callbacks):
         stop({name: value for name, value in config.describe().items() if name != "preset"}, out, resume, callbacks)
 
@@ -190,6 +198,7 @@ def effect(place, monkeypatch, tmp_path, capsys):
         "analyze.tables": SimpleNamespace(
             **dict.fromkeys(("activity_table", "operations_table", "energy_table", "neurobench_table"), lambda _: "")
         ),
+        "predict.predict_images": predict_images,
         "run.Run": whole_run,
         "report.page.read": lambda folder: folder,
         "report.page.write": stop,
@@ -213,8 +222,7 @@ def effect(place, monkeypatch, tmp_path, capsys):
         words = [command.split()[0], *(word.replace("…", str(place)) for word in arguments)]
         code = cli.main(words)
         out, error = capsys.readouterr()
-        written = (place / "scores.json").exists()
-        (place / "scores.json").unlink(missing_ok=True)
+        written = [path.unlink() or path.name for path in place.glob("scores.*")]
         assert code in (0, 2) and re.fullmatch(r"(minihire: [^\n]+\n)?", error), error
         refused = code == 2 and error != "minihire: recorded\n"
         return error if refused else (repr(seen), out, written), refused

@@ -74,6 +74,16 @@ def test_no_seed_moves_an_image_from_test_to_training(tmp_path):
     assert levels(one.train) != levels(two.train)
 
 
+def test_few_images_are_all_used_for_training(tmp_path):
+    """By default, a tenth is held out only if these are at least 30."""
+    classes(tmp_path, {"a": 100, "b": 80})
+    few = load("folder", tmp_path)
+    assert (len(few.train), len(few.heldout), len(few.test)) == (144, 0, 36)
+    assert len(load("folder", tmp_path, heldout=14).heldout) == 14
+    classes(tmp_path, {"c": 196})
+    assert [len(part) for part in vars(load("folder", tmp_path)).values()] == [271, 30, 75]
+
+
 def test_a_limited_test_set_has_all_classes(tmp_path):
     """The files are sorted by class, so the first few alone would be of one."""
     classes(tmp_path, {"a": 60, "b": 60, "c": 60})
@@ -139,21 +149,49 @@ def test_other_formats_are_refused_whatever_the_file_is_called(tmp_path, monkeyp
     assert not started.exists()
 
 
-def test_sizes_that_differ_are_refused_or_made_equal(parted):
+def test_images_of_one_size_keep_it(parted, capsys):
+    assert folder.read(parted)[0].shape == (4, 4, 3)
+    assert capsys.readouterr().out == ""
+
+
+def test_sizes_that_differ_are_made_equal_and_said(parted, capsys):
     picture(parted / "train" / "b" / "000.png", 0, (5, 4))
-    said = refusal(parted)
-    assert (
-        f"{parted / 'train' / 'b' / '000.png'} has 5x4 pixels, but {parted / 'train' / 'a' / '000.png'} has 4x4" in said
-    )
-    assert "--image-size" in said
-    train, test = folder.read(parted, 6)
-    assert train.shape == test.shape == (6, 6, 3)
-    assert levels(train) == [2, 3, 4, 0, 1]
+    train, test = folder.read(parted)
+    assert train.shape == test.shape == (32, 32, 3) and levels(train) == [2, 3, 4, 0, 1]
+    assert capsys.readouterr().out.startswith("8 of 8 images are resized to 32x32 pixels (--image-size N,")
+    picture(parted / "test" / "a" / "000.png", 100, (6, 6))
+    assert folder.read(parted, 6)[0].shape == (6, 6, 3)
+    assert capsys.readouterr().out.startswith("7 of 8 images are resized to 6x6 pixels")
+
+
+def test_an_image_is_resized_to_height_and_width(tmp_path):
+    picture(tmp_path / "wide.png", 9, (80, 20))
+    image = folder.resize(folder.read_image(tmp_path / "wide.png"), 10, 16)
+    assert image.shape == (10, 16, 3) and np.all(image == 9)
+
+
+def test_images_are_found_in_folders_below(tmp_path):
+    for name in ("b.png", "a/c.JPG", "a/.hidden.png", ".cache/d.png", "a/deep/e.png"):
+        picture(tmp_path / name, format="PNG")
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "folder.png").mkdir()
+    found = [str(path.relative_to(tmp_path)) for path in folder.find_images(tmp_path)]
+    assert found == ["a/c.JPG", "a/deep/e.png", "b.png"]
 
 
 @pytest.mark.parametrize("size", [0, -3, 1025])
 def test_a_size_out_of_range_is_refused(parted, size):
     assert f"image size given is {size}; give --image-size 1 to 1024" in refusal(parted, size)
+
+
+def test_a_file_that_is_no_image_is_refused_in_plain_words(tmp_path):
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(DataError) as caught:
+        folder.read_image(tmp_path / "a.png")
+    formats = "PNG, JPEG, BMP, GIF, WEBP, PPM, TIFF"
+    assert str(caught.value) == (
+        f"cannot read the image {tmp_path / 'a.png'}: it is not an image in one of the formats {formats}; replace or remove it"
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", None])

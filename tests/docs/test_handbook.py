@@ -28,7 +28,15 @@ def test_the_readme_s_map_names_the_index():
     assert "docs/README.md" in line
 
 
-OURS = ("command-line.md", "extending.md", "glossary.md", "paper-to-code.md", "for-pytorch-users.md", "README.md")
+OURS = (
+    "command-line.md",
+    "extending.md",
+    "glossary.md",
+    "paper-to-code.md",
+    "for-pytorch-users.md",
+    "your-data.md",
+    "README.md",
+)
 
 
 @pytest.mark.parametrize("page", OURS)

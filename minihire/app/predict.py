@@ -1,0 +1,165 @@
+"""minihire predict: the class of each image, its probability and, with --explain, the spikes and the energy that it took."""
+
+from pathlib import Path
+
+import numpy as np
+
+from minihire.analysis import measure_activity, measure_energy
+from minihire.app.command import STEPS, Command
+from minihire.app.flags import add_execution, add_file, add_json, add_modules, add_settings, given_settings
+from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint
+from minihire.app.outputs import csv_path, json_path, show_and_write, write_csv
+from minihire.data.folder import SUFFIXES, find_images, read_image, resize
+from minihire.network import Network
+from minihire.report.tables import table
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import say
+from minihire.runtime.terminal import escaped
+from minihire.study.settings import preset
+
+USES = ("steps", "time_chunk", "seed")
+BATCH = 100
+COLUMNS = ["image", "class", "probability"]  # of the CSV file, before one column for each class
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue, as in Pillow
+
+
+def add_flags(parser):
+    """Add the flags of this command to the parser."""
+    add_file(parser, "checkpoint", "the network: an .npz file", "CHECKPOINT")
+    text = "images of any size, resized to the network's size, or folders of them"
+    add_file(parser, "files", text, "FILE|FOLDER", nargs="+")
+    parser.add_argument("--explain", action="store_true", help="add spikes per layer and energy of each image")
+    add_json(parser, "predictions")
+    add_file(parser, "--csv", "also write one line per image to FILE")
+    add_modules(parser)
+    add_settings(parser, USES, defaults=False)
+    add_execution(parser)
+
+
+def run(options) -> None:
+    """Print a table with the class of each image, and write the predictions as JSON and CSV."""
+    json_path(options)
+    csv_path(options, COLUMNS)
+    saved = open_checkpoint(options.checkpoint)
+    config, backend = preset("mini", **{"periods": 1, **given_settings(options)}), open_backend(options)
+    network = apply_flags(saved.network(backend), config, options, options.checkpoint)
+    if hasattr(options, "seed") and not network.random:
+        raise MinihireError(
+            "--seed chooses the random spikes of rate coding, which this network does not use: leave it out"
+        )
+    names, paths = class_names(saved, network), list_files(options.files)
+    images, resized = read_images(paths, network.model.image_shape)
+    if resized:
+        height, width, _ = network.model.image_shape
+        say(
+            f"{resized:,} of {len(paths):,} images are resized to {width}x{height} pixels, the size that the network needs"
+        )
+    rows = predict_images(network, images, names, config.seed, options.explain)
+    rows = [{"image": str(path), **row} for path, row in zip(paths, rows, strict=True)]
+    write_csv(options, _csv(rows, names))
+    content = {"checkpoint": str(options.checkpoint), "classes": list(names), "images": rows}
+    show_and_write(options, content, _tables(rows, names))
+
+
+def list_files(given: list[Path]) -> list[Path]:
+    """The image files that were given and those in the folders that were given. Raises MinihireError if there are none."""
+    found = []
+    for path in given:
+        if not path.exists():
+            raise MinihireError(f"there is no file or folder {path}: give image files, or folders of them")
+        inside = find_images(path) if path.is_dir() else [path]
+        if not inside:
+            raise MinihireError(f"the folder {path} contains no images ({' '.join(SUFFIXES)}): give another one")
+        found += inside
+    return found
+
+
+def read_images(paths: list[Path], shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
+    """The images as uint8 [N, H, W, C] of this shape (H, W, C), and how many of them were resized. C is 3, or 1 for grey."""
+    height, width, channels = shape
+    if channels not in (1, 3):
+        raise MinihireError(
+            f"this network needs {channels} channels, image files have 1 or 3: call network.predict in Python"
+        )
+    images, resized = np.empty((len(paths), *shape), np.uint8), 0
+    for i, path in enumerate(paths):
+        image = read_image(path)
+        resized += image.shape[:2] != (height, width)
+        image = resize(image, height, width)
+        images[i] = image if channels == 3 else np.round(image @ GREY)[..., None]
+    return images, resized
+
+
+def predict_images(
+    network: Network, images: np.ndarray, names: tuple[str, ...], seed: int, explain: bool
+) -> list[dict]:
+    """One dictionary per image. explain: also activity and energy of each image, see analysis.activity and analysis.energy."""
+    size = 1 if network.random else BATCH  # the random spikes of an image must not depend on the images before it
+    found = []
+    for first in range(0, len(images), size):
+        classes, probabilities = network.predict(images[first : first + size], seed=seed)
+        for name, row in zip(classes, probabilities, strict=True):
+            found.append({"class": names[name], "probability": float(row.max()), "probabilities": row.tolist()})
+    for row, image in zip(found, images, strict=True) if explain else ():
+        batch = network.backend.asarray(image[None].astype(np.float32) * np.float32(1 / 255))
+        activity = measure_activity(network, [batch], seed=seed)
+        row["activity"] = [layer.as_dict() for layer in activity]
+        row["energy"] = measure_energy(network, activity).as_dict()
+    return found
+
+
+def _tables(rows, names):
+    """The predictions as text, with the two classes that come next; and spikes and energy, if they were measured."""
+    lines = []
+    for row in rows:
+        order = np.argsort(-np.array(row["probabilities"]), kind="stable")
+        after = [f"{names[c]} {100 * row['probabilities'][c]:.1f} %" for c in order[1:3]]
+        lines.append([escaped(row["image"]), row["class"], f"{100 * row['probability']:.1f} %", ", ".join(after)])
+    text = table(["image", "class", "probability", "next"], lines)
+    if "energy" not in rows[0]:
+        return text
+    header = [
+        "spikes and energy",
+        *(layer["name"] for layer in _spiking_layers(rows[0])),
+        "all spikes",
+        "FP32 µJ",
+        "INT32 µJ",
+        "FP32 gain",
+    ]
+    return f"{text}\n\n{table(header, [[escaped(row['image']), *_costs(row)] for row in rows])}"
+
+
+def _spiking_layers(row):
+    return [layer for layer in row.get("activity", ()) if layer["spikes"] is not None]
+
+
+def _costs(row):
+    """Spikes per layer, all spikes, energies, and the ANN's energy divided by this one."""
+    spikes = [layer["spikes"] for layer in _spiking_layers(row)]
+    energy = [f"{row['energy'][f]['total_pj'] / 1e6:.3f}" for f in ("fp32", "int32")]
+    ratio = row["energy"]["fp32"]["ratio"]
+    gain = "–" if ratio is None else f"{ratio:.1f}×"
+    return [*(f"{count:,}" for count in (*spikes, sum(spikes))), *energy, gain]
+
+
+def _csv(rows, names):
+    """The lines of the CSV file: the class, the probability of each class and, if measured, spikes and energy in pJ."""
+    layers = _spiking_layers(rows[0])
+    energy = ["fp32_pj", "int32_pj"] if "energy" in rows[0] else []
+    yield [*COLUMNS, *names, *(f"spikes of {layer['name']}" for layer in layers), *energy]
+    for row in rows:
+        used = [row["energy"][name.removesuffix("_pj")]["total_pj"] for name in energy]
+        spikes = [layer["spikes"] for layer in _spiking_layers(row)]
+        yield [*(row[name] for name in COLUMNS), *row["probabilities"], *spikes, *used]
+
+
+COMMAND = Command(
+    "predict",
+    STEPS,
+    "the class of image files, with probabilities, spikes and energy",
+    "CHECKPOINT FILE|FOLDER …",
+    add_flags,
+    run,
+    """minihire predict runs/folder/models/hire.npz photo.png
+  minihire predict runs/folder/models/hire.npz photos --explain --csv photos.csv""",
+)

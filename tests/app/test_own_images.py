@@ -1,0 +1,96 @@
+"""A folder of one's own images on the command line: which preset it gets, what a few images lead to, the step by step way."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from own_pictures import CLASSES, draw
+from run_files import command, write_cifar10
+
+from minihire.app import run
+from minihire.app.inputs import preset_of
+from minihire.report import settings
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import Progress
+from minihire.study.results import Results
+from minihire.training import checkpoint
+
+TINY = ["--width", 1 / 16, "--hidden", 16, "--ann-epochs", 1, "--iterations", 1]
+QUIET = ["--threads", 1]
+
+
+@pytest.fixture(autouse=True)
+def loud_again(monkeypatch):
+    """--quiet holds for a process; here many commands share one."""
+    monkeypatch.setattr(Progress, "quiet", False)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return draw(tmp_path_factory.mktemp("place") / "photos", 5)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "draw_all", lambda results, folder: [])
+    return tmp_path
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_folder_without_the_name_of_a_data_set_is_one_s_own_images(tmp_path):
+    own = {"data_dir": str(tmp_path)}
+    nothing, options = SimpleNamespace(), SimpleNamespace(data_dir=tmp_path)
+    assert preset_of(nothing, {}) == "mini" and preset_of(options, own) == "folder"
+    assert preset_of(options, {**own, "data": "folder"}) == "folder"
+    assert preset_of(options, {**own, "data": "cifar10"}) == "mini"
+    assert preset_of(SimpleNamespace(preset="cifar10-small"), own) == "cifar10-small"
+    write_cifar10(tmp_path / "cifar-10-batches-bin")
+    with pytest.raises(MinihireError, match="contains CIFAR-10: give --data cifar10 too"):
+        preset_of(options, own)
+
+
+def test_a_run_on_few_images_warns_of_chance_and_its_networks_know_their_classes(photos, here):
+    code, text = command("run", "--data-dir", photos, *TINY, "--snn-epochs", 1, "--methods", "hire", *QUIET)
+    assert code == 0
+    assert text.startswith("15 of 15 images are resized to 32x32 pixels (--image-size N,")
+    assert "settings for 12 training images: ANN 1 epochs, batches of 8, learning rate 0.0141; SNN 1 epochs" in text
+    assert "12 training, 0 held-out and 3 test images of folder, 3 classes; into runs/folder/" in text
+    results = read(here / "runs" / "folder" / "results.json")
+    for name in ("ann", "hire"):
+        assert any(sentence.startswith(f"{name}: it") and "chance" in sentence for sentence in results["warnings"])
+    path = here / "runs" / "folder" / "models" / "hire.npz"
+    assert checkpoint.load(path).meta["data"] == {"name": "folder", "classes": list(CLASSES)}
+    code, text = command("predict", path, photos / "stripes", "--json", "-", *QUIET)
+    found = json.loads(text)
+    assert code == 0 and found["classes"] == list(CLASSES) and len(found["images"]) == 5
+    code, text = command("run", "--data-dir", photos, "--resume", *QUIET)  # with the settings of the start
+    assert code == 0 and read(here / "runs" / "folder" / "results.json") == results
+
+
+def test_the_command_on_the_page_of_a_run_gives_the_same_settings(photos, here):
+    assert command("run", "--data-dir", photos, *TINY, "--snn-epochs", 1, "--methods", "hire", *QUIET)[0] == 0
+    config = Results.load(here / "runs" / "folder" / "results.json")["config"]
+    told = settings.command({"config": config, "machine": {}})
+    assert told.startswith("minihire run --preset folder ")
+    for part in ("--ann-epochs 1", "--ann-batch-size 8", "--ann-learning-rate 0.0141", "--batch-size 8"):
+        assert part in told
+
+
+def test_step_by_step(photos, here):
+    assert command("train", "ann", "--data-dir", photos, *TINY[:4], "--ann-epochs", 1, "--out", "a.npz", *QUIET)[0] == 0
+    config = checkpoint.load(here / "a.npz").meta["about"]
+    assert (config["preset"], config["image_size"], config["batch_size"], config["snn_epochs"]) == (
+        "folder",
+        32,
+        8,
+        150,
+    )
+    assert command("convert", "a.npz", "--out", "s.npz", *QUIET)[0] == 0
+    code, text = command("train", "hire", "--from", "s.npz", "--snn-epochs", 1, "--out", "h.npz", *QUIET)
+    assert code == 0 and "settings for" not in text
+    assert checkpoint.load(here / "h.npz").meta["training"]["recipe"]["batch_size"] == 8
+    assert command("analyze", "h.npz", *QUIET)[0] == 0

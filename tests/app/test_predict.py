@@ -1,0 +1,165 @@
+"""`minihire predict`: classes, probabilities, spikes and energy of image files, as a table, JSON and CSV."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_files import command
+
+from backends import get_backend
+from minihire.analysis import measure_activity, measure_energy
+from minihire.data import cifar
+from minihire.data.dataset import Dataset
+from minihire.data.folder import read_image, resize
+from minihire.models import build
+from minihire.network import Network, initialise
+from minihire.runtime.progress import Progress
+from minihire.training import checkpoint
+
+K = get_backend("reference")
+NAMES = ("circle", "cross, thin", "Straße")
+REFERENCE = ["--backend", "reference"]
+
+
+@pytest.fixture(autouse=True)
+def loud_again(monkeypatch):
+    """--json - is quiet for a process; here many commands share one."""
+    monkeypatch.setattr(Progress, "quiet", False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Networks with names of classes, and pictures of different sizes, two of them in a folder of the folder."""
+    folder, rng = tmp_path_factory.mktemp("place"), np.random.default_rng(0)
+    data = Dataset("folder", np.zeros((0, 16, 12, 3), np.uint8), np.zeros(0, np.int64), NAMES, (0.5,) * 3, (0.2,) * 3)
+    for name, channels, options in (
+        ("ann", 3, {}),
+        ("snn", 3, {"spiking": True, "steps": 4}),
+        ("rate", 3, {"spiking": True, "steps": 4, "coding": "rate"}),
+        ("grey", 1, {}),
+        ("five", 5, {}),
+    ):
+        model = build("vgg5", 3, (16, 12, channels), width=1 / 16, hidden=8)
+        parameters = initialise(model, K, 1, options.get("spiking", False))
+        parameters |= {p: K.asarray([0.2]) for p in parameters if p.endswith("threshold")}  # so that all layers spike
+        network = Network(model, K, parameters, **options)
+        checkpoint.save(folder / f"{name}.npz", network, extra={"data": checkpoint.describe_data(data)})
+    model = build("vgg5", 10, width=1 / 16, hidden=8)
+    for name, extra in (("cifar", {"about": {"data": "cifar10"}}), ("nameless", {})):
+        checkpoint.save(folder / f"{name}.npz", Network(model, K, initialise(model, K, 1)), extra=extra)
+    (folder / "pictures" / "below").mkdir(parents=True)
+    for name, shape in (("a.png", (16, 12)), ("b.jpg", (40, 30)), ("below/c.png", (7, 90)), ("below/d.png", (16, 12))):
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(folder / "pictures" / name)
+    return folder
+
+
+def predict(place, name, *arguments):
+    code, text = command("predict", place / f"{name}.npz", *arguments, *REFERENCE)
+    assert code == 0, text
+    return text
+
+
+def as_json(place, name, *arguments):
+    return json.loads(predict(place, name, *arguments, "--json", "-"))
+
+
+def test_the_answers_are_those_of_the_network_on_the_resized_images(place):
+    found = as_json(place, "snn", place / "pictures")
+    files = [place / "pictures" / name for name in ("a.png", "b.jpg", "below/c.png", "below/d.png")]
+    assert found["classes"] == list(NAMES) and [row["image"] for row in found["images"]] == list(map(str, files))
+    images = np.stack([resize(read_image(path), 16, 12) for path in files])
+    expected = checkpoint.load(place / "snn.npz").network(K).predict(images)
+    assert np.array_equal([row["probabilities"] for row in found["images"]], expected.probabilities)
+    assert [row["class"] for row in found["images"]] == [NAMES[c] for c in expected.classes]
+    assert [row["probability"] for row in found["images"]] == expected.probabilities.max(axis=1).tolist()
+
+
+def test_the_table_has_each_image_its_class_and_the_next_ones(place):
+    text = predict(place, "snn", place / "pictures" / "a.png", place / "pictures" / "below")
+    assert text.startswith("1 of 3 images are resized to 12x16 pixels, the size that the network needs\n")
+    lines = text.splitlines()[1:]
+    assert lines[0].split() == ["image", "class", "probability", "next"] and len(lines) == 5
+    (row,) = as_json(place, "snn", place / "pictures" / "a.png")["images"]
+    assert lines[2].startswith(str(place / "pictures" / "a.png")) and row["class"] in lines[2]
+    assert f"{100 * row['probability']:.1f} %" in lines[2] and all(name in lines[2] for name in NAMES)
+    assert "resized" not in predict(place, "snn", place / "pictures" / "a.png")
+
+
+def test_spikes_and_energy_of_each_image_are_those_of_the_analysis(place):
+    found = as_json(place, "snn", place / "pictures", "--explain")["images"]
+    network = checkpoint.load(place / "snn.npz").network(K)
+    for row in found:
+        image = resize(read_image(row["image"]), 16, 12)[None].astype(np.float32) * np.float32(1 / 255)
+        activity = measure_activity(network, [K.asarray(image)])
+        assert row["activity"] == [layer.as_dict() for layer in activity]
+        assert row["energy"] == measure_energy(network, activity).as_dict()
+    assert len({row["activity"][1]["spikes"] for row in found}) == 4
+    lines = predict(place, "snn", place / "pictures" / "a.png", "--explain").splitlines()
+    first = [f"{layer['spikes']:,}" for layer in found[0]["activity"] if layer["kind"] == "Neuron"]
+    assert lines[-3].split("  ")[0] == "spikes and energy" and lines[-1].split()[1:6] == first
+
+
+def test_an_ann_has_energy_and_no_spikes(place):
+    found = as_json(place, "ann", place / "pictures" / "a.png", "--explain")["images"][0]
+    assert (
+        all(layer["spikes"] is None for layer in found["activity"]) and abs(found["energy"]["fp32"]["ratio"] - 1) < 1e-9
+    )
+    assert "neuron1" not in predict(place, "ann", place / "pictures" / "a.png", "--explain")
+
+
+def test_the_random_spikes_of_an_image_do_not_depend_on_other_images(place):
+    both = as_json(place, "rate", place / "pictures", "--explain")["images"]
+    alone = as_json(place, "rate", place / "pictures" / "below" / "d.png", "--explain")["images"]
+    other = as_json(place, "rate", place / "pictures" / "below" / "d.png", "--explain", "--seed", "1")["images"]
+    assert both[-1] == alone[0] != other[0]
+
+
+def test_other_time_steps(place):
+    four, three = (as_json(place, "snn", place / "pictures", "--steps", n)["images"] for n in (4, 3))
+    assert four != three and as_json(place, "snn", place / "pictures")["images"] == four
+
+
+def test_csv_has_a_column_for_each_class_and_is_written_again(place, tmp_path):
+    file, rows = tmp_path / "x.csv", {}
+    for flags in ([], ["--explain"], []):
+        predict(place, "snn", place / "pictures", "--csv", file, *flags)
+        header, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
+        spikes = [f"spikes of neuron{i}" for i in range(1, 6)]
+        assert header == ["image", "class", "probability", *NAMES, *([*spikes, "fp32_pj", "int32_pj"] if flags else [])]
+    found = as_json(place, "snn", place / "pictures")["images"]
+    assert [row[:2] for row in rows] == [[row["image"], row["class"]] for row in found]
+    assert [list(map(float, row[3:])) for row in rows] == [row["probabilities"] for row in found]
+
+
+def test_grey_networks_get_grey_images(place):
+    (row,) = as_json(place, "grey", place / "pictures" / "a.png")["images"]
+    grey = np.asarray(Image.open(place / "pictures" / "a.png").convert("L"))[..., None]
+    network = checkpoint.load(place / "grey.npz").network(K)
+    expected = network.predict(grey[None]).probabilities[0]
+    np.testing.assert_allclose(row["probabilities"], expected, atol=0.01)
+
+
+def test_networks_of_other_channels_are_refused(place, capsys):
+    assert command("predict", place / "five.npz", place / "pictures", *REFERENCE)[0] == 2
+    assert "this network needs 5 channels, image files have 1 or 3" in capsys.readouterr().err
+
+
+def test_without_names_the_data_set_has_them_or_they_are_numbers(place):
+    assert as_json(place, "cifar", place / "pictures")["classes"] == list(cifar.CLASSES["cifar10"])
+    assert as_json(place, "nameless", place / "pictures")["classes"] == list("0123456789")
+
+
+def test_a_tie_names_each_class_once(place, tmp_path):
+    saved = checkpoint.load(place / "ann.npz")
+    arrays = {name: np.zeros_like(array) for name, array in saved.arrays.items()}
+    network = saved._replace(arrays=arrays).network(K)
+    checkpoint.save(tmp_path / "zero.npz", network, extra={"data": saved.meta["data"]})
+    line = predict(tmp_path, "zero", place / "pictures" / "a.png").splitlines()[-1]
+    assert line.endswith("circle       33.3 %  cross, thin 33.3 %, Straße 33.3 %")
+
+
+def test_control_characters_in_a_file_s_name_are_escaped(place, tmp_path):
+    Image.new("RGB", (12, 16)).save(tmp_path / "a\x1b[2J.png")
+    assert "a\\x1b[2J.png" in predict(place, "ann", tmp_path)
