@@ -11,7 +11,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
 from minihire.training import Adversarial, CraftedNoise, Recipe, train, training_attack
 from minihire.training.checkpoint import load
-from minihire.training.health import describe_failure, failed_training, silent_layers
+from minihire.training.health import describe_failure, failed_training, no_better_than_chance, silent_layers
 
 IMAGES = np.random.default_rng(0).random((5, 8, 8, 3)).astype(np.float32)
 RECIPE = Recipe(2, 16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.02))
@@ -202,3 +202,14 @@ def test_a_failed_training_says_so_at_its_end_and_in_its_checkpoint(k, network, 
     assert load(tmp_path / "x.npz").meta["training"]["warnings"] == done.warnings
     assert f"warning: {done.warnings[-1]}" in capsys.readouterr().out.splitlines()[-1]
     assert sum("chance level" in warning for warning in done.warnings) == 1
+
+
+def test_a_test_accuracy_is_compared_with_chance_by_its_interval():
+    labels = np.repeat([0, 1, 2], 6)
+    assert no_better_than_chance(10, labels) is None  # [33.7, 75.4] %
+    assert no_better_than_chance(9, labels) == (
+        "its accuracy cannot be told from chance: 9 of 18 test images right, 95 % interval 29.0 to 71.0 %; always answering with "
+        "the most frequent class gets 33.3 %: use more training images, and more than 18 test images"
+    )
+    assert no_better_than_chance(45, np.repeat([0, 1], 50)).endswith("gets 50.0 %: use more training images")
+    assert no_better_than_chance(2, np.zeros(2, int)) is not None  # a single class
