@@ -13,7 +13,7 @@ from backends.randomness import Draw, permutation
 from minihire import Calibration, CraftedNoise, Network, NoNoise, Recipe, convert, fgsm, pgd, train
 from minihire.data.dataset import Dataset
 from minihire.layers import Flatten, Linear, Neuron, Readout
-from minihire.models import Model
+from minihire.models import assemble
 from minihire.runtime.progress import Progress
 from minihire.runtime.random_streams import Stream
 from minihire.training.optimisers import Schedule
@@ -49,7 +49,7 @@ def network(micro, exact):
         *(Flatten(), Linear("linear1", first), Neuron("neuron1"), Linear("linear2", second), Neuron("neuron2")),
         Readout("readout", classes),
     )
-    model = Model("micro", layers, (16, 16, 1), classes, (0.5,), (0.25,), STEPS, 1.0, None, 0.0)
+    model = assemble("micro", layers, (16, 16, 1), classes, mean=[0.5], std=[0.25])
 
     def build(net):
         parameters = {f"{name}.weight": W for name, W in zip(("linear1", "linear2", "readout"), net, strict=False)}

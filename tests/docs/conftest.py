@@ -1,4 +1,4 @@
-"""Opens docs/lif.html in headless Chromium: a copy of the page with a script that operates it and writes its results as JSON."""
+"""Opens a page of docs/ in headless Chromium: a copy of it with a script that operates it and writes its results as JSON."""
 
 import html
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "lif.html"
+DOCS = Path(__file__).parents[2] / "docs"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OFFLINE = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
 ERRORS = """<script>
@@ -39,30 +39,35 @@ const shown = () => ({
   let result = null;
   try { result = await (async () => { %s })(); } catch (error) { found.push(String(error.stack)); }
   parent.postMessage(JSON.stringify({ result, found }), "*");
+  for (let timer = setTimeout(() => {}); timer > 0; timer--) clearTimeout(timer); // the page's own work need not go on
 })();
 </script></body>"""
 FRAME = """<!DOCTYPE html><body style="margin: 0">
-<iframe src="lif.html#%s" style="border: 0; width: %dpx; height: 900px"></iframe>
+<iframe src="page.html#%s" style="border: 0; width: %dpx; height: 900px"></iframe>
 <pre id="result"></pre><script>onmessage = (event) => (document.getElementById("result").textContent = event.data);</script>"""
 
 
 @pytest.fixture
 def visit(tmp_path):
-    """visit(script, width=1200, hash=""): what the script returns on the page; fails on any error or console message."""
+    """visit(script, width=1200, address="", page="lif.html"): what the script returns on the page.
 
+    Fails on any error or console message. address: the part after the #.
+    """
     if CHROMIUM is None:
         pytest.skip("no Chromium on the path: the page cannot be opened")
 
-    def go(script, width=1200, address=""):
-        page = PAGE.read_text(encoding="utf-8")
-        page = page.replace("<head>", "<head>" + ERRORS, 1).replace("</body>", WORK % script, 1)
-        (tmp_path / "lif.html").write_text(page, encoding="utf-8")
+    def go(script, width=1200, address="", page="lif.html"):
+        text = (DOCS / page).read_text(encoding="utf-8")
+        text = text.replace("<head>", "<head>" + ERRORS, 1).replace("</body>", WORK % script, 1)
+        (tmp_path / "page.html").write_text(text, encoding="utf-8")
         # a frame, for Chromium's own window is never narrower than 500 pixels
         (tmp_path / "frame.html").write_text(FRAME % (html.escape(address), width), encoding="utf-8")
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", *OFFLINE, "--dump-dom"]
         command += ["--enable-logging=stderr", "--window-size=1300,900", "--virtual-time-budget=30000"]
         command += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=240)
+        done = subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", timeout=600
+        )  # a minute is usual, but not on a busy machine
         written = re.search(r'<pre id="result">(.+?)</pre>', done.stdout, re.S)
         assert written, done.stderr[-2000:]
         answer = json.loads(html.unescape(written.group(1)))
