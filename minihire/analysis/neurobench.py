@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from backends.randomness import Draws
-from minihire.analysis.energy import COSTS
+from minihire.analysis.energy import COSTS, Energy
 from minihire.layers import Conv2d, Neuron
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
@@ -79,8 +79,24 @@ class NeuroBench:
         total = self.energy(number_format)
         return sum(layer.dense_call for layer in self.layers) * COSTS[number_format]["MAC"] / total if total else None
 
-    def as_dict(self) -> dict:
-        """The entry of a results file."""
+    def reprice(self, energy: Energy, number_format: str) -> float:
+        """Energy in pJ per image of the operations that the paper counts, as MACs where NeuroBench counts MACs.
+
+        energy: the paper's, of the same network and images.
+        """
+        costs, total = COSTS[number_format], 0.0
+        for ours, theirs in zip(energy.layers, self.layers, strict=True):
+            effective = theirs.effective_macs + theirs.effective_acs
+            macs = theirs.effective_macs / effective if effective else 0.0
+            total += ours.operations * (macs * costs["MAC"] + (1 - macs) * costs["AC"])
+        return total
+
+    def as_dict(self, energy: Energy) -> dict:
+        """The entry of a results file. energy: as in `reprice`.
+
+        total_pj, ratio: of NeuroBench's counts. paper_pj, paper_ratio: of the paper's counts, priced anew.
+        """
+        prices = {f: self.reprice(energy, f) for f in COSTS}
         return {
             "footprint_bytes": self.footprint,
             "connection_sparsity": self.connection_sparsity,
@@ -89,7 +105,15 @@ class NeuroBench:
             "effective_macs": self.effective_macs,
             "effective_acs": self.effective_acs,
             "dense": self.dense,
-            **{f: {"total_pj": self.energy(f), "ratio": self.ratio(f)} for f in COSTS},
+            **{
+                f: {
+                    "total_pj": self.energy(f),
+                    "ratio": self.ratio(f),
+                    "paper_pj": price,
+                    "paper_ratio": energy.ann(f) / price if price else None,
+                }
+                for f, price in prices.items()
+            },
             "layers": [vars(layer) for layer in self.layers],
         }
 
@@ -135,14 +159,16 @@ class _Calls:
 
     def add(self, inputs):
         """Count one call for each step of the inputs [T, B, …]."""
+        fan_out = self.fan_out.reshape(-1)
         for x in inputs:
-            nonzero = x != 0
-            operations = int((nonzero.sum(axis=0) * self.fan_out).sum())
-            if np.array_equal(np.abs(x), nonzero):
+            x = x.reshape(-1)
+            places = np.flatnonzero(x)  # most inputs are zero
+            operations = int(fan_out[places % fan_out.size].sum())
+            if (np.abs(x[places]) == 1).all():
                 self.acs += operations
             else:
                 self.macs += operations
-            self.dense += len(x) * self.dense_call
+            self.dense += x.size // fan_out.size * self.dense_call
 
     def per_image(self, name, images):
         return SynapticOperations(name, self.macs / images, self.acs / images, self.dense / images, self.dense_call)

@@ -14,6 +14,9 @@ def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to measure: an .npz file", "CHECKPOINT")
     add_json(parser, "figures")
+    parser.add_argument(
+        "--neurobench", action="store_true", help="also NeuroBench's metrics, which take three to four times as long"
+    )
     add_modules(parser)
     add_download(parser)
     add_settings(parser, USES, defaults=False)
@@ -21,7 +24,7 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Measure the activity and NeuroBench's metrics on the test images, and compute operations and energy."""
+    """Measure the activity on the test images, and compute operations and energy from it."""
     json_path(options)
     saved = open_checkpoint(options.checkpoint)
     config, backend = resolve(options, saved, USES), open_backend(options)
@@ -29,28 +32,19 @@ def run(options) -> None:
     test = open_data(config, options, backend, USES).test
     refuse_misfit(saved, network, test)
     activity, measured = activity_and_energy(network, test, config.seed)
-    metrics = neurobench_metrics(network, test, config.seed).as_dict()
     layers = [layer.as_dict() for layer in activity]
     energy = {kind: value.as_dict() for kind, value in measured.items()}
-    content = {"activity": {"": layers}, "energy": {options.checkpoint.stem: energy}}
-    show_and_write(
-        options,
-        {
-            "checkpoint": str(options.checkpoint),
-            "images": len(test),
-            "activity": layers,
-            "energy": energy,
-            "neurobench": metrics,
-        },
-        "\n\n".join(
-            (
-                tables.activity_table(layers),
-                tables.operations_table(energy["first_layer_once"]),
-                tables.energy_table(content),
-                tables.neurobench_table(metrics),
-            )
-        ),
-    )
+    content = {"checkpoint": str(options.checkpoint), "images": len(test), "activity": layers, "energy": energy}
+    parts = [
+        tables.activity_table(layers),
+        tables.operations_table(energy["first_layer_once"]),
+        tables.energy_table({"energy": {options.checkpoint.stem: energy}}),
+    ]
+    if options.neurobench:
+        metrics = neurobench_metrics(network, test, config.seed).as_dict(measured["first_layer_once"])
+        content["neurobench"] = metrics
+        parts.append(tables.neurobench_table(metrics))
+    show_and_write(options, content, "\n\n".join(parts))
 
 
 COMMAND = Command(

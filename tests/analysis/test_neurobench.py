@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend
-from minihire.analysis import measure_neurobench
+from minihire.analysis import measure_activity, measure_energy, measure_neurobench
 from minihire.engine.lif import NeuronOptions
 from minihire.interop.layouts import weight_layouts
 from minihire.runtime.errors import MinihireError
@@ -29,7 +29,9 @@ def test_a_network_by_hand(toy):
     assert found.footprint == 8 * (1 + 12 + 2) and found.connection_sparsity == 0
     assert found.energy("fp32") == pytest.approx(2 * 4.6 + 12 * 0.9)
     assert found.ratio("fp32") == pytest.approx(16 * 4.6 / (2 * 4.6 + 12 * 0.9))
-    assert found.as_dict()["effective_acs"] == 12
+    energy = measure_energy(network, measure_activity(network, [image]))  # 4 MACs, for it counts zeros, and 12 ACs
+    entry = found.as_dict(energy)
+    assert entry["effective_acs"] == 12 and entry["fp32"]["paper_pj"] == energy.total("fp32") == pytest.approx(29.2)
 
 
 def test_an_input_that_is_not_binary_makes_the_whole_call_macs(toy):
@@ -42,6 +44,15 @@ def test_an_input_that_is_not_binary_makes_the_whole_call_macs(toy):
     mixed = measure_neurobench(network, [np.concatenate([three, four]) / 2 * 0.75]).layers[1]
     assert mixed.effective_acs == 0 and mixed.effective_macs > 0  # the 0.75 of one image counts for the batch
     assert measure_neurobench(network, [three / 2 * 0.75, four / 2 * 0.75]).layers[1].effective_acs > 0
+
+
+def test_the_paper_s_operations_are_priced_as_macs_after_a_pool(toy):
+    network, images = toy(pool=True), [np.array([0.75, 0.75, 0.75, 0.0]).reshape(1, 2, 2, 1)]
+    energy, found = measure_energy(network, measure_activity(network, images)), measure_neurobench(network, images)
+    # the pool's output is 0.75 at two of four steps; the readout has three classes
+    assert energy.total("fp32") == pytest.approx(4 * 4.6 + 6 * 0.9)
+    assert found.reprice(energy, "fp32") == pytest.approx(4 * 4.6 + 6 * 4.6)
+    assert found.as_dict(energy)["int32"]["paper_ratio"] == pytest.approx(7 / 10)
 
 
 def test_zero_weights_are_no_operations(toy):

@@ -194,7 +194,7 @@ def effect(place, monkeypatch, tmp_path, capsys):
         "attack.attack_one": attack_one,
         "robustness.robustness_of": robustness_of,
         "analyze.activity_and_energy": measure,
-        "analyze.neurobench_metrics": lambda *_: SimpleNamespace(as_dict=dict),
+        "analyze.neurobench_metrics": lambda network, *_: stop(of_network(network)),
         "analyze.tables": SimpleNamespace(
             **dict.fromkeys(("activity_table", "operations_table", "energy_table", "neurobench_table"), lambda _: "")
         ),
