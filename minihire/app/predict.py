@@ -52,7 +52,7 @@ def run(options) -> None:
     if resized:
         height, width, _ = network.model.image_shape
         say(
-            f"{resized:,} of {len(paths):,} images are resized to {width}x{height} pixels, the size that the network needs"
+            f"images resized to {width}x{height} pixels, the size that the network needs: {resized:,} of {len(paths):,}"
         )
     rows = predict_images(network, images, names, config.seed, options.explain)
     rows = [{"image": str(path), **row} for path, row in zip(paths, rows, strict=True)]

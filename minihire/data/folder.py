@@ -175,7 +175,7 @@ def _read_all(paths, size: int | None) -> np.ndarray:
         images[i] = resize(image, height, width)
     if resized:
         say(
-            f"{resized:,} of {len(paths):,} images are resized to {width}x{height} pixels "
+            f"images resized to {width}x{height} pixels: {resized:,} of {len(paths):,} "
             "(--image-size N, in Python size=N, chooses another size)"
         )
     return images

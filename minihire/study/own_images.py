@@ -21,7 +21,8 @@ def adapt(config: Config, images: int, given: Collection[str] = ()) -> Config:
     """The configuration for this number of training images. Settings in `given` stay as they are.
 
     A batch has about a quarter of the images, within the limits of BATCH. The learning rate of the ANN grows with the square root
-    of the batch size. Only the preset PRESET is adapted.
+    of the batch size; below 16 images it is proportional to the batch size, because it diverged otherwise. Only the preset PRESET
+    is adapted.
     """
     if config.preset != PRESET:
         return config
@@ -30,9 +31,10 @@ def adapt(config: Config, images: int, given: Collection[str] = ()) -> Config:
     chosen = {"ann_batch_size": min(size, largest), "batch_size": min(size, largest_snn)}
     chosen = {name: value for name, value in chosen.items() if name not in given}
     config = replace(config, **chosen)
+    size = min(config.ann_batch_size, images, largest)
     chosen = {
         "ann_epochs": epochs(ANN_UPDATES, images, config.ann_batch_size, 10),
-        "ann_learning_rate": round(LEARNING_RATE * math.sqrt(min(config.ann_batch_size / largest, 1)), 4),
+        "ann_learning_rate": round(LEARNING_RATE * min(math.sqrt(size / largest), 2 * size / largest), 5),
         "snn_epochs": epochs(SNN_UPDATES, images, config.batch_size, 4),
     }
     return replace(config, **{name: value for name, value in chosen.items() if name not in given})

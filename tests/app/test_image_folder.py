@@ -56,8 +56,8 @@ def test_a_folder_without_the_name_of_a_data_set_is_one_s_own_images(tmp_path):
 def test_a_run_on_few_images_warns_of_chance_and_its_networks_know_their_classes(photos, here):
     code, text = command("run", "--data-dir", photos, *TINY, "--snn-epochs", 1, "--methods", "hire", *QUIET)
     assert code == 0
-    assert text.startswith("15 of 15 images are resized to 32x32 pixels (--image-size N,")
-    assert "settings for 12 training images: ANN 1 epochs, batches of 8, learning rate 0.0141; SNN 1 epochs" in text
+    assert text.startswith("images resized to 32x32 pixels: 15 of 15 (--image-size N,")
+    assert "settings for 12 training images: ANN 1 epochs, batches of 8, learning rate 0.01; SNN 1 epochs" in text
     assert "12 training, 0 held-out and 3 test images of folder, 3 classes; into runs/folder/" in text
     results = read(here / "runs" / "folder" / "results.json")
     for name in ("ann", "hire"):
@@ -76,7 +76,7 @@ def test_the_command_on_the_page_of_a_run_gives_the_same_settings(photos, here):
     config = Results.load(here / "runs" / "folder" / "results.json")["config"]
     told = settings.command({"config": config, "machine": {}})
     assert told.startswith("minihire run --preset folder ")
-    for part in ("--ann-epochs 1", "--ann-batch-size 8", "--ann-learning-rate 0.0141", "--batch-size 8"):
+    for part in ("--ann-epochs 1", "--ann-batch-size 8", "--ann-learning-rate 0.01", "--batch-size 8"):
         assert part in told
 
 

@@ -78,7 +78,7 @@ def test_the_answers_are_those_of_the_network_on_the_resized_images(place):
 
 def test_the_table_has_each_image_its_class_and_the_next_ones(place):
     text = predict(place, "snn", place / "pictures" / "a.png", place / "pictures" / "below")
-    assert text.startswith("1 of 3 images are resized to 12x16 pixels, the size that the network needs\n")
+    assert text.startswith("images resized to 12x16 pixels, the size that the network needs: 1 of 3\n")
     lines = text.splitlines()[1:]
     assert lines[0].split() == ["image", "class", "probability", "next"] and len(lines) == 5
     (row,) = as_json(place, "snn", place / "pictures" / "a.png")["images"]

@@ -158,10 +158,10 @@ def test_sizes_that_differ_are_made_equal_and_said(parted, capsys):
     picture(parted / "train" / "b" / "000.png", 0, (5, 4))
     train, test = folder.read(parted)
     assert train.shape == test.shape == (32, 32, 3) and levels(train) == [2, 3, 4, 0, 1]
-    assert capsys.readouterr().out.startswith("8 of 8 images are resized to 32x32 pixels (--image-size N,")
+    assert capsys.readouterr().out.startswith("images resized to 32x32 pixels: 8 of 8 (--image-size N,")
     picture(parted / "test" / "a" / "000.png", 100, (6, 6))
     assert folder.read(parted, 6)[0].shape == (6, 6, 3)
-    assert capsys.readouterr().out.startswith("7 of 8 images are resized to 6x6 pixels")
+    assert capsys.readouterr().out.startswith("images resized to 6x6 pixels: 7 of 8")
 
 
 def test_an_image_is_resized_to_height_and_width(tmp_path):

@@ -23,6 +23,7 @@ def test_more_images_need_fewer_epochs_and_larger_batches():
     assert (few.ann_epochs, few.snn_epochs, many.ann_epochs, many.snn_epochs) == (150, 60, 10, 4)
     assert (few.ann_batch_size, few.ann_learning_rate) == (16, 0.02)
     assert (many.ann_batch_size, many.ann_learning_rate) == (64, 0.04)
+    assert adapt(preset("folder"), 3).ann_learning_rate == 0.00375  # of batches of 3 images; 0.014 diverged
 
 
 def test_flags_stay_as_given_and_decide_the_rest():
