@@ -171,7 +171,7 @@ class Neuron:
 
         Another neuron model is a subclass that overrides this method.
         """
-        start, want_state = ctx.state.get(self.name), ctx.end_state is not None
+        start, want_state = self._start(ctx, x.shape[1:]), ctx.end_state is not None
         adaptation = self._adaptation(ctx, x.shape[1:])
         return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation)
 
@@ -181,7 +181,7 @@ class Neuron:
         convolution = ctx.tape, x, weight, conv.stride, conv.border
         leak, threshold = self._leak_and_threshold(ctx)
         mask, adaptation = self._dropout_mask(ctx, shape), self._adaptation(ctx, shape)
-        start, want_state = ctx.state.get(self.name), ctx.end_state is not None
+        start, want_state = self._start(ctx, shape), ctx.end_state is not None
         neurons = leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation
         out, end_state = conv_lif(*convolution, *neurons)
         self._store(ctx, end_state)
@@ -194,6 +194,16 @@ class Neuron:
         seed, step, first = ctx.dropout
         draw = Draw(seed, Stream.DROPOUT, step, self.index)
         return ctx.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
+
+    def _start(self, ctx, shape):
+        """The state of neurons [B, …] before this chunk, the initial membrane before the first one. None: a membrane of 0."""
+        start, initial = ctx.state.get(self.name), ctx.neuron.initial
+        if start is not None or not initial:
+            return start
+        k, channels = ctx.tape.backend, shape[-1]
+        membrane = k.scale_shift(k.zeros(shape), (0.0,) * channels, (initial,) * channels)
+        spikes = Variable(k.zeros(shape)) if ctx.neuron.reset == "delayed" else None
+        return NeuronState(Variable(membrane), spikes)
 
     def _leak_and_threshold(self, ctx):
         return ctx.weights[f"{self.name}.leak"], ctx.weights[f"{self.name}.threshold"]

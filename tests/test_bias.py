@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend, surrogates
+from backends.interface import NeuronState
 from backends.randomness import Draws
 from minihire.data.dataset import Dataset
 from minihire.engine import Tape, Variable
@@ -37,7 +38,7 @@ def make(monkeypatch):
     """make(backend, …): a network of `Biased` layers; biased=False sets all biases to zero."""
     monkeypatch.setitem(MODELS, "biased", Biased())
 
-    def build_network(k, spiking=True, biased=True, **options):
+    def build_network(k, spiking=True, biased=True, initial=0.0, reset="immediate", **options):
         model, rng = build("biased", 4, (8, 8, 3), mean=(0.5,) * 3, std=(0.25,) * 3), np.random.default_rng(3)
         arrays = {}
         for name, p in model.parameters(spiking, options.get("readout", "membrane")).items():
@@ -45,7 +46,7 @@ def make(monkeypatch):
             if values is None:
                 values = rng.integers(-6, 9, p.shape) / 16 * (biased or not name.endswith("bias"))
             arrays[name] = k.asarray(values)
-        neuron = NeuronOptions(surrogate=surrogates.triangle(1.0))
+        neuron = NeuronOptions(reset, surrogates.triangle(1.0), initial=initial)
         return Network(model, k, arrays, spiking=spiking, steps=3 if spiking else 1, neuron=neuron, **options)
 
     return build_network
@@ -63,6 +64,8 @@ SETTINGS = [
     {"spiking": True, "readout": "spikes"},
     {"spiking": True, "coding": "rate"},
     {"spiking": True, "time_chunk": 2},
+    {"spiking": True, "time_chunk": 2, "initial": 0.25},
+    {"spiking": True, "reset": "delayed", "initial": 0.25},
 ]
 
 
@@ -142,6 +145,24 @@ def test_a_checkpoint_stores_the_biases(make, tmp_path):
     images = batch(k)[0]
     np.testing.assert_array_equal(again.forward(images), network.forward(images))
     assert np.abs(again.parameters["conv2.bias"]).max() > 0
+
+
+@pytest.mark.parametrize("reset", ["immediate", "delayed"])
+def test_the_initial_membrane_is_that_of_a_state(backend, make, reset):
+    """Compared with a state before the first step in which every membrane has this value."""
+    images, labels = batch(backend)
+    network = make(backend, initial=0.25, reset=reset)
+    found = network.gradients(images, labels, image=True, training=False)
+    shapes = {"neuron1": (5, 8, 8, 4), "neuron2": (5, 3, 3, 8), "neuron3": (5, 8)}
+    full = lambda shape, value: backend.asarray(np.full(shape, value))
+    spikes = {name: full(shape, 0.0) if reset == "delayed" else None for name, shape in shapes.items()}
+    state = {name: NeuronState(full(shape, 0.25), spikes[name]) for name, shape in shapes.items()}
+    plain = make(backend, reset=reset)
+    expected = plain.gradients(images, labels, image=True, training=False, state=state)
+    np.testing.assert_array_equal(backend.to_numpy(found.logits), backend.to_numpy(expected.logits))
+    np.testing.assert_array_equal(backend.to_numpy(found.image), backend.to_numpy(expected.image))
+    without = plain.gradients(images, labels, training=False)
+    assert np.abs(backend.to_numpy(found.logits) - backend.to_numpy(without.logits)).max() > 0.1
 
 
 def test_biases_start_at_zero(make):

@@ -223,9 +223,10 @@ class _Counter:
         leak, threshold = (k.to_numpy(parameters[f"{name}.{part}"])[0] for part in ("leak", "threshold"))
         delayed = self.network.neuron.reset == "delayed"
         membrane, reset = self.states.get(name, (None, None))
+        initial = self.network.neuron.initial
         for t, fired in enumerate(spikes):
             before, last_reset = membrane, reset
-            membrane = current[t if len(current) > 1 else 0] + (0 if before is None else leak * before)
+            membrane = current[t if len(current) > 1 else 0] + leak * (initial if before is None else before)
             reset = threshold * fired
             if not delayed:
                 membrane = membrane - reset

@@ -6,6 +6,7 @@ Later layers do not feed back into earlier ones. So a layer runs all its time st
 entry on the tape. backends/lif.py has the equations of both resets and both passes. The state is an argument and a result.
 """
 
+import math
 from dataclasses import dataclass
 
 from backends.interface import NeuronState
@@ -19,14 +20,15 @@ class NeuronOptions:
 
     reset: "immediate" (the released models) or "delayed" (equation 1). surrogate: the function that replaces the derivative
     of the spike in the backward pass, by default equation 5. reset_grad: whether gradients also flow through s in the reset
-    term v·s. soft: emit the antiderivative of the surrogate instead of spikes, only for gradient checks. Raises ValueError for
-    other values.
+    term v·s. soft: emit the antiderivative of the surrogate instead of spikes, only for gradient checks. initial: the membrane
+    u[−1] before the first time step. Raises ValueError for other values.
     """
 
     reset: str = "immediate"
     surrogate: Surrogate = triangle()
     reset_grad: bool = False
     soft: bool = False
+    initial: float = 0.0
 
     def __post_init__(self):
         kind, height, width = self.surrogate
@@ -36,6 +38,8 @@ class NeuronOptions:
             )
         if self.reset not in ("immediate", "delayed"):
             raise ValueError(f"reset must be 'immediate' or 'delayed', not {self.reset!r}")
+        if not math.isfinite(self.initial):
+            raise ValueError(f"the initial membrane must be a finite number, not {self.initial}")
 
 
 def lif(

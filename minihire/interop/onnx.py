@@ -154,7 +154,9 @@ class _Graph:
         k, parameters = self.network.backend, self.network.parameters
         names = [f"{name}.{part}" for part in ("leak", "threshold")]
         leak, threshold = (self.constant(part, k.to_numpy(parameters[part])) for part in names)
-        delayed, spikes, state, reset = self.network.neuron.reset == "delayed", [], None, None
+        initial, delayed = self.network.neuron.initial, self.network.neuron.reset == "delayed"
+        state = self.constant(f"{name}.initial", np.array([initial], np.float32)) if initial else None
+        spikes, reset = [], None
         for t in range(self.steps):
             membrane = current[t if len(current) > 1 else 0]
             if state is not None:

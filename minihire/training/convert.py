@@ -28,7 +28,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
 from minihire.runtime.random_streams import Stream
-from minihire.training.normalise import has_biases, measure_units, normalised
+from minihire.training.normalise import INITIAL, has_biases, measure_units, normalised
 
 IMAGES_AT_ONCE = 32
 STEPS_AT_ONCE = 10
@@ -156,9 +156,10 @@ def _normalised(
         )
     index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
     units = measure_units(ann, Batches(data.take(index), k, IMAGES_AT_ONCE), calibration.percentile)
-    weights = normalised(ann, units, steps)
+    weights = normalised(ann, units)
     specification = model.parameters(spiking=True)
     parameters = {name: weights.get(name, np.full(p.shape, p.start)) for name, p in specification.items()}
+    options["neuron"] = replace(options.get("neuron", ann.neuron), initial=INITIAL)
     return replace(ann, parameters=parameters, spiking=True, steps=steps, **options)
 
 

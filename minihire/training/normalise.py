@@ -6,16 +6,16 @@ differently.
 So each activation gets a unit u here. It is a percentile of the input of the ANN's ReLU: one for each channel of an image, and
 one for all features of a linear layer. The firing rate of a neuron stands for its activation divided by the unit.
 
-A layer has the weights W and the bias b, its inputs the unit u_in, its outputs the unit u_out, and the SNN T time steps:
+A layer has the weights W and the bias b, its inputs the unit u_in, and its outputs the unit u_out:
 
-    W ← W·u_in/u_out        b ← b/u_out + 1/(2T)
+    W ← W·u_in/u_out        b ← b/u_out
 
 All thresholds are 1. The neurons fire as often as they would with the original weights and one threshold u_out for each channel.
-The term 1/(2T) adds up to half a threshold. With it the number of spikes is T·activation/u rounded to the nearest whole number,
-without it rounded down.
+Each membrane starts from half a threshold. So after T steps the number of spikes is T·activation/u rounded to the nearest whole
+number; from 0 it would be rounded down, and spikes would lag behind the biases.
 
 Sources: Diehl et al., IJCNN 2015 (normalisation); Rueckauer et al., Front. Neurosci. 2017 (biases, percentiles); Kim et al., AAAI
-2020 (channels); Deng and Gu, ICLR 2021 (half a threshold).
+2020 (channels); Bu et al., AAAI 2022 (half a threshold).
 """
 
 import math
@@ -31,6 +31,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
 
+INITIAL = 0.5  # membrane: half a threshold
 Units = dict[str, np.ndarray]  # by layer of neurons: [C], or [1] for one unit for all
 
 
@@ -78,21 +79,21 @@ def _units(name, percentiles):
     return np.where(percentiles > 0, percentiles, positive.min())
 
 
-def normalised(ann: Network, units: Units, steps: int) -> dict[str, np.ndarray]:
-    """The weights and biases of the SNN of `steps` time steps, by name, in float64."""
+def normalised(ann: Network, units: Units) -> dict[str, np.ndarray]:
+    """The weights and biases of the SNN, by name, in float64."""
     weights = {name: ann.backend.to_numpy(array).astype(np.float64) for name, array in ann.parameters.items()}
-    _Normalisation(weights, units, 1 / (2 * steps)).sequence(ann.model.layers, ann.model.image_shape, np.ones(1), None)
+    _Normalisation(weights, units).sequence(ann.model.layers, ann.model.image_shape, np.ones(1), None)
     return weights
 
 
 class _Normalisation:
     """Scales the weights of one layer after the other, in place."""
 
-    def __init__(self, weights: dict[str, np.ndarray], units: Units, half: float):
-        self.weights, self.units, self.half = weights, units, half
+    def __init__(self, weights: dict[str, np.ndarray], units: Units):
+        self.weights, self.units = weights, units
 
-    def sequence(self, layers: Any, shape: tuple[int, ...], unit: np.ndarray, end: Any) -> None:
-        """Scale layers that receive activations [shape] with this unit. end: as in `_wanted`, after the last layer."""
+    def sequence(self, layers: Any, shape: tuple[int, ...], unit: np.ndarray, end: np.ndarray | None) -> None:
+        """Scale layers whose input [shape] has this unit. end: the unit that the last layer's output must have; None: 1."""
         for position, layer in enumerate(layers):
             wanted = self._wanted(layers[position + 1 :], end)
             if isinstance(layer, Neuron):
@@ -101,29 +102,23 @@ class _Normalisation:
                 unit = unit if len(unit) == 1 else np.tile(unit, shape[0] * shape[1])
             elif isinstance(layer, Branches):
                 self.sequence(layer.main, shape, unit, wanted)
-                self.sequence(layer.shortcut, shape, unit, (wanted[0], 0.0))
-                unit = wanted[0]
+                self.sequence(layer.shortcut, shape, unit, wanted)
+                unit = wanted
             elif isinstance(layer, Conv2d | Linear | Readout):
-                self._scale(layer, unit, *wanted)
-                unit = wanted[0]
+                weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+                self.weights[weight] = self.weights[weight] * unit[:, None] / wanted
+                if layer.bias:
+                    self.weights[bias] = self.weights[bias] / wanted
+                unit = wanted
             elif not isinstance(layer, AvgPool):
                 raise MinihireError(f"a network with biases and a layer {type(layer).__name__} cannot be converted")
             shape = layer.output_shape(shape)
 
-    def _wanted(self, following: Any, end: Any) -> tuple[np.ndarray, float]:
-        """The unit that the neurons after a layer with weights need, and the current that is added to each of them.
-
-        Weights that follow without neurons in between accept any unit, so it is 1.
-        """
+    def _wanted(self, following: Any, end: np.ndarray | None) -> np.ndarray:
+        """The unit that the neurons after a layer with weights need. If other weights come first, any unit will do: 1."""
         for layer in following:
             if isinstance(layer, Neuron):
-                return self.units[layer.name], self.half
+                return self.units[layer.name]
             if not isinstance(layer, AvgPool | Flatten):
-                return np.ones(1), 0.0
-        return (np.ones(1), 0.0) if end is None else end
-
-    def _scale(self, layer, unit, wanted, added):
-        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-        self.weights[weight] = self.weights[weight] * unit[:, None] / wanted
-        if layer.bias:
-            self.weights[bias] = self.weights[bias] / wanted + added
+                return np.ones(1)
+        return np.ones(1) if end is None else end

@@ -44,6 +44,13 @@ def test_the_step_moved_every_parameter_and_the_gradients_are_not_zero(ran):
     assert set(names["result"].state) == {f"neuron{i}" for i in range(1, 6)}
 
 
+@pytest.mark.slow
+def test_the_converted_network_spikes_about_as_often_as_the_module_says(ran):
+    names, _ = ran
+    error = np.abs(names["rates"] - names["expected"]).mean()
+    assert names["own_snn"].spiking and error < 0.15 * np.abs(names["expected"]).mean()
+
+
 def test_names_in_the_text_exist():
     """Every name of minihire in the first table."""
     from backends.interface import Backend

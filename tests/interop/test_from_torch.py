@@ -19,7 +19,8 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
-from torch_networks import VGG, BasicBlock, Bottleneck, ResNet, trained_like  # noqa: E402 - it needs torch
+
+from benchmarks.torch_networks import VGG, BasicBlock, Bottleneck, ResNet  # noqa: E402 - it needs torch
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 
@@ -28,6 +29,24 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 def k(request):
     """Every backend on the CPU in float32."""
     return get_backend(request.param, threads=1)
+
+
+def trained_like(module, seed=0):
+    """The module with random biases, and with BatchNorm statistics and factors far from 0 and 1. Logits are of the order of 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            fan_in = part.weight[0].numel()
+            part.weight.data = torch.randn(part.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
+            if part.bias is not None:
+                part.bias.data = 0.3 * torch.randn(part.bias.shape, generator=generator)
+        elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            if part.affine:
+                part.weight.data = 0.5 + torch.rand(part.weight.shape, generator=generator)
+                part.bias.data = 0.5 * torch.randn(part.bias.shape, generator=generator)
+            part.running_mean = 0.5 * torch.randn(part.running_mean.shape, generator=generator)
+            part.running_var = 0.25 + torch.rand(part.running_var.shape, generator=generator)
+    return module
 
 
 def images(side=32, count=3, channels=3):

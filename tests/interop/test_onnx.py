@@ -76,6 +76,8 @@ CASES = {
     "one step": {"steps": 1},
     "ten steps": {"steps": 10},
     "delayed reset": {"neuron": NeuronOptions("delayed")},
+    "initial membrane": {"name": "branches", "neuron": NeuronOptions(initial=0.2)},
+    "initial membrane, delayed reset": {"neuron": NeuronOptions("delayed", initial=0.2)},
     "spike counts": {"readout": "spikes"},
     "ann": {"spiking": False},
     "resnet ann": {"name": "resnet12", "spiking": False},

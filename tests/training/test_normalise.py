@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backends import get_backend
+from backends import get_backend, surrogates
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.engine.lif import NeuronOptions
 from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout, Residual
 from minihire.models import assemble
 from minihire.network import Network
@@ -57,11 +58,11 @@ def images(exact, data):
 
 
 def test_scaled_weights_compute_the_same_logits_in_the_ann(exact, images, make):
-    """Whatever the units are: ReLU(c·x) = c·ReLU(x). In so many steps half a threshold vanishes."""
+    """Whatever the units are: ReLU(c·x) = c·ReLU(x)."""
     ann, rng = make(exact, layers()), np.random.default_rng(1)
     channels = {"neuron1": 4, "neuron_a": 6, "neuron2": 6, "neuron3": 8, "neuron4": 1}
     units = {name: rng.uniform(0.2, 3, count) for name, count in channels.items()}
-    scaled = ann.copy(parameters=normalised(ann, units, steps=10**12))
+    scaled = ann.copy(parameters=normalised(ann, units))
     np.testing.assert_allclose(scaled.forward(images), ann.forward(images), rtol=1e-8, atol=1e-9)
     seen = {}
     for network in (ann, scaled):
@@ -86,7 +87,7 @@ def test_rates_converge_to_the_activations(k, exact, data, images, make):
 
 
 def test_spikes_are_the_nearest_number(exact, data, make):
-    """One layer of neurons on static currents: round(T·activation/unit), because half a threshold is added."""
+    """One layer of neurons on static currents: round(T·activation/unit), because the membrane starts from half a threshold."""
     ann = make(exact, [Conv2d("conv1", 4, bias=True), Neuron("neuron1"), Flatten(), Readout("readout", 4, bias=True)])
     batches, seen = Batches(data, exact, len(data)), {}
     units = measure_units(ann, batches, 100)
@@ -131,15 +132,15 @@ def test_a_channel_that_is_never_active_gets_the_smallest_unit(exact, data, make
     assert units[2] == np.delete(units, 2).min() > 0
 
 
-def test_half_a_threshold_is_added_once(exact, data, make):
-    """To one layer of each sum, and not to the logits; compared with a conversion to infinitely many steps."""
-    ann = make(exact, layers())
-    few, many = (convert(ann, data, steps=steps, calibration=EVERYTHING).parameters for steps in (5, 10**9))
-    added = {name: few[name] - many[name] for name in few if name.endswith("bias")}
-    expected = dict.fromkeys(added, 0.1) | {"mixing.bias": 0, "readout.bias": 0}
-    for name, difference in added.items():
-        np.testing.assert_allclose(difference, expected[name], atol=1e-6, err_msg=name)
-    assert "shortcut.bias" not in few
+@pytest.mark.parametrize("reset", ["immediate", "delayed"])
+def test_membranes_start_from_half_a_threshold(exact, data, images, make, reset):
+    """With λ = 1 both resets compute the same spikes; the other options of the neuron are kept."""
+    neuron = NeuronOptions(reset, surrogates.exponential(1.0))
+    snn = convert(make(exact, layers()), data, steps=6, calibration=EVERYTHING, neuron=neuron)
+    assert snn.neuron == replace(neuron, initial=0.5)
+    expected = snn.copy(neuron=replace(snn.neuron, reset="immediate")).forward(images)
+    np.testing.assert_allclose(snn.forward(images), expected, rtol=1e-9)
+    assert not np.allclose(snn.copy(neuron=neuron).forward(images), expected, rtol=0.1)
 
 
 def test_the_ann_stays_as_it_was(exact, data, make):

@@ -1,4 +1,4 @@
-"""Networks of the shape of torchvision's VGG (with BatchNorm) and ResNet, small, with weights as after a training."""
+"""PyTorch networks of the shape of torchvision's VGG (with BatchNorm) and ResNet, but small."""
 
 import torch
 from torch import nn
@@ -108,21 +108,3 @@ class ResNet(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(torch.flatten(self.avgpool(x), 1))
-
-
-def trained_like(module, seed=0):
-    """The module with random biases, and with BatchNorm statistics and factors far from 0 and 1. Logits are of the order of 1."""
-    generator = torch.Generator().manual_seed(seed)
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            fan_in = part.weight[0].numel()
-            part.weight.data = torch.randn(part.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
-            if part.bias is not None:
-                part.bias.data = 0.3 * torch.randn(part.bias.shape, generator=generator)
-        elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            if part.affine:
-                part.weight.data = 0.5 + torch.rand(part.weight.shape, generator=generator)
-                part.bias.data = 0.5 * torch.randn(part.bias.shape, generator=generator)
-            part.running_mean = 0.5 * torch.randn(part.running_mean.shape, generator=generator)
-            part.running_var = 0.25 + torch.rand(part.running_var.shape, generator=generator)
-    return module
