@@ -81,12 +81,12 @@ print(table(["", "rate: error", "√(x(1−x)/T)", *map(", ".join, shown)], rows
 
 # %%
 plt = pyplot()
-figure, axes = plt.subplot_mosaic([[f"image{i}" for i in range(6)], ["error"] * 3 + ["accuracy"] * 3], figsize=(10.5, 6.2),
-                                  height_ratios=[1, 1.7])
-for i, (coding, T) in enumerate([("direct", 1), *(("rate", T) for T in (1, 4, 16, 64, 256))]):
-    axes[f"image{i}"].imshow(seen(coding, T)[0])
-    axes[f"image{i}"].set(xticks=[], yticks=[], title=f"{coding}, T = {T}", frame_on=False)
-axis = axes["error"]
+figure = plt.figure(figsize=(10.5, 6.2))
+above, below = figure.subfigures(2, 1, height_ratios=[1, 1.7])
+for axis, (coding, T) in zip(above.subplots(1, 6), [("direct", 1), *(("rate", T) for T in (1, 4, 16, 64, 256))], strict=True):
+    axis.imshow(seen(coding, T)[0])
+    axis.set(xticks=[], yticks=[], title=f"{coding}, T = {T}", frame_on=False)
+axis, right = below.subplots(1, 2)
 axis.loglog(lengths, list(law.values()), color="#999999", lw=5, label="√(x(1−x)/T)")
 axis.loglog(lengths, list(measured.values()), "o", color="#D55E00", label="rate coding, measured")
 axis.set(title="error of a pixel", xlabel="time steps T", ylabel="root mean square error")
@@ -94,7 +94,7 @@ axis.set_xticks(lengths[::2], lengths[::2])
 axis.set_yticks([0.03, 0.1, 0.3], ["0.03", "0.1", "0.3"])
 axis.minorticks_off()
 axis.legend(loc="upper right")
-axis = axes["accuracy"]
+axis = right
 axis.axhline(100 * scores["ANN"]["accuracy"], color="black", ls="--", lw=1.5, label="ANN")
 for way in shown:
     height, *ends = 100 * np.array([[scores[(*way, T)][key] for T in TIMES] for key in ("accuracy", "low", "high")])

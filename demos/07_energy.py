@@ -89,9 +89,9 @@ for way, colour, marker in zip(shown[1:], ("#0072B2", "#56B4E9", "#D55E00"), "so
 rates.set(title="how often neurons fire", xlabel="layer of neurons", ylabel="TASA (spikes per neuron and step)", ylim=(0, 0.3))
 rates.legend(loc="upper right")
 below = np.zeros(len(shown))
-for i, colour in enumerate(("#000000", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#999999")):
+for i in range(6):  # the layers from dark to light: colours are for networks
     part = np.array([found[way][2].layers[i].energy("fp32") / 1e6 for way in shown])
-    bars.bar(range(len(shown)), part, bottom=below, color=colour, label=f"{i + 1}", width=0.7)
+    bars.bar(range(len(shown)), part, bottom=below, color=plt.cm.viridis(i / 5), label=f"{i + 1}", width=0.7)
     below += part
 bars.set(title="energy by layer of weights, FP32", ylabel="µJ per image", ylim=(0, 1.25 * below.max()))
 bars.set_xticks(range(len(shown)), ["ANN", *(f"{coding}\nT = {T}" for coding, T in shown[1:])])
@@ -101,13 +101,13 @@ for f, style, face in (("fp32", "-", None), ("int32", "--", "white")):
         T = [steps for code, steps in found if code == coding]
         x, y = [found[coding, t][2].total(f) / 1e6 for t in T], [100 * found[coding, t][0]["accuracy"] for t in T]
         price.plot(x, y, color=colour, ls=style, marker=marker, ms=8, mfc=face, lw=1.8, label=coding if f == "fp32" else None)
-        for end, shift in ((0, -15), (-1, 8)) if coding != "ANN" else ():
-            price.annotate(f"T = {T[end]}", (x[end], y[end]), (0, shift), textcoords="offset points", ha="center", color=colour)
+        place = dict(xytext=(9, -4), ha="left") if f == "fp32" else dict(xytext=(-9, -4), ha="right")
+        for end in (0, -1) if coding != "ANN" else ():
+            price.annotate(f"T = {T[end]}", (x[end], y[end]), textcoords="offset points", color=colour, **place)
 price.plot([], [], color="#777777", ls="--", marker="o", mfc="white", label="open: INT32")
 price.set(title="what accuracy costs", xlabel="energy per image (µJ)", ylabel=f"accuracy on {TEST} images (%)", xscale="log")
-price.set_xticks([0.03, 0.1, 0.3, 1, 3], ["0.03", "0.1", "0.3", "1", "3"])
-price.minorticks_off()
-price.margins(0.09, 0.12)
+price.set_xticks([0.03, 0.1, 0.3, 1, 3], ["0.03", "0.1", "0.3", "1", "3"], minor=False)
+price.margins(0.16, 0.06)
 price.legend(loc="lower right")
 save(figure, options.out, "07_energy")
 

@@ -52,22 +52,21 @@ class Watched(CraftedNoise):
         return kappa if self.rule == "one κ a batch" and len(self.seen) % 2 else super().after_period(k, kappa, grad)
 
 
-rules = {rule: Watched(EPSILON, EPSILON, rule) for rule in ("one κ a batch", "HIRE", "anew")}
-rules = {"κ = 0": NoNoise(), "Gaussian": GaussianNoise(EPSILON), **rules}
+rules = {"κ = 0": NoNoise(), "Gaussian": GaussianNoise(EPSILON)}
+rules |= {rule: Watched(EPSILON, EPSILON, rule) for rule in ("one κ a batch", "HIRE", "anew")}
 anns = (small_ann(k, training, ANN_EPOCHS, seed=seed) for seed in range(SEEDS))
 starts = [convert(ann, training, steps=4, calibration=Calibration(images=64, steps=20)) for ann in anns]
 attacked, rows = {}, []
 for rule, noise in rules.items():
     scores = []
-    for seed, start in enumerate(starts):
-        network = copied(start)
+    for seed, network in enumerate(map(copied, starts)):
         train(network, Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False, periods=2, noise=noise), training, seed=seed)
         answers = accuracy(network, test), *attack_accuracy([network], network, test, pgd(surrogate=exponential()))
         scores.append([100 * right.mean() for right in answers])
-    clean, hit = np.transpose(scores)
-    attacked[rule] = hit
+    clean, attacked[rule] = np.transpose(scores)
     a = [f"{np.mean([x for x, _ in noise.seen[period::2]]):.3f}" for period in (0, 1)] if noise.crafted else "––"
-    rows.append([rule, *a, f"{clean.mean():.1f}", "  ".join(f"{x:4.1f}" for x in hit), f"{np.mean(hit - attacked['κ = 0']):+.1f}"])
+    rows.append([rule, *a, f"{clean.mean():.1f}", "  ".join(f"{x:4.1f}" for x in attacked[rule]),
+                 f"{np.mean(attacked[rule] - attacked['κ = 0']):+.1f}"])
 print(table(["noise", "a, period 1", "a, period 2", "clean, %", f"attacked, %, {SEEDS} seeds", "mean gain"], rows))
 kappa = np.array([picture for _, picture in rules["HIRE"].seen])
 print(f"HIRE's κ: {np.mean(kappa == 0):.2f} of its entries are 0, an update changes {np.mean(kappa[:-1] != kappa[1:]):.2f}")
@@ -94,22 +93,23 @@ def change(noise):
     return {layer: np.sqrt(np.mean((disturbed - still) ** 2, axis=1)) for layer, (still, disturbed) in seen.items()}
 
 
-figure, axes = plt.subplot_mosaic([[f"k{i}" for i in range(6)], ["m"] * 3 + ["r"] * 3], figsize=(11, 6.4), height_ratios=[1, 1.8])
-for i in range(6):
-    axes[f"k{i}"].imshow(0.5 + kappa[i] / EPSILON / 2)
-    axes[f"k{i}"].set(xticks=[], yticks=[], title=f"batch {i // 2 + 1}, period {i % 2 + 1}", frame_on=False)
+above, below = (figure := plt.figure(figsize=(11, 6.4))).subfigures(2, 1, height_ratios=[1, 1.8])
+for i, axis in enumerate(above.subplots(1, 6)):
+    axis.imshow(0.5 + kappa[i] / EPSILON / 2)
+    axis.set(xticks=[], yticks=[], title=f"batch {i // 2 + 1}, period {i % 2 + 1}", frame_on=False)
+membranes, trained = below.subplots(1, 2)
 for kind, noise, colour in (("aimed at the image", aimed, "#D55E00"), ("aimed at another", np.roll(aimed, 1, 0), "#0072B2"),
                             ("random signs", np.random.default_rng(0).choice([-1.0, 1.0], aimed.shape), "#777777")):
     changed = change(noise)
     for layer, style, marker in (("neuron1", "--", "o"), ("neuron5", "-", "s")):
-        axes["m"].plot(changed[layer], color=colour, ls=style, marker=marker, ms=4, lw=2, label=kind if style == "-" else None)
-axes["m"].set(title="what noise of ±ε does to membranes", xlabel="time step t", ylabel="RMS change of m[t] / v")
-axes["m"].legend(loc="upper left", title="solid: layer 5, dashed: layer 1")
+        membranes.plot(changed[layer], color=colour, ls=style, marker=marker, ms=4, lw=2, label=kind if style == "-" else None)
+membranes.set(title="what noise of ±ε does to membranes", xlabel="time step t", ylabel="RMS change of m[t] / v")
+membranes.legend(loc="upper left", title="solid: layer 5, dashed: layer 1")
 for i, rule in enumerate(rules):
-    axes["r"].plot(attacked[rule], [-i] * SEEDS, "o", color="#D55E00" if rule == "HIRE" else "#0072B2", ms=8, alpha=0.7)
-    axes["r"].plot(np.mean(attacked[rule]), -i, "|", color="black", ms=22, mew=2)
-axes["r"].set(title=f"trained with it: {SEEDS} seeds, mean", xlabel="accuracy under PGD (%)", xlim=(0, None), ylim=(-4.5, 0.5))
-axes["r"].set_yticks(-np.arange(len(rules)), rules)
+    trained.plot(attacked[rule], [-i] * SEEDS, "o", color="#D55E00" if rule == "HIRE" else "#0072B2", ms=8, alpha=0.7)
+    trained.plot(np.mean(attacked[rule]), -i, "|", color="black", ms=22, mew=2)
+trained.set(title=f"trained with it: {SEEDS} seeds, mean", xlabel="accuracy under PGD (%)", xlim=(0, None), ylim=(-4.5, 0.5))
+trained.set_yticks(-np.arange(len(rules)), rules)
 save(figure, options.out, "08_noise_in_time")
 
 # %% [markdown]

@@ -12,7 +12,8 @@
 # 1e-5 or better on most images. But a spike is a step function. If a membrane is within rounding of its threshold, one backend
 # fires and another does not, and this changes later spikes. It happens to some dozens of spikes in a million, all in about one image
 # of a hundred. The gradient of that image differs by tens of percent, and no backend is wrong. So test backends in float64, and
-# expect a few differing images in float32. The compiled backend is several times as fast as the reference; float32 is faster than float64.
+# expect a few differing images in float32. The compiled backend is several times as fast as the reference. Numba and Torch are faster
+# in float32 than in float64, the reference is not.
 
 # %%
 from time import perf_counter

@@ -8,12 +8,42 @@ sys.path.insert(0, str(HERE.parent))  # so that the lessons run from a clone wit
 NOTEBOOK = "ipykernel" in sys.modules
 
 
+def one_sentence(kind, error, trace):
+    """Show an error that explains itself, such as a stopped training, without the lines of code that led to it."""
+    from minihire.runtime.errors import MinihireError
+
+    if issubclass(kind, MinihireError):
+        print(f"minihire: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = one_sentence
+
+
 def arguments(about: str):
-    """--quick and --out of the command line; in a notebook, the defaults."""
+    """--quick and --out of the command line; in a notebook, the defaults. A script also prints its question and what to expect."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="fewer images and epochs, to check that it runs")
     parser.add_argument("--out", type=Path, default=HERE / "figures", metavar="DIR", help="folder of the figure (default: %(default)s)")
-    return parser.parse_args([] if NOTEBOOK else None)
+    options = parser.parse_args([] if NOTEBOOK else None)
+    if not NOTEBOOK:
+        question, expected, _ = words_of(Path(sys.argv[0]))
+        print(f"{question}\n\n{expected}\n", flush=True)
+    return options
+
+
+def words_of(lesson: Path) -> tuple[str, str, str]:
+    """The question of a lesson, what to expect, and its exercises, as plain text of at most 100 columns."""
+    import re
+    import textwrap
+
+    text = re.sub(r"^# ?", "", lesson.read_text("utf-8"), flags=re.MULTILINE)
+    question = re.search(r"^# (\d+ · .+)$", text, re.MULTILINE).group(1)
+    expected = re.search(r"^\*\*What to expect\.\*\* (.+?)\n\n", text, re.MULTILINE | re.DOTALL).group(1)
+    exercises = re.search(r"^## Exercises\n\n(.+)", text, re.MULTILINE | re.DOTALL).group(1)
+    filled = [textwrap.fill(re.sub(r"\s+", " ", part), 100, subsequent_indent="   ") for part in re.split(r"\n(?=\d\. )", exercises)]
+    return question, textwrap.fill("What to expect: " + re.sub(r"\s+", " ", expected), 100), "\n".join(filled)
 
 
 def four_shapes(images: int, tests: int):
@@ -80,7 +110,7 @@ def picture_row(figure, title: str, groups) -> None:
 
 
 def save(figure, out: Path, name: str) -> None:
-    """Write the figure to out/NAME.png with 256 colours and print its path; in a notebook, also show it."""
+    """Write the figure to out/NAME.png with 256 colours and print its path; then the exercises, or in a notebook the figure."""
     from PIL import Image as Picture
 
     out.mkdir(parents=True, exist_ok=True)
@@ -94,3 +124,8 @@ def save(figure, out: Path, name: str) -> None:
         from IPython.display import Image, display
 
         display(Image(filename=str(path)))
+        return
+    script = Path(sys.argv[0])
+    following = next(iter(sorted(HERE.glob(f"{int(script.name[:2]) + 1:02d}_*.py"))), None)
+    after = f"; next: minihire demo {int(script.name[:2]) + 1}" if following else ""
+    print(f"\nExercises\n{words_of(script)[2]}\n\nThe lesson's text and code: {script}{after}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.study.paper.outcome import Outcome, all_of, compare, named, of_paper, percent, shown
+from minihire.study.paper.outcome import Outcome, all_of, compare, named, of_paper, percent, shown, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import FROZEN, accuracies
 from minihire.study.spec import NetworkSpec
@@ -250,6 +250,7 @@ def figure9(study: PaperStudy) -> Outcome:
     for access in ACCESS:
         rows, found = accuracy_rows(study, config, chosen, access)
         outcome.table(_caption(study, config), HEADER, rows)
+        _bars(outcome, chosen, found, access)
         for index, attack in ((1, "FGSM"), (2, "PGD")):
             names = ("hire", "gaussian", "traditional", "control")
             hire, gaussian, traditional, control = (found[TITLES[name]][index] for name in names)
@@ -268,8 +269,23 @@ def figure1c(study: PaperStudy) -> Outcome:
     """SNN and ANN under attack."""
     outcome = Outcome("fig1c", "Figure 1 (c): a traditionally trained SNN and its ANN under attack")
     config = study.scale.config("vgg11")
-    rows = [
-        row for access in ACCESS for row in accuracy_rows(study, config, ways(study, "ann", "traditional"), access)[0]
-    ]
+    chosen, rows = ways(study, "ann", "traditional"), []
+    for access in ACCESS:
+        added, found = accuracy_rows(study, config, chosen, access)
+        rows += added
+        _bars(outcome, chosen, found, access)
     outcome.table(_caption(study, config), HEADER, rows)
     return outcome
+
+
+def _bars(outcome, chosen, found, access):
+    """Add a chart for each attack, and for the clean images beside the white-box attacks: one bar per way of training."""
+    titles = {0: "Clean images", 1: f"FGSM, {access} box", 2: f"PGD, {access} box"}
+    for index, title in titles.items():
+        if index or access == "white":
+            shares = [(way, found[way.title][index]) for way in chosen]
+            rows = [
+                {"name": way.method, "label": way.title, "value": spread(answers)[0], "words": percent(answers)}
+                for way, answers in shares
+            ]
+            outcome.bars(title, "accuracy, %", rows)

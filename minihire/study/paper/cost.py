@@ -21,6 +21,7 @@ from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import operation_costs
 from minihire.study.paper.spikes import IMAGES
 from minihire.study.results import peak_memory, reset_peak_memory
+from minihire.study.titles import TITLES
 from minihire.training.loop import Training
 
 ROUNDS = 2
@@ -36,7 +37,7 @@ def figure7(study: PaperStudy) -> Outcome:
         "program, without reading the data) or, on a GPU, the device's. “No extra time” means at most a twentieth more, “less "
         "memory” at least a twentieth less."
     )
-    rows, k = [], study.backend
+    rows, bars, k = [], {"Time per batch": [], "Peak memory": []}, study.backend
     for config in study.scale.settings:
         what = {
             "cost": {**config.describe(), "data_dir": None},
@@ -46,6 +47,13 @@ def figure7(study: PaperStudy) -> Outcome:
         }
         found = study.measure_once(what, lambda config=config: _measured_apart(study, config))
         rows.append(_cost_row(outcome, study, config, found))
+        for place, drawn in enumerate(bars.values()):
+            usual, hire = (found[method][place] for method in ("traditional", "hire"))
+            for method, value in (("traditional", 1.0), ("hire", hire / usual)):
+                label = f"{named(config)}, {TITLES[method]}"
+                drawn.append({"name": method, "label": label, "value": value, "words": f"{value:.2f}"})
+    for title, drawn in bars.items():
+        outcome.bars(title, "traditional = 1", drawn)
     header = ["", "traditional, ms per batch", "HIRE", "ratio", "traditional, MiB", "HIRE", "ratio"]
     outcome.table(
         f"{k.name} backend on {k.device}, batches of {study.scale.settings[0].batch_size} images", header, rows

@@ -39,6 +39,20 @@ def test_every_experiment_has_a_table_and_every_claim_a_verdict(made):
 
 
 @pytest.mark.slow
+def test_every_figure_is_drawn(made):
+    figures = [o for o in made[1]["outcomes"] if o["name"].startswith("fig")]
+    assert len(figures) >= 9 and all(o["charts"] for o in figures)
+    bars = [chart for chart in outcome(made, "fig9")["charts"] if chart["title"] == "PGD, black box"]
+    rows = outcome(made, "fig9")["tables"][1]["rows"]
+    assert [(bar["label"], bar["words"]) for bar in bars[0]["rows"]] == [(row[0], row[6]) for row in rows]
+    ratios = [bar["value"] for chart in outcome(made, "fig7")["charts"] for bar in chart["rows"]]
+    assert (
+        ratios[::2] == [1.0, 1.0]
+        and [f"{x:.2f}" for x in ratios[1::2]] == outcome(made, "fig7")["tables"][0]["rows"][0][3::3]
+    )
+
+
+@pytest.mark.slow
 def test_the_paper_s_figures_stand_beside_ours(made):
     rows = {(row[0], row[1]): row for row in outcome(made, "table1")["tables"][0]["rows"]}
     assert len(rows) == 6

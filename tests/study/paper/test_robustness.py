@@ -83,13 +83,18 @@ def test_no_recipe_costs_more_than_hire():
 @pytest.mark.slow
 def test_every_recipe_is_compared_with_hire_and_the_best_are_named(backend, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "STEPS", 2)
+    monkeypatch.setattr(recipes, "ROUNDS", 1)
     tried = [
         one for one in recipes.candidates(TINY.config("vgg5")) if one.title in ("HIRE", "N = 1", "traditional SNN")
     ]
     monkeypatch.setattr(recipes, "candidates", lambda config: tried)
     outcome = recipes.recipes(PaperStudy(TINY, backend, tmp_path))
     accuracies, gains = outcome.tables
-    assert [row[0] for row in accuracies["rows"]] == ["1 HIRE", "2 N = 1", "3 traditional SNN"]
+    assert [row[0].removesuffix(" *") for row in accuracies["rows"]] == ["1 HIRE", "2 N = 1", "3 traditional SNN"]
+    assert accuracies["rows"][0][-1] == "1.00" and all(0.05 < float(row[-1]) < 20 for row in accuracies["rows"])
+    assert [row[0].endswith(" *") for row in accuracies["rows"]] == [
+        float(row[-1]) > 1.05 for row in accuracies["rows"]
+    ]
     assert [row[0] for row in gains["rows"]] == ["2 N = 1", "3 traditional SNN"]
     (chart,), (note,) = outcome.charts, outcome.notes
     assert [point["label"] for point in chart["points"]] == ["HIRE", "N = 1", "traditional SNN"]
