@@ -101,13 +101,13 @@ for f, style, face in (("fp32", "-", None), ("int32", "--", "white")):
         T = [steps for code, steps in found if code == coding]
         x, y = [found[coding, t][2].total(f) / 1e6 for t in T], [100 * found[coding, t][0]["accuracy"] for t in T]
         price.plot(x, y, color=colour, ls=style, marker=marker, ms=8, mfc=face, lw=1.8, label=coding if f == "fp32" else None)
-        place = dict(xytext=(9, -4), ha="left") if f == "fp32" else dict(xytext=(-9, -4), ha="right")
-        for end in (0, -1) if coding != "ANN" else ():
-            price.annotate(f"T = {T[end]}", (x[end], y[end]), textcoords="offset points", color=colour, **place)
+        for end, far, side in ((0, -9, "right"), (-1, 0, "center")) if coding != "ANN" else ():
+            far, up, side = (far, (-4, 8)[end], side) if f == "int32" else (9, -4, "left")
+            price.annotate(f"T = {T[end]}", (x[end], y[end]), (far, up), textcoords="offset points", ha=side, color=colour)
 price.plot([], [], color="#777777", ls="--", marker="o", mfc="white", label="open: INT32")
 price.set(title="what accuracy costs", xlabel="energy per image (µJ)", ylabel=f"accuracy on {TEST} images (%)", xscale="log")
 price.set_xticks([0.03, 0.1, 0.3, 1, 3], ["0.03", "0.1", "0.3", "1", "3"], minor=False)
-price.margins(0.16, 0.06)
+price.margins(0.17, 0.08)
 price.legend(loc="lower right")
 save(figure, options.out, "07_energy")
 
