@@ -7,6 +7,7 @@ from minihire.app.outputs import require_absent
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.study.single import convert_one
+from minihire.training.normalise import has_biases
 
 USES = (
     *settings("data", without=("test_limit", "augment")),
@@ -33,6 +34,11 @@ def run(options) -> None:
     ann = saved.network(backend)
     if ann.spiking:
         raise MinihireError(f"{options.ann} is a spiking network already: give an ANN's checkpoint")
+    unused = [name for name in ("scaling_factor", "calibration_steps") if hasattr(options, name)]
+    if unused and has_biases(ann):
+        raise MinihireError(
+            f"--{unused[0].replace('_', '-')} has no effect on a network with biases, whose weights are normalised: leave it out"
+        )
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, ann, data.train)
     snn = convert_one(config, ann, data, backend, options.out)

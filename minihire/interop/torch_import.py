@@ -86,13 +86,13 @@ def from_torch(
 def _pixels(images: Any) -> Any:
     """The first images [B, C, H, W] as a float64 NumPy array."""
     if isinstance(images, Dataset):
-        return images.images[:COMPARED].transpose(0, 3, 1, 2) / 255
+        return np.ascontiguousarray(images.images[:COMPARED].transpose(0, 3, 1, 2)) / 255
     array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
     if array.ndim != 4 or not len(array) or array.dtype.kind != "f":
         raise MinihireError(
             f"from_torch needs images [B, C, H, W] as floating-point numbers in [0, 1], not {array.dtype} {list(array.shape)}"
         )
-    array = array[:COMPARED].astype(np.float64)
+    array = array[:COMPARED].astype(np.float64, order="C")  # the module may use view()
     checks.pixels(array.min(), array.max())
     return array
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from minihire.app import cli
 from minihire.data.dataset import Dataset
 from minihire.interop import from_torch
 from minihire.layers import Branches, Neuron, Readout
 from minihire.models import MODELS, rebuild
 from minihire.runtime.errors import MinihireError
+from minihire.training import Calibration, convert
 from minihire.training.checkpoint import CheckpointError, load, save
 
 torch = pytest.importorskip("torch")
@@ -327,6 +329,40 @@ def test_damaged_lists_of_layers_are_refused(exact, tmp_path):
         saved.meta["model"] = json.loads(model)
         with pytest.raises(CheckpointError, match="does not describe a network"):
             saved.network(exact)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["VGG with max pools", "ResNet of bottlenecks", "functions"])
+def test_rates_of_the_converted_network_approach_the_logits(name):
+    """Also through max pools, which are layers of neurons: with four times as many steps the error is less than half."""
+    make, side = NETWORKS[name]
+    k, module, x = get_backend("numba", threads=1), trained_like(make()), images(side, 8)
+    data = Dataset("mine", (layouts(x) * 255).astype(np.uint8), np.zeros(8, np.int64), tuple("abcde"), MEAN, STD)
+    ann = from_torch(module, data, mean=MEAN, std=STD, backend=k)
+    pixels = k.asarray(data.images / 255)
+    expected, errors = k.to_numpy(ann.forward(pixels)), []
+    for steps in (64, 256):
+        snn = convert(ann, data, steps=steps, calibration=Calibration(percentile=100), time_chunk=32)
+        errors.append(np.abs(k.to_numpy(snn.forward(pixels)) / steps - expected).mean())
+    assert errors[1] < 0.5 * errors[0] and errors[1] < 0.1 * np.abs(expected).mean()
+
+
+def test_the_command_refuses_flags_that_a_network_with_biases_ignores(exact, tmp_path, capsys):
+    module = nn.Sequential(*PARTS["stride"])
+    save(tmp_path / "ann.npz", from_torch(trained_like(module), images(8), backend=exact))
+    for flag in ("--scaling-factor", "--calibration-steps"):
+        command = [
+            "convert",
+            str(tmp_path / "ann.npz"),
+            "--data",
+            "shapes",
+            flag,
+            "1",
+            "--out",
+            str(tmp_path / "snn.npz"),
+        ]
+        assert cli.main(command) == 2
+        assert f"{flag} has no effect on a network with biases" in capsys.readouterr().err
 
 
 def test_the_example_in_the_docstring_runs():
