@@ -68,7 +68,7 @@ def number(text: str) -> float:
     """Read a number, written as 0.03 or as a fraction, 8/255 or 0.5/255."""
     try:
         above, slash, below = text.partition("/")
-        return float(Fraction(above) / Fraction(below)) if slash else float(text)
+        return float(Fraction(above) / int(below)) if slash else float(text)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number (0.03 and 8/255 are)") from error
 
