@@ -48,5 +48,6 @@ def test_flags_and_commands_in_the_text_exist(page):
     for found in blocks(page).values():
         for block in found:
             text = text.replace(block, "")
+    text = re.sub(r"^python -m benchmarks.*$", "", text, flags=re.M)  # they have flags of their own
     assert set(re.findall(r"--[a-z][a-z-]+", text)) <= flags
     assert set(re.findall(r"`minihire ([a-z]+)", text)) <= commands.keys()
