@@ -5,8 +5,8 @@ import math
 import pytest
 
 from minihire import models
-from minihire.layers import AvgPool, Neuron
-from minihire.models import MODELS, VGG, build
+from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout
+from minihire.models import MODELS, VGG, assemble, build, rebuild
 from minihire.runtime.errors import MinihireError
 
 
@@ -175,3 +175,34 @@ def test_a_row_of_another_kind_needs_steps_and_layers(monkeypatch):
         ("neuron1", "Neuron", 0),
         ("readout", "Readout", 15),
     ]
+
+
+def test_a_model_of_any_layers_is_rebuilt_from_its_description():
+    branches = (Conv2d("a", 4, bias=True), Neuron("n", 0.5, 2), Conv2d("b", 3)), ()
+    layers = [Branches("sum", *branches), Neuron("m"), Flatten(), Linear("l", 5), Readout("r", 4, bias=True)]
+    model = assemble("mine", layers, (6, 6, 3), 4, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), steps=7)
+    assert rebuild(model.describe()) == model and model.steps == 7
+    assert [(row.name, row.weights) for row in model.table() if row.weights] == [
+        ("a", 3 * 3 * 3 * 4 + 4),
+        ("b", 3 * 3 * 4 * 3),
+        ("l", 108 * 5),
+        ("r", 5 * 4 + 4),
+    ]
+    assert rebuild(build("vgg5").describe()) == build("vgg5")
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ([Flatten(), Linear("l", 4)], "the last layer of mine must be a Readout of 4 classes"),
+        ([Flatten(), Readout("r", 5)], "the last layer of mine must be a Readout of 4 classes"),
+        ([], "the last layer of mine must be a Readout of 4 classes"),
+        ([Conv2d("c", 2, 9, padding=0), Flatten(), Readout("r", 4)], "c leaves nothing of the image"),
+        ([Branches("s", (Conv2d("a", 4),), ()), Flatten(), Readout("r", 4)], "the branches of s end in the shapes"),
+        ([Flatten(), Flatten(), Readout("r", 4)], "the layers of mine do not fit images of (6, 6, 3)"),
+    ],
+)
+def test_layers_that_do_not_fit_together_are_refused(layers, says):
+    with pytest.raises(MinihireError) as error:
+        assemble("mine", layers, (6, 6, 3), 4, mean=(0,) * 3, std=(1,) * 3)
+    assert says in str(error.value) and "\n" not in str(error.value)
