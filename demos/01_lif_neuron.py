@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 1 · One neuron: how does a current become spikes?
 #
+# **You learn** to compute the membrane and the spikes of a neuron, and why its firing rate is a clipped ReLU. **You need** NumPy.
+#
 # A leaky integrate-and-fire neuron sums its input current I, loses a part of the sum at every step, and fires when the
 # membrane m exceeds the threshold v (equations 1 and 2 of HIRE-SNN; leak λ, time step t = 0 … T−1):
 #
@@ -20,39 +22,46 @@
 import numpy as np
 from lesson import arguments, pyplot, save
 
-from backends import get_backend
+from backends.lif import lif_forward
 from backends.surrogates import arctan, derivative, triangle, unit_triangle
 from minihire.report.tables import table
 
 options = arguments("One neuron: how does a current become spikes?")
-k = get_backend("reference", dtype="float64")
+
+# %% [markdown]
+# ## The neuron by hand, for a constant and a noisy current
+#
+# The library gives the same membranes and spikes, and has the delayed reset, too. The state is an argument and a result. So one
+# call with 40 steps equals two calls with 20 steps, of which the second starts from the last state of the first.
+
+# %%
+def by_hand(current, leak, threshold):
+    """Membranes m and spikes s [T, B] of a current [T, B], with the immediate reset: the equations above."""
+    m, s, u = np.zeros_like(current), np.zeros_like(current), 0.0
+    for t in range(len(current)):
+        m[t] = leak * u + current[t]  # the membrane loses a part and adds the current
+        s[t] = m[t] > threshold  # above the threshold it fires
+        u = m[t] - threshold * s[t]  # a spike lowers the membrane by v
+    return m, s
 
 
 def fire(current, leak, threshold, steps, reset="immediate", state=None):
-    """Spikes [T, B] and the last state of B neurons; current [T, B], or [1, B] for the same at every step."""
-    spikes, state, _ = k.lif_forward(current, state, np.array([leak]), np.array([threshold]), steps, reset=reset)
-    return spikes, state
+    """Membranes m and spikes s [T, B] and the last state of B neurons; current [T, B], or [1, B] for the same at every step."""
+    spikes, state, saved = lif_forward(current, state, np.array([leak]), np.array([threshold]), steps, reset=reset)
+    return saved.membrane, spikes, state
 
-
-# %% [markdown]
-# ## A constant and a noisy current, step by step
-#
-# The state is an argument and a return value. So one call with 40 steps equals 40 calls with one step.
-
-# %%
 STEPS, LEAK, THRESHOLD = 40, 0.9, 1.0
 constant = np.full((STEPS, 1), 0.35)
 noisy = constant + 0.35 * np.random.default_rng(4).standard_normal((STEPS, 1))
 traces = {}
 for title, current in (("constant current", constant), ("noisy current, same mean", noisy)):
     for reset in ("immediate", "delayed"):
-        state, membrane, train = None, [], []
-        for t in range(STEPS):
-            spikes, state = fire(current[t : t + 1], LEAK, THRESHOLD, 1, reset, state)
-            membrane.append(state.membrane.item() + (THRESHOLD * spikes.item() if reset == "immediate" else 0))  # m = u + v·s
-            train.append(spikes.item())
-        assert np.array_equal(train, fire(current, LEAK, THRESHOLD, STEPS, reset)[0][:, 0])
-        traces[title, reset] = np.array(membrane), np.array(train)
+        m, s, _ = fire(current, LEAK, THRESHOLD, STEPS, reset)
+        traces[title, reset] = m[:, 0], s[:, 0]
+    m, s, _ = fire(current, LEAK, THRESHOLD, STEPS)
+    assert np.array_equal((m, s), by_hand(current, LEAK, THRESHOLD))
+    *_, state = fire(current[:20], LEAK, THRESHOLD, 20)
+    assert np.array_equal(s[20:], fire(current[20:], LEAK, THRESHOLD, 20, state=state)[1])
 
 # %% [markdown]
 # ## Firing rate against current, for several leaks and thresholds
@@ -66,7 +75,7 @@ shown = np.argmin(abs(currents - 0.5))
 rows, rates = [], {}
 for leak, threshold in ((1.0, 1.0), (1.0, 0.5), (1.0, 1.5), (0.9, 1.0), (0.7, 1.0), (0.7, 0.5)):
     for reset in ("immediate", "delayed"):
-        rates[leak, threshold, reset] = fire(currents[None], leak, threshold, T, reset)[0].mean(axis=0)
+        rates[leak, threshold, reset] = fire(currents[None], leak, threshold, T, reset)[1].mean(axis=0)
     now, late = (rates[leak, threshold, reset] for reset in ("immediate", "delayed"))
     ramp = np.clip(currents / threshold, 0, 1)
     rows.append([f"λ = {leak}, v = {threshold}", f"{currents[now > 0][0]:.3f}", f"{threshold * (1 - leak):.3f}",
@@ -110,6 +119,8 @@ save(figure, options.out, "01_lif_neuron")
 
 # %% [markdown]
 # ## Exercises
+#
+# Write the neuron yourself: `minihire demo 1 --stub`, then `minihire demo 1 --check exercise_1.py`.
 #
 # 1. The firing rate has steps. How high and how wide are they for T = 4, the number of steps of a fast SNN? Which currents have
 #    the same rate, although a ReLU would distinguish them?

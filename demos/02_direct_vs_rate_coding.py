@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 2 · Direct and rate codes: how does an image enter a network that speaks in spikes?
 #
+# **You learn** what each input code costs in time steps and in accuracy. **You need** lesson 1; the standard deviation of a mean.
+#
 # A first layer with weights W computes a current I[t] at each of T steps. There are two ways to feed it an image x (pixels in [0, 1]):
 #
 #     direct coding   I[t] = W·x                           the image itself, the same at every step
@@ -17,7 +19,7 @@
 
 # %%
 import numpy as np
-from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
+from lesson import arguments, copied, four_shapes, percent, pyplot, save, small_ann
 
 from backends import get_backend
 from backends.randomness import Draws
@@ -97,10 +99,9 @@ axis.legend(loc="upper right")
 axis = right
 axis.axhline(100 * scores["ANN"]["accuracy"], color="black", ls="--", lw=1.5, label="ANN")
 for way in shown:
-    height, *ends = 100 * np.array([[scores[(*way, T)][key] for T in TIMES] for key in ("accuracy", "low", "high")])
     colour, marker = ("#0072B2", "s") if way[0] == "direct" else ("#D55E00", "o")
-    axis.errorbar(TIMES, height, abs(ends - height), color=colour, marker=marker, ls="-" if way[1] == "trained on" else ":",
-                  lw=2, capsize=3, label=", ".join(way))
+    axis.errorbar(TIMES, *percent([scores[(*way, T)] for T in TIMES]), color=colour, marker=marker,
+                  ls="-" if way[1] == "trained on" else ":", lw=2, capsize=3, label=", ".join(way))
 axis.set(title=f"the same network, {TEST} test images", xlabel="time steps T", ylabel="accuracy (%)", xscale="log", ylim=(0, 102))
 axis.set_xticks(TIMES, TIMES)
 axis.minorticks_off()

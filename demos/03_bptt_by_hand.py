@@ -1,6 +1,9 @@
 # %% [markdown]
 # # 3 · Back-propagation through time, by hand: how does a neuron that fires now learn from a current of ten steps ago?
 #
+# **You learn** to derive the gradients of a spiking neuron, and to check them with finite differences.
+# **You need** lesson 1; the chain rule.
+#
 # Let g[t] = ∂L/∂s[t] be the gradient from the next layer, and let the surrogate f(z[t]), z = m/v − 1, replace the derivative of
 # the spike. One loop from the last step to the first gives d[t] = ∂L/∂I[t] and the gradients of leak λ and threshold v. d[T] = 0:
 #
@@ -110,6 +113,8 @@ save(figure, options.out, "03_bptt_by_hand")
 
 # %% [markdown]
 # ## Exercises
+#
+# Write back-propagation through time yourself: `minihire demo 3 --stub`, then `minihire demo 3 --check exercise_3.py`.
 #
 # 1. The column "constant reset" differs. Keep the spikes in the reset fixed while you change the arguments, and
 #    show that it is the exact gradient of that forward pass.

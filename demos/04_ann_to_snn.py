@@ -1,6 +1,9 @@
 # %% [markdown]
 # # 4 · From ANN to SNN: can a network that never spiked be made to spike, without training?
 #
+# **You learn** to convert a trained ANN into an SNN, and to choose its thresholds.
+# **You need** lesson 1; how a ReLU network is trained.
+#
 # Lesson 1: a neuron without a leak fires at the rate clip(I/v, 0, 1), and a ReLU computes max(I, 0). So keep the weights and
 # set the threshold v of every layer to its largest current ("threshold balancing", Sengupta et al. 2019), times a factor c:
 #
@@ -21,7 +24,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, four_shapes, pyplot, save, small_ann
+from lesson import arguments, four_shapes, percent, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score
@@ -99,8 +102,8 @@ axes[0].legend(loc="upper left", markerscale=1.5, handletextpad=0.2, frameon=Tru
 axis = axes[2]
 axis.axhline(100 * goal["accuracy"], color="black", ls="--", lw=1.5, label="ANN")
 for factor, colour, marker in zip(FACTORS, ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00"), "osD^v", strict=True):
-    height, *ends = 100 * np.array([[scores[factor, T][key] for T in TIMES] for key in ("accuracy", "low", "high")])
-    axis.errorbar(TIMES, height, abs(ends - height), color=colour, marker=marker, lw=2, capsize=3, label=f"c = {factor}")
+    heights, errors = percent([scores[factor, T] for T in TIMES])
+    axis.errorbar(TIMES, heights, errors, color=colour, marker=marker, lw=2, capsize=3, label=f"c = {factor}")
 axis.set(title=f"accuracy on {TEST} images", xlabel="time steps T", ylabel="accuracy (%)", xscale="log", ylim=(-2, 102))
 axis.set_xticks(TIMES, TIMES)
 axis.minorticks_off()

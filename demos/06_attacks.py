@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 6 · Attacks: is a network that looks robust hard to fool, or is the attacker weak?
 #
+# **You learn** to write FGSM and PGD, and to test the attack before you trust a network. **You need** lesson 5 (its training).
+#
 # FGSM and PGD (equations 3 and 4) are one loop. x̂ stays within ε of the image x, and K steps of size α increase the loss L.
 # In a spiking network ∂L/∂x̂ passes through a surrogate (equation 5). An attacker may use another one than the training (lesson 10).
 #
@@ -16,7 +18,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, copied, four_shapes, picture_row, pyplot, save, small_ann
+from lesson import arguments, copied, four_shapes, percent, picture_row, pyplot, save, small_ann
 
 from backends import get_backend
 from backends.surrogates import arctan, exponential, rate, unit_triangle
@@ -103,8 +105,8 @@ for row, (name, curve) in enumerate(curves.items()):
     left.fill_between(np.arange(K + 1), *ends.T, color=COLOURS[name], alpha=0.2, lw=0)
     left.plot(100 * curve.mean(axis=1), color=COLOURS[name], marker=MARKERS[name], lw=2, ms=4)
     for i, score in ((i, scores[name, who]) for i, who in enumerate(attackers) if (name, who) in scores):
-        height, *ends = 100 * np.array([score[key] for key in ("accuracy", "low", "high")])
-        dots.errorbar(height, -i + 0.18 * (1.5 - row), xerr=np.abs(np.array(ends) - height)[:, None], color=COLOURS[name],
+        height, error = percent([score])
+        dots.errorbar(height, -i + 0.18 * (1.5 - row), xerr=error, color=COLOURS[name],
                       marker=MARKERS[name], ms=6, lw=1.5, capsize=2, ls="", label=TITLES[name] if i == 0 else None)
 left.set(title="PGD, own surrogate", xlabel="iterations", ylabel="accuracy (%)", ylim=(0, 102), xticks=range(0, K + 1, 4))
 dots.set(title=f"every attacker, ε = 8/255, {TEST} images", xlabel="accuracy (%)", xlim=(-2, 102))
@@ -114,6 +116,8 @@ save(figure, options.out, "06_attacks")
 
 # %% [markdown]
 # ## Exercises
+#
+# Write the attack's step yourself: `minihire demo 6 --stub`, then `minihire demo 6 --check exercise_6.py`.
 #
 # 1. Attack each network with images crafted on the ANN (transfer). If that is stronger than the triangle, suspect gradient masking.
 # 2. Sweep ε from 2/255 to 64/255. Every accuracy must fall to 0 in the end: which attacker needs the largest ε?

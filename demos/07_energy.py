@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 7 · Energy: is a spiking network cheaper than the same network of ReLUs?
 #
+# **You learn** to count the operations of an SNN, and to compute its energy from them. **You need** lessons 2 and 4.
+#
 # A layer of an ANN multiplies every input with its weights and sums the products (MAC). A spike is 0 or 1: a spike adds its
 # weights (AC), and no spike costs nothing. So one counts, over T steps and all images:
 #

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 8 · Noise in time: what does HIRE's κ do, and why should it change from period to period?
 #
+# **You learn** to separate the parts of a method's effect with variants that change one thing. **You need** lessons 5 and 6.
+#
 # HIRE's noise (lesson 5) is updated after each of the N periods of a batch and kept for the next batch, which has other images:
 #
 #     κ ← clip(κ + ε_s·sign(∂L/∂κ), −ε_t, ε_t)          with ε_s = ε_t = ε every entry is −ε, 0 or +ε (equation 6)

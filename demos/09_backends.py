@@ -1,6 +1,9 @@
 # %% [markdown]
 # # 9 · Backends: is it the same network on every backend?
 #
+# **You learn** how to compare two implementations of one network, and which differences are rounding.
+# **You need** lesson 3; float32 and float64.
+#
 # minihire's layers call about thirty kernels (backends/interface.py) and never look inside an array. So one network runs on every
 # backend: "reference" is plain NumPy, to be read; "numba" is compiled and skips zeros; "torch" is for GPUs. All backends draw
 # the same random numbers (Philox, a function of seed and index) and compute the gradients of lesson 3 without autograd. This lesson

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 10 · Gradient masking: is a network robust if the paper's attacks fail?
 #
+# **You learn** to recognise a network that only hides its gradient. **You need** lessons 3 and 6.
+#
 # A spike is a step function of the membrane. Its derivative is replaced by a surrogate of z = m/v − 1, here a triangle of width w:
 #
 #     ∂s/∂z := γ·max(0, 1 − |z|/w)          w = 1 is equation 5; where |z| ≥ w, no gradient passes
@@ -20,7 +22,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
+from lesson import arguments, copied, four_shapes, percent, pyplot, save, small_ann
 
 from backends import get_backend
 from backends.lif import lif_forward
@@ -94,9 +96,8 @@ for row, (w, colour, marker) in enumerate(((1.0, "#0072B2", "^"), (0.05, "#D55E0
     left.plot(grid := np.linspace(-3, 2, 2001), derivative(triangle(1.0, w), grid), color=colour, lw=2,
               label=f"w = {w:g}: {np.mean(np.abs(z) < w):.1%} pass a gradient")
     for i, who in enumerate(attackers):
-        height, *ends = 100 * np.array([scores[who, w][key] for key in ("accuracy", "low", "high")])
-        dots.errorbar(height, -i + 0.2 * (0.5 - row), xerr=np.abs(np.array(ends) - height)[:, None], color=colour,
-                      marker=marker, ms=7, lw=1.5, capsize=2, ls="")
+        height, error = percent([scores[who, w]])
+        dots.errorbar(height, -i + 0.2 * (0.5 - row), xerr=error, color=colour, marker=marker, ms=7, lw=1.5, capsize=2, ls="")
     right.plot(curves[w], color=colour, marker=marker, lw=2, ms=7, label=f"network trained with w = {w:g}")
 left.set(title="membranes (grey), surrogates", xlabel="z = m/v − 1", yticks=[], xlim=(-3, 2), ylim=(0, 1.45))
 left.legend(loc="upper center")

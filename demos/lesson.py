@@ -2,6 +2,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # so that the lessons run from a clone without an installation
@@ -22,28 +23,43 @@ sys.excepthook = one_sentence
 
 
 def arguments(about: str):
-    """--quick and --out of the command line; in a notebook, the defaults. A script also prints its question and what to expect."""
+    """--quick and --out of the command line; in a notebook, the defaults. A script also prints its question, goals and expectations."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="fewer images and epochs, to check that it runs")
     parser.add_argument("--out", type=Path, default=HERE / "figures", metavar="DIR", help="folder of the figure (default: %(default)s)")
     options = parser.parse_args([] if NOTEBOOK else None)
     if not NOTEBOOK:
-        question, expected, _ = words_of(Path(sys.argv[0]))
-        print(f"{question}\n\n{expected}\n", flush=True)
+        words = words_of(Path(sys.argv[0]))
+        print(words.question, words.goals, words.expected, sep="\n\n", end="\n\n", flush=True)
     return options
 
 
-def words_of(lesson: Path) -> tuple[str, str, str]:
-    """The question of a lesson, what to expect, and its exercises, as plain text of at most 100 columns."""
+class Words(NamedTuple):
+    """Text of a lesson, in lines of at most 100 columns."""
+
+    question: str
+    goals: str  # what one learns, and what one needs to know before
+    expected: str
+    exercises: str
+
+
+def words_of(lesson: Path) -> Words:
+    """The question of a lesson, its goals, what to expect, and the exercises, as plain text."""
     import re
     import textwrap
 
     text = re.sub(r"^# ?", "", lesson.read_text("utf-8"), flags=re.MULTILINE)
+    filled = lambda part, indent="": textwrap.fill(re.sub(r"\s+", " ", part), 100, subsequent_indent=indent)
     question = re.search(r"^# (\d+ · .+)$", text, re.MULTILINE).group(1)
+    learn, need = re.search(r"^\*\*You learn\*\* (.+?)\s\*\*You need\*\* (.+?)\n\n", text, re.MULTILINE | re.DOTALL).groups()
     expected = re.search(r"^\*\*What to expect\.\*\* (.+?)\n\n", text, re.MULTILINE | re.DOTALL).group(1)
     exercises = re.search(r"^## Exercises\n\n(.+)", text, re.MULTILINE | re.DOTALL).group(1)
-    filled = [textwrap.fill(re.sub(r"\s+", " ", part), 100, subsequent_indent="   ") for part in re.split(r"\n(?=\d\. )", exercises)]
-    return question, textwrap.fill("What to expect: " + re.sub(r"\s+", " ", expected), 100), "\n".join(filled)
+    return Words(
+        question,
+        filled(f"You learn {learn}") + "\n" + filled(f"You need {need}"),
+        filled(f"What to expect: {expected}"),
+        "\n".join(filled(part, "   ") for part in re.split(r"\n(?=\d\. )", exercises)),
+    )
 
 
 def four_shapes(images: int, tests: int):
@@ -100,6 +116,14 @@ def pyplot():
         sys.exit(print(error))
 
 
+def percent(scores):
+    """Accuracies of n scores in percent [n], and the distances to the ends of their intervals [2, n]: the last two of errorbar."""
+    import numpy as np
+
+    heights, low, high = 100 * np.array([[score[key] for score in scores] for key in ("accuracy", "low", "high")])
+    return heights, np.array([heights - low, high - heights])
+
+
 def picture_row(figure, title: str, groups) -> None:
     """Draw at least one group of (title, picture [H, W, 3]) in one row, below a common title, with a gap after each group."""
     figure.suptitle(title)
@@ -128,4 +152,4 @@ def save(figure, out: Path, name: str) -> None:
     script = Path(sys.argv[0])
     following = next(iter(sorted(HERE.glob(f"{int(script.name[:2]) + 1:02d}_*.py"))), None)
     after = f"; next: minihire demo {int(script.name[:2]) + 1}" if following else ""
-    print(f"\nExercises\n{words_of(script)[2]}\n\nThe lesson's text and code: {script}{after}")
+    print(f"\nExercises\n{words_of(script).exercises}\n\nThe lesson's text and code: {script}{after}")

@@ -32,7 +32,14 @@ def test_the_lessons_are_numbered_from_1_to_10():
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_prints_one_table_and_draws_one_figure(lesson, tmp_path):
     pytest.importorskip("matplotlib")
-    assert len(RULE.findall(run(lesson, tmp_path))) == 1
+    printed = run(lesson, tmp_path)
+    assert len(RULE.findall(printed)) == 1
+    assert printed.startswith(f"{int(lesson.name[:2])} · ")
+    headings = [
+        re.search(f"^{start} .", printed, re.MULTILINE).start()
+        for start in ("You learn", "You need", "What to expect:")
+    ]
+    assert headings == sorted(headings)
     [figure] = (tmp_path / "figures").iterdir()
     assert figure.name == f"{lesson.stem}.png"
     with Image.open(figure) as image:
@@ -53,11 +60,12 @@ def test_without_matplotlib_the_table_still_prints(tmp_path):
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_asks_shows_and_ends_with_three_exercises(lesson):
     text = lesson.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 120
+    assert len(text.splitlines()) <= 130
     cells = re.split(r"^# %%", text, flags=re.MULTILINE)[1:]
     assert text.startswith("# %% [markdown]\n")
     number = int(lesson.name[:2])
     assert re.search(rf"^# # {number} · [^:]+: .+\?$", cells[0], re.MULTILINE)  # the question comes first
+    assert re.search(r"^# \*\*You learn\*\* .+\.\s(# )?\*\*You need\*\* .+\.$", cells[0], re.MULTILINE)
     assert "**What to expect.**" in cells[0]
     assert sum(not cell.startswith(" [markdown]") for cell in cells) >= 3
     assert cells[-1].startswith(" [markdown]\n# ## Exercises\n")
