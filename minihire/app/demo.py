@@ -1,4 +1,4 @@
-"""minihire demo: list the lessons of demos/, run one, or write them as notebooks.
+"""minihire demo: list the lessons of demos/, run one, write and check its exercise, or write lessons as notebooks.
 
 The lessons are part of a clone of the repository, not of the installed package.
 """
@@ -11,11 +11,24 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from minihire.app import exercises
 from minihire.app.command import LEARN, Command
 from minihire.app.flags import add_file
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import Interrupted
+
+FIND_THE_CLONE = """\
+import importlib.util
+import sys
+from pathlib import Path
+
+installed = importlib.util.find_spec("minihire")  # by `pip install -e .` in the clone
+places = [Path.cwd(), *Path.cwd().parents, *([Path(installed.origin).parents[1]] if installed else [])]
+clone = next((place for place in places if (place / "demos" / "lesson.py").is_file()), None)
+if clone is None:
+    raise SystemExit("The lessons need a clone of the repository: move this notebook into it, or run `pip install -e .` there.")
+sys.path.insert(0, str(clone / "demos"))  # lesson.py, and minihire from the same clone"""
 
 
 class Lesson(NamedTuple):
@@ -49,7 +62,10 @@ def add_flags(parser):
     parser.add_argument("lesson", nargs="?", metavar="LESSON", help="a lesson's number (default: list them)")
     parser.add_argument("--notebook", action="store_true", help="write the lesson, or all, as .ipynb instead")
     parser.add_argument("--quick", action="store_true", help="use fewer images and epochs, to see that it runs")
-    add_file(parser, "--out", "folder of the figure (default: demos/figures) or notebooks (notebooks)", "DIR")
+    parser.add_argument("--stub", action="store_true", help="write the lesson's exercise, exercise_LESSON.py")
+    add_file(parser, "--check", "check your solution of the lesson's exercise", "FILE.py")
+    where = "folder of the figure (default: demos/figures), notebooks (notebooks) or exercise (this folder)"
+    add_file(parser, "--out", where, "DIR")
 
 
 def run(options) -> None:
@@ -58,18 +74,54 @@ def run(options) -> None:
     chosen = every if options.lesson is None else [x for x in every if str(x.number) == options.lesson.lstrip("0")]
     if not chosen:
         raise MinihireError(f"there is no lesson {options.lesson!r}: choose {every[0].number} to {every[-1].number}")
-    if options.notebook and options.quick:
-        raise MinihireError("a notebook runs a lesson in full: leave out --quick or --notebook")
-    if options.lesson is None and not options.notebook and (options.quick or options.out):
-        raise MinihireError("--quick and --out are for one lesson: give its number, as in `minihire demo 1`")
+    _refuse_combinations(options)
     if options.notebook:
         write_notebooks(chosen, options.out or Path("notebooks"))
+    elif options.stub:
+        write_stub(chosen[0], options.out or Path())
+    elif options.check:
+        exercises.check(_with_exercise(chosen[0]).number, options.check)
     elif options.lesson is None:
         width = max(len(x.title) for x in every)
         print("\n".join(f"{x.number:02d}  {x.title:<{width}}  {x.question}" for x in every))
         print("\nminihire demo 1 runs the first one, minihire demo --notebook writes them all as notebooks")
     else:
         run_lesson(chosen[0], options.quick, options.out)
+
+
+def _refuse_combinations(options):
+    """Raise MinihireError for flags that do not fit together."""
+    modes = [flag for flag in ("--notebook", "--stub", "--check") if getattr(options, flag[2:])]
+    if len(modes) > 1:
+        raise MinihireError(f"{' and '.join(modes)} are different things to do: leave out all but one")
+    if modes and options.quick:
+        raise MinihireError(f"--quick is for running a lesson: leave out --quick or {modes[0]}")
+    if options.check and options.out:
+        raise MinihireError("--check writes no file: leave out --out")
+    if options.lesson is None and not options.notebook and (options.quick or options.out or modes):
+        flags = "--quick and --out are" if not modes else f"{modes[0]} is"
+        raise MinihireError(f"{flags} for one lesson: give its number, as in `minihire demo 1`")
+
+
+def _with_exercise(lesson: Lesson) -> Lesson:
+    """The lesson. Raises MinihireError if it has no exercise to fill in."""
+    if lesson.number not in exercises.EXERCISES:
+        numbers = [str(number) for number in exercises.EXERCISES]
+        raise MinihireError(
+            f"lesson {lesson.number} has no exercise to fill in: lessons {', '.join(numbers[:-1])} and {numbers[-1]} have one"
+        )
+    return lesson
+
+
+def write_stub(lesson: Lesson, folder: Path) -> None:
+    """Copy the lesson's exercise to folder/exercise_NUMBER.py. Raises MinihireError if the file exists."""
+    function = exercises.EXERCISES[_with_exercise(lesson).number].function
+    path = folder / f"exercise_{lesson.number}.py"
+    if os.path.lexists(path):
+        raise MinihireError(f"{path} exists: choose another --out, or delete it")
+    text = (lesson.path.parent / "stubs" / f"{lesson.number:02d}_{function}.py").read_bytes()
+    write_atomically(path, lambda file: file.write(text))
+    print(f"{path}: write the body of {function}, then run `minihire demo {lesson.number} --check {path}`")
 
 
 def run_lesson(lesson: Lesson, quick: bool = False, out: Path | None = None) -> None:
@@ -96,11 +148,8 @@ def write_notebooks(chosen: list[Lesson], folder: Path) -> None:
 
 
 def notebook(lesson: Lesson) -> dict:
-    """The lesson as a notebook (nbformat 4.4). A first cell makes lesson.py importable; the `# %%` cells follow."""
-    first = (
-        f"import sys\n\nsys.path.insert(0, {str(lesson.path.parent)!r})  # lesson.py, and minihire from the same clone"
-    )
-    cells = [_cell("code", first)]
+    """The lesson as a notebook (nbformat 4.4). A first cell finds the clone; the `# %%` cells follow."""
+    cells = [_cell("code", FIND_THE_CLONE)]
     for part in re.split(r"^# %%", lesson.path.read_text("utf-8"), flags=re.MULTILINE)[1:]:
         kind, text = part.split("\n", 1)
         if kind.strip() == "[markdown]":
@@ -119,7 +168,7 @@ def _cell(kind, text):
 COMMAND = Command(
     "demo",
     LEARN,
-    "list the lessons of demos/, run one, or write them as notebooks",
+    "list the lessons of demos/, run one, check an exercise, or write notebooks",
     "[LESSON]",
     add_flags,
     run,

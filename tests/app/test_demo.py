@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_notebooks_of_all_lessons_hold_their_cells(tmp_path, capsys):
         written = json.loads((tmp_path / f"{file.stem}.ipynb").read_text("utf-8"))
         assert (written["nbformat"], written["nbformat_minor"]) == (4, 4)
         first, *cells = [(cell["cell_type"], "".join(cell["source"])) for cell in written["cells"]]
-        assert repr(str(ROOT / "demos")) in first[1]
+        assert str(ROOT) not in "".join(text for _, text in (first, *cells))
         source = file.read_text("utf-8")
         marks = re.findall(r"^# %%( \[markdown\])?$", source, re.MULTILINE)
         assert [kind for kind, _ in cells] == ["markdown" if mark else "code" for mark in marks]
@@ -60,18 +61,55 @@ def test_notebooks_are_valid(tmp_path):
         nbformat.validate(nbformat.from_dict(notebook(lesson)))
 
 
+JUPYTER = """\
+import sys, types
+for name in ("ipykernel", "IPython", "IPython.display"):
+    sys.modules[name] = types.ModuleType(name)
+vars(sys.modules["IPython"]).update(get_ipython=lambda: None, version_info=(9, 0))  # Matplotlib asks for these
+sys.modules["IPython.display"].Image = lambda filename: filename
+sys.modules["IPython.display"].display = lambda image: print("shown:", image)
+"""
+
+
 @pytest.mark.slow
-def test_one_notebook_runs_from_elsewhere(tmp_path, monkeypatch):
-    """Its cells, one after the other, in another folder and a fresh interpreter that knows nothing of the clone."""
+def test_one_notebook_runs_in_a_folder_of_the_clone(tmp_path, monkeypatch):
+    """Its cells, one after the other, in a fresh interpreter with what Jupyter offers and in another clone."""
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "demos", tmp_path / "demos", ignore=shutil.ignore_patterns("figures", "__pycache__"))
+    for name in ("minihire", "backends"):
+        (tmp_path / name).symlink_to(ROOT / name)
     assert main(["demo", "03", "--notebook"]) == 0
     written = json.loads((tmp_path / "notebooks" / "03_bptt_by_hand.ipynb").read_text("utf-8"))
     code = "\n".join("".join(cell["source"]) for cell in written["cells"] if cell["cell_type"] == "code")
-    command = [sys.executable, "-I", "-c", code, "--quick", "--out", str(tmp_path / "figures")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", env={"PYTHONUTF8": "1"})
+    command = [sys.executable, "-I", "-c", JUPYTER + code]
+    place = tmp_path / "notebooks"
+    done = subprocess.run(command, cwd=place, capture_output=True, encoding="utf-8", env={"PYTHONUTF8": "1"})
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "figures" / "03_bptt_by_hand.png").exists()
+    figure = tmp_path / "demos" / "figures" / "03_bptt_by_hand.png"
+    assert figure.exists() and done.stdout.endswith(f"figure: {figure}\nshown: {figure}\n")
+
+
+@pytest.mark.parametrize("where", ("folder of the clone", "installed from the clone", "nowhere"))
+def test_the_first_cell_of_a_notebook_finds_the_clone_or_says_what_to_do(where, tmp_path):
+    clone, elsewhere = tmp_path / "a clone", tmp_path / "elsewhere"
+    for folder in (clone / "demos", clone / "minihire", clone / "notebooks", elsewhere):
+        folder.mkdir(parents=True)
+    (clone / "demos" / "lesson.py").write_text("")
+    (clone / "minihire" / "__init__.py").write_text("")
+    first = "".join(notebook(lessons()[0])["cells"][0]["source"])
+    environment = {"PYTHONUTF8": "1", **({"PYTHONPATH": str(clone)} if "installed" in where else {})}
+    command = [sys.executable, "-S", "-c", f"{first}\nprint(sys.path[0])"]  # -S: without the minihire that is installed
+    place = clone / "notebooks" if "folder" in where else elsewhere
+    done = subprocess.run(command, cwd=place, capture_output=True, encoding="utf-8", env=environment)
+    if where == "nowhere":
+        assert (
+            done.returncode == 1
+            and done.stderr.startswith("The lessons need a clone")
+            and "pip install -e ." in done.stderr
+        )
+    else:
+        assert done.stdout == f"{clone / 'demos'}\n", done.stderr
 
 
 @pytest.mark.parametrize(
@@ -81,6 +119,13 @@ def test_one_notebook_runs_from_elsewhere(tmp_path, monkeypatch):
         "no number": ("zero", "there is no lesson 'zero': choose 1 to 10"),
         "quick notebook": ("1 --quick --notebook", "leave out --quick or --notebook"),
         "quick list": ("--quick", "give its number"),
+        "two things": ("1 --notebook --stub", "--notebook and --stub are different things to do"),
+        "quick check": ("1 --check mine.py --quick", "leave out --quick or --check"),
+        "check to a folder": ("1 --check mine.py --out here", "--check writes no file: leave out --out"),
+        "stub without a lesson": ("--stub", "--stub is for one lesson: give its number"),
+        "lesson without an exercise": ("2 --stub", "has no exercise to fill in: lessons 1, 3, 5 and 6 have one"),
+        "nothing to check there": ("4 --check mine.py", "has no exercise to fill in"),
+        "stub taken": ("1 --stub --out taken", "exercise_1.py exists: choose another --out"),
         "taken": ("1 --notebook --out taken", "01_lif_neuron.ipynb exists: choose another --out"),
         "a file": ("1 --notebook --out file", "cannot write"),
     }.values(),
@@ -89,6 +134,7 @@ def test_bad_input_is_one_sentence(arguments, sentence, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "01_lif_neuron.ipynb").write_text("mine")
+    (tmp_path / "taken" / "exercise_1.py").write_text("mine")
     (tmp_path / "file").write_text("a file")
     assert main(["demo", *arguments.split()]) == 2
     [line] = capsys.readouterr().err.splitlines()

@@ -60,7 +60,7 @@ VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --trai
 --suite strong | --budget full | --save-images …/crafted.npz | --images …/snn.npz | --restarts 2 | --samples 3 | --queries 7 |
 --json …/scores.json | --csv …/scores.csv | --attacks fgsm |
 --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full | --to nir |
---seeds 3 | --models vgg5"""
+--seeds 3 | --models vgg5 | --check …/module.py"""
 VALUES = dict(part.strip().split(" ", 1) for part in VALUES.split("|"))
 NEEDS = {  # what a flag needs beside it to have an effect
     ("attack", "--max-minutes"): ["--json", "…/scores.json"],
@@ -211,6 +211,8 @@ def effect(place, monkeypatch, tmp_path, capsys):
         "import_.checkpoint.save": lambda path, *_, **__: stop(path),
         "export.FORMATS": {to: lambda path, saved, to=to: stop(path, to) for to in export.FORMATS},
         "demo.run_lesson": stop,
+        "demo.write_stub": lambda lesson, folder: stop("stub", lesson, folder),
+        "demo.exercises.check": lambda number, path: stop("check", number, path),
         "demo.write_notebooks": lambda chosen, folder: stop("notebooks", chosen, folder),
     }.items():
         monkeypatch.setattr(f"minihire.app.{name}", replacement)
