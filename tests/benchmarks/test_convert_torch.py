@@ -1,7 +1,6 @@
 """The benchmark that trains a PyTorch network, converts it and compares accuracies."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -41,15 +40,3 @@ def test_it_trains_once_and_measures(tmp_path, capsys, network):
     main([*common, *files])
     assert json.loads((tmp_path / "found.json").read_text()) == found
     assert "epoch 1" not in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_snn_is_almost_as_accurate_as_the_trained_ann(tmp_path):
-    """Two epochs on the real CIFAR-10: at most three points are lost in 32 steps."""
-    folder = os.environ.get("MINIHIRE_CIFAR10")
-    if folder is None:
-        pytest.skip("MINIHIRE_CIFAR10 is not set to the folder of the real CIFAR-10")
-    main(["--data-dir", folder, "--epochs", "2", "--steps", "32", "--json", str(tmp_path / "found.json")])
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert found["ann"] > 0.25 and abs(found["torch"] - found["ann"]) < 0.005
-    assert found["ann"] - found["snn"]["32"] <= 0.03
