@@ -168,7 +168,7 @@ def _cell(kind, text):
 COMMAND = Command(
     "demo",
     LEARN,
-    "list the lessons of demos/, run one, check an exercise, or write notebooks",
+    "list or run the lessons, check an exercise, write notebooks",
     "[LESSON]",
     add_flags,
     run,
