@@ -1,5 +1,6 @@
 """Helpers of the lessons: the import path of a clone, --quick and --out, a small data set, a small ANN, pictures, writing the figure."""
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -143,7 +144,7 @@ def save(figure, out: Path, name: str) -> None:
     with Picture.open(path) as picture:
         small = picture.convert("RGB").quantize(256, dither=Picture.Dither.NONE)
     small.save(path, optimize=True)
-    print(f"figure: {path}")
+    print(f"figure: {os.path.relpath(path) if NOTEBOOK else path}")  # no absolute paths in notebooks that are published
     if NOTEBOOK:
         from IPython.display import Image, display
 

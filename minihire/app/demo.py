@@ -172,5 +172,7 @@ COMMAND = Command(
     "[LESSON]",
     add_flags,
     run,
-    "minihire demo 3",
+    """minihire demo 3
+  minihire demo 3 --stub
+  minihire demo 3 --check exercise_3.py""",
 )

@@ -87,7 +87,7 @@ def test_one_notebook_runs_in_a_folder_of_the_clone(tmp_path, monkeypatch):
     done = subprocess.run(command, cwd=place, capture_output=True, encoding="utf-8", env={"PYTHONUTF8": "1"})
     assert done.returncode == 0, done.stderr
     figure = tmp_path / "demos" / "figures" / "03_bptt_by_hand.png"
-    assert figure.exists() and done.stdout.endswith(f"figure: {figure}\nshown: {figure}\n")
+    assert figure.exists() and done.stdout.endswith(f"figure: ../demos/figures/{figure.name}\nshown: {figure}\n")
 
 
 @pytest.mark.parametrize("where", ("folder of the clone", "installed from the clone", "nowhere"))
