@@ -16,7 +16,7 @@
 # fires and another does not, and this changes later spikes. It happens to some dozens of spikes in a million, all in about one image
 # of a hundred. The gradient of that image differs by tens of percent, and no backend is wrong. So test backends in float64, and
 # expect a few differing images in float32. The compiled backend is several times as fast as the reference. Numba and Torch are faster
-# in float32 than in float64, the reference is not.
+# in float32 than in float64. The reference was faster in some of our runs and slower in others.
 
 # %%
 from time import perf_counter
