@@ -8,8 +8,9 @@ The time step is dt = 0.1 ms, as in the other libraries. With the Euler method, 
     LIF   τ·du/dt = (v_leak − u) + R·I    →  u + dt/τ·(R·I − u) = λ·u + I   for τ = dt/(1 − λ), R = 1/(1 − λ), v_leak = 0
     IF    du/dt = R·I                     →  u + dt·R·I = u + I             for R = 1/dt, which is λ = 1
 
-NIR has no soft reset, no normalisation of images, and no sum over time. The graph's metadata stores these as JSON under
-"minihire", and the exact λ as "leak" of each neuron. A program that ignores the metadata computes other spikes.
+NIR has no soft reset, no start membrane, no rate coding, no normalisation of images, and no sum over time. The graph's metadata
+stores these as JSON under "minihire", and the exact λ as "leak" of each neuron. A program that ignores it computes other
+spikes.
 Source of the equations: https://neuroir.org/docs/primitives.html.
 """
 
@@ -36,10 +37,6 @@ from minihire.training.checkpoint import Checkpoint, describe_network
 DT = 1e-4  # seconds
 KEY = "minihire"
 LAYERS = (Conv2d, Neuron, AvgPool, Flatten, Linear, Readout)
-DIFFERENCES = (
-    "NIR resets a neuron to 0 after a spike, does not normalise images and does not sum the outputs over time: "
-    "another program must subtract the threshold, normalise and sum itself (docs/exchange.md)"
-)
 
 
 def package() -> ModuleType:
@@ -61,17 +58,34 @@ def to_nir(network: Network, *, pool: str = "average") -> Any:
     >>> from_nir(graph, k)
     Network(vgg5: SNN of 4 time steps, 10 classes, reference backend)
     """
-    warnings.warn(DIFFERENCES, ExchangeWarning, stacklevel=2)
-    return _graph(network, describe_network(network), pool)
+    graph = _graph(network, describe_network(network), pool)
+    warnings.warn(_differences(network), ExchangeWarning, stacklevel=2)
+    return graph
 
 
 def write(path: Path, saved: Checkpoint) -> None:
     """Write the network of a checkpoint as an NIR file. Warnings and errors as in `to_nir`."""
-    warnings.warn(DIFFERENCES, ExchangeWarning, stacklevel=2)
-    graph = _graph(saved.network(get_backend("reference")), saved.meta, "average")
+    network = saved.network(get_backend("reference"))
+    graph = _graph(network, saved.meta, "average")
+    warnings.warn(_differences(network), ExchangeWarning, stacklevel=2)
     buffer = io.BytesIO()
     package().write(buffer, graph)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def _differences(network: Network) -> str:
+    """What another program must do because NIR does not express it, as one sentence."""
+    tasks = ["subtract the threshold after a spike instead of resetting to 0"]
+    if network.neuron.initial:
+        tasks.append(f"start the membranes at {network.neuron.initial:g}")
+    if network.coding == "rate":
+        tasks.append("turn the image into random spikes (rate coding)")
+    elif any(network.model.mean) or set(network.model.std) != {1.0}:
+        tasks.append("normalise the image")
+    return (
+        f"NIR does not express all of this network: another program must {', '.join(tasks)}, and sum the outputs over time "
+        "(docs/exchange.md)"
+    )
 
 
 def _graph(network: Network, meta: dict[str, Any], pool: str) -> Any:

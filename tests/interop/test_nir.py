@@ -11,6 +11,7 @@ from run_files import command, weights
 
 from backends import get_backend
 from minihire.app import cli
+from minihire.data.dataset import Dataset
 from minihire.engine.lif import NeuronOptions
 from minihire.interop import from_nir, nir_reader, to_nir
 from minihire.interop.description import ExchangeWarning
@@ -19,7 +20,7 @@ from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
-from minihire.training import checkpoint
+from minihire.training import checkpoint, convert
 from minihire.training.checkpoint import CheckpointError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
@@ -87,8 +88,15 @@ def same(first, second):
 @pytest.mark.parametrize("pool", ["average", "sum"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"readout": "spikes"}, {"coding": "rate"}, {"dtype": "float64"}, {"neuron": NeuronOptions("delayed")}],
-    ids=["default", "readout", "coding", "float64", "reset"],
+    [
+        {},
+        {"readout": "spikes"},
+        {"coding": "rate"},
+        {"dtype": "float64"},
+        {"neuron": NeuronOptions("delayed")},
+        {"neuron": NeuronOptions(initial=0.5)},
+    ],
+    ids=["default", "readout", "coding", "float64", "reset", "start"],
 )
 def test_a_round_trip_is_exact(tmp_path, options, pool):
     ours = network(**options)
@@ -96,6 +104,28 @@ def test_a_round_trip_is_exact(tmp_path, options, pool):
     same(ours, again)
     for name in ("model", "steps", "coding", "readout", "neuron"):
         assert getattr(again, name) == getattr(ours, name)
+
+
+def converted(reset="immediate"):
+    """An SNN that `convert` made from a network of `from_torch`: biases, thresholds of 1, and names with points."""
+    torch = pytest.importorskip("torch")
+    from minihire.interop import from_torch
+
+    torch.manual_seed(0)
+    features = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.AvgPool2d(2))
+    module = torch.nn.Sequential(features, torch.nn.Flatten(), torch.nn.Linear(4 * 8 * 12, 7))
+    pixels = (images() * 255).astype(np.uint8)
+    data = Dataset("mine", pixels, np.zeros(3, np.int64), tuple("abcdefg"), (0.0,) * 3, (1.0,) * 3)
+    ann = from_torch(module, data, backend=get_backend("reference", dtype="float32"))
+    return convert(ann, data, steps=STEPS, neuron=NeuronOptions(reset))
+
+
+def test_a_round_trip_of_a_network_from_torch_is_exact(tmp_path):
+    """Its neurons start at half their threshold."""
+    ours = converted()
+    again = from_nir(written(to_nir(ours), tmp_path), ours.backend)
+    assert again.neuron.initial == 0.5
+    same(ours, again)
 
 
 def test_biases_strides_and_padding_are_written(tmp_path, monkeypatch):
@@ -135,10 +165,20 @@ def test_the_metadata_has_what_nir_does_not_express():
     assert (found["network"]["neuron"]["reset"], found["model"]["mean"]) == ("delayed", [0.4, 0.5, 0.6])
 
 
-def test_writing_warns_once():
-    with pytest.warns(ExchangeWarning, match="subtract the threshold") as caught:
-        to_nir(network())
-    assert len(caught) == 1
+@pytest.mark.parametrize(
+    ("options", "plain_images", "says"),
+    [
+        ({}, False, "instead of resetting to 0, normalise the image, and sum the outputs over time"),
+        ({}, True, "instead of resetting to 0, and sum the outputs over time"),
+        ({"coding": "rate"}, False, "to 0, turn the image into random spikes (rate coding), and sum"),
+        ({"neuron": NeuronOptions(initial=0.5)}, True, "to 0, start the membranes at 0.5, and sum"),
+    ],
+)
+def test_writing_warns_once_of_what_this_network_needs(options, plain_images, says):
+    ours = network(**options)
+    with pytest.warns(ExchangeWarning, match="another program must subtract the threshold") as caught:
+        to_nir(plain(ours) if plain_images else ours)
+    assert len(caught) == 1 and says in str(caught[0].message)
 
 
 # ---------------------------------------------------------------- other programs
@@ -163,7 +203,7 @@ def count(theirs, names, spikes=lambda output: output):
     """A dictionary in which hooks count the spikes of the layers."""
     counts = dict.fromkeys(names, 0)
     for name in names:
-        module = theirs.get_submodule(name)
+        module = dict(theirs.named_modules()).get(name) or theirs.get_submodule(name.replace(".", "_"))
         module.register_forward_hook(
             lambda _, __, output, name=name: counts.update({name: counts[name] + int(spikes(output).sum())})
         )
@@ -175,11 +215,17 @@ def reader(name, monkeypatch):
     return run(blocks("exchange.md")["NIR"][1], "exchange", monkeypatch)[name]
 
 
-def test_spikingjelly_computes_the_same_spikes(monkeypatch, tmp_path):
+def started(reset="immediate"):
+    """A network with an initial membrane; every threshold is above it."""
+    return network(neuron=NeuronOptions(reset, initial=0.15))
+
+
+@pytest.mark.parametrize("make", [network, started, converted])
+def test_spikingjelly_computes_the_same_spikes(monkeypatch, tmp_path, make):
     torch = pytest.importorskip("torch")
     pytest.importorskip("nirtorch")
     pytest.importorskip("spikingjelly.activation_based.nir_exchange")
-    ours = network()
+    ours = make()
     (spikes, logits), state, total = expected(ours), None, 0
     theirs = reader("spikingjelly_network", monkeypatch)(written(to_nir(ours), tmp_path))
     found = count(theirs, spikes, lambda output: output[0])
@@ -191,11 +237,12 @@ def test_spikingjelly_computes_the_same_spikes(monkeypatch, tmp_path):
     assert np.allclose(total.numpy(), logits, atol=1e-5)
 
 
-def test_snntorch_computes_the_same_spikes_with_the_delayed_reset(monkeypatch, tmp_path):
+@pytest.mark.parametrize("make", [lambda reset: network(neuron=NeuronOptions(reset)), started, converted])
+def test_snntorch_computes_the_same_spikes_with_the_delayed_reset(monkeypatch, tmp_path, make):
     torch = pytest.importorskip("torch")
     pytest.importorskip("nirtorch")
     pytest.importorskip("snntorch.import_nir")
-    ours = network(neuron=NeuronOptions("delayed"))
+    ours = make("delayed")
     (spikes, logits), total = expected(ours), 0
     theirs = reader("snntorch_network", monkeypatch)(written(to_nir(ours), tmp_path))
     found = count(theirs, spikes)
@@ -207,11 +254,12 @@ def test_snntorch_computes_the_same_spikes_with_the_delayed_reset(monkeypatch, t
     assert np.allclose(total.numpy(), logits, atol=1e-5)
 
 
-def test_sinabs_computes_the_same_spikes(monkeypatch, tmp_path):
+@pytest.mark.parametrize("make", [network, started, converted])
+def test_sinabs_computes_the_same_spikes(monkeypatch, tmp_path, make):
     torch = pytest.importorskip("torch")
     pytest.importorskip("nirtorch")
     pytest.importorskip("sinabs.nir", exc_type=ImportError)
-    ours = network()
+    ours = make()
     spikes, logits = expected(ours)
     theirs = reader("sinabs_network", monkeypatch)(written(to_nir(ours, pool="sum"), tmp_path), 3, STEPS)
     found = count(theirs, spikes)
@@ -426,7 +474,7 @@ def saved(tmp_path):
 def test_export_and_import_give_the_same_checkpoint(saved, tmp_path, flags):
     flags = [flag.format(folder=tmp_path) for flag in flags]
     code, text = command("export", saved, *flags)
-    assert code == 0 and text.count("warning: NIR resets a neuron to 0") == 1
+    assert code == 0 and text.count("warning: NIR does not express all") == 1
     name = tmp_path / ("a.bin" if "a.bin" in flags[-1] else "snn.nir")
     assert f"{name}: an SNN of 4 time steps, vgg5" in text
     assert command("import", name, "--out", tmp_path / "again.npz")[0] == 0
