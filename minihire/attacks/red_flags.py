@@ -14,17 +14,21 @@ from minihire.attacks.apgd import apgd
 from minihire.attacks.gradient import Attack, fgsm, pgd
 from minihire.attacks.noise import uniform_noise
 from minihire.attacks.probes import Probes, strongest
+from minihire.attacks.sa_pgd import sa_pgd
 from minihire.data.batches import Batches
 from minihire.network import Network
 
 BATCH = 100
 POINT, LITTLE = 0.01, 0.002  # shares of the images: the tolerance, and how many only Square or transfer may fool
+SA_PGD_STEPS = 200, 400
 ENOUGH = 10  # draws of random spikes whose mean is not taken for random
 
 
 def flag_attacks(network: Network, epsilon: float) -> dict[str, tuple[Network, Attack]]:
     """The attacks of which the red flags compare the accuracies, by name: (network to craft images on, attack)."""
     _, through = strongest(network)
+    whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
+    adaptive = {f"sa-pgd-{steps}": (whole, sa_pgd(epsilon, steps)) for steps in SA_PGD_STEPS if network.spiking}
     return {
         "fgsm": (network, fgsm(epsilon)),
         "pgd-20": (network, pgd(epsilon, epsilon / 4, 20)),
@@ -34,6 +38,7 @@ def flag_attacks(network: Network, epsilon: float) -> dict[str, tuple[Network, A
         "noise": (network, uniform_noise(epsilon)),
         "apgd-100 unbounded": (through, apgd(1.0, 100)),
         **{_at(size): (through, pgd(size, size / 4, 20)) for size in _sizes(epsilon)},
+        **adaptive,
     }
 
 
@@ -47,6 +52,8 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
     one, many, auto = left["fgsm"], left["pgd-20"], left["apgd-100"]
     half, whole = left["apgd-50 strongest"], left["apgd-100 strongest"]
     noise, unbounded = left["noise"], left["apgd-100 unbounded"]
+    a, b = SA_PGD_STEPS
+    first, last = (left.get(f"sa-pgd-{steps}", 0.0) for steps in SA_PGD_STEPS)
     sizes = _sizes(epsilon)
     curve = [left[_at(size)] for size in sizes]
     vanished = _zero_gradients(network, images, seed)
@@ -70,6 +77,17 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
             ", ".join(f"{share:.1%} at {size * 255:.3g}/255" for size, share in zip(sizes, curve, strict=True)),
         ),
         _flag("still falling", whole < half - POINT, f"APGD leaves {half:.1%} after 50 steps, {whole:.1%} after 100"),
+        *(
+            [
+                _flag(
+                    "SA-PGD still falling",
+                    last < first - POINT,
+                    f"SA-PGD leaves {first:.1%} after {a} steps, {last:.1%} after {b}",
+                )
+            ]
+            if network.spiking
+            else []
+        ),
         _flag("gradients vanish", vanished > POINT, f"{vanished:.1%} of the images have an input gradient of zero"),
         _flag(
             "answers are random",

@@ -23,7 +23,13 @@ from minihire.runtime.progress import Progress, duration
 @pytest.fixture
 def short(monkeypatch):
     """Suites of few iterations."""
-    for name, value in {"PGD_STEPS": 2, "APGD_STEPS": 4, "RESTARTS": 2, "QUERIES": {"small": 4, "full": 6}}.items():
+    for name, value in {
+        "PGD_STEPS": 2,
+        "APGD_STEPS": 4,
+        "SA_PGD_STEPS": (3, 4),
+        "RESTARTS": 2,
+        "QUERIES": {"small": 4, "full": 6},
+    }.items():
         monkeypatch.setattr(suite, name, value)
 
 
@@ -73,7 +79,8 @@ def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each
     targeted = {b: [name for name in found if "targeted" in name] for b, found in names.items()}
     assert targeted["small"] == ["apgd-targeted-100 own"] and len(targeted["full"]) == 1 + len(MEMBERS)
     assert names["small"][-3:] == ["transfer pgd-20 ann", "transfer apgd-100 ann", "square-1000"]
-    assert names["full"][-1] == "square-5000" and "sa-pgd-100" in names["small"] and "noise" in names["small"]
+    assert names["full"][-1] == "square-5000" and "noise" in names["small"]
+    assert names["small"].index("sa-pgd-400") == names["small"].index("sa-pgd-100") + 1
 
 
 @pytest.mark.slow
@@ -357,7 +364,13 @@ def trained():
 @pytest.fixture
 def quick_flags(monkeypatch):
     """Suites of fewer iterations; the flags have all theirs."""
-    for name, value in {"PGD_STEPS": 5, "APGD_STEPS": 10, "RESTARTS": 1, "QUERIES": {"small": 60}}.items():
+    for name, value in {
+        "PGD_STEPS": 5,
+        "APGD_STEPS": 10,
+        "SA_PGD_STEPS": (10, 20),
+        "RESTARTS": 1,
+        "QUERIES": {"small": 60},
+    }.items():
         monkeypatch.setattr(suite, name, value)
 
 

@@ -7,11 +7,13 @@ import numpy as np
 
 from minihire.attacks import fgsm, pgd
 from minihire.attacks.members import MEMBERS
-from minihire.attacks.suite import forget
+from minihire.attacks.suite import SA_PGD_STEPS, forget
 from minihire.study.paper.accuracy import ways
 from minihire.study.paper.adversarial import ITERATIONS, adversarial_way, cost_cells
 from minihire.study.paper.outcome import Outcome, compare, named, percent, spread
 from minihire.study.paper.paper_study import PaperStudy
+from minihire.study.paper.recipes import best
+from minihire.study.settings import ANN_METHODS
 from minihire.study.single import suite_in
 from minihire.study.spec import NetworkSpec
 from minihire.study.study import pack_answers, unpack_answers
@@ -45,13 +47,21 @@ def robustness(study: PaperStudy) -> Outcome:
         "White box. FGSM and PGD-7 are the paper's attacks, on all test images. The suite runs on the first "
         f"{images:,} of them: an image counts as right only if the network classifies it correctly under every attack. "
         "docs/robustness.md describes the attacks. Transfer images come from the ANN, from the networks of the other methods "
-        f"and, for the main rows, from another seed. Main rows: {seeds}; other rows: one seed and the first "
+        "and, for the main rows, from another seed. Main rows, and the recipes that `minihire paper recipes` found: "
+        f"{seeds}; other rows: one seed and the first "
         f"{min(images, FEW)} images, and so is the point of the chart between the two bounds."
     )
     equal_cost = adversarial_way(config, "FGSM-RS", True)
     main = [*ways(study, *MAIN), equal_cost]
     others = [*ways(study, *OTHERS), adversarial_way(config, f"PGD-{ITERATIONS}", False)]
-    parts = [(way, seed, share * config.epsilon, images) for seed in study.seeds for share in SHARES for way in main]
+    recipes = best(config)
+    parts = [
+        (way, seed, share * config.epsilon, images)
+        for rows in (main, recipes)
+        for seed in study.seeds
+        for share in SHARES
+        for way in rows
+    ]
     few = min(images, FEW)
     first = study.seeds[0]
     parts += [(way, first, share * config.epsilon, few) for share in SHARES for way in others]
@@ -60,11 +70,15 @@ def robustness(study: PaperStudy) -> Outcome:
     by_part = dict(zip([(way.title, seed, epsilon) for way, seed, epsilon, _ in parts], found, strict=True))
     for share in SHARES:
         _table(outcome, config, by_part, main, study.seeds, share * config.epsilon, images)
+    hire = [way for way in main if way.title == TITLES["hire"]]
+    for share in SHARES:
+        _table(outcome, config, by_part, [*hire, *recipes], study.seeds, share * config.epsilon, images)
     for share in (*SHARES, BETWEEN):
         rows = others if share in SHARES else [*main, *others]
         _table(outcome, config, by_part, rows, [first], share * config.epsilon, few)
     _rate(outcome, study, config)
     _chart(outcome, by_part, main)
+    _trade_off(outcome, by_part, [*main, *recipes], study.seeds, min(SHARES) * config.epsilon)
     _flags(outcome, by_part)
     return outcome
 
@@ -84,6 +98,8 @@ def withstood(
         "images": images,
         "sources": {name: source.describe() for name, source in sources.items()},
     }
+    if spec.method not in ANN_METHODS:
+        key["sa-pgd"] = list(SA_PGD_STEPS)
     if options:
         key["options"] = {name: list(value) if name == "members" else value for name, value in options.items()}
     if "members" in options:
@@ -110,7 +126,7 @@ def _part(study, config, main, way, seed, epsilon, images):
     sources = {"another seed": study.other(spec)} if way in main else {}
     if way.method != "ann":
         sources["ANN"] = NetworkSpec(config, "ann", seed)
-    others = [other for other in main if other.method not in ("ann", way.method)]
+    others = [other for other in main if other.method != "ann" and other.title != way.title]
     sources |= {other.title: other.spec(config, seed) for other in others}
     return answers, withstood(study, spec, epsilon, images, sources)
 
@@ -175,6 +191,17 @@ def _chart(outcome, found, main):
         points = [[255 * epsilon, *spread(answers[epsilon])] for epsilon in sorted(answers)]
         series.append({"name": way.method, "label": way.title, "dashed": False, "points": points})
     outcome.lines("Images that withstand the suite", "accuracy in %", "ε in 1/255", series)
+
+
+def _trade_off(outcome, found, rows, seeds, epsilon):
+    """Add the accuracy under the suite beside the clean accuracy, for one bound: a point for each way of training."""
+    points = []
+    for way in rows:
+        parts = [found[way.title, seed, epsilon] for seed in seeds]
+        clean, strong = [answers["clean"] for answers, _ in parts], [suite.right for _, suite in parts]
+        points.append({"name": way.method, "label": way.title, "x": spread(clean)[0], "y": spread(strong)[0]})
+    title = f"Clean images, and images that withstand the suite at ε = {255 * epsilon:g}/255"
+    outcome.points(title, "under the suite, %", "clean accuracy, %", points)
 
 
 def _flags(outcome, found):

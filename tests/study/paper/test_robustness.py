@@ -19,7 +19,7 @@ from minihire.study.paper.scales import SCALES
 def short(monkeypatch):
     """Two attackers, few steps and one red flag that is up."""
     monkeypatch.setattr(suite, "MEMBERS", suite.MEMBERS[:1])
-    for name, value in dict(PGD_STEPS=2, APGD_STEPS=2, RESTARTS=1, QUERIES={"small": 2}).items():
+    for name, value in dict(PGD_STEPS=2, APGD_STEPS=2, SA_PGD_STEPS=(2, 3), RESTARTS=1, QUERIES={"small": 2}).items():
         monkeypatch.setattr(suite, name, value)
     monkeypatch.setattr(suite, "red_flags", lambda *_, **__: [{"name": "planted", "up": True, "text": "for the test"}])
 
@@ -30,14 +30,26 @@ def test_the_tables_have_a_row_for_every_network_and_a_second_call_measures_noth
     assert Plan(study).needs(robustness).missing
     outcome = robustness(study)
     accuracies = [table for table in outcome.tables if "with a red flag" in table["header"]]
-    assert [len(table["rows"]) for table in accuracies] == [5, 5, 5, 5, 10]  # ε = 8, 2: main; 8, 2: others; 4: all
+    assert [len(table["rows"]) for table in accuracies] == [
+        5,
+        5,
+        5,
+        5,
+        5,
+        5,
+        10,
+    ]  # ε = 8, 2 each: main; best; others; 4: all
     (rate,) = (table for table in outcome.tables if table["caption"].startswith("rate-coded"))
     assert [row[0] for row in rate["rows"]] == ["ε = 8/255", "ε = 2/255"]
     for table in outcome.tables:
         assert all(len(row) == len(table["header"]) for row in table["rows"])
     assert all(row[5] == "1 of 1" for table in accuracies for row in table["rows"])
-    assert sum("planted (for the test)" in note for note in outcome.notes) == 30
-    (chart,) = outcome.charts
+    assert sum("planted (for the test)" in note for note in outcome.notes) == 38
+    chart, points = outcome.charts
+    assert [point["label"] for point in points["points"]] == [
+        *(row[0] for row in accuracies[0]["rows"]),
+        *(row[0] for row in accuracies[2]["rows"][1:]),
+    ]
     assert [series["label"] for series in chart["series"]] == [row[0] for row in accuracies[0]["rows"]]
     assert [point[0] for point in chart["series"][0]["points"]] == pytest.approx([2, 4, 8])
     again = PaperStudy(TINY, backend, tmp_path)
@@ -78,6 +90,12 @@ def test_no_recipe_costs_more_than_hire():
     cells = {one.title: recipes.cost_cells(config, one) for one in tried}
     assert max(int(cost) for *_, cost in cells.values()) <= 60
     assert cells["HIRE"] == ["2", "6", "10", "60"] and cells["κ crafted through arctan"] == ["4", "12", "5", "60"]
+
+
+def test_the_best_recipes_are_among_the_candidates():
+    config = SCALES["medium"].config("vgg5")
+    tried = {one.title: one for one in recipes.candidates(config)}
+    assert all(tried[one.title] == one for one in recipes.best(config)) and len(recipes.best(config)) == 4
 
 
 @pytest.mark.slow
