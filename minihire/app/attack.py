@@ -1,6 +1,7 @@
 """minihire attack: accuracy of a checkpoint on clean and attacked test images."""
 
 import inspect
+import os
 
 from backends.errors import choose
 from backends.surrogates import Surrogate
@@ -79,6 +80,7 @@ def add_flags(parser):
 def run(options) -> None:
     """Evaluate clean and attacked test images; with --json FILE, a stopped attack can be resumed."""
     json_file = json_path(options)
+    _refuse_foreign(options.save_images)
     if options.max_minutes is not None and json_file is None:
         raise MinihireError(
             "--max-minutes needs --json FILE: interim answers are written next to FILE, so that the same command can resume"
@@ -134,12 +136,29 @@ def run(options) -> None:
             "config": config.describe(),
             "accuracy": found,
         },
-        f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255, "
-        f"PGD: α = {config.alpha:.4g}, K = {config.iterations}\n"
-        + tables.table(["attack", "images", "accuracy, %"], rows),
+        f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255"
+        + (f", PGD: α = {config.alpha:.4g}, K = {config.iterations}" if "pgd" in found else "")
+        + "\n"
+        + tables.table(["attack", "images", "accuracy, %"], rows)
+        + (f"\n{options.save_images}: {len(data.test):,} adversarial images" if options.save_images else ""),
     )
     if files and backend.services.rank == 0:
         files.clear()  # the scores are written, so the interim answers are not needed
+
+
+def _refuse_foreign(path):
+    """Raise MinihireError if --save-images names a file that it did not write, or one that does not end in .npz."""
+    if path is None:
+        return
+    if path.suffix != ".npz":
+        raise MinihireError(f"--save-images writes NumPy's .npz format: give a name that ends in .npz, not {path}")
+    if os.path.lexists(path):
+        try:
+            load_images(path)
+        except MinihireError as error:
+            raise MinihireError(
+                f"{path} exists, and --save-images did not write it: give another file, or delete it"
+            ) from error
 
 
 def _evaluate_file(options, saved, config, numbers):

@@ -72,11 +72,12 @@ def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None,
 
 
 def read_config(path: Path) -> dict:
-    """The settings in a file, such as config.json of a run, complete and with valid values.
+    """The settings in a file, such as config.json of a run, complete and with valid values. A folder stands for its config.json.
 
     Settings that the file does not have are those of its preset. Raises MinihireError for a file that cannot be read, and for
     unknown names.
     """
+    path = path / "config.json" if path.is_dir() else path
     try:
         content = json.loads(read_text(path))
     except OSError as error:
@@ -85,6 +86,8 @@ def read_config(path: Path) -> dict:
         raise MinihireError(f"{path} is not JSON: give a file such as config.json, which every run writes") from error
     if not isinstance(content, dict):
         raise MinihireError(f"{path} has no settings: give a file such as config.json, which every run writes")
+    if "schema" in content:
+        raise MinihireError(f"{path} has the results of a run, not its settings: give config.json in the same folder")
     name = content.pop("preset", "mini")
     for setting in content:
         if setting not in Config.__dataclass_fields__:

@@ -27,7 +27,7 @@ from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.report.layout import SavedRun, guarded
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import Written, write_atomically
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import duration, say
 from minihire.study.estimate import estimate
@@ -85,6 +85,7 @@ def run(options) -> None:
     if options.dry_run:
         print_estimate(config, backend, splits, out)
         return
+    Written.earlier = options.resume  # so that the message of an early stop does not say that nothing was written
     with folders.lock(out):
         whole = Run(config, backend, out, splits, options.resume, callbacks)
         say(

@@ -30,6 +30,7 @@ from minihire.app.inputs import (
 )
 from minihire.app.outputs import print_warnings, require_absent
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import Written
 from minihire.study.settings import ANN_METHODS, METHODS
 from minihire.study.single import train_one
 from minihire.study.spec import UNUSED
@@ -85,6 +86,7 @@ def run(options) -> None:
         refuse_misfit(start, network, data.train)
     else:
         config = adapt(config, options, data)
+    Written.earlier = options.resume and options.out.exists()
     callbacks = chosen_callbacks(options, data.heldout)
     _, training = train_one(config, options.method, data, backend, options.out, network, callbacks)
     last = training.history[-1]

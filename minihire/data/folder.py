@@ -37,6 +37,8 @@ def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset,
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise DataError(f"the image size given is {size}; give --image-size 1 to {MAX_SIDE}")
     root = Path(data_dir)
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root} is a file; give a folder that contains a folder of images for each class")
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give a folder that contains a folder of images for each class")
     try:
@@ -74,6 +76,8 @@ def read_image(path: Path) -> np.ndarray:
                 return np.asarray(image.convert("RGB"))
     except DataError:
         raise
+    except Image.DecompressionBombError:
+        raise DataError(f"the image {path} has too many pixels; make it smaller, or remove it") from None
     except OSError as error:
         unknown = f"it is not an image in one of the formats {', '.join(FORMATS)}"
         reason = unknown if isinstance(error, UnidentifiedImageError) else error.strerror or error
@@ -130,7 +134,8 @@ def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(folder.name for folder in _folders(root))
     if len(names) < 2:
         raise DataError(
-            f"{root} contains {len(names)} folders; expected at least two, one folder of images for each class"
+            f"{root} contains {len(names)} folder{'s' * (len(names) != 1)}; expected at least two, one folder of images for each "
+            "class"
         )
     return names
 

@@ -62,10 +62,19 @@ def result(results) -> str:
         f"Under {attack}, HIRE classifies {under['hire']:.1f} % of the test images correctly and traditional training "
         f"{under['traditional']:.1f} %: {_points(gained)}."
     )
+    words += _chance(*(rows[model, "white_box", name] for model in ("hire", "traditional")))
     if all((model, "clean", "none") in rows for model in ("hire", "traditional")):
         clean = percent("hire", "clean", "none") - percent("traditional", "clean", "none")
         words += f" On clean images: {_points(clean)}.{_time_of_training(results['phases'])}"
     return words
+
+
+def _chance(ours, theirs):
+    """A sentence if the intervals of two accuracies overlap."""
+    if ours["low"] > theirs["high"] or theirs["low"] > ours["high"]:
+        return ""
+    counts = f"{ours['correct']:,} and {theirs['correct']:,} of {ours['count']:,}"
+    return f" The 95 % intervals overlap ({counts} images), so this may be chance."
 
 
 def _points(difference):

@@ -238,6 +238,18 @@ CASES = {
     "a run already": ("run {small} --out {place}/run", "holds a run already: --resume resumes it"),
     "settings of no file": ("run --config {place}/none.json", "none.json: No such file or directory"),
     "settings in a checkpoint": ("run --config {place}/snn.npz", "is not JSON: give a file such as config.json"),
+    "results instead of settings": (
+        "run --config {place}/run/results.json",
+        "results.json has the results of a run, not its settings: give config.json in the same folder",
+    ),
+    "adversarial images over a checkpoint": (
+        "attack {place}/snn.npz --attacks fgsm --save-images {place}/snn.npz",
+        "snn.npz exists, and --save-images did not write it: give another file, or delete it",
+    ),
+    "adversarial images as a picture": (
+        "attack {place}/snn.npz --attacks fgsm --save-images {place}/new.png",
+        "--save-images writes NumPy's .npz format: give a name that ends in .npz, not",
+    ),
     "settings and a preset": (
         "run --config x.json --preset mini",
         "--config has all settings, so --preset does not apply",

@@ -220,7 +220,7 @@ def test_folders_that_lack_something_are_refused(tmp_path):
     assert f"there is no folder {tmp_path / 'x'}" in refusal(tmp_path / "x")
     assert "contains 0 folders" in refusal(tmp_path)
     classes(tmp_path / "one", {"a": 2})
-    assert "contains 1 folders" in refusal(tmp_path / "one")
+    assert "contains 1 folder;" in refusal(tmp_path / "one")
     classes(tmp_path / "single", {"a": 2, "b": 1})
     assert f"{tmp_path / 'single' / 'b'} contains one image" in refusal(tmp_path / "single")
     (tmp_path / "one" / "b").mkdir()

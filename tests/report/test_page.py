@@ -10,6 +10,7 @@ import sys
 import pytest
 from page_reader import by_id, nodes, read_page, table_rows, text_of
 
+from minihire.analysis import Score
 from minihire.app import cli, flags
 from minihire.report import classes, page, sections, settings, words
 from minihire.report.marks import COLOURS
@@ -519,12 +520,17 @@ def test_the_first_sentence_says_what_hire_gained_and_what_it_cost(tiny, made):
     [
         ((0.5, 0.25), (0.5, 0.5), "25.0 %: HIRE is 25.0 points higher. On clean images: no difference."),
         ((0.25, 0.5), (0.5, 0.75), "50.0 %: HIRE is 25.0 points lower. On clean images: HIRE is 25.0 points lower."),
-        ((0.25, 0.25), (0.75, 0.5), "25.0 %: no difference. On clean images: HIRE is 25.0 points higher."),
+        (
+            (0.25, 0.25),
+            (0.75, 0.5),
+            "25.0 %: no difference. The 95 % intervals overlap (2,500 and 2,500 of 10,000 images), so this may be chance. On clean "
+            "images: HIRE is 25.0 points higher.",
+        ),
     ],
 )
 def test_the_first_sentence_does_not_flatter(pgd, clean, says):
     rows = [
-        {"model": model, "access": access, "attack": attack, "accuracy": values[number]}
+        {"model": model, "access": access, "attack": attack, **Score(int(10_000 * values[number]), 10_000).as_dict()}
         for number, model in enumerate(("hire", "traditional"))
         for access, attack, values in (
             ("clean", "none", clean),
