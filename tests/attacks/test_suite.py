@@ -325,7 +325,17 @@ def test_after_the_last_attack_the_flags_and_curves_are_left(short_curves, numba
     assert last.startswith(f"square-{suite.QUERIES[budget]}: 12 of 12 images withstand (100.0%); at most ")
     work = [row["gradients"] + row["queries"] / 3 for row in stages]
     second = min(len(work) / sum(work), 1 / work[-1])  # per gradient evaluation: the mean, or of the last attack
-    gradients = [1, 20, 100, 50, 100, 100, 20, 200, 400]  # of the flags; at ε = 0 all four sizes are one; noise has no gradient
+    gradients = [
+        1,
+        20,
+        100,
+        50,
+        100,
+        100,
+        20,
+        200,
+        400,
+    ]  # of the flags; at ε = 0 all four sizes are one; noise has no gradient
     for_flags = 12 * (sum(gradients) + (len(gradients) + 1) / 3)
     gradients = [1, 3, 100, *(len(curves.sizes(0.0)) * [6])] if budget == "full" else []  # of the curves
     for_curves = 12 * (sum(gradients) + len(gradients) / 3)

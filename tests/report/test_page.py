@@ -523,8 +523,8 @@ def test_the_first_sentence_says_what_hire_gained_and_what_it_cost(tiny, made):
         (
             (0.25, 0.25),
             (0.75, 0.5),
-            "25.0 %: no difference. The 95 % intervals overlap (2,500 and 2,500 of 10,000 images), so this may be chance. On clean "
-            "images: HIRE is 25.0 points higher.",
+            "25.0 %: no difference. The 95 % intervals overlap (2,500 and 2,500 of 10,000 images), so this may be chance. "
+            "On clean images: HIRE is 25.0 points higher.",
         ),
     ],
 )
