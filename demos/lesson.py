@@ -32,6 +32,8 @@ def arguments(about: str):
     if not NOTEBOOK:
         words = words_of(Path(sys.argv[0]))
         print(words.question, words.goals, words.expected, sep="\n\n", end="\n\n", flush=True)
+    if options.quick:
+        print("--quick only shows that it runs: its numbers do not support the text", end="\n\n", flush=True)
     return options
 
 

@@ -35,6 +35,7 @@ def test_a_lesson_prints_one_table_and_draws_one_figure(lesson, tmp_path):
     printed = run(lesson, tmp_path)
     assert len(RULE.findall(printed)) == 1
     assert printed.startswith(f"{int(lesson.name[:2])} · ")
+    assert printed.count("\n--quick only shows that it runs: its numbers do not support the text\n") == 1
     headings = [
         re.search(f"^{start} .", printed, re.MULTILINE).start()
         for start in ("You learn", "You need", "What to expect:")
