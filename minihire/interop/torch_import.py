@@ -36,8 +36,8 @@ def from_torch(
     module: torch.nn.Module,
     images: Any,
     *,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     backend: Backend | None = None,
     name: str | None = None,
 ) -> Network:
@@ -48,8 +48,9 @@ def from_torch(
     BatchNorm is folded; a layer that is called twice becomes two layers.
     images: a batch [B, C, H, W] in [0, 1] as a tensor or an array, or a Dataset. The network gets the images' shape, and its
     logits for the first of them are compared with the module's.
-    mean, std: the numbers of `transforms.Normalize(mean, std)`, if you normalise the images before the module. Images of
-    minihire are in [0, 1], and the network normalises them. backend: default numba. name: of the model, default the class name.
+    mean, std: the numbers of `transforms.Normalize(mean, std)`, if you normalise the images before the module; a single number
+    is that of every channel. Images of minihire are in [0, 1], and the network normalises them. backend: default numba. name: of
+    the model, default the class name.
 
     Raises MinihireError for an unsupported operation, naming its path; for images of another size than the module needs; and
     if the logits differ.
@@ -74,13 +75,25 @@ def from_torch(
         layers,
         (height, width, channels),
         layers[-1].features,
-        mean=[0.0] * channels if mean is None else [float(x) for x in mean],
-        std=[1.0] * channels if std is None else [float(x) for x in std],
+        mean=_per_channel("mean", 0.0 if mean is None else mean, channels),
+        std=_per_channel("std", 1.0 if std is None else std, channels),
     )
     expected = model.parameters(spiking=False)
     network = Network(model, backend or get_backend(), {n: builder.weights[n] for n in expected})
     _compare(network, module, pixels)
     return network
+
+
+def _per_channel(name: str, value: Any, channels: int) -> list[float]:
+    """`value`, a number or one number for each channel, as a list."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # of a list of lists, or a tensor of a GPU
+        array = np.empty(0, object)
+    if array.dtype.kind not in "fiu" or array.shape not in ((), (1,), (channels,)) or not np.isfinite(array).all():
+        raise MinihireError(f"{name} is {value!r}: give a number, or one for each of the {channels} channels")
+    numbers: list[float] = np.broadcast_to(array.astype(float), channels).tolist()
+    return numbers
 
 
 def _pixels(images: Any) -> Any:

@@ -100,8 +100,8 @@ def convert(
     A network with biases, such as one from `minihire.interop.from_torch`, gets scaled weights instead, and thresholds of 1; see
     minihire/training/normalise.py.
     data: training images; the seed selects `calibration.images` of them. options: coding, readout, neuron and time_chunk of the
-    SNN. Raises MinihireError for an SNN, for an unknown option, if a layer receives no positive current, and for a network with
-    biases if readout is "spikes", or if coding is "rate" and the network normalises its images.
+    SNN. Raises MinihireError for another type of data, an SNN or an unknown option, if a layer receives no positive current, and
+    for a network with biases if readout is "spikes", or if coding is "rate" and the network normalises its images.
 
     >>> from minihire import Calibration, Network, build, convert, get_backend, initialise, load_data
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
@@ -111,6 +111,14 @@ def convert(
     >>> snn.spiking, sorted(set(snn.parameters) - set(ann.parameters))[:2]
     (True, ['neuron1.leak', 'neuron1.threshold'])
     """
+    if not isinstance(ann, Network):
+        raise MinihireError(
+            f"convert needs a Network, not {type(ann).__name__}: from_torch makes one of a torch module"
+        )
+    if not isinstance(data, Dataset):
+        advice = "its part .train" if hasattr(data, "train") else "Dataset(name, images, labels, classes, mean, std)"
+        kind = "an array" if hasattr(data, "dtype") else type(data).__name__
+        raise MinihireError(f"convert needs a Dataset, not {kind}: give {advice}")
     if ann.spiking:
         raise MinihireError("this network is an SNN already: give an ANN to convert")
     unknown = sorted(options.keys() - OPTIONS)

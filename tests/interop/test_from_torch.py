@@ -9,7 +9,7 @@ import pytest
 
 from backends import get_backend
 from minihire.app import cli
-from minihire.data.dataset import Dataset
+from minihire.data.dataset import Dataset, Splits
 from minihire.interop import from_torch
 from minihire.layers import Branches, Neuron, Readout
 from minihire.models import MODELS, rebuild
@@ -244,6 +244,38 @@ def test_images_that_cannot_be_used_are_refused(exact, x, says):
     with pytest.raises(MinihireError) as error:
         from_torch(nn.Sequential(*FLAT), x, backend=exact)
     assert says in str(error.value)
+
+
+def test_a_single_number_normalises_every_channel(exact):
+    module = trained_like(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
+    model = from_torch(module, images(8), mean=0.5, std=torch.tensor(0.25), backend=exact).model
+    assert (model.mean, model.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert from_torch(module, images(8), mean=torch.tensor(MEAN), backend=exact).model.mean == pytest.approx(MEAN)
+
+
+@pytest.mark.parametrize("value", ["a", (0.5, 0.5), ("a", "b", "c"), [[1], [1, 2]], float("nan"), object()])
+def test_a_mean_or_std_that_is_not_a_number_is_refused(exact, value):
+    for name in ("mean", "std"):
+        with pytest.raises(MinihireError, match=f"{name} is .*: give a number, or one for each of the 3 channels"):
+            from_torch(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), images(8), **{name: value}, backend=exact)
+
+
+def test_convert_refuses_what_is_not_a_data_set_or_a_network(exact):
+    module = trained_like(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
+    ann = from_torch(module, images(8), backend=exact)
+    for x in (images(8), images(8).numpy()):
+        with pytest.raises(
+            MinihireError, match=r"needs a Dataset, not an array: give Dataset\(name, images, labels, classes"
+        ):
+            convert(ann, x, steps=4)
+    with pytest.raises(MinihireError, match="convert needs a Dataset, not list: give Dataset"):
+        convert(ann, [], steps=4)
+    pixels = np.zeros((2, 8, 8, 3), np.uint8)
+    data = Dataset("mine", pixels, np.zeros(2, np.int64), tuple("abcde"), MEAN, STD)
+    with pytest.raises(MinihireError, match="convert needs a Dataset, not Splits: give its part .train"):
+        convert(ann, Splits(data, data, data), steps=4)
+    with pytest.raises(MinihireError, match="convert needs a Network, not Sequential: from_torch makes one"):
+        convert(module, data, steps=4)
 
 
 def test_logits_that_differ_are_refused(exact):
