@@ -96,7 +96,7 @@ def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypat
         (study_module, "train"),
         (study_module, "converted_snn"),
         (study_module, "attacked_predictions"),
-        (study_module, "accuracy"),
+        (study_module, "predictions"),
     ):
         monkeypatch.setattr(module, name, None)
     again = command.reproduce(PaperStudy(TINY, backend, made[0], seeds=2), NAMES, tmp_path)
