@@ -47,6 +47,8 @@ def run(options) -> None:
         raise MinihireError(
             "--seed chooses the random spikes of rate coding, which this network does not use: leave it out"
         )
+    if _unfinished(saved):
+        say(f"note: the training of {options.checkpoint} is not finished; resumed, it may change the answers")
     names, paths = class_names(saved, network), list_files(options.files)
     images, resized = read_images(paths, network.model.image_shape)
     if resized:
@@ -59,6 +61,13 @@ def run(options) -> None:
     write_csv(options, _csv(rows, names))
     content = {"checkpoint": str(options.checkpoint), "classes": list(names), "images": rows}
     show_and_write(options, content, _tables(rows, names))
+
+
+def _unfinished(saved):
+    """Whether the checkpoint is that of a training which can be resumed. Of files of earlier versions it is not known: False."""
+    content = saved.meta.get("training")
+    position = content.get("position") if isinstance(content, dict) else None
+    return isinstance(position, dict) and position.get("finished") is False
 
 
 def list_files(given: list[Path]) -> list[Path]:
@@ -134,12 +143,13 @@ def _spiking_layers(row):
 
 
 def _costs(row):
-    """Spikes per layer, all spikes, energies, and the ANN's energy divided by this one."""
+    """Spikes per layer, all spikes, energies, and the ANN's energy divided by this one. An ANN has a dash for all spikes."""
     spikes = [layer["spikes"] for layer in _spiking_layers(row)]
+    total = f"{sum(spikes):,}" if spikes else "–"
     energy = [f"{row['energy'][f]['total_pj'] / 1e6:.3f}" for f in ("fp32", "int32")]
     ratio = row["energy"]["fp32"]["ratio"]
     gain = "–" if ratio is None else f"{ratio:.1f}×"
-    return [*(f"{count:,}" for count in (*spikes, sum(spikes))), *energy, gain]
+    return [*(f"{count:,}" for count in spikes), total, *energy, gain]
 
 
 def _csv(rows, names):

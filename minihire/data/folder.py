@@ -22,6 +22,7 @@ from minihire.runtime.random_streams import Stream
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # what Pillow may decode, whatever a file's name is
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # 8 bits per channel
+ARCHIVE_FOLDER = "__MACOSX"  # in archives that macOS wrote: attributes of the files, no images
 MAX_SIDE = 1024  # pixels
 SIDE = 32  # pixels; images of different sizes are resized to it
 MAX_TOTAL_BYTES = 4 * 2**30  # of all images in memory
@@ -76,7 +77,7 @@ def read_image(path: Path) -> np.ndarray:
                 return np.asarray(image.convert("RGB"))
     except DataError:
         raise
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"the image {path} has too many pixels; make it smaller, or remove it") from None
     except OSError as error:
         unknown = f"it is not an image in one of the formats {', '.join(FORMATS)}"
@@ -127,7 +128,12 @@ def _list_images(root: Path):
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in root.iterdir() if path.is_dir() and not _ignored(path.name))
+
+
+def _ignored(name: str) -> bool:
+    """Whether files and folders of this name are ignored: hidden ones and ARCHIVE_FOLDER."""
+    return name.startswith(".") or name == ARCHIVE_FOLDER
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
@@ -144,20 +150,18 @@ def _images(folder: Path) -> list[Path]:
     """The image files of a class, sorted. Hidden files and files of other types are ignored."""
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; give one with images for this class")
-    paths = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not _ignored(path.name))
     if not paths:
         raise DataError(f"{folder} contains no images ({' '.join(SUFFIXES)}); add some or remove the folder")
     return paths
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files in a folder and in the folders below it, sorted. Hidden files and folders are ignored."""
+    """All image files in a folder and below it, sorted. Hidden files, hidden folders and ARCHIVE_FOLDER are ignored."""
     found = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not any(map(_ignored, path.relative_to(folder).parts))
     ]
     return sorted(path for path in found if not path.is_dir())
 

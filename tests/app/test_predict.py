@@ -106,7 +106,19 @@ def test_an_ann_has_energy_and_no_spikes(place):
     assert (
         all(layer["spikes"] is None for layer in found["activity"]) and abs(found["energy"]["fp32"]["ratio"] - 1) < 1e-9
     )
-    assert "neuron1" not in predict(place, "ann", place / "pictures" / "a.png", "--explain")
+    text = predict(place, "ann", place / "pictures" / "a.png", "--explain")
+    assert "neuron1" not in text and text.splitlines()[-1].split()[1] == "–"
+
+
+def test_a_checkpoint_whose_training_is_not_finished_is_named(place):
+    network, picture = checkpoint.load(place / "snn.npz").network(K), place / "pictures" / "a.png"
+    for name, finished in (("whole", True), ("half", False)):
+        checkpoint.save(
+            place / f"{name}.npz", network, extra={"training": {"position": {"epoch": 3, "finished": finished}}}
+        )
+    note = f"note: the training of {place / 'half.npz'} is not finished; resumed, it may change the answers\n"
+    assert predict(place, "half", picture).startswith(note)
+    assert "note:" not in predict(place, "whole", picture) + predict(place, "snn", picture)
 
 
 def test_the_random_spikes_of_an_image_do_not_depend_on_other_images(place):
