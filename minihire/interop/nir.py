@@ -27,7 +27,7 @@ from backends import get_backend
 from minihire.interop.description import ExchangeWarning, describe
 from minihire.interop.layouts import weight_layouts
 from minihire.interop.packages import require
-from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
+from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout, Residual
 from minihire.models import Model
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
@@ -129,6 +129,8 @@ def chain(model: Model, readout: str):
     """
     pools = 0
     for layer in model.layers:
+        if isinstance(layer, Residual | Branches):
+            raise MinihireError(f"NIR export has no residual blocks, but {model.name} has: export it to .onnx")
         if type(layer) not in LAYERS:
             kinds = ", ".join(kind.__name__ for kind in LAYERS)
             raise MinihireError(f"NIR files support the layers {kinds}, not the {type(layer).__name__} of {model.name}")

@@ -265,10 +265,10 @@ def _neurons(where, node, shape, counts):
 
 def _floats(where, name, values):
     values = np.asarray(values)
-    if values.dtype.kind != "f" or not np.isfinite(values).all():
-        raise CheckpointError(
-            f"{name} of {where} is {values.dtype} or not finite, expected finite floating-point numbers"
-        )
+    if values.dtype.kind != "f":
+        raise CheckpointError(f"{name} of {where} is {values.dtype}, expected floating-point numbers")
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{name} of {where} contains NaN or infinite values")
     return values
 
 

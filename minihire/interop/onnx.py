@@ -38,12 +38,8 @@ def to_onnx(network: Network) -> Any:
     ['logits']
     """
     steps = network.steps if network.spiking else 1
-    if network.spiking and (steps > MAX_STEPS or network.coding != "direct" or network.neuron.soft):
-        given = f"{steps} time steps, {network.coding} coding" + (", soft spikes" if network.neuron.soft else "")
-        raise MinihireError(
-            f"an SNN with {given} cannot be exported to ONNX: it needs at most {MAX_STEPS} time steps, direct coding and no "
-            "soft spikes"
-        )
+    if network.spiking:
+        _check(network)
     onnx = require("onnx", "ONNX export")
     graph = _Graph(network, onnx.helper, steps)
     channels, (height, width) = network.model.image_shape[2], network.model.image_shape[:2]
@@ -55,6 +51,20 @@ def to_onnx(network: Network) -> Any:
     model = onnx.helper.make_model(content, opset_imports=opsets, ir_version=IR_VERSION, producer_name="minihire")
     onnx.checker.check_model(model)
     return model
+
+
+def _check(network: Network) -> None:
+    """Raise MinihireError, with the remedy, for an SNN that cannot be written."""
+    if network.steps > MAX_STEPS:
+        problem = f"{network.steps} time steps"
+        remedy = f"at most {MAX_STEPS} can: convert the ANN with steps={MAX_STEPS}, or export network.copy(steps={MAX_STEPS})"
+    elif network.coding != "direct":
+        problem, remedy = f"{network.coding} coding", "convert the ANN with direct coding"
+    elif network.neuron.soft:
+        problem, remedy = "soft spikes", "set soft=False in its NeuronOptions"
+    else:
+        return
+    raise MinihireError(f"an SNN with {problem} cannot be exported to ONNX: {remedy}")
 
 
 def write(path: Path, saved: Checkpoint) -> None:

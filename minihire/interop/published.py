@@ -58,7 +58,8 @@ def layout(model: Model, spiking: bool) -> list[Entry]:
     """List every array of a VGG model in both formats. Raises CheckpointError for another model."""
     if model.name not in FAMILY.values():
         raise CheckpointError(
-            f"the authors' checkpoint format does not support {model.name}: give one of {', '.join(FAMILY.values())}"
+            f"the authors' checkpoint format (.pt) does not support {model.name}, only {', '.join(FAMILY.values())}: "
+            "give --to nir or --to onnx"
         )
     # index: of the next weight layer in its Sequential; start: length of `features`
     entries, part, start, index, layouts = [], "features", 0, 0, weight_layouts(model)
@@ -118,7 +119,7 @@ def _load(path) -> dict:
             file.seek(0)
             content = _unpickled(torch, path, checked_copy(file) if is_zip else file)  # torch compares no checksums
     except ArchiveError as error:
-        raise CheckpointError(f"{path} is not a file that torch.save wrote, or it is damaged: {error}") from error
+        raise CheckpointError(f"{_not_saved_by_torch(path)} ({error})") from error
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file {path}") from error
     except OSError as error:
@@ -130,6 +131,16 @@ def _load(path) -> dict:
     return content
 
 
+def _not_saved_by_torch(path):
+    """The sentence about a file of another format, or a damaged one."""
+    advice = {
+        ".onnx": "ONNX files can be exported, but not imported",
+        ".npz": "a checkpoint of minihire (.npz) needs no import: give it to the other commands as it is",
+    }
+    known = "import reads .pt files of torch.save and .nir files"
+    return f"{path} is not a file that torch.save wrote, or it is damaged: {advice.get(path.suffix.lower(), known)}"
+
+
 def _unpickled(torch, path, file):
     """Load the file. Only tensors and plain containers are accepted, so no code in the file can run."""
     try:
@@ -139,7 +150,7 @@ def _unpickled(torch, path, file):
     except Exception as error:  # torch documents no common class for the errors of damaged files
         found = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if not found:
-            raise CheckpointError(f"{path} is not a file that torch.save wrote, or it is damaged") from error
+            raise CheckpointError(_not_saved_by_torch(path)) from error
         raise CheckpointError(
             f"{path} contains a {found[1]}, expected only tensors and plain containers: "
             f"save only the state dict, with torch.save(model.state_dict(), FILE)"

@@ -34,11 +34,18 @@ MODULES: dict[type, str] = {
     nn.Identity: "identity",
     nn.Flatten: "flatten",
 }
+
+
+class DropoutInEvaluation(nn.Module):
+    """`functional.dropout` without training=False, which also drops values in evaluation."""
+
+
 ADVICE: dict[type, str] = {  # what to do about modules that many networks have
     nn.Softmax: "return the logits, and leave the softmax to the loss",
     nn.LogSoftmax: "return the logits, and leave the softmax to the loss",
     **dict.fromkeys((nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.ReLU6, nn.Sigmoid, nn.Tanh),
                     "spike rates stand for ReLU; train the network with ReLU"),
+    DropoutInEvaluation: "it also drops values in evaluation: give it training=self.training",
     **dict.fromkeys((nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d),
                     "its statistics depend on the image, so it cannot be folded; train with BatchNorm2d"),
 }  # fmt: skip
@@ -89,7 +96,7 @@ def _relu(inplace: bool = False) -> list[nn.Module]:
 
 
 def _dropout(p: float = 0.5, training: Any = True, inplace: bool = False) -> list[nn.Module]:
-    return [nn.Dropout(p)]
+    return [DropoutInEvaluation() if training else nn.Dropout(p)]
 
 
 # Functions, and methods by their name → their arguments without the first → modules.
@@ -123,7 +130,8 @@ def trace(module: nn.Module) -> list[Any]:
     except Exception as error:  # whatever the module's own code raises when it is given a proxy instead of a tensor
         reason = str(error).strip().split("\n")[0]
         raise MinihireError(
-            f"torch.fx cannot trace {type(module).__name__} ({reason}): its forward method may not branch on values of tensors"
+            f"torch.fx cannot trace {type(module).__name__} ({reason}): its forward method may not branch on values or shapes of "
+            "tensors"
         ) from error
     return _Walk(module, graph).operations()
 

@@ -306,7 +306,9 @@ class Builder:
         if len(self.shape) != 3:
             _refuse(op, "it comes after Flatten")
         if channels not in (None, self.shape[2]):
-            raise MinihireError(f"{_title(op)} takes {channels} channels, but it is given {self.shape[2]}")
+            raise MinihireError(
+                f"{_title(op)} takes {channels} channels, but it is given {self.shape[2]}: images must be [B, C, H, W]"
+            )
 
 
 HANDLERS: dict[str, Callable[[Builder, Op], None]] = {

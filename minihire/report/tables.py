@@ -77,7 +77,7 @@ def energy_table(results) -> str:
         cells += ["–" if once[f]["ratio"] is None else f"{once[f]['ratio']:.1f}×" for f in ("fp32", "int32")]
         every = both["first_layer_every_step"]["fp32"]["ratio"]
         rows.append([TITLES.get(model, model), *cells, "–" if every is None else f"{every:.1f}×"])
-    header = ["energy per image", "FP32 µJ", "INT32 µJ", "FP32 gain", "INT32 gain", "FP32 gain, conv1 every step"]
+    header = ["energy per image", "FP32 µJ", "INT32 µJ", "FP32 gain", "INT32 gain", "FP32 gain, first layer every step"]
     return table(header, rows)
 
 

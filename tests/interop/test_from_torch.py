@@ -203,6 +203,7 @@ REFUSED = [
     (Calls(lambda self, x: x * self.scale, scale=nn.Parameter(torch.ones(1))), "mul at mul is not supported"),
     (Calls(lambda self, x: x.view(2, -1, 4)), "view at view is not supported"),
     (Calls(lambda self, x: x if x.sum() > 0 else -x), "torch.fx cannot trace Calls (symbolically traced variables"),
+    (Calls(lambda self, x: functional.dropout(self.a(x)), a=conv(4, 3)), "dropout at dropout is not supported: it also drops"),
     (Calls(lambda self, x: (x, x)), "Calls must take one batch of images and return one tensor of logits"),
     (Calls(dense, **CONVOLUTIONS), "the result of Conv2d at second is used in several places that do not join in one sum"),
     (Calls(in_place, conv=conv(4, 3), relu=nn.ReLU(True)), "ReLU at relu overwrites a value that is used again"),
@@ -218,7 +219,7 @@ REFUSED = [
     (nn.Sequential(nn.Linear(8, 5)), "Linear at 0 is not supported: it is given an image, so put nn.Flatten before it"),
     (nn.Sequential(nn.Flatten(), conv(4, 3)), "Conv2d at 1 is not supported: it comes after Flatten"),
     (nn.Sequential(nn.Flatten(), nn.Linear(100, 5)), "Linear at 1 takes 100 features, but images of this size give 192"),
-    (nn.Sequential(nn.Conv2d(1, 4, 3)), "Conv2d at 0 takes 1 channels, but it is given 3"),
+    (nn.Sequential(nn.Conv2d(1, 4, 3)), "Conv2d at 0 takes 1 channels, but it is given 3: images must be [B, C, H, W]"),
     (nn.Sequential(conv(4, 3), nn.ReLU()), "Sequential returns values of the shape (6, 6, 4) for each image"),
     (nn.Sequential(conv(4, 9), *FLAT), "0 leaves nothing of 8×8 values"),
 ]  # fmt: skip
@@ -276,6 +277,12 @@ def test_convert_refuses_what_is_not_a_data_set_or_a_network(exact):
         convert(ann, Splits(data, data, data), steps=4)
     with pytest.raises(MinihireError, match="convert needs a Network, not Sequential: from_torch makes one"):
         convert(module, data, steps=4)
+
+
+def test_a_module_that_branches_on_shapes_is_refused(exact):
+    module = Calls(lambda self, x: x if x.shape[2] > 8 else -x)
+    with pytest.raises(MinihireError, match="may not branch on values or shapes of tensors"):
+        from_torch(module, images(8), backend=exact)
 
 
 def test_logits_that_differ_are_refused(exact):

@@ -320,7 +320,7 @@ def test_an_ann_a_resnet_and_an_unknown_pool_are_refused():
     with pytest.raises(MinihireError, match=r"this is an ANN: convert it first, or export it to \.onnx"):
         to_nir(Network(model, k, initialise(model, k, 0)))
     model = build("resnet12", width=1 / 32)
-    with pytest.raises(MinihireError, match="not the Residual of resnet12"):
+    with pytest.raises(MinihireError, match="NIR export has no residual blocks, but resnet12 has: export it to .onnx"):
         to_nir(Network(model, k, initialise(model, k, 0, True), True, 2))
     with pytest.raises(MinihireError, match="pool must be 'average' or 'sum', not 'max'"):
         to_nir(network(), pool="max")
@@ -351,7 +351,7 @@ REFUSED = {
     "a shape": (changed("linear2", "weight", np.ones((9, 8), "f")), r"linear2' of .* is \[9, 8\], expected \[9, 9\]"),
     "not a number": (
         changed("readout", "weight", lambda w: one(w, np.nan)),
-        "weight of node 'readout' of .* not finite",
+        "weight of node 'readout' of .* contains NaN or infinite values",
     ),
     "no λ": (changed("neuron1", "tau", lambda v: v * 0 + 1e-5), "neuron1.leak has values that are .* out of range"),
     "no threshold": (changed("neuron1", "v_threshold", lambda v: v * 0), "neuron1.threshold has values that are"),
@@ -372,7 +372,7 @@ REFUSED = {
     "another size": (lambda graph: describe(graph, model={"name": "vgg9"}), "has 16 nodes, expected 26 for vgg9"),
     "a ResNet": (
         lambda graph: describe(graph, model={"name": "resnet12"}),
-        "not the Residual of resnet12",
+        "no residual blocks, but resnet12 has",
     ),
 }
 

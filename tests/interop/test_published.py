@@ -406,6 +406,19 @@ def test_missing_files_folders_and_our_own_checkpoints_are_refused(tmp_path):
     refused(lambda: published.read(tmp_path / "x.npz"), tmp_path / "x.npz", "is not a file that torch.save wrote")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.txt", "or it is damaged: import reads .pt files of torch.save and .nir files"),
+        ("x.onnx", "or it is damaged: ONNX files can be exported, but not imported"),
+        ("x.npz", r"or it is damaged: a checkpoint of minihire \(.npz\) needs no import"),
+    ],
+)
+def test_the_message_says_what_import_reads(tmp_path, name, says):
+    (tmp_path / name).write_bytes(b"hello")
+    refused(lambda: published.read(tmp_path / name), tmp_path / name, says)
+
+
 def test_flags_that_do_not_fit_the_file_are_refused(save, tmp_path):
     path = save({"state_dict": Theirs().state_dict(), "timesteps": 5})
     refused(lambda: published.read(path, steps=6), path, r"--steps 6 contradicts .*pt, which has 5 time steps")
@@ -485,7 +498,9 @@ def test_resnets_are_not_exported(tmp_path, capsys):
     k = get_backend("reference")
     model = build("resnet12", 10, (16, 16, 3), width=1 / 64)
     checkpoint.save(tmp_path / "x.npz", Network(model, k, initialise(model, k, 0)))
-    assert "does not support resnet12: give one of vgg5, vgg9, vgg11" in sentence(capsys, "export", tmp_path / "x.npz")
+    assert "does not support resnet12, only vgg5, vgg9, vgg11, vgg13, vgg16: give --to nir or --to onnx" in sentence(
+        capsys, "export", tmp_path / "x.npz"
+    )
 
 
 def test_without_torch_it_is_one_sentence(save, tmp_path, monkeypatch, capsys):
