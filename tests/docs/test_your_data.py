@@ -5,9 +5,11 @@ import io
 import json
 import shlex
 
+import numpy as np
 import pytest
-from handbook_pages import DOCS, blocks, run
+from handbook_pages import DOCS, blocks, rows, run
 from own_pictures import CLASSES, draw
+from PIL import Image
 from run_files import command
 
 from minihire.runtime.progress import Progress
@@ -26,11 +28,13 @@ def ran(tmp_path_factory):
         for line in "".join(block for found in blocks(PAGE, "bash").values() for block in found).splitlines():
             program, *arguments = shlex.split(line)
             assert program == "minihire"
-            code, printed[line] = command(*arguments, "--threads", 1)  # for a machine that runs other tests too
+            threads = [] if arguments[0] == "report" else ["--threads", 1]  # for a machine that runs other tests too
+            code, printed[line] = command(*arguments, *threads)
             assert code == 0, f"{line}: {printed[line]}"
-        (code,) = blocks(PAGE)["In Python"]
+        assert blocks(PAGE).keys() == {"Attack", "In Python"}
         out = io.StringIO()
-        run(code, "page_example", patch, print=lambda *words: print(*words, file=out))
+        for (code,) in blocks(PAGE).values():
+            run(code, "page_example", patch, print=lambda *words: print(*words, file=out))
     return folder, printed, out.getvalue()
 
 
@@ -54,11 +58,35 @@ def test_predictions_name_the_classes_of_the_folders(ran):
     (line,) = (line for line in printed if line.endswith("photos/crosses/07.png"))
     assert printed[line].splitlines()[-1].split()[:2] == ["photos/crosses/07.png", "crosses"]
     assert python.split()[0] == "crosses"
-    rows = list(csv.DictReader((folder / "predictions.csv").open(encoding="utf-8")))
-    assert len(rows) == 90 and sum(row["class"] == row["image"].split("/")[1] for row in rows) >= 80
+    lines = list(csv.DictReader((folder / "predictions.csv").open(encoding="utf-8")))
+    assert len(lines) == 90 and sum(row["class"] == row["image"].split("/")[1] for row in lines) >= 80
     found = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-    assert [row["image"] for row in found["images"]] == [row["image"] for row in rows]
+    assert [row["image"] for row in found["images"]] == [row["image"] for row in lines]
     assert all(row["energy"]["fp32"]["total_pj"] > 0 for row in found["images"])
+
+
+@pytest.mark.slow
+def test_the_attacked_images_are_in_the_arrays_that_the_page_names(ran):
+    folder = ran[0]
+    with np.load(folder / "pgd.npz") as file:
+        assert [f"`{name}`" for name in file] == [cells[0] for cells in rows(PAGE)[2:]]
+        assert file["labels"].tolist() == sorted(file["labels"]) and file["labels"].max() == len(CLASSES) - 1
+        assert file["images"].shape == (18, 32, 32, 3) and file["images"].dtype == np.float32
+        assert np.array_equal(file["rounded"], np.round(255 * file["images"]))
+        with Image.open(folder / "attacked.png") as picture:
+            assert np.array_equal(np.asarray(picture), file["rounded"][0])
+
+
+@pytest.mark.slow
+def test_a_run_is_repeated_with_one_changed_setting_and_compared(ran):
+    folder = ran[0]
+    one, other = (
+        json.loads((folder / "runs" / name / "config.json").read_text(encoding="utf-8"))
+        for name in ("folder", "not-flipped")
+    )
+    assert [name for name in one if one[name] != other[name]] == ["augment"]
+    assert "not-flipped" in (folder / "compare.html").read_text(encoding="utf-8")
+    assert ">Classes</" in (folder / "runs" / "folder" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -70,4 +98,4 @@ def test_flags_replace_the_choices(ran):
 
 
 def test_the_page_is_short():
-    assert len((DOCS / PAGE).read_text(encoding="utf-8").splitlines()) < 80
+    assert len((DOCS / PAGE).read_text(encoding="utf-8").splitlines()) < 120
