@@ -47,6 +47,7 @@ def test_the_step_moved_every_parameter_and_the_gradients_are_not_zero(ran):
 @pytest.mark.slow
 def test_the_converted_network_spikes_about_as_often_as_the_module_says(ran):
     names, _ = ran
+    assert 0 < names["gain"] < 10
     error = np.abs(names["rates"] - names["expected"]).mean()
     assert names["own_snn"].spiking and error < 0.15 * np.abs(names["expected"]).mean()
 

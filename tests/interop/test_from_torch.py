@@ -404,6 +404,14 @@ def test_the_command_refuses_flags_that_a_network_with_biases_ignores(exact, tmp
         assert f"{flag} has no effect on a network with biases" in capsys.readouterr().err
 
 
+def test_the_command_records_the_names_of_the_classes(exact, tmp_path):
+    module = trained_like(nn.Sequential(conv(4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 10)))
+    save(tmp_path / "ann.npz", from_torch(module, images(32), backend=exact))
+    flags = "--data", "shapes", "--train-limit", "64", "--heldout", "0", "--steps", "4", "--backend", "reference"
+    assert cli.main(["convert", str(tmp_path / "ann.npz"), *flags, "--out", str(tmp_path / "snn.npz")]) == 0
+    assert load(tmp_path / "snn.npz").meta["data"]["classes"][:2] == ["disc", "ring"]
+
+
 def test_the_example_in_the_docstring_runs():
     found = doctest.testmod(importlib.import_module("minihire.interop.torch_import"))
     assert found.attempted >= 4 and not found.failed
