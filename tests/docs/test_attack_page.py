@@ -291,6 +291,25 @@ def test_nothing_is_wider_than_the_window(visit, width):
         assert inner == width and max(wide) <= width
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 390])
+def test_the_pixel_table_and_its_equations_fit_on_a_phone(visit, width):
+    """No column is cut with seven iterations, and no line breaks inside a sign(…)."""
+    found = visit(
+        """const seen = [];
+        for (const hash of ["attack=fgsm", "attack=pgd"]) {
+          open_(hash); await wait(50);
+          const box = document.querySelector(".scroller"), terms = [...find("equations").querySelectorAll("span")];
+          seen.push([box.scrollWidth - box.clientWidth, terms.map((term) => [term.textContent, term.getClientRects().length])]);
+        }
+        return seen;""",
+        width,
+        page="attack.html",
+    )
+    for (hidden, terms), variable in zip(found, ("x", "x̂[k]"), strict=True):
+        assert hidden <= 0 and terms == [[f"sign(∂L/∂{variable})", 1]] * 2
+
+
 def test_the_page_needs_no_network():
     page = PAGE.read_text(encoding="utf-8")
     outside = r"https?://|//cdn|@import|url\(|fetch\(|XMLHttpRequest|<script[^>]+src|<link[^>]+stylesheet"
