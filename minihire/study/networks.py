@@ -45,8 +45,9 @@ def load_data(config: Config, download: bool = False, given: Collection[str] = L
         ("test", splits.test, config.test_limit),
     ):
         if wanted is not None and len(part) < wanted:
-            whole = "" if kind == "held-out" else "all "
-            say(f"using {whole}{len(part):,} {kind} images: the preset's {wanted:,} are more than {config.data} has")
+            used = "all " if kind != "held-out" else ""
+            used += f"{len(part):,}" if len(part) else "no"
+            say(f"using {used} {kind} images: the preset's {wanted:,} are more than {config.data} has")
     return splits
 
 

@@ -131,10 +131,10 @@ def test_limits_of_a_preset_adapt_to_a_smaller_data_set(few_images, monkeypatch)
     monkeypatch.setattr(networks, "say", said.append)
     config = preset("cifar10-small", data="folder", data_dir=few_images)
     splits = load_data(config, given=("data", "data_dir"))
-    assert (len(splits.train), len(splits.heldout), len(splits.test)) == (59, 6, 12)
+    assert (len(splits.train), len(splits.heldout), len(splits.test)) == (65, 0, 12)
     assert said == [
-        "using all 59 training images: the preset's 10,000 are more than folder has",
-        "using 6 held-out images: the preset's 1,000 are more than folder has",
+        "using all 65 training images: the preset's 10,000 are more than folder has",
+        "using no held-out images: the preset's 1,000 are more than folder has",
         "using all 12 test images: the preset's 1,000 are more than folder has",
     ]
 
