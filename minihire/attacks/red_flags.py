@@ -20,7 +20,7 @@ from minihire.network import Network
 
 BATCH = 100
 POINT, LITTLE = 0.01, 0.002  # shares of the images: the tolerance, and how many only Square or transfer may fool
-SA_PGD_STEPS = 200, 400
+COMPARED_STEPS = 200, 400  # of SA-PGD, whose accuracies a red flag compares
 ENOUGH = 10  # draws of random spikes whose mean is not taken for random
 
 
@@ -28,7 +28,7 @@ def flag_attacks(network: Network, epsilon: float) -> dict[str, tuple[Network, A
     """The attacks of which the red flags compare the accuracies, by name: (network to craft images on, attack)."""
     _, through = strongest(network)
     whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
-    adaptive = {f"sa-pgd-{steps}": (whole, sa_pgd(epsilon, steps)) for steps in SA_PGD_STEPS if network.spiking}
+    adaptive = {f"sa-pgd-{steps}": (whole, sa_pgd(epsilon, steps)) for steps in COMPARED_STEPS if network.spiking}
     return {
         "fgsm": (network, fgsm(epsilon)),
         "pgd-20": (network, pgd(epsilon, epsilon / 4, 20)),
@@ -52,8 +52,8 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
     one, many, auto = left["fgsm"], left["pgd-20"], left["apgd-100"]
     half, whole = left["apgd-50 strongest"], left["apgd-100 strongest"]
     noise, unbounded = left["noise"], left["apgd-100 unbounded"]
-    a, b = SA_PGD_STEPS
-    first, last = (left.get(f"sa-pgd-{steps}", 0.0) for steps in SA_PGD_STEPS)
+    a, b = COMPARED_STEPS
+    first, last = (left.get(f"sa-pgd-{steps}", 0.0) for steps in COMPARED_STEPS)
     sizes = _sizes(epsilon)
     curve = [left[_at(size)] for size in sizes]
     vanished = _zero_gradients(network, images, seed)
