@@ -18,6 +18,7 @@ from minihire.app import (
     export,
     import_,
     info,
+    pack,
     paper,
     predict,
     report,
@@ -47,6 +48,7 @@ COMMAND_MODULES = (
     info,
     import_,
     export,
+    pack,
     demo,
     completion,
 )

@@ -220,6 +220,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return checkpoint.load(path)
 
 
+def unfinished(saved: Checkpoint) -> bool:
+    """Whether the checkpoint is that of a training which can be resumed. Of files of earlier versions it is not known: False."""
+    content = saved.meta.get("training")
+    position = content.get("position") if isinstance(content, dict) else None
+    return isinstance(position, dict) and position.get("finished") is False
+
+
 def apply_flags(network: Network, config: Config, options: argparse.Namespace, path: Path) -> Network:
     """Apply the flags that change a network without training: time steps, time chunk, γ and the gradient of the reset.
 

@@ -7,7 +7,7 @@ import numpy as np
 from minihire.analysis import measure_activity, measure_energy
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_execution, add_file, add_json, add_modules, add_settings, given_settings
-from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint
+from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint, unfinished
 from minihire.app.outputs import csv_path, json_path, show_and_write, write_csv
 from minihire.data.folder import SUFFIXES, find_images, read_image, resize
 from minihire.network import Network
@@ -47,7 +47,7 @@ def run(options) -> None:
         raise MinihireError(
             "--seed chooses the random spikes of rate coding, which this network does not use: leave it out"
         )
-    if _unfinished(saved):
+    if unfinished(saved):
         say(f"note: the training of {options.checkpoint} is not finished; resumed, it may change the answers")
     names, paths = class_names(saved, network), list_files(options.files)
     images, resized = read_images(paths, network.model.image_shape)
@@ -61,13 +61,6 @@ def run(options) -> None:
     write_csv(options, _csv(rows, names))
     content = {"checkpoint": str(options.checkpoint), "classes": list(names), "images": rows}
     show_and_write(options, content, _tables(rows, names))
-
-
-def _unfinished(saved):
-    """Whether the checkpoint is that of a training which can be resumed. Of files of earlier versions it is not known: False."""
-    content = saved.meta.get("training")
-    position = content.get("position") if isinstance(content, dict) else None
-    return isinstance(position, dict) and position.get("finished") is False
 
 
 def list_files(given: list[Path]) -> list[Path]:

@@ -36,6 +36,7 @@ COMMANDS = (
     "report",
     "import",
     "export",
+    "pack",
     "paper",
     "info",
     "demo",

@@ -43,6 +43,7 @@ BASES = {
     "paper": ["table2", "--scale", "small", "--data-dir", "…/c"],
     "import": ["…/a.pt"],
     "export": ["…/snn.npz"],
+    "pack": ["…/snn.npz", "--license", "…/module.py"],
     "demo": ["1"],
     "completion": ["bash"],
 }

@@ -1,0 +1,112 @@
+"""`minihire pack`: a network with 16-bit weights, its model card, licence and checksums in one archive."""
+
+import hashlib
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from run_files import command
+
+from minihire.runtime.progress import Progress
+from minihire.training import checkpoint
+
+SMALL = """--width 0.03125 --hidden 8 --ann-epochs 1 --snn-epochs 1 --train-limit 32 --test-limit 32 --no-black-box
+--calibration-images 16 --calibration-steps 4"""
+REFERENCE = ["--backend", "reference"]
+
+
+@pytest.fixture(autouse=True)
+def loud_again(monkeypatch):
+    """A command may be quiet for its process; here many share one."""
+    monkeypatch.setattr(Progress, "quiet", False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A finished run, and a licence."""
+    folder = tmp_path_factory.mktemp("place")
+    assert command("run", "--methods", "hire", *SMALL.split(), *REFERENCE, "--out", folder / "run")[0] == 0
+    (folder / "LICENSE").write_text("Free for all – § 1.\n", "utf-8")
+    return folder
+
+
+def pack(place, *arguments, source="run/models/hire.npz"):
+    return command("pack", place / source, "--license", place / "LICENSE", *REFERENCE, *arguments)
+
+
+def test_the_archive_holds_a_checkpoint_that_predicts_a_card_a_licence_and_true_checksums(place, tmp_path):
+    code, text = pack(place, "--out", tmp_path / "a.zip")
+    assert code == 0
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.namelist() == ["hire.npz", "MODEL_CARD.md", "LICENSE", "SHA256SUMS"]
+        archive.extractall(tmp_path)
+    for line in (tmp_path / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+    assert hashlib.sha256((tmp_path / "a.zip").read_bytes()).hexdigest() in text
+    assert (tmp_path / "LICENSE").read_text("utf-8") == "Free for all – § 1.\n"
+    given, packed = checkpoint.load(place / "run/models/hire.npz"), checkpoint.load(tmp_path / "hire.npz")
+    assert packed.arrays.keys() == {name for name in given.arrays if name.startswith("parameter/")}
+    for name, array in packed.arrays.items():
+        assert array.dtype == (np.float16 if array.size > 1 else np.float32)
+        assert np.array_equal(array, given.arrays[name].astype(array.dtype))
+    assert packed.meta["about"]["data_dir"] is None and "training" not in packed.meta
+    assert command("analyze", tmp_path / "hire.npz", "--test-limit", "8", *REFERENCE)[0] == 0
+
+
+def test_the_card_has_the_figures_of_the_run_and_of_the_rounded_weights(place, tmp_path):
+    code, text = pack(place, "--out", tmp_path / "a.zip")
+    results = json.loads((place / "run/results.json").read_text())
+    rows = {(row["model"], row["attack"]): f"{100 * row['accuracy']:.1f} [" for row in results["accuracy"]}
+    assert code == 0
+    for attack, title in (("none", "clean"), ("fgsm", "FGSM wb"), ("pgd", "PGD wb")):
+        assert f"| before rounding | 32 | {title} | {rows['hire', attack]}" in text
+    assert "| this file | 32 | clean | " in text and "converted into the spiking network" in text
+    assert "with HIRE's crafted noise (ε_s = 0.013, ε_t = 0.013) in N = 2 periods" in text
+    assert "a spiking network of T = 4 time steps" in text and "ε = 8/255; PGD with 7 steps" in text
+
+
+def test_a_network_that_another_run_trained_gets_no_figures_of_this_one(place, tmp_path):
+    source = place / "run/models/copy.npz"
+    given = checkpoint.load(place / "run/models/hire.npz")
+    arrays = {**given.arrays, "meta": np.frombuffer(json.dumps(given.meta).encode(), np.uint8)}
+    name = next(name for name, array in arrays.items() if name.endswith(".weight"))
+    arrays[name] = arrays[name] * np.float32(1.5)
+    np.savez(source, **arrays)
+    code, text = pack(place, "--out", tmp_path / "a.zip", source="run/models/copy.npz")
+    assert code == 0 and "PGD" not in text and "Its accuracy under attack was not measured." in text
+
+
+def test_equal_networks_have_equal_archives(place, tmp_path):
+    for name in ("a.zip", "b.zip"):
+        assert pack(place, "--out", tmp_path / name)[0] == 0
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_what_cannot_be_packed_is_refused_in_a_sentence(place, tmp_path, capsys):
+    def refused(says, *arguments, **options):
+        assert pack(place, *arguments, **options)[0] == 2
+        assert says in capsys.readouterr().err
+
+    refused("must end in .zip", "--out", tmp_path / "a.tar")
+    (tmp_path / "old.zip").write_text("mine")
+    refused("exists: choose another --out", "--out", tmp_path / "old.zip")
+    assert (tmp_path / "old.zip").read_text() == "mine"
+    refused("there is no checkpoint", "--out", tmp_path / "a.zip", source="none.npz")
+    refused("cannot read --license", "--out", tmp_path / "a.zip", "--license", tmp_path / "none")
+    given = checkpoint.load(place / "run/models/hire.npz")
+    for name, change in (
+        ("large", lambda arrays, meta: arrays.update({first(arrays): arrays[first(arrays)] + np.float32(1e5)})),
+        ("unfinished", lambda arrays, meta: meta["training"]["position"].update(finished=False)),
+    ):
+        arrays, meta = dict(given.arrays), json.loads(json.dumps(given.meta))
+        change(arrays, meta)
+        np.savez(place / f"{name}.npz", **arrays, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+    refused("too large for 16 bits", "--out", tmp_path / "a.zip", source="large.npz")
+    refused("is not finished: resume it first", "--out", tmp_path / "a.zip", source="unfinished.npz")
+    assert not (tmp_path / "a.zip").exists()
+
+
+def first(arrays):
+    return next(name for name in arrays if name.endswith(".weight"))
