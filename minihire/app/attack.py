@@ -24,6 +24,7 @@ from minihire.app.flags import (
 from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import json_path, show_and_write
 from minihire.app.robustness import evaluate, refuse_constant_gamma, refuse_without_effect
+from minihire.app.seen import refuse_seen
 from minihire.attacks import ATTACKS, Attack
 from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
 from minihire.attacks.suite import BUDGETS, SUITES
@@ -112,6 +113,7 @@ def run(options) -> None:
     refuse_constant_gamma(options, original, target, "these attacks")
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
+    warnings = refuse_seen(saved, data, config.data_dir)
     if options.save_images:
         crafted = craft_images(target, source or target, data.test, attacks[0], seed=config.seed)
         save_images(options.save_images, crafted)
@@ -135,6 +137,7 @@ def run(options) -> None:
             "surrogate": surrogate and list(surrogate),
             "config": config.describe(),
             "accuracy": found,
+            "warnings": warnings,
         },
         f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255"
         + (f", PGD: α = {config.alpha:.4g}, K = {config.iterations}" if "pgd" in found else "")
@@ -188,7 +191,8 @@ def _evaluate_suite(options, saved, config, json_file):
     refuse_without_effect(options, original, target, sources)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
-    evaluate(options, config, target, sources, data.test, json_file)
+    warnings = refuse_seen(saved, data, config.data_dir)
+    evaluate(options, config, target, sources, data.test, json_file, warnings)
 
 
 def _refuse(options, numbers, what, flags, settings_allowed, numbers_allowed=()):

@@ -4,6 +4,7 @@ from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_modules, add_settings, settings
 from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import require_absent
+from minihire.app.seen import training_images
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.study.single import convert_one
@@ -41,7 +42,7 @@ def run(options) -> None:
         )
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, ann, data.train)
-    snn = convert_one(config, ann, data, backend, options.out)
+    snn = convert_one(config, ann, data, backend, options.out, training_images(saved))
     values = {name: float(backend.to_numpy(a)[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}
     rows = [[name.removesuffix(".threshold"), f"{value:.4f}"] for name, value in values.items()]
     print(table(["layer", "threshold"], rows))

@@ -78,10 +78,15 @@ def write_csv(options: argparse.Namespace, rows: Iterable[list]) -> None:
 
 
 def show_and_write(options: argparse.Namespace, content: dict, text: str) -> None:
-    """Print the text, and write the content to --json FILE. With --json -, print only the content."""
+    """Print the text and the sentences in content["warnings"], and write the content to --json FILE.
+
+    With --json -, print only the content.
+    """
     path = json_path(options)
     written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
     print(written if options.json == STDOUT else text)
+    if options.json != STDOUT:
+        print_warnings(content.get("warnings", ()))
     if path is not None:
         write_atomically(path, lambda file: file.write(written.encode()))
 

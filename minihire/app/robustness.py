@@ -40,8 +40,11 @@ def refuse_constant_gamma(options, original, target, attacks):
         )
 
 
-def evaluate(options, config, target, sources, data, json_file) -> None:
-    """Run the suite, print its tables and write the JSON file. A stopped suite resumes if there is a JSON file."""
+def evaluate(options, config, target, sources, data, json_file, warnings) -> None:
+    """Run the suite, print its tables and write the JSON file. A stopped suite resumes if there is a JSON file.
+
+    warnings: sentences about the test images.
+    """
     if config.epsilon <= 0:
         raise MinihireError("a suite needs an attack bound above 0: give one such as --epsilon 8/255")
     budget, samples = options.budget or "small", options.samples or 1
@@ -49,10 +52,13 @@ def evaluate(options, config, target, sources, data, json_file) -> None:
     with resumable_by(how_to_resume, interim):
         found, folder = robustness_of(config, options.suite, budget, target, sources, data, samples, json_file)
     content = {"checkpoint": str(options.checkpoint), "config": config.describe(), "robustness": found.as_dict()}
+    content["warnings"] = warnings
     content["checksum"] = checksum({"command": options.name, **content})
     suite = f"{options.suite}, budget {budget}" if options.suite == "strong" else options.suite
     show_and_write(
-        options, content, f"{options.checkpoint}; suite {suite}; ε = {config.epsilon * 255:.4g}/255\n{_text(found)}"
+        options,
+        content,
+        f"{options.checkpoint}; suite {suite}; ε = {config.epsilon * 255:.4g}/255\n{_text(found)}",
     )
     if folder and target.backend.services.rank == 0:
         forget(folder)  # the result is written, so the state is not needed

@@ -29,6 +29,7 @@ from minihire.app.inputs import (
     resolve,
 )
 from minihire.app.outputs import print_warnings, require_absent
+from minihire.app.seen import training_images
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written
 from minihire.study.settings import ANN_METHODS, METHODS
@@ -88,7 +89,8 @@ def run(options) -> None:
         config = adapt(config, options, data)
     Written.earlier = options.resume and options.out.exists()
     callbacks = chosen_callbacks(options, data.heldout)
-    _, training = train_one(config, options.method, data, backend, options.out, network, callbacks)
+    seen = training_images(start) if start else ()
+    _, training = train_one(config, options.method, data, backend, options.out, network, callbacks, seen)
     last = training.history[-1]
     print(
         f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"

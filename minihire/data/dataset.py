@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from dataclasses import dataclass, replace
 
@@ -110,6 +111,11 @@ def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, 
         )
     order = permutation(Draw(seed, Stream.SPLIT, 0), len(dataset))
     return dataset.take(order[heldout:]), dataset.take(order[:heldout])
+
+
+def image_hashes(images: np.ndarray) -> list[str]:
+    """A hash of each uint8 image of [N, H, W, C]: 16 hexadecimal digits, the same for identical pixels."""
+    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=8).hexdigest() for image in images]
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,7 +3,7 @@
 `minihire analyze` needs no study: it measures one network with networks.activity_and_energy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +28,25 @@ def train_one(
     out: Path,
     start: Network | None = None,
     callbacks: Sequence[Callback] = (),
+    seen: Collection[str] = (),
 ) -> tuple[Network, Training]:
     """Train one network and write the checkpoint `out`, or resume the training from that checkpoint.
 
-    start: the converted SNN that `method` starts from; None for "ann". callbacks: see `training.train`. The Training has history
-    and warnings.
+    start: the converted SNN that `method` starts from; None for "ann". callbacks and seen: see `training.train`. The Training has
+    history and warnings.
     """
     spec, files = NetworkSpec(config, method, config.seed), Files(out)
     given = {spec.start: start} if start else None
-    network = Study(backend, files, splits, given, callbacks=callbacks).network(spec)
+    network = Study(backend, files, splits, given, callbacks=callbacks, seen=seen).network(spec)
     return network, files.training
 
 
-def convert_one(config: Config, ann: Network, splits: Splits, backend, out: Path) -> Network:
-    """Convert an ANN with the settings of the configuration, and write the SNN to the checkpoint `out`."""
+def convert_one(
+    config: Config, ann: Network, splits: Splits, backend, out: Path, seen: Collection[str] = ()
+) -> Network:
+    """Convert an ANN with the settings of the configuration, and write the SNN to the checkpoint `out`. seen: see `train`."""
     spec = NetworkSpec(config, "converted", config.seed)
-    return Study(backend, Files(out), splits, {spec.start: ann}).network(spec)
+    return Study(backend, Files(out), splits, {spec.start: ann}, seen=seen).network(spec)
 
 
 def attack_one(

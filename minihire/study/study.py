@@ -8,7 +8,7 @@
 cache_folder.py): the files for checkpoints and answers, and the notes about them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
@@ -33,7 +33,8 @@ class Study:
     """Networks and answers by specification.
 
     splits: the images, the same for all specifications. given: networks that were loaded elsewhere. in_memory: how many
-    networks are kept in memory, None for all. callbacks: called after each epoch of every training.
+    networks are kept in memory, None for all. callbacks: called after each epoch of every training. seen: hashes of the images
+    that the given networks were trained on.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class Study:
         given: dict[NetworkSpec, Network] | None = None,
         in_memory: int | None = None,
         callbacks: Sequence[Callback] = (),
+        seen: Collection[str] = (),
     ):
-        self.backend, self.store, self.callbacks = backend, store, callbacks
+        self.backend, self.store, self.callbacks, self.seen = backend, store, callbacks, seen
         self._images, self._given = splits, given or {}
         self.network = lru_cache(in_memory)(self._network)
 
@@ -64,7 +66,7 @@ class Study:
         with self.store.work_context(spec):
             if spec.method == "converted":
                 network, training = converted_snn(start, config, data.train, spec.seed), None
-                extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train)}
+                extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train, self.seen)}
                 checkpoint.save(path, network, extra=extra)
             else:
                 network = start.copy() if start else new_ann(config, data.train, self.backend, spec.seed)
@@ -79,6 +81,7 @@ class Study:
                     label=self.store.label(spec),
                     about=config.describe(),
                     callbacks=self.callbacks,
+                    seen=self.seen,
                 )
         self.store.note_made(spec, network, training)
         return network

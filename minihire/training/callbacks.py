@@ -55,6 +55,6 @@ def _write(training, word):
     """Write the network, without the optimiser, beside the checkpoint of the training."""
     if training.path is None:
         return
-    extra = {"about": training.about, "data": checkpoint.describe_data(training.data), "history": training.history}
+    extra = {"about": training.about, "data": training.described_data, "history": training.history}
     path = Path(training.path)
     checkpoint.save(path.with_name(f"{path.stem}.{word}.npz"), training.network, extra=extra)

@@ -1,12 +1,13 @@
 """Checkpoints: one NumPy archive, no pickle, written atomically.
 
 The archive has the arrays "parameter/NAME", "optimiser/SLOT/NAME" and "kappa". The array "meta" is JSON as bytes. It has the
-format, the versions, the model's description, the network's options, the data set of the training ("data"; old files have
-none) and the settings ("about"). A checkpoint of a training also has its recipe, its position and its history ("training").
+format, the versions, the model's description, the network's options, the data set of the training ("data"; old files have none,
+or no hashes of the images) and the settings ("about"). A checkpoint of a training also has its recipe, its position and its history ("training").
 """
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from backends.interface import Backend
 from backends.surrogates import Surrogate
 from minihire import __version__
-from minihire.data.dataset import Dataset
+from minihire.data.dataset import Dataset, image_hashes
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import Parameter
 from minihire.models import rebuild, refuse_foreign
@@ -79,9 +80,14 @@ def weights_digest(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def describe_data(data: Dataset) -> dict[str, Any]:
-    """What a checkpoint records about the data set that its network was trained on: the name and the class names."""
-    return {"name": data.name, "classes": list(data.classes)}
+def describe_data(data: Dataset, seen: Iterable[str] = ()) -> dict[str, Any]:
+    """What a checkpoint records about the images that its network was trained on: the data set's name and the class names.
+
+    The pictures of a "folder" may change after the training. So their hashes are recorded too, with those of `seen`: the images
+    that the network was trained on before.
+    """
+    found = {"name": data.name, "classes": list(data.classes)}
+    return found | {"images": sorted({*image_hashes(data.images), *seen})} if data.name == "folder" else found
 
 
 def describe_network(network: Network) -> dict[str, Any]:

@@ -15,7 +15,7 @@ of each batch, with the random numbers of these positions and its own κ. Gradie
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.runtime.weak import weak_method
 from minihire.training.callbacks import CALLBACKS, Callback
-from minihire.training.checkpoint import load
+from minihire.training.checkpoint import describe_data, load
 from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
 from minihire.training.noise import Adversarial, Crafter, NoiseRule, NoNoise
 from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
@@ -148,6 +148,7 @@ class Training:
     label: str = "training"
     about: dict[str, Any] = field(default_factory=dict)  # stored as "about" in the checkpoint's meta data
     callbacks: Sequence[Callback] = ()  # called after each epoch, before those of CALLBACKS
+    seen: Collection[str] = ()  # hashes of images that the network was trained on before
     epoch: int = 0
     batch: int = 0
     sums: dict[str, float] = field(
@@ -171,6 +172,7 @@ class Training:
         first = recipe.batch_size * k.services.rank
         self.share = slice(first, first + recipe.batch_size)  # the images of each batch that this rank trains on
         self.start_fingerprint = fingerprint(network, self.data)
+        self.described_data = describe_data(self.data, self.seen)
         images_of_rank = len(range(self.batches.images(0))[self.share])  # fewer than batch_size for a small data set
         self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
         # one CUDA graph for each number of time steps, because a graph has a fixed sequence of kernels
@@ -425,14 +427,16 @@ def train(
     label: str = "training",
     about: dict[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    seen: Collection[str] = (),
 ) -> Training:
     """Train a network in place.
 
     path: a checkpoint is written here after every epoch and when training is stopped. If writing takes long compared with an
     epoch (as for 600 MB on a fast GPU), not every epoch writes one. resume: continue from that checkpoint, bit-identically.
     about: plain data to store as "about" in the checkpoint's meta data. callbacks: functions that are called with the Training
-    after each epoch, see callbacks.py. The returned Training has the history (loss and
-    accuracy per epoch) and the warnings.
+    after each epoch, see callbacks.py. seen: hashes of the images that the network was trained on before, which checkpoints of
+    a "folder" record too (`checkpoint.describe_data`). The returned Training has the history (loss and accuracy per epoch) and
+    the warnings.
 
     >>> from minihire import Network, Recipe, build, get_backend, initialise, load_data, train
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
@@ -443,7 +447,7 @@ def train(
     [1]
     """
     training = Training(
-        network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {}, tuple(callbacks)
+        network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {}, tuple(callbacks), seen
     )
     if resume and training.path and training.path.exists():
         remedy = "choose another --out, or delete the damaged checkpoint and resume, which trains the network again"

@@ -30,7 +30,7 @@ def save(training) -> None:
         "history": training.history,
         "warnings": training.warnings,
     }
-    extra = {"about": training.about, "data": checkpoint.describe_data(training.data), "training": content}
+    extra = {"about": training.about, "data": training.described_data, "training": content}
     kappa = {} if training.kappa is None else {"kappa": _kappa_of_all(training)}
     checkpoint.save(training.path, training.network, extra=extra, arrays={**_slots(training), **kappa})
     training.network.backend.services.sum_over_ranks([np.ones(1)])  # a barrier: returns when every rank has called it

@@ -158,11 +158,11 @@ def effect(place, monkeypatch, tmp_path, capsys):
         record(name, device, options)
         return REFERENCE
 
-    def train_one(config, method, splits, backend, out, start, callbacks):
+    def train_one(config, method, splits, backend, out, start, callbacks, seen):
         model = None if start else build_model(config, splits.train).describe()
         stop(config.recipe(method), model, of_network(start), config.seed, out, callbacks)
 
-    def convert_one(config, ann, splits, backend, out):
+    def convert_one(config, ann, splits, backend, out, seen):
         options = (config.steps, config.coding, config.readout, config.neuron, config.time_chunk)
         stop(options, config.calibration, config.seed, out)
 
