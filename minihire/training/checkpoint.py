@@ -2,7 +2,8 @@
 
 The archive has the arrays "parameter/NAME", "optimiser/SLOT/NAME" and "kappa". The array "meta" is JSON as bytes. It has the
 format, the versions, the model's description, the network's options, the data set of the training ("data"; old files have none,
-or no hashes of the images) and the settings ("about"). A checkpoint of a training also has its recipe, its position and its history ("training").
+or no hashes of the images) and the settings ("about"). A checkpoint of a training also has its recipe, its position and its
+history ("training").
 """
 
 import hashlib
