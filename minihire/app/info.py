@@ -12,6 +12,7 @@ from minihire.app.outputs import json_path, show_and_write
 from minihire.models import MODELS, build
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.terminal import escaped
 from minihire.training.checkpoint import Checkpoint
 
 OF_A_MODEL = ("classes", "image_shape", "width", "hidden")  # flags that describe a model by name
@@ -89,7 +90,7 @@ def _sentence(path, about, model):
     data = f"trained on {about['data']}" if about["data"] else "which does not say what it was trained on"
     classes = about["classes"]
     if isinstance(classes, list):
-        listed = ", ".join(classes[:MAX_CLASSES]) + (" …" if len(classes) > MAX_CLASSES else "")
+        listed = ", ".join(map(escaped, classes[:MAX_CLASSES])) + (" …" if len(classes) > MAX_CLASSES else "")
         classes = f"{len(classes)} classes ({listed})"
     else:
         classes = f"{classes} classes"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minihire.interop.description import ExchangeWarning
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import utf8, write_atomically
 from minihire.runtime.terminal import YELLOW, styled
 
 STDOUT = Path("-")  # --json -: print only JSON on standard output
@@ -74,7 +74,7 @@ def write_csv(options: argparse.Namespace, rows: Iterable[list]) -> None:
     if options.csv is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        write_atomically(options.csv, lambda file: file.write(text.getvalue().encode()))
+        write_atomically(options.csv, lambda file: file.write(utf8(text.getvalue())))
 
 
 def show_and_write(options: argparse.Namespace, content: dict, text: str) -> None:
@@ -84,11 +84,11 @@ def show_and_write(options: argparse.Namespace, content: dict, text: str) -> Non
     """
     path = json_path(options)
     written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
-    print(written if options.json == STDOUT else text)
+    print(utf8(written).decode() if options.json == STDOUT else text)
     if options.json != STDOUT:
         print_warnings(content.get("warnings", ()))
     if path is not None:
-        write_atomically(path, lambda file: file.write(written.encode()))
+        write_atomically(path, lambda file: file.write(utf8(written)))
 
 
 def print_warnings(sentences: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from minihire.app.inputs import open_backend
 from minihire.report import paper_page as page
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import utf8, write_atomically
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration, say
 from minihire.study.paper import accuracy, adversarial, attackers, choices, cost, recipes, robustness, spikes, sweeps
@@ -180,7 +180,7 @@ def _write(out, content):
         "paper.html": page.as_page(content),
     }
     for name, text in files.items():
-        write_atomically(Path(out) / name, lambda file, text=text: file.write(text.encode()))
+        write_atomically(Path(out) / name, lambda file, text=text: file.write(utf8(text)))
 
 
 COMMAND = Command(

@@ -14,7 +14,6 @@ from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import say
-from minihire.runtime.terminal import escaped
 from minihire.study.settings import preset
 
 USES = ("steps", "time_chunk", "seed")
@@ -116,7 +115,7 @@ def _tables(rows, names):
     for row in rows:
         order = np.argsort(-np.array(row["probabilities"]), kind="stable")
         after = [f"{names[c]} {100 * row['probabilities'][c]:.1f} %" for c in order[1:3]]
-        lines.append([escaped(row["image"]), row["class"], f"{100 * row['probability']:.1f} %", ", ".join(after)])
+        lines.append([row["image"], row["class"], f"{100 * row['probability']:.1f} %", ", ".join(after)])
     text = table(["image", "class", "probability", "next"], lines)
     if "energy" not in rows[0]:
         return text
@@ -128,7 +127,7 @@ def _tables(rows, names):
         "INT32 µJ",
         "FP32 gain",
     ]
-    return f"{text}\n\n{table(header, [[escaped(row['image']), *_costs(row)] for row in rows])}"
+    return f"{text}\n\n{table(header, [[row['image'], *_costs(row)] for row in rows])}"
 
 
 def _spiking_layers(row):

@@ -56,11 +56,12 @@ def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset,
     )
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read one image as uint8 [H, W, 3], rotated as its EXIF data say.
 
-    Of 16 bits per channel the higher 8 are used. Raises DataError, naming the file, if it is not an image of FORMATS, is damaged
-    or very large, or has pixels of another type.
+    The background of transparent pixels is white. Of an animation the first frame is read. Of 16 bits per channel the higher 8
+    are used. Raises DataError, naming the file, if it is not an image of FORMATS, is damaged or very large, or has pixels of
+    another type.
     """
     try:
         with warnings.catch_warnings():
@@ -74,7 +75,7 @@ def read_image(path: Path) -> np.ndarray:
                 image = ImageOps.exif_transpose(image)
                 if grey16:  # keep the high byte, as Pillow does with 16-bit colours
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                return np.asarray(image.convert("RGB"))
+                return np.asarray(_on_white(image))
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -85,6 +86,14 @@ def read_image(path: Path) -> np.ndarray:
         raise DataError(f"cannot read the image {path}: {reason}; replace or remove it") from None
     except Exception as error:  # Pillow's decoders raise errors of many types on damaged files
         raise DataError(f"cannot read the image {path}: {error}; replace or remove it") from None
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """The image in RGB on a white background, as viewers show it: the stored colour of a transparent pixel is arbitrary."""
+    if not {"A", "a"} & set(image.getbands()) and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -112,6 +121,9 @@ def _list_images(root: Path):
             )
         train = [(path, k) for k, name in enumerate(classes) for path in _images(root / "train" / name)]
         test = [(path, k) for k, name in enumerate(classes) for path in _images(root / "test" / name)]
+        _say_ignored(
+            root, [root / part / name for part in ("train", "test") for name in classes], {*names} - {"train", "test"}
+        )
     else:
         classes, train, test = _class_names(root), [], []
         for label, name in enumerate(classes):
@@ -124,6 +136,7 @@ def _list_images(root: Path):
             chosen = set(order[: max(1, len(paths) // 5)].tolist())
             train += [(path, label) for i, path in enumerate(paths) if i not in chosen]
             test += [(path, label) for i, path in enumerate(paths) if i in chosen]
+        _say_ignored(root, [root / name for name in classes])
     return classes, tuple(zip(*train, strict=True)), tuple(zip(*test, strict=True))
 
 
@@ -138,12 +151,30 @@ def _ignored(name: str) -> bool:
 
 def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(folder.name for folder in _folders(root))
+    for name in names:
+        if name != name.encode("utf-8", "replace").decode():  # bytes that are not UTF-8; results.json has the names
+            raise DataError(
+                f"the name of the folder {root / name} is not valid UTF-8; rename it, because it names a class"
+            )
     if len(names) < 2:
         raise DataError(
             f"{root} contains {len(names)} folder{'s' * (len(names) != 1)}; expected at least two, one folder of images for each "
             "class"
         )
     return names
+
+
+def _say_ignored(root, class_folders, folders=()):
+    """Say which files and folders of the class folders are not read, and which `folders` of the root."""
+    found = [path for folder in class_folders for path in folder.iterdir() if not _ignored(path.name)]
+    found = sorted(path for path in found if path.suffix.lower() not in SUFFIXES)
+    names = [*sorted(folders), *(str(path.relative_to(root)) for path in found)]
+    if names:
+        more = ", …" if len(names) > 3 else ""
+        say(
+            f"ignored in {root}: {', '.join(names[:3])}{more} ({len(names):,} in all); "
+            f"only files {' '.join(SUFFIXES)} directly in the folder of a class are read"
+        )
 
 
 def _images(folder: Path) -> list[Path]:

@@ -104,7 +104,8 @@ def attacked_images(plt, results):
     models = [m for m in dict.fromkeys(e["model"] for e in results["examples"]) if m != "converted"]
     if not models:
         return None
-    classes, epsilon = results["data"]["classes"], max(results["config"]["epsilon"], 1 / 255)
+    classes = [name.replace("$", r"\$") for name in results["data"]["classes"]]  # a $ would start a formula
+    epsilon = max(results["config"]["epsilon"], 1 / 255)
     columns = min(EXAMPLES, sum(e["model"] == models[0] for e in results["examples"]))
     rows = 2 * len(models) + 1
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.22 * rows + 0.6), squeeze=False)

@@ -24,6 +24,11 @@ def read(path: Path) -> SavedRun | SavedSuite:
     """
     if Path(path).is_file():
         return SavedSuite(Path(path), load_suite(path))
+    if Path(path).is_dir() and not (Path(path) / "results.json").exists():
+        raise MinihireError(
+            f"the folder {path} is not that of a run, because it has no results.json: give one that minihire run wrote, "
+            "such as runs/mini"
+        )
     return SavedRun(Path(path), Results.load(Path(path) / "results.json").content)
 
 

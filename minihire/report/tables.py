@@ -2,25 +2,32 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 
 from minihire.runtime.progress import duration
+from minihire.runtime.terminal import escaped
 from minihire.study.titles import COLUMNS, TITLES, column_title
 
 CURVE_COLUMNS = ("network", "seed", "epoch", "loss", "accuracy", "heldout_accuracy")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as text. The first column is left-aligned, the others are right-aligned."""
-    cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+    """A table as text. The first column is left-aligned, the others are right-aligned. Control characters are escaped."""
+    cells = [list(header), *[[escaped(str(cell)) for cell in row] for row in rows]]
+    widths = [max(_width(row[i]) for row in cells) for i in range(len(header))]
+    lines = []
+    for row in cells:
+        padding = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        line = [row[0] + padding[0], *(space + cell for space, cell in zip(padding[1:], row[1:], strict=True))]
+        lines.append("  ".join(line).rstrip())
     return "\n".join([lines[0], "  ".join("─" * w for w in widths), *lines[1:]])
+
+
+def _width(text):
+    """The width of a text on a terminal: Chinese characters and most emoji take two columns, combining accents none."""
+    columns = (0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(columns)
 
 
 def accuracy_table(results) -> str:

@@ -58,6 +58,11 @@ def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
         return file.read().decode("utf-8", errors)
 
 
+def utf8(text: str) -> bytes:
+    """The text in UTF-8. A byte of a file's name that is not UTF-8 becomes \\udcNN, as JSON writes it."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def refuse_special(path: Path) -> None:
     """Raise FileError if `path` is a folder, a device, a FIFO or a symbolic link, which must not be replaced."""
     try:

@@ -4,6 +4,7 @@ The spiking network is converted from an untrained ANN, so its neurons fire at o
 programs on the machine change the measurement. The progress lines of a run give better estimates.
 """
 
+import contextlib
 from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from minihire.analysis.accuracy import BATCH
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 from minihire.study.networks import converted_snn, new_ann
 from minihire.study.settings import Config
 from minihire.training.loop import Training
@@ -32,6 +34,8 @@ def estimate(config: Config, backend: Backend, splits: Splits, done=lambda metho
     """The work of a run, in its order. done(method, seed): whether this network exists already."""
     ann, few = new_ann(config, splits.train, backend, config.seed), splits.train.limit(min(64, len(splits.train)))
     work, short = [], replace(config.calibration, images=len(few), steps=min(4, config.calibration_steps))
+    with contextlib.suppress(MinihireError):  # compiles kernels; two images may be too few for a conversion
+        converted_snn(ann, config, few.limit(min(2, len(few))), config.seed, replace(short, images=min(2, len(few))))
     start = perf_counter()
     snn = converted_snn(ann, config, few, config.seed, short)
     one_step = (perf_counter() - start) / (short.steps * short.images)
@@ -64,12 +68,12 @@ def estimate(config: Config, backend: Backend, splits: Splits, done=lambda metho
 def _training_batch(network: Network, config: Config, method: str, data: Dataset) -> float:
     """Seconds of a training batch, the median of a few."""
     training, seconds = Training(network.copy(), config.recipe(method), data, seed=config.seed), []
-    for number in range(min(WARM_UP + MEASURED, len(training.batches))):
-        training.batch, start = number, perf_counter()
+    for number in range(WARM_UP + MEASURED):  # again from the first batch, where an epoch has fewer
+        training.batch, start = number % len(training.batches), perf_counter()
         training.train_batch()
         training.drain()
         seconds.append(perf_counter() - start)
-    return sorted(seconds[WARM_UP:] or seconds)[len(seconds[WARM_UP:] or seconds) // 2]
+    return sorted(seconds[WARM_UP:])[MEASURED // 2]
 
 
 def _attacked_batch(network: Network, data: Dataset) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minihire.data.dataset import Splits
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import read_text, write_atomically
+from minihire.runtime.files import read_text, utf8, write_atomically
 
 
 def read(path: Path, remedy: str, *names: str) -> dict:
@@ -27,13 +27,13 @@ def read(path: Path, remedy: str, *names: str) -> dict:
 def write(path: Path, content: dict) -> None:
     """Write a note. Raises ValueError for content that JSON cannot express."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(utf8(text)))
 
 
 def digest(content) -> str:
     """A hash of plain data: 16 hexadecimal digits, independent of the order of dictionary keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(utf8(text), digest_size=8).hexdigest()
 
 
 def digest_of_images(splits: Splits) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from minihire import __version__
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import read_text, write_atomically
+from minihire.runtime.files import read_text, utf8, write_atomically
 
 SCHEMA = 1
 KEYS = dict.fromkeys(("config", "machine", "data", "phases", "models", "activity", "energy", "distance"), dict)
@@ -106,7 +106,7 @@ class Results:
         """Write the file, whole or not at all, with a checksum."""
         content = {**self.content, "checksum": checksum(self.content)}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.path, lambda file: file.write(text.encode()))
+        write_atomically(self.path, lambda file: file.write(utf8(text)))
 
     def __getitem__(self, key):
         return self.content[key]

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -175,3 +177,23 @@ def test_a_tie_names_each_class_once(place, tmp_path):
 def test_control_characters_in_a_file_s_name_are_escaped(place, tmp_path):
     Image.new("RGB", (12, 16)).save(tmp_path / "a\x1b[2J.png")
     assert "a\\x1b[2J.png" in predict(place, "ann", tmp_path)
+
+
+def test_control_characters_in_the_name_of_a_class_are_escaped(place, tmp_path):
+    network = checkpoint.load(place / "ann.npz").network(K)
+    checkpoint.save(tmp_path / "ann.npz", network, extra={"data": {"name": "folder", "classes": ["a\nb"] * 3}})
+    text = predict(tmp_path, "ann", place / "pictures" / "a.png")
+    assert "a\\nb" in text and "a\nb" not in text
+    code, text = command("info", tmp_path / "ann.npz")
+    assert code == 0 and "(a\\nb, a\\nb, a\\nb)" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes")
+def test_a_file_s_name_that_is_not_utf8(place, tmp_path):
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (12, 16)).save(file)
+    flags = ["--json", tmp_path / "x.json", "--csv", tmp_path / "x.csv"]
+    predict(place, "ann", file, *flags)
+    assert json.loads((tmp_path / "x.json").read_text("utf-8"))["images"][0]["image"] == str(file)
+    assert f"{tmp_path}/caf\\udce9.png," in (tmp_path / "x.csv").read_text("utf-8")
+    assert as_json(place, "ann", file)["images"][0]["image"] == str(file)

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -101,12 +102,43 @@ def test_files_that_are_no_images_are_ignored(parted):
     assert len(folder.read(parted)[0]) == 5
 
 
+def test_what_is_ignored_is_said(tmp_path, parted, capsys):
+    picture(parted / "cats" / "0.png")
+    picture(parted / "test" / "b" / "2020" / "0.png")
+    (parted / "train" / "a" / "IMG_1.HEIC").write_text("")
+    folder.read(parted)
+    said = capsys.readouterr().out
+    assert f"ignored in {parted}: cats, test/b/2020, train/a/IMG_1.HEIC (3 in all); only files .png" in said
+    folder.read(parted / "train")
+    assert f"ignored in {parted / 'train'}: a/IMG_1.HEIC (1 in all)" in capsys.readouterr().out
+    (parted / "train" / "a" / "IMG_1.HEIC").unlink()
+    folder.read(parted / "train")
+    assert "ignored" not in capsys.readouterr().out
+
+
 def test_kinds_of_images_become_rgb(tmp_path):
     for name, mode in (("grey.png", "L"), ("palette.gif", "P"), ("alpha.png", "LA"), ("mask.BMP", "1")):
         picture(tmp_path / name, 1 if mode == "1" else (7, 9) if mode == "LA" else 7, mode=mode)
         assert folder.read_image(tmp_path / name).shape == (4, 4, 3)
     assert folder.read_image(tmp_path / "grey.png").max() == 7
     assert folder.read_image(tmp_path / "mask.BMP").max() == 255
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_transparent_pixels_are_white(tmp_path, mode):
+    image = Image.new(mode, (2, 1), 0 if mode == "P" else (0,) * len(mode))  # black, fully transparent
+    image.putpixel((1, 0), 1 if mode == "P" else (*(60,) * (len(mode) - 1), 255))
+    if mode == "P":
+        image.putpalette([0, 0, 0, 60, 60, 60])
+    image.save(tmp_path / "logo.png", **({"transparency": 0} if mode == "P" else {}))
+    assert folder.read_image(tmp_path / "logo.png")[0, :, 0].tolist() == [255, 60]
+
+
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
+    frames = [Image.new("L", (4, 4), level) for level in (10, 200)]
+    for name in ("a.gif", "a.png", "a.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        assert np.all(folder.read_image(tmp_path / name) == 10)
 
 
 def test_a_photograph_is_turned_upright(tmp_path):
@@ -251,3 +283,9 @@ def test_a_class_missing_from_test_is_refused(parted):
 def test_a_class_may_be_called_train(tmp_path):
     classes(tmp_path, {"car": 5, "train": 5})
     assert folder.read(tmp_path)[0].classes == ("car", "train")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes")
+def test_a_class_whose_name_is_not_utf8_is_refused(tmp_path):
+    classes(tmp_path, {"a": 2, os.fsdecode(b"caf\xe9"): 2})
+    assert "is not valid UTF-8; rename it" in refusal(tmp_path)

@@ -101,3 +101,10 @@ def test_without_matplotlib_it_says_what_is_missing(tmp_path, monkeypatch):
 def test_images_survive_their_png(channels):
     levels = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
     assert np.array_equal(from_png(as_png(levels / np.float32(255))).reshape(levels.shape), levels)
+
+
+def test_dollars_in_names_of_classes_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    results = make_results()
+    results["data"]["classes"] = ["$a", "b$ $x_", "$\\frac$"]
+    assert tmp_path / "examples.png" in figures.draw_all(results, tmp_path)

@@ -134,3 +134,13 @@ def test_activity_and_operations_tables():
 def test_tables_of_an_empty_run():
     for make in (tables.accuracy_table, tables.activity_summary, tables.energy_table):
         check_aligned(make({"accuracy": [], "activity": {}, "energy": {}}))
+
+
+def test_wide_characters_and_control_characters_keep_the_columns():
+    names = ["图 片", "😀", "e\u0301", "a\nb\x1b[2J", "plain"]
+    header, rule, *lines = tables.table(["name", "value"], [[name, "1"] for name in names]).split("\n")
+    assert header == "name" + " " * 9 + "value" and rule == "─" * 11 + "  " + "─" * 5
+    assert lines == [
+        name.replace("\n", "\\n").replace("\x1b", "\\x1b") + " " * count + "1"
+        for name, count in zip(names, (12, 15, 16, 6, 12), strict=True)
+    ]

@@ -71,3 +71,18 @@ def test_dry_run_prints_the_time_and_writes_nothing(tmp_path, monkeypatch):
     code, said = command("run", "--dry-run", *flags.split())
     assert code == 0 and "train hire" in said and "attack pgd" in said and "about" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_the_first_batches_which_compile_are_not_measured_where_an_epoch_has_one(made, monkeypatch):
+    config, backend, images = made
+    config = replace(config, ann_batch_size=64, batch_size=64)  # more than the 45 images
+    times, number = [0.0], [0]
+
+    def train_batch(training):
+        number[0] += 1
+        times[0] += 100.0 if training.epoch == training.batch == 0 and number[0] == 1 else 1.0
+
+    monkeypatch.setattr("minihire.study.estimate.perf_counter", lambda: times[0])
+    monkeypatch.setattr("minihire.study.estimate.Training.train_batch", train_batch)
+    parts = {part.name: part.seconds for part in estimate(replace(config, black_box=False), backend, images)}
+    assert parts["train ann"] == config.ann_epochs
