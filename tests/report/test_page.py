@@ -724,5 +724,5 @@ def test_a_file_in_the_page_s_place_loses_no_results(tmp_path, monkeypatch, caps
 
 
 def test_errors_of_reading_name_the_file_and_the_fault(tmp_path):
-    with pytest.raises(MinihireError, match="is not that of a run, because it has no results.json: give one that minihire run wrote"):
+    with pytest.raises(MinihireError, match="is not that of a run, because it has no results.json: give one"):
         page.read(tmp_path)
