@@ -27,14 +27,13 @@ from minihire.app import (
 )
 from minihire.app.flags import Parser
 from minihire.app.modules import load_modules
-from minihire.app.outputs import STDOUT
+from minihire.app.outputs import STDOUT, tell
 from minihire.app.streams import guarded_streams
 from minihire.app.suggestions import unknown_arguments, unknown_command
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written
 from minihire.runtime.interrupt import Interrupted, OutOfTime, resumable_by, stop_after
 from minihire.runtime.progress import Progress
-from minihire.runtime.terminal import RED, escaped, styled
 
 COMMAND_MODULES = (
     run,
@@ -76,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise
             code = 0
         if code == 0 and output.error:
-            _tell(f"standard output cannot be written ({output.error}): redirect it elsewhere, or free some space")
+            tell(f"standard output cannot be written ({output.error}): redirect it elsewhere, or free some space")
             code = 2
         return code
 
@@ -94,13 +93,13 @@ def _main(arguments):
         return 0
     except (Interrupted, KeyboardInterrupt) as stopped:
         if rank == 0:
-            _tell(str(stopped) or "stopped; nothing was written yet")  # no message: Ctrl-C before the command began
+            tell(str(stopped) or "stopped; nothing was written yet")  # no message: Ctrl-C before the command began
         return 3 if isinstance(stopped, OutOfTime) else 130
     except (MinihireError, backends.BackendError) as error:
-        _tell(error)
+        tell(str(error))
         return 2
     except MemoryError as error:
-        _tell(f"not enough memory ({error}): choose a smaller --width, --hidden or --batch-size")
+        tell(f"not enough memory ({error}): choose a smaller --width, --hidden or --batch-size")
         return 2
     except BrokenPipeError:
         return 1
@@ -111,13 +110,6 @@ def _silence():
     """Discard standard output. Of the processes that torchrun started, only the first one prints."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
-
-
-def _tell(sentence):
-    """Print on standard error why the command ends and, for torchrun, in which process."""
-    rank = backends.torchrun_rank()[0]
-    name = styled(f"minihire{f' (process {rank})' if rank else ''}:", RED, sys.stderr)
-    print(f"{name} {escaped(str(sentence))}", file=sys.stderr)
 
 
 class TopParser(Parser):

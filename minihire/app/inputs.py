@@ -17,7 +17,7 @@ from backends.errors import choose
 from backends.interface import Backend
 from backends.surrogates import triangle
 from minihire.app.flags import flag_of, given_settings
-from minihire.data import cifar, shapes
+from minihire.data import cifar, mnist, shapes
 from minihire.data.dataset import Dataset, Splits
 from minihire.data.sources import SOURCES, MissingData, find_files
 from minihire.models import has_hidden, refuse_foreign
@@ -144,14 +144,30 @@ def data_of(saved: Checkpoint) -> tuple[str | None, tuple[str, ...]]:
     return (name if isinstance(name, str) else None), ()
 
 
-def class_names(saved: Checkpoint, network: Network) -> tuple[str, ...]:
-    """The names of a network's classes, in the order of its logits: 0, 1, … if the checkpoint and its data set name none."""
-    name, classes = data_of(saved)
-    known = {**cifar.CLASSES, "shapes": shapes.CLASSES}  # for checkpoints of earlier versions
-    count = network.model.classes
-    return next(
-        (tuple(c) for c in (classes, known.get(name or "", ())) if len(c) == count), tuple(map(str, range(count)))
-    )
+def class_names(saved: Checkpoint, network: Network, data: str | None = None) -> tuple[str, ...]:
+    """The names of a network's classes, in the order of its logits. If no names are known: 0, 1, …, and a note says so.
+
+    data: the data set of --data, for a checkpoint that does not say which one it was trained on. Raises MinihireError if the
+    checkpoint names another data set, or if this one has no names or another number of classes.
+    """
+    (name, classes), count = data_of(saved), network.model.classes
+    known = {**cifar.CLASSES, "mnist": mnist.CLASSES, "shapes": shapes.CLASSES}
+    if data:
+        _its_own_data(saved, {"data": data})
+        if name is None and data not in known:
+            raise MinihireError(
+                f"--data {data} has no class names of its own: leave it out for numbers, or give one of {', '.join(known)}"
+            )
+        if data in known and len(known[data]) != count:
+            raise MinihireError(
+                f"{saved.path} has {count} classes, but {data} has {len(known[data])}: leave --data out"
+            )
+    found = next((c for c in (classes, known.get(name or data or "", ())) if len(c) == count), None)
+    if found is None:
+        fitting = [other for other, names in known.items() if len(names) == count and name is None]
+        flag = f"; to name them, give its data set with --data: {', '.join(fitting)}" if fitting else ""
+        say(f"note: {saved.path} does not record the names of its classes, so they are numbers from 0{flag}")
+    return tuple(found or map(str, range(count)))
 
 
 def _its_own_data(saved, given):

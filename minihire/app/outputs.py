@@ -12,10 +12,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from backends import torchrun_rank
 from minihire.interop.description import ExchangeWarning
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import utf8, write_atomically
-from minihire.runtime.terminal import YELLOW, styled
+from minihire.runtime.terminal import RED, YELLOW, escaped, styled
 
 STDOUT = Path("-")  # --json -: print only JSON on standard output
 MAX_BYTES = 64 << 20  # size of a JSON file that is read to see which command wrote it
@@ -84,11 +85,32 @@ def show_and_write(options: argparse.Namespace, content: dict, text: str) -> Non
     """
     path = json_path(options)
     written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
-    print(utf8(written).decode() if options.json == STDOUT else text)
-    if options.json != STDOUT:
+    if options.json == STDOUT:
+        print(utf8(written).decode())
+    else:
+        print(text, end="\n" if text else "")
         print_warnings(content.get("warnings", ()))
     if path is not None:
         write_atomically(path, lambda file: file.write(utf8(written)))
+
+
+def tell(sentence: str) -> None:
+    """Print on standard error what is wrong and, for torchrun, in which process."""
+    rank = torchrun_rank()[0]
+    name = styled(f"minihire{f' (process {rank})' if rank else ''}:", RED, sys.stderr)
+    print(f"{name} {escaped(sentence)}", file=sys.stderr)
+
+
+def refuse_errors(sentences: Iterable[str], count: int) -> None:
+    """Raise MinihireError if there are sentences: about those of `count` files that cannot be read. Prints each on a line."""
+    sentences = list(sentences)
+    if len(sentences) == 1:
+        raise MinihireError(sentences[0])
+    for sentence in sentences:
+        tell(sentence)
+    if sentences:
+        others = "" if len(sentences) == count else "; the results of the others are complete"
+        raise MinihireError(f"{len(sentences):,} of {count:,} images cannot be read{others}")
 
 
 def print_warnings(sentences: Iterable[str]) -> None:

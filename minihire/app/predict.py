@@ -1,25 +1,22 @@
 """minihire predict: the class of each image, its probability and, with --explain, the spikes and the energy that it took."""
 
-from pathlib import Path
-
 import numpy as np
 
 from minihire.analysis import measure_activity, measure_energy
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_execution, add_file, add_json, add_modules, add_settings, given_settings
 from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint, unfinished
-from minihire.app.outputs import csv_path, json_path, show_and_write, write_csv
-from minihire.data.folder import SUFFIXES, find_images, read_image, resize
+from minihire.app.outputs import csv_path, json_path, refuse_errors, show_and_write, write_csv
+from minihire.app.pictures import open_pictures
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import say
 from minihire.study.settings import preset
 
-USES = ("steps", "time_chunk", "seed")
+USES = ("data", "steps", "time_chunk", "seed")
 BATCH = 100
 COLUMNS = ["image", "class", "probability"]  # of the CSV file, before one column for each class
-GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue, as in Pillow
 
 
 def add_flags(parser):
@@ -36,7 +33,10 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Print a table with the class of each image, and write the predictions as JSON and CSV."""
+    """Print a table with the class of each image, and write the predictions as JSON and CSV.
+
+    Files that cannot be read do not stop the others. In the end, they are an error.
+    """
     json_path(options)
     csv_path(options, COLUMNS)
     saved = open_checkpoint(options.checkpoint)
@@ -48,47 +48,14 @@ def run(options) -> None:
         )
     if unfinished(saved):
         say(f"note: the training of {options.checkpoint} is not finished; resumed, it may change the answers")
-    names, paths = class_names(saved, network), list_files(options.files)
-    images, resized = read_images(paths, network.model.image_shape)
-    if resized:
-        height, width, _ = network.model.image_shape
-        say(
-            f"images resized to {width}x{height} pixels, the size that the network needs: {resized:,} of {len(paths):,}"
-        )
-    rows = predict_images(network, images, names, config.seed, options.explain)
-    rows = [{"image": str(path), **row} for path, row in zip(paths, rows, strict=True)]
+    names = class_names(saved, network, getattr(options, "data", None))
+    pictures = open_pictures(options.files, network.model.image_shape)
+    found = predict_images(network, pictures.images, names, config.seed, options.explain)
+    rows = pictures.rows(found)
     write_csv(options, _csv(rows, names))
     content = {"checkpoint": str(options.checkpoint), "classes": list(names), "images": rows}
-    show_and_write(options, content, _tables(rows, names))
-
-
-def list_files(given: list[Path]) -> list[Path]:
-    """The image files that were given and those in the folders that were given. Raises MinihireError if there are none."""
-    found = []
-    for path in given:
-        if not path.exists():
-            raise MinihireError(f"there is no file or folder {path}: give image files, or folders of them")
-        inside = find_images(path) if path.is_dir() else [path]
-        if not inside:
-            raise MinihireError(f"the folder {path} contains no images ({' '.join(SUFFIXES)}): give another one")
-        found += inside
-    return found
-
-
-def read_images(paths: list[Path], shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
-    """The images as uint8 [N, H, W, C] of this shape (H, W, C), and how many of them were resized. C is 3, or 1 for grey."""
-    height, width, channels = shape
-    if channels not in (1, 3):
-        raise MinihireError(
-            f"this network needs {channels} channels, image files have 1 or 3: call network.predict in Python"
-        )
-    images, resized = np.empty((len(paths), *shape), np.uint8), 0
-    for i, path in enumerate(paths):
-        image = read_image(path)
-        resized += image.shape[:2] != (height, width)
-        image = resize(image, height, width)
-        images[i] = image if channels == 3 else np.round(image @ GREY)[..., None]
-    return images, resized
+    show_and_write(options, content, _tables([row for row in rows if "error" not in row], names))
+    refuse_errors(pictures.errors.values(), len(rows))
 
 
 def predict_images(
@@ -111,6 +78,8 @@ def predict_images(
 
 def _tables(rows, names):
     """The predictions as text, with the two classes that come next; and spikes and energy, if they were measured."""
+    if not rows:
+        return ""
     lines = []
     for row in rows:
         order = np.argsort(-np.array(row["probabilities"]), kind="stable")
@@ -145,14 +114,22 @@ def _costs(row):
 
 
 def _csv(rows, names):
-    """The lines of the CSV file: the class, the probability of each class and, if measured, spikes and energy in pJ."""
-    layers = _spiking_layers(rows[0])
-    energy = ["fp32_pj", "int32_pj"] if "energy" in rows[0] else []
-    yield [*COLUMNS, *names, *(f"spikes of {layer['name']}" for layer in layers), *energy]
+    """The lines of the CSV file: the class, the probability of each class and, if measured, spikes and energy in pJ.
+
+    The last column has the reason if a file cannot be read. All other columns of this line are empty.
+    """
+    first = next((row for row in rows if "error" not in row), {})
+    layers = _spiking_layers(first)
+    energy = ["fp32_pj", "int32_pj"] if "energy" in first else []
+    header = [*COLUMNS, *names, *(f"spikes of {layer['name']}" for layer in layers), *energy, "error"]
+    yield header
     for row in rows:
+        if "error" in row:
+            yield [row["image"], *[""] * (len(header) - 2), row["error"]]
+            continue
         used = [row["energy"][name.removesuffix("_pj")]["total_pj"] for name in energy]
         spikes = [layer["spikes"] for layer in _spiking_layers(row)]
-        yield [*(row[name] for name in COLUMNS), *row["probabilities"], *spikes, *used]
+        yield [*(row[name] for name in COLUMNS), *row["probabilities"], *spikes, *used, ""]
 
 
 COMMAND = Command(

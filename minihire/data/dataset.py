@@ -115,7 +115,7 @@ def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, 
 
 def image_hashes(images: np.ndarray) -> list[str]:
     """A hash of each uint8 image of [N, H, W, C]: 16 hexadecimal digits, the same for identical pixels."""
-    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=8).hexdigest() for image in images]
+    return [hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images]
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -120,7 +120,7 @@ def test_a_checkpoint_whose_training_is_not_finished_is_named(place):
         )
     note = f"note: the training of {place / 'half.npz'} is not finished; resumed, it may change the answers\n"
     assert predict(place, "half", picture).startswith(note)
-    assert "note:" not in predict(place, "whole", picture) + predict(place, "snn", picture)
+    assert "not finished" not in predict(place, "whole", picture) + predict(place, "snn", picture)
 
 
 def test_the_random_spikes_of_an_image_do_not_depend_on_other_images(place):
@@ -141,10 +141,11 @@ def test_csv_has_a_column_for_each_class_and_is_written_again(place, tmp_path):
         predict(place, "snn", place / "pictures", "--csv", file, *flags)
         header, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
         spikes = [f"spikes of neuron{i}" for i in range(1, 6)]
-        assert header == ["image", "class", "probability", *NAMES, *([*spikes, "fp32_pj", "int32_pj"] if flags else [])]
+        measured = [*spikes, "fp32_pj", "int32_pj"] if flags else []
+        assert header == ["image", "class", "probability", *NAMES, *measured, "error"]
     found = as_json(place, "snn", place / "pictures")["images"]
     assert [row[:2] for row in rows] == [[row["image"], row["class"]] for row in found]
-    assert [list(map(float, row[3:])) for row in rows] == [row["probabilities"] for row in found]
+    assert [list(map(float, row[3:-1])) for row in rows] == [row["probabilities"] for row in found]
 
 
 def test_grey_networks_get_grey_images(place):
@@ -163,6 +164,93 @@ def test_networks_of_other_channels_are_refused(place, capsys):
 def test_without_names_the_data_set_has_them_or_they_are_numbers(place):
     assert as_json(place, "cifar", place / "pictures")["classes"] == list(cifar.CLASSES["cifar10"])
     assert as_json(place, "nameless", place / "pictures")["classes"] == list("0123456789")
+    note = f"note: {place / 'nameless.npz'} does not record the names of its classes, so they are numbers from 0"
+    flag = "; to name them, give its data set with --data: cifar10, mnist, shapes\n"
+    assert predict(place, "nameless", place / "pictures").startswith(note + flag)
+    assert "note" not in predict(place, "cifar", place / "pictures") + predict(place, "ann", place / "pictures")
+
+
+def test_a_data_set_names_the_classes_of_a_checkpoint_that_does_not(place):
+    named = as_json(place, "nameless", place / "pictures", "--data", "cifar10")
+    numbers = as_json(place, "nameless", place / "pictures")
+    assert named["classes"] == list(cifar.CLASSES["cifar10"])
+    for row, other in zip(named["images"], numbers["images"], strict=True):
+        assert row["class"] == named["classes"][int(other["class"])]
+        assert row["probabilities"] == other["probabilities"]
+    assert "note" not in predict(place, "nameless", place / "pictures", "--data", "cifar10")
+    assert as_json(place, "cifar", place / "pictures", "--data", "cifar10")["classes"] == named["classes"]
+    assert as_json(place, "ann", place / "pictures", "--data", "folder")["classes"] == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("nameless", "cifar100", "nameless.npz has 10 classes, but cifar100 has 100: leave --data out"),
+        ("nameless", "folder", "--data folder has no class names of its own: leave it out for numbers"),
+        ("nameless", "imagenet", "--data must be shapes or cifar10 or"),
+        ("ann", "cifar10", "ann.npz was trained on folder, not on cifar10: leave --data out"),
+    ],
+)
+def test_a_data_set_that_does_not_fit_is_refused(place, capsys, name, data, sentence):
+    assert command("predict", place / f"{name}.npz", place / "pictures", "--data", data, *REFERENCE)[0] == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.fixture
+def spoilt(place, tmp_path):
+    """A folder of two good pictures between three that cannot be read."""
+    picture = (place / "pictures" / "a.png").read_bytes()
+    for name in ("b", "d"):
+        (tmp_path / f"{name}.png").write_bytes(picture)
+    (tmp_path / "a.png").write_bytes(picture[:200])
+    (tmp_path / "c.png").write_text("no picture")
+    (tmp_path / "e.png").symlink_to(tmp_path / "nowhere")
+    return tmp_path
+
+
+def test_images_that_cannot_be_read_do_not_stop_the_others(place, spoilt, capsys):
+    arguments = [
+        "predict",
+        place / "snn.npz",
+        spoilt,
+        "--csv",
+        spoilt / "x.csv",
+        "--json",
+        spoilt / "x.json",
+        "--explain",
+    ]
+    code, text = command(*arguments, *REFERENCE)
+    assert code == 2
+    rows = json.loads((spoilt / "x.json").read_text())["images"]
+    assert [row["image"] for row in rows] == [str(spoilt / f"{name}.png") for name in "abcde"]
+    assert ["error" in row for row in rows] == [True, False, True, False, True]
+    expected = as_json(place, "snn", place / "pictures" / "a.png", "--explain")["images"][0]
+    for row in rows[1], rows[3]:
+        assert {**row, "image": ""} == {**expected, "image": ""} and row["image"] in text
+    *errors, last = capsys.readouterr().err.splitlines()
+    assert errors == [f"minihire: {row['error']}" for row in rows if "error" in row]
+    assert all(
+        f"cannot read the image {spoilt / name}" in text
+        for name, text in zip(("a.png", "c.png", "e.png"), errors, strict=True)
+    )
+    assert last == "minihire: 3 of 5 images cannot be read; the results of the others are complete"
+    header, *lines = csv.reader((spoilt / "x.csv").read_text(encoding="utf-8").splitlines())
+    assert all(len(line) == len(header) for line in lines)
+    for row, line in zip(rows, lines, strict=True):
+        assert (line[0], line[1], line[-1]) == (row["image"], row.get("class", ""), row.get("error", ""))
+
+
+def test_one_image_that_cannot_be_read_is_the_error(place, spoilt, capsys):
+    bad, good = spoilt / "c.png", spoilt / "b.png"
+    for files in ([bad, good], [bad]):
+        code, text = command("predict", place / "snn.npz", *files, *REFERENCE)
+        assert code == 2 and text.count("%") == 3 * (len(files) - 1)
+        assert capsys.readouterr().err.splitlines() == [
+            f"minihire: cannot read the image {bad}: it is not an image in one of the formats PNG, JPEG, BMP, GIF, WEBP, PPM, "
+            "TIFF; replace or remove it"
+        ]
+    assert command("predict", place / "snn.npz", bad, spoilt / "a.png", *REFERENCE) == (2, "")
+    assert capsys.readouterr().err.endswith("minihire: 2 of 2 images cannot be read\n")
 
 
 def test_a_tie_names_each_class_once(place, tmp_path):

@@ -1,0 +1,68 @@
+"""Image files and folders of them, as the input of a command: the readable ones, and why the others cannot be read."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minihire.data.dataset import DataError
+from minihire.data.folder import SUFFIXES, find_images, read_image, resize
+from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import say
+
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue, as in Pillow
+
+
+class Pictures(NamedTuple):
+    """The files that were given. images: uint8 [N, H, W, C], those of the N readable files, in the order of `paths`."""
+
+    paths: list[Path]
+    images: np.ndarray
+    errors: dict[Path, str]  # of the others: why they cannot be read
+
+    def rows(self, found: list[dict]) -> list[dict]:
+        """One row for each file. found: the results of the readable ones; the others have an "error" instead."""
+        results = iter(found)
+        return [
+            {"image": str(path)} | ({"error": self.errors[path]} if path in self.errors else next(results))
+            for path in self.paths
+        ]
+
+
+def open_pictures(given: list[Path], shape: tuple[int, int, int]) -> Pictures:
+    """Read the given image files, and those in the given folders, as images of this shape (H, W, C). C is 3, or 1 for grey.
+
+    Says how many of them were resized. Raises MinihireError for a path that does not exist, and for a folder without images.
+    """
+    paths, errors, images, resized = list_files(given), {}, [], 0
+    height, width, channels = shape
+    if channels not in (1, 3):
+        raise MinihireError(
+            f"this network needs {channels} channels, image files have 1 or 3: call network.predict in Python"
+        )
+    for path in paths:
+        try:
+            image = read_image(path)
+        except DataError as error:
+            errors[path] = str(error)
+            continue
+        resized += image.shape[:2] != (height, width)
+        image = resize(image, height, width)
+        images.append(image if channels == 3 else np.round(image @ GREY)[..., None].astype(np.uint8))
+    if resized:
+        size = f"{width}x{height} pixels, the size that the network needs"
+        say(f"images resized to {size}: {resized:,} of {len(images):,}")
+    return Pictures(paths, np.stack(images) if images else np.empty((0, *shape), np.uint8), errors)
+
+
+def list_files(given: list[Path]) -> list[Path]:
+    """The image files that were given and those in the folders that were given, each once. Raises MinihireError for none."""
+    found = []
+    for path in given:
+        if not path.exists():
+            raise MinihireError(f"there is no file or folder {path}: give image files, or folders of them")
+        inside = find_images(path) if path.is_dir() else [path]
+        if not inside:
+            raise MinihireError(f"the folder {path} contains no images ({' '.join(SUFFIXES)}): give another one")
+        found += inside
+    return list(dict.fromkeys(found))
