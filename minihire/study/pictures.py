@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from backends.randomness import Draws
 from minihire.analysis.accuracy import predict
+from minihire.attacks import Attack, perturb
+from minihire.data.dataset import Dataset
+from minihire.network import Network
 from minihire.study.images import as_png
 
 EXAMPLES = 6
@@ -11,25 +15,46 @@ KAPPAS = 4
 SMALL, LARGE = 48, 96
 
 
-def attacked_examples(name, network, images, crafted, labels, attack) -> list[dict]:
-    """Rows of `examples` in results.json: the first test images with the network's predictions.
+def choose_examples(data: Dataset) -> list[int]:
+    """The positions of the test images that become examples, in ascending order.
 
-    images, crafted: backend arrays [B, H, W, C]; labels: NumPy [B]; attack: its name.
+    They are the first image of each class, then the second of each class, and so on, until there are enough.
     """
-    k = network.backend
-    before, after = (predict(network, batch) for batch in (images, crafted))
-    clean, attacked = k.to_numpy(images), k.to_numpy(crafted)
+    seen, turns = np.zeros(len(data.classes), int), []
+    for position, label in enumerate(data.labels):
+        turns.append((seen[label], position))
+        seen[label] += 1
+    return sorted(position for _, position in sorted(turns)[: _few(EXAMPLES, data.images)])
+
+
+def attacked_examples(
+    name: str, network: Network, data: Dataset, attack: Attack, seed: int, clean: np.ndarray, attacked: np.ndarray
+) -> list[dict]:
+    """Rows of `examples` in results.json: chosen images of `data` before and after the attack, with the network's predictions.
+
+    clean, attacked: float32 [B, H, W, C], the first B images of `data`. An example that is not among them is attacked here.
+    """
+    k, pairs, chosen = network.backend, [], choose_examples(data)
+    for i in chosen:
+        if i < len(clean):
+            pairs.append((clean[i], attacked[i]))
+            continue
+        image, label = k.asarray(data.images[i : i + 1] * np.float32(1 / 255)), k.asarray(data.labels[i : i + 1])
+        crafted = perturb(network, image, label, attack, Draws(seed, 0, i))
+        pairs.append((k.to_numpy(image)[0], k.to_numpy(crafted)[0]))
+    clean, attacked = (np.stack(images) for images in zip(*pairs, strict=True))
+    before, after = (predict(network, k.asarray(images)) for images in (clean, attacked))
     return [
         {
             "model": name,
-            "attack": attack,
-            "label": int(labels[i]),
-            "clean_prediction": int(before[i]),
-            "attacked_prediction": int(after[i]),
-            "clean_png": as_png(_middle(clean[i])),
-            "attacked_png": as_png(_middle(attacked[i])),
+            "attack": attack.name,
+            "label": int(label),
+            "clean_prediction": int(before[n]),
+            "attacked_prediction": int(after[n]),
+            "clean_png": as_png(_middle(clean[n])),
+            "attacked_png": as_png(_middle(attacked[n])),
         }
-        for i in range(_few(EXAMPLES, clean))
+        for n, label in enumerate(data.labels[chosen])
     ]
 
 

@@ -148,7 +148,7 @@ class Run:
                 pair = (k.rows(batch, 0, 1) for batch in (images, crafted))
                 results["spike_trains"][name] = spike_trains(network, *pair, seed=seed)
             results["distance"][name] = distance
-            results["examples"] += attacked_examples(name, network, images, crafted, test.labels, attack.name)
+            results["examples"] += attacked_examples(name, network, test, attack, seed, clean, attacked)
 
 
 def finished_networks(out: Path) -> set[tuple[str, int]]:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.randomness import Draws
+from minihire.attacks import perturb, pgd
 from minihire.data.dataset import Dataset
 from minihire.models import build
 from minihire.network import Network, initialise
@@ -37,10 +39,10 @@ def always(backend, label):
     ],
 )
 def test_examples(backend, shape, count, kept):
-    levels = np.random.default_rng(0).integers(0, 256, (8, *shape))
+    levels, labels = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8), np.arange(count) % 3
+    data = Dataset("x", levels, labels, ("a", "b", "c"), (0.5,) * shape[2], (0.25,) * shape[2])
     images = (levels / 255).astype(np.float32)
-    labels = np.array([2, 1, 0, 2, 1, 0, 2, 1])
-    rows = pictures.attacked_examples("hire", always(backend, 1), images, 1 - images, labels, "pgd")
+    rows = pictures.attacked_examples("hire", always(backend, 1), data, pgd(), 0, images, 1 - images)
     assert len(rows) == count
     top, left = (shape[0] - kept[0]) // 2, (shape[1] - kept[1]) // 2
     for i, row in enumerate(rows):
@@ -48,6 +50,34 @@ def test_examples(backend, shape, count, kept):
         middle = levels[i, top : top + kept[0], left : left + kept[1]].reshape(kept)
         assert np.array_equal(from_png(row["clean_png"]), middle)
         assert np.array_equal(from_png(row["attacked_png"]), 255 - middle)
+
+
+def test_examples_after_the_first_images_are_attacked_as_these_are(backend):
+    levels = np.random.default_rng(1).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    data = Dataset("x", levels, np.array([0, 0, 0, 0, 1, 1, 1, 1]), ("a", "b"), (0.5,) * 3, (0.25,) * 3)
+    model = build("vgg5", 2, (16, 16, 3), width=0.05, hidden=8)
+    network, attack = Network(model, backend, initialise(model, backend, 0)), pgd(0.1)
+    clean = backend.asarray(levels * np.float32(1 / 255))
+    attacked = backend.to_numpy(perturb(network, clean, backend.asarray(data.labels), attack, Draws(3)))
+    whole, part = (pictures.attacked_examples("x", network, data, attack, 3, clean[:n], attacked[:n]) for n in (8, 3))
+    assert whole == part and [row["label"] for row in part] == [0, 0, 0, 1, 1, 1]
+    assert all(row["clean_png"] != row["attacked_png"] for row in part)
+
+
+@pytest.mark.parametrize(
+    ("labels", "side", "chosen"),
+    [
+        ([0] * 50 + [1] * 50 + [2] * 50 + [3] * 50, 32, [0, 1, 50, 51, 100, 150]),  # sorted by class, as folders are
+        ([2, 2, 1, 2, 1, 1, 0, 0], 32, [0, 1, 2, 4, 6, 7]),
+        ([2, 2, 1, 2, 1, 1, 0, 0], 64, [0, 2, 6]),
+        ([0] * 9, 32, [0, 1, 2, 3, 4, 5]),
+        ([1, 0], 32, [0, 1]),
+    ],
+)
+def test_the_examples_are_of_as_many_classes_as_possible(labels, side, chosen):
+    images = np.zeros((len(labels), side, side, 3), np.uint8)
+    data = Dataset("x", images, np.array(labels), ("a", "b", "c", "d"), (0.5,) * 3, (0.2,) * 3)
+    assert pictures.choose_examples(data) == chosen
 
 
 def finished(backend, noise, **options):

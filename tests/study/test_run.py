@@ -17,7 +17,7 @@ from minihire.runtime.progress import Progress
 from minihire.study import networks, run, stores
 from minihire.study import study as study_module
 from minihire.study.images import from_png
-from minihire.study.pictures import EXAMPLES
+from minihire.study.pictures import EXAMPLES, choose_examples
 from minihire.study.settings import Config
 from minihire.training.checkpoint import load
 
@@ -227,7 +227,7 @@ def test_recorded_thresholds_and_leaks_are_those_of_the_checkpoint(unbroken):
 def test_examples_are_pictures_of_test_images_within_epsilon(unbroken, splits):
     examples = [e for e in unbroken[1]["examples"] if e["model"] == "hire"]
     assert len(examples) == EXAMPLES
-    for i, example in enumerate(examples):
+    for i, example in zip(choose_examples(splits.test), examples, strict=True):
         clean, attacked = (from_png(example[key]).astype(int) for key in ("clean_png", "attacked_png"))
         assert np.array_equal(clean, splits.test.images[i]) and example["label"] == splits.test.labels[i]
         assert 0 < abs(attacked - clean).max() <= 8
