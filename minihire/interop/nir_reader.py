@@ -13,6 +13,7 @@ from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.interop.description import ExchangeWarning, kind, restore, time_steps
 from minihire.interop.layouts import weight_layouts
 from minihire.interop.nir import DT, KEY, chain, package
+from minihire.interop.nir_damage import check_rank, explain
 from minihire.interop.packages import require
 from minihire.interop.published import description_of
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
@@ -71,12 +72,15 @@ def read(path: Path, *, data: str | None = None, steps: int | None = None) -> Ch
     try:
         with open_regular(path) as file:
             _check_declarations(path, file)
-            graph = nir.read(file)
+            try:
+                graph = nir.read(file)
+            except Exception as error:  # nir documents no common class for its errors
+                raise explain(path, file, error) from error
     except CheckpointError:
         raise
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file {path}") from error
-    except Exception as error:  # h5py and nir document no common class for the errors of damaged files
+    except Exception as error:  # h5py documents no common class for the errors of damaged files
         raise CheckpointError(f"{path} is not a file that nir.write wrote, or it is damaged") from error
     return _checkpoint(path, graph, data, steps)
 
@@ -177,6 +181,8 @@ def _image_shape(path, node):
 def _layer(where, node, position, count):
     """The layer that a node is. position: 1 … count."""
     name, bias = kind(node), bool(np.any(getattr(node, "bias", 0)))
+    if hasattr(node, "weight"):
+        check_rank(where, name, node.weight)
     if name == "Conv2d":
         size = node.weight.shape[-1]
         padding = None if isinstance(node.padding, str) else int(np.ravel(node.padding)[0])

@@ -6,6 +6,7 @@ from handbook_pages import DOCS, blocks, links, rows, run
 
 from backends import surrogates
 from backends.surrogates import Surrogate
+from minihire.analysis.statistics import mcnemar, wilson
 
 torch = pytest.importorskip("torch", reason="the other libraries' neurons are torch modules")
 PAGE = "glossary.md"
@@ -206,6 +207,16 @@ def torch_derivative(function):
     x = torch.linspace(-3.003, 2.997, 401, dtype=torch.float64, requires_grad=True)
     function(x).sum().backward()
     return x.detach().numpy(), x.grad.numpy()
+
+
+def test_the_figures_of_the_statistical_terms():
+    meaning = {row[0]: row[1] for row in rows(PAGE) if len(row) == 2}
+    won = np.arange(20) < 15
+    assert f"15 images against 5 give p = {mcnemar(won, ~won):.3f}" in meaning["McNemar's test"]
+    for correct, count in ((90, 100), (900, 1000)):
+        low, high = wilson(correct, count)
+        said = f"give {100 * low:.1f} to {100 * high:.1f} %"
+        assert said in meaning["Wilson interval"].partition(f"{correct} ")[2].partition(f"{count:,}")[2]
 
 
 def cells():

@@ -407,6 +407,10 @@ def test_graphs_of_other_networks_are_refused():
         lambda g: g.nodes.update({"9": g.nodes["3"]}), r"weight of node '10' of .* is \[9, 384\], expected \[9, 2\]"
     )
     refused(lambda g: g.nodes.update({"10": g.nodes["1"]}), "the NIR graph is not a network of minihire: ")
+    refused(
+        lambda g: setattr(g.nodes["1"], "weight", np.ones(27, "f")),
+        r"weight of node '1' of .* is \[27\], expected 4 dim",
+    )
     refused(lambda g: g.nodes["0"].input_type.update(input=np.array([5])), r"\[.*5.*\], expected that of an image")
 
 
@@ -423,6 +427,86 @@ def test_damaged_files_are_refused(tmp_path):
         nir_reader.read(path)
     with pytest.raises(CheckpointError, match="there is no file"):
         nir_reader.read(tmp_path / "none.nir")
+
+
+def remove(path):
+    def change(file):
+        del file["node/" + path]
+
+    return change
+
+
+def put(path, value):
+    def change(file):
+        if "node/" + path in file:
+            del file["node/" + path]
+        file["node/" + path] = value
+
+    return change
+
+
+def spoil(path):
+    """Overwrite the first bytes of compressed data."""
+
+    def change(file):
+        info = file["node/" + path].id.get_chunk_info(0)
+        file.flush()
+        with open(file.filename, "r+b") as raw:
+            raw.seek(info.byte_offset)
+            raw.write(b"\xff" * 8)
+
+    return change
+
+
+DAMAGED = {  # nodes of `foreign`: 0 is the input, 1 a convolution, 2 its neurons, 3 a pool, 14 the last weight
+    "no graph": (
+        lambda file: file.move("node", "other"),
+        "x.nir has no group 'node', in which nir.write stores the graph",
+    ),
+    "no nodes": (remove("nodes"), "x.nir has no nodes: nir.write stores them in the group 'node/nodes'"),
+    "no type": (remove("nodes/2/type"), "node '2' of .*x.nir has no 'type', such as 'Conv2d' or 'LIF'"),
+    "an unknown type": (
+        put("nodes/2/type", "Hodgkin"),
+        "node '2' of .* is of the type 'Hodgkin', which the package nir ",
+    ),
+    "an array": (put("nodes/2", np.ones(3)), "node '2' of .* is an array, expected a group with the type"),
+    "no stride": (remove("nodes/1/stride"), "node '1' of .*x.nir has no 'stride', which nodes of the type Conv2d need"),
+    "no time constant": (remove("nodes/2/tau"), "node '2' of .*x.nir has no 'tau', which nodes of the type LIF need"),
+    "no input shape": (
+        remove("nodes/0/shape"),
+        "node '0' of .*x.nir has no 'shape', which nodes of the type Input need",
+    ),
+    "a text": (put("nodes/1/weight", "heavy"), "'weight' of node '1' of .* is str, expected an array of numbers"),
+    "a flat weight": (
+        put("nodes/1/weight", np.ones(27, "f")),
+        r"the weight of node '1' of .* is \[27\], expected 4 dimensions for Conv2d",
+    ),
+    "other shapes": (
+        put("nodes/2/tau", np.ones(4, "f")),
+        r"node '2' of .* is not a valid LIF: All parameters must have the same shape \(.*tau \[4\]",
+    ),
+    "damaged data": (spoil("nodes/1/weight"), "'weight' of node '1' of .*x.nir cannot be read: its data are damaged"),
+    "no edges": (remove("edges"), "x.nir has no list of edges: nir.write stores the pairs"),
+    "an edge to nowhere": (
+        lambda file: file["node/edges"].write_direct(np.array([["0", "99"]], h5py.string_dtype()), dest_sel=np.s_[:1]),
+        "an edge of .*x.nir has the end '99', but there is no node of this name",
+    ),
+    "layers that do not fit": (
+        put("nodes/14/weight", np.ones((3, 5), "f")),
+        r"x.nir is not a valid NIR graph: .*14.input: \[\[5\]\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "match"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_of_another_program_is_refused_by_its_node(tmp_path, change, match):
+    path = tmp_path / "x.nir"
+    nir.write(path, foreign(network()))
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(CheckpointError, match=match) as caught:
+        nir_reader.read(path)
+    assert "\n" not in str(caught.value)
 
 
 def larger(file):
