@@ -8,6 +8,7 @@ METHOD_PHRASES = {
     "control": "in N periods without noise",
     "gaussian": "with Gaussian noise",
     "hire": "with HIRE",
+    "hire-4x": "with HIRE at four times the noise",
     "adversarial": "by adversarial training",
 }
 
@@ -121,8 +122,8 @@ def _network(config):
 def _training(config):
     chosen, spiking = config["methods"], [method for method in config["methods"] if method not in ANNS]
     methods = [METHOD_PHRASES.get(method, method) for method in spiking]
-    periods = {"control", "gaussian", "hire"} & set(chosen)
-    noise = {"gaussian", "hire"} & set(chosen)
+    periods = {"control", "gaussian", "hire", "hire-4x"} & set(chosen)
+    noise = {"gaussian", "hire", "hire-4x"} & set(chosen)
     settings = [f"N = {config['periods']} periods"] if periods else []
     settings += [f"ε_s = {config['noise_step']:g}"] if noise else []
     settings += [_attack_of_training(config)] if "adversarial" in chosen else []

@@ -64,8 +64,8 @@ class CacheFolder(Store):
     # ---------------------------------------------------------------- networks
 
     def checkpoint(self, spec):
-        config = spec.config
-        name = f"{config.model}-{config.data}-{spec.method}-{spec.seed}-{self.digest(spec.describe())}.npz"
+        config, of = spec.config, spec.describe()
+        name = f"{config.model}-{config.data}-{of['method']}-{spec.seed}-{self.digest(of)}.npz"
         return self.folder / "models" / name
 
     def _done(self, spec):

@@ -15,8 +15,9 @@ from minihire.study.surrogates import parse_surrogate
 from minihire.training import Adversarial, Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe, training_attack
 from minihire.training.optimisers import Schedule
 
-METHODS = ("traditional", "control", "gaussian", "hire", "adversarial", "adversarial-ann")
+METHODS = ("traditional", "control", "gaussian", "hire", "hire-4x", "adversarial", "adversarial-ann")
 ANN_METHODS = ("ann", "adversarial-ann")  # trainings of an ANN, from fresh weights
+STRONGER = 4  # times HIRE's ε_s and ε_t, in "hire-4x"
 BOUNDS = ("epsilon", "adversarial_epsilon")  # settings that are shown in 1/255
 PIXELS = (*BOUNDS, "alpha", "adversarial_alpha", "noise_step", "noise_bound")  # settings in pixels of [0, 1]
 DATA = ("shapes", "cifar10", "cifar100", "mnist", "folder")
@@ -213,8 +214,15 @@ class Config:
         """FGSM and PGD."""
         return [fgsm(self.epsilon), pgd(self.epsilon, self.alpha, self.iterations, self.random_start)]
 
+    def with_more_noise(self) -> "Config":
+        """The settings with STRONGER times ε_s and ε_t, each at most 1: HIRE with them is the method "hire-4x"."""
+        bound = self.noise_bound if self.noise_bound is None else min(STRONGER * self.noise_bound, 1.0)
+        return replace(self, noise_step=min(STRONGER * self.noise_step, 1.0), noise_bound=bound)
+
     def recipe(self, method: str) -> Recipe:
         """How "ann" or one of METHODS is trained."""
+        if method == "hire-4x":
+            return self.with_more_noise().recipe("hire")
         attack = training_attack(self.adversarial_epsilon, self.adversarial_iterations, self.adversarial_alpha)
         if method in ANN_METHODS:
             schedule = Schedule(self.ann_schedule, (150 / 240, 180 / 240, 210 / 240), 0.1)

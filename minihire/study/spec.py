@@ -23,6 +23,7 @@ UNUSED = {  # settings of its own groups that a method does not read
     "control": NOISE_SETTINGS,
     "gaussian": CRAFTING_SETTINGS,
     "hire": (),
+    "hire-4x": (),
     "adversarial": (*PERIOD_SETTINGS, *NOISE_SETTINGS),
     "adversarial-ann": ("adversarial_epochs",),
 }
@@ -53,7 +54,12 @@ class NetworkSpec(NamedTuple):
         return self._replace(method="ann" if self.method == "converted" else "converted")
 
     def describe(self) -> dict:
-        """Method, seed and the settings that this network depends on, and no others: the key in a cache folder."""
+        """Method, seed and the settings that this network depends on, and no others: the key in a cache folder.
+
+        A network of "hire-4x" is described as one of "hire" with more noise, which it is.
+        """
+        if self.method == "hire-4x":
+            return self._replace(config=self.config.with_more_noise(), method="hire").describe()
         groups = GROUPS.get(self.method, TRAINED_GROUPS)
         left_out = {*WITHOUT_EFFECT, *UNUSED.get(self.method, ())}
         left_out |= {name for name in LATER if getattr(self.config, name) == Config.__dataclass_fields__[name].default}

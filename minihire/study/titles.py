@@ -7,6 +7,7 @@ TITLES = {  # networks, by the name in results.json
     "control": "N periods, κ = 0",
     "gaussian": "Gaussian noise SNN",
     "hire": "HIRE-SNN",
+    "hire-4x": "HIRE-SNN, 4× noise",
     "adversarial": "adversarial SNN",
     "adversarial-ann": "adversarial ANN",
 }

@@ -173,7 +173,7 @@ CASES = {
     "enormous seed": (RUN + f" --seed {10**400}", "--seed"),
     "unknown method": (
         RUN + " --methods hire,magic",
-        "--methods must be traditional or control or gaussian or hire or adversarial or adversarial-ann, not 'magic'",
+        "--methods must be traditional or control or gaussian or hire or hire-4x or adversarial or adversarial-ann, not 'magic'",
     ),
     "unknown crafting surrogate": (
         RUN + " --craft-surrogate sigmoid",
@@ -428,15 +428,15 @@ CASES = {
     "hidden layers to show that a model has not": ("info resnet12 --hidden 10", "resnet12 has no hidden linear layers"),
     "noise of no chosen method": (
         RUN + " --methods traditional,control --noise-step 0.02",
-        "--noise-step applies to gaussian and hire training, but --methods chooses traditional,control: leave it out",
+        "--noise-step applies to gaussian, hire and hire-4x training, but --methods chooses traditional,control: leave it out",
     ),
     "periods of no chosen method": (
         RUN + " --methods traditional --periods 2",
-        "--periods applies to control, gaussian and hire training, but --methods chooses traditional",
+        "--periods applies to control, gaussian, hire and hire-4x training, but --methods chooses traditional",
     ),
     "carried noise of no chosen method": (
         RUN + " --methods gaussian --no-carry-noise",
-        "--carry-noise applies to hire training, but --methods chooses gaussian",
+        "--carry-noise applies to hire and hire-4x training, but --methods chooses gaussian",
     ),
     "models of a scale with one": (
         "paper table2 --models vgg5",

@@ -274,10 +274,12 @@ def test_a_training_refuses_the_settings_of_other_trainings(effect, method):
     }
     for_anns = {"--ann-epochs", "--model", "--width", "--coding", "--weight-decay"}
     assert for_anns.isdisjoint(refused) if method in ANN_METHODS else for_anns <= refused
-    assert ("--noise-step" in refused) == (method not in ("gaussian", "hire"))
-    assert ("--periods" in refused) == ("--time-division" in refused) == (method not in ("control", "gaussian", "hire"))
+    hire = method in ("hire", "hire-4x")
+    assert ("--noise-step" in refused) == (method != "gaussian" and not hire)
+    one_period = method not in ("control", "gaussian") and not hire
+    assert ("--periods" in refused) == ("--time-division" in refused) == one_period
     for flag in ("--noise-bound", "--noise-iterations", "--craft-surrogate"):
-        assert (flag in refused) == (method != "hire"), flag
+        assert (flag in refused) == (not hire), flag
     assert ("--adversarial-epsilon" in refused) == (not method.startswith("adversarial"))
     assert ("--adversarial-epochs" in refused) == (method != "adversarial")
 

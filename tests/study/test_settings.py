@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,6 +191,13 @@ def test_methods_differ_in_noise_and_periods_alone():
         recipe = config.recipe(method)
         assert (recipe.noise, recipe.periods) == (rule, 1 if method in ("traditional", "adversarial") else 3)
         assert dataclasses.replace(recipe, noise=NoNoise(), periods=1) == config.recipe("traditional")
+
+
+def test_hire_4x_is_hire_with_four_times_the_noise_but_at_most_1():
+    assert Config(noise_step=0.02).recipe("hire-4x") == Config(noise_step=0.08).recipe("hire")
+    wide = Config(noise_step=0.02, noise_bound=0.03, noise_iterations=2)
+    assert wide.recipe("hire-4x") == replace(wide, noise_step=0.08, noise_bound=0.12).recipe("hire")
+    assert Config(noise_step=0.3, noise_bound=0.4).recipe("hire-4x").noise == CraftedNoise(1.0, 1.0)
 
 
 def test_the_noise_bound_is_the_noise_step_unless_given():

@@ -19,7 +19,7 @@ def adversarial(study: PaperStudy) -> Outcome:
     """SNNs and an ANN trained adversarially, beside HIRE, traditional training and the ANN."""
     outcome = Outcome("adversarial", "Adversarial training beside HIRE, at equal cost and at equal epochs")
     config = study.scale.config("vgg5")
-    chosen = [*ways(study, "ann", "traditional", "control", "hire"), *adversarial_ways(config)]
+    chosen = [*ways(study, "ann", "traditional", "control", "hire", "hire-4x"), *adversarial_ways(config)]
     small = SMALL * config.epsilon
     outcome.text = (
         f"White box. Adversarial training attacks with ε = {255 * config.epsilon:g}/255, with FGSM-RS (one step of 1.25·ε from a "

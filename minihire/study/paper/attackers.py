@@ -39,7 +39,9 @@ def attackers(study: PaperStudy) -> Outcome:
 def _at(study, outcome, config, images, share):
     """Add the tables and the note for a bound of `share` times the configuration's ε."""
     epsilon = share * config.epsilon
-    chosen = ways(study, "traditional", "frozen traditional", "control", "not carried", "hire", "frozen hire")
+    chosen = ways(
+        study, "traditional", "frozen traditional", "control", "not carried", "hire", "hire-4x", "frozen hire"
+    )
     wanted = [
         (way.spec(config, seed), pgd(epsilon, 2.5 * epsilon / ITERATIONS, ITERATIONS, surrogate=surrogate))
         for way in chosen

@@ -55,6 +55,7 @@ def robustness(study: PaperStudy) -> Outcome:
     main = [*ways(study, *MAIN), equal_cost]
     others = [*ways(study, *OTHERS), adversarial_way(config, f"PGD-{ITERATIONS}", False)]
     recipes = best(config)
+    method = recipes[:1]  # hire-4x, a method of its own
     parts = [
         (way, seed, share * config.epsilon, images)
         for rows in (main, recipes)
@@ -65,7 +66,7 @@ def robustness(study: PaperStudy) -> Outcome:
     few = min(images, FEW)
     first = study.seeds[0]
     parts += [(way, first, share * config.epsilon, few) for share in SHARES for way in others]
-    parts += [(way, first, BETWEEN * config.epsilon, few) for way in (*main, *others)]
+    parts += [(way, first, BETWEEN * config.epsilon, few) for way in (*main, *method, *others)]
     found = study.each(lambda study, part: _part(study, config, main, *part), parts)
     by_part = dict(zip([(way.title, seed, epsilon) for way, seed, epsilon, _ in parts], found, strict=True))
     for share in SHARES:
@@ -74,10 +75,10 @@ def robustness(study: PaperStudy) -> Outcome:
     for share in SHARES:
         _table(outcome, config, by_part, [*hire, *recipes], study.seeds, share * config.epsilon, images)
     for share in (*SHARES, BETWEEN):
-        rows = others if share in SHARES else [*main, *others]
+        rows = others if share in SHARES else [*main, *method, *others]
         _table(outcome, config, by_part, rows, [first], share * config.epsilon, few)
     _rate(outcome, study, config)
-    _chart(outcome, by_part, main)
+    _chart(outcome, by_part, [*main, *method])
     _trade_off(outcome, by_part, [*main, *recipes], study.seeds, min(SHARES) * config.epsilon)
     _flags(outcome, by_part)
     return outcome

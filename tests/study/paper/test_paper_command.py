@@ -221,7 +221,7 @@ def test_what_can_be_told_of_many_comparisons(gains, p, found):
 def test_needs_of_the_whole_are_each_counted_once(backend, study):
     needs = Plan(study).needs(command.EXPERIMENTS["table2"].make)
     assert sorted(s.method for s in needs.networks.values()) == sorted(
-        ["ann", "converted", "traditional", "control", "gaussian", "hire", "hire"]
+        ["ann", "converted", "traditional", "control", "gaussian", "hire", "hire", "hire-4x"]
     )
 
 

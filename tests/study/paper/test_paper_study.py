@@ -58,6 +58,9 @@ MATTERS = {
     "control": TRADITIONAL | PERIODS,
     "gaussian": TRADITIONAL | PERIODS | {"noise_step"},
     "hire": TRADITIONAL | PERIODS | {"noise_step", "noise_bound", "carry_noise", "noise_iterations", "craft_surrogate"},
+    "hire-4x": TRADITIONAL
+    | PERIODS
+    | {"noise_step", "noise_bound", "carry_noise", "noise_iterations", "craft_surrogate"},
     "adversarial": TRADITIONAL | ATTACK | {"adversarial_epochs"},
     "adversarial-ann": ANN | ATTACK,
 }
@@ -71,6 +74,13 @@ def test_a_network_s_key_knows_the_settings_that_it_depends_on_and_no_others(met
     }
     assert found == MATTERS[method]
     assert NetworkSpec(CONFIG, method, 1).describe() != plain
+
+
+def test_hire_4x_has_the_key_of_hire_with_four_times_the_noise():
+    for bound in (None, 0.02):
+        more = replace(CONFIG, noise_step=4 * CONFIG.noise_step, noise_bound=bound and 4 * bound)
+        four_times = NetworkSpec(replace(CONFIG, noise_bound=bound), "hire-4x", 3)
+        assert four_times.describe() == NetworkSpec(more, "hire", 3).describe()
 
 
 @pytest.mark.slow
