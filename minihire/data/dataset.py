@@ -34,6 +34,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for what, array in (("images", images), ("labels", labels)):
+            if not isinstance(array, np.ndarray):
+                raise DataError(f"the {what} of {self.name} are of type {type(array).__name__}; give a NumPy array")
         if images.ndim != 4 or images.dtype != np.uint8 or not images.flags.c_contiguous:
             raise DataError(
                 f"the images of {self.name} are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C] in C order"
@@ -47,10 +50,12 @@ class Dataset:
                 f"the labels of {self.name} run from {labels.min()} to {labels.max()}; "
                 f"give 0 to {len(self.classes) - 1}, an index into its {len(self.classes)} classes"
             )
-        if not len(self.mean) == len(self.std) == images.shape[3] or not all(s > 0 for s in self.std):
+        counts = {np.size(self.mean), np.size(self.std)}
+        if np.ndim(self.mean) != 1 or counts != {images.shape[3]} or not all(s > 0 for s in self.std):
+            first = " or, if the channels come first, images.transpose(0, 2, 3, 1).copy()"
             raise DataError(
                 f"{self.name} has mean {self.mean} and std {self.std}; give a mean and a positive std "
-                f"for each of its {images.shape[3]} channels"
+                f"for each of its {images.shape[3]} channels{first if counts == {images.shape[1]} else ''}"
             )
 
     def __len__(self) -> int:

@@ -40,15 +40,31 @@ class DropoutInEvaluation(nn.Module):
     """`functional.dropout` without training=False, which also drops values in evaluation."""
 
 
-ADVICE: dict[type, str] = {  # what to do about modules that many networks have
-    nn.Softmax: "return the logits, and leave the softmax to the loss",
-    nn.LogSoftmax: "return the logits, and leave the softmax to the loss",
-    **dict.fromkeys((nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.ReLU6, nn.Sigmoid, nn.Tanh),
-                    "spike rates stand for ReLU; train the network with ReLU"),
-    DropoutInEvaluation: "it also drops values in evaluation: give it training=self.training",
-    **dict.fromkeys((nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d),
-                    "its statistics depend on the image, so it cannot be folded; train with BatchNorm2d"),
+LOGITS = "return the logits, and leave the softmax to the loss"
+RECTIFY = "spike rates stand for ReLU; train the network with ReLU"
+STATISTICS = "its statistics depend on the image, so it cannot be folded; train with BatchNorm2d"
+PLAIN = "use nn.Conv2d, nn.Linear and nn.BatchNorm2d themselves, not functions or subclasses"
+LAZY = "call the module once with a batch of images, so that it knows its input"
+ADVICE = {  # what to do about modules, functions and methods that many networks have, by their names
+    **dict.fromkeys(("Softmax", "LogSoftmax", "softmax", "log_softmax"), LOGITS),
+    **dict.fromkeys(("LeakyReLU", "PReLU", "ELU", "GELU", "SiLU", "Hardswish", "ReLU6", "Tanh"), RECTIFY),
+    **dict.fromkeys(("leaky_relu", "prelu", "elu", "gelu", "silu", "hardswish", "relu6", "tanh"), RECTIFY),
+    **dict.fromkeys(("Sigmoid", "sigmoid"), f"{RECTIFY}; at its end, return one logit for each class"),
+    **dict.fromkeys(("LayerNorm", "GroupNorm", "InstanceNorm2d", "layer_norm", "group_norm", "instance_norm"), STATISTICS),
+    **dict.fromkeys(("conv2d", "linear", "batch_norm"), PLAIN),
+    **dict.fromkeys(("LazyConv2d", "LazyLinear", "LazyBatchNorm1d", "LazyBatchNorm2d"), LAZY),
+    **dict.fromkeys(("ParametrizedConv2d", "ParametrizedLinear"),
+                    "call torch.nn.utils.parametrize.remove_parametrizations for each of its weights"),
+    "DropoutInEvaluation": "it also drops values in evaluation: give it training=self.training",
 }  # fmt: skip
+WRAPPED = {  # what to give instead of modules that contain the user's module, by their names
+    "DataParallel": "its attribute `module`",
+    "DistributedDataParallel": "its attribute `module`",
+    "OptimizedModule": "the module that you gave to torch.compile",
+    "ScriptModule": "the module that you gave to torch.jit",
+    "RecursiveScriptModule": "the module that you gave to torch.jit",
+    "TopLevelTracedModule": "the module that you gave to torch.jit",
+}
 
 
 class Op(NamedTuple):
@@ -71,9 +87,9 @@ def _flatten(start_dim: int = 0, end_dim: int = -1) -> list[nn.Module]:
 
 
 def _view(*shape: Any) -> list[nn.Module] | None:
-    """x.view(batch, -1), also with the number of features; None for another shape."""
+    """x.view(batch, features), where either may be -1; None for another shape."""
     shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-    return [nn.Flatten()] if len(shape) == 2 and (isinstance(shape[0], fx.Node) or shape[1] == -1) else None
+    return [nn.Flatten()] if len(shape) == 2 and (isinstance(shape[0], fx.Node) or -1 in shape) else None
 
 
 def _mean(dim: Any = None, keepdim: bool = False) -> list[nn.Module] | None:
@@ -104,6 +120,8 @@ FUNCTIONS: dict[Any, Callable[..., list[nn.Module] | None]] = {
     torch.relu: _relu,
     functional.relu: _relu,
     "relu": _relu,
+    **dict.fromkeys((torch.relu_, functional.relu_, "relu_"), lambda: [nn.ReLU(inplace=True)]),
+    "contiguous": lambda: [nn.Identity()],
     torch.flatten: _flatten,
     "flatten": _flatten,
     "view": _view,
@@ -125,13 +143,15 @@ def trace(module: nn.Module) -> list[Any]:
     Raises MinihireError, in one sentence, for a module that `torch.fx` cannot trace, for an operation that is not supported, and
     for connections that are not sums of two branches.
     """
+    kind = type(module).__name__
+    if kind in WRAPPED:
+        raise MinihireError(f"{kind} is not supported: give {WRAPPED[kind]}")
     try:
         graph = fx.Tracer().trace(module)
     except Exception as error:  # whatever the module's own code raises when it is given a proxy instead of a tensor
         reason = str(error).strip().split("\n")[0]
         raise MinihireError(
-            f"torch.fx cannot trace {type(module).__name__} ({reason}): its forward method may not branch on values or shapes of "
-            "tensors"
+            f"torch.fx cannot trace {kind} ({reason}): its forward method may not branch on values or shapes of tensors"
         ) from error
     return _Walk(module, graph).operations()
 
@@ -228,7 +248,8 @@ class _Walk:
         else:
             found = None
         if found is None or any(type(part) not in MODULES for part in found):
-            advice = next((ADVICE[type(part)] for part in found or () if type(part) in ADVICE), f"{SUPPORTED} are")
+            names = [*(type(part).__name__ for part in found or ()), self._name(node).split(" at ")[0]]
+            advice = next((ADVICE[name] for name in names if name in ADVICE), f"{SUPPORTED} are")
             raise MinihireError(f"{self._name(node)} is not supported: {advice}")
         for part in found:
             if getattr(part, "inplace", False) and isinstance(part, nn.ReLU) and len(node.args[0].users) > 1:

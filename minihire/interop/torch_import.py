@@ -66,10 +66,15 @@ def from_torch(
         raise MinihireError(f"from_torch takes a torch.nn.Module, not {type(module).__name__}")
     pixels = _pixels(images)
     channels, height, width = pixels.shape[1:]
-    module = copy.deepcopy(module).eval()  # evaluation mode without an effect on the caller's module
+    module = _copied(module).eval()  # evaluation mode without an effect on the caller's module
     name = type(module).__name__ if name is None else name
     builder = torch_layers.Builder((height, width, channels)).add(torch_graph.trace(module))
     layers = builder.finish(name)
+    if layers[-1].features == 1:
+        raise MinihireError(
+            f"{name} returns one number, but one logit for each class is needed: give its last layer two outputs, 0 and this "
+            "number"
+        )
     model = assemble(
         name,
         layers,
@@ -82,6 +87,21 @@ def from_torch(
     network = Network(model, backend or get_backend(), {n: builder.weights[n] for n in expected})
     _compare(network, module, pixels)
     return network
+
+
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy. Raises MinihireError for weights that are computed from others, and for those without values."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    absent = next((name for name, tensor in tensors if tensor.device.type == "meta"), None)
+    if absent:
+        raise MinihireError(f"{absent} of {type(module).__name__} has no values (device meta): load the weights first")
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        raise MinihireError(
+            f"{type(module).__name__} cannot be copied ({' '.join(str(error).split())[:100]}): remove weight_norm "
+            "(torch.nn.utils.remove_weight_norm) and pruning (torch.nn.utils.prune.remove) first"
+        ) from error
 
 
 def _per_channel(name: str, value: Any, channels: int) -> list[float]:
@@ -128,5 +148,5 @@ def _compare(network: Network, module: torch.nn.Module, pixels: Any) -> None:
     if error > TOLERANCE * max(1, np.abs(expected).max()):
         raise MinihireError(
             f"the logits of {model.name} and of the network made from it differ by {error:.3g}: "
-            "the module computes something that torch.fx does not record, such as a change in place"
+            "the module computes something that torch.fx does not record, such as a hook or a change in place"
         )

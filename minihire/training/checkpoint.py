@@ -112,7 +112,7 @@ def save(
 ) -> None:
     """Write a checkpoint of a network. extra: further meta data. arrays: further backend arrays, by their name in the archive.
 
-    The file appears whole or not at all. Raises CheckpointError where it cannot be written.
+    The file appears whole or not at all. Raises CheckpointError where it cannot be written, and for what is not a Network.
 
     >>> from minihire import Network, build, get_backend, initialise, load_checkpoint, save_checkpoint
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
@@ -120,6 +120,10 @@ def save(
     >>> load_checkpoint("ann.npz").network(k).model.name
     'vgg5'
     """
+    if not isinstance(network, Network):
+        raise CheckpointError(
+            f"a checkpoint contains a Network, not {type(network).__name__}: from_torch makes one of a torch module"
+        )
     k = network.backend
     meta = {
         "format": FORMAT,

@@ -21,6 +21,8 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
+from torch.nn.utils.parametrizations import weight_norm  # noqa: E402
 
 from benchmarks.torch_networks import VGG, BasicBlock, Bottleneck, ResNet  # noqa: E402 - it needs torch
 
@@ -181,6 +183,21 @@ class Calls(nn.Module):
         return self.call(self, x)
 
 
+def tutorial(self, x):
+    """The network of PyTorch's tutorials, as it was written for many years."""
+    x = functional.max_pool2d(functional.relu_(self.conv(x)), 2).contiguous()
+    return self.last(x.view(-1, 4 * 3 * 3))
+
+
+@pytest.mark.parametrize(
+    "view", [tutorial, lambda self, x: self.last(functional.avg_pool2d(self.conv(x), 2).reshape(-1, 36))]
+)
+def test_features_may_be_counted_in_view(exact, view):
+    module, x = trained_like(Calls(view, conv=conv(4, 3), last=nn.Linear(36, 5))).double().eval(), images(8).double()
+    network = from_torch(module, x, backend=exact)
+    np.testing.assert_allclose(network.forward(layouts(x)), module(x).detach().numpy(), rtol=1e-9, atol=1e-9)
+
+
 def dense(self, x):
     a = torch.relu(self.conv(x))
     b = self.second(a)
@@ -192,13 +209,30 @@ def in_place(self, x):
     return self.relu(x) + x
 
 
+def pruned(module):
+    """The module with a weight that is computed from two others in each call."""
+    prune.l1_unstructured(module, "weight", 0.3)
+    module(torch.zeros(1, 3, 8, 8))
+    return module
+
+
 CONVOLUTIONS = {name: nn.Conv2d(4 if name != "conv" else 3, 4, 3, padding=1) for name in ("conv", "second", "third")}
 REFUSED = [
     (nn.Sequential(conv(4, 3), nn.ELU()), "ELU at 1 is not supported: spike rates stand for ReLU"),
     (nn.Sequential(nn.Sequential(conv(4, 3), nn.GroupNorm(2, 4))), "GroupNorm at 0.1 is not supported: its statistics"),
     (nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Softmax(1)), "Softmax at 2 is not supported: return the logits"),
     (nn.Sequential(nn.ConvTranspose2d(3, 4, 3)), "ConvTranspose2d at 0 is not supported: Conv2d, Linear, BatchNorm1d, "),
-    (Calls(lambda self, x: torch.sigmoid(self.a(x)), a=conv(4, 3)), "sigmoid at sigmoid is not supported"),
+    (Calls(lambda self, x: torch.sigmoid(self.a(x)), a=conv(4, 3)), "sigmoid at sigmoid is not supported: spike rates stand"),
+    (Calls(lambda self, x: functional.log_softmax(self.a(x), 1), a=conv(4, 3)), "log_softmax at log_softmax is not supported: "),
+    (nn.Sequential(type("Mine", (nn.Conv2d,), {})(3, 4, 3)), "conv2d at 0.conv2d is not supported: use nn.Conv2d, nn.Linear and"),
+    (nn.Sequential(nn.Flatten(), nn.LazyLinear(5)), "LazyLinear at 1 is not supported: call the module once"),
+    (nn.Sequential(weight_norm(conv(4, 3))), "ParametrizedConv2d at 0 is not supported: call torch.nn.utils.parametrize.remove"),
+    (pruned(conv(4, 3)), "Conv2d cannot be copied (Only Tensors created explicitly"),
+    (nn.Sequential(conv(4, 3, device="meta")), "0.weight of Sequential has no values (device meta): load the weights first"),
+    (nn.DataParallel(conv(4, 3)), "DataParallel is not supported: give its attribute `module`"),
+    (torch.compile(conv(4, 3)), "OptimizedModule is not supported: give the module that you gave to torch.compile"),
+    (torch.jit.script(nn.Flatten()), "RecursiveScriptModule is not supported: give the module"),
+    (nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), "Sequential returns one number, but one logit for each class is needed"),
     (Calls(lambda self, x: self.a(x) + 1, a=conv(4, 3)), "add at add is not supported"),
     (Calls(lambda self, x: x * self.scale, scale=nn.Parameter(torch.ones(1))), "mul at mul is not supported"),
     (Calls(lambda self, x: x.view(2, -1, 4)), "view at view is not supported"),

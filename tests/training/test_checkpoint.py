@@ -277,3 +277,8 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, network, value):
     save(tmp_path / "x.npz", net)
     with pytest.raises(CheckpointError, match="conv1.weight has values that are not finite"):
         load(tmp_path / "x.npz").network(get_backend("reference"))
+
+
+def test_only_networks_are_saved(tmp_path):
+    with pytest.raises(CheckpointError, match="a checkpoint contains a Network, not dict: from_torch makes one"):
+        save(tmp_path / "x.npz", {})
