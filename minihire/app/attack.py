@@ -1,4 +1,4 @@
-"""minihire attack: accuracy of a checkpoint on clean and attacked test images."""
+"""minihire attack: accuracy of a checkpoint on clean and attacked test images, or its answers to attacked image files."""
 
 import inspect
 import os
@@ -7,6 +7,7 @@ from backends.errors import choose
 from backends.surrogates import Surrogate
 from minihire.analysis import Score
 from minihire.analysis.accuracy import accuracy
+from minihire.app.attack_files import attack_files
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import (
     add_download,
@@ -42,7 +43,9 @@ USES = (
 )
 
 
+FILE_USES = tuple(name for name in USES if name not in ("data_dir", "image_size", "test_limit"))
 SUITE_USES = tuple(name for name in USES if name not in ("alpha", "iterations", "random_start"))
+NOT_OF_FILES = ("suite", "budget", "images", "max_minutes", "download")  # flags of attacks on test images
 DEFAULT = ("fgsm", "pgd")  # attacks
 NUMBERS = {  # parameters of attacks that are no settings of an experiment: flag and description
     "restarts": "runs of each attack, of which the strongest counts",
@@ -54,6 +57,7 @@ NUMBERS = {  # parameters of attacks that are no settings of an experiment: flag
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to attack: an .npz file", "CHECKPOINT")
+    add_file(parser, "files", "attack images of any size instead of the test images", "FILE|FOLDER", nargs="*")
     add_file(parser, "--source", "craft images on this checkpoint; repeatable", action="append")
     add_json(parser, "scores")
     parser.add_argument(
@@ -61,7 +65,7 @@ def add_flags(parser):
     )
     parser.add_argument("--suite", choices=SUITES, help="worst case of the paper's or of strong attacks")
     parser.add_argument("--budget", choices=BUDGETS, help="attacks of --suite strong (default: small)")
-    add_file(parser, "--save-images", "write the images of one attack, floats and 8 bits", "FILE.npz")
+    add_file(parser, "--save-images", "write attacked test images (.npz) or files (PNG)", "FILE|DIR")
     add_file(parser, "--images", "evaluate the images in this file instead of attacks", "FILE.npz")
     parser.add_argument(
         "--surrogate",
@@ -69,7 +73,7 @@ def add_flags(parser):
         help=f"of the attacker, W: width (default: the network's): {', '.join(SURROGATES)}",
     )
     for flag, text in NUMBERS.items():
-        parser.add_argument(f"--{flag}", type=int, metavar="N", help=text)
+        parser.hide(parser.add_argument(f"--{flag}", type=int, metavar="N", help=text))
     add_time_limit(parser, "with --json FILE, the same command resumes")
     add_modules(parser)
     add_download(parser)
@@ -79,10 +83,14 @@ def add_flags(parser):
 
 
 def run(options) -> None:
-    """Evaluate clean and attacked test images; with --json FILE, a stopped attack can be resumed."""
+    """Evaluate clean and attacked test images, or attack image files.
+
+    With --json FILE, a stopped attack on test images can be resumed.
+    """
     json_file = json_path(options)
-    _refuse_foreign(options.save_images)
-    if options.max_minutes is not None and json_file is None:
+    if not options.files:
+        _refuse_foreign(options.save_images)
+    if options.max_minutes is not None and json_file is None and not options.files:
         raise MinihireError(
             "--max-minutes needs --json FILE: interim answers are written next to FILE, so that the same command can resume"
         )
@@ -94,8 +102,10 @@ def run(options) -> None:
     if options.source and options.suite == "parity":
         raise MinihireError("--source needs --suite strong: --suite parity crafts no images on other networks")
     saved = open_checkpoint(options.checkpoint)
-    config = resolve(options, saved, USES)
+    config = resolve(options, saved, USES, needs_data=not options.files)
     numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    if options.files:
+        _refuse(options, numbers, "image files", NOT_OF_FILES, FILE_USES, NUMBERS)
     if options.images:
         return _evaluate_file(options, saved, config, numbers)
     if options.suite:
@@ -103,7 +113,7 @@ def run(options) -> None:
         return _evaluate_suite(options, saved, config, json_file)
     chosen = DEFAULT if options.attacks is None else options.attacks
     attacks = chosen_attacks(chosen, config, given_settings(options), surrogate, numbers)
-    if options.save_images and (len(attacks) != 1 or options.max_minutes is not None):
+    if options.save_images and not options.files and (len(attacks) != 1 or options.max_minutes is not None):
         raise MinihireError("--save-images needs a single attack, such as --attacks pgd, and no --max-minutes")
     backend = open_backend(options)
     target = saved.network(backend)
@@ -111,6 +121,9 @@ def run(options) -> None:
     _refuse_unused(options, source or target, surrogate)
     original, target = target, apply_flags(target, config, options, options.checkpoint)
     refuse_constant_gamma(options, original, target, "these attacks")
+    heading = _heading(options, config, attacks, surrogate)
+    if options.files:
+        return attack_files(options, config, saved, target, source or target, attacks, heading)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
     warnings = refuse_seen(saved, data, config.data_dir)
@@ -126,8 +139,6 @@ def run(options) -> None:
         with resumable_by(how_to_resume, interim):
             scores, files = attack_one(config, attacks, target, source, data, backend, json_file)
     found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in scores.items()}
-    access = f"black box, crafted on {options.source[0]}" if options.source else "white box"
-    access += f", surrogate {options.surrogate}" if surrogate else ""
     rows = [[name, str(score["count"]), tables.interval(score)] for name, score in found.items()]
     show_and_write(
         options,
@@ -139,14 +150,20 @@ def run(options) -> None:
             "accuracy": found,
             "warnings": warnings,
         },
-        f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255"
-        + (f", PGD: α = {config.alpha:.4g}, K = {config.iterations}" if "pgd" in found else "")
-        + "\n"
+        f"{heading}\n"
         + tables.table(["attack", "images", "accuracy, %"], rows)
         + (f"\n{options.save_images}: {len(data.test):,} adversarial images" if options.save_images else ""),
     )
     if files and backend.services.rank == 0:
         files.clear()  # the scores are written, so the interim answers are not needed
+
+
+def _heading(options, config, attacks, surrogate):
+    """The first line of the text: the network, what the attacker knows, and the settings of the attacks."""
+    access = f"black box, crafted on {options.source[0]}" if options.source else "white box"
+    access += f", surrogate {options.surrogate}" if surrogate else ""
+    steps = f", PGD: α = {config.alpha:.4g}, K = {config.iterations}" if "pgd" in [a.name for a in attacks] else ""
+    return f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255{steps}"
 
 
 def _refuse_foreign(path):
@@ -268,11 +285,12 @@ def _source(options, path, saved, backend):
 COMMAND = Command(
     "attack",
     STEPS,
-    "accuracy of a checkpoint on clean and attacked test images",
-    "CHECKPOINT",
+    "accuracy on clean and attacked images; attacks on image files",
+    "CHECKPOINT [FILE|FOLDER …]",
     add_flags,
     run,
     """minihire attack runs/mini/models/hire.npz --epsilon 0.1 --surrogate arctan:2
+  minihire attack runs/folder/models/hire.npz photo.png --save-images attacked
   minihire attack runs/mini/models/hire.npz --attacks apgd --save-images x.npz
   minihire attack runs/mini/models/traditional.npz --images x.npz
   minihire attack runs/mini/models/hire.npz \\

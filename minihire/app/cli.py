@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import backends
 from minihire import __version__
@@ -147,7 +148,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise MinihireError(unknown_command(arguments[0], list(COMMANDS)))
     options, unknown = parser.parse_known_args(arguments)
-    if unknown:
+    if hasattr(options, "files") and not any(word.startswith("-") for word in unknown):
+        options.files += map(
+            Path, unknown
+        )  # argparse expects all files in one place; here flags may stand between them
+    elif unknown:
         raise MinihireError(unknown_arguments(options.name, unknown, completion.commands(parser)))
     return options
 

@@ -34,12 +34,17 @@ from minihire.training.checkpoint import Checkpoint
 MAX_SHOWN = 12  # number of names in a message
 
 
-def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None, uses: Iterable[str] = ()) -> Config:
+def resolve(
+    options: argparse.Namespace,
+    saved: Checkpoint | dict | None = None,
+    uses: Iterable[str] = (),
+    needs_data: bool = True,
+) -> Config:
     """Determine the settings of a command. Flags come first, then the checkpoint or resumed run, then the preset.
 
     saved: the checkpoint, or the settings of the run to resume. uses: names of the settings that the command uses. If it does
-    not use `periods`, they are limited to the time steps. Raises MinihireError for a value out of range, for unreadable
-    saved settings, and for data that the checkpoint was not trained on.
+    not use `periods`, they are limited to the time steps. needs_data: whether the data set must be known. Raises
+    MinihireError for a value out of range, for unreadable saved settings, and for data that the checkpoint was not trained on.
     """
     given = given_settings(options)
     if given.get("data_dir"):
@@ -48,7 +53,7 @@ def resolve(options: argparse.Namespace, saved: Checkpoint | dict | None = None,
     if isinstance(about, dict):
         refuse_foreign(about.get("model"), saved.path if isinstance(saved, Checkpoint) else "this run")
     if isinstance(saved, Checkpoint):
-        given = _its_own_data(saved, given)
+        given = _its_own_data(saved, given, needs_data)
     try:
         if isinstance(about, dict) and about and getattr(options, "preset", about.get("preset")) == about.get("preset"):
             known = {name: value for name, value in about.items() if name in Config.__dataclass_fields__}
@@ -170,10 +175,10 @@ def class_names(saved: Checkpoint, network: Network, data: str | None = None) ->
     return tuple(found or map(str, range(count)))
 
 
-def _its_own_data(saved, given):
-    """The given settings with the checkpoint's data set. Raises MinihireError for another one, or if none is known."""
+def _its_own_data(saved, given, needed=True):
+    """The given settings with the checkpoint's data set. Raises MinihireError for another one, and if a needed one is unknown."""
     name, _ = data_of(saved)
-    if name is None and "data" not in given:
+    if name is None and "data" not in given and needed:
         raise MinihireError(f"{saved.path} does not say which data set it was trained on: give it with --data")
     if name is not None and given.get("data", name) != name:
         raise MinihireError(f"{saved.path} was trained on {name}, not on {given['data']}: leave --data out")

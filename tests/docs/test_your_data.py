@@ -31,7 +31,7 @@ def ran(tmp_path_factory):
             threads = [] if arguments[0] == "report" else ["--threads", 1]  # for a machine that runs other tests too
             code, printed[line] = command(*arguments, *threads)
             assert code == 0, f"{line}: {printed[line]}"
-        assert blocks(PAGE).keys() == {"Attack", "In Python"}
+        assert blocks(PAGE).keys() == {"In Python"}
         out = io.StringIO()
         for (code,) in blocks(PAGE).values():
             run(code, "page_example", patch, print=lambda *words: print(*words, file=out))
@@ -73,8 +73,18 @@ def test_the_attacked_images_are_in_the_arrays_that_the_page_names(ran):
         assert file["labels"].tolist() == sorted(file["labels"]) and file["labels"].max() == len(CLASSES) - 1
         assert file["images"].shape == (18, 32, 32, 3) and file["images"].dtype == np.float32
         assert np.array_equal(file["rounded"], np.round(255 * file["images"]))
-        with Image.open(folder / "attacked.png") as picture:
-            assert np.array_equal(np.asarray(picture), file["rounded"][0])
+
+
+@pytest.mark.slow
+def test_an_image_is_attacked_and_written(ran):
+    folder, printed, _ = ran
+    (line,) = (line for line in printed if line.endswith("--save-images attacked"))
+    assert [row.split()[:3] for row in printed[line].splitlines()[-3:-1]] == [
+        ["photos/crosses/07.png", attack, "crosses"] for attack in ("fgsm", "pgd")
+    ]
+    assert sorted(path.name for path in (folder / "attacked").iterdir()) == ["07.fgsm.png", "07.pgd.png"]
+    with Image.open(folder / "attacked" / "07.pgd.png") as picture:
+        assert picture.size == (32, 32)
 
 
 @pytest.mark.slow
