@@ -231,18 +231,10 @@ class Network:
         if check:
             checks.images(k, images, self.model.image_shape, self.model.name)
             labels = checks.labels(k, labels, images.shape[0], self.model.classes)
-        if loss not in LOSSES or (loss == "dlr-targeted") != (targets is not None):
-            raise MinihireError(
-                f"a loss is one of {', '.join(LOSSES)}, and only dlr-targeted takes targets, but {loss!r} was given "
-                f"{'with' if targets is not None else 'without'} targets"
-            )
+        _refuse_loss(loss, targets)
         neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
         chunks = self._chunks(steps)
-        if neuron.surrogate.kind in ("rate", "adaptive") and len(chunks) > 1:
-            names = {"rate": "rate gradient", "adaptive": "adaptive surrogate"}
-            raise MinihireError(
-                f"the {names[neuron.surrogate.kind]} needs all time steps at once: leave out the time chunk"
-            )
+        _refuse_chunks(neuron.surrogate, chunks)
         constants, trainable = self._weights(), self._weights(needs_grad=weights)
         pixels = Variable(images, needs_grad=image and noise is None)
         kappa = None if noise is None else Variable(noise, needs_grad=image)
@@ -279,11 +271,7 @@ class Network:
                 last_state, ctx.end_state = _values(ctx.end_state or {}), None
                 logits = part.value if logits is None else k.add(logits, part.value)
                 weight = 1 / labels.shape[0] if scale is None else scale
-                if loss == "cross-entropy":
-                    losses, grad_logits, sums = k.cross_entropy(logits, labels, weight)
-                else:
-                    losses, grad_logits = k.logit_loss(logits, labels, loss, targets)
-                    grad_logits = k.scale_shift(grad_logits, (weight,) * logits.shape[1], (0.0,) * logits.shape[1])
+                losses, grad_logits, sums = _loss(k, logits, labels, loss, targets, weight)
             seeds = [(part, grad_logits)]
             end_state = ctx.end_state or {}
             for name, grads in grad_state.items():
@@ -389,3 +377,31 @@ def _variables(state: dict[str, NeuronState], needs_grad: bool) -> dict[str, Neu
         name: NeuronState(*(None if x is None else Variable(x, needs_grad) for x in pair))
         for name, pair in state.items()
     }
+
+
+def _refuse_loss(loss: str, targets: Array | None) -> None:
+    """Raise MinihireError for an unknown loss, and for targets where the loss takes none, or none where it takes them."""
+    if loss not in LOSSES or (loss == "dlr-targeted") != (targets is not None):
+        raise MinihireError(
+            f"a loss is one of {', '.join(LOSSES)}, and only dlr-targeted takes targets, but {loss!r} was given "
+            f"{'with' if targets is not None else 'without'} targets"
+        )
+
+
+def _refuse_chunks(surrogate: Surrogate, chunks: list[tuple[int, int]]) -> None:
+    """Raise MinihireError where a surrogate that needs all time steps would get them in several chunks."""
+    if surrogate.kind in ("rate", "adaptive") and len(chunks) > 1:
+        names = {"rate": "rate gradient", "adaptive": "adaptive surrogate"}
+        raise MinihireError(f"the {names[surrogate.kind]} needs all time steps at once: leave out the time chunk")
+
+
+def _loss(
+    k: Backend, logits: Array, labels: Array, name: str, targets: Array | None, weight: float
+) -> tuple[Array, Array, Any]:
+    """(loss of each image, weight · ∂L/∂logits, sums): the sums are those of `Backend.cross_entropy`, None for other losses."""
+    if name == "cross-entropy":
+        losses, grad, sums = k.cross_entropy(logits, labels, weight)
+        return losses, grad, sums
+    losses, grad = k.logit_loss(logits, labels, name, targets)
+    classes = logits.shape[1]
+    return losses, k.scale_shift(grad, (weight,) * classes, (0.0,) * classes), None
