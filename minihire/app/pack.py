@@ -20,7 +20,8 @@ from minihire.app.inputs import (
     resolve,
     unfinished,
 )
-from minihire.app.outputs import output_path
+from minihire.app.outputs import output_path, print_warnings
+from minihire.app.seen import refuse_seen
 from minihire.report import model_card
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, write_atomically
@@ -55,6 +56,7 @@ def run(options) -> None:
     network = saved.network(backend)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, network, data.test)
+    warnings = refuse_seen(saved, data, config.data_dir)
     packed = rounded(saved)
     given, kept = (predictions(one, data.test, seed=config.seed) for one in (network, packed.network(backend)))
     scores = [Score(int((answers == data.test.labels).sum()), len(answers)).as_dict() for answers in (given, kept)]
@@ -76,6 +78,7 @@ def run(options) -> None:
     content = _zip({**files, "SHA256SUMS": sums.encode()})
     write_atomically(out, lambda file: file.write(content))
     print(card)
+    print_warnings(warnings)
     print(f"{out}: {len(content) / 1e6:.1f} MB, SHA-256 {hashlib.sha256(content).hexdigest()}")
 
 

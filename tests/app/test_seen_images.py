@@ -55,17 +55,18 @@ def test_the_folder_of_the_training_is_accepted(place):
     assert warnings(place) == []
 
 
-@pytest.mark.parametrize("flags", [["--attacks", "fgsm"], ["--suite", "parity"]])
-def test_training_images_that_became_test_images_are_refused(place, capsys, flags):
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [("attack", ["--attacks", "fgsm"]), ("attack", ["--suite", "parity"]), ("pack", ["--license", __file__])],
+)
+def test_training_images_that_became_test_images_are_refused(place, capsys, name, flags):
     (place / "photos" / "crosses" / "00.png").unlink()
-    arguments = ["attack", place / "a.npz", "--data-dir", place / "photos", "--backend", "reference", *flags]
-    assert command(*arguments)[0] == 2
-    error = capsys.readouterr().err
-    assert (
-        f"{place / 'a.npz'} was trained on 1 of the 5 test images in {place / 'photos'}, which has changed since"
-        in error
-    )
-    assert command("attack", place / "old.npz", *arguments[2:])[0] == 0  # it does not record its images
+    flags = ["--data-dir", place / "photos", "--backend", "reference", *flags]
+    assert command(name, place / "a.npz", *flags)[0] == 2
+    folder = place / "photos"
+    told = f"{place / 'a.npz'} was trained on 1 of the 5 test images in {folder}, which has changed since"
+    assert told in capsys.readouterr().err
+    assert command(name, place / "old.npz", *flags)[0] == 0  # it does not record its images
 
 
 def test_new_images_in_another_folder_are_no_training_images(place):

@@ -37,7 +37,10 @@ def test_length_and_shape_are_those_of_the_images():
         ({"mean": (0.5, 0.5)}, "its 1 channels"),
         ({"std": (0.0,)}, "positive std"),
         ({"mean": 0.5, "std": 0.5}, "odd has mean 0.5 and std 0.5; give a mean and a positive std for each of its 1"),
-        ({"images": np.zeros((3, 1, 2, 2), np.uint8)}, "2 channels or, if the channels come first, images.transpose(0, 2, 3, 1)"),
+        (
+            {"images": np.zeros((3, 1, 2, 2), np.uint8)},
+            "2 channels or, if the channels come first, images.transpose(0, 2, 3, 1)",
+        ),
         ({"images": [[[[0]]]] * 3}, "the images of odd are of type list; give a NumPy array"),
         ({"labels": [0, 1, 1]}, "the labels of odd are of type list; give a NumPy array"),
     ],
