@@ -38,7 +38,8 @@ def run(options) -> None:
     json_path(options)
     given = {name: getattr(options, name) for name in OF_A_MODEL if hasattr(options, name)}
     about = {}
-    if options.model_name not in MODELS and os.path.exists(options.model_name):
+    file = os.path.exists(options.model_name) or options.model_name.endswith(".npz")
+    if options.model_name not in MODELS and file:
         if given:
             raise MinihireError(
                 f"{flag_of(next(iter(given)))} describes a model by name: leave it out for a checkpoint"

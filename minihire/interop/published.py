@@ -38,6 +38,7 @@ BLOCK = 3  # modules per weight layer: the weights, ReLU, and dropout or pool
 # VGG models by their number of convolutions, from which a file is recognised.
 FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.items() if isinstance(row, VGG)}
 SCALAR = Layout((1,), (), (1, 1, 1))
+OWN = "this format is that of the paper's authors; minihire.interop.from_torch converts your own module"
 
 
 class Entry(NamedTuple):
@@ -126,7 +127,7 @@ def _load(path) -> dict:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(
-            f"{path} contains a {kind(content)}, expected a state dict, or a dictionary with 'state_dict'"
+            f"{path} contains a {kind(content)}, expected a state dict, or a dictionary with 'state_dict'; {OWN}"
         )
     return content
 
@@ -153,7 +154,7 @@ def _unpickled(torch, path, file):
             raise CheckpointError(_not_saved_by_torch(path)) from error
         raise CheckpointError(
             f"{path} contains a {found[1]}, expected only tensors and plain containers: "
-            f"save only the state dict, with torch.save(model.state_dict(), FILE)"
+            f"save only the state dict, with torch.save(model.state_dict(), FILE); {OWN}"
         ) from error
 
 
@@ -170,7 +171,7 @@ def _state(path, content) -> dict[str, Any]:
             raise CheckpointError(f"{path} has a key that is a {kind(key)}, expected names such as features.0.weight")
         if not isinstance(value, torch.Tensor) or not _is_dense(torch, value):
             raise CheckpointError(
-                f"{key!r:.60} of {path} is a {kind(value)}, expected a dense tensor of floating-point numbers"
+                f"{key!r:.60} of {path} is a {kind(value)}, expected a dense tensor of floating-point numbers; {OWN}"
             )
         if value.is_neg():
             raise CheckpointError(
@@ -199,7 +200,7 @@ def _recognised(path, state, data, steps, about):
     count = max(indices) // BLOCK + 1 if indices else 0
     if count not in FAMILY:
         known = ", ".join(f"{count} ({name})" for count, name in FAMILY.items())
-        raise CheckpointError(f"{path} has {count} convolutions features.N.weight, expected one of {known}")
+        raise CheckpointError(f"{path} has {count} convolutions features.N.weight, expected one of {known}; {OWN}")
     row = MODELS[FAMILY[count]]
     planned = [size for size in row.features if size != A]
     found = [sizes.get(f"features.{BLOCK * i}.weight") for i in range(count)]

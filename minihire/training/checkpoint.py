@@ -28,6 +28,10 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 
 FORMAT = 1
+OTHER_FORMATS = {  # what to do about files of other programs
+    **dict.fromkeys((".nir", ".pt", ".pth"), "`minihire import` makes a checkpoint of a .nir or .pt file"),
+    ".onnx": "ONNX files can be exported, but not read",
+}
 
 
 class CheckpointError(MinihireError):
@@ -162,6 +166,7 @@ def load(path: Path, *, remedy: str = "give a file that `minihire train` or `run
         raise CheckpointError(f"cannot read {path}: {error.strerror or 'it is not a NumPy archive'}") from error
     except (ArchiveError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f" ({error})" if isinstance(error, ArchiveError) else ""
+        remedy = OTHER_FORMATS.get(path.suffix.lower(), remedy)
         raise CheckpointError(f"{path} is not a minihire checkpoint, or it is damaged{reason}: {remedy}") from error
     if too_new:
         raise CheckpointError(

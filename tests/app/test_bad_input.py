@@ -560,6 +560,7 @@ CASES = {
     "report of no folder": ("report", "DIR"),
     "a width for a checkpoint": ("info {place}/ann.npz --width 0.5", "--width describes a model by name: leave it out"),
     "info of nothing": ("info vgg6", "there is no model 'vgg6': choose vgg5"),
+    "info of a missing checkpoint": ("info nothing.npz", "there is no checkpoint nothing.npz"),
     "info of a corrupt file": ("info {place}/corrupt.npz", "is not a minihire checkpoint, or it is damaged"),
     "info of tiny images": ("info vgg11 --image-shape 4 4 3", "halves the image too often for 4×4 pixels"),
     "info without colours": ("info vgg5 --image-shape 32 32 0", ""),

@@ -283,7 +283,14 @@ REFUSED = {
         lambda state: {**state, "features.0.bias": torch.zeros(2)},
         r"pt has 'features\.0\.bias', which vgg5 does not have",
     ),
-    "another network": (lambda state: {"conv1.weight": torch.zeros(2, 3, 3, 3)}, "has 0 convolutions"),
+    "another network": (
+        lambda state: {"conv1.weight": torch.zeros(2, 3, 3, 3)},
+        "has 0 convolutions .*; this format is that of the paper's authors; minihire.interop.from_torch converts",
+    ),
+    "a user's checkpoint": (
+        lambda state: {"epoch": 3, "model": state},
+        "'epoch' of .* is a int, expected .*from_torch",
+    ),
     "nothing": (lambda state: {}, "has 0 convolutions"),
     "a list of tensors": (lambda state: list(state.values()), "contains a list, expected a state dict"),
     "one tensor": (lambda state: state["features.0.weight"], r"contains a torch\.float32 \[2, 3, 3, 3\], expected"),

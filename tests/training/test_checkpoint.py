@@ -194,6 +194,15 @@ def test_foreign_files_are_refused(tmp_path, kind):
     refused(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"), [("x.nir", "`minihire import` makes"), ("x.PT", "`minihire import` makes"), ("x.onnx", "but not read")]
+)
+def test_files_of_other_formats_get_advice(tmp_path, name, says):
+    (tmp_path / name).write_bytes(b"of another program")
+    with pytest.raises(CheckpointError, match=says):
+        load(tmp_path / name)
+
+
 def test_missing_files_and_folders_are_refused(tmp_path):
     refused(tmp_path / "none.npz", "there is no checkpoint")
     refused(tmp_path, "cannot read")
