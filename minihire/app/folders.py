@@ -42,6 +42,21 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
     return out
 
 
+def refuse_among_classes(out: Path, data_dir: Path, resume: bool) -> None:
+    """Raise MinihireError if the folder of a run lies where it would be read as a class of the images in data_dir."""
+    out, data_dir = out.resolve(), data_dir.resolve()
+    if not out.is_relative_to(data_dir):
+        return
+    inside = out.relative_to(data_dir).parts
+    if (
+        not inside
+        or not all((data_dir / part).is_dir() for part in ("train", "test"))
+        or inside[0] in ("train", "test")
+    ):
+        remedy = "move it elsewhere, and give its new place with --out" if resume else "give another folder with --out"
+        raise MinihireError(f"the run's folder {out} is inside --data-dir, where it would be read as a class: {remedy}")
+
+
 def saved_config(out: Path) -> dict:
     """The settings that the run in a folder was started with."""
     return Results.load(out / "results.json")["config"]

@@ -78,6 +78,8 @@ def run(options) -> None:
     config = resolve(options, folders.saved_config(out) if options.resume else given, USES)
     refuse_hidden(options, config.model)
     _refuse_unused(options, config)
+    if config.data == "folder" and config.data_dir:
+        folders.refuse_among_classes(out, Path(config.data_dir), options.resume)
     backend = open_backend(options)
     splits = open_data(config, options, backend, USES)
     config = config if given or options.resume else adapt(config, options, splits)

@@ -7,7 +7,7 @@ import pytest
 from own_pictures import CLASSES, draw
 from run_files import command, write_cifar10
 
-from minihire.app import run
+from minihire.app import folders, run
 from minihire.app.inputs import preset_of
 from minihire.report import settings
 from minihire.runtime.errors import MinihireError
@@ -95,3 +95,23 @@ def test_step_by_step(photos, here):
     assert code == 0 and "settings for" not in text
     assert checkpoint.load(here / "h.npz").meta["training"]["recipe"]["batch_size"] == 8
     assert command("analyze", "h.npz", *QUIET)[0] == 0
+
+
+@pytest.mark.parametrize("out", [".", "run", "circles/run", None])
+def test_a_run_is_not_written_among_the_classes(tmp_path, monkeypatch, capsys, out):
+    folder = draw(tmp_path / "photos", 2)
+    monkeypatch.chdir(folder)
+    code, _ = command("run", "--data-dir", ".", *(["--out", out] if out else []), *TINY, *QUIET)
+    said = capsys.readouterr().err
+    assert (
+        code == 2 and "is inside --data-dir, where it would be read as a class: give another folder with --out" in said
+    )
+    assert sorted(path.name for path in folder.iterdir()) == sorted(CLASSES)
+
+
+def test_a_run_may_lie_beside_the_folders_train_and_test(tmp_path):
+    for part in ("train", "test"):
+        draw(tmp_path / part, 2)
+    folders.refuse_among_classes(tmp_path / "runs" / "folder", tmp_path, False)
+    with pytest.raises(MinihireError, match="move it elsewhere"):
+        folders.refuse_among_classes(tmp_path / "train" / "run", tmp_path, True)
