@@ -38,20 +38,22 @@ def test_the_tables_have_a_row_for_every_network_and_a_second_call_measures_noth
         5,
         5,
         5,
-        10,
+        11,
     ]  # ε = 8, 2 each: main; best; others; 4: all
     (rate,) = (table for table in outcome.tables if table["caption"].startswith("rate-coded"))
     assert [row[0] for row in rate["rows"]] == ["ε = 8/255", "ε = 2/255"]
     for table in outcome.tables:
         assert all(len(row) == len(table["header"]) for row in table["rows"])
     assert all(row[5] == "1 of 1" for table in accuracies for row in table["rows"])
-    assert sum("planted (for the test)" in note for note in outcome.notes) == 38
+    assert sum("planted (for the test)" in note for note in outcome.notes) == 39
     chart, points = outcome.charts
     assert [point["label"] for point in points["points"]] == [
         *(row[0] for row in accuracies[0]["rows"]),
         *(row[0] for row in accuracies[2]["rows"][1:]),
     ]
-    assert [series["label"] for series in chart["series"]] == [row[0] for row in accuracies[0]["rows"]]
+    assert [series["label"] for series in chart["series"]] == [row[0] for row in accuracies[0]["rows"]] + [
+        "HIRE-SNN, 4× noise"
+    ]
     assert [point[0] for point in chart["series"][0]["points"]] == pytest.approx([2, 4, 8])
     again = PaperStudy(TINY, backend, tmp_path)
     assert not Plan(again).needs(robustness).missing
@@ -63,11 +65,30 @@ def test_no_image_withstands_the_suite_but_falls_to_the_paper_s_attacks(short, b
     study = PaperStudy(TINY, backend, tmp_path)
     config = TINY.config("vgg5")
     (hire,) = module.ways(study, "hire")
-    answers, found = module._part(study, config, (), hire, 0, 2 / 255, 4)
+    answers, found = module._part(study, config, (), hire, 0, 2 / 255, 4, True)
     for right in answers.values():
         assert not (found.right & ~right[:4]).any()
     assert found.found["robust"]["correct"] == found.right.sum()
     assert not list((tmp_path / "cache" / "measured").glob("*.suite"))  # the state of a finished suite is deleted
+
+
+def test_later_seeds_get_fewer_surrogates_and_no_red_flags(backend, tmp_path, monkeypatch):
+    asked = {}
+
+    def invented(study, spec, epsilon, images, sources, **options):
+        asked.setdefault(spec.seed, []).append(options)
+        flags = [{"name": "planted", "up": True, "text": ""}] if options.get("flags", True) else []
+        return module.Withstood(np.ones(4, bool), dict(flags=flags, gradients=1, queries=1, seconds=1.0))
+
+    monkeypatch.setattr(module, "withstood", invented)
+    monkeypatch.setattr(PaperStudy, "answers", lambda *_, **__: np.ones(4, bool))
+    outcome = robustness(PaperStudy(TINY, backend, tmp_path, seeds=3))
+    accuracies = [table for table in outcome.tables if "with a red flag" in table["header"]]
+    assert all(row[5] == "1 of 1" for table in accuracies for row in table["rows"])
+    assert "For the other seeds, the surrogate ensemble is arctan-2 and the network's own" in outcome.text
+    for seed in (1, 2):  # 5 main and 4 best at two bounds
+        assert asked[seed] == 18 * [{"members": ("arctan-2",), "flags": False}]
+    assert all(options == {} or "samples" in options for options in asked[0])  # samples: the rate-coded network
 
 
 @pytest.mark.slow
