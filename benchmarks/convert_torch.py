@@ -74,7 +74,8 @@ def torch_accuracy(module, data):
 
 def measure(options):
     """The accuracies as plain data."""
-    images = load("cifar10", options.data_dir, train_limit=options.train, test_limit=options.test)
+    images = load("cifar10", options.data_dir, train_limit=options.train, test_limit=options.skip + options.test)
+    test = images.test.take(np.arange(options.skip, options.skip + options.test))
     torch.manual_seed(0)
     module, k = NETWORKS[options.network](), get_backend(options.backend)
     if options.weights and options.weights.exists():
@@ -83,12 +84,12 @@ def measure(options):
         fit(module, images.train, options.epochs)
         if options.weights:
             torch.save(module.state_dict(), options.weights)
-    ann = from_torch(module, images.test, mean=images.train.mean, std=images.train.std, backend=k)
-    found = {"network": options.network, "train": len(images.train), "test": len(images.test)}
-    found |= {"torch": torch_accuracy(module, images.test), "ann": float(accuracy(ann, images.test).mean()), "snn": {}}
+    ann = from_torch(module, test, mean=images.train.mean, std=images.train.std, backend=k)
+    found = {"network": options.network, "train": len(images.train), "test": len(test), "skipped": options.skip}
+    found |= {"torch": torch_accuracy(module, test), "ann": float(accuracy(ann, test).mean()), "snn": {}}
     for steps in options.steps:
         snn = convert(ann, images.train, steps=steps, calibration=Calibration(percentile=options.percentile))
-        found["snn"][str(steps)] = float(accuracy(snn, images.test).mean())
+        found["snn"][str(steps)] = float(accuracy(snn, test).mean())
     return found
 
 
@@ -99,6 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--network", choices=NETWORKS, default="vgg", help="default: vgg, which has average pools")
     parser.add_argument("--train", type=int, default=10_000, metavar="N", help="training images (default: 10,000)")
     parser.add_argument("--test", type=int, default=1000, metavar="N", help="test images (default: 1000)")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first test images (default: 0)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="default: 6")
     parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64], metavar="T", help="default: 16 32 64")
     parser.add_argument("--percentile", type=float, default=99.7, help="of the activations (default: 99.7)")
