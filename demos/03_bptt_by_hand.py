@@ -16,7 +16,7 @@
 # leaves these terms out by default ("the reset is a constant", reset_grad=False); a true derivative includes them.
 #
 # **What to expect.** A spike cannot be differentiated numerically. If the surrogate's antiderivative F(z) replaces the spike
-# (a "soft" spike), f is its true derivative. Then three results must agree: the loop above, the library's lif_backward, and
+# (a "soft" spike), f is its true derivative. Then three results must agree: the loop by hand, the library's lif_backward, and
 # central finite differences. The first two agree to rounding, the third to better than 1e-6.
 #
 # The figure uses a constant reset. If the loss depends on the last step only, d[t] is exactly λ^(T−1−t)·d[T−1]: the leak

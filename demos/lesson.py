@@ -29,6 +29,11 @@ def arguments(about: str):
     parser.add_argument("--quick", action="store_true", help="fewer images and epochs, to check that it runs")
     parser.add_argument("--out", type=Path, default=HERE / "figures", metavar="DIR", help="folder of the figure (default: %(default)s)")
     options = parser.parse_args([] if NOTEBOOK else None)
+    folder = next(place for place in (options.out.absolute(), *options.out.absolute().parents) if place.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        reason = "is not writable" if folder.is_dir() else "is not a folder"
+        print(f"minihire: --out {options.out}: {folder} {reason}; give another folder", file=sys.stderr)
+        sys.exit(2)
     if not NOTEBOOK:
         words = words_of(Path(sys.argv[0]))
         print(words.question, words.goals, words.expected, sep="\n\n", end="\n\n", flush=True)
@@ -140,9 +145,14 @@ def save(figure, out: Path, name: str) -> None:
     """Write the figure to out/NAME.png with 256 colours and print its path; then the exercises, or in a notebook the figure."""
     from PIL import Image as Picture
 
-    out.mkdir(parents=True, exist_ok=True)
+    from minihire.runtime.errors import MinihireError
+
     path = out / f"{name}.png"
-    figure.savefig(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise MinihireError(f"cannot write {path}: {error.strerror}; choose another --out") from error
     with Picture.open(path) as picture:
         small = picture.convert("RGB").quantize(256, dither=Picture.Dither.NONE)
     small.save(path, optimize=True)

@@ -3,12 +3,12 @@
 It runs the lessons whose code is not that of their notebook, and updates only the text of the others. With numbers, as in
 `python demos/run_notebooks.py 3 5`, it also runs these lessons. It needs `pip install nbclient ipykernel`.
 """
+import argparse
 import json
 import sys
+from importlib.util import find_spec
 
 import lesson as clone  # makes minihire importable without an installation
-import nbformat
-from nbclient import NotebookClient
 
 from minihire.app.demo import lessons, notebook
 
@@ -22,6 +22,9 @@ def code_cells(book):
 
 def run(book):
     """A copy of the notebook with the outputs of its cells. Raises CellExecutionError if a cell fails."""
+    import nbformat
+    from nbclient import NotebookClient
+
     ran = nbformat.reads(json.dumps(book), as_version=4)
     NotebookClient(ran, timeout=None, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": str(FOLDER)}}).execute()
     return json.loads(nbformat.writes(ran))
@@ -29,7 +32,12 @@ def run(book):
 
 def main():
     """Write every lesson's notebook. An unchanged lesson keeps its outputs."""
-    numbers = [int(word) for word in sys.argv[1:]]
+    every = [lesson.number for lesson in lessons()]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", type=int, choices=every, metavar="LESSON", help="also run these lessons")
+    numbers = parser.parse_args().numbers
+    if missing := [name for name in ("nbclient", "ipykernel") if find_spec(name) is None]:
+        sys.exit(print(f"not installed: {' and '.join(missing)}; run `pip install nbclient ipykernel`", file=sys.stderr) or 2)
     FOLDER.mkdir(exist_ok=True)
     for lesson in lessons():
         path, book = FOLDER / f"{lesson.path.stem}.ipynb", notebook(lesson)

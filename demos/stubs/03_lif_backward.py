@@ -11,6 +11,7 @@ def lif_backward(m, s, g, leak, threshold):
     """Compute the gradients of a loss L for the neurons of exercise 1. Return ∂L/∂I [T, B], ∂L/∂λ and ∂L/∂v (two numbers).
 
     m, s: membranes and spikes [T, B] of the forward pass. g: ∂L/∂s [T, B]. leak: λ, a number. threshold: v, a number.
+    Do not change the arrays m, s and g themselves.
     The surrogate f replaces the derivative of the spike. The spike s[t−1] in equation 1 is treated as a constant (no gradient
     passes through the reset). Go from t = T−1 to 0, with d[T] = 0; the sums of ∂L/∂λ and ∂L/∂v are over all t and neurons:
 

@@ -9,7 +9,7 @@ def noise_step(kappa, grad, step, bound):
     """Update the noise κ after a period of HIRE training (algorithm 1). Return the new κ.
 
     kappa: κ [B, H, W, C], in pixels of [0, 1]. grad: the gradient ∇L of the loss with respect to the noisy images, same shape.
-    step: ε_s, a number. bound: ε_t, a number. The sign of 0 is 0. Do not change the array kappa itself.
+    step: ε_s, a number. bound: ε_t, a number. The sign of 0 is 0. Do not change the arrays kappa and grad themselves.
 
         κ ← clip(κ + ε_s·sign(∇L), −ε_t, +ε_t)     (equation 6)
     """

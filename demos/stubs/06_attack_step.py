@@ -10,7 +10,7 @@ def attack_step(attacked, images, grad, alpha, epsilon):
 
     attacked: x̂ [B, H, W, C]. images: x, same shape, pixels in [0, 1]. grad: the gradient ∇L of the loss at x̂, same shape.
     alpha: α, a number. epsilon: ε, a number. Proj changes each pixel that is more than ε from x to the nearest value that is
-    not. Then clip keeps the pixels in [0, 1]. Do not change the array attacked itself.
+    not. Then clip keeps the pixels in [0, 1]. The sign of 0 is 0. Do not change the arrays attacked, images and grad themselves.
 
         x̂ ← clip(Proj_ε(x)[x̂ + α·sign(∇L)], 0, 1)  (equation 4; FGSM, equation 3, is one step with x̂ = x and α = ε)
     """

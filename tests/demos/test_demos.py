@@ -49,6 +49,13 @@ def test_a_lesson_prints_one_table_and_draws_one_figure(lesson, tmp_path):
     assert 0.01 < np.mean(pixels < 250) < 0.9
 
 
+def test_an_out_that_is_a_file_is_refused_before_the_lesson_computes(tmp_path):
+    (tmp_path / "file").touch()
+    command = [sys.executable, LESSONS[0], "--quick", "--out", tmp_path / "file"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
+    assert (done.returncode, done.stdout) == (2, "") and "is not a folder; give another folder" in done.stderr
+
+
 @pytest.mark.slow
 def test_without_matplotlib_the_table_still_prints(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')\n")
