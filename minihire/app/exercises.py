@@ -56,7 +56,9 @@ def check(number: int, path: Path) -> None:
                 returned = function(*arguments)
         except (Exception, SystemExit) as error:
             raise MinihireError(f"{exercise.function} in {path} fails with {failure(error, path)}") from error
-        changed = [n for n, (a, b) in enumerate(zip(arguments, case.arguments, strict=True), 1) if not np.array_equal(a, b)]
+        changed = [
+            n for n, (a, b) in enumerate(zip(arguments, case.arguments, strict=True), 1) if not np.array_equal(a, b)
+        ]
         if changed:
             raise MinihireError(
                 f"{exercise.function} in {path} changes its argument number {changed[0]}: "
