@@ -81,7 +81,7 @@ print(table(["c", "v_1 … v_5", "rate > 0.95", *(f"T = {T}" for T in shown)],
               *(interval(scores[factor, T]) for T in shown)] for factor in FACTORS]))
 for T in rates:
     alike = [np.corrcoef(promised[layer], rates[T][layer])[0, 1] for layer in promised]
-    print(f"c = 1, T = {T}: correlation of rates and promise, layers 1 to 5:", *(f"{r:.3f}" for r in alike))
+    print(f"c = 1, T = {T}: correlation of rates and expected rates, layers 1 to 5:", *(f"{r:.3f}" for r in alike))
 
 # %% [markdown]
 # ## The figure
