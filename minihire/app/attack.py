@@ -90,17 +90,8 @@ def run(options) -> None:
     json_file = json_path(options)
     if not options.files:
         _refuse_foreign(options.save_images)
-    if options.max_minutes is not None and json_file is None and not options.files:
-        raise MinihireError(
-            "--max-minutes needs --json FILE: interim answers are written next to FILE, so that the same command can resume"
-        )
     surrogate = parse_surrogate(options.surrogate)
-    if options.budget and options.suite != "strong":
-        raise MinihireError("--budget needs --suite strong: the other attacks have no budget")
-    if len(options.source or ()) > 1 and not options.suite:
-        raise MinihireError("more than one --source needs --suite: give one, or --suite strong")
-    if options.source and options.suite == "parity":
-        raise MinihireError("--source needs --suite strong: --suite parity crafts no images on other networks")
+    _refuse_contradictions(options, json_file)
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES, needs_data=not options.files)
     numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
@@ -124,6 +115,12 @@ def run(options) -> None:
     heading = _heading(options, config, attacks, surrogate)
     if options.files:
         return attack_files(options, config, saved, target, source or target, attacks, heading)
+    _attack_test_images(options, config, saved, target, source, attacks, heading, json_file)
+
+
+def _attack_test_images(options, config, saved, target, source, attacks, heading, json_file):
+    """Attack the test images of the data set, and print and write the accuracies. source: the network to craft on, or None."""
+    backend, surrogate = target.backend, parse_surrogate(options.surrogate)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
     warnings = refuse_seen(saved, data, config.data_dir)
@@ -156,6 +153,20 @@ def run(options) -> None:
     )
     if files and backend.services.rank == 0:
         files.clear()  # the scores are written, so the interim answers are not needed
+
+
+def _refuse_contradictions(options, json_file):
+    """Raise MinihireError for flags that need another flag, or contradict it."""
+    if options.max_minutes is not None and json_file is None and not options.files:
+        raise MinihireError(
+            "--max-minutes needs --json FILE: interim answers are written next to FILE, so that the same command can resume"
+        )
+    if options.budget and options.suite != "strong":
+        raise MinihireError("--budget needs --suite strong: the other attacks have no budget")
+    if len(options.source or ()) > 1 and not options.suite:
+        raise MinihireError("more than one --source needs --suite: give one, or --suite strong")
+    if options.source and options.suite == "parity":
+        raise MinihireError("--source needs --suite strong: --suite parity crafts no images on other networks")
 
 
 def _heading(options, config, attacks, surrogate):

@@ -83,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments):
     rank, Written.count, Written.earlier = backends.torchrun_rank()[0], 0, False
+    quiet = Progress.quiet
     try:
         options = parse(arguments)
         Progress.quiet = getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == STDOUT
@@ -104,6 +105,8 @@ def _main(arguments):
         return 2
     except BrokenPipeError:
         return 1
+    finally:
+        Progress.quiet = quiet  # --quiet is for this command, and a program may call `main` again
 
 
 @contextlib.contextmanager

@@ -13,18 +13,11 @@ from minihire.attacks import fgsm, perturb, pgd
 from minihire.data.folder import read_image, resize
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.runtime.progress import Progress
 from minihire.training import checkpoint
 
 K = get_backend("reference")
 NAMES = ["circle", "cross", "square"]
 REFERENCE = ["--backend", "reference"]
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--json - is quiet for a process; here many commands share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 @pytest.fixture(scope="module")

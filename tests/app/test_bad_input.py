@@ -19,18 +19,11 @@ from minihire.app import cli, folders
 from minihire.data import load
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
-from minihire.runtime.progress import Progress
 from minihire.study.results import Results
 from minihire.study.settings import preset
 from minihire.training import Recipe, checkpoint, train
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet holds for a process; here many commands share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 @pytest.fixture(scope="module")

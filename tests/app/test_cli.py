@@ -77,12 +77,6 @@ def small(folder, what="run", **changes):
     return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
 
 
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet holds for a process; here many commands share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
-
-
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory):
     """A folder with a small CIFAR-10."""
@@ -613,6 +607,10 @@ def test_more_threads_than_cores_are_noted(finished, monkeypatch):
 
 def test_quiet_prints_the_tables_and_nothing_else(finished):
     assert "──" not in finished[1].split("\n")[0] and "images/s" not in finished[1]
+
+
+def test_quiet_ends_with_its_command(capsys):
+    assert cli.main(["info", "vgg5", "--json", "-"]) == 0 and not Progress.quiet
 
 
 def test_an_unknown_flag_names_the_command_whose_help_has_them(capsys):

@@ -11,18 +11,11 @@ from minihire.app import folders, run
 from minihire.app.inputs import preset_of
 from minihire.report import settings
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.progress import Progress
 from minihire.study.results import Results
 from minihire.training import checkpoint
 
 TINY = ["--width", 1 / 16, "--hidden", 16, "--ann-epochs", 1, "--iterations", 1]
 QUIET = ["--threads", 1]
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet holds for a process; here many commands share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 @pytest.fixture(scope="module")

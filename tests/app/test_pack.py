@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 from run_files import command
 
-from minihire.runtime.progress import Progress
 from minihire.training import checkpoint
 
 SMALL = """--width 0.03125 --hidden 8 --ann-epochs 1 --snn-epochs 1 --train-limit 32 --test-limit 32 --no-black-box
 --calibration-images 16 --calibration-steps 4"""
 REFERENCE = ["--backend", "reference"]
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """A command may be quiet for its process; here many share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 @pytest.fixture(scope="module")

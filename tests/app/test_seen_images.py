@@ -14,18 +14,11 @@ from minihire.data.dataset import image_hashes
 from minihire.data.folder import read_image, resize
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.runtime.progress import Progress
 from minihire.training import checkpoint
 
 K = get_backend("reference")
 QUICK = ["--attacks", "fgsm", "--backend", "reference"]
 TINY = ["--width", 1 / 16, "--hidden", 8, "--ann-epochs", 1, "--backend", "reference"]
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--json - is quiet for a process; here many commands share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 @pytest.fixture

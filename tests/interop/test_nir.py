@@ -19,7 +19,6 @@ from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.progress import Progress
 from minihire.training import checkpoint, convert
 from minihire.training.checkpoint import CheckpointError
 
@@ -31,12 +30,6 @@ h5py = pytest.importorskip("h5py")
 
 STEPS = 4
 pytestmark = pytest.mark.filterwarnings("ignore::minihire.interop.description.ExchangeWarning")
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet stays on for a process, and here one process runs many commands."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 class Biased:

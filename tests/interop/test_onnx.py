@@ -16,19 +16,12 @@ from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, 
 from minihire.models import MODELS, assemble, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.progress import Progress
 from minihire.training import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 from handbook_pages import blocks, run
 
 onnx = pytest.importorskip("onnx", reason="ONNX export needs the package onnx")
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet stays on for a process, and here one process runs many commands."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 def branches():

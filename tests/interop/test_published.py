@@ -15,7 +15,6 @@ from minihire.engine.lif import NeuronOptions
 from minihire.interop import published
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.runtime.progress import Progress
 from minihire.study.settings import paper_settings, preset
 from minihire.training import checkpoint
 from minihire.training.checkpoint import CheckpointError
@@ -28,12 +27,6 @@ WIDTHS = {"vgg5": 1 / 32, "vgg11": 1 / 64}
 HIDDEN, STEPS = 12, 5
 NORMALISATION = {10: ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])}
 NORMALISATION[100] = [0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet stays on for a process, and here one process runs many commands."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 class Theirs(nn.Module):

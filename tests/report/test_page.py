@@ -16,7 +16,7 @@ from minihire.report import classes, page, sections, settings, words
 from minihire.report.marks import COLOURS
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
-from minihire.runtime.progress import Progress, duration
+from minihire.runtime.progress import duration
 from minihire.study.results import Results
 from minihire.study.settings import preset
 from minihire.study.titles import TITLES
@@ -38,12 +38,6 @@ SECTIONS = [
     "again",
     "machine",
 ]
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet holds for a process; here many commands share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 def single(folder):

@@ -13,17 +13,10 @@ from minihire.report import page
 from minihire.report.marks import COLOURS
 from minihire.report.suite_page import verdict
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.progress import Progress
 from minihire.study.results import checksum
 from minihire.study.settings import preset
 
 EVIL = "<script>alert('x')</script>&\""
-
-
-@pytest.fixture(autouse=True)
-def loud_again(monkeypatch):
-    """--quiet holds for a process; here many commands share one."""
-    monkeypatch.setattr(Progress, "quiet", False)
 
 
 def curve(name, values):
