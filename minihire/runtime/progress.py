@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, process_time
 
 from tqdm import tqdm
 
@@ -14,8 +14,9 @@ from minihire.runtime.terminal import BOLD, YELLOW, styled
 class Progress:
     """Progress of one piece of work. Shows a bar on a terminal, or prints a line per minute in a pipe.
 
-    The first batch compiles kernels, so speed and time left are measured from its end. memory(): peak device memory in
-    bytes, or None on the CPU.
+    The first batch compiles kernels, so speed and time left are measured from its end. Pauses of the process do not count:
+    after PAUSE seconds without a batch, during which the process hardly computed, it was stopped, or the machine was asleep.
+    memory(): peak device memory in bytes, or None on the CPU.
     """
 
     quiet = torchrun_rank()[0] > 0  # only the first of torchrun's processes prints; the command line also sets this
@@ -23,6 +24,10 @@ class Progress:
     WINDOW = (
         600  # seconds over which speed is measured: long enough to contain checkpoints, and evaluations between epochs
     )
+    PAUSE, BUSY = (
+        60,
+        0.02,
+    )  # see above; BUSY: the least share of these seconds that a process computes if it is not stopped
 
     def __init__(
         self,
@@ -47,12 +52,15 @@ class Progress:
         self.told = perf_counter()  # when the last line was printed
         self.rate: float | None = None  # units per second in the last WINDOW seconds; None before the second batch
         self.marks: list[tuple[float, int]] = []  # time and count at the end of the first batch and at each line
+        self.paused = 0.0  # seconds in all; they are subtracted from the times in `marks`
+        self.active = perf_counter(), process_time()  # when the last batch ended; the processor's time of this process
 
     def add(self, count: int, note: str = "") -> None:
         """Report that `count` more units are done. note: text to show with them."""
         self.count += count
+        self._note_pause()
         if not self.marks:
-            self.marks = [(perf_counter(), self.count)]
+            self.marks = [(self._time(), self.count)]
             self._restart_bar(count)
         else:
             self.bar.update(count)
@@ -60,6 +68,17 @@ class Progress:
             self.bar.set_postfix_str(note, refresh=False)
         if not self.terminal and perf_counter() - self.told >= self.EVERY:
             self.tell(f"{note and f'{note}, '}{self.done + self.count:,}/{self.total:,} {self.unit}")
+
+    def _note_pause(self):
+        """Add the time since the last batch to `paused` if the process was stopped in it."""
+        (then, computed_before), self.active = self.active, (perf_counter(), process_time())
+        seconds, computed = self.active[0] - then, self.active[1] - computed_before
+        if seconds > self.PAUSE and computed < self.BUSY * seconds:
+            self.paused += seconds - computed
+
+    def _time(self):
+        """Seconds, without pauses."""
+        return perf_counter() - self.paused
 
     def _restart_bar(self, count):
         """Count the first batch without its time."""
@@ -71,14 +90,14 @@ class Progress:
 
     def tell(self, text: str) -> None:
         """Print a permanent line: label, text, speed in the last WINDOW seconds, time left and device memory."""
-        now = perf_counter()
+        now = self._time()
         if self.marks and self.count > self.marks[-1][1]:
             self.marks.append((now, self.count))
             while len(self.marks) > 2 and self.marks[1][0] < now - self.WINDOW:
                 del self.marks[0]
             then, before = self.marks[0]
             self.rate = (self.count - before) / max(now - then, 1e-9)
-        self.told = now
+        self.told = perf_counter()
         used = self.memory()
         memory = "" if used is None else f", device memory {used / 2**20:,.0f} MiB"
         pace = ""

@@ -236,9 +236,10 @@ def test_a_hangup_stops_work_unless_it_is_ignored(ignored):
 
 @pytest.fixture
 def seconds(monkeypatch):
-    """The clock of Progress: seconds[0]."""
-    now = [50.0]
+    """The clock of Progress: seconds[0]. The process computes all the time, except for seconds[1] seconds."""
+    now = [50.0, 0.0]
     monkeypatch.setattr("minihire.runtime.progress.perf_counter", lambda: now[0])
+    monkeypatch.setattr("minihire.runtime.progress.process_time", lambda: now[0] - now[1])
     return now
 
 
@@ -292,6 +293,53 @@ def test_a_pause_between_epochs_does_not_disturb_the_time_left(seconds, capsys):
         seconds[0] += 1
         progress.add(50)
     assert "50 images/s" in capsys.readouterr().out.splitlines()[-1]  # after ten minutes the earlier speed is forgotten
+
+
+def test_time_in_which_the_process_was_stopped_does_not_count(seconds, capsys):
+    progress = Progress("ann", 2_000_000, done=1_000_000)  # a resumed training
+    for number in range(1, 300):
+        seconds[0] += 1
+        progress.add(300)
+        if number % 100 == 0:  # ten hours each time, as after SIGSTOP
+            seconds[0] += 36_000
+            seconds[1] += 36_000
+    for line in capsys.readouterr().out.splitlines():
+        assert "300 images/s" in line
+    progress.tell("now")
+    assert capsys.readouterr().out == "ann                now, 300 images/s, 50 min 34 s left\n"
+
+
+def test_a_long_checkpoint_counts_and_so_does_a_slow_batch(seconds, capsys):
+    progress = Progress("ann", 10_000)
+    for waited in (0, 50, 0):  # seconds of waiting for the disk, fewer than those of a pause
+        seconds[0] += 50 + waited
+        seconds[1] += waited
+        progress.add(100)
+    seconds[0] += 100  # a batch that takes long because it computes
+    progress.add(100)
+    progress.tell("now")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("ann                now, 1.2 images/s")
+
+
+def test_the_time_left_of_a_training_is_right_within_a_fifth(seconds, capsys):
+    """50,000 images in an epoch at 180 images/s, which falls by a tenth; evaluations and checkpoints; two hours of SIGSTOP."""
+    progress, said = Progress("hire", 500_000), []
+    for batch in range(1, 15_625):
+        seconds[0] += 32 / 180 * (1 + 0.1 * batch / 15_625)
+        progress.add(32)
+        if batch % 1562 == 0:
+            seconds[0] += 9.0
+        if batch == 4000:
+            seconds[0] += 7200
+            seconds[1] += 7200
+        for line in capsys.readouterr().out.splitlines():
+            hours, minutes = re.search(r", (?:(\d+) h )?(?:(\d+) min )?", line[line.index("images/s") :]).groups(0)
+            said.append((seconds[0], 60 * (60 * int(hours) + int(minutes))))
+    stopped = next(now for now, _ in said if now > 7200)
+    for now, left in said:
+        truth = seconds[0] - now - (7200 if now < stopped else 0)
+        assert abs(left - truth) <= 0.2 * truth + 60
+    assert len(said) > 30
 
 
 def test_nor_in_the_bar(seconds, monkeypatch):
