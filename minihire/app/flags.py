@@ -129,7 +129,8 @@ def add_settings(
 
 def add_preset(parser: argparse.ArgumentParser, note: str = "") -> None:
     """Add --preset. note: text to append to its help."""
-    text = f"{', '.join(PRESETS)} (default: mini, whose values are shown in [ ]{note})"
+    known = [f"{name}{'[-2core]' * (f'{name}-2core' in PRESETS)}" for name in PRESETS if not name.endswith("-2core")]
+    text = f"{', '.join(known)} (default: mini, whose values are in [ ]{note})"
     parser.add_argument("--preset", default=argparse.SUPPRESS, metavar="NAME", help=text)
 
 

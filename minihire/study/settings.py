@@ -316,6 +316,21 @@ PRESETS = {
     "resnet12-cifar10": dict(data="cifar10", heldout=0, model="resnet12", steps=10, noise_step=0.008),
     "resnet12-cifar100": dict(data="cifar100", heldout=0, model="resnet12", steps=10, noise_step=0.015),
 }
+# The paper's settings with shorter schedules, for a few nights on two cores: "NAME-2core" for each NAME.
+TWO_CORES = dict(
+    ann_batch_size=64,
+    ann_schedule="one-cycle",
+    snn_schedule="one-cycle",
+    learning_rate=2e-4,
+    methods=("traditional", "control", "gaussian", "hire"),
+    black_box=False,
+)
+TWO_CORE_SCHEDULES = {
+    "vgg5-cifar10": dict(ann_epochs=40, ann_learning_rate=0.05, snn_epochs=10),
+    "resnet12-cifar10": dict(ann_epochs=30, ann_learning_rate=0.05, snn_epochs=5),
+    "vgg11-cifar100": dict(ann_epochs=30, ann_learning_rate=0.02, snn_epochs=5),
+}
+PRESETS |= {f"{name}-2core": PRESETS[name] | TWO_CORES | schedule for name, schedule in TWO_CORE_SCHEDULES.items()}
 
 
 def preset(name: str, **changes) -> Config:

@@ -91,6 +91,18 @@ def test_presets_have_the_paper_s_settings(name):
     assert (config.epsilon, config.alpha, config.iterations, config.random_start) == (8 / 255, 0.01, 7, True)
 
 
+@pytest.mark.parametrize("name", ["vgg5-cifar10", "resnet12-cifar10", "vgg11-cifar100"])
+def test_presets_for_two_cores_differ_from_the_paper_s_in_schedules_methods_and_black_box_only(name):
+    short, paper = preset(f"{name}-2core").describe(), preset(name).describe()
+    schedules = {"ann_epochs", "ann_batch_size", "ann_learning_rate", "ann_schedule"}
+    schedules |= {"snn_epochs", "learning_rate", "snn_schedule"}
+    differing = {key for key in short if short[key] != paper[key]}
+    assert differing == schedules | {"preset", "methods", "black_box"}
+    assert short["ann_schedule"] == short["snn_schedule"] == "one-cycle" and not short["black_box"]
+    assert short["methods"] == ["traditional", "control", "gaussian", "hire"]
+    assert short["ann_epochs"] < paper["ann_epochs"] and short["snn_epochs"] < paper["snn_epochs"]
+
+
 @pytest.mark.parametrize("f", BOUNDED, ids=lambda f: f.name)
 def test_a_value_outside_its_range_is_named_with_flag_and_range(f):
     low, high, above = (f.metadata[key] for key in ("low", "high", "above"))
