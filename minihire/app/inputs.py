@@ -222,9 +222,10 @@ def open_data(config: Config, options: argparse.Namespace, backend: Backend, use
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint. Raises MinihireError if it is a folder, not a regular file, missing or damaged.
+    """Read the network of a checkpoint, without the state of its training.
 
-    For a folder, the message lists the checkpoints in it.
+    Raises MinihireError if the path is a folder, not a regular file, missing or damaged. For a folder, the message lists the
+    checkpoints in it.
     """
     if path.is_dir():
         found = sorted(str(file) for file in path.rglob("*.npz") if file.name != ".npz")
@@ -238,7 +239,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         )
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise MinihireError(f"{path} is not a regular file: give a checkpoint, an .npz file")
-    return checkpoint.load(path)
+    return checkpoint.load(path, training=False)
 
 
 def unfinished(saved: Checkpoint) -> bool:

@@ -1,4 +1,4 @@
-"""The one reader of NumPy archives (.npz): checkpoints and the answers of attacks.
+"""The one reader of NumPy archives (.npz), and a writer for large ones: checkpoints and the answers of attacks.
 
 Whatever a file declares is checked before memory is used for it: names, sizes, types and shapes of the arrays. The checksum of
 each array is checked while it is read, and floating-point numbers must be finite.
@@ -8,8 +8,9 @@ import io
 import re
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -41,9 +42,24 @@ class ArchiveError(MinihireError):
     """An archive that is damaged or that this program did not write. The message gives only the reason, not the file's name."""
 
 
-def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarray]:
-    """All arrays of an archive, by name. names: if given, the archive must have exactly these arrays.
+def write_arrays(file: BinaryIO, arrays: Iterable[tuple[str, np.ndarray[Any, Any]]]) -> None:
+    """Write pairs (name, array) as `numpy.savez` does. Each array is released before the next one is asked for.
 
+    So a generator that copies arrays from a backend needs memory for one copy only, not for all.
+    """
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+            del array
+
+
+def read_arrays(
+    path: Path, names: set[str] | None = None, wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, np.ndarray]:
+    """The arrays of an archive, by name. names: if given, the archive must have exactly these arrays.
+
+    wanted(name): whether to read this array. An array that is not wanted needs no memory, and its bytes are not checked.
     Raises OSError if the file cannot be opened, and ArchiveError if it is damaged or declares more bytes than it may.
     """
     with open_regular(path) as file:
@@ -55,7 +71,7 @@ def read_arrays(path: Path, names: set[str] | None = None) -> dict[str, np.ndarr
                         raise ArchiveError("a member's name is not that of an array")
                 if names is not None and members.keys() != names:
                     raise ArchiveError(f"it has the arrays {escaped(', '.join(sorted(members)))[:80]}")
-                return {name: _read_array(archive, name, info) for name, info in members.items()}
+                return {name: _read_array(archive, name, info) for name, info in members.items() if wanted(name)}
         except DAMAGE as error:
             raise ArchiveError(escaped(" ".join(str(error).split())[:80]) or type(error).__name__) from error
 

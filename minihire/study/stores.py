@@ -165,11 +165,11 @@ class RunFolder(Store):
 
     def note_made(self, spec, network, training):
         k = network.backend
-        weights = {f"parameter/{name}": k.to_numpy(array) for name, array in network.parameters.items()}
+        weights = {f"parameter/{name}": array for name, array in network.parameters.items()}
         self.results["models"][self.label(spec)] = {
             "checkpoint": str(self.checkpoint(spec).relative_to(self.out)),
             "seed": spec.seed,
-            "weights": weights_digest(weights),
+            "weights": weights_digest(weights, k.to_numpy),
             "history": training.history if training else [],
             "thresholds": _scalars(network, ".threshold"),
             "leaks": _scalars(network, ".leak"),

@@ -9,8 +9,7 @@ cache_folder.py): the files for checkpoints and answers, and the notes about the
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,8 @@ class Study:
     """Networks and answers by specification.
 
     splits: the images, the same for all specifications. given: networks that were loaded elsewhere. in_memory: how many
-    networks are kept in memory, None for all. callbacks: called after each epoch of every training. seen: hashes of the images
+    other networks are in memory at most, None for no limit; those used longest ago are loaded again when they are needed. While
+    a network is trained, it is the only one. callbacks: called after each epoch of every training. seen: hashes of the images
     that the given networks were trained on.
     """
 
@@ -49,18 +49,35 @@ class Study:
     ):
         self.backend, self.store, self.callbacks, self.seen = backend, store, callbacks, seen
         self._images, self._given = splits, given or {}
-        self.network = lru_cache(in_memory)(self._network)
+        self._in_memory, self._networks = in_memory, {}  # by specification, the one used longest ago first
 
     def splits(self, config: Config) -> Splits:
         """The images of a configuration."""
         return self._images
 
-    def _network(self, spec: NetworkSpec) -> Network:
+    def network(self, spec: NetworkSpec) -> Network:
         """The network of a specification: given, loaded, or made. A network that it starts from is found in the same way."""
         if spec in self._given:
             return self._given[spec]
-        if self.store.has(spec):
-            return self._load(spec)
+        network = self._networks.pop(spec, None)
+        if network is None:
+            network = self._load(spec) if self.store.has(spec) else self._make(spec)
+            self._release_networks(room=1)
+        self._networks[spec] = network
+        return network
+
+    def _release_networks(self, room: int | None = None) -> None:
+        """Release the networks used longest ago, so that `room` more fit into memory; None: release all.
+
+        Only networks that the store can load again are released.
+        """
+        if self._in_memory is not None:
+            kept = 0 if room is None else max(self._in_memory - room, 0)
+            loadable = [spec for spec in self._networks if self.store.has(spec)]
+            for spec in loadable[: max(len(self._networks) - kept, 0)]:
+                del self._networks[spec]
+
+    def _make(self, spec: NetworkSpec) -> Network:
         start = self.network(spec.start) if spec.start else None
         config, data, path = spec.config, self.splits(spec.config), self.store.checkpoint(spec)
         with self.store.work_context(spec):
@@ -69,7 +86,9 @@ class Study:
                 extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train, self.seen)}
                 checkpoint.save(path, network, extra=extra)
             else:
+                self._release_networks()  # the optimiser needs the memory
                 network = start.copy() if start else new_ann(config, data.train, self.backend, spec.seed)
+                del start
                 training = train(
                     network,
                     config.recipe(spec.method),
@@ -87,17 +106,20 @@ class Study:
         return network
 
     def _load(self, spec):
+        self._release_networks(room=1)
         path = self.store.checkpoint(spec)
         self.store.note_loaded(spec)
         try:
-            saved = checkpoint.load(path)
+            saved = checkpoint.load(path, training=False)
             self.store.refuse_other_weights(spec, saved)
             network = saved.network(self.backend)
         except checkpoint.CheckpointError as error:
             raise MinihireError(
                 f"{path} cannot be used ({error}): if it is damaged, delete it, and it is trained again"
             ) from error
-        return replace(network, time_chunk=spec.config.time_chunk) if network.spiking else network
+        if network.spiking:
+            network.time_chunk = spec.config.time_chunk
+        return network
 
     def answers(
         self,
@@ -162,7 +184,7 @@ class Study:
 
     def _with_steps(self, spec, steps):
         network = self.network(spec)
-        return replace(network, steps=steps) if steps and network.spiking and network.steps != steps else network
+        return network.view(steps=steps) if steps and network.spiking and network.steps != steps else network
 
 
 def pack_answers(right: np.ndarray) -> dict:

@@ -8,7 +8,7 @@ history ("training").
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from minihire.engine.lif import NeuronOptions
 from minihire.layers import Parameter
 from minihire.models import rebuild, refuse_foreign
 from minihire.network import Network
-from minihire.runtime.archive import ArchiveError, read_arrays
+from minihire.runtime.archive import ArchiveError, read_arrays, write_arrays
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 
@@ -76,12 +76,17 @@ class Checkpoint(NamedTuple):
             raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
 
 
-def weights_digest(arrays: dict[str, np.ndarray]) -> str:
-    """A hash of the weights in a checkpoint's arrays: 32 hexadecimal digits. It tells whether two files hold the same network."""
+def weights_digest(arrays: dict[str, Any], to_numpy: Callable[[Any], np.ndarray[Any, Any]] = np.asarray) -> str:
+    """A hash of the weights in a checkpoint's arrays: 32 hexadecimal digits. It tells whether two files hold the same network.
+
+    to_numpy: makes a NumPy array of each of `arrays`.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         if name.startswith("parameter/"):
-            digest.update(f"{name} {arrays[name].dtype.str}".encode() + np.ascontiguousarray(arrays[name]).tobytes())
+            array = np.ascontiguousarray(to_numpy(arrays[name]))
+            digest.update(f"{name} {array.dtype.str}".encode())
+            digest.update(array.reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 
@@ -138,16 +143,23 @@ def save(
         **describe_network(network),
         **(extra or {}),
     }
-    entries = {f"parameter/{name}": k.to_numpy(array) for name, array in network.parameters.items()}
-    entries |= {name: k.to_numpy(array) for name, array in (arrays or {}).items()}
-    entries["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    write_atomically(path, lambda file: np.savez(file, **entries))
+    held = {**{f"parameter/{name}": array for name, array in network.parameters.items()}, **(arrays or {})}
+
+    def entries() -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        for name, array in held.items():
+            yield name, k.to_numpy(array)
+        yield "meta", np.frombuffer(json.dumps(meta).encode(), np.uint8)
+
+    write_atomically(path, lambda file: write_arrays(file, entries()))
 
 
-def load(path: Path, *, remedy: str = "give a file that `minihire train` or `run` wrote") -> Checkpoint:
+def load(
+    path: Path, *, training: bool = True, remedy: str = "give a file that `minihire train` or `run` wrote"
+) -> Checkpoint:
     """Read a checkpoint (never a pickle). Raises CheckpointError: missing, not a checkpoint, damaged, or of a newer format.
 
-    remedy: what the error message says to do about a damaged file.
+    training: whether to read the arrays with which a training resumes, too: κ and the optimiser's. With Adam they are twice as
+    large as the network. remedy: what the error message says to do about a damaged file.
 
     >>> from minihire import Network, build, get_backend, initialise, load_checkpoint, save_checkpoint
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
@@ -157,7 +169,7 @@ def load(path: Path, *, remedy: str = "give a file that `minihire train` or `run
     """
     path = Path(path)
     try:
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, wanted=lambda name: training or name == "meta" or name.startswith("parameter/"))
         meta = json.loads(bytes(arrays.pop("meta")).decode())
         too_new = meta["format"] > FORMAT
     except FileNotFoundError as error:

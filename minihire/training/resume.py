@@ -54,7 +54,8 @@ def fingerprint(network, data) -> str:
     digest = hashlib.blake2b(data.images, digest_size=16)
     digest.update(np.ascontiguousarray(data.labels))
     for name, array in network.parameters.items():
-        digest.update(name.encode() + np.ascontiguousarray(network.backend.to_numpy(array)).tobytes())
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(network.backend.to_numpy(array)).reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 

@@ -3,12 +3,13 @@
 import io
 import struct
 import tracemalloc
+import weakref
 import zipfile
 
 import numpy as np
 import pytest
 
-from minihire.runtime.archive import ArchiveError, checked_copy, read_arrays
+from minihire.runtime.archive import ArchiveError, checked_copy, read_arrays, write_arrays
 
 HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}"
 
@@ -27,7 +28,13 @@ def archive(path, **members):
     return path
 
 
-@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def write_one_by_one(path, **arrays):
+    """`write_arrays` with the arguments of `numpy.savez`."""
+    with open(path, "wb") as file:
+        write_arrays(file, arrays.items())
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed, write_one_by_one])
 def test_arrays_come_back_as_they_were(tmp_path, write):
     arrays = {
         "f": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -44,6 +51,26 @@ def test_arrays_come_back_as_they_were(tmp_path, write):
     for name, array in arrays.items():
         assert found[name].dtype == array.dtype and found[name].flags.f_contiguous == array.flags.f_contiguous
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_each_array_is_written_and_released_before_the_next_one_is_made():
+    made = []
+
+    def arrays():
+        for name in "abc":
+            assert all(reference() is None for reference in made)
+            array = np.arange(9.0)
+            made.append(weakref.ref(array))
+            yield name, array
+            del array
+
+    write_arrays(io.BytesIO(), arrays())
+    assert len(made) == 3
+
+
+def test_an_array_that_is_not_wanted_is_not_read(tmp_path):
+    path = archive(tmp_path / "x.npz", good=npy(), bad=npy(data=bytes(7)))
+    assert read_arrays(path, wanted=lambda name: name == "good").keys() == {"good"}
 
 
 FALSE = {

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from run_files import found, same_as, scores, weights, write_cifar10
 
 from backends import get_backend
 from minihire.analysis.accuracy import accuracy
+from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import Progress
@@ -177,6 +179,29 @@ def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypat
     ):
         monkeypatch.setattr(module, name, None)
     assert found(go(unbroken[0], resume=True)) == found(unbroken[1])
+
+
+def test_at_most_two_networks_are_in_memory_and_one_while_it_is_trained(go, tmp_path, monkeypatch):
+    made, most, while_working = [], [0], {}
+    living = lambda: sum(reference() is not None for reference in made)
+    start, add = Network.__post_init__, Progress.add
+
+    def starting(network):
+        made.append(weakref.ref(network))
+        most[0] = max(most[0], living())
+        start(network)
+
+    def adding(progress, *arguments):
+        while_working[progress.label] = max(while_working.get(progress.label, 0), living())
+        add(progress, *arguments)
+
+    monkeypatch.setattr(Network, "__post_init__", starting)
+    monkeypatch.setattr(Progress, "add", adding)
+    go(tmp_path, methods=("control", "hire"), ann_epochs=1, snn_epochs=1)
+    assert len(made) > 10 and most[0] == 2
+    trainings = ("ann", "control", "hire", "second ann", "second control", "second hire")
+    assert {name: while_working[name] for name in trainings} == dict.fromkeys(trainings, 1)
+    assert while_working["pgd"] == 2  # a network and the one that images are crafted on
 
 
 @pytest.mark.slow

@@ -70,6 +70,16 @@ def test_a_loaded_network_gives_the_same_logits(network, tmp_path, options):
     )
 
 
+def test_a_network_is_loaded_without_the_state_of_its_training(network, digest, tmp_path):
+    k = get_backend("reference")
+    net = network(k)
+    save(tmp_path / "x.npz", net, arrays={"optimiser/mean/conv1.weight": k.zeros((3, 4)), "kappa": k.zeros((2, 2))})
+    assert {"optimiser/mean/conv1.weight", "kappa"} < load(tmp_path / "x.npz").arrays.keys()
+    alone = load(tmp_path / "x.npz", training=False)
+    assert alone.arrays.keys() == {f"parameter/{name}" for name in net.parameters}
+    assert digest(alone.network(k).parameters) == digest(net.parameters)
+
+
 def test_a_checkpoint_of_one_backend_is_read_by_another(network, digest, tmp_path):
     net = network(get_backend("numba", threads=1))
     save(tmp_path / "x.npz", net)
