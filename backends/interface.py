@@ -2,7 +2,8 @@
 
 **Arrays are opaque.** The layers above pass arrays from kernel to kernel and read nothing but `.shape`, the logical shape. A
 backend may store spikes as bytes, bit masks or event lists, and choose dense or event-driven kernels by measured density.
-Only `to_numpy` and `services.fetch_async` open an array. Floating point arrays have the backend's `dtype`.
+Only `to_numpy`, `top_k`, `events` and `services.fetch_async` return values to the host. Floating point arrays have the
+backend's `dtype`.
 
 **Layout.** T time steps, B images, H×W pixels, C channels, F features. Activations are [T, B, H, W, C] or [T, B, F]:
 time-major, channels last; T = 1 for an ANN or a static input. Convolution weights are [k, k, C_in, C_out], linear weights

@@ -1,14 +1,14 @@
 """Adam's moments in 16 bits each: the upper part of a float32, rounded stochastically, so that the mean error is zero.
 
-A float32 is a sign, 8 bits of exponent and 23 of mantissa. Of a mean the upper 16 bits are stored (sign, exponent, 7 bits of
-mantissa); of a square, which has no sign, the 16 bits below the sign (8 bits of mantissa). The range is that of a float32, except
-for its last 1/256, which becomes infinite.
+A float32 has a sign, 8 bits of exponent and 23 bits of mantissa. A mean is stored as its upper 16 bits: sign, exponent and 7 bits
+of mantissa. A square is never negative, so it is stored as the 16 bits below the sign: exponent and 8 bits of mantissa. The range
+is that of a float32, except for its last 1/256, which becomes infinite.
 
-A second moment changes by a thousandth of itself in a step, and the next larger code is 1/512 to 1/256 away: rounded to the
-nearest code it would never change. So a random number below one unit of the last stored bit is added before the lower bits are
-cut off, a different one for each entry and step. It is a hash of both: every backend rounds alike, and a training that resumes
-gives bit-identical results. (A regular sequence, multiples of the golden ratio, was 3 % off on average for gradients that
-alternate.)
+A second moment changes by about a thousandth of its value in a step. The next larger code is 1/512 to 1/256 away, so a moment
+that is rounded to the nearest code would never change. Stochastic rounding adds a random number below one unit of the last stored
+bit, and then truncates the lower bits. The random number is a hash of the entry's position and the step. So every backend rounds
+in the same way, and a training that resumes gives bit-identical results. (With a regular sequence, multiples of the golden ratio,
+the result was 3 % off on average for gradients that alternate.)
 
 Source: stochastic rounding as in Gupta et al., Deep Learning with Limited Numerical Precision (ICML 2015); the hash is
 lowbias32 of https://github.com/skeeto/hash-prospector (public domain).

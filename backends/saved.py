@@ -1,4 +1,4 @@
-"""What a forward kernel keeps for its backward kernel, and how a backend notices that the weights have changed since.
+"""The state that a forward kernel saves for its backward kernel, and the check that no weight has changed since then.
 
 `saved` may refer to weights without copying them. Using it after an optimiser step would mix old and new weights, so each
 backend counts the updates of every parameter, and `Saved` compares the counts.

@@ -1,4 +1,4 @@
-"""Optimiser steps of the Numba backend: a linear layer's weight gradient is computed where it is used."""
+"""Optimiser steps of the Numba backend. The step of a linear layer also computes the weight gradient, part by part."""
 
 import functools
 import math

@@ -16,9 +16,8 @@ def _at_least(word, least):
     return ((word >> 8).to(tl.int32) >= least).to(tl.int32)
 
 
-@triton.jit(
-    do_not_specialize=["first", "count", "least", "step", "stream", "layer", "k0", "k1"]
-)  # or each draw compiles
+# Triton compiles a kernel again if an integer argument becomes 1 or a multiple of 16. These arguments change with every draw.
+@triton.jit(do_not_specialize=["first", "count", "least", "step", "stream", "layer", "k0", "k1"])
 def _random_bits(
     out, first, count, least, step, stream, layer, k0, k1, STEP_ON_DEVICE: tl.constexpr, BYTES: tl.constexpr,
     M0: tl.constexpr, M1: tl.constexpr, W0: tl.constexpr, W1: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr,

@@ -1,4 +1,4 @@
-"""Loss and optimiser steps of the Torch backend: a linear layer's weight gradient is computed where it is used."""
+"""Losses and optimiser steps of the Torch backend. The step of a linear layer also computes the weight gradient, part by part."""
 
 import math
 

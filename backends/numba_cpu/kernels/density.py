@@ -1,4 +1,4 @@
-"""The density of an array: how many of its entries lists would hold."""
+"""The density of an array: the fraction of its entries that are not zero, estimated from a sample."""
 
 import numpy as np
 

@@ -95,10 +95,8 @@ def product(lists, order, weight, transposed, lanes, out):
     leak, first_step, direction = order
     flat_index, flat_value, weights = index.reshape(-1), value.reshape(-1), weight.reshape(-1)
     (steps, batch, features), columns, count = out.shape, weight.shape[1], out.shape[0] * out.shape[1]
-    pieces, wide_rows = (
-        BLOCK * lanes // 64,
-        lanes > 64 and not transposed,
-    )  # of 64 weights; a row of a slab has one or two
+    # a slab has `pieces` pieces of 64 weights, which are prefetched one by one; with wide_rows, each row of it has two
+    pieces, wide_rows = BLOCK * lanes // 64, lanes > 64 and not transposed
     pieces_per_list = (pieces + count - 1) // max(count, 1)
     for task in prange((features + lanes - 1) // lanes):
         m = np.int64(task) * lanes
@@ -112,9 +110,8 @@ def product(lists, order, weight, transposed, lanes, out):
             next_piece = m * columns + k + BLOCK if transposed else (k + BLOCK) * columns + m
             prefetched = 0
             for n in range(count):
-                for _ in range(
-                    pieces_per_list
-                ):  # adding up lists hardly uses memory, so prefetch the next slab meanwhile
+                # adding up lists hardly uses memory, so prefetch the next slab meanwhile
+                for _ in range(pieces_per_list):
                     if prefetched < pieces:
                         prefetch((weights,), next_piece)
                         prefetched += 1

@@ -86,10 +86,8 @@ def _sum_part(grad, events, window, blocks, part, totals):
     capacity = images_per_list * tile * width
     c, f = part.block // column_blocks * chunk, part.block % column_blocks * groups * lanes
     totals[:] = 0
-    panels = scratch(groups * images_per_list * area * lanes).reshape(
-        groups, -1
-    )  # the gradients with a border of zeros
-    panels[:] = 0
+    panels = scratch(groups * images_per_list * area * lanes).reshape(groups, -1)
+    panels[:] = 0  # the gradients are copied into it with a border of zeros
     index, value = np.empty(chunk * capacity, np.uint16), empty_values(has_values, chunk * capacity)
     lengths = np.empty(chunk, np.int64)
     lists = ColumnLists(index, value, has_values, lengths, capacity)
@@ -104,9 +102,8 @@ def _sum_part(grad, events, window, blocks, part, totals):
                     for g in range(groups):
                         copy_row(lanes, panels[g], at, all_grads, start + g * lanes)
         for top in range(0, height, tile):
-            for phase in range(
-                stride * stride
-            ):  # the pixels of one phase (y mod stride, x mod stride) have the same taps
+            for phase in range(stride * stride):
+                # the pixels of one phase (y mod stride, x mod stride) have the same taps
                 down, right = phase // stride, phase % stride
                 up, left = down + padding, right + padding
                 if not (up % stride < size and left % stride < size):

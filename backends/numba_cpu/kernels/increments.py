@@ -1,14 +1,14 @@
-"""Products of increments: what changes from one time step to the next, without what stays or only leaks.
+"""Products of increments: x[t] − λ·x[s], the change of an array since the step processed before.
 
     W·x[t] = W·(x[t] − λ·x[s]) + λ·W·x[s]        s: the step before t in the order of processing
 
-**Spikes** (λ = 1, from the first step on): the image is the same at all steps, and many neurons repeat what they did at the
-step before, above all those that fire at every step. Lists of increments are then shorter than lists of spikes.
+**Spikes** (λ = 1, from the first step to the last): the image is the same at all steps, so many neurons have the same output as
+at the previous step, above all those that fire at every step. Lists of increments are then shorter than lists of spikes.
 
-**Gradients of currents** (from the last step on): the gradient of a current that LIF neurons integrate obeys
-d[t] = k[t]/v + λ·d[t+1] (backends/lif.py), and k is zero wherever the surrogate is. The increment is k[t]/v, which has far more
-zeros than d[t]. Where k is zero the increment is exactly zero, as λ·d[t+1] is rounded the same way twice. Weight gradients use
-the same in `event_weight_gradient.leaky_weight_gradient`.
+**Gradients of currents** (from the last step to the first): LIF neurons give the gradient d[t] = k[t]/v + λ·d[t+1] of their input
+current (backends/lif.py), and k is zero wherever the surrogate is. The increment is k[t]/v, which has far more zeros than d[t].
+Where k is zero the increment is exactly zero, because λ·d[t+1] is rounded in the same way both times it is computed.
+`event_weight_gradient.leaky_weight_gradient` uses these increments, too.
 """
 
 from typing import Any, NamedTuple

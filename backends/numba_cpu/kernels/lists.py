@@ -7,9 +7,8 @@ import numpy as np
 from backends.numba_cpu.runtime.kernel_cache import compiled
 from backends.numba_cpu.simd.bits import event_mask, lowest_bit
 
-UNSIGNED = (
-    np.uint64
-)  # array positions: for a signed one Numba tests whether it is negative, which took half of the time
+# The type of array positions. For a signed one Numba tests whether it is negative, which took half of the time.
+UNSIGNED = np.uint64
 
 
 class Events(NamedTuple):

@@ -5,8 +5,8 @@ are needed, as every event is used once (simd/scatter.py). 8 to 64 output channe
 gather (event_convolution.py).
 
 Weights are packed as [C_out/lanes][9/taps][C_in][taps][lanes], so that the weights of one pass over an image stay in the cache
-(of 64 channels: three taps of 64 lanes, 48 KB; nine of 32, 72 KB). The taps are in reverse order: an input's first output is the
-one that reads it last.
+(of 64 channels: three taps of 64 lanes, 48 KB; nine of 32, 72 KB). The taps are in reverse order, because the
+top left one of an input's nine outputs reads it with the bottom right tap.
 """
 
 from typing import Any, NamedTuple

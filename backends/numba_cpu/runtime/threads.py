@@ -1,7 +1,7 @@
-"""Threads: Numba's, which sleep soon when they have nothing to do, and a single BLAS thread inside each of them.
+"""Threads: Numba's threads, which soon sleep when they are idle. Inside each of them BLAS uses a single thread.
 
-Numba's number of threads holds for one thread of Python only, its layer "workqueue" serves one thread of Python at a time, and
-its OpenMP threads do not exist in a forked child. `guarded` makes every method of the backend take care of all three.
+Numba has three limits. Its number of threads is set separately in each thread of Python. Its layer "workqueue" serves one thread
+of Python at a time. Its OpenMP threads do not exist in a forked child. `guarded` makes every kernel respect these limits.
 """
 
 import contextlib

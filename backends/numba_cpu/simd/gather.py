@@ -38,10 +38,12 @@ def three_taps_fit(lanes: int) -> bool:
     return lanes <= 32 or HAS_AVX512
 
 
-@compiled
-def taps_for(lanes):
+def taps_held(lanes: int) -> int:
     """How many sums `add_taps` and scatter.py hold in registers: nine with AVX-512 and at most 32 lanes, else three."""
     return 9 if HAS_AVX512 and lanes <= 32 else 3
+
+
+taps_for = compiled(taps_held)  # the same for kernels
 
 
 def add_rows_python(lanes, out, at, rows, base, index, value, has_values, first, last):
@@ -130,8 +132,7 @@ def _row_adder(lanes, taps):
 
 
 _add_rows_16, _add_rows_32, _add_rows_64, _add_rows_128 = (_row_adder(lanes, 1) for lanes in (16, 32, 64, 128))
-_TAPS = 9 if HAS_AVX512 else 3
-_add_taps_16, _add_taps_32 = (_row_adder(lanes, _TAPS) for lanes in (16, 32))
+_add_taps_16, _add_taps_32 = (_row_adder(lanes, taps_held(lanes)) for lanes in (16, 32))
 
 
 @python_twin(add_rows_python)

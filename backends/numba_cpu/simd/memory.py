@@ -1,6 +1,6 @@
 """Copying rows of 8 to 64 floats, transposing blocks of 16×16, prefetching, and aligned scratch arrays.
 
-A loop over single elements, as Numba compiles it, takes several times as long as these whole vectors.
+These functions move whole vectors. A loop over single elements, as Numba compiles it, takes several times as long.
 """
 
 import numpy as np

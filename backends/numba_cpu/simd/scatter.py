@@ -26,7 +26,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from backends.numba_cpu.runtime.kernel_cache import compiled
-from backends.numba_cpu.simd.gather import HAS_AVX512, taps_for
+from backends.numba_cpu.simd.gather import taps_for, taps_held
 from backends.numba_cpu.simd.llvm import (
     INT,
     add_product,
@@ -144,9 +144,9 @@ def _line_adder(lanes, taps):
     return add_line
 
 
-_NINE = 9 if HAS_AVX512 else 3
-_add_line_8, _add_line_16, _add_line_32 = (_line_adder(lanes, _NINE) for lanes in (8, 16, 32))
-_add_line_64 = _line_adder(64, 3)
+_add_line_8, _add_line_16, _add_line_32, _add_line_64 = (
+    _line_adder(lanes, taps_held(lanes)) for lanes in (8, 16, 32, 64)
+)
 
 
 @python_twin(add_line_python)
