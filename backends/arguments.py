@@ -32,10 +32,13 @@ def _type_name(dtype) -> str:
 
 
 class Rule(NamedTuple):
-    """fits(backend, value, sizes): whether an argument is right. It adds the sizes that it finds. expected: for the message."""
+    """fits(backend, value, sizes): whether an argument is right. It adds the sizes that it finds. expected: for the message.
+
+    A rule about several arguments ignores `value`, and its `expected` is a function: sizes → a sentence that says what is wrong.
+    """
 
     fits: Callable[[Any, Any, dict[str, Any]], bool]
-    expected: str
+    expected: str | Callable[[dict[str, Any]], str]
 
 
 def _pattern(pattern: str) -> Callable[[Any, dict[str, Any]], bool]:
@@ -141,6 +144,11 @@ def _window(k, value, sizes) -> bool:
     return sizes["P"] >= 1 and sizes["Q"] >= 1 and side >= 1
 
 
+def _window_misfit(sizes) -> str:
+    side, height, width = sizes["K"], *(sizes[n] + 2 * sizes["padding"] for n in "HW")
+    return f"the {side}×{side} kernel is " + (f"larger than the padded {height}×{width} images" if side else "empty")
+
+
 def _labels(k, value, sizes) -> bool:
     if not isinstance(value, (*k.array_types, np.ndarray)) or _type_name(value.dtype) != "int64":
         return False
@@ -179,6 +187,16 @@ def _targets(k, value, sizes) -> bool:
     return value is None or _labels(k, value, sizes)
 
 
+def _targets_for_loss(k, value, sizes) -> bool:
+    return (sizes["kind"] == "dlr-targeted") == sizes.get("targets", False)
+
+
+def _targets_misfit(sizes) -> str:
+    if sizes["kind"] == "dlr-targeted":
+        return "the loss dlr-targeted needs targets"
+    return f"targets were given for the loss {sizes['kind']}, but only dlr-targeted takes them"
+
+
 def _adaptation(k, value, sizes) -> bool:
     return value is None or (isinstance(value, Adaptation) and all(floats("*result").fits(k, x, sizes) for x in value))
 
@@ -215,7 +233,7 @@ CHANNELS = Rule(_per_channel, "a tuple of one number for each channel")
 WINDOW = {
     "stride": whole(1, "stride"),
     "padding": whole(0, "padding"),
-    "": Rule(_window, "images as large as the kernel"),
+    "": Rule(_window, _window_misfit),
 }
 NEURONS = {"reset": choice("immediate", "delayed"), "leak": floats("1"), "threshold": floats("1"), "steps": STEPS}
 CLASSES = {"margin": 2, "zero-one": 2, "dlr": 3, "dlr-targeted": 4}  # the fewest classes for each loss
@@ -301,9 +319,7 @@ TABLE: dict[str, dict[str, Rule]] = {
             _loss, f"a loss for C classes, one of {', '.join(f'{name} ({n})' for name, n in CLASSES.items())}"
         ),
         "targets": Rule(_targets, "int64 [B] in 0 … C − 1, or None"),
-        "": Rule(
-            lambda k, v, s: (s["kind"] == "dlr-targeted") == s.get("targets", False), "targets for dlr-targeted alone"
-        ),
+        "": Rule(_targets_for_loss, _targets_misfit),
     },
     "sgd_step": {"parameter": floats("*S"), "grad": floats("*S", *GRADIENT), "velocity": floats("*S")},
     "adam_step": {
@@ -356,13 +372,20 @@ def _checked(method: str, kernel):
 
 
 def _sentence(method, name, value, expected, sizes) -> str:
+    see = f": see {method} in backends/interface.py"
+    if callable(expected):
+        return f"{method} was given arguments that do not fit together: {expected(sizes)}{see}"
     if hasattr(value, "shape"):
         kind = _type_name(getattr(value, "dtype", type(value).__name__))
         given = f"{name} = {kind} {list(value.shape)}"
     elif isinstance(value, NeuronState):
         given = f"{name} = NeuronState of {[list(getattr(x, 'shape', ())) for x in value]}"
     else:
-        given = f"{name} = {' '.join(repr(value).split()):.60}" if name else "other sizes"
-    known = [f"{size} = {n}" for size, n in sizes.items() if size and not size.isdigit()]
+        given = f"{name} = {' '.join(repr(value).split()):.60}"
+    known = [
+        f"{size} = {tuple(n) if isinstance(n, tuple) else n}"  # a torch.Size is a tuple, too, but prints its type
+        for size, n in sizes.items()
+        if size and not size.isdigit()
+    ]
     where = f", where {', '.join(known)}" if known else ""
-    return f"{method} was given {given}, expected {expected}{where}: see {method} in backends/interface.py"
+    return f"{method} was given {given}, expected {expected}{where}{see}"
