@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from minihire.training.checkpoint import save as save_checkpoint
     from minihire.training.convert import Calibration, convert
     from minihire.training.cost import cost_per_batch, epochs_at_equal_cost
-    from minihire.training.loop import Recipe, train
+    from minihire.training.loop import train
     from minihire.training.noise import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
+    from minihire.training.recipe import Recipe
 
 __version__ = "0.1.0"
 __all__ = [
@@ -67,7 +68,7 @@ _LOCATIONS = {
     "MinihireError": ("minihire.runtime.errors", "MinihireError"),
     "Network": ("minihire.network", "Network"),
     "NoNoise": ("minihire.training.noise", "NoNoise"),
-    "Recipe": ("minihire.training.loop", "Recipe"),
+    "Recipe": ("minihire.training.recipe", "Recipe"),
     "accuracy": ("minihire.analysis.accuracy", "accuracy"),
     "attack_accuracy": ("minihire.attacks.evaluate", "attack_accuracy"),
     "build": ("minihire.models", "build"),

@@ -1,6 +1,8 @@
 """The settings of an experiment with their ranges, and the presets: the paper's settings and smaller ones."""
 
 import math
+import types
+import typing
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -167,12 +169,13 @@ class Config:
     def _check(f, value):
         low, high, above, choices = (f.metadata[key] for key in ("low", "high", "above", "choices"))
         flag = f"--{f.name.replace('_', '-')}"
-        kind = _KINDS[f.name]
+        kind = TYPES[f.name]
         if value is None and f.default is None:
             return
-        if not isinstance(value, kind) or isinstance(value, bool) != (kind == (bool,)):
+        accepted = (int, float) if kind is float else kind
+        if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
             words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a tuple"}
-            raise MinihireError(f"{flag} must be {words[kind[-1]]}, not {value!r}")
+            raise MinihireError(f"{flag} must be {words[kind]}, not {value!r}")
         if choices:
             for choice in value if isinstance(value, tuple) else (value,):
                 if choice not in choices:
@@ -265,8 +268,14 @@ class Config:
         )
 
 
-_TYPES = {"tuple": (tuple,), "bool": (bool,), "float": (int, float), "int": (int,), "str": (str,)}
-_KINDS = {f.name: next(kind for word, kind in _TYPES.items() if word in str(f.type)) for f in fields(Config)}
+def _field_type(hint: Any) -> type:
+    """The type of a field: int for `int | None`, tuple for `tuple[str, ...]`."""
+    if isinstance(hint, types.UnionType):
+        (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+    return typing.get_origin(hint) or hint
+
+
+TYPES = {name: _field_type(hint) for name, hint in typing.get_type_hints(Config).items()}  # of the settings, by name
 
 PRESETS = {
     "mini": dict(
@@ -338,6 +347,20 @@ def preset(name: str, **changes) -> Config:
     if name not in PRESETS:
         raise MinihireError(f"there is no preset {name!r}: {choose(name, PRESETS)}")
     return replace(Config(preset=name, **PRESETS[name]), **changes)
+
+
+def training_flags(method: str) -> dict[str, str]:
+    """The flags of the settings that messages of a training name: see `training.recipe.NAMES`."""
+    kind, epochs = ("ann-", "ann-epochs") if method in ANN_METHODS else ("", "snn-epochs")
+    return {
+        "epochs": "--adversarial-epochs" if method == "adversarial" else f"--{epochs}",
+        "batch_size": f"--{kind}batch-size",
+        "learning_rate": f"--{kind}learning-rate",
+        "epsilon": "--adversarial-epsilon",
+        "layer_sizes": "--width or --hidden",
+        "data": "--data-dir",
+        "path": "--out",
+    }
 
 
 def as_flag(name: str, value: Any) -> str:

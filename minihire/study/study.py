@@ -4,8 +4,8 @@
     study.network(spec)            trains the ANN, converts it and trains HIRE; or loads what is stored
     study.answers(spec, pgd())     attacks the network, or loads the answers
 
-`minihire run`, `paper`, `train`, `convert`, `attack` and `analyze` all use a study. They differ in its store (stores.py,
-cache_folder.py): the files for checkpoints and answers, and the notes about them.
+`minihire run`, `paper`, `train`, `convert` and `attack` all use a study. They differ in its store (stores.py, cache_folder.py):
+the files for checkpoints and answers, and the notes about them.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ from minihire.data.dataset import Splits
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.study.networks import converted_snn, new_ann
-from minihire.study.settings import Config
+from minihire.study.settings import Config, training_flags
 from minihire.study.spec import NetworkSpec
 from minihire.study.stores import Store
 from minihire.training import checkpoint, train
@@ -101,6 +101,7 @@ class Study:
                     about=config.describe(),
                     callbacks=self.callbacks,
                     seen=self.seen,
+                    names=training_flags(spec.method),
                 )
         self.store.note_made(spec, network, training)
         return network

@@ -2,8 +2,9 @@
 
 from minihire.training.convert import Calibration, convert
 from minihire.training.cost import Cost, cost_per_batch, epochs_at_equal_cost
-from minihire.training.loop import Recipe, train
+from minihire.training.loop import train
 from minihire.training.noise import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
+from minihire.training.recipe import Recipe
 
 __all__ = [
     "Adversarial",

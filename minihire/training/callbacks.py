@@ -1,4 +1,4 @@
-"""What happens after each epoch besides training: functions that are called with the training.
+"""Callbacks: functions that are called with the `Training` after each epoch.
 
     def log(training):
         row = training.history[-1]                 # epoch, loss, accuracy, and heldout_accuracy with held-out images

@@ -1,8 +1,9 @@
 """ANN → SNN by threshold balancing (Sengupta et al. 2019; hybrid training of Rathi and Roy, DIET-SNN).
 
-Each layer gets its threshold in turn, from the first to the last, while the layers before it spike with the thresholds that they
-got. At each time step of the calibration, take the 99.7th percentile (nearest rank) of the layer's input current. The layer's
-threshold is the maximum over the time steps. At the end, all thresholds are multiplied by the scaling factor; every leak is 1.
+The layers get their thresholds one after the other, from the first to the last. While the input current of a layer is measured,
+all earlier layers already spike with their thresholds. At each time step of the calibration, take the 99.7th percentile (nearest
+rank) of the layer's input current. The layer's threshold is the maximum over the time steps. At the end, all thresholds are
+multiplied by the scaling factor; every leak is 1.
 
 Memory stays bounded: images and time steps are processed in chunks, and only the largest 0.3 % of each step's currents are kept,
 which is all that the percentile needs.

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from minihire.training.loop import Recipe
+from minihire.training.recipe import Recipe
 
 
 class Cost(NamedTuple):

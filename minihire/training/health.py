@@ -1,12 +1,14 @@
 """Signs of a failed training: silent or saturated layers, values that are not finite, accuracy at chance level, diverged loss."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.statistics import wilson
 from minihire.network import Network
+from minihire.training.recipe import NAMES
 
 DIVERGED = 1.5  # see `failed_training`
 ENOUGH = 30  # with fewer held-out images, the training images show better whether a network learned
@@ -48,6 +50,7 @@ def failed_training(
     network: Network,
     learning_rate: float,
     attacked: bool = False,
+    names: Mapping[str, str] = NAMES,
 ) -> str | None:
     """A sentence that says that a finished training failed, why, and what to try; None where it did not.
 
@@ -57,11 +60,11 @@ def failed_training(
     frequent class by more than 3 standard errors. The accuracy used here is that of the held-out images if there are at least
     ENOUGH of them, else that of the training. The latter is lower, because it is an average over the last epoch, of augmented
     images, with dropout. attacked: whether loss and training accuracy are those of attacked images, as in adversarial training.
+    names: what the sentence calls the settings, see `recipe.NAMES`.
     """
     last = history[-1]
-    flag = "--learning-rate" if network.spiking else "--ann-learning-rate"
     large = LARGE[network.spiking]
-    lower = f"{flag} {min(learning_rate / 3, large):.2g}"
+    lower = f"{names['learning_rate']} {min(learning_rate / 3, large):.2g}"
     advice = f"try a lower learning rate ({lower})"
     best = min(row["loss"] for row in history)
     if last["loss"] > DIVERGED * max(best, math.log(network.model.classes)):
@@ -73,15 +76,14 @@ def failed_training(
     chance = np.bincount(labels, minlength=network.model.classes).max() / count
     if accuracy > chance + 3 * math.sqrt(chance * (1 - chance) / count):
         return None
-    epochs = ("--adversarial-epochs" if attacked else "--snn-epochs") if network.spiking else "--ann-epochs"
     rate = f"another learning rate ({lower} or {learning_rate * 3:.2g})"
     if learning_rate > large:
         rate = f"a lower learning rate ({lower})"
     more = " or a better ANN to start from" if network.spiking else ""
-    more += ", a smaller --adversarial-epsilon" if attacked else ""
+    more += f", a smaller {names['epsilon']}" if attacked else ""
     return (
         f"it ended at chance level ({accuracy:.1%} of the {kind} images right; always answering with the most "
-        f"frequent class gets {chance:.1%}): try more epochs ({epochs}){more}, more training images, or {rate}"
+        f"frequent class gets {chance:.1%}): try more epochs ({names['epochs']}){more}, more training images, or {rate}"
     )
 
 

@@ -13,10 +13,9 @@ Several ranks (processes) train one network together, on batches of ranks × B i
 of each batch, with the random numbers of these positions and its own κ. Gradients are summed before each optimiser step.
 """
 
-import contextlib
 import math
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +23,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from backends import BackendError
 from backends.interface import Array
 from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy
@@ -32,107 +30,21 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
 from minihire.runtime import checks
-from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.runtime.weak import weak_method
 from minihire.training.callbacks import CALLBACKS, Callback
 from minihire.training.checkpoint import describe_data, load
-from minihire.training.health import describe_failure, failed_training, is_finite, silent_layers
-from minihire.training.noise import Adversarial, Crafter, NoiseRule, NoNoise
-from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
+from minihire.training.health import is_finite
+from minihire.training.messages import is_worth_telling, memory_advice, new_warnings, not_finite, stopped_at
+from minihire.training.noise import Crafter
+from minihire.training.optimisers import OPTIMISERS
+from minihire.training.recipe import NAMES, Recipe
 from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
 
 # A checkpoint is written after an epoch if writing the last one took less than QUICK seconds, or if the time since then is more
 # than WRITE_RATIO times the time that writing took. `Training._worth_saving` has the exceptions.
 QUICK, WRITE_RATIO = 1.0, 50
-MANY_EPOCHS, TELL_EVERY = 30, 1.0  # see `Training._worth_telling`
-# Settings that version 0.1.0 did not have. A recipe's description has them only where they differ from the default, so that
-# trainings of version 0.1.0 resume.
-LATER = ("period_steps", "iterations", "surrogate")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. The defaults are the paper's traditional training of an SNN.
-
-    batch_size: images per rank. period_steps: time steps of each period, if they are not to be ⌊T/N⌋. carry_membranes: start a
-    period from the (detached) membranes at the end of the previous one. clip_noise: clip x + κ to [0, 1]. craft_after_update:
-    craft κ in a second pass, with the updated weights (caption of figure 6). freeze: keep thresholds and leaks constant (table
-    5). Raises MinihireError for values out of range.
-
-    >>> from minihire import CraftedNoise, Recipe
-    >>> Recipe(epochs=2, periods=2, noise=CraftedNoise(step=0.013, bound=0.013)).optimiser
-    'adam'
-    """
-
-    epochs: int = 30
-    batch_size: int = 32
-    optimiser: str = "adam"
-    learning_rate: float = 1e-4
-    schedule: Schedule = Schedule()
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    augment: bool = True
-    periods: int = 1
-    noise: NoiseRule = NoNoise()
-    carry_membranes: bool = False
-    clip_noise: bool = True
-    craft_after_update: bool = False
-    freeze: bool = False
-    period_steps: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.optimiser not in OPTIMISERS:
-            raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
-        if self.schedule.kind not in SCHEDULES:
-            raise MinihireError(f"there is no schedule {self.schedule.kind!r}: choose {', '.join(SCHEDULES)}")
-        for name in ("epochs", "batch_size", "periods"):
-            object.__setattr__(self, name, checks.whole(f"the recipe's {name}", getattr(self, name)))
-        for name in ("weight_decay", "momentum"):
-            object.__setattr__(self, name, checks.number(f"the recipe's {name}", getattr(self, name)))
-        object.__setattr__(self, "learning_rate", checks.positive("the recipe's learning_rate", self.learning_rate))
-        if self.period_steps is not None:
-            given = tuple(checks.whole("a period's number of time steps", steps) for steps in self.period_steps)
-            object.__setattr__(self, "period_steps", given)
-            if len(given) != self.periods:
-                raise MinihireError(
-                    f"{self.periods} periods need {self.periods} numbers of time steps, not {list(given)}"
-                )
-
-    @property
-    def crafts_apart(self) -> bool:
-        """Whether crafting κ after a period needs an additional gradient pass, because it cannot use the update's pass."""
-        return self.noise.crafted and (self.craft_after_update or self.noise.surrogate is not None)
-
-    def steps_of_periods(self, steps: int) -> tuple[int, ...]:
-        """The time steps of each period of a network with T = steps. Raises MinihireError where T is less than N.
-
-        >>> from minihire import Recipe
-        >>> Recipe(periods=3).steps_of_periods(7), Recipe(periods=2, period_steps=(4, 3)).steps_of_periods(7)
-        ((2, 2, 2), (4, 3))
-        """
-        if self.period_steps is not None:
-            return self.period_steps
-        if self.periods > steps:
-            raise MinihireError(
-                f"{self.periods} periods do not fit into {steps} time steps: choose periods N ≤ steps T"
-            )
-        return (steps // self.periods,) * self.periods
-
-    def describe(self) -> dict[str, Any]:
-        """The recipe as plain data, for checkpoints and results."""
-        return {
-            **_described(self),
-            "noise": {"rule": type(self.noise).__name__, **_described(self.noise)},
-            "schedule": self.schedule._asdict(),
-        }
-
-
-def _described(recipe: Any) -> dict[str, Any]:
-    """The fields of a recipe or a noise rule as plain data, those of LATER only if they differ from the default."""
-    usual = {f.name for f in fields(recipe) if f.name in LATER and getattr(recipe, f.name) == f.default}
-    return {name: value for name, value in asdict(recipe).items() if name not in usual}
 
 
 @dataclass
@@ -149,11 +61,11 @@ class Training:
     about: dict[str, Any] = field(default_factory=dict)  # stored as "about" in the checkpoint's meta data
     callbacks: Sequence[Callback] = ()  # called after each epoch, before those of CALLBACKS
     seen: Collection[str] = ()  # hashes of images that the network was trained on before
+    names: Mapping[str, str] = field(default_factory=lambda: NAMES)  # of settings, in messages
     epoch: int = 0
     batch: int = 0
-    sums: dict[str, float] = field(
-        default_factory=lambda: {"loss": 0.0, "correct": 0, "images": 0}
-    )  # the sums of `Backend.cross_entropy`
+    # the sums of `Backend.cross_entropy` in this epoch
+    sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "correct": 0, "images": 0})
     history: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -202,14 +114,14 @@ class Training:
 
     def train_epoch(self, progress: Progress) -> None:
         while self.batch < len(self.batches):
-            with self._memory_advice():
+            with memory_advice(self):
                 count = self.train_batch()
                 self.drain(keep=1 if self.network.backend.services.asynchronous else 0)
             self.batch += 1
             progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}{self._averages_so_far()}")
             finished = self.epoch == self.recipe.epochs - 1 and self.batch == len(self.batches)
             if self.stop.requested and not finished:
-                self._stop()
+                self._save_and_stop()
         self.drain()
         loss, accuracy_now = self._averages()
         row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
@@ -219,67 +131,27 @@ class Training:
         self._check_finite()
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
-        new_warnings = self._new_warnings()
-        self.warnings += new_warnings
+        warnings = new_warnings(self)
+        self.warnings += warnings
         if self._worth_saving():
             self._save()
         if self.network.backend.services.rank == 0:
             for callback in (*self.callbacks, *CALLBACKS):
                 callback(self)
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
-        if self._worth_telling(progress):
+        if is_worth_telling(self, progress):
             progress.tell(
                 f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
             )
-        for warning in new_warnings:
+        for warning in warnings:
             say(f"warning: {warning}")
 
-    def _worth_telling(self, progress: Progress) -> bool:
-        """Whether to print a line after this epoch: not one for each of many epochs that take less than TELL_EVERY seconds."""
-        few = self.recipe.epochs <= MANY_EPOCHS or self.epoch == self.recipe.epochs
-        return few or perf_counter() - progress.told >= TELL_EVERY
-
-    def _new_warnings(self) -> list[str]:
-        """Look for signs of a failing training after an epoch. Return those that no earlier epoch showed."""
-        silent = silent_layers(self.network, self._sample(0, 0), self.seed)
-        new = [w for w in silent if not any(known.endswith(w) for known in self.warnings)]
-        found = [f"{self.label}, epoch {self.epoch}: {warning}" for warning in new]
-        if self.epoch == self.recipe.epochs:
-            heldout = self.heldout.labels if self.heldout else np.empty(0, np.int64)
-            rate, attacked = self.recipe.learning_rate, isinstance(self.recipe.noise, Adversarial)
-            failure = failed_training(self.history, self.data.labels, heldout, self.network, rate, attacked)
-            found += [f"{self.label}: {failure}"] if failure else []
-        return found
-
-    def _stop(self) -> None:
-        """Save and raise Interrupted."""
+    def _save_and_stop(self) -> NoReturn:
+        """Raise Interrupted after a request to stop."""
         self.drain()
         self._check_finite()
         self._save()
-        saved = (
-            f"saved in {self.path}; {self.stop.again or 'resume=True'} resumes it"
-            if self.path
-            else "nothing was saved: no checkpoint path was given"
-        )
-        raise self.stop.interruption(f"{self.label} in epoch {self.epoch + 1} after batch {self.batch}; {saved}")
-
-    @contextlib.contextmanager
-    def _memory_advice(self) -> Iterator[None]:
-        """If memory runs out, raise MinihireError with a batch size to try. The interrupted batch is not saved."""
-        try:
-            yield
-        except (BackendError, MemoryError) as error:
-            if isinstance(error, BackendError) and "memory" not in str(error).lower():
-                raise
-            size = min(self.recipe.batch_size, len(self.data))
-            flag = "--batch-size" if self.network.spiking else "--ann-batch-size"
-            advice = f"try {flag} {size // 2}" if size > 1 else "choose a smaller --width or --hidden"
-            cause = f" ({error})" if str(error) else ""
-            how = self.stop.again or "resume=True"
-            kept = f"; with more memory, {how} resumes {self.path}" if self._has_checkpoint else ""
-            raise MinihireError(
-                f"{self.label} ran out of memory with {size} images in a batch{cause}: {advice} with another --out{kept}"
-            ) from error
+        raise self.stop.interruption(stopped_at(self))
 
     def train_batch(self) -> int:
         """Train on a batch. Returns the number of images in it, summed over all ranks."""
@@ -317,8 +189,9 @@ class Training:
     ) -> tuple[Array, Any, list[Array]]:
         """One period: `steps` time steps and an update. Returns κ, the last membranes, and loss and counts.
 
-        On CUDA it is captured as a graph and replayed. step: number of the period since the start of the
-        training, part of the key of its random numbers. update: number of the optimiser's step, from 1.
+        On CUDA it is captured as a graph and replayed, if there is one rank. Then the shape of `images` determines `scale`, so a
+        graph has the right one. step: number of the period since the start of the training, part of the key of its random
+        numbers. update: number of the optimiser's step, from 1.
         """
         recipe, rule, network, k = self.recipe, self.recipe.noise, self.network, self.network.backend
         draws = Draws(self.seed, step, self.share.start)
@@ -355,7 +228,8 @@ class Training:
         requests = [k.asarray(self.stop.state)] if k.services.ranks > 1 else []
         sums = k.services.sum_over_ranks([*arrays, tally, *requests])
         if not k.services.asynchronous and not math.isfinite(k.to_numpy(sums[len(names)])[0]):
-            self._fail(self.batch)  # before the update, which would spread the non-finite value to all weights
+            # before the update, which would spread the non-finite value to all weights
+            raise not_finite(self, self.batch)
         self.optimiser.apply(dict(zip(names, sums, strict=False)), learning_rate, update)
         return sums[len(names) :]
 
@@ -367,7 +241,7 @@ class Training:
             if requests:
                 self.stop.learn(requests[0])
             if not math.isfinite(tally[0]):
-                self._fail(batch)
+                raise not_finite(self, batch)
             for key, value in zip(self.sums, tally, strict=True):
                 self.sums[key] += float(value) if key == "loss" else int(value)
 
@@ -382,22 +256,14 @@ class Training:
     def _check_finite(self) -> None:
         k = self.network.backend
         if not all(is_finite(k, array) for array in self.network.parameters.values()):
-            self._fail(min(self.batch, len(self.batches) - 1))  # after the last batch of an epoch, name that batch
+            raise not_finite(self, min(self.batch, len(self.batches) - 1))  # at the end of an epoch: its last batch
 
-    def _sample(self, epoch: int, batch: int) -> Array:
+    def sample(self, epoch: int, batch: int) -> Array:
         """Rank 0's images of a batch. All ranks use the same ones for checks of the network, so that all find the same."""
         return self.batches.load(epoch, batch, slice(self.recipe.batch_size))[0]
 
-    def _fail(self, batch: int) -> NoReturn:
-        where = describe_failure(self.network, self._sample(self.epoch, batch), self.seed)
-        kept = f"; the last good checkpoint is {self.path}" if self._has_checkpoint else ""
-        raise MinihireError(
-            f"{self.label} met a value that is not finite in epoch {self.epoch + 1}, batch {batch + 1}: {where}; "
-            f"lower the learning rate{kept}"
-        )
-
     @property
-    def _has_checkpoint(self) -> bool:
+    def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to resume from."""
         return self.path is not None and self.path.exists()
 
@@ -428,6 +294,7 @@ def train(
     about: dict[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
     seen: Collection[str] = (),
+    names: Mapping[str, str] = NAMES,
 ) -> Training:
     """Train a network in place.
 
@@ -435,8 +302,8 @@ def train(
     epoch (as for 600 MB on a fast GPU), not every epoch writes one. resume: continue from that checkpoint, bit-identically.
     about: plain data to store as "about" in the checkpoint's meta data. callbacks: functions that are called with the Training
     after each epoch, see callbacks.py. seen: hashes of the images that the network was trained on before, which checkpoints of
-    a "folder" record too (`checkpoint.describe_data`). The returned Training has the history (loss and accuracy per epoch) and
-    the warnings.
+    a "folder" record too (`checkpoint.describe_data`). names: what messages call the settings, see `recipe.NAMES`. The returned
+    Training has the history (loss and accuracy per epoch) and the warnings.
 
     >>> from minihire import Network, Recipe, build, get_backend, initialise, load_data, train
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
@@ -447,10 +314,21 @@ def train(
     [1]
     """
     training = Training(
-        network, recipe, data, seed, heldout, Path(path) if path else None, label, about or {}, tuple(callbacks), seen
+        network,
+        recipe,
+        data,
+        seed,
+        heldout,
+        Path(path) if path else None,
+        label,
+        about or {},
+        tuple(callbacks),
+        seen,
+        names=names,
     )
     if resume and training.path and training.path.exists():
-        remedy = "choose another --out, or delete the damaged checkpoint and resume, which trains the network again"
+        other = f"choose another {names['path']}"
+        remedy = f"{other}, or delete the damaged checkpoint and resume, which trains the network again"
         restore(training, load(training.path, remedy=remedy))
     training.run()
     return training

@@ -45,7 +45,8 @@ def restore(training, saved: Checkpoint) -> None:
         _load_state(training, saved, content, restored)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{saved.path} holds no training to resume, or it is damaged ({error}): choose another --out"
+            f"{saved.path} holds no training to resume, or it is damaged ({error}): "
+            f"choose another {training.names['path']}"
         ) from error
 
 
@@ -66,16 +67,17 @@ def require_same_start_on_all_ranks(training) -> None:
     if not np.array_equal(k.services.sum_over_ranks([mine])[0], mine * k.services.ranks):
         raise CheckpointError(
             f"the {k.services.ranks} processes would start {training.label} from different images, weights or checkpoints: "
-            "give all of them the same --data-dir and --out, in a file system that they share"
+            f"give all of them the same {training.names['data']} and {training.names['path']}, in a file system that they share"
         )
 
 
 def _require_same_training(training, saved, content, restored):
     position, mine, theirs = content["position"], _recipe(training), content["recipe"]
+    other = f"or choose another {training.names['path']}"
     if mine["batch_size"] != theirs["batch_size"]:
         raise CheckpointError(
             f"{saved.path} was trained with other batches, of {theirs['batch_size']} images over all processes, not of "
-            f"{mine['batch_size']}: choose batch size × number of processes = {theirs['batch_size']}, or another --out"
+            f"{mine['batch_size']}: choose batch size × number of processes = {theirs['batch_size']}, {other}"
         )
     pairs = {
         "settings": (mine, theirs),
@@ -85,9 +87,7 @@ def _require_same_training(training, saved, content, restored):
     }
     for what, (ours, saved_value) in pairs.items():
         if _as_json(ours) != _as_json(saved_value):
-            raise CheckpointError(
-                f"{saved.path} was trained with other {what}: resume with the same flags, or choose another --out"
-            )
+            raise CheckpointError(f"{saved.path} was trained with other {what}: resume with the same settings, {other}")
 
 
 def _load_state(training, saved, content, restored):

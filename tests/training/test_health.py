@@ -9,6 +9,7 @@ import pytest
 from backends import get_backend
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
+from minihire.study.settings import training_flags
 from minihire.training import Adversarial, CraftedNoise, Recipe, train, training_attack
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, no_better_than_chance, silent_layers
@@ -135,18 +136,29 @@ def test_a_training_at_chance_level_is_named_with_what_to_try(k, network):
     sentence = failed_training(epochs(2.4, 2.3, accuracy=0.12), labels, NONE, network(k), 0.01)
     assert sentence.startswith("it ended at chance level (12.0% of the training images right; ")
     assert "always answering with the most frequent class gets 10.0%" in sentence
-    assert "--snn-epochs" in sentence and "--learning-rate 0.0033 or 0.03" in sentence
-    ann = failed_training(epochs(2.3, accuracy=0.1), labels, NONE, network(k, spiking=False), 0.01)
-    assert "--ann-epochs" in ann and "--ann-learning-rate 0.0033 or 0.03" in ann
+    assert "more epochs (epochs)" in sentence and "learning rate (learning_rate 0.0033 or 0.03)" in sentence
 
 
-def test_adversarial_training_at_chance_level_is_told_of_its_own_flags(k, network, make_data):
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("hire", ("(--snn-epochs)", "(--learning-rate 0.0033 or 0.03)")),
+        ("ann", ("(--ann-epochs)", "(--ann-learning-rate 0.0033 or 0.03)")),
+        ("adversarial", ("(--adversarial-epochs)", "(--learning-rate ", "a smaller --adversarial-epsilon")),
+        ("adversarial-ann", ("(--ann-epochs)", "(--ann-learning-rate ", "a smaller --adversarial-epsilon")),
+    ],
+)
+def test_on_the_command_line_settings_are_named_by_their_flags(k, network, method, expected):
+    labels, history, attacked = np.arange(1000) % 10, epochs(2.3, accuracy=0.1), method.startswith("adversarial")
+    net = network(k, spiking=not method.endswith("ann"))
+    sentence = failed_training(history, labels, NONE, net, 0.01, attacked, training_flags(method))
+    assert all(part in sentence for part in expected), sentence
+    assert ("(10.0% of the attacked training images right; " in sentence) == attacked
+
+
+def test_in_python_settings_are_named_by_the_fields_of_the_recipe(k, network, make_data):
     labels, history = np.arange(1000) % 10, epochs(2.3, accuracy=0.1)
-    snn, ann = (
-        failed_training(history, labels, NONE, network(k, spiking=s), 0.01, attacked=True) for s in (True, False)
-    )
-    assert "(10.0% of the attacked training images right; " in snn and "a smaller --adversarial-epsilon" in snn
-    assert "--adversarial-epochs" in snn and "--ann-epochs" in ann and "--adversarial-epochs" not in ann
+    assert "--" not in failed_training(history, labels, NONE, network(k), 0.01, attacked=True)
     recipe = Recipe(1, 16, "sgd", 0.001, noise=Adversarial(training_attack(0.5, 3)))
     (warning,) = train(network(k, spiking=False), recipe, make_data(64)).warnings
     assert "of the attacked training images right" in warning
@@ -176,8 +188,7 @@ def test_held_out_images_decide_if_there_are_enough(k, network):
 def test_a_large_learning_rate_gets_the_advice_to_lower_it(k, network, losses, spiking, rate, advised):
     labels = np.arange(1000) % 10
     sentence = failed_training(epochs(*losses, accuracy=0.1), labels, NONE, network(k, spiking=spiking), rate)
-    flag = "--learning-rate" if spiking else "--ann-learning-rate"
-    assert sentence.endswith(f"a lower learning rate ({flag} {advised})")
+    assert sentence.endswith(f"a lower learning rate (learning_rate {advised})")
 
 
 @pytest.mark.parametrize("losses", [(2.0, 1.5, 9.0), (2.3, 4.0)])
@@ -186,7 +197,7 @@ def test_a_diverged_loss_is_named_with_what_to_try(k, network, losses):
     assert sentence.startswith(
         f"its loss diverged ({losses[-1]:.3g} in the last epoch, {min(losses):.3g} in the best one)"
     )
-    assert "try a lower learning rate (--learning-rate 0.01)" in sentence
+    assert "try a lower learning rate (learning_rate 0.01)" in sentence
 
 
 @pytest.mark.parametrize("losses", [(2.0, 1.5, 1.6), (0.01, 0.2), (30.0, 2.0), (50.0,)])

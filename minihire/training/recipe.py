@@ -1,0 +1,106 @@
+"""The recipe of a training: how a network is trained. Its defaults are the paper's traditional training of an SNN."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
+from minihire.training.noise import NoiseRule, NoNoise
+from minihire.training.optimisers import OPTIMISERS, SCHEDULES, Schedule
+
+# What messages of a training call the settings that they advise to change. The command line passes its flags instead.
+NAMES = {
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "learning_rate": "learning_rate",
+    "epsilon": "epsilon",  # of the attack in adversarial training
+    "layer_sizes": "width or hidden",
+    "data": "data",
+    "path": "path",
+}
+# Settings that version 0.1.0 did not have. A recipe's description has them only if they differ from the default, so that
+# trainings of version 0.1.0 resume.
+LATER = ("period_steps", "iterations", "surrogate")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The defaults are the paper's traditional training of an SNN.
+
+    batch_size: images per rank. period_steps: time steps of each period, if they are not to be ⌊T/N⌋. carry_membranes: start a
+    period from the (detached) membranes at the end of the previous one. clip_noise: clip x + κ to [0, 1]. craft_after_update:
+    craft κ in a second pass, with the updated weights (caption of figure 6). freeze: keep thresholds and leaks constant (table
+    5). Raises MinihireError for values out of range.
+
+    >>> from minihire import CraftedNoise, Recipe
+    >>> Recipe(epochs=2, periods=2, noise=CraftedNoise(step=0.013, bound=0.013)).optimiser
+    'adam'
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    optimiser: str = "adam"
+    learning_rate: float = 1e-4
+    schedule: Schedule = Schedule()
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    augment: bool = True
+    periods: int = 1
+    noise: NoiseRule = NoNoise()
+    carry_membranes: bool = False
+    clip_noise: bool = True
+    craft_after_update: bool = False
+    freeze: bool = False
+    period_steps: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
+        if self.schedule.kind not in SCHEDULES:
+            raise MinihireError(f"there is no schedule {self.schedule.kind!r}: choose {', '.join(SCHEDULES)}")
+        for name in ("epochs", "batch_size", "periods"):
+            object.__setattr__(self, name, checks.whole(f"the recipe's {name}", getattr(self, name)))
+        for name in ("weight_decay", "momentum"):
+            object.__setattr__(self, name, checks.number(f"the recipe's {name}", getattr(self, name)))
+        object.__setattr__(self, "learning_rate", checks.positive("the recipe's learning_rate", self.learning_rate))
+        if self.period_steps is not None:
+            given = tuple(checks.whole("a period's number of time steps", steps) for steps in self.period_steps)
+            object.__setattr__(self, "period_steps", given)
+            if len(given) != self.periods:
+                raise MinihireError(
+                    f"{self.periods} periods need {self.periods} numbers of time steps, not {list(given)}"
+                )
+
+    @property
+    def crafts_apart(self) -> bool:
+        """Whether crafting κ after a period needs an additional gradient pass, because it cannot use the update's pass."""
+        return self.noise.crafted and (self.craft_after_update or self.noise.surrogate is not None)
+
+    def steps_of_periods(self, steps: int) -> tuple[int, ...]:
+        """The time steps of each period of a network with T = steps. Raises MinihireError where T is less than N.
+
+        >>> from minihire import Recipe
+        >>> Recipe(periods=3).steps_of_periods(7), Recipe(periods=2, period_steps=(4, 3)).steps_of_periods(7)
+        ((2, 2, 2), (4, 3))
+        """
+        if self.period_steps is not None:
+            return self.period_steps
+        if self.periods > steps:
+            raise MinihireError(
+                f"{self.periods} periods do not fit into {steps} time steps: choose periods N ≤ steps T"
+            )
+        return (steps // self.periods,) * self.periods
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe as plain data, for checkpoints and results."""
+        return {
+            **_described(self),
+            "noise": {"rule": type(self.noise).__name__, **_described(self.noise)},
+            "schedule": self.schedule._asdict(),
+        }
+
+
+def _described(recipe: Any) -> dict[str, Any]:
+    """The fields of a recipe or a noise rule as plain data, those of LATER only if they differ from the default."""
+    usual = {f.name for f in fields(recipe) if f.name in LATER and getattr(recipe, f.name) == f.default}
+    return {name: value for name, value in asdict(recipe).items() if name not in usual}
