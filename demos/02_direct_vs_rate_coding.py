@@ -19,7 +19,7 @@
 
 # %%
 import numpy as np
-from lesson import arguments, copied, four_shapes, percent, pyplot, save, small_ann
+from lesson import arguments, four_shapes, percent, pyplot, save, small_ann
 
 from backends import get_backend
 from backends.randomness import Draws
@@ -68,7 +68,7 @@ converted = convert(ann, training, steps=4, calibration=Calibration(images=64, s
 scores = {"ANN": Score(int(accuracy(ann, test).sum()), TEST).as_dict()}
 for T in TIMES:
     for coding in ("direct", "rate"):
-        network = copied(converted, coding=coding, steps=T)
+        network = converted.copy(coding=coding, steps=T)
         for stage in ("converted", "trained on"):
             if stage == "trained on":
                 train(network, Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False), training)

@@ -21,7 +21,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, copied, four_shapes, percent, pyplot, save, small_ann
+from lesson import arguments, four_shapes, percent, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score, mcnemar
@@ -52,7 +52,7 @@ training, test = four_shapes(IMAGES, TEST)
 ann = small_ann(k, training, ANN_EPOCHS)  # a narrow VGG5
 converted = convert(ann, training, steps=STEPS, calibration=Calibration(images=64, steps=20))
 batches = Batches(training, k, BATCH, seed=0, shuffle=True)
-by_hand, network, kappa = [], copied(converted), k.zeros((BATCH, *training.shape))
+by_hand, network, kappa = [], converted.copy(), k.zeros((BATCH, *training.shape))
 optimiser = Adam(network, [*network.parameters])  # W, v and λ of all layers
 for images, labels in (batches.load(epoch=0, batch=b) for b in range(3)):
     for _ in range(PERIODS):
@@ -80,7 +80,7 @@ control = replace(traditional, periods=PERIODS)
 hire = replace(control, noise=WatchedNoise(step=NOISE, bound=NOISE))
 networks = {"ann": ann, "converted": converted}
 for name, recipe in (("traditional", traditional), ("control", control), ("hire", hire)):
-    networks[name] = copied(converted)
+    networks[name] = converted.copy()
     train(networks[name], recipe, training, label=name)
 assert np.array_equal(by_hand, seen[: len(by_hand)])
 

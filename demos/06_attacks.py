@@ -18,7 +18,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, copied, four_shapes, percent, picture_row, pyplot, save, small_ann
+from lesson import arguments, four_shapes, percent, picture_row, pyplot, save, small_ann
 
 from backends import get_backend
 from backends.surrogates import arctan, exponential, rate, unit_triangle
@@ -43,7 +43,7 @@ ann = small_ann(k, training, ANN_EPOCHS)
 converted = convert(ann, training, steps=4, calibration=Calibration(images=64, steps=20))
 networks, traditional = {"ann": ann, "converted": converted}, Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False)
 for name, recipe in (("traditional", traditional), ("hire", replace(traditional, periods=2, noise=CraftedNoise(NOISE, NOISE)))):
-    networks[name] = copied(converted)
+    networks[name] = converted.copy()
     train(networks[name], recipe, training)
 
 # %% [markdown]

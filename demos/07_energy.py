@@ -25,7 +25,7 @@
 
 # %%
 import numpy as np
-from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
+from lesson import arguments, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from minihire.analysis import Score, measure_activity, measure_energy
@@ -49,7 +49,7 @@ converted = convert(ann, training, steps=4, calibration=Calibration(images=64, s
 networks = {("ANN", 1): ann}
 for coding, times in TIMES.items():
     for T in times:
-        networks[coding, T] = copied(converted, coding=coding, steps=T)
+        networks[coding, T] = converted.copy(coding=coding, steps=T)
         train(networks[coding, T], Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False), training)
 
 # %% [markdown]

@@ -20,7 +20,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from lesson import arguments, copied, four_shapes, pyplot, save, small_ann
+from lesson import arguments, four_shapes, pyplot, save, small_ann
 
 from backends import get_backend
 from backends.lif import lif_forward
@@ -61,7 +61,7 @@ starts = [convert(ann, training, steps=4, calibration=Calibration(images=64, ste
 attacked, rows = {}, []
 for rule, noise in rules.items():
     scores = []
-    for seed, network in enumerate(map(copied, starts)):
+    for seed, network in enumerate(start.copy() for start in starts):
         train(network, Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False, periods=2, noise=noise), training, seed=seed)
         answers = accuracy(network, test), *attack_accuracy([network], network, test, pgd(surrogate=exponential()))
         scores.append([100 * right.mean() for right in answers])

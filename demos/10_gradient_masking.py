@@ -22,7 +22,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lesson import arguments, copied, four_shapes, percent, pyplot, save, small_ann
+from lesson import arguments, four_shapes, percent, pyplot, save, small_ann
 
 from backends import get_backend
 from backends.lif import lif_forward
@@ -46,7 +46,7 @@ ann = small_ann(k, training, ANN_EPOCHS)
 converted = convert(ann, training, steps=STEPS, calibration=Calibration(images=64, steps=20))
 networks = {}
 for w in (1.0, 0.05):
-    networks[w] = copied(converted, neuron=replace(converted.neuron, surrogate=triangle(0.3, w)))
+    networks[w] = converted.copy(neuron=replace(converted.neuron, surrogate=triangle(0.3, w)))
     train(networks[w], Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False, freeze=True), training)
 
 # %% [markdown]

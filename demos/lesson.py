@@ -105,15 +105,6 @@ def small_ann(k, training, epochs: int, *, seed: int = 0, optimiser: str = "sgd"
     return ann
 
 
-def copied(network, **changes):
-    """A copy of the network with its own weights; changes: new values of other fields."""
-    from dataclasses import replace
-
-    k = network.backend
-    weights = {name: k.asarray(k.to_numpy(array).copy()) for name, array in network.parameters.items()}
-    return replace(network, parameters=weights, **changes)
-
-
 def pyplot():
     """matplotlib.pyplot with the style of the reports. Without matplotlib, print a sentence and end the lesson."""
     from minihire.report.figures import NoMatplotlib, pyplot
