@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends import BackendError
+from backends.processors import affinity
 from benchmarks import machine, report
 from benchmarks.contest import ALLOCATOR, MEMORY, Entrant, Remote, contest
 from benchmarks.peers import MINIHIRE, PEERS, missing
@@ -88,7 +89,7 @@ def measure(
     Returns the content of the JSON file.
     """
     request = _request(options, task, spiking, optimiser)
-    counts = options.threads or sorted({min(n, machine.cores()) for n in (1, 2)}, reverse=True)
+    counts = options.threads or sorted({min(n, affinity()) for n in (1, 2)}, reverse=True)
     here = machine.describe()
     print("\n".join(machine.sentences(here)))
     chosen = entrants or [("minihire", own(options), task), *_peers(options, task)]

@@ -18,6 +18,7 @@ from benchmarks import machine
 from benchmarks.peers import side_class
 from benchmarks.problem import Problem
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.machine import peak_memory
 
 MEMORY = (
     "peak memory: the largest resident memory during the steps (VmHWM), minus the resident memory before the weights were "
@@ -160,7 +161,7 @@ class Contestant:
 
     def peak(self) -> dict:
         """Peak memory in bytes, as defined by MEMORY. "exact" is False if the peak could not be reset after preparation."""
-        return {"peak_bytes": machine.peak_resident() - self.before, "exact": self.peak_was_reset}
+        return {"peak_bytes": peak_memory() - self.before, "exact": self.peak_was_reset}
 
 
 @dataclass(frozen=True)

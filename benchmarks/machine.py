@@ -6,6 +6,9 @@ import platform
 import sys
 import time
 
+from backends.processors import affinity
+from minihire.runtime.machine import processor, reset_peak_memory, resident_memory
+
 PACKAGES = ("numpy", "numba", "scipy", "torch", "spikingjelly", "snntorch")
 BUSY = 0.1  # cores used by other processes above which a warning is printed
 
@@ -19,20 +22,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def processor() -> str:
-    """The name of the processor."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def busy_cores(seconds: float = 1.0) -> float | None:
@@ -54,8 +43,8 @@ def _busy_ticks():
 def describe() -> dict:
     """Processor, cores, versions, load averages, and the cores that other processes use now."""
     return {
-        "processor": processor(),
-        "cores": cores(),
+        "processor": processor() or platform.machine(),
+        "cores": affinity(),
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions(),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
@@ -81,36 +70,13 @@ def sentences(machine: dict) -> list[str]:
 def resident() -> int:
     """Resident memory of this process in bytes, after freed memory was returned to the system."""
     _trim()
-    return _status("VmRSS") or peak_resident()
-
-
-def peak_resident() -> int:
-    """Peak of the resident memory of this process in bytes, since its start or the last successful `reset_peak`."""
-    found = _status("VmHWM")
-    if found is not None:
-        return found
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resident_memory()
 
 
 def reset_peak() -> bool:
-    """Reset the peak to the current resident memory. Returns whether the system supports this (Linux does)."""
+    """`reset_peak_memory`, after freed memory was returned to the system."""
     _trim()
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-        return True
-    except OSError:
-        return False
-
-
-def _status(key):
-    try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(f"{key}:"))
-    except (OSError, StopIteration):
-        return None
+    return reset_peak_memory()
 
 
 def _trim():

@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import charts, machine
+from backends.processors import affinity
+from benchmarks import charts
 from benchmarks.command import measure, parser, run
 from minihire.app.flags import names
 from minihire.models import MODELS, build
@@ -91,7 +92,7 @@ def main(arguments=None) -> None:
 def parse(arguments) -> argparse.Namespace:
     """Parse the flags. Raises MinihireError for flags that contradict each other."""
     p = parser("scaling", __doc__)
-    p.set_defaults(batch=32, density="0.1", rounds=3, peers="torch", threads=[machine.cores()])
+    p.set_defaults(batch=32, density="0.1", rounds=3, peers="torch", threads=[affinity()])
     for name, factor in FACTORS.items():
         default = " ".join(f"{value:g}" for value in factor.values)
         p.add_argument(

@@ -19,6 +19,7 @@ import numpy as np
 from minihire import __version__
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, utf8, write_atomically
+from minihire.runtime.machine import peak_memory, processor, reset_peak_memory
 
 SCHEMA = 1
 KEYS = dict.fromkeys(("config", "machine", "data", "phases", "models", "activity", "energy", "distance"), dict)
@@ -54,7 +55,7 @@ class Results:
             "numpy": np.__version__,
             "system": platform.platform(),
             "cores": os.cpu_count(),
-            "processor": _processor(),
+            "processor": processor(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         content = {
@@ -179,35 +180,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is not finite")
     return value
-
-
-def peak_memory() -> int:
-    """Peak resident memory of the process in bytes, since `reset_peak_memory` or the start of the process; 0 if unknown."""
-    try:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        try:
-            import resource
-        except ImportError:  # Windows
-            return 0
-        unit = 1 if platform.system() == "Darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _processor() -> str:
-    """The processor's name; "" if unknown."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def reset_peak_memory() -> bool:
-    """Reset the peak that `peak_memory` returns. Returns False if the system cannot do this; only Linux can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return True
-    except OSError:
-        return False

@@ -22,7 +22,7 @@ import numpy as np
 from mutations import any_bytes, archive, json_value
 from readers import READERS
 
-from minihire.study.results import peak_memory, reset_peak_memory
+from minihire.runtime.machine import peak_memory, reset_peak_memory
 
 SECONDS, MEMORY = 10, 512 << 20
 PROCESSES = ("os.system", "subprocess.Popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork")

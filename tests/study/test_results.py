@@ -13,7 +13,8 @@ import pytest
 from backends import get_backend
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import FileError
-from minihire.study.results import SCHEMA, Results, peak_memory
+from minihire.runtime.machine import peak_memory
+from minihire.study.results import SCHEMA, Results
 from minihire.study.settings import Config
 
 ROOT = Path(__file__).parents[2]

@@ -14,13 +14,13 @@ from minihire.analysis.energy import COSTS
 from minihire.data.batches import Batches
 from minihire.network import Network, initialise
 from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.machine import peak_memory, reset_peak_memory
 from minihire.study.networks import build_model, load_data
 from minihire.study.paper.accuracy import ways
 from minihire.study.paper.outcome import Outcome, all_alike, all_of, named, of_paper, shown
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import operation_costs
 from minihire.study.paper.spikes import IMAGES
-from minihire.study.results import peak_memory, reset_peak_memory
 from minihire.study.titles import TITLES
 from minihire.training.loop import Training
 
@@ -99,7 +99,10 @@ def _measured_apart(study, config):
 
 
 def train_batches(config, method: str, batches: int, backend: str, options: dict) -> tuple[list[float], int]:
-    """Train on some batches from fresh weights: (seconds of each batch, peak bytes). Called in a new process."""
+    """Train on some batches from fresh weights: (seconds of each batch, peak bytes).
+
+    The peak is that of the whole process, so it is meaningful only in a new process.
+    """
     k = get_backend(backend, **options)
     count = config.batch_size * min(batches + WARM_UP, 64)
     data = load_data(replace(config, train_limit=min(config.train_limit or count, count))).train
