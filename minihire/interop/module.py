@@ -11,14 +11,12 @@ import numpy as np
 
 from backends.randomness import Draws
 from backends.surrogates import Surrogate
+from minihire.interop.packages import require
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 
-try:
-    import torch
-except ImportError as error:
-    raise MinihireError("torch_module needs PyTorch, which is not installed: pip install torch") from error
+torch = require("torch", "torch_module")
 
 
 def torch_module(network: Network, *, seed: int = 0, surrogate: Surrogate | None = None) -> "TorchModule":

@@ -28,12 +28,14 @@ from minihire.data.cifar import CLASSES, NORMALISATION
 from minihire.engine.lif import NeuronOptions
 from minihire.interop.description import describe, kind, restore, time_steps
 from minihire.interop.layouts import Layout, weight_layouts
+from minihire.interop.packages import require
 from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
 from minihire.runtime.archive import ArchiveError, checked_copy
 from minihire.runtime.files import open_regular, write_atomically
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
+FILE = "a .pt file"  # what needs torch
 BLOCK = 3  # modules per weight layer: the weights, ReLU, and dropout or pool
 # VGG models by their number of convolutions, from which a file is recognised.
 FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.items() if isinstance(row, VGG)}
@@ -101,19 +103,9 @@ def read(
     return Checkpoint(Path(path), meta, arrays)
 
 
-def _torch():
-    try:
-        import torch
-    except ImportError as error:
-        raise CheckpointError(
-            "the authors' checkpoints need PyTorch, which is not installed: pip install torch"
-        ) from error
-    return torch
-
-
 def _load(path) -> dict:
     """Load the dictionary in the file."""
-    torch = _torch()
+    torch = require("torch", FILE)
     try:
         with open_regular(path) as file:
             is_zip = file.read(2) == b"PK"  # torch before 1.6 wrote files of another kind
@@ -163,7 +155,7 @@ def _state(path, content) -> dict[str, Any]:
 
     Raises CheckpointError unless all values are dense floating-point tensors.
     """
-    torch, state = _torch(), content.get("state_dict", content)
+    torch, state = require("torch", FILE), content.get("state_dict", content)
     if not isinstance(state, dict):
         raise CheckpointError(f"'state_dict' of {path} is a {kind(state)}, expected a dictionary of tensors")
     for key, value in state.items():
@@ -296,7 +288,7 @@ def write(path: Path, saved: Checkpoint) -> None:
     restores it exactly. The description omits the path of the data folder. Raises CheckpointError for a ResNet, and for
     an SNN whose coding, readout or reset the authors' model does not support.
     """
-    torch = _torch()
+    torch = require("torch", FILE)
     network = saved.network(get_backend("reference"))
     _refuse_other_neurons(saved.path, network)
     state = {

@@ -16,17 +16,15 @@ import numpy as np
 from backends import get_backend
 from backends.interface import Backend
 from minihire.data.dataset import Dataset
+from minihire.interop.packages import require
 from minihire.models import assemble
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 
-try:
-    import torch
-except ImportError as error:
-    raise MinihireError("from_torch needs PyTorch, which is not installed: pip install torch") from error
+torch = require("torch", "from_torch")
 
-from minihire.interop import torch_graph, torch_layers
+from minihire.interop import torch_graph, torch_layers  # noqa: E402  (they import torch)
 
 COMPARED = 8  # images
 TOLERANCE = 1e-3  # of the largest logit

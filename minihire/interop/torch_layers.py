@@ -223,9 +223,8 @@ class Builder:
             _refuse(op, "ceil_mode, return_indices and dilation are not")
         if not self.rectified:
             _refuse(op, "put it directly before or after a ReLU, because spikes represent values of at least 0")
-        values = np.eye(
-            size * size
-        )  # how each value to compare is computed from the inputs, in every channel: [inputs, values]
+        # [inputs, values]: how each value to compare is computed from the inputs, in every channel
+        values = np.eye(size * size)
         while values.shape[1] > 1:
             pairs, odd = divmod(values.shape[1], 2)
             first, second, rest = values[:, : 2 * pairs : 2], values[:, 1 : 2 * pairs : 2], values[:, 2 * pairs :]

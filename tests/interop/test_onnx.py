@@ -45,9 +45,8 @@ def network(name="vgg5", spiking=True, steps=4, **options):
     parameters = initialise(model, k, 3, spiking, options.get("readout", "membrane"))
     for n, (key, array) in enumerate(parameters.items()):
         if key.endswith((".threshold", ".leak")):
-            array[:] = (0.3 + n / 50) / (
-                4 if name == "vgg11" and key.endswith("threshold") else 1
-            )  # deep layers fire too
+            low = name == "vgg11" and key.endswith(".threshold")  # so that deep layers fire too
+            array[:] = (0.3 + n / 50) / (4 if low else 1)
         elif key.endswith(".bias"):
             array[:] = np.random.default_rng(n).normal(size=array.shape) / 5
     return Network(model, k, parameters, spiking, steps if spiking else 1, **options)
