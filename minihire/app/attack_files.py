@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from backends.randomness import Draws
 from minihire.app.inputs import class_names
@@ -22,6 +21,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
+from minihire.study.images import picture
 
 
 def attack_files(options, config, saved, target: Network, source: Network, attacks: list[Attack], heading: str) -> None:
@@ -101,8 +101,7 @@ def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attac
 
 def _write(path, image):
     """Write a uint8 image [H, W, C] as PNG."""
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    write_atomically(path, lambda file: picture.save(file, "PNG"))
+    write_atomically(path, lambda file: picture(image).save(file, "PNG"))
 
 
 def _text(heading, rows, attacks):

@@ -152,9 +152,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         raise MinihireError(unknown_command(arguments[0], list(COMMANDS)))
     options, unknown = parser.parse_known_args(arguments)
     if hasattr(options, "files") and not any(word.startswith("-") for word in unknown):
-        options.files += map(
-            Path, unknown
-        )  # argparse expects all files in one place; here flags may stand between them
+        # argparse expects all files in one place; here flags may stand between them
+        options.files += map(Path, unknown)
     elif unknown:
         raise MinihireError(unknown_arguments(options.name, unknown, completion.commands(parser)))
     return options

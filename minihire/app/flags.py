@@ -6,21 +6,18 @@ Each field of `Config` has one flag. A command lists the settings that it uses, 
 import argparse
 import math
 import shutil
-import types
-import typing
 from collections.abc import Collection, Iterable
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 
 from minihire.runtime.errors import MinihireError
-from minihire.study.settings import BOUNDS, PIXELS, PRESETS, Config
+from minihire.study.settings import BOUNDS, PIXELS, PRESETS, TYPES, Config
 from minihire.training.callbacks import Callback, KeepEvery, keep_best
 
 CONFIG_FIELDS = [f for f in fields(Config) if f.metadata]
 BY_NAME = {f.name: f for f in CONFIG_FIELDS}
 METAVARS = {"craft_surrogate": "KIND", "time_division": "A+B"}
-_TYPES = typing.get_type_hints(Config)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -137,11 +134,9 @@ def add_preset(parser: argparse.ArgumentParser, note: str = "") -> None:
 def _add(section, f, defaults):
     """Add the flag of one field of `Config`. Its type and its choices determine how the value is read and shown in the help."""
     flag, text = flag_of(f.name), f"{f.metadata['help']}{_default(f) if defaults else ''}"
-    kind = _TYPES[f.name]
+    kind = TYPES[f.name]
     if kind is bool:
         return section.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-    if isinstance(kind, types.UnionType):
-        kind = next(t for t in typing.get_args(kind) if t is not type(None))
     choices = f.metadata["choices"]
     convert = {float: number, int: int, str: str}.get(kind, names)
     shown = "{" + ",".join(choices) + "}" if choices else ""

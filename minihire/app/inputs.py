@@ -67,9 +67,8 @@ def resolve(
         given["periods"] = max(1, min(given.get("periods", base.periods), given["steps"]))
     config = replace(base, **given)
     if config.data == "shapes" and given.get("data_dir") is not None:
-        other = (
-            "" if saved else "give the data set's name with --data too, or "
-        )  # a checkpoint's data cannot be changed
+        # the data set of a checkpoint cannot be changed
+        other = "" if saved else "give the data set's name with --data too, or "
         raise MinihireError(
             f"--data-dir {options.data_dir} was given, but the data set shapes needs no files: {other}leave --data-dir out"
         )

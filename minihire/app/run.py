@@ -122,7 +122,7 @@ def _refuse_unused(options, config):
         users = [method for method in METHODS if reads(method, name)]
         if name in training and not set(users) & set(config.methods):
             raise MinihireError(
-                f"{flag_of(name)} applies to {listed(users, 'and')} training, but --methods chooses {','.join(config.methods)}: "
+                f"{flag_of(name)} applies to {listed(users)} training, but --methods chooses {','.join(config.methods)}: "
                 "leave it out, or choose other methods"
             )
 

@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Mapping
 
 from backends.errors import choose
+from minihire.report.words import listed
 
 ALIASES = {"--lr": "--learning-rate", "--eps": "--epsilon", "--optimizer": "--optimiser", "--time-steps": "--steps"}
 
@@ -24,7 +25,7 @@ def unknown_arguments(name: str, unknown: list[str], parsers: Mapping[str, argpa
     flag = flags[0]
     others = [other for other, parser in parsers.items() if flag in parser._option_string_actions]
     if others:
-        return f"{name} has no {flag}; it is a flag of {listed(others, 'and')}; see minihire {name} --help"
+        return f"{name} has no {flag}; it is a flag of {listed(others)}; see minihire {name} --help"
     close = close_flags(flag, [known for known in parsers[name]._option_string_actions if known.startswith("--")])
     if close:
         return f"{name} has no {flag}: did you mean {listed(close, 'or')}?"
@@ -38,8 +39,3 @@ def close_flags(flag: str, known: list[str]) -> list[str]:
     full = [other for other in known if other == flag or other.endswith(f"-{word}") or other.startswith(f"{flag}-")]
     full = [other for other in full if not other.startswith("--no-")]
     return full[:3] if word and full else difflib.get_close_matches(flag, known, n=1, cutoff=0.7)
-
-
-def listed(words: list[str], last: str) -> str:
-    """Words as a list in text, for example "a, b and c"."""
-    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

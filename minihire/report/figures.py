@@ -4,7 +4,8 @@ from pathlib import Path
 
 from minihire.report.marks import COLOURS, MARKERS, OTHER_MARKER
 from minihire.study.images import from_png, magnified
-from minihire.study.titles import ACCESS_TITLES, ANNS, ATTACK_TITLES, COLUMNS, TITLES
+from minihire.study.settings import ANN_METHODS
+from minihire.study.titles import ACCESS_TITLES, ATTACK_TITLES, COLUMNS, TITLES
 
 WIDTH = 5.0  # inches; printed at half a page's width, 10-point letters are still about 6 points high
 EXAMPLES = 4  # images per row
@@ -71,7 +72,7 @@ def training_curves(plt, results):
         name: m["history"] for name, m in results["models"].items() if m["history"] and not name.startswith("second")
     }
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.4), sharex="col")
-    for column, members in enumerate(({*ANNS}, histories.keys() - {*ANNS})):
+    for column, members in enumerate(({*ANN_METHODS}, histories.keys() - {*ANN_METHODS})):
         for name in (n for n in histories if n in members):
             rows, few = histories[name], len(histories[name]) < 4
             style = {"color": COLOURS.get(name), "marker": _marker(name), "ms": 5, "markevery": None if few else [-1]}

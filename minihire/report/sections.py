@@ -6,7 +6,7 @@ from minihire.report.pieces import details, grid, legend, network, note
 from minihire.report.tables import number
 from minihire.report.words import network_name, networks
 from minihire.runtime.progress import duration
-from minihire.study.titles import ANNS
+from minihire.study.settings import ANN_METHODS
 
 
 def microjoules(picojoules: float) -> str:
@@ -38,7 +38,7 @@ def energy(results) -> Markup | None:
             once, every = (
                 results["energy"][name][mode][kind] for mode in ("first_layer_once", "first_layer_every_step")
             )
-            words = f"{microjoules(once['total_pj'])} µJ{'' if name in ANNS else _against_ann(once['ratio'])}"
+            words = f"{microjoules(once['total_pj'])} µJ{'' if name in ANN_METHODS else _against_ann(once['ratio'])}"
             rows.append((name, network_name(name), once["total_pj"], every["total_pj"], words))
         drawings.append(charts.bars(heading, "µJ per image", rows))
     header = ["energy per image", "FP32, µJ", "less than ANN", "INT32, µJ", "less than ANN"]
@@ -96,7 +96,10 @@ def training(results) -> Markup | None:
     if not shown:
         return None
     drawings = []
-    for words, names in (("ANN", [n for n in shown if n in ANNS]), ("SNN", [n for n in shown if n not in ANNS])):
+    for words, names in (
+        ("ANN", [n for n in shown if n in ANN_METHODS]),
+        ("SNN", [n for n in shown if n not in ANN_METHODS]),
+    ):
         if names:
             path = lambda name, key: [(row["epoch"], row[key]) for row in histories[name] if key in row]
             loss = [(name, True, path(name, "loss")) for name in names]

@@ -1,7 +1,8 @@
 """Text about a run, from the content of results.json: its title, names, and a summary paragraph."""
 
 from minihire.runtime.progress import duration
-from minihire.study.titles import ANNS, ATTACK_TITLES, DATA_TITLES, TITLES, model_name
+from minihire.study.settings import ANN_METHODS
+from minihire.study.titles import ATTACK_TITLES, DATA_TITLES, TITLES, model_name
 
 METHOD_PHRASES = {
     "traditional": "by traditional training",
@@ -57,7 +58,7 @@ def result(results) -> str:
     attack = f"{ATTACK_TITLES.get(name, name)} (white box)"
     if {"hire", "traditional"} - under.keys():
         parts = [f"{share:.1f} % by the {network_name(model)}" for model, share in under.items()]
-        return f"Under {attack}, these parts of the test images are classified correctly: {_list(parts)}."
+        return f"Under {attack}, these parts of the test images are classified correctly: {listed(parts)}."
     gained = under["hire"] - under["traditional"]
     words = (
         f"Under {attack}, HIRE classifies {under['hire']:.1f} % of the test images correctly and traditional training "
@@ -120,7 +121,7 @@ def _network(config):
 
 
 def _training(config):
-    chosen, spiking = config["methods"], [method for method in config["methods"] if method not in ANNS]
+    chosen, spiking = config["methods"], [method for method in config["methods"] if method not in ANN_METHODS]
     methods = [METHOD_PHRASES.get(method, method) for method in spiking]
     periods = {"control", "gaussian", "hire", "hire-4x"} & set(chosen)
     noise = {"gaussian", "hire", "hire-4x"} & set(chosen)
@@ -130,7 +131,7 @@ def _training(config):
     inside = f" ({', '.join(settings)})" if settings else ""
     frozen = ", thresholds and leaks frozen" if config["freeze"] else ""
     epochs = _count(config["snn_epochs"], "epoch")
-    words = f"Then it was trained for {epochs} {_list(methods)}{inside}{frozen}." if methods else ""
+    words = f"Then it was trained for {epochs} {listed(methods)}{inside}{frozen}." if methods else ""
     if "adversarial-ann" in chosen:
         words += f" An ANN was trained adversarially, too, from fresh weights ({_attack_of_training(config)})."
     return words.strip()
@@ -169,5 +170,6 @@ def _count(number, one, many=None):
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _list(parts):
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+def listed(words: list[str], last: str = "and") -> str:
+    """Words as a list in text, for example "a, b and c"."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

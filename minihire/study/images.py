@@ -7,11 +7,15 @@ import numpy as np
 from PIL import Image
 
 
+def picture(pixels: np.ndarray) -> Image.Image:
+    """A uint8 image [H, W, C], C = 1 or 3, as a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def as_png(image: np.ndarray) -> str:
     """A float image [H, W, C] in [0, 1] (C = 1 or 3) as base64 PNG."""
-    pixels = np.round(image * 255).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    picture(np.round(image * 255).astype(np.uint8)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 

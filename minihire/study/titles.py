@@ -11,7 +11,6 @@ TITLES = {  # networks, by the name in results.json
     "adversarial": "adversarial SNN",
     "adversarial-ann": "adversarial ANN",
 }
-ANNS = ("ann", "adversarial-ann")  # the networks that do not spike
 DATA_TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}
 ATTACK_TITLES = {"none": "clean", "fgsm": "FGSM", "pgd": "PGD"}
 ACCESS_TITLES = {"clean": "", "white_box": "white box", "black_box": "black box"}

@@ -15,7 +15,6 @@ def test_every_row_is_read():
     assert len(rows) == 32 and {row.table for row in rows} == {1, 2, 3, 5}
     assert all(0 <= value <= 100 for row in rows for value in (row.clean, row.fgsm, row.pgd))
     assert {row.access for row in rows} == {"wb", "bb"} and {row.dataset for row in rows} == {"cifar10", "cifar100"}
-    assert len(paper.claims()) == 21 and all(claim.where and claim.value for claim in paper.claims())
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,8 @@ def test_twice_the_epochs_take_twice_the_time(made, monkeypatch):
         {part.name: part.seconds for part in estimate(c, backend, images)}
         for c in (config, replace(config, snn_epochs=4))
     )
-    assert (once["train hire"], twice["train hire"]) == (
-        12.0,
-        24.0,
-    )  # 45 images in batches of 20: 3 batches in an epoch
+    # 45 images in batches of 20: 3 batches in an epoch
+    assert once["train hire"] == 12.0 and twice["train hire"] == 24.0
     assert once["train ann"] == twice["train ann"] == 40.0
 
 

@@ -146,7 +146,8 @@ def test_an_unknown_choice_is_named_beside_the_known_ones(f):
 @pytest.mark.parametrize("f", CHOSEN, ids=lambda f: f.name)
 def test_every_choice_is_allowed(f):
     for choice in f.metadata["choices"]:
-        make(**{f.name: (choice,) if f.name == "methods" else choice})
+        value = (choice,) if f.name == "methods" else choice
+        assert getattr(make(**{f.name: value}), f.name) == value
 
 
 def test_an_enormous_number_is_refused():

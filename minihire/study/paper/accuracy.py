@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.study.paper.outcome import Outcome, all_of, compare, named, of_paper, percent, shown, spread
+from minihire.study.paper.outcome import Outcome, all_of, compare, intervals, named, of_paper, percent, shown, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import FROZEN, accuracies
 from minihire.study.spec import NetworkSpec
@@ -90,9 +90,8 @@ def accuracy_rows(study, config, chosen, access) -> tuple[list[list[str]], dict[
 
 
 def _caption(study, config):
-    count = len(study.seeds)
-    ends = f"mean and range of {count} seeds" if count > 1 else "one seed, 95 % Wilson intervals"
-    return f"{named(config)}, width {config.width:g}, T = {config.steps}: accuracy in %, {ends}"
+    brackets = intervals(len(study.seeds))
+    return f"{named(config)}, width {config.width:g}, T = {config.steps}: accuracy in %, {brackets}"
 
 
 def _gain(outcome, study, claim, paper, ours, theirs, better=True):

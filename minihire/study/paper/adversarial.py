@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from minihire.attacks import pgd
 from minihire.study.paper.accuracy import Way, ways
-from minihire.study.paper.outcome import Outcome, compare, named, percent
+from minihire.study.paper.outcome import Outcome, compare, intervals, named, percent
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.settings import ANN_METHODS
 from minihire.study.titles import TITLES
@@ -39,8 +39,9 @@ def adversarial(study: PaperStudy) -> Outcome:
         answers = [found[way.title, i] for i in range(len(attacks))]
         rows.append([way.title, *map(percent, answers), *cost_cells(config, way)])
     columns = ["clean", "FGSM", "PGD", f"PGD at ε = {255 * small:g}/255"]
-    ends = f"mean and range of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed, 95 % Wilson intervals"
-    caption = f"{named(config)}, width {config.width:g}, T = {config.steps}: accuracy in %, {ends}"
+    caption = (
+        f"{named(config)}, width {config.width:g}, T = {config.steps}: accuracy in %, {intervals(len(study.seeds))}"
+    )
     outcome.table(caption, ["", *columns, "passes per batch", "time steps per batch", "epochs", "cost"], rows)
     hire = TITLES["hire"]
     gains = [

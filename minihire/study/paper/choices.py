@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.study.paper.outcome import Comparison, Outcome, compare, named, percent, shown, spread
+from minihire.study.paper.outcome import Comparison, Outcome, compare, intervals, named, percent, shown, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.spec import NetworkSpec
 
@@ -100,8 +100,7 @@ def _changed(outcome, study, config, tried):
     columns = ["clean", "FGSM", "PGD"]
     if any("periods" in choice.changes for choice in tried):
         _over_periods(outcome, config, ours, zip(tried, others, strict=True), columns)
-    ends = f"mean and range of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed, 95 % Wilson intervals"
-    caption = f"{named(config)}, width {config.width:g}: accuracy of HIRE in %, {ends}"
+    caption = f"{named(config)}, width {config.width:g}: accuracy of HIRE in %, {intervals(len(study.seeds))}"
     outcome.table(caption, ["setting", "value", *columns], rows)
     outcome.table(
         f"Gain over HIRE with {DEFAULT}, in percentage points (each seed), McNemar's p",

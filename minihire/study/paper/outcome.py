@@ -72,6 +72,11 @@ def percent(answers: list[np.ndarray]) -> str:
     return f"{mean:.1f} {ends}"
 
 
+def intervals(seeds: int) -> str:
+    """What the brackets of `percent` are, for a caption."""
+    return f"mean and range of {seeds} seeds" if seeds > 1 else "one seed, 95 % Wilson intervals"
+
+
 def spread(answers: list[np.ndarray]) -> tuple[float, float, float]:
     """(mean, low, high) in percent, as in `percent`."""
     shares = [100 * float(np.mean(a)) for a in answers]

@@ -25,14 +25,6 @@ class Accuracy(NamedTuple):
     pgd: float
 
 
-class Claim(NamedTuple):
-    """A claim from the text or a figure: its place, its subject, and its value in the paper's words."""
-
-    where: str
-    claim: str
-    value: str
-
-
 @cache
 def accuracies() -> tuple[Accuracy, ...]:
     """Every printed accuracy, in the order of the tables."""
@@ -41,12 +33,6 @@ def accuracies() -> tuple[Accuracy, ...]:
         Accuracy(*(kind(row[name]) for kind, name in zip(kinds, Accuracy._fields, strict=True)))
         for row in _rows("accuracy")
     )
-
-
-@cache
-def claims() -> tuple[Claim, ...]:
-    """Every claim without a printed table."""
-    return tuple(Claim(**row) for row in _rows("claims"))
 
 
 @cache

@@ -9,7 +9,7 @@ from minihire.attacks import apgd
 from minihire.study.paper.accuracy import Way
 from minihire.study.paper.adversarial import adversarial_way, cost_cells
 from minihire.study.paper.cost import train_batches
-from minihire.study.paper.outcome import Outcome, compare, named, percent, spread
+from minihire.study.paper.outcome import Outcome, compare, intervals, named, percent, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.titles import TITLES
 from minihire.training import epochs_at_equal_cost
@@ -111,8 +111,7 @@ def recipes(study: PaperStudy) -> Outcome:
             gains.append([f"{number} {one.title}", *(str(compare(*pair)) for pair in zip(answers, hire, strict=True))])
         strong = [np.concatenate(each) for each in zip(*answers[1:], strict=True)]
         points.append({"name": one.method, "label": one.title, "x": spread(answers[0])[0], "y": spread(strong)[0]})
-    ends = f"mean and range of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed, 95 % Wilson intervals"
-    caption = f"{named(config)}, width {config.width:g}: accuracy in %, {ends}"
+    caption = f"{named(config)}, width {config.width:g}: accuracy in %, {intervals(len(study.seeds))}"
     outcome.table(caption, ["", *columns, "passes", "time steps", "epochs", "cost", "time"], rows)
     outcome.table("Gain over HIRE in points (each seed), McNemar's p", ["", *columns], gains)
     outcome.points("Clean and robust accuracy", "mean over both ε, %", "clean accuracy, %", points)

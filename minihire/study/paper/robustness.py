@@ -10,7 +10,7 @@ from minihire.attacks.members import MEMBERS
 from minihire.attacks.suite import SA_PGD_STEPS, forget
 from minihire.study.paper.accuracy import ways
 from minihire.study.paper.adversarial import ITERATIONS, adversarial_way, cost_cells
-from minihire.study.paper.outcome import Outcome, compare, named, percent, spread
+from minihire.study.paper.outcome import Outcome, compare, intervals, named, percent, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.recipes import best
 from minihire.study.settings import ANN_METHODS
@@ -75,7 +75,7 @@ def robustness(study: PaperStudy) -> Outcome:
     parts += [(way, first, share * config.epsilon, few) for share in SHARES for way in others]
     parts += [(way, first, BETWEEN * config.epsilon, few) for way in (*main, *method, *others)]
     whole = [(way, first, share * config.epsilon, images) for share in SHARES for way in (*main, *method)]
-    found = study.each(lambda study, part: _part(study, config, main, *part, part in whole), parts)
+    found = study.each(lambda study, part: answers_of_part(study, config, main, *part, part in whole), parts)
     by_part = dict(zip([(way.title, seed, epsilon) for way, seed, epsilon, _ in parts], found, strict=True))
     for share in SHARES:
         _table(outcome, config, by_part, main, study.seeds, share * config.epsilon, images)
@@ -127,7 +127,7 @@ def withstood(
     return Withstood(unpack_answers(value["right"]), value["found"])
 
 
-def _part(study, config, main, way, seed, epsilon, images, whole):
+def answers_of_part(study, config, main, way, seed, epsilon, images, whole):
     """(answers by name, what the suite found) of one network at one bound. whole: with every member and the red flags."""
     spec = way.spec(config, seed)
     answers = {"clean": study.answers(spec)}
@@ -151,8 +151,9 @@ def _table(outcome, config, found, rows, seeds, epsilon, images):
         flags = [suite.found["flags"] for _, suite in parts if suite.found["flags"]]
         up = f"{sum(any(flag['up'] for flag in some) for some in flags)} of {len(flags)}" if flags else "not evaluated"
         cells.append([way.title, *accuracies, percent(strong[way.title]), up, *cost_cells(config, way)])
-    ends = f"mean and range of {len(seeds)} seeds" if len(seeds) > 1 else "one seed, 95 % Wilson intervals"
-    caption = f"{named(config)}, width {config.width:g}, ε = {255 * epsilon:g}/255: accuracy in %, {ends}"
+    caption = (
+        f"{named(config)}, width {config.width:g}, ε = {255 * epsilon:g}/255: accuracy in %, {intervals(len(seeds))}"
+    )
     header = ["", *columns, f"suite, {images:,} images", "with a red flag", "passes", "time steps", "epochs", "cost"]
     outcome.table(caption, header, cells)
     hire = TITLES["hire"]

@@ -68,7 +68,7 @@ def test_no_image_withstands_the_suite_but_falls_to_the_paper_s_attacks(short, b
     study = PaperStudy(TINY, backend, tmp_path)
     config = TINY.config("vgg5")
     (hire,) = module.ways(study, "hire")
-    answers, found = module._part(study, config, (), hire, 0, 2 / 255, 4, True)
+    answers, found = module.answers_of_part(study, config, (), hire, 0, 2 / 255, 4, True)
     for right in answers.values():
         assert not (found.right & ~right[:4]).any()
     assert found.found["robust"]["correct"] == found.right.sum()
