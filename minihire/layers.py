@@ -381,8 +381,7 @@ class Readout:
     """The last linear layer: logits [B, classes] = Σ_t W·s[t], without leak and without spikes.
 
     The sum over time comes first, so the product is computed once. A bias is added at each step, so the logits get T times the
-    bias. With readout "spikes" (the readout that the paper's text
-    describes), the output neurons fire, and the logits are their spike counts.
+    bias. Readout "spikes" is the one in the paper's text: the output neurons fire, and the logits are their spike counts.
     """
 
     name: str

@@ -103,9 +103,8 @@ def test_width_and_hidden_scale_the_network():
     assert [row.output_shape[-1] for row in build("resnet12", width=0.25).table() if row.kind == "Conv2d"][:5] == [
         16
     ] * 5
-    assert all(
-        row.output_shape[-1] == 1 for row in build("resnet12", width=1e-3).table() if row.kind == "Conv2d"
-    )  # at least one
+    # at least one channel
+    assert all(row.output_shape[-1] == 1 for row in build("resnet12", width=1e-3).table() if row.kind == "Conv2d")
 
 
 def test_dropout_is_an_option():

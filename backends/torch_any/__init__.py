@@ -107,7 +107,7 @@ class TorchBackend(Updates):
     ):
         super().__init__(dtype=dtype, threads=threads, device=device, precision=precision, record=record)
         own = ranks.own_device(device) if torchrun_rank()[1] > 1 else device
-        self.device, self.dtype, self.precision = _device(own), dtype, precision
+        self.device, self.dtype, self.precision = find_device(own), dtype, precision
         if precision not in PRECISIONS:
             raise BackendError(f"no precision {precision!r}: choose {', '.join(PRECISIONS)}")
         if precision != "float32" and dtype != "float32":
@@ -120,7 +120,7 @@ class TorchBackend(Updates):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         torch.backends.cudnn.deterministic = True
-        self.multiplies_into_float32 = self.factor != self.float and _multiplies_into_float32(self.device)
+        self.multiplies_into_float32 = self.factor != self.float and multiplies_into_float32(self.device)
         self.onednn = _onednn()
         self.lif_kernels = _lif_kernels(self.device)
         plain = self.lif_kernels is lif  # these neurons read numbers from the device, which a recording cannot
@@ -135,7 +135,7 @@ def _say_nothing(line: str) -> None:
     """The default of `announce`'s argument: print nothing."""
 
 
-def _device(name: str) -> str:
+def find_device(name: str) -> str:
     """The name of the device. Raises BackendError if this machine or torch does not have it."""
     try:
         kind = torch.device(name).type
@@ -169,7 +169,7 @@ def _lif_kernels(device: str):
     return lif
 
 
-def _multiplies_into_float32(device: str) -> bool:
+def multiplies_into_float32(device: str) -> bool:
     """Whether this torch multiplies bf16 matrices on this device into float32 results, without rounding them between."""
     factor = torch.full((32, 32), 1.0 + 2**-7, dtype=torch.bfloat16, device=device)
     try:

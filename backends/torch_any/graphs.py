@@ -98,7 +98,7 @@ class Recording:
                 place.fill_(leaf)
         self.calls += 1
         if self.calls == EAGER_CALLS + 1:
-            self._record()
+            self.record_graph()
         if self.replay is None:
             return self.function()
         self.replay()
@@ -106,7 +106,7 @@ class Recording:
             self.versions.updated(parameter)
         return self.results
 
-    def _record(self):
+    def record_graph(self):
         self.versions.log = self.updated
         try:
             self.replay, self.results = record(self.function, self.device)

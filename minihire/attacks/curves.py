@@ -13,9 +13,8 @@ from minihire.attacks.probes import Probes, strongest
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 300, 1000)
 STEPS_PER_SIZE = 100
-SIZES = tuple(
-    2.0**power / 255 for power in range(-2, 8)
-)  # of ε: a quarter of a level of 255, and each twice the one before
+# Values of ε, from a quarter of a grey level to 128 of the 255 levels. Each is twice the one before.
+SIZES = tuple(2.0**power / 255 for power in range(-2, 8))
 
 
 def sizes(epsilon: float) -> list[float]:

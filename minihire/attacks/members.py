@@ -8,8 +8,8 @@ weights. The attacked network then classifies the images:
     for member in MEMBERS:
         right &= attack_accuracy([network], member.source(network), data, apgd(8 / 255))[0]
 
-Surrogates are written without their constant factor, because an attack that uses only the sign of
-the gradient does not depend on it.
+The heights of the surrogates differ. A constant factor of a surrogate multiplies the image gradient of a chain of layers by a
+constant, if no gradient flows through the reset. So it does not matter to an attack that uses only the sign of the gradient.
 """
 
 from dataclasses import replace

@@ -32,7 +32,7 @@ def test_replayed_attacks_find_the_same_images(network, data, images, monkeypatc
 
         self.replay = replay
 
-    monkeypatch.setattr(graphs.Recording, "_record", record)
+    monkeypatch.setattr(graphs.Recording, "record_graph", record)
     k, found = get_backend("torch", threads=1, dtype="float64"), []
     net, x, y = network(k), k.asarray(images), k.asarray(data.labels)
     for captured in (False, True):

@@ -82,9 +82,8 @@ def test_every_iterate_is_that_of_the_reference(network, data, images, monkeypat
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     assert np.abs(found - seen[0]).max() > epsilon / 2  # some proposals were taken
     active, kept = np.arange(len(images)), 0
-    for ours, one in zip(
-        seen, calls, strict=False
-    ):  # the reference drops images that are fooled, and stops without any
+    # the reference drops images that are fooled, and stops when there are none left
+    for ours, one in zip(seen, calls, strict=False):
         np.testing.assert_allclose(ours[active], one, rtol=0, atol=1e-6)
         active, kept = active[net.forward(ours[active]).argmax(axis=1) == labels[active]], kept + len(active)
     assert len(calls) == QUERIES or not len(active)

@@ -73,10 +73,10 @@ def _sums(*arguments):
 
 @pytest.fixture
 def backend(monkeypatch):
-    monkeypatch.setattr(torch_any, "_device", lambda name: "meta")
+    monkeypatch.setattr(torch_any, "find_device", lambda name: "meta")
 
     def make(precision):
-        monkeypatch.setattr(torch_any, "_multiplies_into_float32", lambda device: False)
+        monkeypatch.setattr(torch_any, "multiplies_into_float32", lambda device: False)
         k = Elsewhere(precision=precision, record=False)
         k.services.fetch_async = lambda array: lambda: k.to_numpy(array)
         k.lif_kernels = SimpleNamespace(forward=_all_there, backward=_sums)  # Triton's read no values

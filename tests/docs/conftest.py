@@ -65,9 +65,8 @@ def visit(tmp_path):
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", *OFFLINE, "--dump-dom"]
         command += ["--enable-logging=stderr", "--window-size=1300,900", "--virtual-time-budget=30000"]
         command += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()]
-        done = subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", timeout=600
-        )  # a minute is usual, but not on a busy machine
+        # a minute is usual, but not on a busy machine
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=600)
         written = re.search(r'<pre id="result">(.+?)</pre>', done.stdout, re.S)
         assert written, done.stderr[-2000:]
         answer = json.loads(html.unescape(written.group(1)))

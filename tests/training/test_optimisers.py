@@ -39,9 +39,8 @@ def test_one_cycle_rises_then_falls():
 
 def test_rates_are_plain_numbers():
     for kind in ("step", "one-cycle"):
-        assert (
-            type(Schedule(kind).rate(1.0, 5, 10, 0.5)) is float
-        )  # a NumPy scalar would change the arithmetic's precision
+        # a NumPy scalar would change the precision of later products
+        assert type(Schedule(kind).rate(1.0, 5, 10, 0.5)) is float
 
 
 def test_thresholds_and_leaks_do_not_decay(k, network):
