@@ -1,4 +1,4 @@
-"""Image files and folders of them, as the input of a command: the readable ones, and why the others cannot be read."""
+"""Image files and folders as the input of a command. It notes why a file cannot be read, and reads the others."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""minihire attack --suite: the worst case of a suite of attacks, its red flags, and what is printed of them."""
+"""minihire attack --suite: run a suite of attacks, and show the worst case and the red flags."""
 
 from backends.surrogates import triangle
 from minihire.app.flags import given_settings

@@ -1,4 +1,4 @@
-"""Images of one's own folder that a network has seen in its training: they must not test the network."""
+"""A check that images of the user's folder do not test a network that was trained on them."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Uniform noise of size ε: the floor that every attack must go below. No gradient is used."""
+"""Uniform noise of size ε, without gradients. Every attack must lower the accuracy further than this noise."""
 
 from dataclasses import dataclass
 

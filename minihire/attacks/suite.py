@@ -1,4 +1,4 @@
-"""The evaluation of robustness: many attacks on one network, of which each image has to withstand all.
+"""The evaluation of robustness: many attacks on one network. An image is robust only if it withstands all of them.
 
     found = evaluate_robustness(network, images, "strong", epsilon=2 / 255)
     found.robust, found.established        bool [N], and whether images are left and no red flag is up

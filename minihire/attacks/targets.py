@@ -1,4 +1,4 @@
-"""The classes that losses of logits need and aim at."""
+"""Classes for losses of logits: how many a loss needs, and the target classes of targeted losses."""
 
 from typing import Any
 

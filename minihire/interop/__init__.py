@@ -1,6 +1,6 @@
 """Interoperability: networks in the formats of other programs, and as torch modules.
 
-    from_torch(module, images)   a trained torch module as an ANN of minihire, which `convert` makes an SNN
+    from_torch(module, images)   a trained torch module as an ANN of minihire, which `convert` turns into an SNN
     torch_module(network)        a torch module, which foolbox, torchattacks, ART and AutoAttack can attack
     to_nir(network)              an NIR graph, for snnTorch, SpikingJelly and Sinabs
     from_nir(graph, backend)     the network of an NIR graph

@@ -1,4 +1,4 @@
-"""What is wrong with an NIR file that the package nir cannot read: one sentence, with the node and what was expected.
+"""The diagnosis of an NIR file that the package nir cannot read: one sentence that names the node and what was expected.
 
 An NIR file is an HDF5 file. The group node/nodes has a group for each node, which has its type and its parameters; the dataset
 node/edges has the pairs of names that are connected.

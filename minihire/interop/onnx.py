@@ -3,8 +3,8 @@
     model = to_onnx(network)      onnx.save(model, "hire.onnx") writes it to a file
 
 Input "images" [B, C, H, W] in [0, 1], output "logits" [B, classes]; B is free. Normalisation is part of the model. At each step
-an SNN has the nodes of the neuron's equations (backends/lif.py). What does not change over time, such as the first convolution
-of a direct-coded SNN, is computed once. All steps share the weights.
+an SNN has the nodes of the neuron's equations (backends/lif.py). Values that do not change over time, such as the first
+convolution of a direct-coded SNN, are computed once. All steps share the weights.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Packages that are not always installed."""
+"""Import of optional packages."""
 
 import importlib
 from types import ModuleType

@@ -1,10 +1,10 @@
-"""A trained torch module as an ANN of minihire, which `convert` makes an SNN.
+"""Import of a trained torch module as an ANN, which `convert` turns into an SNN.
 
     ann = from_torch(module, images)                 # logits equal to the module's
     snn = convert(ann, data, steps=32)
 
 `torch.fx` records the operations of the module (torch_graph.py), and each becomes layers and weights of minihire
-(torch_layers.py). Torch computes nothing in the network that results.
+(torch_layers.py). The resulting network does not use torch.
 """
 
 import copy

@@ -1,7 +1,8 @@
 """The operations of a torch module as layers and weights of minihire.
 
 Weights are computed in float64 and in our layout: [k, k, C_in, C_out], [F_in, F_out] with the features of an image in the order
-H·W·C, biases [1, C_out]. What has no layer here becomes one that computes the same:
+H·W·C, biases [1, C_out]. An operation without a layer of its own becomes other layers that compute the
+same:
 
     BatchNorm             multiplied into the weights before it; where there are none, a 1×1 convolution with a diagonal matrix
     AvgPool2d(2ⁿ)         n average pools of 2×2; other sizes: a convolution with a diagonal matrix

@@ -1,1 +1,1 @@
-"""What people see: tables on the terminal and figures, made from results alone."""
+"""Tables for the terminal, figures and HTML pages. They are made from files of results; nothing is computed here."""

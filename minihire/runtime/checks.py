@@ -1,4 +1,4 @@
-"""Checks of what a caller gives: numbers, images, labels, data sets. Each raises MinihireError with one sentence.
+"""Checks of arguments: numbers, images, labels, data sets. Each raises MinihireError with one sentence.
 
 The public functions call them once, where the input comes in. Loops inside an attack or a training do not call them again.
 """

@@ -1,4 +1,4 @@
-"""What a study does with single networks: load their images, build an ANN, copy a network, measure activity and energy."""
+"""Functions of a study for single networks: load images, build an ANN, convert it, measure activity and energy."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Where a study keeps checkpoints and answers: the files of a single command, or the folder of a run.
+"""Stores of checkpoints and answers of a study: the files of a single command, or the folder of a run.
 
 cache_folder.py has the third store, the cache of `minihire paper`.
 """

@@ -1,4 +1,4 @@
-"""How networks, data sets and attacks are called in tables, figures and pages, and the order in which they appear."""
+"""Names of networks, data sets and attacks in tables, figures and pages, in the order in which they appear."""
 
 TITLES = {  # networks, by the name in results.json
     "ann": "ANN",

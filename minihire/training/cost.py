@@ -1,4 +1,4 @@
-"""What a training recipe costs: time steps times gradient passes, so that methods can be compared at equal cost."""
+"""The cost of a training recipe: time steps times gradient passes. Methods can be compared at equal cost."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a training tells its user: whether to print an epoch, warnings, and the sentences of its errors."""
+"""Messages of a training: which epochs are printed, the warnings, and the sentences of errors."""
 
 from __future__ import annotations
 
