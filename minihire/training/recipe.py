@@ -56,6 +56,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
+        if not isinstance(self.schedule, Schedule):
+            raise MinihireError(f"the recipe's schedule is {self.schedule!r}: give a Schedule")
+        if not isinstance(self.noise, NoiseRule):
+            raise MinihireError(
+                f"the recipe's noise is {self.noise!r}: give a noise rule, as in CraftedNoise(step=0.013, bound=0.013)"
+            )
         if self.schedule.kind not in SCHEDULES:
             raise MinihireError(f"there is no schedule {self.schedule.kind!r}: choose {', '.join(SCHEDULES)}")
         for name in ("epochs", "batch_size", "periods"):
