@@ -64,7 +64,10 @@ def size_of(array) -> int:
 
 
 def listed(k, array) -> int:
-    """How many entries lists of events hold: increments of a gradient that leaks; of spikes what changes, if that is less."""
+    """The number of entries in the lists of events of an array.
+
+    Lists of a current's gradient hold its increments. Lists of spikes hold the spikes or their increments, whichever are fewer.
+    """
     if isinstance(array, CurrentGradient):
         return k.events(array.grad[:-1] - array.leak * array.grad[1:]) + k.events(array.grad[-1])
     if isinstance(array, SpikeTrain):  # of a batch that is large enough for it, as the one measured here

@@ -1,4 +1,4 @@
-"""Which kernel runs: pure functions of the shapes and of the density, the fraction of inputs that are not zero.
+"""The choice of a kernel: pure functions of the shapes and of the density, the fraction of inputs that are not zero.
 
 The time of an event-driven kernel is proportional to the density; the time of a dense kernel is constant. Below the crossover
 density the event-driven kernel is faster. `python -m benchmarks.kernels` measures it (table in docs/performance.md). The

@@ -1,4 +1,4 @@
-"""How the Numba backend holds arrays, draws random numbers, and makes batches of images."""
+"""Arrays, random numbers and image batches of the Numba backend."""
 
 import functools
 import math

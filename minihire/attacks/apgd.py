@@ -37,7 +37,7 @@ class APGDAttack(TrackingAttack):
 
 
 class Memory(NamedTuple):
-    """What is kept from step to step; all but `before` are [B], flags are 0 or 1."""
+    """The state between two steps. All but `before` are [B]; flags are 0 or 1."""
 
     before: Array  # x̂ of the step before [B, H, W, C]
     step: Array  # η

@@ -31,7 +31,7 @@ class SAPGDAttack(TrackingAttack):
 
 
 class Memory(NamedTuple):
-    """What is kept from step to step."""
+    """The state between two steps."""
 
     mean: Array  # p [B, H, W, C]
     square: Array  # q [B, H, W, C]

@@ -74,7 +74,7 @@ def write(path: Path, saved: Checkpoint) -> None:
 
 
 def _differences(network: Network) -> str:
-    """What another program must do because NIR does not express it, as one sentence."""
+    """One sentence: the operations that NIR cannot express, so that another program must add them."""
     tasks = ["subtract the threshold after a spike instead of resetting to 0"]
     if network.neuron.initial:
         tasks.append(f"start the membranes at {network.neuron.initial:g}")

@@ -83,7 +83,7 @@ def robustness_of(
     samples: int = 1,
     scores: Path | None = None,
 ) -> tuple[Robustness, Path | None]:
-    """What a suite of attacks finds, and the folder with its state. Arguments: see `evaluate_robustness`.
+    """The result of a suite of attacks, and the folder with its state. Arguments: see `evaluate_robustness`.
 
     scores: the JSON file that the caller will write the result to; None: no state is kept. The state is in a folder beside it, so
     that an interrupted call can resume. The caller deletes the state (`suite.forget`) when the result is written.

@@ -48,7 +48,7 @@ class Plan:
         self.study = study
 
     def needs(self, make) -> Needs:
-        """What make(study) would ask for."""
+        """The networks and measurements that make(study) needs. make: an experiment."""
         found = Needs()
         with contextlib.suppress(NotMeasured):
             make(DryRun(self.study, found))

@@ -73,7 +73,7 @@ def percent(answers: list[np.ndarray]) -> str:
 
 
 def intervals(seeds: int) -> str:
-    """What the brackets of `percent` are, for a caption."""
+    """The meaning of the numbers in the brackets of `percent`, for a caption."""
     return f"mean and range of {seeds} seeds" if seeds > 1 else "one seed, 95 % Wilson intervals"
 
 

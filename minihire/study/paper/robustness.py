@@ -34,7 +34,7 @@ PARITY = {"FGSM": lambda epsilon: fgsm(epsilon), "PGD-7": lambda epsilon: pgd(ep
 
 
 class Withstood(NamedTuple):
-    """What the suite found for one network: bool [N], whether each image withstood every attack, and `Robustness.as_dict`."""
+    """The result of the suite for one network: bool [N], whether each image withstood every attack, and `Robustness.as_dict`."""
 
     right: np.ndarray
     found: dict
