@@ -3,7 +3,7 @@
 from functools import partial
 
 from minihire.attacks.apgd import APGDAttack, apgd
-from minihire.attacks.evaluate import attack_accuracy, attacked_predictions, save_answers
+from minihire.attacks.evaluate import attack_accuracy, attacked_predictions
 from minihire.attacks.gradient import Attack, Attacker, fgsm, perturb, pgd
 from minihire.attacks.l2 import L2Attack, pgd_l2
 from minihire.attacks.members import MEMBERS, Member
@@ -53,7 +53,6 @@ __all__ = [
     "pgd",
     "pgd_l2",
     "sa_pgd",
-    "save_answers",
     "square",
     "uniform_noise",
 ]

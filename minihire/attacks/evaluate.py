@@ -1,7 +1,10 @@
 """Accuracy under attack: images crafted on the attacked network (white box) or on another network (black box)."""
 
+import json
 import math
 import os
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from minihire.analysis.accuracy import BATCH, predict
 from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.data.identity import identity
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.archive import ArchiveError, read_arrays
@@ -41,8 +45,8 @@ def attack_accuracy(
     the source chooses each image's. Several ranks share the batches.
 
     path: a file for the answers of an interrupted attack. The same call resumes from it and then deletes it.
-    keep: write all answers to the file and keep it. about: text that identifies the attack,
-    networks and images; it is stored in the file and checked when the attack resumes.
+    The file identifies attack, seed, networks and images. keep: write all answers to the file and keep it. about: further text
+    that has to be the same when the attack resumes.
 
     Raises MinihireError for networks and data with different image shapes or numbers of classes, for data without images, and
     for a file that is damaged or belongs to another attack.
@@ -89,7 +93,8 @@ def attacked_predictions(
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     k = source.backend
     shape = len(targets), len(data)
-    loaded = path and _load_answers(Path(path), shape, source.model.classes, about)
+    whose = cache(partial(_identity, targets, source, data, attack, seed, about))  # lazy, because it hashes all weights
+    loaded = path and _load_answers(Path(path), shape, source.model.classes, whose)
     earlier, done = loaded or (np.full(shape, UNKNOWN), 0)
     if done < len(data):  # start with a whole batch, also if the file was written with another batch size
         done -= done % batch_size
@@ -103,7 +108,7 @@ def attacked_predictions(
                 stop.check(f"during {attack.name}" + (f"; finished batches were saved in {path}" if path else ""))
             except Interrupted:
                 if path:
-                    save_answers(path, earlier + k.services.sum_over_ranks([new])[0], number * batch_size, about)
+                    _save_answers(path, earlier + k.services.sum_over_ranks([new])[0], number * batch_size, whose())
                 raise
             own = number + k.services.rank
             if own < len(batches):
@@ -115,15 +120,21 @@ def attacked_predictions(
             progress.add(sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches)))))
         (new,) = k.services.sum_over_ranks([new])
         if stop.asked() and path:  # during the last batch: leaving `with` raises Interrupted
-            save_answers(path, earlier + new, len(data), about)
+            _save_answers(path, earlier + new, len(data), whose())
     if keep and path and k.services.rank == 0:
-        save_answers(path, earlier + new, len(data), about)
+        _save_answers(path, earlier + new, len(data), whose())
     elif loaded and path and k.services.rank == 0:
         Path(path).unlink()
     return list((earlier + new).astype(np.int64))
 
 
-def save_answers(path: os.PathLike[str], predicted: np.ndarray, done: int, about: str = "") -> None:
+def _identity(targets: list[Network], source: Network, data: Dataset, attack: Attack, seed: int, about: str) -> str:
+    """The text that a file of answers must have for this call to resume from it."""
+    networks = [identity(network, data) for network in (source, *targets)]
+    return json.dumps([networks, repr(attack), seed, about])
+
+
+def _save_answers(path: os.PathLike[str], predicted: np.ndarray, done: int, about: str) -> None:
     """Write a file from which an attack resumes: predicted classes [targets, N], known for the first `done` images."""
     arrays: dict[str, Any] = {
         "predicted": predicted.astype(np.int64),
@@ -134,7 +145,7 @@ def save_answers(path: os.PathLike[str], predicted: np.ndarray, done: int, about
 
 
 def _load_answers(
-    path: Path, shape: tuple[int, int], classes: int, about: str
+    path: Path, shape: tuple[int, int], classes: int, about: Callable[[], str]
 ) -> tuple[np.ndarray[Any, Any], int] | None:
     """(predicted classes [targets, images], number of images done) of an interrupted attack; None if there is no file."""
     if not path.exists():
@@ -147,6 +158,6 @@ def _load_answers(
     except (OSError, ArchiveError, ValueError, TypeError) as error:
         raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
     fits = predicted.shape == shape and 0 <= done <= shape[1]
-    if saved_about != about or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
+    if saved_about != about() or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
         raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")
     return predicted, done

@@ -36,6 +36,7 @@ from minihire.attacks.sa_pgd import sa_pgd
 from minihire.attacks.square import square
 from minihire.attacks.targets import NEEDED
 from minihire.data.dataset import Dataset
+from minihire.data.identity import identity
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
@@ -166,8 +167,8 @@ def evaluate_robustness(
     (name, network) pairs to craft images on for the transfer attacks of the strong suite. samples: of a network with random
     spikes, draws per gradient and evaluation. flags: whether to evaluate the red flags of the strong suite, and the curves.
     members: the surrogate ensemble, by default all MEMBERS; fewer of them save time where gradients are expensive.
-    folder: keeps the state, so that the same call resumes after an interruption; about: text that identifies network, images
-    and sources in it.
+    folder: keeps the state, so that the same call resumes after an interruption. The state identifies network, sources and
+    images. about: further text that has to be the same when the evaluation resumes.
 
     Raises MinihireError for an unknown suite or budget, two sources of the same name, sources and data with other image shapes or
     numbers of classes than the network's, and a state that is damaged or belongs to another evaluation.
@@ -193,7 +194,9 @@ def evaluate_robustness(
     todo = stages(network, suite, budget, epsilon, sources, samples, members)
     key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
     if members is not None:
-        key["members"] = [member.name for member in members]
+        key["members"] = [repr(member) for member in members]
+    if folder is not None:
+        key["identity"] = [identity(each, data) for each in (network, *(source for _, source in sources))]
     state = State(folder, {**key, "images": len(data), "seed": checks.whole("the seed", seed, None), "about": about})
     clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
     found = Robustness(suite, budget, float(epsilon), clean, clean.copy())

@@ -146,5 +146,5 @@ class CacheFolder(Store):
         path.with_suffix(".spent").unlink(missing_ok=True)
         return value
 
-    def attack_file(self, key, spec, attack, source, networks, data):
+    def attack_file(self, key, spec, attack, source):
         return {"path": self.measurement(key).with_suffix(".npz")}

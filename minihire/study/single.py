@@ -11,10 +11,9 @@ import numpy as np
 from minihire.attacks import Attack, Robustness, evaluate_robustness
 from minihire.data.dataset import Dataset, Splits
 from minihire.network import Network
-from minihire.study.notes import digest
 from minihire.study.settings import Config
 from minihire.study.spec import NetworkSpec
-from minihire.study.stores import Files, identity
+from minihire.study.stores import Files
 from minihire.study.study import Study
 from minihire.training.callbacks import Callback
 from minihire.training.loop import Training
@@ -89,16 +88,5 @@ def robustness_of(
     that an interrupted call can resume. The caller deletes the state (`suite.forget`) when the result is written.
     """
     folder = scores and scores.with_name(f"{scores.stem}.suite")
-    found = suite_in(
-        folder, target, sources, data, config.epsilon, config.seed, suite=suite, budget=budget, samples=samples
-    )
-    return found, folder
-
-
-def suite_in(folder: Path | None, target: Network, sources, data: Dataset, epsilon: float, seed: int, **options):
-    """`evaluate_robustness` with its state in a folder, None for none. The state is refused for other networks or images."""
-    networks = (target, *(source for _, source in sources))
-    about = digest([identity(network, data) for network in networks]) if folder else ""
-    return evaluate_robustness(
-        target, data, epsilon=epsilon, sources=sources, seed=seed, folder=folder, about=about, **options
-    )
+    options = dict(budget=budget, sources=sources, samples=samples, seed=config.seed, folder=folder)
+    return evaluate_robustness(target, data, suite, epsilon=config.epsilon, **options), folder

@@ -7,12 +7,10 @@ import contextlib
 from pathlib import Path
 
 from backends.interface import Backend
-from minihire.data.dataset import Dataset
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import say
-from minihire.study.notes import digest
 from minihire.study.pictures import noise_pictures
 from minihire.study.results import Results
 from minihire.study.settings import Config
@@ -20,7 +18,6 @@ from minihire.study.spec import NetworkSpec
 from minihire.training.checkpoint import Checkpoint, weights_digest
 from minihire.training.cost import cost_per_batch
 from minihire.training.loop import Training
-from minihire.training.resume import fingerprint
 
 
 class Store:
@@ -69,14 +66,9 @@ class Store:
         """Return the stored measurement. If there is none, return compute() and store it."""
         return compute()
 
-    def attack_file(self, key, spec, attack, source, networks, data) -> dict:
+    def attack_file(self, key, spec, attack, source) -> dict:
         """Keyword arguments for `attack_accuracy` that say where it stores its answers, so that it can resume."""
         return {}
-
-
-def identity(network: Network, data: Dataset) -> list:
-    """What identifies a network and images in the file of an interrupted attack."""
-    return [fingerprint(network, data), network.steps, network.coding, network.readout, repr(network.neuron)]
 
 
 class Files(Store):
@@ -97,13 +89,12 @@ class Files(Store):
     def note_made(self, spec, network, training):
         self.training = training
 
-    def attack_file(self, key, spec, attack, source, networks, data):
+    def attack_file(self, key, spec, attack, source):
         if self.scores is None:
             return {}
         path = self.scores.with_name(f"{self.scores.stem}.{attack.name}.npz")
         self._written.append(path)
-        kinds = [identity(network, data) for network in networks]
-        return {"path": path, "about": digest([kinds, repr(attack), spec.seed]), "keep": True}
+        return {"path": path, "keep": True}
 
     def clear(self) -> None:
         """Delete the files with the answers of the attacks. Call it when the JSON file with their scores is written."""
@@ -184,7 +175,7 @@ class RunFolder(Store):
             self.results.warn(sentence)
         self.results.save()
 
-    def attack_file(self, key, spec, attack, source, networks, data):
+    def attack_file(self, key, spec, attack, source):
         access = "white_box" if source == spec else "black_box"
         return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz"}
 

@@ -169,7 +169,7 @@ class Study:
         if attack is None:
             return predictions(network, data, seed=spec.seed, samples=samples)
         crafted_on = self._with_steps(source, steps)
-        file = self.store.attack_file(key, spec, attack, source, (network, crafted_on), data)
+        file = self.store.attack_file(key, spec, attack, source)
         return attacked_predictions([network], crafted_on, data, attack, seed=spec.seed, **file)[0]
 
     def measure_once(self, key: dict, compute, *specs: NetworkSpec, title: str = "") -> Any:

@@ -28,6 +28,7 @@ from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.data.identity import fingerprint
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.interrupt import StopSignal
@@ -40,7 +41,7 @@ from minihire.training.messages import is_worth_telling, memory_advice, new_warn
 from minihire.training.noise import Crafter
 from minihire.training.optimisers import OPTIMISERS
 from minihire.training.recipe import NAMES, Recipe
-from minihire.training.resume import fingerprint, require_same_start_on_all_ranks, restore, save
+from minihire.training.resume import require_same_start_on_all_ranks, restore, save
 
 # A checkpoint is written after an epoch if writing the last one took less than QUICK seconds, or if the time since then is more
 # than WRITE_RATIO times the time that writing took. `Training._worth_saving` has the exceptions.

@@ -1,7 +1,5 @@
 """Training checkpoints: save a training, resume it bit-identically, and refuse to resume a different one."""
 
-import hashlib
-
 import numpy as np
 
 from minihire.training import checkpoint
@@ -48,16 +46,6 @@ def restore(training, saved: Checkpoint) -> None:
             f"{saved.path} holds no training to resume, or it is damaged ({error}): "
             f"choose another {training.names['path']}"
         ) from error
-
-
-def fingerprint(network, data) -> str:
-    """A hash of a network's weights and of a data set. A training resumes only if it started from the same hash."""
-    digest = hashlib.blake2b(data.images, digest_size=16)
-    digest.update(np.ascontiguousarray(data.labels))
-    for name, array in network.parameters.items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(network.backend.to_numpy(array)).reshape(-1).view(np.uint8))
-    return digest.hexdigest()
 
 
 def require_same_start_on_all_ranks(training) -> None:

@@ -1,6 +1,7 @@
 """White-box and black-box accuracy: which network the images are crafted on, and which networks classify them."""
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy, predict, predictions
-from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd, save_answers
+from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd
 from minihire.data.batches import Batches
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
@@ -108,10 +109,34 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
         write()
         with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack starts again"):
             attack_accuracy([net], net, data, fgsm(), path=path)
-    for images, predicted, about in ((13, 1, ""), (12, 1, "another attack"), (12, 10, ""), (12, -2, "")):
-        save_answers(path, np.full((1, images), predicted), 3, about)
+    path.unlink()
+    attack_accuracy([net], net, data, fgsm(), path=path, keep=True)
+    own = np.load(path)["about"]
+    for images, predicted, about in ((13, 1, own), (12, 1, ""), (12, 10, own), (12, -2, own)):
+        np.savez(path, predicted=np.full((1, images), predicted), done=3, about=about)
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
             attack_accuracy([net], net, data, fgsm(), path=path)
+
+
+def test_kept_answers_are_those_of_one_attack_on_one_network(network, data, tmp_path):
+    k = get_backend("reference")
+    net, path = network(k), tmp_path / "kept.npz"
+    dark = replace(data, images=data.images // 2)
+    normalised = replace(net, model=replace(net.model, mean=(0.4,) * 3))
+    (answers,) = attack_accuracy([net], net, data, fgsm(), path=path, keep=True)
+    assert attack_accuracy([net], net, data, fgsm(), path=path, keep=True)[0].tolist() == answers.tolist()
+    for targets, source, images, attack, more in (
+        ([network(k, seed=2)], net, data, fgsm(), {}),
+        ([net], network(k, seed=2), data, fgsm(), {}),
+        ([net], net.view(steps=2), data, fgsm(), {}),
+        ([normalised], net, data, fgsm(), {}),
+        ([net], net, dark, fgsm(), {}),
+        ([net], net, data, fgsm(0.5), {}),
+        ([net], net, data, fgsm(), {"seed": 1}),
+        ([net], net, data, fgsm(), {"about": "other"}),
+    ):
+        with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
+            attack_accuracy(targets, source, images, attack, path=path, keep=True, **more)
 
 
 def test_predictions_and_answers_agree(k, network, data):

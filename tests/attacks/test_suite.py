@@ -220,9 +220,20 @@ def test_a_damaged_state_or_one_of_another_evaluation_is_one_sentence(numba, net
     with pytest.raises(MinihireError, match="is damaged"):
         evaluate(net, data, "parity", folder=tmp_path, about="mine")
     path.write_text(good)
-    for other in ({"about": "yours"}, {"epsilon": 0.03}, {"seed": 1}, {"kind": "strong"}):
+    dark, other_net = replace(data, images=data.images // 2), network(numba, seed=2)
+    strange = [MEMBERS[0]._replace(reset_grad=True)]
+    for other in (
+        {"about": "yours"},
+        {"epsilon": 0.03},
+        {"seed": 1},
+        {"kind": "strong"},
+        {"network": other_net},
+        {"data": dark},
+        {"members": strange},
+    ):
         with pytest.raises(MinihireError) as caught:
-            evaluate(net, data, **{"kind": "parity", "folder": tmp_path, "about": "mine", **other})
+            given = {"network": net, "data": data, "kind": "parity", "folder": tmp_path, "about": "mine"}
+            evaluate(**given | other)
         assert (
             str(caught.value)
             == f"{path} is of another evaluation: delete it, or write the result to another file or folder"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minihire.attacks.evaluate import _load_answers
+from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
 from minihire.data import cifar, folder, mnist, pickles
 from minihire.data.dataset import DataError
 from minihire.runtime.errors import MinihireError
@@ -19,6 +19,13 @@ from minihire.training import checkpoint
 FORMER = ".x.npz.abcd1234.tmp"
 
 
+def resume_attack(path):
+    """Attack a small network, and resume from the answers in a file."""
+    k, model = get_backend("reference"), build("vgg5", width=1 / 32, hidden=4)
+    network = Network(model, k, initialise(model, k, seed=0))
+    attack_accuracy([network], network, load_data("shapes", test_limit=1).test, fgsm(), path=path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
 @pytest.mark.parametrize(
     "read",
@@ -26,7 +33,7 @@ FORMER = ".x.npz.abcd1234.tmp"
         checkpoint.load,
         Results.load,
         lambda path: notes.read(path, "and try again"),
-        lambda path: _load_answers(path, (1, 1), 10, ""),
+        resume_attack,
         lambda path: pickles.read_pickle(path, 100),
         lambda path: cifar.read_binary(path, "cifar10", 1),
         lambda path: mnist.read_idx(path, 2049, (), 1),

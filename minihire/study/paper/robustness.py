@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.attacks import fgsm, pgd
+from minihire.attacks import evaluate_robustness, fgsm, pgd
 from minihire.attacks.members import MEMBERS
 from minihire.attacks.suite import SA_PGD_STEPS, forget
 from minihire.study.paper.accuracy import ways
@@ -14,7 +14,6 @@ from minihire.study.paper.outcome import Outcome, compare, intervals, named, per
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.recipes import best
 from minihire.study.settings import ANN_METHODS
-from minihire.study.single import suite_in
 from minihire.study.spec import NetworkSpec
 from minihire.study.study import pack_answers, unpack_answers
 from minihire.study.titles import TITLES
@@ -118,7 +117,8 @@ def withstood(
     def compute():
         folder = study.store.measurement(key).with_suffix(".suite")
         networks = [(name, study.network(source)) for name, source in sources.items()]
-        found = suite_in(folder, study.network(spec), networks, data, epsilon, spec.seed, **options)
+        given = dict(epsilon=epsilon, sources=networks, seed=spec.seed, folder=folder, **options)
+        found = evaluate_robustness(study.network(spec), data, **given)
         forget(folder)
         return {"right": pack_answers(found.robust), "found": found.as_dict()}
 
