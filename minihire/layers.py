@@ -14,6 +14,8 @@ from backends.interface import Adaptation, NeuronState
 from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions, conv_lif, lif
+from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
 
@@ -74,6 +76,9 @@ class Conv2d:
     padding: int | None = None
     bias: bool = False
 
+    def __post_init__(self) -> None:
+        _plain(self, features=1, size=1, stride=1, **({} if self.padding is None else {"padding": 0}))
+
     @property
     def border(self) -> int:
         """The number of zeros on each side of the image."""
@@ -111,6 +116,9 @@ class Linear:
     features: int
     bias: bool = False
 
+    def __post_init__(self) -> None:
+        _plain(self, features=1)
+
     def output_shape(self, shape):
         """(F_in,) → (F_out,)."""
         return (self.features,)
@@ -130,6 +138,24 @@ class Linear:
         return ops.add_bias(ctx.tape, out, ctx.weights[f"{self.name}.bias"]) if self.bias else out
 
 
+def _plain(layer, **least: int) -> None:
+    """Turn fields of a frozen layer into Python's own types, which checkpoints can store: `bias` and the whole numbers `least`.
+
+    least: the smallest value of each field. Raises MinihireError for other values.
+    """
+    for name, low in least.items():
+        object.__setattr__(layer, name, checks.whole(f"{name} of {layer.name!r}", getattr(layer, name), low))
+    if hasattr(layer, "bias"):
+        object.__setattr__(layer, "bias", bool(layer.bias))
+
+
+def dropout_rate(name: str, value: Any) -> float:
+    """`value` as a float. name: in the message. Raises MinihireError unless it is from 0 to below 1."""
+    if checks.number(name, value, 0, 1) == 1:
+        raise MinihireError(f"{name} is {value}, which drops all spikes: give a number below 1")
+    return float(value)
+
+
 def _bias_parameter(layer):
     """The bias of a layer as the weights [1, C_out] of an input that is always 1, or nothing."""
     return {f"{layer.name}.bias": Parameter((1, layer.features))} if layer.bias else {}
@@ -145,6 +171,10 @@ class Neuron:
     name: str
     dropout: float = 0.0
     index: int = 0  # distinguishes the dropout masks of different layers
+
+    def __post_init__(self) -> None:
+        _plain(self, index=0)
+        object.__setattr__(self, "dropout", dropout_rate(f"dropout of {self.name!r}", self.dropout))
 
     def output_shape(self, shape):
         """The shape of the input."""
@@ -302,34 +332,35 @@ class Residual:
     dropout: float
     index: int
 
-    def _parts(self, shape):
-        first = Conv2d(f"{self.name}.conv1", self.features, stride=self.stride)
-        inner = Neuron(f"{self.name}.neuron1", self.dropout, self.index)
-        second = Conv2d(f"{self.name}.conv2", self.features)
+    def __post_init__(self) -> None:
+        _plain(self, features=1, stride=1, index=0)
+        object.__setattr__(self, "dropout", dropout_rate(f"dropout of {self.name!r}", self.dropout))
+
+    def parts(self, shape) -> "tuple[Branches, Neuron]":
+        """The sum of the two branches, and neuron2. shape: that of the block's input."""
+        main = (
+            Conv2d(f"{self.name}.conv1", self.features, stride=self.stride),
+            Neuron(f"{self.name}.neuron1", self.dropout, self.index),
+            Conv2d(f"{self.name}.conv2", self.features),
+        )
         changes = self.stride != 1 or shape[2] != self.features
-        shortcut = Conv2d(f"{self.name}.shortcut", self.features, 1, self.stride) if changes else None
-        return first, inner, second, shortcut, Neuron(f"{self.name}.neuron2")
+        shortcut = (Conv2d(f"{self.name}.shortcut", self.features, 1, self.stride),) if changes else ()
+        return Branches(self.name, main, shortcut), Neuron(f"{self.name}.neuron2")
 
     def output_shape(self, shape):
-        """(H, W, C) → the output shape of the first convolution."""
-        return self._parts(shape)[0].output_shape(shape)
+        """(H, W, C) → the output shape of both branches."""
+        return self.parts(shape)[0].output_shape(shape)
 
     def children(self, shape):
         """List (layer, input shape) of all parts, from input to output."""
-        first, inner, second, shortcut, outer = self._parts(shape)
-        out = first.output_shape(shape)
-        return [(first, shape), (inner, out), (second, out), *([(shortcut, shape)] if shortcut else []), (outer, out)]
+        return [*walk(self.parts(shape), shape)]
 
     def parameters(self, shape, spiking):
         """The parameters of all parts."""
-        return {
-            k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()
-        }
+        return _parameters(self.children(shape), spiking)
 
     def __call__(self, ctx: ForwardContext, x):
-        first, inner, second, shortcut, outer = self._parts(x.shape[2:])
-        main = forward(ctx, (first, inner, second), x)
-        return outer(ctx, ops.add(ctx.tape, main, shortcut(ctx, x) if shortcut else x))
+        return forward(ctx, self.parts(x.shape[2:]), x)
 
 
 @dataclass(frozen=True)
@@ -342,6 +373,10 @@ class Branches:
     name: str
     main: tuple[Any, ...]
     shortcut: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        for branch in ("main", "shortcut"):
+            object.__setattr__(self, branch, tuple(getattr(self, branch)))
 
     def output_shape(self, shape):
         """The output shape of the branches. Raises ValueError if they differ."""
@@ -358,15 +393,18 @@ class Branches:
 
     def parameters(self, shape, spiking):
         """The parameters of all parts."""
-        return {
-            k: v for part, part_shape in self.children(shape) for k, v in part.parameters(part_shape, spiking).items()
-        }
+        return _parameters(self.children(shape), spiking)
 
     def __call__(self, ctx: ForwardContext, x):
         parts = [forward(ctx, branch, x) for branch in (self.main, self.shortcut)]
         steps = max(part.shape[0] for part in parts)  # a branch of the image without neurons has one step
         main, shortcut = (p if p.shape[0] == steps else ops.repeat_time(ctx.tape, p, steps) for p in parts)
         return ops.add(ctx.tape, main, shortcut)
+
+
+def _parameters(parts, spiking):
+    """The parameters of (layer, input shape) pairs."""
+    return {name: p for layer, shape in parts for name, p in layer.parameters(shape, spiking).items()}
 
 
 def walk(layers, shape) -> Iterator[tuple[Any, tuple[int, ...]]]:
@@ -387,6 +425,9 @@ class Readout:
     name: str
     features: int
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        _plain(self, features=1)
 
     def output_shape(self, shape):
         """(F,) → (classes,)."""

@@ -8,11 +8,25 @@ readout.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
-from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Parameter, Readout, Residual, walk
+from minihire.layers import (
+    AvgPool,
+    Branches,
+    Conv2d,
+    Flatten,
+    Linear,
+    Neuron,
+    Parameter,
+    Readout,
+    Residual,
+    dropout_rate,
+    walk,
+)
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 
 
@@ -171,15 +185,13 @@ def build(
     Row(name='conv1', kind='Conv2d', input_shape=(32, 32, 3), output_shape=(32, 32, 16), weights=432, operations=442368)
     """
     row = _row(name)
-    if min(image_shape) < 1:
-        raise MinihireError(f"images need at least one pixel and channel, not {'×'.join(map(str, image_shape))}")
-    if not 0 < width < math.inf or (hidden is not None and hidden < 1) or not 0 <= dropout < 1 or classes < 2:
-        raise MinihireError(
-            f"a model needs width > 0, hidden ≥ 1, 0 ≤ dropout < 1 and at least 2 classes, not width {width}, "
-            f"hidden {hidden}, dropout {dropout}, {classes} classes"
-        )
-    layers = (*row.layers(width, hidden, dropout), Readout("readout", classes))
-    shape = tuple(image_shape)
+    whole_shape = _image_shape(image_shape)
+    classes = checks.whole("the number of classes", classes, 2)
+    width = checks.positive("the model's width", width)
+    hidden = None if hidden is None else checks.whole("the model's number of hidden neurons", hidden)
+    dropout = dropout_rate("the model's dropout", dropout)
+    layers = _told_apart((*row.layers(width, hidden, dropout), Readout("readout", classes)))
+    shape: tuple[int, ...] = whole_shape
     for layer in layers:
         shape = layer.output_shape(shape)
         if min(shape) < 1:
@@ -187,9 +199,12 @@ def build(
                 f"{name} halves the image too often for {image_shape[0]}×{image_shape[1]} pixels: "
                 f"use larger images or a smaller model"
             )
-    channels = image_shape[2]
-    mean, std = _normalisation(channels, mean or (0.5,) * channels, std or (0.25,) * channels)
-    return Model(name, layers, (*image_shape[:2], channels), classes, mean, std, row.steps, width, hidden, dropout)
+    channels = whole_shape[2]
+    mean, std = (default if x is None else x for x, default in ((mean, (0.5,) * channels), (std, (0.25,) * channels)))
+    mean, std = _normalisation(channels, mean, std)
+    model = Model(name, layers, whole_shape, classes, mean, std, row.steps, width, hidden, dropout)
+    _refuse_shared_parameters(model)
+    return model
 
 
 def assemble(
@@ -204,7 +219,8 @@ def assemble(
 ) -> Model:
     """A model of any layers of `minihire.layers`, the last one a `Readout`. Its checkpoints contain the list of layers.
 
-    Other arguments as in `build`. Raises MinihireError for a name of MODELS, and for layers that do not fit together.
+    Neurons with dropout get different values of `index`, so that their masks differ. Other arguments as in `build`. Raises
+    MinihireError for a name of MODELS, for layers that do not fit together, and for two layers of the same name.
 
     >>> from minihire.layers import Flatten, Linear, Neuron, Readout
     >>> from minihire.models import assemble
@@ -214,9 +230,13 @@ def assemble(
     """
     if not isinstance(name, str) or name in MODELS:
         raise MinihireError(f"a model of other layers needs a name that is not in MODELS, not {name!r}")
-    shape = tuple(image_shape)
+    whole_shape = _image_shape(image_shape)
+    classes, steps = checks.whole("the number of classes", classes), checks.whole("the number of time steps", steps)
+    layers = _told_apart(layers)
+    shape: tuple[int, ...] = whole_shape
     try:
         for layer in layers:
+            layer.parameters(shape, True)  # a convolution after Flatten has none
             shape = layer.output_shape(shape)
             if min(shape) < 1:
                 raise ValueError(f"{getattr(layer, 'name', type(layer).__name__)} leaves nothing of the image")
@@ -226,11 +246,10 @@ def assemble(
         raise MinihireError(
             f"the last layer of {name} must be a Readout of {classes} classes, but its output is {shape}"
         )
-    mean, std = _normalisation(image_shape[2], mean, std)
-    height, width, channels = image_shape
-    return Model(
-        name, tuple(layers), (height, width, channels), classes, mean, std, steps, 1.0, None, 0.0, listed=False
-    )
+    mean, std = _normalisation(whole_shape[2], mean, std)
+    model = Model(name, layers, whole_shape, classes, mean, std, steps, 1.0, None, 0.0, listed=False)
+    _refuse_shared_parameters(model)
+    return model
 
 
 def rebuild(description: dict[str, Any]) -> Model:
@@ -272,7 +291,7 @@ def _layers_from(descriptions: Any, depth: int = 0) -> tuple[Any, ...]:
             allowed: Any = f.type
             if f.name in ("main", "shortcut"):
                 values[f.name] = _layers_from(values[f.name], depth + 1)
-            elif f.name in values and not isinstance(values[f.name], allowed):
+            elif f.name in values and not isinstance(values[f.name], int | float if allowed is float else allowed):
                 raise TypeError(f"{f.name} of a {kind.__name__} is {values[f.name]!r:.20}")
         layers.append(kind(**values))
     return tuple(layers)
@@ -282,13 +301,71 @@ def _normalisation(
     channels: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std as tuples. Raises MinihireError unless each is one number per channel, and each std is above 0."""
-    mean, std = tuple(mean), tuple(std)
-    complete = len(mean) == len(std) == channels
-    if not complete or not all(map(math.isfinite, mean)) or not all(s > 0 for s in std):
+    try:
+        found = tuple(map(float, mean)), tuple(map(float, std))
+        fits = len(found[0]) == len(found[1]) == channels
+        fits = fits and all(map(math.isfinite, (*found[0], *found[1]))) and min(found[1], default=0) > 0
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
         raise MinihireError(
             f"normalisation needs a finite mean and a std above 0 for each of {channels} channels, not {mean} and {std}"
         )
-    return mean, std
+    return found
+
+
+def _image_shape(given: Sequence[int]) -> tuple[int, int, int]:
+    """(H, W, C) as Python's int. Raises MinihireError for anything but three whole numbers of at least 1."""
+    try:
+        height, width, channels = (checks.whole("a side of an image", n) for n in given)
+    except (TypeError, ValueError, MinihireError) as error:
+        raise MinihireError(
+            f"the image shape is {given!r}: give (height, width, channels), three whole numbers of at least 1"
+        ) from error
+    return height, width, channels
+
+
+def _told_apart(layers: Sequence[Any]) -> tuple[Any, ...]:
+    """The layers, with another `index` for each neuron with dropout whose index an earlier one has: else they had one mask."""
+    found = [*_with_dropout(layers)]
+    free = iter(range(max((layer.index for layer in found), default=0) + 1, sys.maxsize))
+    return _renumbered(layers, set(), free)
+
+
+def _with_dropout(layers: Sequence[Any]) -> Iterator[Any]:
+    """Every neuron and residual block that drops spikes, those inside of branches too."""
+    for layer in layers:
+        if isinstance(layer, Branches):
+            yield from _with_dropout((*layer.main, *layer.shortcut))
+        elif isinstance(layer, Neuron | Residual) and layer.dropout:
+            yield layer
+
+
+def _renumbered(layers: Sequence[Any], taken: set[int], free: Iterator[int]) -> tuple[Any, ...]:
+    """The layers, those that drop spikes with an index that is not in `taken`. free: indices that no layer has."""
+    found = []
+    for layer in layers:
+        if isinstance(layer, Branches):
+            layer = replace(
+                layer, **{name: _renumbered(getattr(layer, name), taken, free) for name in ("main", "shortcut")}
+            )
+        elif isinstance(layer, Neuron | Residual) and layer.dropout:
+            if layer.index in taken:
+                layer = replace(layer, index=next(free))
+            taken.add(layer.index)
+        found.append(layer)
+    return tuple(found)
+
+
+def _refuse_shared_parameters(model: Model) -> None:
+    """Raise MinihireError if two layers have a parameter of the same name, because they would share weights and state."""
+    found: set[str] = set()
+    outputs = Neuron(model.layers[-1].name)  # those of the readout "spikes"
+    for layer, shape in (*model.walk(), (outputs, (model.classes,))):
+        own = layer.parameters(shape, True)
+        if found & own.keys():
+            raise MinihireError(f"{model.name} has two layers named {layer.name!r}: give each layer a name of its own")
+        found |= own.keys()
 
 
 def has_hidden(name: str) -> bool:

@@ -2,11 +2,16 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from minihire import models
-from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout
+from backends import get_backend
+from backends.randomness import Draws
+from minihire import load_checkpoint, models, save_checkpoint
+from minihire.engine import Tape, Variable
+from minihire.layers import AvgPool, Branches, Conv2d, Flatten, ForwardContext, Linear, Neuron, Readout, Residual
 from minihire.models import MODELS, VGG, assemble, build, rebuild
+from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 
 
@@ -141,11 +146,17 @@ def test_images_that_are_too_small_are_refused(name, side):
     "arguments, says",
     [
         ({"name": "vgg6"}, "there is no model 'vgg6': choose vgg5, "),
-        ({"name": "vgg5", "width": 0.0}, "width 0.0"),
-        ({"name": "vgg5", "width": float("nan")}, "width nan"),
-        ({"name": "vgg5", "hidden": 0}, "hidden 0"),
-        ({"name": "vgg5", "dropout": 1.0}, "dropout 1.0"),
-        ({"name": "vgg5", "classes": 1}, "1 classes"),
+        ({"name": "vgg5", "width": 0.0}, "the model's width is 0.0: give a number above 0"),
+        ({"name": "vgg5", "width": float("nan")}, "the model's width is nan"),
+        ({"name": "vgg5", "hidden": 0}, "number of hidden neurons is 0: give a whole number of at least 1"),
+        ({"name": "vgg5", "hidden": 64.5}, "number of hidden neurons is 64.5"),
+        ({"name": "vgg5", "dropout": 1.0}, "the model's dropout is 1.0, which drops all spikes: give a number below 1"),
+        ({"name": "vgg5", "classes": 1}, "the number of classes is 1: give a whole number of at least 2"),
+        ({"name": "vgg5", "classes": 10.0}, "the number of classes is 10.0"),
+        ({"name": "vgg5", "image_shape": (32, 32)}, "the image shape is (32, 32): give (height, width, channels)"),
+        ({"name": "vgg5", "image_shape": (32, 32, 0)}, "the image shape is (32, 32, 0)"),
+        ({"name": "vgg5", "std": (float("inf"),) * 3}, "a finite mean and a std above 0 for each of 3 channels"),
+        ({"name": "vgg5", "mean": 0.5}, "a finite mean and a std above 0 for each of 3 channels, not 0.5"),
     ],
 )
 def test_impossible_descriptions_are_refused_in_one_sentence(arguments, says):
@@ -199,9 +210,92 @@ def test_a_model_of_any_layers_is_rebuilt_from_its_description():
         ([Conv2d("c", 2, 9, padding=0), Flatten(), Readout("r", 4)], "c leaves nothing of the image"),
         ([Branches("s", (Conv2d("a", 4),), ()), Flatten(), Readout("r", 4)], "the branches of s end in the shapes"),
         ([Flatten(), Flatten(), Readout("r", 4)], "the layers of mine do not fit images of (6, 6, 3)"),
+        ([Flatten(), Linear("l", 4), Linear("l", 4), Readout("r", 4)], "mine has two layers named 'l'"),
+        (
+            [Flatten(), Linear("r", 4), Readout("r", 4)],
+            "mine has two layers named 'r': give each layer a name of its own",
+        ),
+        ([Neuron("n"), Branches("s", (Neuron("n"),), ()), Flatten(), Readout("r", 4)], "mine has two layers named 'n'"),
+        ([Neuron("r"), Flatten(), Readout("r", 4)], "mine has two layers named 'r'"),
     ],
 )
 def test_layers_that_do_not_fit_together_are_refused(layers, says):
     with pytest.raises(MinihireError) as error:
         assemble("mine", layers, (6, 6, 3), 4, mean=(0,) * 3, std=(1,) * 3)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (lambda: Linear("l", 2.5), "features of 'l' is 2.5: give a whole number of at least 1"),
+        (lambda: Readout("r", 0), "features of 'r' is 0"),
+        (lambda: Conv2d("c", 4, stride=0), "stride of 'c' is 0"),
+        (lambda: Conv2d("c", 4, padding=-1), "padding of 'c' is -1: give a whole number of at least 0"),
+        (lambda: Neuron("n", 1.0), "dropout of 'n' is 1.0, which drops all spikes"),
+        (lambda: Residual("b", 4, 1, "0.5", 1), "dropout of 'b' is '0.5'"),
+    ],
+)
+def test_impossible_layers_are_refused_in_one_sentence(layer, says):
+    with pytest.raises(MinihireError) as error:
+        layer()
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_network_of_numpy_numbers_and_lists_has_a_checkpoint_that_loads(tmp_path):
+    k = get_backend("reference")
+    layers = [
+        Branches("sum", [Conv2d("conv1", np.int64(3), np.int32(3), bias=np.True_)], []),
+        Neuron("n", 0),
+        *(Flatten(), Linear("l", np.int64(5), bias=1), Neuron("m", np.float32(0.5), np.int64(3))),
+        Readout("r", np.int64(4)),
+    ]
+    shape, half = np.array([6, 6, 3]), np.full(3, 0.5, np.float32)
+    assembled = assemble("mine", layers, shape, np.int64(4), mean=half, std=half, steps=np.int64(3))
+    listed = build(
+        "vgg5", np.int64(4), (8, 8, np.int64(3)), mean=half, std=half, width=np.float32(0.0625), hidden=np.int64(4)
+    )
+    for model in (assembled, listed):
+        save_checkpoint(tmp_path / "x.npz", Network(model, k, initialise(model, k, seed=0)))
+        assert load_checkpoint(tmp_path / "x.npz").network(k).model == model
+
+
+def test_a_dropout_rate_without_a_point_is_a_number():
+    """Version 0.1.0 wrote checkpoints with this description and could not read them."""
+    layers = [{"kind": "Neuron", "name": "n", "dropout": 0, "index": 1}, {"kind": "Flatten"}]
+    layers.append({"kind": "Readout", "name": "r", "features": 4})
+    given = dict(name="mine", image_shape=[4, 4, 1], classes=4, mean=[0], std=[1], steps=2)
+    assert rebuild({**given, "layers": layers}).layers[0] == Neuron("n", 0.0, 1)
+
+
+def test_neurons_with_dropout_get_masks_of_their_own():
+    """An index that no other neuron has is kept, so that the masks of earlier versions are, too."""
+    inner = Branches("s", (Neuron("b", 0.5), Neuron("c", 0.5, 1)), ())
+    layers = [Neuron("a", 0.5), inner, Residual("d", 3, 1, 0.5, 1), Neuron("e"), Neuron("f", 0.5, 7)]
+    model = assemble("mine", [*layers, Flatten(), Readout("r", 4)], (6, 6, 3), 4, mean=(0,) * 3, std=(1,) * 3)
+    found = {layer.name: layer.index for layer, _ in model.walk() if isinstance(layer, Neuron) and layer.dropout}
+    assert found == {"a": 0, "b": 8, "c": 1, "d.neuron1": 9, "f": 7}
+    assert rebuild(model.describe()) == model
+    k, images, seen = get_backend("reference"), np.ones((1, 8, 8, 1), np.float32), {}
+    layers = [Neuron("a", 0.5), Neuron("b", 0.5), Flatten(), Readout("r", 4)]
+    small = assemble("small", layers, (8, 8, 1), 4, mean=(0,), std=(1,))
+    network = Network(small, k, initialise(small, k, seed=0))
+    ctx = ForwardContext(Tape(k), network._weights(), False, 1, dropout=Draws(1, 0))
+    for layer in small.layers[:2]:
+        seen[layer.name] = k.to_numpy(layer(ctx, Variable(k.asarray(images[None]))).value) > 0
+    assert (seen["a"] != seen["b"]).any()
+
+
+@pytest.mark.parametrize("name", ["reference", "numba"])
+def test_a_residual_block_may_be_the_first_layer_of_a_directly_coded_network(name):
+    """Its identity shortcut has one time step, its main branch has T. Its numbers are those of the layers written out."""
+    k, end = get_backend(name, threads=1), [Flatten(), Readout("r", 4)]
+    main = (Conv2d("b.conv1", 3), Neuron("b.neuron1", 0.5, 1), Conv2d("b.conv2", 3))
+    images, logits = k.asarray(np.random.default_rng(0).random((2, 8, 8, 3), np.float32)), []
+    for layers in ([Residual("b", 3, 1, 0.5, 1)], [Branches("b", main, ()), Neuron("b.neuron2")]):
+        model = assemble("mine", [*layers, *end], (8, 8, 3), 4, mean=(0.5,) * 3, std=(0.25,) * 3)
+        network = Network(model, k, initialise(model, k, seed=0, spiking=True), spiking=True, steps=4)
+        found = network.gradients(images, k.asarray(np.array([0, 1])), image=True)
+        logits.append([k.to_numpy(found.logits), k.to_numpy(found.image), list(network.parameters)])
+    assert logits[0][0].tolist() == logits[1][0].tolist() and logits[0][1].tolist() == logits[1][1].tolist()
+    assert logits[0][0].any() and logits[0][2] == logits[1][2]

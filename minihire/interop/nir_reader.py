@@ -151,7 +151,14 @@ def _assembled(path, nodes, data, steps):
     """(model, metadata) of a graph of another program: a model of the layers that its nodes are."""
     fires = len(nodes) > 3 and kind(nodes[-2][1]) in NEURONS  # then the spikes of the output neurons are counted
     inner = nodes[1:-2] if fires else nodes[1:-1]
-    layers = [_layer(f"node {name!r:.60} of {path}", node, i, len(inner)) for i, (name, node) in enumerate(inner, 1)]
+    try:
+        layers = [
+            _layer(f"node {name!r:.60} of {path}", node, i, len(inner)) for i, (name, node) in enumerate(inner, 1)
+        ]
+    except CheckpointError:
+        raise
+    except MinihireError as error:  # a layer that minihire cannot build
+        raise CheckpointError(f"{path} is not a network of minihire: {error}") from error
     channels, height, width = (int(n) for n in _image_shape(path, nodes[0][1]))
     classes = getattr(layers[-1], "features", 0) if layers else 0
     mean, std = NORMALISATION[data] if data else ((0.0,) * channels, (1.0,) * channels)

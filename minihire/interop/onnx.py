@@ -120,9 +120,7 @@ class _Graph:
     def layer(self, layer, signal, shape):
         """The signal after one layer. Raises MinihireError for a layer without a counterpart."""
         if type(layer) is Residual:
-            *main, outer = [part for part, _ in layer.children(shape)]  # of the main branch first
-            total = self.sum(self.sequence(main[:3], signal, shape), self.sequence(main[3:], signal, shape))
-            return self.layer(outer, total, layer.output_shape(shape))
+            return self.sequence(layer.parts(shape), signal, shape)
         if type(layer) is Branches:
             return self.sum(*(self.sequence(branch, signal, shape) for branch in (layer.main, layer.shortcut)))
         if type(layer) is Neuron:
