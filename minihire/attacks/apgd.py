@@ -107,6 +107,6 @@ def apgd(
     >>> apgd(iterations=50, loss="dlr").name
     'apgd-dlr'
     """
-    name = {"cross-entropy": "apgd", "dlr": "apgd-dlr", "dlr-targeted": "apgd-targeted"}[loss]
+    name = {"dlr": "apgd-dlr", "dlr-targeted": "apgd-targeted"}.get(loss, "apgd")
     options = {"loss": loss, "targets": targets, "restarts": restarts, "samples": samples}
     return APGDAttack(name, epsilon, epsilon, iterations, True, surrogate, **options)

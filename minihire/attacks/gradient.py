@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
@@ -22,6 +22,18 @@ from minihire.runtime.random_streams import Stream
 from minihire.runtime.weak import weak_method
 
 
+class Cost(NamedTuple):
+    """The work of an attack for each image: gradient evaluations, and forward passes without a gradient."""
+
+    gradients: int
+    forwards: int
+
+    @property
+    def work(self) -> float:
+        """The work in gradient evaluations. A forward pass counts a third of one."""
+        return self.gradients + self.forwards / 3
+
+
 @dataclass(frozen=True)
 class Attack:
     """A gradient attack, by default in the L∞ ball of radius ε.
@@ -31,7 +43,8 @@ class Attack:
     often the attack runs, each time from another start; an image withstands it only if it withstands all runs. samples: for
     a rate-coded network, each gradient and each evaluation is the mean over this many draws of the input spikes (expectation
     over transformation, EOT).
-    Raises MinihireError for negative ε or α, for those above `largest`, and for less than one iteration, restart or sample.
+    Raises MinihireError for negative ε or α, for those above `largest`, for less than one iteration, restart or sample, and for
+    a surrogate that is none.
     """
 
     largest: ClassVar[float] = 1.0  # the range of pixels; a larger ε or α is probably in levels of 0 … 255
@@ -52,6 +65,21 @@ class Attack:
             object.__setattr__(self, name, found)
         for name in ("iterations", "restarts", "samples"):
             object.__setattr__(self, name, checks.whole(f"the attack's number of {name}", getattr(self, name)))
+        if self.surrogate is not None:
+            object.__setattr__(self, "surrogate", checks.surrogate("the attack's surrogate", self.surrogate))
+
+    def cost(self, classes: int | None = None) -> Cost:
+        """The work for each image, with the classification of the adversarial image.
+
+        classes: those of the network; None: as many as the attack has targets for. `samples` are counted as given, although a
+        network without random spikes draws only once. A subclass with another algorithm overrides it.
+
+        >>> from minihire import pgd
+        >>> pgd(iterations=7).cost(), pgd(iterations=7, restarts=3).cost()
+        (Cost(gradients=7, forwards=1), Cost(gradients=21, forwards=4))
+        """
+        judged = self.restarts if self.restarts > 1 else 0  # forward passes that compare the runs
+        return Cost(self.samples * self.restarts * self.iterations, self.samples * (judged + 1))
 
     def attacker(self, network: Network) -> Callable[..., Array]:
         """Return the function (images, labels, draws) → adversarial images. A subclass with another algorithm overrides it."""

@@ -63,10 +63,12 @@ def pgd_l2(
     iterations: int = 7,
     random_start: bool = True,
     surrogate: Surrogate | None = None,
+    restarts: int = 1,
+    samples: int = 1,
 ) -> L2Attack:
     """PGD in the L2 ball; 0.5 is the usual radius for CIFAR-10.
 
     >>> pgd_l2().name
     'pgd-l2'
     """
-    return L2Attack("pgd-l2", epsilon, alpha, iterations, random_start, surrogate)
+    return L2Attack("pgd-l2", epsilon, alpha, iterations, random_start, surrogate, restarts=restarts, samples=samples)

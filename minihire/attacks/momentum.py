@@ -52,10 +52,13 @@ def momentum_pgd(
     random_start: bool = False,
     surrogate: Surrogate | None = None,
     decay: float = 1.0,
+    restarts: int = 1,
+    samples: int = 1,
 ) -> MomentumAttack:
     """PGD with momentum; without a random start, as published.
 
     >>> momentum_pgd(8 / 255, iterations=10).decay
     1.0
     """
-    return MomentumAttack("momentum", epsilon, alpha, iterations, random_start, surrogate, decay)
+    options = {"restarts": restarts, "samples": samples}
+    return MomentumAttack("momentum", epsilon, alpha, iterations, random_start, surrogate, decay, **options)

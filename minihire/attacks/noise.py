@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 from backends.interface import Array
 from backends.randomness import Draws
-from minihire.attacks.gradient import Attack, Attacker
+from minihire.attacks.gradient import Attack, Attacker, Cost
 from minihire.network import Network
 
 
 @dataclass(frozen=True)
 class NoiseAttack(Attack):
     """Noise uniform in ±ε, clipped to [0, 1]. See `Attack`; alpha and iterations have no effect."""
+
+    def cost(self, classes: int | None = None) -> Cost:
+        """See `Attack.cost`. No gradient is used."""
+        return super().cost(classes)._replace(gradients=0)
 
     def attacker(self, network: Network) -> "NoiseAttacker":
         """Return the attack on this network."""

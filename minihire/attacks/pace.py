@@ -1,4 +1,4 @@
-"""The work of an attack, and an estimate of the time left in a suite."""
+"""An estimate of the time left in a suite."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,6 @@ from minihire.attacks.gradient import Attack
 from minihire.runtime.progress import duration
 
 SHORTEST = 0.05  # seconds; an attack that took less was read from the state, or is too short to measure
-
-
-def evaluations(attack: Attack, classes: int) -> tuple[int, int]:
-    """(gradient evaluations, forward passes) that an attack needs for each image."""
-    runs = attack.restarts * attack.samples
-    if attack.name == "square":
-        return 0, runs * (attack.iterations + 1)
-    if attack.name == "noise":
-        return 0, runs
-    if getattr(attack, "loss", "") == "dlr-targeted":
-        runs *= min(attack.targets, classes - 1)
-    return runs * attack.iterations, runs
 
 
 class Pace:
@@ -34,8 +22,8 @@ class Pace:
         self._seconds = self._work = 0.0
 
     def work(self, attacks: Iterable[Attack], images: int) -> float:
-        """The work of these attacks in gradient evaluations. A forward pass counts a third of one."""
-        return images * sum(g + q / 3 for g, q in (evaluations(attack, self.classes) for attack in attacks))
+        """The work of these attacks in gradient evaluations."""
+        return images * sum(attack.cost(self.classes).work for attack in attacks)
 
     def add(self, attack: Attack, images: int, seconds: float) -> None:
         """Record the time of an attack that has run on so many images."""

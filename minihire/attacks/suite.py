@@ -29,7 +29,7 @@ from minihire.attacks.evaluate import attack_accuracy
 from minihire.attacks.gradient import Attack, fgsm, pgd
 from minihire.attacks.members import MEMBERS, Member
 from minihire.attacks.noise import uniform_noise
-from minihire.attacks.pace import Pace, evaluations
+from minihire.attacks.pace import Pace
 from minihire.attacks.probes import Probes
 from minihire.attacks.red_flags import flag_attacks, red_flags
 from minihire.attacks.sa_pgd import sa_pgd
@@ -229,7 +229,7 @@ def _cascade(found, network, data, todo, seed, state, pace, probes):
             break
         found.robust &= state.once(label, partial(_withstand, network, data, stage, left, seed, state, label))
         pace.add(stage.attack, len(left), perf_counter() - start)
-        gradients, queries = evaluations(stage.attack, network.model.classes)
+        gradients, queries = stage.attack.cost(network.model.classes)
         row = {"name": label, "attacked": len(left), "withstood": int(found.robust.sum())}
         found.stages.append({**row, "gradients": gradients * len(left), "queries": queries * len(left)})
         rest = [later.attack for later in todo[number + 1 :]]

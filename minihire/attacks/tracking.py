@@ -11,24 +11,43 @@ from typing import Any, NamedTuple
 from backends.interface import Array
 from backends.randomness import Draws
 from minihire.analysis.accuracy import mean_logits
-from minihire.attacks.gradient import Attack, Attacker, times
-from minihire.attacks.schedule import FEW, checks
+from minihire.attacks.gradient import Attack, Attacker, Cost, times
+from minihire.attacks.schedule import FEW
+from minihire.attacks.schedule import checks as checks_of
 from minihire.attacks.targets import refuse_few_classes, target_classes
 from minihire.network import Gradients, Network
+from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.weak import weak_method
 
 LOW = -1e30  # less than every loss
+# The losses that attacks increase. Of `network.LOSSES`, "margin" is larger for correct images, and "zero-one" has no gradient.
+INCREASED = ("cross-entropy", "dlr", "dlr-targeted")
 
 
 @dataclass(frozen=True)
 class TrackingAttack(Attack):
-    """An attack that remembers its best images. loss: one of `network.LOSSES`, to be increased. targets: how many classes the
-    loss "dlr-targeted" aims at, one after the other: those of the second largest, third largest, … logit of the clean image.
-    See `Attack` for the rest.
+    """An attack that remembers its best images. loss: one of INCREASED. targets: how many classes the loss "dlr-targeted" aims
+    at, one after the other: those of the second largest, third largest, … logit of the clean image. See `Attack` for the rest.
+    Raises MinihireError for another loss, and for less than one target.
     """
 
     loss: str = "cross-entropy"
     targets: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss not in INCREASED:
+            raise MinihireError(f"the attack's loss is {self.loss!r}: choose {', '.join(INCREASED)}")
+        object.__setattr__(self, "targets", checks.whole("the attack's number of targets", self.targets))
+
+    def cost(self, classes: int | None = None) -> Cost:
+        """See `Attack.cost`. A run also evaluates its last x̂, and with targets, the clean images are classified first."""
+        targeted = self.loss == "dlr-targeted"
+        goals = min(self.targets, self.targets if classes is None else classes - 1) if targeted else 1
+        runs = goals * self.restarts
+        forwards = targeted + runs + (runs if runs > 1 else 0) + 1
+        return Cost(self.samples * runs * self.iterations, self.samples * forwards)
 
 
 class Now(NamedTuple):
@@ -63,7 +82,7 @@ class TrackingAttacker(Attacker):
 
     def run(self, images: Array, labels: Array, draws: Draws, goal: Array | None) -> Array:
         """Return for each image the last x̂ that fooled the network, or else the one with the largest loss."""
-        k, count, due = self.network.backend, self.attack.iterations, checks(self.attack.iterations)
+        k, count, due = self.network.backend, self.attack.iterations, checks_of(self.attack.iterations)
         current, flags = self.start(images, draws), k.zeros((images.shape[0],))
         memory = self.memory(images)
         track = Track(current, flags, current, k.zeros(tuple(images.shape)), times(k, flags, 0.0, LOW))

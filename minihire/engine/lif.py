@@ -10,8 +10,10 @@ import math
 from dataclasses import dataclass
 
 from backends.interface import NeuronState
-from backends.surrogates import KINDS, Surrogate, triangle
+from backends.surrogates import Surrogate, triangle
 from minihire.engine.tape import Variable
+from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class NeuronOptions:
     reset: "immediate" (the released models) or "delayed" (equation 1). surrogate: the function that replaces the derivative
     of the spike in the backward pass, by default equation 5. reset_grad: whether gradients also flow through s in the reset
     term v·s. soft: emit the antiderivative of the surrogate instead of spikes, only for gradient checks. initial: the membrane
-    u[−1] before the first time step. Raises ValueError for other values.
+    u[−1] before the first time step. Raises MinihireError for other values.
     """
 
     reset: str = "immediate"
@@ -31,15 +33,12 @@ class NeuronOptions:
     initial: float = 0.0
 
     def __post_init__(self):
-        kind, height, width = self.surrogate
-        if kind not in KINDS or not (height >= 0 and width > 0):
-            raise ValueError(
-                f"a surrogate must be one of {', '.join(KINDS)} with height ≥ 0 and width > 0, not {self.surrogate}"
-            )
         if self.reset not in ("immediate", "delayed"):
-            raise ValueError(f"reset must be 'immediate' or 'delayed', not {self.reset!r}")
-        if not math.isfinite(self.initial):
-            raise ValueError(f"the initial membrane must be a finite number, not {self.initial}")
+            raise MinihireError(f"reset must be 'immediate' or 'delayed', not {self.reset!r}")
+        for name in ("reset_grad", "soft"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
+        object.__setattr__(self, "surrogate", checks.surrogate("the neuron's surrogate", self.surrogate))
+        object.__setattr__(self, "initial", checks.number("the initial membrane", self.initial, -math.inf))
 
 
 def lif(

@@ -286,7 +286,7 @@ def write(path: Path, saved: Checkpoint) -> None:
 
     The file also contains "timesteps" for an SNN, and under "minihire" our description of the network, with which `read`
     restores it exactly. The description omits the path of the data folder. Raises CheckpointError for a ResNet, and for
-    an SNN whose coding, readout or reset the authors' model does not support.
+    an SNN whose coding, readout, reset or initial membrane the authors' model does not support.
     """
     torch = require("torch", FILE)
     network = saved.network(get_backend("reference"))
@@ -306,8 +306,9 @@ def write(path: Path, saved: Checkpoint) -> None:
 
 
 def _refuse_other_neurons(path, network):
-    theirs = {"coding": "direct", "readout": "membrane", "reset": "immediate"}
-    ours = {"coding": network.coding, "readout": network.readout, "reset": network.neuron.reset}
+    theirs = {"coding": "direct", "readout": "membrane", "reset": "immediate", "soft": False, "initial": 0.0}
+    neuron = {name: getattr(network.neuron, name) for name in ("reset", "soft", "initial")}
+    ours = {"coding": network.coding, "readout": network.readout, **neuron}
     for name, value in theirs.items():
         if network.spiking and ours[name] != value:
             raise CheckpointError(f"{path} has {name} {ours[name]!r}, but the authors' model supports only {value!r}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backends.interface import Array, Backend
+from backends.surrogates import KINDS, Surrogate
 from minihire.runtime.errors import MinihireError
 
 MARGIN = 1e-3  # how far a pixel may lie outside of [0, 1]: by rounding in other programs, or for a finite difference
@@ -44,6 +45,21 @@ def positive(name: str, value: Any) -> float:
     if number(name, value, -math.inf) > 0:
         return float(value)
     raise MinihireError(f"{name} is {value!r}: give a number above 0")
+
+
+def surrogate(name: str, value: Any) -> Surrogate:
+    """`value`, a surrogate gradient. name: what it belongs to, in the message."""
+    if not isinstance(value, Surrogate):
+        raise MinihireError(
+            f"{name} is {value!r}: give a function of backends.surrogates with its arguments, as in arctan(2.0)"
+        )
+    if value.kind not in KINDS:
+        raise MinihireError(f"{name} has the kind {value.kind!r}: choose {', '.join(KINDS)}")
+    number(f"the height of {name}", value.height)
+    positive(f"the width of {name}", value.width)
+    return Surrogate(
+        *(x.item() if isinstance(x, np.generic) else x for x in value)
+    )  # checkpoints and keys have them as JSON
 
 
 def images(k: Backend, array: Array, shape: tuple[int, ...], name: str = "this network") -> None:

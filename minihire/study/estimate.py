@@ -56,7 +56,7 @@ def estimate(config: Config, backend: Backend, splits: Splits, done=lambda metho
             work.append(Work(f"train {method}{second}", batches * training[method]))
     gradient = {False: _attacked_batch(ann, splits.test), True: _attacked_batch(snn, splits.test)}
     for attack in config.attacks:
-        passes = attack.iterations * -(-len(splits.test) // BATCH)
+        passes = attack.cost(ann.model.classes).work * -(-len(splits.test) // BATCH)
         crafted = sum(gradient[n.spiking] for n in networks.values())
         transferred = (
             sum(gradient[n.spiking] for m, n in networks.items() if m != "converted") if config.black_box else 0

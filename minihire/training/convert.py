@@ -101,8 +101,8 @@ def convert(
     A network with biases, such as one from `minihire.interop.from_torch`, gets scaled weights instead, and thresholds of 1; see
     minihire/training/normalise.py.
     data: training images; the seed selects `calibration.images` of them. options: coding, readout, neuron and time_chunk of the
-    SNN. Raises MinihireError for another type of data, an SNN or an unknown option, if a layer receives no positive current, and
-    for a network with biases if readout is "spikes", or if coding is "rate" and the network normalises its images.
+    SNN. Raises MinihireError for another type of data, an SNN or an unknown option, if a layer receives no positive current, if
+    coding is "rate" and the network normalises its images, and for a network with biases if readout is "spikes".
 
     >>> from minihire import Calibration, Network, build, convert, get_backend, initialise, load_data
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)
@@ -125,7 +125,12 @@ def convert(
     unknown = sorted(options.keys() - OPTIONS)
     if unknown:
         raise MinihireError(f"convert has no option {unknown[0]!r}: {choose(unknown[0], OPTIONS)}")
-    k = ann.backend
+    k, model = ann.backend, ann.model
+    if options.get("coding", ann.coding) == "rate" and (any(model.mean) or set(model.std) != {1.0}):
+        raise MinihireError(
+            f"{model.name} normalises its images, but rate coding does not: convert it with direct coding, or build it with "
+            "mean 0 and std 1 before the training"
+        )
     if has_biases(ann):
         return _normalised(ann, data, steps, calibration, seed, options)
     snn = replace(
@@ -158,11 +163,6 @@ def _normalised(
     model, k = ann.model, ann.backend
     if options.get("readout", "membrane") != "membrane":
         raise MinihireError("a network with biases can be converted only with the readout membrane")
-    if options.get("coding", "direct") == "rate" and (any(model.mean) or set(model.std) != {1.0}):
-        raise MinihireError(
-            f"{model.name} normalises its images, but rate coding does not: convert it with direct coding, or train it on images "
-            "in [0, 1]"
-        )
     index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
     units = measure_units(ann, Batches(data.take(index), k, IMAGES_AT_ONCE), calibration.percentile)
     weights = normalised(ann, units)

@@ -10,6 +10,7 @@ from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, pgd
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
 
@@ -143,6 +144,8 @@ class CraftedNoise(NoiseRule):
             advice = ", in pixels of [0, 1]"
             object.__setattr__(self, name, checks.number(f"the noise's {name}", getattr(self, name), 0, 1, advice))
         object.__setattr__(self, "iterations", checks.whole("the noise's iterations", self.iterations))
+        if self.surrogate is not None:
+            object.__setattr__(self, "surrogate", checks.surrogate("the noise's surrogate", self.surrogate))
 
     @property
     def passes(self) -> int:
@@ -174,6 +177,7 @@ class Adversarial(NoiseRule):
     """Adversarial training (Madry et al., ICLR 2018): κ = x̂ − x, where an attack crafts x̂ before every update.
 
     attack: any attack of minihire.attacks; `training_attack` makes the usual ones. With one period this is Madry's training.
+    Raises MinihireError for anything else.
 
     >>> from minihire import Adversarial, Recipe, training_attack
     >>> recipe = Recipe(epochs=2, noise=Adversarial(training_attack(8 / 255, iterations=7)))
@@ -183,10 +187,14 @@ class Adversarial(NoiseRule):
 
     attack: Attack
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.attack, Attack):
+            raise MinihireError(f"the attack is {self.attack!r}: give an Attack, as in training_attack(8 / 255)")
+
     @property
     def passes(self) -> int:
-        """One for each iteration of the attack."""
-        return self.attack.iterations
+        """The attack's gradient evaluations. Its forward passes are not counted: those of Square, and those that compare runs."""
+        return self.attack.cost().gradients
 
     @property
     def extent(self) -> float:

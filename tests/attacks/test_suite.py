@@ -104,6 +104,7 @@ def test_the_work_is_counted_for_the_images_that_are_attacked(short, numba, netw
     assert all(row["attacked"] == row["withstood"] == 12 for row in found.stages)  # ε = 0 changes nothing
     assert (rows["pgd-7"]["gradients"], rows["pgd-7"]["queries"]) == (12 * 7, 12)
     assert (rows["apgd-targeted-4 own"]["gradients"], rows["square-4"]["queries"]) == (12 * 4 * 3, 12 * 5)
+    assert (rows["apgd-targeted-4 own"]["queries"], rows["apgd-4 own"]["queries"]) == (12 * (1 + 3 * 2 + 1), 12 * 2)
     content = json.loads(json.dumps(found.as_dict()))
     assert content["transfer"] == ["ann"] and content["gradients"] == sum(row["gradients"] for row in found.stages)
     assert content["robust"]["low"] < content["robust"]["accuracy"] == 1.0
@@ -347,9 +348,10 @@ def test_after_the_last_attack_the_flags_and_curves_are_left(short_curves, numba
         200,
         400,
     ]  # of the flags; at ε = 0 all four sizes are one; noise has no gradient
-    for_flags = 12 * (sum(gradients) + (len(gradients) + 1) / 3)
+    forwards = [1, 1, 2, 2, 2, 2, 1, 2, 2, 1]  # two of an attack that remembers its best images, and one of noise
+    for_flags = 12 * (sum(gradients) + sum(forwards) / 3)
     gradients = [1, 3, 100, *(len(curves.sizes(0.0)) * [6])] if budget == "full" else []  # of the curves
-    for_curves = 12 * (sum(gradients) + len(gradients) / 3)
+    for_curves = 12 * (sum(gradients) + 2 * len(gradients) / 3)
     assert float(last.split()[-2]) == pytest.approx((for_flags + for_curves) * second, rel=1e-3)
     assert flags.startswith("red flags: ") and ("left" in flags) == (budget == "full")
     if budget == "full":

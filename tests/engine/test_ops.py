@@ -10,6 +10,7 @@ from backends.interface import NeuronState
 from backends.randomness import Draw
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions, lif
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
 seeds = st.integers(0, 2**32 - 1)
@@ -187,5 +188,5 @@ def test_add_refuses_arrays_of_two_shapes(exact):
 
 
 def test_a_reset_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="'immediate' or 'delayed', not 'never'"):
+    with pytest.raises(MinihireError, match="'immediate' or 'delayed', not 'never'"):
         NeuronOptions(reset="never")

@@ -436,6 +436,11 @@ UNKNOWN = {
         dict(neuron=NeuronOptions("delayed")),
         "has reset 'delayed', but the authors' model supports only 'immediate'",
     ),
+    "initial membrane": (
+        dict(neuron=NeuronOptions(initial=0.5)),
+        "has initial 0.5, but the authors' model supports only 0.0",
+    ),
+    "soft spikes": (dict(neuron=NeuronOptions(soft=True)), "has soft True, but the authors' model supports only False"),
 }
 
 

@@ -52,6 +52,11 @@ def balanced_directly(ann, data, coding, seed=0):
     return found
 
 
+def unnormalised(ann):
+    """The network without a normalisation of its images, as rate coding needs it."""
+    return replace(ann, model=replace(ann.model, mean=(0.0,) * 3, std=(1.0,) * 3))
+
+
 @pytest.fixture
 def one_pass(monkeypatch):
     """All images and steps at once, as in the direct computation."""
@@ -62,6 +67,7 @@ def one_pass(monkeypatch):
 @pytest.mark.parametrize(("name", "coding", "width"), CASES)
 def test_thresholds_are_the_largest_percentile_over_the_steps(k, network, data, one_pass, name, coding, width):
     ann = network(k, name, spiking=False, width=width)
+    ann = unnormalised(ann) if coding == "rate" else ann
     snn = convert(ann, data, steps=4, calibration=CALIBRATION, coding=coding)
     found = {
         name.removesuffix(".threshold"): float(a[0])
@@ -78,6 +84,7 @@ def test_thresholds_are_the_largest_percentile_over_the_steps(k, network, data, 
 @pytest.mark.parametrize(("name", "coding", "width"), CASES)
 def test_thresholds_do_not_depend_on_the_chunks(network, data, monkeypatch, name, coding, width, images, steps):
     ann = network(get_backend("numba", threads=1, dtype="float64"), name, spiking=False, width=width)
+    ann = unnormalised(ann) if coding == "rate" else ann
     expected = convert(ann, data, steps=4, calibration=CALIBRATION, coding=coding).parameters
     monkeypatch.setattr(MODULE, "IMAGES_AT_ONCE", images)
     monkeypatch.setattr(MODULE, "STEPS_AT_ONCE", steps)
@@ -108,7 +115,8 @@ def test_weights_are_copied_not_shared(k, network, data, digest):
 
 def test_options_reach_the_network(network, data):
     k = get_backend("reference")
-    snn = convert(network(k, spiking=False), data, steps=5, calibration=CALIBRATION, coding="rate", time_chunk=2)
+    ann = unnormalised(network(k, spiking=False))
+    snn = convert(ann, data, steps=5, calibration=CALIBRATION, coding="rate", time_chunk=2)
     assert (snn.spiking, snn.steps, snn.coding, snn.time_chunk) == (True, 5, "rate", 2)
 
 
@@ -182,3 +190,13 @@ def test_smallest_kept_is_the_largest_over_the_steps():
 def test_the_number_of_values_kept_follows_the_nearest_rank(count):
     assert keep_for(count, 99.7) == count - math.ceil(Fraction(997, 1000) * count) + 1
     assert keep_for(count, 100) == 1
+
+
+def test_rate_coding_of_a_network_that_normalises_its_images_is_refused(network, data):
+    """Rate coding would give it the pixels themselves."""
+    ann = network(get_backend("reference"), spiking=False)
+    for model in (ann.model, replace(ann.model, mean=(0.0,) * 3), replace(ann.model, std=(1.0,) * 3)):
+        with pytest.raises(
+            MinihireError, match="^vgg5 normalises its images, but rate coding does not: convert it with"
+        ):
+            convert(replace(ann, model=model), data, steps=4, calibration=CALIBRATION, coding="rate")
