@@ -255,7 +255,7 @@ TABLE: dict[str, dict[str, Rule]] = {
         "values": typed("M *S"),
         "start": Rule(lambda k, v, s: isinstance(v, INTEGERS) and 0 <= v <= s["N"] - s["M"], "0 … N − M"),
     },
-    "top_k": {"array": typed("*S"), "count": whole(0)},
+    "top_k": {"array": typed("*S"), "count": whole(1)},
     "events": {"array": typed("*S")},
     "random": {"shape": SHAPE, "first": whole(0), "distribution": choice("uniform", "normal")},
     "dropout_mask": {

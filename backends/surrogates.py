@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backends.errors import BackendError
+
 
 class Surrogate(NamedTuple):
     """A surrogate: its kind (a key of TABLE, "rate" or "adaptive"), its height f(0), and its width or sharpness in units of z."""
@@ -22,8 +24,13 @@ class Surrogate(NamedTuple):
 
     @property
     def code(self) -> int:
-        """The kind as a number, for compiled kernels."""
-        return KINDS.index(self.kind)
+        """The kind as a number, for compiled kernels. Raises BackendError for a kind that they do not compute."""
+        if self.kind not in CODES:
+            raise BackendError(
+                f"the compiled kernels do not compute the surrogate {self.kind!r}: use the reference backend, or add a branch to "
+                "the kernels and a number to CODES"
+            )
+        return CODES[self.kind]
 
 
 def triangle(gamma: float = 0.3, width: float = 1.0) -> Surrogate:
@@ -89,6 +96,8 @@ TABLE = {
     "straight_through": (lambda z, h, w: np.ones_like(z), lambda z, h, w: z),
 }
 KINDS = (*TABLE, "rate", "adaptive")
+# The numbers of the kinds in compiled kernels: numba_cpu/kernels/lif.py and torch_any/triton_lif.py have a branch for each.
+CODES = {"triangle": 0, "exponential": 1, "rectangle": 2, "arctan": 3, "straight_through": 4}
 
 # Constants of the adaptive surrogate, as in the authors' released code.
 DECAY = 0.9  # of the running means

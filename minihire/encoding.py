@@ -7,11 +7,23 @@ that the input is binary and the first layer needs no multiplications. The gradi
 ∂L/∂x = Σ_t ∂L/∂s[t].
 """
 
+from typing import Any
+
+import numpy as np
+
 from backends.randomness import Draw
 from minihire.engine import ops
 from minihire.runtime.random_streams import Stream
 
 CODINGS = ("direct", "rate")
+
+
+def unit_pixels(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """8-bit pixels as float32 in [0, 1], bit-identical to those of `Backend.image_batch`, which training uses.
+
+    It matters: a neuron fires if its membrane is above the threshold by any amount.
+    """
+    return levels.astype(np.float32) * np.float32(1 / 255)
 
 
 def encode(tape, image, coding, mean, std, draws, first_step, steps):

@@ -12,7 +12,7 @@ from backends.interface import Adaptation, Array, Backend, NeuronState
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire import layers
-from minihire.encoding import CODINGS, encode
+from minihire.encoding import CODINGS, encode, unit_pixels
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import ForwardContext
@@ -187,9 +187,8 @@ class Network:
         size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
         parts = []
         for first in range(0, len(images), size):
-            batch = images[first : first + size].astype(np.float32)
-            if images.dtype == np.uint8:
-                batch *= np.float32(1 / 255)
+            batch = images[first : first + size]
+            batch = unit_pixels(batch) if images.dtype == np.uint8 else batch.astype(np.float32)
             parts.append(k.to_numpy(self.forward(k.asarray(batch), draws=Draws(seed, 0, first))).astype(np.float64))
         logits = np.concatenate(parts)
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))

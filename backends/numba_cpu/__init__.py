@@ -55,7 +55,7 @@ import numpy as np
 from backends import processors
 from backends.arguments import checked
 from backends.numba_cpu.runtime import threads as threads_runtime
-from backends.numba_cpu.runtime.kernel_cache import CompileNotice
+from backends.numba_cpu.runtime.kernel_cache import COMPILE_NOTICE
 from backends.numba_cpu.runtime.workspace import Workspace
 from backends.numba_cpu.updates import Updates
 from backends.services import Services
@@ -68,7 +68,7 @@ class NumbaServices(Services):
         # Not imported at the top: `python -m backends.numba_cpu.runtime.ahead` warns about a module that was imported before.
         from backends.numba_cpu.runtime import ahead
 
-        CompileNotice(say, ahead.start if self.backend.threads > 1 else lambda: None)
+        COMPILE_NOTICE.use(say, ahead.start if self.backend.threads > 1 else lambda: None)
 
 
 @threads_runtime.guarded

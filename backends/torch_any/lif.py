@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 
+from backends.errors import BackendError
 from backends.torch_any import gradients
 
 CHUNK = 1 << 18  # neurons per part on a CPU; with smaller parts, threads mostly wait for each other
@@ -177,7 +178,11 @@ def _slopes(surrogate, m, v, out):
         return z.copy_(z.abs_() < v * width / 2).mul_(height / v)
     if kind == "arctan":
         return z.mul_(math.pi * width / (2 * v)).square_().add_(1).reciprocal_().mul_(height / v)
-    return z.fill_(1 / v)
+    if kind == "straight_through":
+        return z.fill_(1 / v)
+    raise BackendError(
+        f"the Torch backend does not compute the surrogate {kind!r}: use the reference backend, or add a branch to _slopes"
+    )
 
 
 def _integrate_back(m, lam, v, delayed, arriving, grad_end, grad_end_spikes, surrogate, reset_grad, d, room, sums):

@@ -16,7 +16,6 @@ from backends.torch_any.gradients import whole
 
 BLOCK, SMALL_BLOCK = 1024, 256  # neurons per program; small layers need small blocks to use all multiprocessors
 LARGE_LAYER = 1 << 19  # neurons from which BLOCK is used
-KINDS = {"triangle": 0, "exponential": 1, "rectangle": 2, "arctan": 3, "straight_through": 4}
 
 
 @triton.jit
@@ -87,7 +86,7 @@ def _slope(z, KIND: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
     elif KIND == 3:
         a = 3.141592653589793 * WIDTH / 2 * z
         return HEIGHT / (1.0 + a * a)
-    else:
+    else:  # 4, straight_through: `Surrogate.code` refuses kinds that have no branch here
         return tl.full(z.shape, 1.0, z.dtype)
 
 
@@ -241,7 +240,7 @@ def backward(
             STATIC=membrane is None, DELAYED=delayed, START=start is not None, FIRED=start_spikes is not None,
             KEEP=keep is not None, END=grad_end is not None, END_SPIKES=grad_end_spikes is not None,
             RESET_GRAD=reset_grad, WANTED=grad_start is not None, SPIKES_WANTED=grad_start_spikes is not None,
-            KIND=KINDS[surrogate.kind], HEIGHT=surrogate.height, WIDTH=surrogate.width, BLOCK=block, **OPTIONS,
+            KIND=surrogate.code, HEIGHT=surrogate.height, WIDTH=surrogate.width, BLOCK=block, **OPTIONS,
         )  # fmt: skip
     return partial.sum(dim=0, dtype=torch.float64)
 

@@ -15,6 +15,7 @@ from minihire.app.outputs import refuse_errors, show_and_write
 from minihire.app.pictures import open_pictures
 from minihire.app.predict import predict_images
 from minihire.attacks import Attack
+from minihire.encoding import unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
@@ -93,7 +94,7 @@ def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attac
     with StopSignal(k) as stop, Progress(attack.name, len(images)) as progress:
         for image, label in zip(images, labels, strict=True):
             stop.check(f"during {attack.name}")
-            pixels = k.asarray(image[None] * np.float32(1 / 255))
+            pixels = k.asarray(unit_pixels(image[None]))
             found.append(k.to_numpy(attacker(pixels, k.asarray(label[None]), Draws(seed)))[0].astype(np.float32))
             progress.add(1)
     return np.stack(found)

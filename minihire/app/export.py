@@ -1,7 +1,7 @@
 """minihire export: write a checkpoint of minihire in a format of other programs."""
 
 from minihire.app.command import EXCHANGE, Command
-from minihire.app.flags import add_file
+from minihire.app.flags import add_file, add_modules
 from minihire.app.import_ import in_words
 from minihire.app.inputs import open_checkpoint
 from minihire.app.outputs import exchange_warnings, output_path
@@ -15,6 +15,7 @@ SUFFIXES = {".pt": "pt", ".pth": "pt", ".nir": "nir", ".onnx": "onnx"}
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "checkpoint", "the network to write: an .npz file", "CHECKPOINT")
+    add_modules(parser)
     add_file(parser, "--out", "file to write; its name chooses the format (default: beside the checkpoint)")
     parser.add_argument(
         "--to",

@@ -8,6 +8,7 @@ from minihire.app.flags import add_execution, add_file, add_json, add_modules, a
 from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint, unfinished
 from minihire.app.outputs import csv_path, json_path, refuse_errors, show_and_write, write_csv
 from minihire.app.pictures import open_pictures
+from minihire.encoding import unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
@@ -69,7 +70,7 @@ def predict_images(
         for name, row in zip(classes, probabilities, strict=True):
             found.append({"class": names[name], "probability": float(row.max()), "probabilities": row.tolist()})
     for row, image in zip(found, images, strict=True) if explain else ():
-        batch = network.backend.asarray(image[None].astype(np.float32) * np.float32(1 / 255))
+        batch = network.backend.asarray(unit_pixels(image[None]))
         activity = measure_activity(network, [batch], seed=seed)
         row["activity"] = [layer.as_dict() for layer in activity]
         row["energy"] = measure_energy(network, activity).as_dict()

@@ -8,7 +8,6 @@ rounded_predictions     int64 [N]: those of `rounded`
 """
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,9 @@ from minihire.analysis.accuracy import BATCH, predict
 from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.encoding import unit_pixels
 from minihire.network import Network
+from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import StopSignal
@@ -58,27 +59,26 @@ def craft_images(
 
 def classify(network: Network, images: np.ndarray[Any, Any], draws: Draws, samples: int = 1) -> np.ndarray[Any, Any]:
     """The network's classes, int64 [B], of one batch of images: floats in [0, 1], or uint8."""
-    pixels = images / 255 if images.dtype == np.uint8 else images
-    return predict(network, network.backend.asarray(pixels.astype(np.float32)), draws, samples)
+    pixels = unit_pixels(images) if images.dtype == np.uint8 else images.astype(np.float32)
+    return predict(network, network.backend.asarray(pixels), draws, samples)
 
 
 def save_images(path: os.PathLike[str], crafted: Crafted) -> None:
     """Write the file."""
-    write_atomically(Path(path), lambda file: np.savez_compressed(file, **crafted._asdict()))
+    write_atomically(Path(path), lambda file: np.savez(file, **crafted._asdict()))
 
 
 def load_images(path: os.PathLike[str]) -> Crafted:
     """Read a file. Raises MinihireError if it is missing, damaged, or not such a file."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            found = Crafted(*(saved[name] for name in Crafted._fields))
+        found = Crafted(**read_arrays(Path(path), {*Crafted._fields}))
     except FileNotFoundError as error:
         raise MinihireError(f"{path} does not exist: give a file that --save-images wrote") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ArchiveError) as error:
         raise MinihireError(f"{path} is not a file of adversarial images: give one that --save-images wrote") from error
-    count, images = len(found.labels), found.images
-    fits = images.ndim == 4 and images.dtype == np.float32 and images.shape == found.rounded.shape and count > 0
-    if not fits or any(len(array) != count for array in found) or found.rounded.dtype != np.uint8:
+    images, classes = found.images, (found.labels, found.predictions, found.rounded_predictions)
+    fits = images.ndim == 4 and images.dtype == np.float32 and images.shape == found.rounded.shape and len(images) > 0
+    if not fits or any(array.shape != images.shape[:1] for array in classes) or found.rounded.dtype != np.uint8:
         raise MinihireError(f"{path} is not a file of adversarial images: give one that --save-images wrote")
     if not (images.min() >= 0 and images.max() <= 1 and found.labels.dtype.kind in "iu" and found.labels.min() >= 0):
         raise MinihireError(f"{path} has pixels outside [0, 1] or wrong labels: give a file that --save-images wrote")

@@ -201,7 +201,10 @@ def _read_all(paths, size: int | None) -> np.ndarray:
     """Read all images into one array, resized to size × size pixels. None: keep the size that all have, or resize to SIDE."""
     first = read_image(paths[0])
     height, width = (size, size) if size else first.shape[:2]
-    if height * width * 3 * len(paths) > MAX_TOTAL_BYTES:
+    too_large = height * width * 3 * len(paths) > MAX_TOTAL_BYTES
+    if too_large and size is None and any(read_image(path).shape != first.shape for path in paths):
+        return _read_all(paths, SIDE)
+    if too_large:
         raise DataError(
             f"{len(paths)} images of {width}x{height} pixels{'' if size else f', the size of {paths[0]},'} take more than "
             f"{MAX_TOTAL_BYTES >> 30} GiB; give a smaller --image-size"

@@ -113,13 +113,14 @@ def belongs(k: Backend, name: str, array: Array) -> None:
 
 
 def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
-    """The labels [B] of `count` images, as int64. On a GPU, their values are checked only if they are a NumPy array."""
+    """The labels [B] of `count` images, as int64. The values of int64 labels on a GPU are not checked: reading waits for it."""
     kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
     shape = tuple(getattr(array, "shape", ()))
     if "int" not in kind or shape != (count,):
         raise MinihireError(f"these labels are {kind} {list(shape)}: give one whole number per image, int64 [{count}]")
-    if k.device == "cpu" or isinstance(array, np.ndarray):
-        values = np.asarray(array)
+    on_host = k.device == "cpu" or isinstance(array, np.ndarray)
+    if on_host or kind != "int64":
+        values = np.asarray(array) if on_host else k.to_numpy(array)
         if count and not 0 <= values.min() <= values.max() < classes:
             raise MinihireError(
                 f"these labels run from {values.min()} to {values.max()}: give 0 to {classes - 1}, one of {classes} classes"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from minihire import Network, build, get_backend, initialise, save_checkpoint
 from minihire.app import cli
 from minihire.app.modules import load_modules
 from minihire.models import MODELS, VGG
@@ -47,3 +48,17 @@ def test_a_module_that_fails_names_its_line(tmp_path):
         load_modules([Path("missing.txt")])
     with pytest.raises(MinihireError, match="there is no file missing.py$"):
         load_modules([Path("missing.py")])
+
+
+def test_a_network_of_a_module_is_exported(models, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    (tmp_path / "mine.py").write_text("from minihire.models import MODELS, VGG\nMODELS['tiny'] = VGG((4, 'A'), (8,))\n")
+    load_modules([tmp_path / "mine.py"])
+    model, k = build("tiny", 4, (8, 8, 3)), get_backend("reference")
+    save_checkpoint(tmp_path / "x.npz", Network(model, k, initialise(model, k, seed=0)))
+    del models["tiny"]
+    export = ["export", str(tmp_path / "x.npz"), "--out", str(tmp_path / "x.onnx")]
+    assert cli.main(export) == 2
+    assert "has the model 'tiny', which minihire does not have: give --module FILE.py" in capsys.readouterr().err
+    assert cli.main([*export, "--module", str(tmp_path / "mine.py")]) == 0
+    assert (tmp_path / "x.onnx").exists()

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.randomness import Draws
 from minihire.attacks import attack_accuracy, pgd
-from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
+from minihire.attacks.images import classify, craft_images, evaluate_images, load_images, save_images
+from minihire.data.batches import Batches
+from minihire.data.dataset import Dataset
 from minihire.runtime.errors import MinihireError
 
 
@@ -46,9 +49,34 @@ def test_other_files_and_other_networks_are_refused(network, data, tmp_path):
         np.savez(path, **good._replace(**change)._asdict())
         with pytest.raises(MinihireError, match="give (one|a file) that --save-images wrote"):
             load_images(path)
+    ragged = good._replace(predictions=good.predictions[:, None])
+    np.savez(path, **ragged._asdict())
+    with pytest.raises(MinihireError, match="give one that --save-images wrote"):
+        load_images(path)
+    np.savez(path, more=1, **good._asdict())
+    with pytest.raises(MinihireError, match="give one that --save-images wrote"):
+        load_images(path)
+    save_images(path, good)
+    damaged = bytearray(path.read_bytes())
+    damaged[400] ^= 1  # a pixel: only the checksum tells
+    path.write_bytes(damaged)
+    with pytest.raises(MinihireError, match="give one that --save-images wrote"):
+        load_images(path)
     path.write_bytes(b"PK no zip")
     with pytest.raises(MinihireError, match="is not a file of adversarial images"):
         load_images(path)
     for other in (network(k, shape=(12, 12, 3)), network(k, classes=3)):
         with pytest.raises(MinihireError, match="give a network for the same data set"):
             evaluate_images(other, good)
+
+
+def test_rounded_images_are_the_floats_that_training_and_accuracy_use(k, network, monkeypatch):
+    """All 256 levels, bit by bit."""
+    levels, seen = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3), []
+    levels = np.concatenate([levels, levels + 64])
+    monkeypatch.setattr("minihire.attacks.images.predict", lambda net, images, *rest: seen.append(images))
+    classify(network(k), levels, Draws())
+    images, _ = Batches(Dataset("x", levels, np.zeros(2, np.int64), tuple("abcd"), (0.5,) * 3, (0.25,) * 3), k, 2).load(
+        0, 0
+    )
+    assert np.array_equal(k.to_numpy(seen[0]), k.to_numpy(images)) and seen[0].dtype == images.dtype

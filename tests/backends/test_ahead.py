@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("numba")
 
 from backends import get_backend
-from backends.numba_cpu.runtime import ahead
+from backends.numba_cpu.runtime import ahead, kernel_cache
 
 ROOT = Path(__file__).parents[2]
 SEEN = """
@@ -172,8 +172,23 @@ def test_a_system_that_starts_no_process_is_no_error(monkeypatch):
 def test_one_thread_means_one_process(monkeypatch):
     """With --threads 1 the program uses one core, so no second process is started."""
     helpers = []
-    monkeypatch.setattr("backends.numba_cpu.CompileNotice", lambda say, help: helpers.append(help))
+    monkeypatch.setattr("backends.numba_cpu.COMPILE_NOTICE.use", lambda say, help: helpers.append(help))
     get_backend("numba", threads=1).services.announce(print)
     get_backend("numba", threads=2).services.announce(print)
     assert helpers[0] is not ahead.start and helpers[1] is ahead.start
+    get_backend("numba")
+
+
+def test_every_call_of_announce_replaces_the_one_before(monkeypatch):
+    """One listener per process, one notice, and one helper process."""
+    registered, said, notice = [], [], kernel_cache.CompileNotice()
+    monkeypatch.setattr(kernel_cache.event, "register", lambda kind, listener: registered.append(listener))
+    monkeypatch.setattr("backends.numba_cpu.COMPILE_NOTICE", notice)
+    monkeypatch.setattr(ahead, "start", lambda: said.append("helper"))
+    for name in ("first", "second", "third"):
+        get_backend("numba", threads=2).services.announce(lambda line, name=name: said.append(name))
+    assert registered == [notice]
+    notice.on_start(None)
+    notice.on_start(None)
+    assert said == ["third", "helper"]
     get_backend("numba")

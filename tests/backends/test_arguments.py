@@ -90,7 +90,7 @@ class Bad:
         yield "rows", [("array", a(B, F), [None]), ("start", 0, n), ("stop", 1, [B + 1, 2**40, *n])]
         values = [a(B, F + 1), a(T + 1, F), a(1), None]
         yield "write_rows", [("array", a(T, F), [None]), ("start", 1, [T, 2**40, *n]), ("values", a(B, F), values)]
-        yield "top_k", [("array", a(B, F), [None, [1.0]]), ("count", 3, n)]
+        yield "top_k", [("array", a(B, F), [None, [1.0]]), ("count", 3, [0, *n])]
         yield "events", [("array", a(B, F), [None, [1.0]])]
         shape = ("shape", (B, F), [(-1, 2), (1.5,), 3, None, "ab"])
         yield "random", [("draw", self.draw, []), shape, ("first", 0, n), ("distribution", "normal", ["cauchy", None])]

@@ -7,8 +7,9 @@ import pytest
 from every_backend import compared
 
 from backends import get_backend
+from backends.errors import BackendError
 from backends.interface import Adaptation, NeuronState
-from backends.surrogates import adaptive, straight_through, triangle
+from backends.surrogates import TABLE, Surrogate, adaptive, straight_through, triangle
 
 REFERENCE = get_backend("reference", dtype="float64")
 LOSSES = ("margin", "dlr", "dlr-targeted")
@@ -162,3 +163,18 @@ def test_other_surrogates_leave_the_memory_alone(backend):
     saved = k.lif_forward(k.asarray(np.ones((2, 3, 4))), None, k.asarray([0.5]), k.asarray([0.75]), 2)[2]
     k.lif_backward(saved, k.asarray(np.ones((2, 3, 4))), None, triangle(), adaptation=memory)
     assert (k.to_numpy(memory.mean) == 1).all() and not k.to_numpy(memory.deviation).any()
+
+
+def test_a_new_surrogate_is_not_taken_for_another_one(backend, monkeypatch):
+    """A row of TABLE without a branch in the kernels: the reference computes it, the other backends refuse it."""
+    monkeypatch.setitem(TABLE, "bell", (lambda z, h, w: h * np.exp(-w * z * z), None))
+    k, current = backend, RNG(0).uniform(0, 2, (3, 2, 4))
+    saved = k.lif_forward(k.asarray(current), None, k.asarray([0.5]), k.asarray([0.75]), 3)[2]
+    backward = lambda: k.lif_backward(saved, k.asarray(current), None, Surrogate("bell", 1.0, 1.0))
+    if k.name == "reference":
+        assert np.isfinite(backward()[0]).all()
+        return
+    with pytest.raises(
+        BackendError, match="compute the surrogate 'bell': use the reference backend, or add a branch to"
+    ):
+        backward()

@@ -251,6 +251,13 @@ def test_images_that_would_fill_the_memory_are_refused(parted, monkeypatch):
     assert "8 images of 4x4 pixels" in said and "--image-size" in said
 
 
+def test_images_of_several_sizes_are_resized_however_large_the_first_one_is(parted, monkeypatch):
+    """They become 32×32 pixels, which fit, although as many images of the first one's size would not."""
+    monkeypatch.setattr(folder, "MAX_TOTAL_BYTES", 8 * 32 * 32 * 3)
+    picture(parted / "train" / "a" / "000.png", 0, (80, 80))
+    assert folder.read(parted)[0].images.shape[1:] == (32, 32, 3)
+
+
 def test_folders_that_lack_something_are_refused(tmp_path):
     assert f"there is no folder {tmp_path / 'x'}" in refusal(tmp_path / "x")
     assert "contains 0 folders" in refusal(tmp_path)

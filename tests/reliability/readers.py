@@ -10,6 +10,7 @@ from PIL import Image
 
 from backends import get_backend
 from minihire.attacks import attack_accuracy, fgsm
+from minihire.attacks.images import Crafted, load_images, save_images
 from minihire.data import cifar, folder, mnist
 from minihire.data.dataset import Dataset
 from minihire.models import build
@@ -34,6 +35,12 @@ def _checkpoint(where):
 
 def _answers(where):
     attack_accuracy([NETWORK], NETWORK, IMAGES, fgsm(), path=where / "x.npz", keep=True)
+
+
+def _adversarial(where):
+    images = RNG.random((4, 16, 16, 3), np.float32)
+    rounded, classes = np.round(images * 255).astype(np.uint8), np.arange(4)
+    save_images(where / "x.npz", Crafted(images, rounded, classes, classes, classes))
 
 
 def _results(where):
@@ -90,6 +97,7 @@ def _read_pt(where):
 READERS = {
     "checkpoint": (_checkpoint, lambda where: checkpoint.load(where / "x.npz").network(k)),
     "answers": (_answers, _answers),
+    "adversarial": (_adversarial, lambda where: load_images(where / "x.npz")),
     "results": (_results, lambda where: Results.load(where / "results.json")),
     "report": (_results, lambda where: page.write(where / "report.html", [page.read(where)])),
     "cifar-binary": (_cifar_binary, lambda where: cifar.read("cifar10", where)),

@@ -120,6 +120,19 @@ def test_labels_of_every_whole_type_are_the_same(backend, kind):
     assert np.array_equal(*sums)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int32])
+def test_labels_on_a_gpu_become_int64_too(kind, monkeypatch):
+    """Kernels take int64 alone. A tensor on the CPU stands for one on a GPU."""
+    pytest.importorskip("torch")
+    k = get_backend("torch", threads=1)
+    monkeypatch.setattr(k, "device", "cuda")
+    found = checks.labels(k, k.asarray(LABELS.astype(kind)), COUNT, CLASSES)
+    assert str(found.dtype) == "torch.int64" and found.tolist() == LABELS.tolist()
+    refused(
+        lambda: checks.labels(k, k.asarray((LABELS + 1).astype(kind)), COUNT, CLASSES), "^these labels run from 1 to 4"
+    )
+
+
 @pytest.mark.parametrize("values", [np.zeros(0), np.ones((1, 1)), np.ones(1, np.int64), None], ids=repr)
 def test_replaced_weights_that_do_not_fit_are_refused(backend, values):
     net = network(backend)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
+from minihire.attacks.images import load_images
 from minihire.data import cifar, folder, mnist, pickles
 from minihire.data.dataset import DataError
 from minihire.runtime.errors import MinihireError
@@ -34,6 +35,7 @@ def resume_attack(path):
         Results.load,
         lambda path: notes.read(path, "and try again"),
         resume_attack,
+        load_images,
         lambda path: pickles.read_pickle(path, 100),
         lambda path: cifar.read_binary(path, "cifar10", 1),
         lambda path: mnist.read_idx(path, 2049, (), 1),

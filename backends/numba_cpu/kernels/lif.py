@@ -190,7 +190,7 @@ def _slopes(surrogate, inverse, membrane, first, out):
         for i in range(len(out)):
             a = membrane.dtype.type(math.pi) * width * out[i] / 2
             out[i] = height / (one + a * a)
-    else:
+    else:  # 4, straight_through: `Surrogate.code` refuses kinds that have no branch here
         for i in range(len(out)):
             out[i] = one
 

@@ -183,11 +183,19 @@ def compiled(function=None, **options):
 
 
 class CompileNotice(event.Listener):
-    """Calls say(line) and start_helper() once: when Numba first compiles a kernel that is not in the cache."""
+    """Calls say(line) and start_helper() once: when Numba first compiles a kernel that is not in the cache.
 
-    def __init__(self, say, start_helper):
-        self.say, self.start_helper, self.announced = say, start_helper, False
-        event.register("numba:compile", self)
+    A process has one, COMPILE_NOTICE. `use` replaces its functions, and registers it with Numba in the first call.
+    """
+
+    say = start_helper = None
+    announced = False
+
+    def use(self, say, start_helper) -> None:
+        """Call these functions from now on, unless the notice was given before."""
+        if self.say is None:
+            event.register("numba:compile", self)
+        self.say, self.start_helper = say, start_helper
 
     def on_start(self, event):
         if not self.announced:
@@ -199,3 +207,6 @@ class CompileNotice(event.Listener):
 
     def on_end(self, event):
         """Required by Numba."""
+
+
+COMPILE_NOTICE = CompileNotice()
