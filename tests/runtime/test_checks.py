@@ -1,6 +1,7 @@
 """Bad images, labels, weights and data sets are refused in one sentence where they come in, on every backend."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from minihire.analysis.accuracy import accuracy, predict
 from minihire.attacks import attack_accuracy, fgsm, perturb, pgd
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
+from minihire.engine.lif import NeuronOptions
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
-from minihire.training import Recipe, train
+from minihire.training import Adversarial, CraftedNoise, Recipe, train
 
 SHAPE, CLASSES, COUNT = (8, 8, 3), 4, 6
 MODEL = build("vgg5", CLASSES, SHAPE, width=1 / 16, hidden=8)
@@ -121,16 +123,32 @@ def test_labels_of_every_whole_type_are_the_same(backend, kind):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32])
-def test_labels_on_a_gpu_become_int64_too(kind, monkeypatch):
-    """Kernels take int64 alone. A tensor on the CPU stands for one on a GPU."""
-    pytest.importorskip("torch")
-    k = get_backend("torch", threads=1)
-    monkeypatch.setattr(k, "device", "cuda")
-    found = checks.labels(k, k.asarray(LABELS.astype(kind)), COUNT, CLASSES)
-    assert str(found.dtype) == "torch.int64" and found.tolist() == LABELS.tolist()
-    refused(
-        lambda: checks.labels(k, k.asarray((LABELS + 1).astype(kind)), COUNT, CLASSES), "^these labels run from 1 to 4"
-    )
+def test_labels_on_a_gpu_become_int64_too(kind):
+    """Kernels take int64 alone. Tensors of the CPU stand for those of a GPU."""
+    torch = pytest.importorskip("torch")
+    k = SimpleNamespace(device="cuda", asarray=torch.tensor, to_numpy=lambda tensor: tensor.numpy())
+    found = checks.labels(k, torch.tensor(LABELS.astype(kind)), COUNT, CLASSES)
+    assert found.dtype == torch.int64 and found.tolist() == LABELS.tolist()
+    wrong = torch.tensor((LABELS + 1).astype(kind))
+    refused(lambda: checks.labels(k, wrong, COUNT, CLASSES), "^these labels run from 1 to 4")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Recipe(noise="hire"), "^the recipe's noise is 'hire': give a noise rule, as in CraftedNoise"),
+        (lambda: Recipe(noise=CraftedNoise), "give a noise rule, as in CraftedNoise"),
+        (lambda: Recipe(schedule="step"), "^the recipe's schedule is 'step': give a Schedule"),
+        (lambda: Adversarial("pgd"), "^the attack is 'pgd': give an Attack, as in training_attack"),
+        (lambda: Adversarial(pgd), "give an Attack, as in training_attack"),
+        (lambda: CraftedNoise(0.1, 0.1, surrogate="arctan"), "^the noise's surrogate is 'arctan': give a function of"),
+        (lambda: NeuronOptions(surrogate="arctan"), "^the neuron's surrogate is 'arctan': give a function of"),
+        (lambda: NeuronOptions(initial=float("nan")), "^the initial membrane is nan: give a number$"),
+        (lambda: NeuronOptions(initial="0"), "^the initial membrane is '0': give a number$"),
+    ],
+)
+def test_options_of_another_type_are_refused(make, says):
+    refused(make, says)
 
 
 @pytest.mark.parametrize("values", [np.zeros(0), np.ones((1, 1)), np.ones(1, np.int64), None], ids=repr)
