@@ -346,9 +346,8 @@ def _renumbered(layers: Sequence[Any], taken: set[int], free: Iterator[int]) -> 
     found = []
     for layer in layers:
         if isinstance(layer, Branches):
-            layer = replace(
-                layer, **{name: _renumbered(getattr(layer, name), taken, free) for name in ("main", "shortcut")}
-            )
+            main, shortcut = (_renumbered(branch, taken, free) for branch in (layer.main, layer.shortcut))
+            layer = replace(layer, main=main, shortcut=shortcut)
         elif isinstance(layer, Neuron | Residual) and layer.dropout:
             if layer.index in taken:
                 layer = replace(layer, index=next(free))
