@@ -558,7 +558,7 @@ CASES = {
     "info of tiny images": ("info vgg11 --image-shape 4 4 3", "halves the image too often for 4×4 pixels"),
     "info without colours": ("info vgg5 --image-shape 32 32 0", ""),
     "info of negative images": ("info vgg5 --image-shape 32 -32 3", ""),
-    "info of one class": ("info vgg5 --classes 1", "at least 2 classes"),
+    "info of one class": ("info vgg5 --classes 1", "the number of classes is 1: give a whole number of at least 2"),
     "info of no width": ("info vgg5 --width nan", "width"),
     "info of infinite width": ("info vgg5 --width inf", "width"),
 }
