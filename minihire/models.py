@@ -149,7 +149,10 @@ class Model:
         return rows
 
     def describe(self) -> dict[str, Any]:
-        """The arguments with which `rebuild` creates the same model. Checkpoints store them."""
+        """The arguments with which `rebuild` creates the same model. Checkpoints store them.
+
+        Raises MinihireError for a model of `assemble` with layers that are not of `minihire.layers`.
+        """
         common = {
             "name": self.name,
             "image_shape": list(self.image_shape),
@@ -268,7 +271,16 @@ BUILDING_BLOCKS = {
 
 
 def _describe_layers(layers: Sequence[Any]) -> list[dict[str, Any]]:
-    """Each layer as its class name and its fields; a branch is a list of layers again."""
+    """Each layer as its class name and its fields; a branch is a list of layers again.
+
+    Raises MinihireError for a layer of another class than BUILDING_BLOCKS, which `rebuild` could not make.
+    """
+    foreign = next((type(layer).__name__ for layer in layers if type(layer) not in BUILDING_BLOCKS.values()), None)
+    if foreign:
+        raise MinihireError(
+            f"a checkpoint cannot contain the layer {foreign}, which is not of minihire.layers: add a model with it to MODELS, "
+            "and make the network with build"
+        )
     return [
         {
             "kind": type(layer).__name__,

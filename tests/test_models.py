@@ -1,13 +1,14 @@
 """Models: their sizes compared with numbers worked out by hand, the places of dropout, and the descriptions that are refused."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from backends import get_backend
 from backends.randomness import Draws
-from minihire import load_checkpoint, models, save_checkpoint
+from minihire import Recipe, load_checkpoint, load_data, models, save_checkpoint, train
 from minihire.engine import Tape, Variable
 from minihire.layers import AvgPool, Branches, Conv2d, Flatten, ForwardContext, Linear, Neuron, Readout, Residual
 from minihire.models import MODELS, VGG, assemble, build, rebuild
@@ -299,3 +300,32 @@ def test_a_residual_block_may_be_the_first_layer_of_a_directly_coded_network(nam
         logits.append([k.to_numpy(found.logits), k.to_numpy(found.image), list(network.parameters)])
     assert logits[0][0].tolist() == logits[1][0].tolist() and logits[0][1].tolist() == logits[1][1].tolist()
     assert logits[0][0].any() and logits[0][2] == logits[1][2]
+
+
+@dataclass(frozen=True)
+class Twice(Linear):
+    """A layer that is not of minihire.layers."""
+
+
+class Variant(Neuron):
+    """A neuron that is not of minihire.layers."""
+
+
+@pytest.mark.parametrize(
+    "first", [[Flatten(), Twice("l", 4)], [Branches("s", (Conv2d("c", 3), Variant("n")), ()), Flatten()]], ids=len
+)
+def test_layers_that_no_checkpoint_can_contain_are_refused_before_a_training(tmp_path, first):
+    """Such a checkpoint could not be loaded."""
+    k, path = get_backend("reference"), tmp_path / "x.npz"
+    images = load_data("shapes", train_limit=8, test_limit=2).train
+    model = assemble("mine", [*first, Readout("r", 10)], images.shape, 10, mean=(0,) * 3, std=(1,) * 3)
+    network, says = (
+        Network(model, k, initialise(model, k, seed=0)),
+        "^a checkpoint cannot contain the layer (Twice|Variant)",
+    )
+    with pytest.raises(MinihireError, match=says):
+        save_checkpoint(path, network)
+    with pytest.raises(MinihireError, match=says):
+        train(network, Recipe(epochs=1), images, path=path)
+    assert not path.exists()
+    train(network, Recipe(epochs=1), images)  # without a checkpoint

@@ -128,8 +128,8 @@ def convert(
     k, model = ann.backend, ann.model
     if options.get("coding", ann.coding) == "rate" and (any(model.mean) or set(model.std) != {1.0}):
         raise MinihireError(
-            f"{model.name} normalises its images, but rate coding does not: convert it with direct coding, or build it with "
-            "mean 0 and std 1 before the training"
+            f"{model.name} normalises its images, but rate coding does not: convert it with direct coding, or train one "
+            "with mean 0 and std 1 (`minihire train ann --coding rate` does)"
         )
     if has_biases(ann):
         return _normalised(ann, data, steps, calibration, seed, options)

@@ -76,6 +76,8 @@ class Training:
         checks.data(self.data, network.model)
         if self.heldout:
             checks.data(self.heldout, network.model)
+        if self.path:
+            network.model.describe()  # raises an error for a model that checkpoints cannot contain, before hours of training
         self.steps = recipe.steps_of_periods(network.steps)
         names = [n for n in network.parameters if n.endswith((".weight", ".bias")) or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
