@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from backends import get_backend
+from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
 from minihire.study.settings import training_flags
@@ -224,3 +225,29 @@ def test_a_test_accuracy_is_compared_with_chance_by_its_interval():
     )
     assert no_better_than_chance(45, np.repeat([0, 1], 50)).endswith("gets 50.0 %: use more training images")
     assert no_better_than_chance(2, np.zeros(2, int)) is not None  # a single class
+
+
+@pytest.mark.parametrize(
+    ("size", "path", "advice"),
+    [
+        (16, None, "try batch_size 8"),
+        (16, "x.npz", "try batch_size 8 with another path"),
+        (1, None, "choose a smaller width or hidden"),
+    ],
+)
+def test_out_of_memory_in_python_names_the_field_of_the_recipe(
+    network, data, monkeypatch, tmp_path, size, path, advice
+):
+    def without_memory(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(Network, "gradients", without_memory)
+    with pytest.raises(MinihireError) as caught:
+        train(
+            network(get_backend("reference")),
+            replace(RECIPE, batch_size=size),
+            data,
+            path=path and tmp_path / path,
+            label="hire",
+        )
+    assert str(caught.value) == f"hire ran out of memory with {size} images in a batch: {advice}"
