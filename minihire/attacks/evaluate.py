@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.runtime.progress import Progress
 
-UNKNOWN = -1.0  # the predicted class of an image that was not attacked yet
+UNKNOWN = -1  # the predicted class of an image that was not attacked yet
 
 
 def attack_accuracy(
@@ -91,41 +91,64 @@ def attacked_predictions(
             )
     checks.data(data, source.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
-    k = source.backend
     shape = len(targets), len(data)
-    whose = cache(partial(_identity, targets, source, data, attack, seed, about))  # lazy, because it hashes all weights
-    loaded = path and _load_answers(Path(path), shape, source.model.classes, whose)
-    earlier, done = loaded or (np.full(shape, UNKNOWN), 0)
+    file = AnswerFile(Path(path) if path else None, lambda: _identity(targets, source, data, attack, seed, about))
+    loaded = file.load(shape, source.model.classes)
+    predicted, done = loaded or (np.full(shape, UNKNOWN), 0)
     if done < len(data):  # start with a whole batch, also if the file was written with another batch size
         done -= done % batch_size
-    earlier[:, done:] = UNKNOWN
-    new = np.zeros(shape)  # the predicted class + 1, of the images that this rank attacks in this call
-    batches, attacker = Batches(data, k, batch_size), attack.attacker(source)
-    first_batch = math.ceil(done / batch_size)
-    with StopSignal(k) as stop, Progress(attack.name, len(data), done=done) as progress:
-        for number in range(first_batch, len(batches), k.services.ranks):  # one batch for each rank
+    predicted[:, done:] = UNKNOWN
+    batches = Batches(data, source.backend, batch_size)
+    predicted = _attack_batches(targets, source, attack, seed, batches, predicted, done, file)
+    if source.backend.services.rank == 0:
+        if keep:
+            file.save(predicted, len(data))
+        elif loaded:
+            file.delete()
+    return list(predicted)
+
+
+def _attack_batches(
+    targets: list[Network],
+    source: Network,
+    attack: Attack,
+    seed: int,
+    batches: Batches,
+    predicted: np.ndarray,
+    done: int,
+    file: "AnswerFile",
+) -> np.ndarray:
+    """Attack all images from number `done` on. Returns the predicted classes of all images, int64 [targets, N].
+
+    predicted: the classes that are known already, int64 [targets, N]. It is changed in place. If the attack is stopped, the
+    classes known so far are written to the file.
+    """
+    services, attacker, count = source.backend.services, attack.attacker(source), predicted.shape[1]
+    own = np.zeros(count, bool)  # the images that this rank attacks
+
+    def of_all_ranks() -> np.ndarray:
+        classes, ranks = services.sum_over_ranks([np.where(own, predicted, 0.0), own.astype(float)])
+        return np.where(ranks > 0, classes, predicted).astype(np.int64)
+
+    with StopSignal(source.backend) as stop, Progress(attack.name, count, done=done) as progress:
+        for number in range(math.ceil(done / batches.size), len(batches), services.ranks):  # one batch for each rank
             try:
-                stop.check(f"during {attack.name}" + (f"; finished batches were saved in {path}" if path else ""))
+                stop.check(f"during {attack.name}" + file.where)
             except Interrupted:
-                if path:
-                    _save_answers(path, earlier + k.services.sum_over_ranks([new])[0], number * batch_size, whose())
+                file.save(of_all_ranks(), number * batches.size)
                 raise
-            own = number + k.services.rank
-            if own < len(batches):
-                first = own * batch_size
-                (images, labels), draws = batches.load(0, own), Draws(seed, 0, first)
-                crafted = attacker(images, labels, draws)
-                for classes, target in zip(new, targets, strict=True):
-                    classes[first : first + batch_size] = predict(target, crafted, draws, attack.samples) + 1
-            progress.add(sum(batches.images(n) for n in range(number, min(number + k.services.ranks, len(batches)))))
-        (new,) = k.services.sum_over_ranks([new])
-        if stop.asked() and path:  # during the last batch: leaving `with` raises Interrupted
-            _save_answers(path, earlier + new, len(data), whose())
-    if keep and path and k.services.rank == 0:
-        _save_answers(path, earlier + new, len(data), whose())
-    elif loaded and path and k.services.rank == 0:
-        Path(path).unlink()
-    return list((earlier + new).astype(np.int64))
+            if number + services.rank < len(batches):
+                first = (number + services.rank) * batches.size
+                images, labels = batches.load(0, number + services.rank)
+                draws, rows = Draws(seed, 0, first), slice(first, first + batches.size)
+                crafted, own[rows] = attacker(images, labels, draws), True
+                for classes, target in zip(predicted, targets, strict=True):
+                    classes[rows] = predict(target, crafted, draws, attack.samples)
+            progress.add(sum(map(batches.images, range(number, min(number + services.ranks, len(batches))))))
+        predicted = of_all_ranks()
+        if stop.asked():  # during the last batch: leaving `with` raises Interrupted
+            file.save(predicted, count)
+    return predicted
 
 
 def _identity(targets: list[Network], source: Network, data: Dataset, attack: Attack, seed: int, about: str) -> str:
@@ -134,30 +157,48 @@ def _identity(targets: list[Network], source: Network, data: Dataset, attack: At
     return json.dumps([networks, repr(attack), seed, about])
 
 
-def _save_answers(path: os.PathLike[str], predicted: np.ndarray, done: int, about: str) -> None:
-    """Write a file from which an attack resumes: predicted classes [targets, N], known for the first `done` images."""
-    arrays: dict[str, Any] = {
-        "predicted": predicted.astype(np.int64),
-        "done": np.array(done),
-        "about": np.array(about),
-    }
-    write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
+class AnswerFile:
+    """The file from which an interrupted attack resumes. path: None for no file; then nothing is loaded or saved.
 
+    text: a function that returns the text of `_identity`. It is called only if it is needed, because it hashes all weights.
+    """
 
-def _load_answers(
-    path: Path, shape: tuple[int, int], classes: int, about: Callable[[], str]
-) -> tuple[np.ndarray[Any, Any], int] | None:
-    """(predicted classes [targets, images], number of images done) of an interrupted attack; None if there is no file."""
-    if not path.exists():
-        return None
-    try:
-        saved = read_arrays(path, {"predicted", "done", "about"})
-        if saved["predicted"].dtype != np.int64 or saved["done"].dtype.kind != "i":
-            raise ValueError("other types")
-        predicted, done, saved_about = saved["predicted"].astype(float), int(saved["done"]), str(saved["about"])
-    except (OSError, ArchiveError, ValueError, TypeError) as error:
-        raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
-    fits = predicted.shape == shape and 0 <= done <= shape[1]
-    if saved_about != about() or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
-        raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")
-    return predicted, done
+    def __init__(self, path: Path | None, text: Callable[[], str]):
+        self.path, self.text = path, cache(text)
+
+    @property
+    def where(self) -> str:
+        """The end of a message about an interrupted attack."""
+        return f"; finished batches were saved in {self.path}" if self.path else ""
+
+    def save(self, predicted: np.ndarray[Any, Any], done: int) -> None:
+        """Write the predicted classes, int64 [targets, N]. done: they are known for the first `done` images."""
+        if self.path:
+            arrays: dict[str, Any] = {
+                "predicted": predicted,
+                "done": np.array(done),
+                "about": np.array(self.text()),
+            }
+            write_atomically(self.path, lambda file: np.savez_compressed(file, **arrays))
+
+    def load(self, shape: tuple[int, int], classes: int) -> tuple[np.ndarray[Any, Any], int] | None:
+        """(predicted classes int64 [targets, N], number of images done) of an interrupted attack; None if there is no file."""
+        path = self.path
+        if path is None or not path.exists():
+            return None
+        try:
+            saved = read_arrays(path, {"predicted", "done", "about"})
+            if saved["predicted"].dtype != np.int64 or saved["done"].dtype.kind != "i":
+                raise ValueError("other types")
+            predicted, done, about = saved["predicted"].copy(), int(saved["done"]), str(saved["about"])
+        except (OSError, ArchiveError, ValueError, TypeError) as error:
+            raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
+        fits = predicted.shape == shape and 0 <= done <= shape[1]
+        if about != self.text() or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
+            raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")
+        return predicted, done
+
+    def delete(self) -> None:
+        """Delete the file."""
+        if self.path:
+            self.path.unlink()
