@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from minihire.models import build
     from minihire.network import Network, initialise
     from minihire.runtime.errors import MinihireError
+    from minihire.training.calibration import Calibration
     from minihire.training.checkpoint import load as load_checkpoint
     from minihire.training.checkpoint import save as save_checkpoint
-    from minihire.training.convert import Calibration, convert
+    from minihire.training.convert import convert
     from minihire.training.cost import cost_per_batch, epochs_at_equal_cost
     from minihire.training.loop import train
     from minihire.training.noise import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
@@ -62,7 +63,7 @@ __all__ = [
 _LOCATIONS = {
     "Adversarial": ("minihire.training.noise", "Adversarial"),
     "Attack": ("minihire.attacks.gradient", "Attack"),
-    "Calibration": ("minihire.training.convert", "Calibration"),
+    "Calibration": ("minihire.training.calibration", "Calibration"),
     "CraftedNoise": ("minihire.training.noise", "CraftedNoise"),
     "GaussianNoise": ("minihire.training.noise", "GaussianNoise"),
     "MinihireError": ("minihire.runtime.errors", "MinihireError"),

@@ -1,6 +1,7 @@
 """Training: conversion of an ANN into an SNN, and one training loop for ANNs and all ways of training SNNs."""
 
-from minihire.training.convert import Calibration, convert
+from minihire.training.calibration import Calibration
+from minihire.training.convert import convert
 from minihire.training.cost import Cost, cost_per_batch, epochs_at_equal_cost
 from minihire.training.loop import train
 from minihire.training.noise import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack

@@ -13,84 +13,30 @@ This suits networks without biases. normalise.py converts the others.
 
 import contextlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backends.errors import choose
 from backends.interface import Array
-from backends.randomness import Draw, Draws, permutation
+from backends.randomness import Draws
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.models import Model
 from minihire.network import Network
-from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
-from minihire.runtime.random_streams import Stream
+from minihire.training.calibration import Calibration, LargestValues, calibration_batches, keep_for
 from minihire.training.normalise import INITIAL, has_biases, measure_units, normalised
 
-IMAGES_AT_ONCE = 32
 STEPS_AT_ONCE = 10
 OPTIONS = ("coding", "readout", "neuron", "time_chunk")  # further arguments of `convert`: fields of the SNN
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Settings of a conversion.
-
-    images: number of calibration images. steps: their time steps T_cal. percentile: of the input current, in percent. scaling:
-    factor on all thresholds at the end. A network with biases uses `images` and `percentile` only; see normalise.py.
-
-    >>> from minihire import Calibration
-    >>> Calibration(images=64, steps=10).scaling
-    0.3
-    """
-
-    images: int = 512
-    steps: int = 100
-    percentile: float = 99.7
-    scaling: float = 0.3
-
-    def __post_init__(self) -> None:
-        for name in ("images", "steps"):
-            object.__setattr__(self, name, checks.whole(f"the calibration's {name}", getattr(self, name)))
-        for name in ("percentile", "scaling"):
-            object.__setattr__(self, name, checks.positive(f"the calibration's {name}", getattr(self, name)))
-        checks.number("the calibration's percentile", self.percentile, 0, 100)
-
-
 class _EnoughMeasured(Exception):
     """Ends a forward pass at the layer that is being balanced; later layers are not needed."""
-
-
-class LargestValues:
-    """The `keep` largest values of each of `steps` streams of numbers. The numbers of a stream arrive in pieces, by `add`."""
-
-    def __init__(self, steps: int, keep: int):
-        self.keep, self.pools = keep, [np.empty(0, np.float32) for _ in range(steps)]
-
-    def add(self, step: int, values: np.ndarray) -> None:
-        """Add values to one stream."""
-        if len(values) > self.keep:
-            values = np.partition(values, len(values) - self.keep)[-self.keep :]
-        pool = np.concatenate([self.pools[step], values])
-        if len(pool) > self.keep:
-            pool = np.partition(pool, len(pool) - self.keep)[-self.keep :]
-        self.pools[step] = pool
-
-    def smallest_kept(self) -> float:
-        """Take the smallest kept value of each stream, and return the largest of these.
-
-        If each stream has N values and keep = keep_for(N, percentile), the smallest kept value is the stream's percentile.
-        """
-        return float(max(pool.min() for pool in self.pools if len(pool)))
-
-
-def keep_for(count: int, percentile: float) -> int:
-    """How many of the largest of `count` values to keep, so that the smallest one kept is the nearest-rank percentile."""
-    return count - math.ceil(percentile / 100 * count) + 1
 
 
 def convert(
@@ -134,14 +80,17 @@ def convert(
     if has_biases(ann):
         return _normalised(ann, data, steps, calibration, seed, options)
     snn = replace(
-        ann, parameters=_with_neurons(ann, options.get("readout", "membrane")), spiking=True, steps=steps, **options
+        ann,
+        parameters=_with_neurons(ann.model, ann.parameters, options.get("readout", "membrane")),
+        spiking=True,
+        steps=steps,
+        **options,
     )
-    index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
-    batches = Batches(data.take(index), k, IMAGES_AT_ONCE)
+    batches = calibration_batches(data, k, calibration, seed)
     # the view shares the dictionary of parameters, so a threshold set in `snn` is used in `calibrated` from then on
     calibrated = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps))
     names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
-    with StopSignal(k) as stop, Progress("conversion", len(names) * len(index)) as progress:
+    with StopSignal(k) as stop, Progress("conversion", len(names) * len(batches.dataset)) as progress:
         for name in names:
             current = _percentile_current(calibrated, name, batches, calibration, seed, stop, progress)
             if not current > 0:
@@ -160,21 +109,17 @@ def _normalised(
     ann: Network, data: Dataset, steps: int, calibration: Calibration, seed: int, options: dict[str, Any]
 ) -> Network:
     """The SNN of an ANN with biases; see normalise.py."""
-    model, k = ann.model, ann.backend
     if options.get("readout", "membrane") != "membrane":
         raise MinihireError("a network with biases can be converted only with the readout membrane")
-    index = permutation(Draw(seed, Stream.CALIBRATION), len(data))[: calibration.images]
-    units = measure_units(ann, Batches(data.take(index), k, IMAGES_AT_ONCE), calibration.percentile)
-    weights = normalised(ann, units)
-    specification = model.parameters(spiking=True)
-    parameters = {name: weights.get(name, np.full(p.shape, p.start)) for name, p in specification.items()}
+    units = measure_units(ann, calibration_batches(data, ann.backend, calibration, seed), calibration.percentile)
+    parameters = _with_neurons(ann.model, normalised(ann, units))
     options["neuron"] = replace(options.get("neuron", ann.neuron), initial=INITIAL)
     return replace(ann, parameters=parameters, spiking=True, steps=steps, **options)
 
 
-def _with_neurons(ann: Network, readout: str) -> dict[str, Array]:
-    """Return the parameters for an SNN: the ANN's own weights, and new thresholds and leaks, all 1. `Network` copies them."""
-    specification, weights = ann.model.parameters(True, readout), ann.parameters
+def _with_neurons(model: Model, weights: dict[str, Array], readout: str = "membrane") -> dict[str, Array]:
+    """Return the parameters for an SNN: these weights, and new thresholds and leaks, all 1. `Network` copies them."""
+    specification = model.parameters(True, readout)
     return {name: weights.get(name, np.full(p.shape, p.start)) for name, p in specification.items()}
 
 

@@ -30,6 +30,7 @@ from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
+from minihire.training.calibration import keep_for
 
 INITIAL = 0.5  # membrane: half a threshold
 Units = dict[str, np.ndarray]  # by layer of neurons: [C], or [1] for one unit for all
@@ -54,7 +55,7 @@ def measure_units(ann: Network, batches: Batches, percentile: float) -> Units:
             shape = array.shape[2:]
             values = k.to_numpy(array).reshape(-1, shape[-1] if len(shape) == 3 else 1)
             count = total * math.prod(shape) // values.shape[1]
-            keep = count - math.ceil(percentile / 100 * count) + 1
+            keep = keep_for(count, percentile)
             kept[name] = _largest(np.concatenate([kept[name], values]) if name in kept else values, keep)
 
     with StopSignal(k) as stop, Progress("conversion", total) as progress:

@@ -17,7 +17,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.random_streams import Stream
 from minihire.training import Calibration, convert
-from minihire.training.convert import LargestValues, keep_for
+from minihire.training.calibration import LargestValues, keep_for
 
 MODULE = importlib.import_module("minihire.training.convert")  # the package has a function of that name
 CALIBRATION = Calibration(images=30, steps=12, scaling=0.25)
@@ -60,7 +60,7 @@ def unnormalised(ann):
 @pytest.fixture
 def one_pass(monkeypatch):
     """All images and steps at once, as in the direct computation."""
-    monkeypatch.setattr(MODULE, "IMAGES_AT_ONCE", CALIBRATION.images)
+    monkeypatch.setattr("minihire.training.calibration.IMAGES_AT_ONCE", CALIBRATION.images)
     monkeypatch.setattr(MODULE, "STEPS_AT_ONCE", CALIBRATION.steps)
 
 
@@ -86,7 +86,7 @@ def test_thresholds_do_not_depend_on_the_chunks(network, data, monkeypatch, name
     ann = network(get_backend("numba", threads=1, dtype="float64"), name, spiking=False, width=width)
     ann = unnormalised(ann) if coding == "rate" else ann
     expected = convert(ann, data, steps=4, calibration=CALIBRATION, coding=coding).parameters
-    monkeypatch.setattr(MODULE, "IMAGES_AT_ONCE", images)
+    monkeypatch.setattr("minihire.training.calibration.IMAGES_AT_ONCE", images)
     monkeypatch.setattr(MODULE, "STEPS_AT_ONCE", steps)
     found = convert(ann, data, steps=4, calibration=CALIBRATION, coding=coding).parameters
     for layer in (name for name in found if name.endswith(".threshold")):
