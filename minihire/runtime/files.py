@@ -33,7 +33,7 @@ class Written:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file to read its bytes. Every file that the program reads is opened here.
+    """Open a file to read its bytes. All files of data that a user gives as input are opened here.
 
     Raises OSError for a folder, a device and a FIFO: opening a FIFO would wait for a writer, perhaps without end.
     """

@@ -86,7 +86,7 @@ def weights_digest(arrays: dict[str, Any], to_numpy: Callable[[Any], np.ndarray[
         if name.startswith("parameter/"):
             array = np.ascontiguousarray(to_numpy(arrays[name]))
             digest.update(f"{name} {array.dtype.str}".encode())
-            digest.update(array.reshape(-1).view(np.uint8))
+            digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

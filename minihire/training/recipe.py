@@ -62,12 +62,6 @@ class Recipe:
             raise MinihireError(
                 f"the recipe's noise is {self.noise!r}: give a noise rule, as in CraftedNoise(step=0.013, bound=0.013)"
             )
-        if not isinstance(self.schedule, Schedule):
-            raise MinihireError(f"the recipe's schedule is {self.schedule!r}: give a Schedule")
-        if not isinstance(self.noise, NoiseRule):
-            raise MinihireError(
-                f"the recipe's noise is {self.noise!r}: give a noise rule, as in CraftedNoise(step=0.013, bound=0.013)"
-            )
         if self.schedule.kind not in SCHEDULES:
             raise MinihireError(f"there is no schedule {self.schedule.kind!r}: choose {', '.join(SCHEDULES)}")
         for name in ("epochs", "batch_size", "periods"):
