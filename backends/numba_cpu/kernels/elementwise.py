@@ -5,6 +5,7 @@ from numba import prange
 
 from backends.numba_cpu.kernels.increments import scale
 from backends.numba_cpu.runtime.kernel_cache import compiled
+from backends.numba_cpu.simd.lanes import where_greater
 
 BLOCK = 4096  # entries per task
 
@@ -63,13 +64,15 @@ def relu(x, keep, scale, out):
 @compiled(parallel=True)
 def relu_gradient(grad, x, keep, scale, out):
     """out = grad · scale where x > 0 and keep is not 0, else 0; shapes as in `relu`."""
+    zero = x.dtype.type(0)
     for n in prange(len(x)):
         row, above, into = grad[n], x[n], out[n]
         for i in range(len(row)):
-            into[i] = row[i] * scale if above[i] > 0 else x.dtype.type(0)
+            # not "… if above[i] > 0 else 0": a load under a condition is vectorised only with AVX
+            into[i] = where_greater(above[i], zero, row[i] * scale, zero)
         if len(keep):
             for i in range(len(row)):
-                into[i] = into[i] if keep[i] else x.dtype.type(0)
+                into[i] = into[i] if keep[i] else zero
 
 
 @compiled(parallel=True)

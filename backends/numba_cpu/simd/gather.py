@@ -22,15 +22,17 @@ of 6 to 24 events an unrolled loop with its remainder was slower. (`last` must h
 that e + 1 cannot overflow.)
 """
 
-import llvmlite.binding
 from llvmlite import ir
-from numba import types
+from numba import config, types
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from backends.numba_cpu.runtime.kernel_cache import compiled
 from backends.numba_cpu.simd.llvm import INT, add_product, broadcast, data_pointers, load_row, python_twin
 
-HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 registers of 16 floats, else 16 of 8
+# What Numba compiles for: this processor, or what the user chose instead with NUMBA_CPU_FEATURES
+FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+HAS_AVX512 = "+avx512f" in FEATURES.split(",")  # 32 registers of 16 floats, else 16 of 8 or fewer
 
 
 def three_taps_fit(lanes: int) -> bool:
