@@ -1,6 +1,7 @@
 """Code that the benchmark commands share: flags, measurement, tables, and the JSON file."""
 
 import argparse
+import contextlib
 import json
 import math
 import signal
@@ -12,8 +13,9 @@ from pathlib import Path
 from backends import BackendError
 from backends.processors import affinity
 from benchmarks import machine, report
-from benchmarks.contest import ALLOCATOR, MEMORY, Entrant, Remote, contest
-from benchmarks.peers import MINIHIRE, PEERS, missing
+from benchmarks.conditions import ALLOCATOR, INSTRUCTIONS, busy, environment, instruction_limits
+from benchmarks.contest import MEMORY, Entrant, Remote, contest
+from benchmarks.peers import MINIHIRE, PEERS, USUAL, missing
 from benchmarks.prepare import Preparation, Request
 from benchmarks.report import ratios
 from minihire.app.flags import Parser
@@ -38,6 +40,11 @@ def parser(name: str, text: str) -> Parser:
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for images and training")
     p.add_argument("--cache", type=Path, metavar="DIR", help="folder for trained networks (default: runs/benchmarks)")
     p.add_argument("--ann-steps", type=int, default=300, metavar="N", help="batches of ANN training (default: 300)")
+    p.add_argument(
+        "--trained-on-all",
+        action="store_true",
+        help="train on all of CIFAR-10 instead: 8 epochs of the ANN, one of the SNN",
+    )
     p.add_argument("--snn-steps", type=int, default=1000, metavar="N", help="batches of SNN training (default: 1000)")
     p.add_argument(
         "--moment-steps",
@@ -50,10 +57,26 @@ def parser(name: str, text: str) -> Parser:
     p.add_argument("--warm-up", type=int, default=2, metavar="N", help="rounds before the measured ones (default: 2)")
     p.add_argument("--threads", type=int, nargs="+", metavar="N", help="numbers of threads (default: 2 1)")
     p.add_argument(
-        "--peers", default=",".join(PEERS), metavar="NAMES", help=f"other sides (default: {','.join(PEERS)})"
+        "--peers",
+        default=",".join(USUAL),
+        metavar="NAMES",
+        help=f"other sides, of {', '.join(PEERS)} (default: {','.join(USUAL)})",
     )
     p.add_argument(
         "--backend", default="numba", metavar="NAME", help=f"minihire's backend: {', '.join(MINIHIRE)} (default: numba)"
+    )
+    p.add_argument(
+        "--instructions",
+        choices=INSTRUCTIONS,
+        default="native",
+        help="instruction set of all sides: all that the processor has, or only AVX2 (default: native)",
+    )
+    p.add_argument(
+        "--busy",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that keep a core busy during the contest (default: 0)",
     )
     p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
     return p
@@ -92,15 +115,20 @@ def measure(
     counts = options.threads or sorted({min(n, affinity()) for n in (1, 2)}, reverse=True)
     here = machine.describe()
     print("\n".join(machine.sentences(here)))
-    chosen = entrants or [("minihire", own(options), task), *_peers(options, task)]
-    with tempfile.TemporaryDirectory(prefix="minihire-benchmark-") as folder:
+    chosen = entrants or [("minihire", own(options), task), *chosen_peers(options, task)]
+    limits = instruction_limits(options.instructions)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="minihire-benchmark-"))
+        stack.enter_context(environment(limits))
         problem, small, about = _prepared(request, Path(folder))
         own_optimiser = getattr(options, "optimiser", None)
         problem, small = (replace(p, own_optimiser=own_optimiser) for p in (problem, small))
         settings = {"task": task, "rounds": options.rounds, "warm_up": options.warm_up, **about}
+        settings |= {"instructions": options.instructions, "environment": limits, "busy": options.busy}
         settings |= {"own_optimiser": own_optimiser} if own_optimiser else {}
         print("\n".join(report.settings(settings)))
         results = []
+        stack.enter_context(busy(options.busy))
         for count in counts:
             print(f"{report.threads(count)}, {options.rounds} rounds after {options.warm_up} warm-up rounds")
             sides = [Entrant(*entrant, problem, small) for entrant in chosen]
@@ -108,7 +136,9 @@ def measure(
             results.append({"threads": count, **figures(rows), "sides": rows})
     all_threads = max(results, key=lambda result: result["threads"])
     content = {"settings": settings, "machine": here, "memory": MEMORY, "allocator": ALLOCATOR}
-    content |= {name: value for name, value in all_threads.items() if "ratio" in name} | {"results": results}
+    content |= {name: value for name, value in all_threads.items() if "ratio" in name or "fastest" in name} | {
+        "results": results
+    }
     print("\n" + report.results(results, MEMORY))
     if options.json:
         text = json.dumps(content, indent=1)
@@ -134,7 +164,8 @@ def own(options):
     return side
 
 
-def _peers(options, task):
+def chosen_peers(options, task):
+    """The (name, peer, task) of each chosen and installed peer. Prints why others are skipped."""
     names = [name.strip() for name in options.peers.split(",") if name.strip()]
     for name in names:
         if name not in PEERS:
@@ -159,6 +190,8 @@ def _request(options, task, spiking, optimiser):
             raise MinihireError(f"--density must be 'trained' or a number between 0 and 1, not {options.density}")
     elif not options.checkpoint and not options.data_dir:
         raise MinihireError("--density trained needs a trained network: give --checkpoint FILE or --data-dir DIR")
+    if options.trained_on_all and (options.checkpoint or not options.data_dir):
+        raise MinihireError("--trained-on-all trains on CIFAR-10: give --data-dir DIR, and omit --checkpoint")
     minima = {
         "batch": 1,
         "steps": 1,
@@ -168,6 +201,7 @@ def _request(options, task, spiking, optimiser):
         "moment_steps": 0,
         "rounds": 1,
         "warm_up": 0,
+        "busy": 0,
     }
     for name, low in minima.items():
         value = getattr(options, name)
@@ -189,6 +223,7 @@ def _request(options, task, spiking, optimiser):
         cache=options.cache,
         ann_steps=options.ann_steps,
         snn_steps=options.snn_steps,
+        trained_on_all=options.trained_on_all,
         moment_steps=options.moment_steps,
         optimiser=optimiser,
         train=task in ("train", "traditional", "hire"),

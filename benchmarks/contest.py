@@ -6,8 +6,8 @@ other load on the machine affects all sides equally.
 
 import contextlib
 import gc
+import itertools
 import multiprocessing
-import os
 import statistics
 import time
 import traceback
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from backends import BackendError
 from benchmarks import machine
-from benchmarks.peers import side_class
+from benchmarks.conditions import ALLOCATOR, COMPILER, POOLS, environment
+from benchmarks.peers import CannotCompile, create
 from benchmarks.problem import Problem
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.machine import peak_memory
@@ -27,25 +28,6 @@ MEMORY = (
 )
 TURN = 0.2  # minimum seconds of a turn
 PAUSE = 0.25  # seconds between turns, in which idle worker threads stop spinning
-POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-# Makes glibc keep freed memory for the next step, on every side. Otherwise each 4 KiB page would cost a page fault in every
-# step, up to a tenth of a dense step's time. A tuned installation of PyTorch avoids these page faults, too.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_TOP_PAD_": str(2**26)}
-
-
-@contextlib.contextmanager
-def environment(values: dict[str, str]):
-    """Context manager: set environment variables, for processes started inside."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 class Remote:
@@ -58,15 +40,15 @@ class Remote:
         context = multiprocessing.get_context("spawn")
         self.title, (self.pipe, theirs) = title, context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, factory, arguments), daemon=True)
-        with environment(ALLOCATOR | (dict.fromkeys(POOLS, str(threads)) if threads else {})):
+        with environment(ALLOCATOR | COMPILER | (dict.fromkeys(POOLS, str(threads)) if threads else {})):
             self.process.start()
         theirs.close()
 
     def call(self, method: str, *arguments):
         """Run a method and return its result.
 
-        Raises MinihireError if the method raises it or the process ends, and RuntimeError, with the traceback as text, for
-        any other exception.
+        Raises MinihireError if the method raises it or the process ends, CannotCompile if torch.compile fails, and
+        RuntimeError, with the traceback as text, for any other exception.
         """
         self.begin(method, *arguments)
         return self.result()
@@ -116,6 +98,8 @@ def _serve(pipe, factory, arguments):
             result = getattr(made, method)(*given)
         except KeyboardInterrupt:
             return
+        except CannotCompile as wrong:
+            error = wrong
         except (MinihireError, BackendError) as wrong:
             error = MinihireError(str(wrong))
         except Exception:
@@ -128,27 +112,42 @@ class Contestant:
     """One side in its process: prepares the network, measures steps and memory."""
 
     def __init__(self, peer, task: str, problem: Problem, small: Problem, threads: int):
-        self.make = lambda given: side_class(peer)(given, task, threads)
+        self.peer, self.task, self.threads = peer, task, threads
         self.problem, self.small = problem, small
-        self.measure_activations = task in ("traditional", "hire")
+
+    def make(self, problem):
+        """The side for a problem."""
+        return create(self.peer, problem, self.task, self.threads)
 
     def prepare(self) -> dict:
-        """Compile the kernels with the small network, then build the side. Returns its densities.
+        """Compile the kernels with the small network, then build the side. Returns its densities and instruction sets.
 
-        For the tasks "traditional" and "hire" it also returns the activation memory. This is measured in the first step,
-        because later steps reuse scratch memory of earlier ones.
+        torch.compile compiles for fixed shapes, so it gets the network to be measured, which is then built again. For the tasks
+        "traditional" and "hire", minihire's side also returns its activation memory. This is measured in the first step,
+        because later steps reuse scratch memory of earlier ones. Raises CannotCompile if torch.compile fails.
         """
-        side = self.make(self.small)
-        side.step()
-        del side
+        self.compile_kernels()
+        instructions = machine.instructions()
         gc.collect()
         self.before = machine.resident()
         self.side = self.make(self.problem)
-        activations = self.side.activation_memory(machine.resident) if self.measure_activations else None
+        measure_activations = self.task in ("traditional", "hire") and hasattr(self.side, "activation_memory")
+        activations = self.side.activation_memory(machine.resident) if measure_activations else None
         densities = self.side.densities()
         gc.collect()
         self.peak_was_reset = machine.reset_peak()
-        return {"densities": densities, "held_for_backward_bytes": activations}
+        return {"densities": densities, "held_for_backward_bytes": activations, "instructions": instructions}
+
+    def compile_kernels(self) -> None:
+        """One step of a side that is then dropped."""
+        if not self.peer.compiled:
+            self.make(self.small).step()
+            return
+        try:
+            self.make(self.problem).step()
+        except Exception as error:  # torch.compile has no common class for its errors
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise CannotCompile(f"torch.compile failed: {type(error).__name__}: {reason[:200]}") from error
 
     def step(self) -> float:
         """Mean seconds per step of one turn. A first step is not counted; in it caches and clock rates recover from the pause."""
@@ -176,15 +175,21 @@ class Entrant:
 
 
 def contest(entrants: list[Entrant], threads: int, rounds: int, warm_up: int, say=print) -> list[dict]:
-    """Measure all sides in turn. Returns one row per side: seconds (samples, median, minimum), densities, peak memory."""
+    """Measure all sides in turn. Returns one row per side: seconds (samples, median, minimum), densities, peak memory.
+
+    A peer that torch.compile cannot compile has no row. One sentence says so.
+    """
     sides = []
     try:
         for e in entrants:
             sides.append(Remote(e.peer.title, threads, Contestant, e.peer, e.task, e.problem, e.small, threads))
-        say("  preparing: " + ", ".join(e.peer.title for e in entrants))
+        compiled = sum(e.peer.compiled for e in entrants)
+        say(f"  preparing {len(sides)} sides" + (f", {compiled} of them with torch.compile" if compiled else ""))
         for side in sides:
             side.begin("prepare")
-        ready = [side.result() for side in sides]
+        ready = [_result_or_none(side, say) for side in sides]
+        entrants, sides = (list(itertools.compress(them, ready)) for them in (entrants, sides))
+        ready = [result for result in ready if result]
         samples = [[] for _ in sides]
         for number in range(warm_up + rounds):
             for i in range(len(sides)):
@@ -194,16 +199,21 @@ def contest(entrants: list[Entrant], threads: int, rounds: int, warm_up: int, sa
                 if number >= warm_up:
                     samples[chosen].append(seconds)
             if number >= warm_up:
-                say(f"  round {number - warm_up + 1} of {rounds}: " + ", ".join(f"{s[-1]:.3f} s" for s in samples))
+                say(f"  round {number - warm_up + 1} of {rounds}: {_round(entrants, samples)}")
         peaks = [side.call("peak") for side in sides]
     finally:
+        for side in sides:
+            side.pipe.close()  # so that all processes end at the same time
         for side in sides:
             side.close()
     return [
         {
             "side": e.name,
             "title": e.peer.title,
+            "task": e.task,
             "spiking": e.peer.spiking,
+            "precision": e.peer.precision,
+            "compiled": e.peer.compiled,
             "median_s": statistics.median(s),
             "minimum_s": min(s),
             "samples_s": s,
@@ -212,3 +222,19 @@ def contest(entrants: list[Entrant], threads: int, rounds: int, warm_up: int, sa
         }
         for e, s, r, p in zip(entrants, samples, ready, peaks, strict=True)
     ]
+
+
+def _result_or_none(side, say):
+    try:
+        return side.result()
+    except CannotCompile as error:
+        say(f"  {side.title} is left out: {error}")
+        side.close()
+        return None
+
+
+def _round(entrants, samples):
+    """The times of a round: the first side's, and the range of the others."""
+    own, *others = (s[-1] for s in samples)
+    text = f"{entrants[0].peer.title} {own:.3f} s"
+    return f"{text}, the others {min(others):.3f} to {max(others):.3f} s" if others else text

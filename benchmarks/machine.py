@@ -6,6 +6,8 @@ import platform
 import sys
 import time
 
+import threadpoolctl
+
 from backends.processors import affinity
 from minihire.runtime.machine import processor, reset_peak_memory, resident_memory
 
@@ -50,6 +52,24 @@ def describe() -> dict:
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "busy_cores_before": busy_cores(),
     }
+
+
+def instructions() -> dict[str, str]:
+    """The instruction sets that the libraries loaded in this process say they use, by library."""
+    found = {}
+    if "numba" in sys.modules:
+        from numba.core.registry import cpu_target
+
+        _, name, features = cpu_target.target_context.codegen().magic_tuple()
+        found["numba"] = f"{name} {'with' if '+avx512f' in features.split(',') else 'without'} AVX-512"
+    if "torch" in sys.modules:
+        import torch
+
+        found["torch"] = torch.backends.cpu.get_cpu_capability()
+    for library in threadpoolctl.threadpool_info():
+        if "architecture" in library:
+            found[library["internal_api"]] = library["architecture"]
+    return found
 
 
 def sentences(machine: dict) -> list[str]:

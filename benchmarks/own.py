@@ -7,10 +7,8 @@ from minihire.attacks import Attacker
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.network import Network
-from minihire.training import CraftedNoise, NoNoise, Recipe
+from minihire.training import NoNoise, Recipe
 from minihire.training.loop import Training
-
-NOISE = CraftedNoise(step=0.013, bound=0.013)
 
 
 class Minihire:
@@ -43,8 +41,8 @@ class Minihire:
             learning_rate=problem.learning_rate,
             weight_decay=0.0 if problem.optimiser == "adam" else 5e-4,
             augment=False,
-            periods=2 if hire else 1,
-            noise=NOISE if hire else NoNoise(),
+            periods=problem.periods if hire else 1,
+            noise=problem.noise if hire else NoNoise(),
         )
         self.training = Training(self.network, recipe, self._dataset(images, labels), seed=0)
         self.start_batch(images, labels)  # not shuffled, so the order is the same on all sides

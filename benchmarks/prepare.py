@@ -49,6 +49,7 @@ class Request:
     cache: Path | None = None
     ann_steps: int = 300
     snn_steps: int = 1000
+    trained_on_all: bool = False
     moment_steps: int = 20
     optimiser: str = "adam"
     train: bool = True  # whether moments are needed

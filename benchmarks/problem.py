@@ -12,6 +12,7 @@ import numpy as np
 from minihire.attacks import Attack, pgd
 from minihire.engine.lif import NeuronOptions
 from minihire.models import Model
+from minihire.training import CraftedNoise
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Problem:
     """One network and one batch.
 
     optimiser_steps: number of steps that Adam has already made. learning_rate: so low that firing densities do not change
-    during the measurement. own_optimiser: minihire's optimiser, if it differs from `optimiser`.
+    during the measurement. own_optimiser: minihire's optimiser, if it differs from `optimiser`. periods, noise: those of a HIRE
+    batch.
     """
 
     folder: Path
@@ -32,6 +34,8 @@ class Problem:
     optimiser_steps: int = 0
     learning_rate: float = 1e-6
     dtype: str = "float32"
+    periods: int = 2
+    noise: CraftedNoise = CraftedNoise(step=0.013, bound=0.013)
     attack: Attack = field(default_factory=lambda: pgd(iterations=1, random_start=False))
 
     def parameter(self, name: str) -> np.ndarray:

@@ -3,24 +3,27 @@
 python -m benchmarks.train_step --data-dir DIR                     trained VGG5
 python -m benchmarks.train_step --density 0.1 --width 0.25         random weights, 10 % of neurons fire
 python -m benchmarks.train_step --ann                              training step of an ANN: minihire and PyTorch
-python -m benchmarks.train_step --hire                             a HIRE batch and a traditional batch of minihire
+python -m benchmarks.train_step --hire                             a HIRE batch (N = 2) on all sides; minihire's traditional batch
 python -m benchmarks.train_step --optimiser adam16 --data-dir DIR  minihire with 16-bit moments, the others with 32-bit Adam
 """
 
 import sys
 
-from benchmarks.command import measure, own, parser, run
-from benchmarks.report import MEBIBYTE
+from benchmarks.command import chosen_peers, measure, own, parser, run
+from benchmarks.peers import PEERS, variants
+from benchmarks.report import MEBIBYTE, ratios
 from minihire.runtime.errors import MinihireError
 
-TASKS = {"traditional": "traditional batch", "hire": "HIRE batch, N = 2"}
+TASKS = {"hire": "minihire, HIRE batch", "traditional": "minihire, traditional batch"}
 
 
 def main(arguments=None) -> None:
     """Parse the flags and measure."""
     p = parser("train_step", __doc__)
-    p.add_argument("--ann", action="store_true", help="measure ANN training (SGD with momentum)")
-    p.add_argument("--hire", action="store_true", help="compare a HIRE batch (N = 2) with a traditional one")
+    p.add_argument(
+        "--ann", action="store_true", help="measure ANN training (SGD with momentum); the usual peers are ANNs"
+    )
+    p.add_argument("--hire", action="store_true", help="measure a HIRE batch (N = 2) of all sides")
     p.add_argument(
         "--optimiser", metavar="NAME", help="minihire's optimiser: adam, or adam16 with 16-bit moments (default: adam)"
     )
@@ -32,7 +35,8 @@ def main(arguments=None) -> None:
     if options.optimiser and options.ann:
         raise MinihireError("an ANN is trained with SGD: omit --optimiser")
     if options.ann:
-        options.peers = "ann"
+        if options.peers == p.get_default("peers"):
+            options.peers = ",".join(variants("ann", PEERS["ann"]))
         measure(options, "train", spiking=False, optimiser="sgd")
     elif options.hire:
         if options.steps is not None and options.steps < 2:
@@ -43,14 +47,18 @@ def main(arguments=None) -> None:
 
 
 def hire(options) -> dict:
-    """Compare time and activation memory of a HIRE batch with those of a traditional batch."""
+    """Compare minihire's HIRE batch with its traditional batch and with the HIRE batches of the spiking peers."""
     sides = [(task, own(options)._replace(title=title), task) for task, title in TASKS.items()]
-    return measure(options, "train", entrants=sides, figures=compare)
+    peers = [entrant for entrant in chosen_peers(options, "hire") if entrant[1].spiking]
+    return measure(options, "train", entrants=sides + peers, figures=compare)
 
 
 def compare(rows: list[dict]) -> dict:
-    """Print and return the ratios HIRE / traditional of time and activation memory. rows: traditional, then HIRE."""
-    traditional, hire = rows
+    """Print the ratios HIRE / traditional of time and activation memory. Return them and the ratios to the peers.
+
+    rows: HIRE, traditional, then the peers.
+    """
+    hire, traditional, *_ = rows
     saved = [row["held_for_backward_bytes"] for row in (traditional, hire)]
     found = {
         "hire_time_ratio": hire["median_s"] / traditional["median_s"],
@@ -61,7 +69,7 @@ def compare(rows: list[dict]) -> dict:
         f"{found['hire_activation_memory_ratio']:.2f} ({saved[1] / MEBIBYTE:,.1f} and {saved[0] / MEBIBYTE:,.1f} MiB; "
         "increase of resident memory from the start of the batch to the loss)"
     )
-    return found
+    return ratios(rows) | found
 
 
 if __name__ == "__main__":

@@ -97,9 +97,8 @@ class Side:
             else:
                 if peer == "ann":
                     given = dataclasses.replace(given, spiking=False, steps=1, optimiser="sgd")
-                side = side_class(PEERS[peer])(given, task, torch.get_num_threads(), precision=cell.precision, **place)
-                if how == "compiled":
-                    side.loss = torch.compile(side.loss)
+                options = dict(precision=cell.precision, compiled=how == "compiled", **place)
+                side = side_class(PEERS[peer])(given, task, torch.get_num_threads(), **options)
             self.step = self.recorded(side.step) if how == "recorded" and not own else side.step
             for _ in range(WARM_UP):
                 self.step()

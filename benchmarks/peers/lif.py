@@ -24,7 +24,8 @@ def images(flat, shape):
 class LIF(torch.autograd.Function):
     """Spikes [T·B, …] for a current [T·B, …], or for a static current [B, …], which is the same at every step.
 
-    mask: dropout mask [B, …] with entries 0 and `scale`, or None. surrogate: height and width of the triangle.
+    mask: dropout mask [B, …] with entries 0 and `scale`, or None. surrogate: height and width of the triangle. Currents and
+    spikes may be bf16 where leak and threshold are float32: membranes then are float32, too.
     """
 
     @staticmethod
@@ -33,8 +34,8 @@ class LIF(torch.autograd.Function):
         inputs = rows(current, 1 if static else steps)
         keep = any(ctx.needs_input_grad)
         size = inputs.shape[1]
-        membrane, spikes = inputs.new_empty(steps if keep else 1, size), inputs.new_empty(steps, size)
-        after = inputs.new_empty(size)
+        membrane, spikes = leak.new_empty(steps if keep else 1, size), inputs.new_empty(steps, size)
+        after = leak.new_empty(size)
         for t in range(steps):
             m, i = membrane[t if keep else 0], inputs[0 if static else t]
             if t:
@@ -49,21 +50,22 @@ class LIF(torch.autograd.Function):
             spikes.mul_(mask)
         if keep:
             ctx.save_for_backward(membrane, spikes, mask)
-            ctx.constants = lam, v, scale, static, surrogate, current.shape
+            ctx.constants = lam, v, scale, static, surrogate, current.shape, current.dtype
         return images(spikes, current.shape)
 
     @staticmethod
     def backward(ctx, grad_spikes):
         membrane, spikes, mask = ctx.saved_tensors
-        lam, v, scale, static, (height, width), shape = ctx.constants
+        lam, v, scale, static, (height, width), shape, dtype = ctx.constants
         steps, learn = len(membrane), ctx.needs_input_grad[1]
         grad = rows(grad_spikes, steps)
-        total = torch.empty_like(membrane[:1] if static else membrane)
-        first, second = (torch.empty_like(membrane[0]) for _ in range(2)) if static else (None, None)
+        total = torch.empty_like(membrane[:1]) if static else torch.empty_like(membrane, dtype=dtype)
+        in_place = not static and dtype == membrane.dtype  # otherwise the sums over time need buffers of their own
+        first, second = (None, None) if in_place else (torch.empty_like(membrane[0]) for _ in range(2))
         p = q = r = 0.0
         later = None
         for t in reversed(range(steps)):
-            d = (first if t % 2 else second) if static else total[t]
+            d = total[t] if in_place else first if t % 2 else second
             torch.sub(membrane[t], v, out=d)
             d.abs_().mul_(-height / (v * v * width)).add_(height / v).clamp_(min=0).mul_(grad[t])
             if mask is not None:
@@ -72,12 +74,15 @@ class LIF(torch.autograd.Function):
                 d.add_(later, alpha=lam)
                 if learn:
                     q += torch.dot(later, membrane[t])
-                    r += torch.dot(later, spikes[t]) / scale
+                    r += torch.dot(later, spikes[t].to(later.dtype)) / scale
             if learn:
                 p += torch.dot(d, membrane[t])
             if static:
                 total[0].copy_(d) if later is None else total[0].add_(d)
+            elif not in_place:
+                total[t].copy_(d)
             later = d
+        total = total.to(dtype)
         if not learn:
             return images(total, shape), None, None, None, None, None, None, None
         grad_leak = torch.as_tensor(q - v * r, dtype=membrane.dtype).reshape(1)

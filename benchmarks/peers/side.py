@@ -10,18 +10,23 @@ from minihire.layers import THRESHOLD_FLOOR, Neuron
 class TorchSide:
     """One network in torch. A subclass defines `logits`, and `trained` if it trains other tensors than `weights`.
 
-    task: "train", "attack" or "forward". Weights have gradients only in "train", so an attack computes only the input
-    gradient. precision: "bf16" uses torch.autocast; "tf32" is a setting of the whole process, which the caller sets.
+    task: "train", "hire", "attack" or "forward". Weights have gradients only in the first two, so an attack computes only the
+    input gradient. precision: "bf16" uses torch.autocast; "tf32" is a setting of the whole process, which the caller sets.
+    compiled: compile the network from images to logits, and with it the backward pass, with torch.compile.
     """
 
     channels_first = False  # whether images are flattened as (C, H, W); in memory channels are last
     spiking = True
 
-    def __init__(self, problem, task: str, threads: int, device: str = "cpu", precision: str = "float32"):
+    def __init__(
+        self, problem, task: str, threads: int, device: str = "cpu", precision: str = "float32", compiled: bool = False
+    ):
         torch.set_num_threads(threads)
-        self.device = torch.device(device)
+        self.device, self.precision, self.compiled = torch.device(device), precision, compiled
+        self.compute = torch.compile(self.outputs, dynamic=False) if compiled else self.outputs
         self.autocast = lambda: torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
-        self.problem, self.model, self.task, self.steps = problem, problem.model, task, problem.steps
+        self.problem, self.model, self.task = problem, problem.model, task
+        self.steps = problem.steps // problem.periods if task == "hire" else problem.steps
         self.layout = Layout(self.model, self.channels_first)
         self.dtype = getattr(torch, problem.dtype)
         images, labels = problem.batch()
@@ -36,8 +41,9 @@ class TorchSide:
         self.clean = self.images
         self.spike_counts = None  # layer → (spikes, neurons · steps), while densities are measured
         self.build()
-        self.set_training(task == "train")
-        if task == "train":
+        self.kappa = torch.zeros_like(self.clean) if task == "hire" else None
+        self.set_training(task in ("train", "hire"))
+        if self.training:
             self.start_optimiser()
 
     def to_device(self, tensor):
@@ -47,6 +53,11 @@ class TorchSide:
     def build(self) -> None:
         """Create the weights from the problem."""
         self.weights = {n: self.to_device(self.layout.to_torch(n, self.problem.parameter(n))) for n in self.names()}
+        if self.precision == "bf16" and self.task in (
+            "attack",
+            "forward",
+        ):  # the weights stay, so one conversion suffices
+            self.weights = {n: w.bfloat16() if n.endswith(".weight") else w for n, w in self.weights.items()}
 
     def names(self):
         """The names of the parameters."""
@@ -59,6 +70,11 @@ class TorchSide:
     def logits(self, x):
         """Compute logits [B, classes] of normalised images [B, C, H, W]."""
         raise NotImplementedError
+
+    def outputs(self, images):
+        """Logits [B, classes] of images [B, C, H, W] in [0, 1], in the precision of the last product."""
+        with self.autocast():
+            return self.logits(self.normalised(images))
 
     def set_training(self, on: bool) -> None:
         """Switch weight gradients and dropout on or off."""
@@ -86,12 +102,22 @@ class TorchSide:
 
     def step(self) -> None:
         """One step of the task."""
-        {"train": self.train_step, "attack": self.attack_step, "forward": self.forward}[self.task]()
+        steps = {"train": self.train_step, "hire": self.hire_batch, "attack": self.attack_step, "forward": self.forward}
+        steps[self.task]()
 
-    def train_step(self) -> float:
+    def hire_batch(self) -> None:
+        """A batch of HIRE training (algorithm 1), as minihire's training loop computes it. κ continues in the next batch."""
+        rule = self.problem.noise
+        for _ in range(self.problem.periods):
+            kappa = self.kappa.detach().requires_grad_()
+            self.train_step((self.clean + kappa).clamp(0, 1))
+            with torch.no_grad():
+                self.kappa.add_(kappa.grad.sign_(), alpha=rule.step).clamp_(-rule.bound, rule.bound)
+
+    def train_step(self, images=None) -> float:
         """Forward pass, backward pass and update. Returns the loss: a number on a CPU, a tensor on a GPU."""
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.loss(self.images)
+        loss = self.loss(self.images if images is None else images)
         loss.backward()
         self.optimiser.step()
         self.constrain()
@@ -99,9 +125,12 @@ class TorchSide:
 
     def loss(self, images, reduction: str = "mean"):
         """Cross-entropy loss of images [B, C, H, W] in [0, 1]."""
-        with self.autocast():
-            logits = self.logits(self.normalised(images))
-        return functional.cross_entropy(logits.to(self.dtype), self.labels, reduction=reduction)
+        self.start_batch()
+        logits = self.compute(images).to(self.dtype)
+        return functional.cross_entropy(logits, self.labels, reduction=reduction)
+
+    def start_batch(self) -> None:
+        """Reset the state of the previous batch. Subclasses whose modules have a state override it."""
 
     def constrain(self) -> None:
         """Clamp leaks to [0, 1] and thresholds to their floor, as minihire does."""
@@ -127,8 +156,9 @@ class TorchSide:
 
     def forward(self):
         """Logits of the batch in inference mode, without storing anything for a backward pass."""
-        with torch.inference_mode(), self.autocast():
-            return self.logits(self.normalised(self.images))
+        self.start_batch()
+        with torch.inference_mode():
+            return self.compute(self.images)
 
     def normalised(self, x):
         """Normalise images in [0, 1] per channel."""
@@ -136,11 +166,13 @@ class TorchSide:
 
     def densities(self) -> dict[str, float]:
         """Mean fraction of neurons that fire per time step, by layer, in evaluation mode. For an ANN: fraction above zero."""
-        before, self.training, self.spike_counts = self.training, False, {}
+        before = self.training, self.compute, self.steps
+        self.training, self.compute, self.steps, self.spike_counts = False, self.outputs, self.problem.steps, {}
         self.set_mode(False)
         self.forward()
-        counts, self.spike_counts, self.training = self.spike_counts, None, before
-        self.set_mode(before)
+        counts, self.spike_counts = self.spike_counts, None
+        self.training, self.compute, self.steps = before
+        self.set_mode(self.training)
         return {name: spikes / size for name, (spikes, size) in counts.items()}
 
     def set_mode(self, training: bool) -> None:
@@ -157,7 +189,8 @@ class TorchSide:
         self.training = False
         self.set_mode(False)
         x = self.images.detach().requires_grad_()
-        logits = self.logits(self.normalised(x))
+        self.start_batch()
+        logits = self.compute(x).to(self.dtype)
         functional.cross_entropy(logits, self.labels).backward()
         found = {n: self.layout.to_minihire(n, t.grad) for n, t in self.trained().items() if t.grad is not None}
         return {"logits": logits.detach().cpu().numpy(), "image": x.grad.permute(0, 2, 3, 1).cpu().numpy(), **found}

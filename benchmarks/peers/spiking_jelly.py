@@ -7,6 +7,8 @@ the reset happens in the same step and is detached. Differences:
 - The threshold is constant.
 - The surrogate PiecewiseQuadratic(1/v) is the same triangle with height 1 instead of γ = 0.3.
 
+With torch.compile, SpikingJelly 2 gives TorchInductor the equations of its multi-step neuron, so one kernel computes all steps.
+
 The first convolution runs once, and the readout receives summed spikes. Activations are [T, B, C, H, W]. Convolution
 weights are channels last, because this is faster.
 """
@@ -36,7 +38,7 @@ class Jelly(TorchSide):
                 self.parts[part.name] = self.linear(part, shape)
         self.net = torch.nn.ModuleList(self.parts.values())
         self.pool, self.flatten = layer.AvgPool2d(2, step_mode="m"), layer.Flatten(step_mode="m")
-        self.set_mode(self.task == "train")
+        self.set_mode(self.task in ("train", "hire"))
 
     def linear(self, part, shape):
         """A convolution or linear layer. The first one and the readout have inputs without a time axis."""
@@ -72,8 +74,10 @@ class Jelly(TorchSide):
     def set_mode(self, training):
         self.net.train(training)
 
-    def logits(self, x):
+    def start_batch(self):
         functional.reset_net(self.net)
+
+    def logits(self, x):
         return walk(self.model.layers, self.model.image_shape, x, self.layer)
 
     def layer(self, part, x):

@@ -1,5 +1,6 @@
 """Every command at a tiny size: a table, a JSON file with its keys; and wrong input, one sentence and exit code 2."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from backends import get_backend, moments16
-from benchmarks import ceilings, kernels, machine, train_step
+from benchmarks import ceilings, conditions, contest, kernels, machine, train_step, trained
 from benchmarks.command import run
-from benchmarks.contest import Remote
-from benchmarks.peers import PEERS, missing
+from benchmarks.contest import Contestant, Entrant, Remote
+from benchmarks.peers import MINIHIRE, PEERS, USUAL, CannotCompile, missing
 from benchmarks.prepare import Preparation, Request, aged, force_density
 from benchmarks.report import ratios
 from minihire.data.dataset import Dataset
@@ -45,7 +46,7 @@ def command(name, *arguments):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -58,18 +59,20 @@ def content_of(name, path, *arguments):
 
 @pytest.mark.slow
 def test_a_training_step_beside_all_peers(tmp_path):
-    output, content = content_of("train_step", tmp_path / "found.json")
-    there = [name for name, peer in PEERS.items() if not missing(peer)]
-    for name, peer in PEERS.items():
-        assert peer.title in output, "in the table, or left out with a sentence"
+    names = [name for name in USUAL if not PEERS[name].compiled]
+    output, content = content_of("train_step", tmp_path / "found.json", "--peers", ",".join(names))
+    there = [name for name in names if not missing(PEERS[name])]
+    for name in names:
+        assert PEERS[name].title in output, "in the table, or left out with a sentence"
         assert (name in content["ratios"]) == (name in there)
     rows = content["results"][0]["sides"]
     assert [row["side"] for row in rows] == ["minihire", *there]
     for row in rows:
         assert len(row["samples_s"]) == 1 and row["median_s"] >= row["minimum_s"] > 0
         assert list(row["densities"]) == [f"neuron{i}" for i in range(1, 6)]
-    fastest = content["ratio_to_fastest_peer"]
-    assert fastest == min((v for k, v in content["ratios"].items() if k != "ann"), default=None)
+    ratios = {name: ratio for name, ratio in content["ratios"].items() if name != "ann"}
+    assert content["ratio_to_fastest_peer"] == min(ratios.values(), default=None)
+    assert content["fastest_peer"] == min(ratios, key=ratios.get, default=None)
     assert {"processor", "cores", "versions", "load_average"} <= content["machine"].keys()
     assert content["settings"]["optimiser"] == "adam" and content["settings"]["moments"]
 
@@ -93,16 +96,36 @@ def test_an_attack_step_and_a_forward_pass(tmp_path):
 
 @pytest.mark.slow
 def test_the_ann_beside_pytorch(tmp_path):
-    _, content = content_of("train_step", tmp_path / "found.json", "--ann")
+    _, content = content_of("train_step", tmp_path / "found.json", "--ann", "--peers", "ann,ann-bf16")
     assert content["settings"]["optimiser"] == "sgd" and not content["settings"]["spiking"]
-    assert list(content["ratios"]) == [name for name in ["ann"] if not missing(PEERS[name])]
+    assert list(content["ratios"]) == [name for name in ["ann", "ann-bf16"] if not missing(PEERS[name])]
 
 
 @pytest.mark.slow
-def test_a_hire_batch_beside_a_traditional_one(tmp_path):
-    output, content = content_of("train_step", tmp_path / "found.json", "--hire", "--batch", "8")
+def test_a_hire_batch_beside_a_traditional_one_and_the_peers(tmp_path):
+    flags = ["--hire", "--batch", "8", "--peers", "torch,torch-bf16,ann"]
+    output, content = content_of("train_step", tmp_path / "found.json", *flags)
     assert "HIRE batch" in output
     assert content["hire_time_ratio"] > 0 and content["hire_activation_memory_ratio"] > 0
+    there = [] if missing(PEERS["torch"]) else ["torch", "torch-bf16"]
+    assert list(content["ratios"]) == there, "neither the traditional batch nor the ANN"
+    assert [row["task"] for row in content["results"][0]["sides"]] == ["hire", "traditional", *["hire"] * len(there)]
+
+
+@pytest.mark.slow
+def test_a_contest_with_avx2_only_beside_a_busy_process(tmp_path):
+    if not conditions.llvmlite.binding.get_host_cpu_features().get("avx2"):
+        pytest.skip("the processor has no AVX2")
+    flags = ["--instructions", "avx2", "--busy", "1", "--peers", "torch"]
+    output, content = content_of("forward", tmp_path / "found.json", *flags)
+    assert "ATEN_CPU_CAPABILITY" in output and "busy processes beside the contest: 1" in output
+    settings = content["settings"]
+    assert settings["instructions"] == "avx2" and settings["busy"] == 1
+    assert settings["environment"]["NUMBA_CPU_NAME"] == "haswell"
+    own, *peers = (row["instructions"] for row in content["results"][0]["sides"])
+    assert own["numba"] == "haswell without AVX-512" and own.get("openblas", "Haswell") == "Haswell"
+    assert all(peer["torch"] == "AVX2" for peer in peers)
+    assert "NUMBA_CPU_NAME" not in os.environ
 
 
 @pytest.mark.slow
@@ -174,6 +197,9 @@ def test_a_network_is_trained_once(tmp_path):
         (["--batch", "two"], "two"),
         (["--width", "-1"], "width"),
         (["--hire", "--ann"], "--hire"),
+        (["--instructions", "avx3"], "avx3"),
+        (["--busy", "-1"], "--busy"),
+        (["--trained-on-all"], "--data-dir"),
         (["--optimiser", "adam8"], "adam8"),
         (["--optimiser", "adam16", "--ann"], "--optimiser"),
     ],
@@ -215,18 +241,95 @@ def test_silent_weights_have_a_denormal_mean_and_a_normal_square():
     assert (mean[1], square[1]) == (np.float32(1e-4), np.float32(1e-9))
 
 
-def test_the_ratio_is_to_the_fastest_spiking_peer():
+def test_the_ratio_is_to_the_fastest_spiking_peer_of_any_precision():
     rows = [
-        {"side": name, "spiking": spiking, "median_s": seconds, "peak_bytes": 8}
-        for name, spiking, seconds in (("minihire", True, 2.0), ("a", True, 5.0), ("b", True, 4.0), ("ann", False, 1.0))
+        {
+            "side": side,
+            "task": task,
+            "spiking": side != "ann",
+            "precision": precision,
+            "median_s": s,
+            "peak_bytes": 8 * s,
+        }
+        for side, task, precision, s in (
+            ("minihire", "hire", "float32", 2.0),
+            ("traditional", "traditional", "float32", 1.0),
+            ("a", "hire", "float32", 5.0),
+            ("b", "hire", "bf16", 4.0),
+            ("c", "hire", "bf16", 6.0),
+            ("ann", "hire", "float32", 1.0),
+        )
     ]
     found = ratios(rows)
-    assert found["ratio_to_fastest_peer"] == 2.0
-    assert found["ratios"] == {"a": 2.5, "b": 2.0, "ann": 0.5}
+    assert (found["fastest_peer"], found["ratio_to_fastest_peer"]) == ("b", 2.0)
+    assert (found["fastest_float32_peer"], found["ratio_to_fastest_float32_peer"]) == ("a", 2.5)
+    assert found["ratio_memory_to_fastest_peer"] == 0.5
+    assert found["ratios"] == {"a": 2.5, "b": 2.0, "c": 3.0, "ann": 0.5}
+    alone = ratios(rows[:2])
+    assert alone["ratios"] == {} and alone["fastest_peer"] is alone["ratio_to_fastest_peer"] is None
+
+
+def test_a_side_that_cannot_be_compiled_is_left_out(monkeypatch):
+    """One sentence says so, and the others are measured."""
+
+    class Here:
+        """Runs methods in this process, as Remote does in another."""
+
+        def __init__(self, title, threads, factory, peer, *_):
+            self.title, self.peer, self.pipe = title, peer, contextlib.nullcontext()
+            self.pipe.close = lambda: None
+
+        def begin(self, method):
+            """Nothing to start."""
+
+        def result(self):
+            if self.peer.compiled:
+                raise CannotCompile("torch.compile failed: no C++ compiler")
+            return {"densities": {}}
+
+        def call(self, method):
+            return 1.0 if method == "step" else {"peak_bytes": 1}
+
+        def close(self):
+            """Nothing to close."""
+
+    monkeypatch.setattr(contest, "Remote", Here)
+    monkeypatch.setattr(contest, "PAUSE", 0)
+    peers = {"minihire": MINIHIRE["numba"], "a": PEERS["torch-compiled"], "b": PEERS["torch"]}
+    said = []
+    rows = contest.contest([Entrant(name, p, "train", None, None) for name, p in peers.items()], 1, 2, 0, said.append)
+    assert [row["side"] for row in rows] == ["minihire", "b"]
+    assert [line for line in said if "left out" in line] == [
+        "  dense PyTorch, compiled is left out: torch.compile failed: no C++ compiler"
+    ]
+    assert said[-1] == "  round 2 of 2: minihire 1.000 s, the others 1.000 to 1.000 s"
+
+
+def test_a_failed_compilation_is_one_sentence(monkeypatch):
+    class Broken:
+        def step(self):
+            raise RuntimeError("no C++ compiler\nand a long explanation")
+
+    monkeypatch.setattr(Contestant, "make", lambda *_: Broken())
+    with pytest.raises(CannotCompile, match="^torch.compile failed: RuntimeError: no C\\+\\+ compiler$"):
+        Contestant(PEERS["torch-compiled"], "train", None, None, 1).prepare()
+    with pytest.raises(RuntimeError):
+        Contestant(PEERS["torch"], "train", None, None, 1).prepare()
+
+
+def test_training_on_all_images():
+    images = Dataset("random", np.zeros((300, 2, 2, 3), np.uint8), np.zeros(300, int), ("a", "b"), (0,) * 3, (1,) * 3)
+    name, (ann, ann_images), (snn, snn_images) = trained.plan(Request(trained_on_all=True), images)
+    assert (ann.epochs, ann.learning_rate, snn.epochs, snn.learning_rate) == (8, 0.05, 1, 3e-4)
+    assert ann.schedule.kind == snn.schedule.kind == "one-cycle" and ann_images is snn_images is images
+    assert name != trained.plan(Request(), images).name
 
 
 class Fragile:
     """Fails in each way that a side may fail."""
+
+    def uncompiled(self):
+        raise CannotCompile("no compiler")
 
     def wrong(self):
         raise MinihireError("no such thing")
@@ -247,6 +350,8 @@ def test_errors_of_a_process_are_reported():
         assert remote.call("threads") == "3"
         with pytest.raises(MinihireError, match="no such thing"):
             remote.call("wrong")
+        with pytest.raises(CannotCompile, match="no compiler"):
+            remote.call("uncompiled")
         with pytest.raises(RuntimeError, match="ZeroDivisionError"):
             remote.call("broken")
         with pytest.raises(MinihireError, match="exit code 3"):
