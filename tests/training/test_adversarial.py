@@ -8,7 +8,7 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import arctan, triangle
-from minihire.attacks import Attack, momentum_pgd, perturb, pgd
+from minihire.attacks import Attack, momentum_pgd, perturb, pgd, square
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
@@ -245,6 +245,8 @@ COSTS = {  # passes per batch and their time steps, with T = 7
     "fgsm-rs": (dict(periods=1, noise=FGSM_RS.noise), 2, 14),
     "pgd-3": (dict(periods=1, noise=PGD.noise), 4, 28),
     "pgd-3, N = 2": (dict(noise=PGD.noise), 8, 24),
+    "pgd-2, 3 restarts": (dict(periods=1, noise=Adversarial(pgd(EPSILON, 0.03, 2, restarts=3))), 7, 49),
+    "square, without gradients": (dict(periods=1, noise=Adversarial(square(EPSILON, 5))), 1, 7),
     "three steps": (VARIANTS["three steps"], 6, 18),
     "arctan": (VARIANTS["arctan"], 4, 12),
     "two steps, arctan": (VARIANTS["two steps, arctan"], 6, 18),
