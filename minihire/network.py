@@ -103,7 +103,7 @@ class Network:
                 f"coding {self.coding!r} and readout {self.readout!r} were given: choose coding {' or '.join(CODINGS)}, "
                 "and readout membrane or spikes"
             )
-        self.steps = checks.whole("the number of time steps", self.steps)
+        self.spiking, self.steps = bool(self.spiking), checks.whole("the number of time steps", self.steps)
         if self.time_chunk is not None:
             self.time_chunk = checks.whole("the time chunk", self.time_chunk)
 

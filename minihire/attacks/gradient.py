@@ -65,6 +65,7 @@ class Attack:
             object.__setattr__(self, name, found)
         for name in ("iterations", "restarts", "samples"):
             object.__setattr__(self, name, checks.whole(f"the attack's number of {name}", getattr(self, name)))
+        object.__setattr__(self, "random_start", bool(self.random_start))
         if self.surrogate is not None:
             object.__setattr__(self, "surrogate", checks.surrogate("the attack's surrogate", self.surrogate))
 

@@ -143,6 +143,7 @@ class CraftedNoise(NoiseRule):
         for name in ("step", "bound"):
             advice = ", in pixels of [0, 1]"
             object.__setattr__(self, name, checks.number(f"the noise's {name}", getattr(self, name), 0, 1, advice))
+        object.__setattr__(self, "carried", bool(self.carried))
         object.__setattr__(self, "iterations", checks.whole("the noise's iterations", self.iterations))
         if self.surrogate is not None:
             object.__setattr__(self, "surrogate", checks.surrogate("the noise's surrogate", self.surrogate))

@@ -64,6 +64,11 @@ class Recipe:
             )
         if self.schedule.kind not in SCHEDULES:
             raise MinihireError(f"there is no schedule {self.schedule.kind!r}: choose {', '.join(SCHEDULES)}")
+        milestones = tuple(checks.number("a milestone of the schedule", m) for m in self.schedule.milestones)
+        factor = checks.number("the schedule's factor", self.schedule.factor)
+        object.__setattr__(self, "schedule", self.schedule._replace(milestones=milestones, factor=factor))
+        for name in ("augment", "carry_membranes", "clip_noise", "craft_after_update", "freeze"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
         for name in ("epochs", "batch_size", "periods"):
             object.__setattr__(self, name, checks.whole(f"the recipe's {name}", getattr(self, name)))
         for name in ("weight_decay", "momentum"):

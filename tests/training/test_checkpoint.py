@@ -11,13 +11,15 @@ import pytest
 
 from backends import get_backend
 from backends.randomness import Draws
-from backends.surrogates import arctan
+from backends.surrogates import Surrogate, arctan
+from minihire.attacks import pgd
 from minihire.engine.lif import NeuronOptions
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import FileError, write_atomically
-from minihire.training import CraftedNoise, Recipe, train
+from minihire.training import Adversarial, CraftedNoise, Recipe, train
 from minihire.training.checkpoint import FORMAT, CheckpointError, load, save
+from minihire.training.optimisers import Schedule
 
 NETWORKS = {
     "ann": dict(spiking=False),
@@ -68,6 +70,23 @@ def test_a_loaded_network_gives_the_same_logits(network, tmp_path, options):
     assert np.array_equal(
         load(tmp_path / "x.npz").network(k).forward(images, draws=Draws(4)), net.forward(images, draws=Draws(4))
     )
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_a_training_with_settings_of_numpy_writes_a_checkpoint(network, data, tmp_path, adversarial):
+    """As in a search over np.linspace(…): JSON has no numbers of NumPy."""
+    half, yes = np.float32(0.5), np.True_
+    curve = Surrogate("arctan", half, np.float64(2))
+    neuron = NeuronOptions(surrogate=curve, reset_grad=yes, initial=half)
+    start = lambda: replace(network(get_backend("reference"), steps=np.int64(2)), spiking=yes, neuron=neuron)
+    attack = pgd(half, half, np.int64(1), random_start=yes, surrogate=curve)
+    noise = Adversarial(attack) if adversarial else CraftedNoise(half, half, carried=yes, surrogate=curve)
+    settings = dict(augment=yes, freeze=yes, carry_membranes=yes, clip_noise=yes, craft_after_update=np.False_)
+    schedule = Schedule(milestones=np.array([0.5], np.float32), factor=half)
+    recipe = Recipe(np.int64(1), np.int64(20), "sgd", half, schedule, half, half, noise=noise, **settings)
+    train(start(), recipe, data, seed=np.int64(3), path=tmp_path / "x.npz")
+    assert load(tmp_path / "x.npz").network(get_backend("reference")).neuron == neuron
+    train(start(), recipe, data, seed=3, path=tmp_path / "x.npz", resume=True)
 
 
 def test_a_network_is_loaded_without_the_state_of_its_training(network, digest, tmp_path):
