@@ -28,33 +28,38 @@ from minihire.study.paper.scales import SCALES, scale
 
 SEEDS = 1000  # at most
 FILES = ("paper.json", "paper.md", "paper.html")
+MODELS = "vgg5, vgg11, resnet12 or all (of small and full). Scale small has CIFAR-100 only with vgg11 or resnet12"
 
 
 class Experiment(NamedTuple):
-    """A table or figure of the paper, or an experiment that the paper does not have."""
+    """A table or figure of the paper, or an experiment that the paper does not have.
+
+    several: whether it has rows for several networks and data sets, where the scale has them.
+    """
 
     what: str
     make: Callable[[PaperStudy], Outcome]
+    several: bool = False
 
 
 EXPERIMENTS = {
-    "table1": Experiment("ANN, rate-coded and low-latency SNN, white and black box", accuracy.table1),
-    "table2": Experiment("HIRE under white-box attacks, with its controls", accuracy.table2),
-    "table3": Experiment("HIRE under black-box attacks, with its controls", accuracy.table3),
+    "table1": Experiment("ANN, rate-coded and low-latency SNN, white and black box", accuracy.table1, several=True),
+    "table2": Experiment("HIRE under white-box attacks, with its controls", accuracy.table2, several=True),
+    "table3": Experiment("HIRE under black-box attacks, with its controls", accuracy.table3, several=True),
     "table4": Experiment("checklist for obfuscated gradients", sweeps.table4),
     "table5": Experiment("frozen thresholds and leaks", accuracy.table5),
     "table6": Experiment("operations of every layer", cost.table6),
     "table7": Experiment("energy of an operation", cost.table7),
-    "fig1b": Experiment("spikes by layer, rate and direct coding", spikes.figure1b),
-    "fig1c": Experiment("SNN and ANN under attack", accuracy.figure1c),
-    "fig3": Experiment("time-averaged spiking activity by layer", spikes.figure3),
-    "fig4": Experiment("T swept", sweeps.figure4),
+    "fig1b": Experiment("spikes by layer, rate and direct coding", spikes.figure1b, several=True),
+    "fig1c": Experiment("SNN and ANN under attack", accuracy.figure1c, several=True),
+    "fig3": Experiment("time-averaged spiking activity by layer", spikes.figure3, several=True),
+    "fig4": Experiment("T swept", sweeps.figure4, several=True),
     "fig5": Experiment("perturbation distance over the leak, and by layer", spikes.figure5),
-    "fig7": Experiment("time and memory of training", cost.figure7),
+    "fig7": Experiment("time and memory of training", cost.figure7, several=True),
     "fig8": Experiment("attack bound ε and iterations K swept", sweeps.figure8),
-    "fig9": Experiment("crafted against Gaussian noise", accuracy.figure9),
-    "fig10": Experiment("noise step ε_s swept, T of both codings", sweeps.figure10),
-    "fig11": Experiment("compute energy, FP and INT", cost.figure11),
+    "fig9": Experiment("crafted against Gaussian noise", accuracy.figure9, several=True),
+    "fig10": Experiment("noise step ε_s swept, T of both codings", sweeps.figure10, several=True),
+    "fig11": Experiment("compute energy, FP and INT", cost.figure11, several=True),
     "attackers": Experiment("HIRE under other surrogate gradients", attackers.attackers),
     "adversarial": Experiment("adversarial training at HIRE's cost and epochs", adversarial.adversarial),
     "robustness": Experiment("strong attacks on HIRE and its controls", robustness.robustness),
@@ -80,10 +85,12 @@ def add_flags(parser):
         help="mini (default; “shapes”), small or medium (part of CIFAR-10), or full",
     )
     add_file(parser, "--out", "folder of paper.html and the cache (default: runs/paper)", "DIR")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the data set, for all scales but mini")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of CIFAR-10, CIFAR-100 or both; for all scales but mini"
+    )
     add_download(parser)
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="train everything K times (default: 1)")
-    parser.add_argument("--models", type=names_of, default=(), metavar="A,B", help="of scale full: vgg5,vgg11,resnet12")
+    parser.add_argument("--models", type=names_of, default=(), metavar="A,B", help=MODELS)
     parser.add_argument("--list", action="store_true", help="list what each needs, has and would cost; do nothing")
     add_time_limit(parser, "run the same command again")
     add_execution(parser, record=True)
@@ -94,7 +101,7 @@ def run(options) -> None:
     names = chosen(options.names or ["all"])
     if not 1 <= options.seeds <= SEEDS:
         raise MinihireError(f"--seeds must be 1 … {SEEDS}, not {options.seeds}")
-    at = scale(options.scale, options.data_dir, options.models)
+    at = scale(options.scale, options.data_dir, options.models, options.download)
     if options.data_dir is not None and all(config.data == "shapes" for config in at.settings):
         raise MinihireError(
             f"--data-dir {options.data_dir} was given, but scale {at.name} uses the data set shapes, which needs no files: "
@@ -153,6 +160,7 @@ def reproduce(study: PaperStudy, names: list[str], out: Path) -> dict:
     }
     for name in names:
         outcome = EXPERIMENTS[name].make(study).as_dict()
+        outcome["notes"] += study.scale.left_out if EXPERIMENTS[name].several else ()
         content["outcomes"].append(outcome)
         content["seconds"] = study.store.seconds()
         others = sorted({maker for maker in study.store.makers.values() if maker and maker != study.store.maker()})
@@ -167,8 +175,8 @@ def _command(study, names):
     whole = GROUPS["all"]
     names = ["all", *names[len(whole) :]] if tuple(names[: len(whole)]) == whole else names
     found = ["minihire", "paper", *names, "--scale", study.scale.name, "--seeds", str(len(study.seeds))]
-    models = dict.fromkeys(c.model for c in study.scale.settings)
-    if set(models) != {c.model for c in SCALES.get(study.scale.name, study.scale).settings}:
+    models = tuple(dict.fromkeys(c.model for c in study.scale.settings))
+    if models != SCALES.get(study.scale.name, study.scale).usual_models:
         found += ["--models", ",".join(models)]
     return shlex.join(found)
 

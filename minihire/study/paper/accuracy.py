@@ -1,11 +1,23 @@
 """Tables 1, 2, 3 and 5, and figures 1 (c) and 9: accuracy on clean and attacked images, white and black box."""
 
+import itertools
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from minihire.study.paper.outcome import Outcome, all_of, compare, intervals, named, of_paper, percent, shown, spread
+from minihire.study.paper.outcome import (
+    Outcome,
+    all_of,
+    compare,
+    intervals,
+    named,
+    of_paper,
+    percent,
+    shown,
+    spread,
+    which,
+)
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import FROZEN, accuracies
 from minihire.study.spec import NetworkSpec
@@ -244,41 +256,48 @@ def figure9(study: PaperStudy) -> Outcome:
     outcome.text = (
         "Traditional training, N periods without noise, with Gaussian noise of standard deviation ε_s, and HIRE."
     )
-    config = study.scale.config("vgg11")
+    configs = study.scale.configs("vgg11")
     chosen = ways(study, "traditional", "control", "gaussian", "not carried", "hire", "hire-4x")
-    for access in ACCESS:
+    for config, access in itertools.product(configs, ACCESS):
         rows, found = accuracy_rows(study, config, chosen, access)
         outcome.table(_caption(study, config), HEADER, rows)
-        _bars(outcome, chosen, found, access)
+        _bars(outcome, chosen, found, access, which(config, configs))
         for index, attack in ((1, "FGSM"), (2, "PGD")):
             names = ("hire", "gaussian", "traditional", "control")
             hire, gaussian, traditional, control = (found[TITLES[name]][index] for name in names)
             paper = {"white": "up to +6.5", "black": "up to +9.7"}[access] + of_paper(config, "vgg11")
-            _gain(outcome, study, f"crafted above Gaussian noise under {access}-box {attack}", paper, hire, gaussian)
+            claim = f"{which(config, configs)}crafted above Gaussian noise under {access}-box {attack}"
+            _gain(outcome, study, claim, paper, hire, gaussian)
             difference = compare(gaussian, traditional)
-            claim = f"Gaussian noise brings nothing noticeable over traditional training under {access}-box {attack}"
+            claim = "Gaussian noise brings nothing noticeable over traditional training"
+            claim = f"{which(config, configs)}{claim} under {access}-box {attack}"
             paper = "no noticeable improvement" + of_paper(config, "vgg11")
             outcome.claim(study, claim, paper, difference.interval, difference.below())
             alone = compare(gaussian, control)
-            outcome.notes.append(f"{access}-box {attack}: Gaussian noise over N periods without noise: {alone}.")
+            box = f"{which(config, configs)}{access}-box {attack}"
+            outcome.notes.append(f"{box}: Gaussian noise over N periods without noise: {alone}.")
     return outcome
 
 
 def figure1c(study: PaperStudy) -> Outcome:
     """SNN and ANN under attack."""
     outcome = Outcome("fig1c", "Figure 1 (c): a traditionally trained SNN and its ANN under attack")
-    config = study.scale.config("vgg11")
-    chosen, rows = ways(study, "ann", "traditional"), []
-    for access in ACCESS:
-        added, found = accuracy_rows(study, config, chosen, access)
-        rows += added
-        _bars(outcome, chosen, found, access)
-    outcome.table(_caption(study, config), HEADER, rows)
+    configs, chosen = study.scale.configs("vgg11"), ways(study, "ann", "traditional")
+    for config in configs:
+        rows = []
+        for access in ACCESS:
+            added, found = accuracy_rows(study, config, chosen, access)
+            rows += added
+            _bars(outcome, chosen, found, access, which(config, configs))
+        outcome.table(_caption(study, config), HEADER, rows)
     return outcome
 
 
-def _bars(outcome, chosen, found, access):
-    """Add a chart for each attack, and for the clean images beside the white-box attacks: one bar per way of training."""
+def _bars(outcome, chosen, found, access, network):
+    """Add a chart for each attack, and for the clean images beside the white-box attacks: one bar per way of training.
+
+    network: the start of the titles, see `which`.
+    """
     titles = {0: "Clean images", 1: f"FGSM, {access} box", 2: f"PGD, {access} box"}
     for index, title in titles.items():
         if index or access == "white":
@@ -287,4 +306,4 @@ def _bars(outcome, chosen, found, access):
                 {"name": way.method, "label": way.title, "value": spread(answers)[0], "words": percent(answers)}
                 for way, answers in shares
             ]
-            outcome.bars(title, "accuracy, %", rows)
+            outcome.bars(f"{network}{title}", "accuracy, %", rows)

@@ -17,7 +17,7 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.machine import peak_memory, reset_peak_memory
 from minihire.study.networks import build_model, load_data
 from minihire.study.paper.accuracy import ways
-from minihire.study.paper.outcome import Outcome, all_alike, all_of, named, of_paper, shown
+from minihire.study.paper.outcome import Outcome, all_alike, all_of, named, of_paper, shown, which
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import operation_costs
 from minihire.study.paper.spikes import IMAGES
@@ -144,7 +144,12 @@ def figure11(study: PaperStudy) -> Outcome:
         "Equations 7 and 8 with the costs of table 7; with direct coding the first layer is computed once. Energies are relative "
         "to HIRE. A ratio agrees if it is at least two thirds of the paper's in every seed."
     )
-    config = study.scale.config("vgg11")
+    configs = study.scale.configs("vgg11")
+    study.each(lambda study, config: _energies_over_hire(study, outcome, config, configs), configs)
+    return outcome
+
+
+def _energies_over_hire(study, outcome, config, configs):
     names = [n for n in ("ann", "rate", "traditional", "hire") if n != "rate" or config.model.startswith("vgg")]
     chosen = dict(zip(names, ways(study, *names), strict=True))
     specs = {name: [way.spec(config, seed) for seed in study.seeds] for name, way in chosen.items()}
@@ -175,9 +180,9 @@ def figure11(study: PaperStudy) -> Outcome:
                     f" ({min(each):.1f}–{max(each):.1f})" if len(each) > 1 else ""
                 )
                 claim = f"HIRE takes so many times less energy than the {found[other][0]} ({number_format.upper()})"
-                outcome.claim(study, claim, f"{times:g} times" + of_paper(config, "vgg11"), ours, all_alike(enough))
-    outcome.table("Energy over HIRE's", ["", *(found[n][0] for n in names)], rows)
-    return outcome
+                paper = f"{times:g} times" + of_paper(config, "vgg11")
+                outcome.claim(study, which(config, configs) + claim, paper, ours, all_alike(enough))
+    outcome.table(f"{which(config, configs)}Energy over HIRE's", ["", *(found[n][0] for n in names)], rows)
 
 
 def table6(study: PaperStudy) -> Outcome:

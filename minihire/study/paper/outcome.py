@@ -157,6 +157,11 @@ def named(config) -> str:
     return f"{shown(config)} on {DATA_TITLES.get(config.data, config.data)}"
 
 
+def which(config, configs) -> str:
+    """The start of a claim or title: "VGG5 on CIFAR-10: ", or "" if the experiment has one configuration only."""
+    return f"{named(config)}: " if len(configs) > 1 else ""
+
+
 def of_paper(config, model: str) -> str:
     """ " (VGG11 on CIFAR-100)" if the paper's claim is about another network or data set than ours, otherwise ""."""
     theirs = {"vgg5": "cifar10", "vgg11": "cifar100"}[model]

@@ -10,7 +10,7 @@ from minihire.attacks import perturb, pgd
 from minihire.data.batches import Batches
 from minihire.data.dataset import DataError
 from minihire.study.paper.accuracy import ways
-from minihire.study.paper.outcome import Outcome, all_alike, named, of_paper, shown
+from minihire.study.paper.outcome import Outcome, all_alike, named, of_paper, shown, which
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import MINI
 from minihire.study.spec import NetworkSpec
@@ -62,7 +62,12 @@ def _layers(study, outcome, config, key, title, unit):
 def figure1b(study: PaperStudy) -> Outcome:
     """Figure 1 (b): spikes per neuron, by layer."""
     outcome = Outcome("fig1b", "Figure 1 (b): spikes of a neuron over all time steps, by layer")
-    config = study.scale.config("vgg11")
+    configs = study.scale.configs("vgg11")
+    study.each(lambda study, config: _of_rate_and_direct(study, outcome, config, configs), configs)
+    return outcome
+
+
+def _of_rate_and_direct(study, outcome, config, configs):
     seeds = _layers(study, outcome, config, "sa", "SA", "spikes per neuron and image (SA)")
     if "rate" in seeds:
         mean = {name: [float(np.mean(list(row.values()))) for row in seeds[name]] for name in ("rate", "traditional")}
@@ -70,8 +75,7 @@ def figure1b(study: PaperStudy) -> Outcome:
         ours = f"{rate:.2f} against {direct:.2f} spikes" + (f", {rate / direct:.1f} times" if direct else "")
         holds = all_alike([a > b for a, b in zip(*mean.values(), strict=True)])
         claim = "direct coding with few time steps has less spiking activity than rate coding, in every seed"
-        outcome.claim(study, claim, "figure" + of_paper(config, "vgg11"), ours, holds)
-    return outcome
+        outcome.claim(study, which(config, configs) + claim, "figure" + of_paper(config, "vgg11"), ours, holds)
 
 
 def figure3(study: PaperStudy) -> Outcome:

@@ -1,8 +1,10 @@
 """Figures 4, 8 and 10, and table 4: accuracy as T, the attack's bound and iterations, or the noise step ε_s vary."""
 
+import itertools
+
 from minihire.attacks import fgsm, pgd
 from minihire.study.paper.accuracy import Way, measured
-from minihire.study.paper.outcome import Outcome, compare, named, of_paper, percent, shown, spread
+from minihire.study.paper.outcome import Outcome, compare, named, of_paper, percent, shown, spread, which
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.spec import NetworkSpec
 from minihire.study.titles import TITLES
@@ -40,17 +42,18 @@ def _accuracy_over(outcome, study, config, across, values, way_at, name, word):
 def figure4(study: PaperStudy) -> Outcome:
     """Figure 4: accuracy over the number of time steps T."""
     outcome = Outcome("fig4", "Figure 4: a traditionally trained SNN as the number of time steps T varies")
-    config = study.scale.config("vgg11")
+    configs = study.scale.configs("vgg11")
     outcome.text = "Converted and trained separately for each T."
     way_at = lambda steps: Way("", "", "traditional", (("steps", steps),))
     values = study.scale.time_steps
-    found = _accuracy_over(outcome, study, config, "time steps T", values, way_at, "traditional", str)
-    for access in ("white", "black"):
-        for attack in ("FGSM", "PGD"):
+    for config in configs:
+        found = _accuracy_over(outcome, study, config, "time steps T", values, way_at, "traditional", str)
+        for access, attack in itertools.product(("white", "black"), ("FGSM", "PGD")):
             fewest, most = (found[access][values[i]][COLUMNS[attack]] for i in (0, -1))
             gap = compare(fewest, most)
             claim = f"T = {values[0]} brings no noticeable gain over T = {values[-1]} under {access}-box {attack}"
-            outcome.claim(study, claim, "no" + of_paper(config, "vgg11"), gap.interval, gap.below())
+            paper = "no" + of_paper(config, "vgg11")
+            outcome.claim(study, which(config, configs) + claim, paper, gap.interval, gap.below())
     return outcome
 
 
