@@ -44,8 +44,9 @@ from minihire.training.recipe import NAMES, Recipe
 from minihire.training.resume import require_same_start_on_all_ranks, restore, save
 
 # A checkpoint is written after an epoch if writing the last one took less than QUICK seconds, or if the time since then is more
-# than WRITE_RATIO times the time that writing took. `Training._worth_saving` has the exceptions.
-QUICK, WRITE_RATIO = 1.0, 50
+# than WRITE_RATIO times the time that writing took. So the checkpoints of large networks take less than 2 % of the time.
+# `Training._worth_saving` has the exceptions.
+QUICK, WRITE_RATIO = 0.1, 50
 
 
 @dataclass

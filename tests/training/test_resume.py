@@ -66,6 +66,33 @@ def everything(digest):
     return collect
 
 
+@pytest.mark.parametrize(
+    ("epoch_seconds", "write_seconds"),
+    [(300.0, 5.0), (60.0, 5.0), (5.0, 0.6), (1.0, 0.01)],
+    ids=["full VGG5", "full VGG5, few images", "quarter width", "small"],
+)
+def test_checkpoints_take_less_than_2_percent_of_the_time(
+    network, data, tmp_path, monkeypatch, epoch_seconds, write_seconds
+):
+    now, writes = [0.0], []
+
+    def write(training):
+        now[0] += write_seconds
+        writes.append(training.epoch)
+
+    def pass_time(training):
+        now[0] += epoch_seconds
+
+    monkeypatch.setattr("minihire.training.loop.perf_counter", lambda: now[0])
+    monkeypatch.setattr("minihire.training.loop.save", write)
+    k, epochs = get_backend("numba", threads=1), 100
+    ann = network(k, spiking=False)
+    train(ann, Recipe(epochs, 40, "sgd", 0.001), data, path=tmp_path / "x.npz", callbacks=[pass_time])
+    assert writes[0] == 1 and writes[-1] == epochs and len(writes) > 2
+    assert (len(writes) - 1) * write_seconds <= 0.02 * now[0]
+    assert (writes[2] - writes[1]) * epoch_seconds <= max(epoch_seconds, 50 * write_seconds + epoch_seconds)
+
+
 SLOW_STOPS = [pytest.param(stops, marks=pytest.mark.slow) for stops in ([3], [5, 1], [8])]
 
 
