@@ -35,8 +35,14 @@ def save(training) -> None:
 
 
 def restore(training, saved: Checkpoint) -> None:
-    """Load the state of a training checkpoint. Raises CheckpointError if it is damaged or of a different training."""
+    """Load the state of a training checkpoint. Raises CheckpointError if it is damaged or of a different training.
+
+    The arrays of `saved` are removed from it as they are copied, because a large network and the optimiser's state hardly fit
+    into memory twice.
+    """
     restored = saved.network(training.network.backend)
+    for name in restored.parameters:
+        del saved.arrays[f"parameter/{name}"]
     try:
         content = saved.meta["training"]
         _require_same_training(training, saved, content, restored)
@@ -83,7 +89,7 @@ def _load_state(training, saved, content, restored):
     shapes = {name: tuple(fresh.shape) for name, fresh in _slots(training).items()}
     if training.kappa is not None:
         shapes["kappa"] = (training.batches.images(0), *training.data.shape)
-    arrays = {name: _native(saved.arrays[name]) for name in shapes}
+    arrays = {name: _native(saved.arrays.pop(name)) for name in shapes}
     for name, shape in shapes.items():  # compiled kernels do not check bounds
         dtype = arrays[name].dtype
         required = None if name == "kappa" else training.optimiser.slot_type(name.split("/", 2)[2])
@@ -94,7 +100,8 @@ def _load_state(training, saved, content, restored):
         raise ValueError(f"{len(content['history'])} epochs of history at epoch {position['epoch']}")
     training.network.parameters.update(restored.parameters)
     for slot, group in training.optimiser.slots.items():
-        group.update({name: k.asarray(arrays[f"optimiser/{slot}/{name}"]) for name in group})
+        for name in group:
+            group[name] = k.asarray(arrays.pop(f"optimiser/{slot}/{name}"))
     if training.kappa is not None:
         training.kappa = k.asarray(arrays["kappa"][training.share])
     training.optimiser.steps = int(position["optimiser_steps"])

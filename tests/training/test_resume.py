@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from backends import get_backend
 from backends.surrogates import arctan
 from minihire.network import Network
 from minihire.runtime.interrupt import Interrupted, StopSignal
-from minihire.training import Adversarial, CraftedNoise, GaussianNoise, Recipe, train, training_attack
+from minihire.training import Adversarial, CraftedNoise, GaussianNoise, Recipe, loop, train, training_attack
 from minihire.training.checkpoint import CheckpointError, load
 from minihire.training.optimisers import Schedule
 
@@ -91,6 +92,21 @@ def test_checkpoints_take_less_than_2_percent_of_the_time(
     assert writes[0] == 1 and writes[-1] == epochs and len(writes) > 2
     assert (len(writes) - 1) * write_seconds <= 0.02 * now[0]
     assert (writes[2] - writes[1]) * epoch_seconds <= max(epoch_seconds, 50 * write_seconds + epoch_seconds)
+
+
+def test_no_array_of_a_checkpoint_is_in_memory_after_it_was_restored(start, tmp_path, monkeypatch):
+    k, read, restore = get_backend("numba", threads=1), [], loop.restore
+    trained = start("hire", k, tmp_path / "x.npz")
+
+    def restore_and_note(training, saved):
+        read.extend(weakref.ref(array) for array in saved.arrays.values())
+        restore(training, saved)
+        assert not saved.arrays
+
+    monkeypatch.setattr(loop, "restore", restore_and_note)
+    again = start("hire", k, tmp_path / "x.npz")
+    assert len(read) == len(trained.network.parameters) + 3 * len(trained.optimiser.names) + 1  # amsgrad, and κ
+    assert all(reference() is None for reference in read) and again.history == trained.history
 
 
 SLOW_STOPS = [pytest.param(stops, marks=pytest.mark.slow) for stops in ([3], [5, 1], [8])]
