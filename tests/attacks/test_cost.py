@@ -7,7 +7,19 @@ import pytest
 
 from backends import get_backend
 from backends.surrogates import Surrogate, arctan
-from minihire.attacks import ATTACKS, TrackingAttack, apgd, attack_accuracy, fgsm, pgd, sa_pgd, square, uniform_noise
+from minihire.attacks import (
+    ATTACKS,
+    TrackingAttack,
+    apgd,
+    attack_accuracy,
+    fgsm,
+    momentum_pgd,
+    pgd,
+    pgd_l2,
+    sa_pgd,
+    square,
+    uniform_noise,
+)
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 
@@ -20,6 +32,8 @@ def of_few_steps(make):
 CASES = {
     **{name: of_few_steps(make) for name, make in ATTACKS.items()},
     "pgd, 3 restarts": pgd(iterations=2, restarts=3),
+    "momentum, 2 restarts": momentum_pgd(iterations=3, restarts=2),
+    "pgd-l2, 2 restarts": pgd_l2(iterations=3, restarts=2),
     "noise, 2 restarts": uniform_noise(restarts=2),
     "square, 2 restarts": square(queries=3, restarts=2),
     "apgd, 2 restarts": apgd(iterations=3, restarts=2),
