@@ -36,15 +36,23 @@ class LIF(torch.autograd.Function):
         size = inputs.shape[1]
         membrane, spikes = leak.new_empty(steps if keep else 1, size), inputs.new_empty(steps, size)
         after = leak.new_empty(size)
+        # with bf16 inputs and spikes, a conversion beside each operation is faster than an operation on two types
+        same = inputs.dtype == leak.dtype
+        as_membrane = None if same else leak.new_empty(size)
         for t in range(steps):
             m, i = membrane[t if keep else 0], inputs[0 if static else t]
-            if t:
+            if t and same:
                 torch.add(i, after, alpha=lam, out=m)
             else:
                 m.copy_(i)
-            torch.gt(m, v, out=spikes[t])
+                if t:
+                    m.add_(after, alpha=lam)
+            fired = spikes[t] if same else as_membrane
+            torch.gt(m, v, out=fired)
             if t + 1 < steps:
-                torch.add(m, spikes[t], alpha=-v, out=after)
+                torch.add(m, fired, alpha=-v, out=after)
+            if not same:
+                spikes[t].copy_(fired)
         if mask is not None:
             mask = rows(mask, 1)[0]
             spikes.mul_(mask)
