@@ -149,7 +149,7 @@ def test_a_current_of_other_steps_is_refused(steps):
 def test_a_convolution_without_a_result_is_refused():
     k = get_backend("numba")
     x = fire(k, np.ones((3, 8, 2, 2, 16)))
-    with pytest.raises(ValueError, match="expected images as large as the kernel, where .*H = 2, W = 2"):
+    with pytest.raises(ValueError, match="the 3×3 kernel is larger than the padded 2×2 images"):
         conv2d(k, x, k.zeros((3, 3, 16, 16)), 1, 0)
 
 

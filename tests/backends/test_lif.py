@@ -82,7 +82,10 @@ def test_surrogates_with_unit_area_integrate_to_one(surrogate):
 
 def test_every_kind_but_the_rate_has_a_row_and_a_code():
     assert {FAMILY[name].kind for name in FAMILY} == set(surrogates.TABLE)
-    assert [surrogates.Surrogate(kind, 1, 1).code for kind in surrogates.KINDS] == list(range(len(surrogates.KINDS)))
+    assert [surrogates.Surrogate(kind, 1, 1).code for kind in surrogates.TABLE] == list(range(len(surrogates.TABLE)))
+    for surrogate in (surrogates.rate(), surrogates.Surrogate("adaptive", 1, 1)):
+        with pytest.raises(BackendError, match="do not compute the surrogate"):
+            surrogate.code  # noqa: B018
     with pytest.raises(KeyError):
         surrogates.derivative(surrogates.rate(), np.zeros(1))
 

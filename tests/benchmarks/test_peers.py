@@ -157,15 +157,12 @@ def test_every_side_takes_every_step(tmp_path, name, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["torch-bf16", "torch-compiled", "torch-bf16-compiled", "ann-bf16", "ann-compiled", "ann-bf16-compiled"]
-)
+@pytest.mark.parametrize("name", ["torch-bf16", "torch-compiled", "torch-bf16-compiled", "ann-bf16"])
 def test_variants_of_the_dense_peers_are_near_minihire(tmp_path, name):
     """Compiled float32 sides differ by the order of sums.
 
     bf16 has eight significant bits. It moves the currents of the first layer, so that some spikes come at another step. In this
-    small network this changes the logits by a few percent and the gradients by up to the size of the gradients. So only
-    their direction is compared.
+    small network this changes the logits by a few percent, and the gradients by almost their own size.
     """
     peer = PEERS[name]
     problem = make_problem(tmp_path, spiking=peer.spiking, dtype="float32", leak=0.75)
