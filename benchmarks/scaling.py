@@ -53,9 +53,8 @@ FACTORS = {
     "batch": Factor("batch", "batches", int, (8, 16, 32, 64)),
     "time": Factor("steps", "times", int, (2, 4, 6, 10)),
     "width": Factor("width", "widths", float, (0.25, 0.5, 1.0)),
-    "density": Factor(
-        "density", "densities", float, (0.03, 0.1, 0.2, 0.3, 0.45)
-    ),  # random weights cannot fire in half of all steps
+    # Neurons with random weights cannot fire in half of all steps.
+    "density": Factor("density", "densities", float, (0.03, 0.1, 0.2, 0.3, 0.45)),
 }
 
 

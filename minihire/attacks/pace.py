@@ -16,9 +16,8 @@ class Pace:
 
     def __init__(self, classes: int, images: int):
         self.classes, self.images = classes, images
-        self.last: float | None = (
-            None  # seconds per gradient evaluation in the last attack; None if it was not measured
-        )
+        # Seconds per gradient evaluation in the last attack; None if it was not measured.
+        self.last: float | None = None
         self._seconds = self._work = 0.0
 
     def work(self, attacks: Iterable[Attack], images: int) -> float:

@@ -12,12 +12,14 @@ COLOURS = {
     "adversarial": "#009E73",
     "adversarial-ann": "#5C4B8A",  # the palette's yellow is not visible on a white page
 }
+# Black, dark red and violet are not visible on a dark page.
 COLOURS_ON_DARK = {
     "ann": "#f4f4f2",
     "hire-4x": "#f08ba5",
     "adversarial-ann": "#b3a4dc",
-}  # black, dark red and violet are not visible on a dark page
+}
 OTHER_COLOUR = "#cc79a7"  # networks that this version does not know
+# Matplotlib's names of the markers.
 MARKERS = {
     "ann": "o",
     "converted": "s",
@@ -28,7 +30,7 @@ MARKERS = {
     "hire-4x": "h",
     "adversarial": "p",
     "adversarial-ann": "*",
-}  # matplotlib's
+}
 OTHER_MARKER = "X"
 SHAPES = {  # the same markers as SVG paths
     "ann": "M0-4.2A4.2 4.2 0 1 0 0 4.2A4.2 4.2 0 1 0 0-4.2Z",  # disc

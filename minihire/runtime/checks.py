@@ -57,9 +57,8 @@ def surrogate(name: str, value: Any) -> Surrogate:
         raise MinihireError(f"{name} has the kind {value.kind!r}: choose {', '.join(KINDS)}")
     number(f"the height of {name}", value.height)
     positive(f"the width of {name}", value.width)
-    return Surrogate(
-        *(x.item() if isinstance(x, np.generic) else x for x in value)
-    )  # checkpoints and keys have them as JSON
+    # Checkpoints and keys contain these numbers as JSON, which knows no NumPy types.
+    return Surrogate(*(x.item() if isinstance(x, np.generic) else x for x in value))
 
 
 def images(k: Backend, array: Array, shape: tuple[int, ...], name: str = "this network") -> None:

@@ -111,9 +111,8 @@ class StopSignal:
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
             hangup = getattr(signal, "SIGHUP", None)
-            heard = [
-                n for n in self.SIGNALS if n != hangup or signal.getsignal(n) != signal.SIG_IGN
-            ]  # nohup ignores it
+            # nohup makes the process ignore the hangup signal: leave that as it is.
+            heard = [n for n in self.SIGNALS if n != hangup or signal.getsignal(n) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._request) for number in heard}
         return self
 

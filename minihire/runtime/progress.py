@@ -14,20 +14,17 @@ from minihire.runtime.terminal import BOLD, YELLOW, styled
 class Progress:
     """Progress of one piece of work. Shows a bar on a terminal, or prints a line per minute in a pipe.
 
-    The first batch compiles kernels, so speed and time left are measured from its end. Pauses of the process do not count:
-    after PAUSE seconds without a batch, during which the process hardly computed, it was stopped, or the machine was asleep.
+    The first batch compiles kernels, so speed and time left are measured from its end. Pauses do not count: more than
+    PAUSE seconds without a batch, in which the process hardly computed, because it was stopped or the machine was asleep.
     memory(): peak device memory in bytes, or None on the CPU.
     """
 
     quiet = torchrun_rank()[0] > 0  # only the first of torchrun's processes prints; the command line also sets this
     EVERY = 60  # seconds without a line in a pipe
-    WINDOW = (
-        600  # seconds over which speed is measured: long enough to contain checkpoints, and evaluations between epochs
-    )
-    PAUSE, BUSY = (
-        60,
-        0.02,
-    )  # see above; BUSY: the least share of these seconds that a process computes if it is not stopped
+    # Seconds over which speed is measured: long enough to contain checkpoints, and evaluations between epochs.
+    WINDOW = 600
+    PAUSE = 60  # seconds without a batch that may be a pause
+    BUSY = 0.02  # they are one if the process computed for less than this share of them
 
     def __init__(
         self,

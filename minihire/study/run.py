@@ -27,9 +27,8 @@ from minihire.training.health import no_better_than_chance
 
 DISTANCE_IMAGES = 100
 BATCH_SIZES = ("batch_size", "ann_batch_size")  # per process: a resumed run may have another number of processes
-NETWORKS_IN_MEMORY = (
-    2  # an attacked network and the one that images are crafted on; others are loaded again when needed
-)
+# An attacked network, and the one that images are crafted on; others are loaded again when they are needed.
+NETWORKS_IN_MEMORY = 2
 EXTENDABLE = ("methods", "black_box")  # settings of which a resumed run may ask for more
 
 
@@ -168,10 +167,8 @@ def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:
     if the size of a batch, summed over all processes, stays the same.
     """
     ranks_before = results["machine"].get("ranks", 1)
-    recorded = {
-        **Config().describe(),
-        **results["config"],
-    }  # an earlier version had the defaults of settings that it lacked
+    # A run of an earlier version had the defaults of the settings that this version has added.
+    recorded = {**Config().describe(), **results["config"]}
     before, now = _over_all(recorded, ranks_before), _over_all(config.describe(), ranks)
     for name in now:
         more_methods = name == "methods" and set(before.get(name) or ()) <= set(now[name])

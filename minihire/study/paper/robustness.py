@@ -23,8 +23,8 @@ BETWEEN = 0.5  # a third bound, for one seed
 RATE = dict(  # of the rate-coded network, whose gradients take many time steps and draws; see `withstood`
     images=100, samples=10, members=("arctan-2", "triangle-2", "exponential-1"), flags=False
 )
-# of all networks but the main ones of the first seed, to save time: the other members of the ensemble fool almost no image
-# that these leave
+# of all networks but the main ones and hire-4x with the first seed, to save time: the other members of the ensemble fool
+# almost no image that these leave
 FEWER = dict(members=("arctan-2",), flags=False)
 IMAGES, FEW = 1000, 300  # test images of the suite: for the main ways, and for the others
 MAIN = "ann", "traditional", "control", "hire"
@@ -54,7 +54,7 @@ def robustness(study: PaperStudy) -> Outcome:
         f"{min(images, FEW)} images, and so is the point of the chart between the two bounds."
     )
     outcome.text += (
-        f" The main rows and {TITLES['hire-4x']} get the whole suite at the first seed. For all other networks, the surrogate "
+        f" The main rows and {TITLES['hire-4x']} get the whole suite with the first seed. For all other networks, the surrogate "
         f"ensemble is {' and '.join(FEWER['members'])} and the network's own surrogate, and no red flags are evaluated."
     )
     equal_cost = adversarial_way(config, "FGSM-RS", True)
@@ -128,7 +128,7 @@ def withstood(
 
 
 def answers_of_part(study, config, main, way, seed, epsilon, images, whole):
-    """(answers by name, what the suite found) of one network at one bound. whole: with every member and the red flags."""
+    """(answers by name, `Withstood`) of one network at one bound. whole: with every member and the red flags."""
     spec = way.spec(config, seed)
     answers = {"clean": study.answers(spec)}
     answers |= {name: study.answers(spec, make(epsilon)) for name, make in PARITY.items()}
