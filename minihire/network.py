@@ -22,6 +22,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
 Observer = Callable[[str, str, Array], None]  # (event, layer, array)
+State = dict[str, NeuronState]  # by layer; of arrays, or of Variables in a pass
 
 
 class Gradients(NamedTuple):
@@ -37,7 +38,7 @@ class Gradients(NamedTuple):
     logits: Any
     weights: dict[str, Any]
     image: Any
-    state: dict[str, NeuronState]
+    state: State
     sums: Any
 
 
@@ -147,26 +148,13 @@ class Network:
         the "current" and the "spikes" of every neuron layer. Raises MinihireError for images of another shape, type or range.
         """
         checks.images(self.backend, images, self.model.image_shape, self.model.name)
-        weights = self._weights()
+        given = _Pass(self._weights(), Variable(images), self.neuron, draws, observe=observe)
         chunks = self._chunks(steps)
         logits: Array = None
-        state: dict[str, NeuronState] = {}
-        for position, (first, count) in enumerate(chunks):
-            end_state: dict[str, NeuronState] | None = {} if position + 1 < len(chunks) else None
-            ctx = ForwardContext(
-                Tape(self.backend),
-                weights,
-                self.spiking,
-                count,
-                self.neuron,
-                self.readout,
-                state,
-                end_state,
-                observe=observe,
-            )
-            part = self._logits(ctx, Variable(images), None, draws, first)
+        state: State = {}
+        for chunk in chunks:
+            _, part, state = self._run(given, chunk, state, keep_state=chunk is not chunks[-1])
             logits = part.value if logits is None else self.backend.add(logits, part.value)
-            state = ctx.end_state or {}
         return logits
 
     def predict(self, images: Any, *, seed: int = 0, batch_size: int = 100) -> Prediction:
@@ -208,7 +196,7 @@ class Network:
         training: bool = True,
         scale: float | None = None,
         surrogate: Surrogate | None = None,
-        state: dict[str, NeuronState] | None = None,
+        state: State | None = None,
         keep_state: bool = True,
         check: bool = True,
         loss: str = "cross-entropy",
@@ -231,59 +219,49 @@ class Network:
             checks.images(k, images, self.model.image_shape, self.model.name)
             labels = checks.labels(k, labels, images.shape[0], self.model.classes)
         _refuse_loss(loss, targets)
-        neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
-        chunks = self._chunks(steps)
+        neuron, chunks = self._options(surrogate), self._chunks(steps)
         _refuse_chunks(neuron.surrogate, chunks)
-        constants, trainable = self._weights(), self._weights(needs_grad=weights)
         pixels = Variable(images, needs_grad=image and noise is None)
         kappa = None if noise is None else Variable(noise, needs_grad=image)
         dropout = draws if training else None
+        given = _Pass(self._weights(weights), pixels, neuron, draws, kappa, clip_noise, dropout, adaptation)
+        starts, logits = self._forward_before(given, chunks, state or {})
+        # The last chunk runs forward only here, and is recorded.
+        start = _variables(starts[-1], needs_grad=len(chunks) > 1)
+        tape, part, end = self._run(given, chunks[-1], start, keep_state)
+        logits = part.value if logits is None else k.add(logits, part.value)
+        weight = 1 / labels.shape[0] if scale is None else scale
+        losses, grad_logits, sums = _loss(k, logits, labels, loss, targets, weight)
+        tape.backward([(part, grad_logits)])
+        self._backward_before(given, chunks, starts, grad_logits, start)
+        grad_weights = {name: variable.grad for name, variable in given.weights.items() if variable.grad is not None}
+        grad_image = pixels.grad if kappa is None else kappa.grad
+        return Gradients(losses, logits, grad_weights, grad_image, _values(end), sums)
 
-        def run_chunk(position: int, start: dict[str, NeuronState], grads: bool) -> tuple[ForwardContext, Variable]:
-            """Run one chunk; grads: record it for a backward pass. Returns the context and the chunk's part of the logits."""
-            first, count = chunks[position]
-            used = trainable if grads else constants
-            end: dict[str, NeuronState] | None = {} if keep_state or position + 1 < len(chunks) else None
-            ctx = ForwardContext(
-                Tape(k), used, self.spiking, count, neuron, self.readout, start, end, dropout, adaptation
-            )
-            sources = (pixels, kappa) if grads else (Variable(images), None if noise is None else Variable(noise))
-            return ctx, self._logits(ctx, *sources, draws, first, clip_noise)
+    def _forward_before(self, given: "_Pass", chunks: list[range], state: State) -> tuple[list[State], Array]:
+        """Run all chunks but the last, and record nothing. state: before the first one.
 
-        # Forward, from the first chunk to the last but one. It records nothing; only the state between chunks is kept.
-        starts: list[dict[str, NeuronState]] = [state or {}]
-        logits: Array = None
-        for i in range(len(chunks) - 1):
-            ctx, part = run_chunk(i, _variables(starts[-1], False), grads=False)
-            starts.append(_values(ctx.end_state or {}))
-            logits = part.value if logits is None else k.add(logits, part.value)
-        grad_logits = losses = sums = None
-        last_state: dict[str, NeuronState] | None = None
-        grad_state: dict[str, NeuronState] = {}
-        # Backward, from the last chunk to the first. Each chunk runs forward and is recorded, then runs backward. The last
-        # chunk runs forward only here, the others for the second time. `grad_state` is the gradient with respect to the state
-        # between this chunk and the next.
-        for i in reversed(range(len(chunks))):
+        Returns the state before each chunk, as arrays, and the sum of the logits; None if there is only one chunk.
+        """
+        starts, logits, constant = [state], None, given.without_gradients()
+        for chunk in chunks[:-1]:
+            _, part, end = self._run(constant, chunk, _variables(starts[-1], needs_grad=False), keep_state=True)
+            starts.append(_values(end))
+            logits = part.value if logits is None else self.backend.add(logits, part.value)
+        return starts, logits
+
+    def _backward_before(
+        self, given: "_Pass", chunks: list[range], starts: list[State], grad_logits: Array, later: State
+    ) -> None:
+        """Back-propagate through all chunks but the last. Each runs forward again, and is recorded.
+
+        starts: the state before each chunk, as arrays. later: the state before the last chunk, with its gradients.
+        """
+        for i in reversed(range(len(chunks) - 1)):
             start = _variables(starts[i], needs_grad=i > 0)
-            ctx, part = run_chunk(i, start, grads=True)
-            if last_state is None:
-                last_state, ctx.end_state = _values(ctx.end_state or {}), None
-                logits = part.value if logits is None else k.add(logits, part.value)
-                weight = 1 / labels.shape[0] if scale is None else scale
-                losses, grad_logits, sums = _loss(k, logits, labels, loss, targets, weight)
-            seeds = [(part, grad_logits)]
-            end_state = ctx.end_state or {}
-            for name, grads in grad_state.items():
-                end = end_state[name]
-                seeds += [(variable, grad) for variable, grad in zip(end, grads, strict=True) if variable is not None]
-            ctx.tape.backward(seeds)
-            grad_state = {
-                name: NeuronState(*(None if x is None else x.grad for x in start_state))
-                for name, start_state in start.items()
-            }
-        grad_weights = {name: variable.grad for name, variable in trainable.items() if variable.grad is not None}
-        source = pixels if kappa is None else kappa
-        return Gradients(losses, logits, grad_weights, source.grad, last_state or {}, sums)
+            tape, part, end = self._run(given, chunks[i], start, keep_state=True)
+            tape.backward([(part, grad_logits), *_seeds(end, later)])
+            later = start
 
     def pullback(
         self, images: Array, *, draws: Draws = Draws(), surrogate: Surrogate | None = None
@@ -293,13 +271,11 @@ class Network:
         The function can be called once; until then all time steps stay in memory, whatever the time chunk. There is no
         dropout; surrogate is as in `gradients`. Raises MinihireError as `forward` does, and for a second call.
         """
-        neuron = replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
         checks.images(self.backend, images, self.model.image_shape, self.model.name)
-        weights = self._weights()
-        tape, pixels = Tape(self.backend), Variable(images, needs_grad=True)
-        steps = self.steps if self.spiking else 1
-        ctx = ForwardContext(tape, weights, self.spiking, steps, neuron, self.readout, end_state=None)
-        logits = self._logits(ctx, pixels, None, draws, 0)
+        pixels = Variable(images, needs_grad=True)
+        given = _Pass(self._weights(), pixels, self._options(surrogate), draws)
+        all_steps = range(self.steps if self.spiking else 1)
+        tape, logits, _ = self._run(given, all_steps, {}, keep_state=False)
 
         def pull(grad_logits: Array) -> Array:
             if not tape.entries:
@@ -318,31 +294,65 @@ class Network:
                 raise MinihireError(f"{name} is {list(array.shape)}: give an array of shape {list(p.shape)}")
         return {name: Variable(array, needs_grad) for name, array in self.parameters.items()}
 
-    def _chunks(self, steps: int | None) -> list[tuple[int, int]]:
-        """(first step, number of steps) of each time chunk; an ANN has one step."""
+    def _options(self, surrogate: Surrogate | None) -> NeuronOptions:
+        """The options of the neurons, with this surrogate if one is given."""
+        return replace(self.neuron, surrogate=surrogate) if surrogate else self.neuron
+
+    def _chunks(self, steps: int | None) -> list[range]:
+        """The time steps of each time chunk; an ANN has one step."""
         total = self.steps if steps is None else checks.whole("the number of time steps", steps)
         total = total if self.spiking else 1
         size = min(self.time_chunk or total, total)
-        return [(first, min(size, total - first)) for first in range(0, total, size)]
+        return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
-    def _logits(
-        self,
-        ctx: ForwardContext,
-        pixels: Variable,
-        noise: Variable | None,
-        draws: Draws,
-        first_step: int,
-        clip_noise: bool = True,
-    ) -> Variable:
-        x = pixels
-        if noise is not None:
-            x = ops.add(ctx.tape, x, noise)
-            x = ops.clip(ctx.tape, x, 0.0, 1.0) if clip_noise else x
+    def _run(self, given: "_Pass", chunk: range, start: State, keep_state: bool) -> tuple[Tape, Variable, State]:
+        """Run one time chunk from the state `start`, of Variables.
+
+        Returns the tape, the chunk's part of the logits, and the state after the chunk, which is empty without keep_state.
+        """
+        ctx = ForwardContext(
+            Tape(self.backend),
+            given.weights,
+            self.spiking,
+            len(chunk),
+            given.neuron,
+            self.readout,
+            state=start,
+            end_state={} if keep_state else None,
+            dropout=given.dropout,
+            adaptation=given.adaptation,
+            observe=given.observe,
+        )
+        x = given.pixels
+        if given.noise is not None:
+            x = ops.add(ctx.tape, x, given.noise)
+            x = ops.clip(ctx.tape, x, 0.0, 1.0) if given.clip_noise else x
         x = ops.reshape(ctx.tape, x, (1, *x.shape))
         coding = self.coding if self.spiking else "direct"
-        x = encode(ctx.tape, x, coding, self.model.mean, self.model.std, draws, first_step, ctx.steps)
-        logits: Variable = layers.forward(ctx, self.model.layers, x)
-        return logits
+        x = encode(ctx.tape, x, coding, self.model.mean, self.model.std, given.draws, chunk.start, len(chunk))
+        logits = layers.forward(ctx, self.model.layers, x)
+        return ctx.tape, logits, ctx.end_state or {}
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """The inputs and options of a forward pass, the same for all its time chunks; see `Network.gradients`. noise: κ."""
+
+    weights: dict[str, Variable]
+    pixels: Variable
+    neuron: NeuronOptions
+    draws: Draws
+    noise: Variable | None = None
+    clip_noise: bool = True
+    dropout: Draws | None = None  # None: no dropout
+    adaptation: dict[str, Adaptation] | None = None
+    observe: Observer | None = None
+
+    def without_gradients(self) -> "_Pass":
+        """The same pass of inputs that need no gradient: the tape records nothing."""
+        weights = {name: Variable(variable.value) for name, variable in self.weights.items()}
+        noise = None if self.noise is None else Variable(self.noise.value)
+        return replace(self, weights=weights, pixels=Variable(self.pixels.value), noise=noise)
 
 
 def initialise(
@@ -367,15 +377,23 @@ def initialise(
     return arrays
 
 
-def _values(state: dict[str, NeuronState]) -> dict[str, NeuronState]:
+def _values(state: State) -> State:
+    """The state with an array for each Variable."""
     return {name: NeuronState(*(None if x is None else x.value for x in pair)) for name, pair in state.items()}
 
 
-def _variables(state: dict[str, NeuronState], needs_grad: bool) -> dict[str, NeuronState]:
+def _variables(state: State, needs_grad: bool) -> State:
+    """The state with a Variable for each array."""
     return {
         name: NeuronState(*(None if x is None else Variable(x, needs_grad) for x in pair))
         for name, pair in state.items()
     }
+
+
+def _seeds(end: State, start: State) -> list[tuple[Variable, Array]]:
+    """(variable, gradient) pairs: the Variables of the state at the end of a chunk, and the gradients of the next one's start."""
+    pairs = [(x, later) for name in start for x, later in zip(end[name], start[name], strict=True)]
+    return [(x, None if later is None else later.grad) for x, later in pairs if x is not None]
 
 
 def _refuse_loss(loss: str, targets: Array | None) -> None:
@@ -387,7 +405,7 @@ def _refuse_loss(loss: str, targets: Array | None) -> None:
         )
 
 
-def _refuse_chunks(surrogate: Surrogate, chunks: list[tuple[int, int]]) -> None:
+def _refuse_chunks(surrogate: Surrogate, chunks: list[range]) -> None:
     """Raise MinihireError where a surrogate that needs all time steps would get them in several chunks."""
     if surrogate.kind in ("rate", "adaptive") and len(chunks) > 1:
         names = {"rate": "rate gradient", "adaptive": "adaptive surrogate"}
