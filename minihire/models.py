@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+from backends.errors import choose
 from minihire.layers import (
     AvgPool,
     Branches,
@@ -125,6 +126,20 @@ class Model:
     def walk(self) -> Iterator[tuple[Any, tuple[int, ...]]]:
         """Yield (layer, input shape) from input to output. A residual block is replaced by its layers."""
         yield from walk(self.layers, self.image_shape)
+
+    def up_to(self, name: str) -> list[Any]:
+        """The layers from the first to the one of this name, or to the block that it is in.
+
+        Raises MinihireError if no layer has the name.
+        """
+        found, shape = [], self.image_shape
+        for layer in self.layers:
+            found.append(layer)
+            if name in {getattr(part, "name", None) for part, _ in walk([layer], shape)}:
+                return found
+            shape = layer.output_shape(shape)
+        named = [part.name for part, _ in self.walk() if hasattr(part, "name")]
+        raise MinihireError(f"{self.name} has no layer {name!r}: {choose(name, named)}")
 
     def parameters(self, spiking: bool, readout: str = "membrane") -> dict[str, Parameter]:
         """Shape, initialisation and bounds of every trainable array, by name.

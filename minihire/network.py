@@ -140,21 +140,30 @@ class Network:
         return tuple((name, id(array), versions.of(array)) for name, array in self.parameters.items())
 
     def forward(
-        self, images: Array, *, steps: int | None = None, draws: Draws = Draws(), observe: Observer | None = None
+        self,
+        images: Array,
+        *,
+        steps: int | None = None,
+        draws: Draws = Draws(),
+        observe: Observer | None = None,
+        until: str | None = None,
     ) -> Array:
         """Logits [B, classes] of images [B, H, W, C] in [0, 1], in evaluation mode.
 
         observe(event, layer, array) is called for each time chunk, with the "input" of every layer that has weights, and with
-        the "current" and the "spikes" of every neuron layer. Raises MinihireError for images of another shape, type or range.
+        the "current" and the "spikes" of every neuron layer. until: the name of a layer. The layers after it (or after the block
+        that it is in) are not computed, and the result is None. Raises MinihireError for images of another shape, type or range,
+        and for a name that no layer has.
         """
         checks.images(self.backend, images, self.model.image_shape, self.model.name)
-        given = _Pass(self._weights(), Variable(images), self.neuron, draws, observe=observe)
+        given = _Pass(self._weights(), Variable(images), self.neuron, draws, observe=observe, until=until)
         chunks = self._chunks(steps)
         logits: Array = None
         state: State = {}
         for chunk in chunks:
             _, part, state = self._run(given, chunk, state, keep_state=chunk is not chunks[-1])
-            logits = part.value if logits is None else self.backend.add(logits, part.value)
+            if until is None:
+                logits = part.value if logits is None else self.backend.add(logits, part.value)
         return logits
 
     def predict(self, images: Any, *, seed: int = 0, batch_size: int = 100) -> Prediction:
@@ -330,7 +339,8 @@ class Network:
         x = ops.reshape(ctx.tape, x, (1, *x.shape))
         coding = self.coding if self.spiking else "direct"
         x = encode(ctx.tape, x, coding, self.model.mean, self.model.std, given.draws, chunk.start, len(chunk))
-        logits = layers.forward(ctx, self.model.layers, x)
+        through = self.model.layers if given.until is None else self.model.up_to(given.until)
+        logits = layers.forward(ctx, through, x)
         return ctx.tape, logits, ctx.end_state or {}
 
 
@@ -347,6 +357,7 @@ class _Pass:
     dropout: Draws | None = None  # None: no dropout
     adaptation: dict[str, Adaptation] | None = None
     observe: Observer | None = None
+    until: str | None = None
 
     def without_gradients(self) -> "_Pass":
         """The same pass of inputs that need no gradient: the tape records nothing."""

@@ -424,6 +424,30 @@ def test_rate_coding_draws_new_spikes_at_every_step(backend):
     assert (spikes[0] != spikes[1]).any()
 
 
+@pytest.mark.parametrize(("until", "last"), [("neuron2", "neuron2"), ("block2.neuron1", "block2.neuron2")])
+def test_a_pass_ends_after_a_layer_or_its_block(exact, until, last):
+    """The observer gets the same arrays as in a whole pass, but none of the layers after it."""
+    network, images = (
+        network_of(exact, Setting("resnet12")).view(time_chunk=2),
+        exact.asarray(data("resnet12", True, "membrane")[1]),
+    )
+    found, whole = [], []
+    result = network.forward(images, observe=lambda *seen: found.append(seen), until=until)
+    network.forward(images, observe=lambda *seen: whole.append(seen))
+    names = [row.name for row in network.model.table()]
+    computed = names[: names.index(last) + 1]
+    expected = [seen for seen in whole if seen[1] in computed]
+    assert result is None and len(found) == len(expected) < len(whole)
+    for (event, layer, array), (*other, same) in zip(found, expected, strict=True):
+        assert [event, layer] == other
+        np.testing.assert_array_equal(array, same)
+
+
+def test_a_pass_until_an_unknown_layer_is_refused(exact):
+    with pytest.raises(MinihireError, match="^vgg5 has no layer 'neuron9': choose conv1, neuron1, conv2"):
+        network_of(exact, Setting()).forward(exact.asarray(data("vgg5", True, "membrane")[1]), until="neuron9")
+
+
 @pytest.mark.parametrize("spiking", [True, False])
 def test_only_the_wanted_gradients_are_computed(backend, spiking):
     setting = Setting(spiking=spiking)

@@ -11,9 +11,10 @@ which is all that the percentile needs.
 This suits networks without biases. normalise.py converts the others.
 """
 
-import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,6 @@ from minihire.training.normalise import INITIAL, has_biases, measure_units, norm
 
 STEPS_AT_ONCE = 10
 OPTIONS = ("coding", "readout", "neuron", "time_chunk")  # further arguments of `convert`: fields of the SNN
-
-
-class _EnoughMeasured(Exception):
-    """Ends a forward pass at the layer that is being balanced; later layers are not needed."""
 
 
 def convert(
@@ -87,8 +84,7 @@ def convert(
         **options,
     )
     batches = calibration_batches(data, k, calibration, seed)
-    # the view shares the dictionary of parameters, so a threshold set in `snn` is used in `calibrated` from then on
-    calibrated = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps))
+    calibrated = snn.copy(time_chunk=min(STEPS_AT_ONCE, calibration.steps))
     names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
     with StopSignal(k) as stop, Progress("conversion", len(names) * len(batches.dataset)) as progress:
         for name in names:
@@ -98,10 +94,8 @@ def convert(
                     f"{name} receives no positive current from the converted layers before it: "
                     "train the ANN for longer before converting"
                 )
-            snn.parameters[f"{name}.threshold"] = k.asarray([current])
-    for name in names:
-        threshold = float(k.to_numpy(snn.parameters[f"{name}.threshold"])[0])
-        snn.parameters[f"{name}.threshold"] = k.asarray([threshold * calibration.scaling])
+            calibrated.parameters[f"{name}.threshold"] = k.asarray([current])
+            snn.parameters[f"{name}.threshold"] = k.asarray([current * calibration.scaling])
     return snn
 
 
@@ -132,30 +126,20 @@ def _percentile_current(
     stop: StopSignal,
     progress: Progress,
 ) -> float:
-    k, largest = network.backend, None
+    """The percentile of a layer's input current at each time step; the largest of them."""
+    k = network.backend
+    sizes = {getattr(each, "name", ""): math.prod(each.output_shape(shape)) for each, shape in network.model.walk()}
+    largest = LargestValues(calibration.steps, keep_for(sizes[layer] * len(batches.dataset), calibration.percentile))
     for number, (images, _) in enumerate(batches):
         kept = "the work before it was kept" if stop.again else "nothing of it was kept, start it again"
         stop.check(f"converting; {kept}")
-        position = 0
+        steps, draws = count(), Draws(seed, 0, number * batches.size)
 
-        def observe(event: str, name: str, array: Array, images: Array = images) -> None:
-            nonlocal position, largest
-            if (event, name) != ("current", layer):
-                return
-            count = array.shape[0]
-            if largest is None:
-                keep = keep_for(math.prod(array.shape[2:]) * len(batches.dataset), calibration.percentile)
-                largest = LargestValues(calibration.steps, keep)
-            for step in range(count):
-                largest.add(position, k.top_k(k.rows(array, step, step + 1), largest.keep))
-                position += 1
-            # Stop after the last step. A current that is the same at every step comes as one step (T = 1): stop after it, too.
-            if count < network.time_chunk or position == calibration.steps:
-                raise _EnoughMeasured
+        def observe(event: str, name: str, array: Array, steps: Iterator[int] = steps) -> None:
+            if (event, name) == ("current", layer):
+                for row in range(array.shape[0]):
+                    largest.add(next(steps), k.top_k(k.rows(array, row, row + 1), largest.keep))
 
-        with contextlib.suppress(_EnoughMeasured):
-            network.forward(
-                images, steps=calibration.steps, draws=Draws(seed, 0, number * batches.size), observe=observe
-            )
+        network.forward(images, steps=calibration.steps, draws=draws, observe=observe, until=layer)
         progress.add(images.shape[0], layer)
-    return largest.smallest_kept() if largest else 0.0
+    return largest.smallest_kept()
