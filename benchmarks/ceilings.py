@@ -1,36 +1,42 @@
-"""Profile of a VGG5 training step: the time of each kernel, and how close it is to the limits of the machine.
+"""Profile of a step of a spiking network: the time of each kernel, and how close it is to the limits of the machine.
 
-    python -m benchmarks.ceilings [--density 0.1] [--json PATH]
+    python -m benchmarks.ceilings --data-dir DIR                  a training step of a trained VGG5
+    python -m benchmarks.ceilings --task attack --data-dir DIR    one PGD step
+    python -m benchmarks.ceilings --density 0.1                   random weights, 10 % of neurons fire
 
-The limits are measured first, with the same number of threads: a float32 matrix product (NumPy's BLAS) and a copy of
-256 MiB. The useful operations of a product are two per multiplication by a non-zero entry. The bytes of a kernel are the
-sizes of all arrays that it must read or write, once each. A kernel that multiplies and moves memory is compared with both
-limits, such as the optimiser, which also computes the weight gradient of a linear layer.
+The limits are measured first, with the same number of threads: a float32 matrix product (NumPy's BLAS), the same in bf16 if
+PyTorch is installed, and a copy of 256 MiB. The useful operations of a product are two per multiplication by a non-zero entry.
+The bytes of a kernel are the sizes of all arrays that it must read or write, once each. A kernel that multiplies and moves
+memory is compared with both limits, such as the optimiser, which also computes the weight gradient of a linear layer.
+
+The last line says how fast the step could be: with every kernel at its limit, and the same step with dense products only.
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import threadpoolctl
 
-from backends import get_backend
 from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
-from backends.randomness import Draws
-from benchmarks.command import run
-from benchmarks.prepare import force_density
-from minihire.models import build
-from minihire.network import Network, initialise
+from backends.processors import affinity
+from benchmarks import report
+from benchmarks.command import check_threads, chosen_network, network_flags, prepared, run
+from benchmarks.own import Minihire
+from minihire.app.flags import Parser
 from minihire.report.tables import table
-from minihire.training.optimisers import Adam
+from minihire.runtime.files import write_atomically
 
-BATCH, STEPS = 32, 6
+TASKS = ("train", "hire", "attack", "forward")
 
 
 def best_of(function, rounds: int = 7) -> float:
@@ -43,8 +49,11 @@ def best_of(function, rounds: int = 7) -> float:
     return min(times)
 
 
-def machine_ceilings(threads: int) -> tuple[float, float]:
-    """Measure operations per second of a matrix product, and bytes per second (read plus written) of a copy."""
+def machine_ceilings(threads: int) -> dict:
+    """The limits: operations per second of a matrix product, "bf16" (None without PyTorch), and bytes per second of a copy.
+
+    A copy's bytes are those read plus those written.
+    """
     a, b = (np.random.default_rng(0).standard_normal((2048, 2048), np.float32) for _ in range(2))
     with threadpoolctl.threadpool_limits(threads, user_api="blas"):
         product = 2 * 2048**3 / best_of(lambda: a @ b)
@@ -53,7 +62,17 @@ def machine_ceilings(threads: int) -> tuple[float, float]:
     parts = [slice(i * len(source) // threads, (i + 1) * len(source) // threads) for i in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
         copy = 2 * source.nbytes / best_of(lambda: list(pool.map(lambda p: np.copyto(target[p], source[p]), parts)))
-    return product, copy
+    return {"product": product, "bf16": _bf16_product(a, b, threads), "copy": copy}
+
+
+def _bf16_product(a, b, threads: int) -> float | None:
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    torch.set_num_threads(threads)
+    a, b = (torch.from_numpy(x).bfloat16() for x in (a, b))
+    return 2 * 2048**3 / best_of(lambda: a @ b)
 
 
 def size_of(array) -> int:
@@ -76,40 +95,44 @@ def listed(k, array) -> int:
     return k.events(array)
 
 
-def multiplied(k, x, weight) -> int:
-    """Useful operations of a product of x with a weight [F_in, F_out] or [k, k, C_in, C_out]."""
-    return 2 * listed(k, x) * math.prod(weight.shape[:-2]) * weight.shape[-1]
+def products(rows, weight, listed_entries: int, per_entry: int) -> tuple[int, int]:
+    """(useful, dense) operations of a product: `rows` rows with a weight […, F_in, F_out].
+
+    per_entry: outputs that one listed entry is added to.
+    """
+    return 2 * listed_entries * per_entry, 2 * rows * math.prod(weight.shape)
 
 
-def cost(k, name: str, arguments, result) -> tuple[float, float] | None:
-    """Useful operations and bytes of one call, or None for a kernel that is not measured."""
-    if name in ("conv2d", "linear"):
+def cost(k, name: str, arguments, result) -> tuple[float, float, float]:
+    """Useful operations, operations of a dense product, and bytes of one call."""
+    if name in ("conv2d", "linear", "conv_lif_forward"):
         x, weight = arguments[:2]
-        return multiplied(k, x, weight), size_of(x) + weight.nbytes + result[0].nbytes
-    if name == "conv_lif_forward":
-        (x, weight), (spikes, _, saved, _) = arguments[:2], result
-        membranes = size_of(saved.open().membrane)
-        return multiplied(k, x, weight), size_of(x) + weight.nbytes + spikes.counts.nbytes + membranes
+        rows = math.prod((x.shape[0], *result[0].shape[1:-1]))
+        operations = products(rows, weight, listed(k, x), math.prod(weight.shape[:-2]) * weight.shape[-1])
+        kept = size_of(result[2].open().membrane) if name == "conv_lif_forward" else 0
+        return *operations, size_of(x) + weight.nbytes + size_of(result[0]) + kept
     if name in ("conv2d_input_gradient", "linear_input_gradient"):
         grad, weight = arguments[:2]
-        taps = weight.shape[0] * weight.shape[1] if name == "conv2d_input_gradient" else 1
-        return 2 * listed(k, grad) * taps * weight.shape[-2], size_of(grad) + weight.nbytes + result.nbytes
+        inputs = math.prod(weight.shape[:-1]) if name == "conv2d_input_gradient" else weight.shape[0]
+        operations = products(math.prod(grad.shape[:-1]), weight, listed(k, grad), inputs)
+        return *operations, size_of(grad) + weight.nbytes + result.nbytes
     if name == "conv2d_weight_gradient":
-        grad, x = arguments[:2]
+        grad, x, size = arguments[:3]
         fewer = min(k.events(x) * grad.shape[-1], listed(k, grad) * x.shape[-1])
-        return 2 * fewer * arguments[2] ** 2, size_of(grad) + size_of(x) + result.nbytes
+        dense = 2 * math.prod(grad.shape) * size**2 * x.shape[-1]
+        return 2 * fewer * size**2, dense, size_of(grad) + size_of(x) + result.nbytes
     if name == "adam_step":
         parameter, grad = arguments[:2]
-        operations = 0
-        if isinstance(grad, OuterProduct):
-            operations = 2 * min(k.events(grad.x) * grad.shape[1], k.events(grad.grad) * grad.shape[0])
-        return operations, (6 if operations else 7) * parameter.nbytes
+        if not isinstance(grad, OuterProduct):
+            return 0, 0, 7 * parameter.nbytes
+        rows = math.prod(grad.grad.shape[:-1])
+        fewer = min(k.events(grad.x) * grad.shape[1], k.events(grad.grad) * grad.shape[0])
+        return 2 * fewer, 2 * rows * math.prod(grad.shape), 6 * parameter.nbytes
     if name == "lif_forward":
         spikes, _, saved = result
-        return 0, arguments[0].nbytes + spikes.counts.nbytes + size_of(saved.open().membrane)
-    if name == "lif_backward":  # membranes, or a static current, are as large as their gradient
-        return 0, size_of(arguments[1]) + 2 * size_of(result[0])
-    return None
+        return 0, 0, arguments[0].nbytes + spikes.counts.nbytes + size_of(saved.open().membrane)
+    # lif_backward: membranes, or a static current, are as large as their gradient
+    return 0, 0, size_of(arguments[1]) + 2 * size_of(result[0])
 
 
 KERNELS = {  # methods of the Numba backend, and their names in the table
@@ -144,66 +167,107 @@ def watch(k, calls: list) -> None:
         setattr(k, method, timed)
 
 
-def measure(width: float, density: float, rounds: int) -> tuple[list[dict], int]:
-    """Measure the kernels of a training step.
-
-    Returns one row per kernel and shape, with medians over `rounds` steps, and the number of threads.
-    """
-    k = get_backend("numba")
-    model = build("vgg5", width=width, hidden=max(1, round(4096 * width)))
-    network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=STEPS)
-    rng = np.random.default_rng(0)
-    images, labels = k.asarray(rng.random((BATCH, *model.image_shape))), k.asarray(rng.integers(0, 10, BATCH))
-    force_density(network, images, density)
-    optimiser = Adam(network, list(network.parameters))
+def measure(side: Minihire, rounds: int) -> tuple[list[dict], float]:
+    """The kernels of a step, one row per call and shape with medians over `rounds` steps, and the seconds of the whole step."""
     found: dict[tuple, list] = {}
     calls: list = []
-    watch(k, calls)
-    for step in range(2 + rounds):
+    for _ in range(2):
+        side.step()  # to warm up
+    whole = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        side.step()
+        whole.append(time.perf_counter() - start)
+    watch(side.k, calls)
+    for _ in range(rounds):
         calls.clear()
-        result = network.gradients(images, labels, draws=Draws(0, step))
-        optimiser.step(result.weights, 1e-6)
-        if step >= 2:  # two steps to warm up
-            for place, (name, shape, *numbers) in enumerate(calls):
-                found.setdefault((place, name, shape), []).append(numbers)
+        side.step()
+        for place, (name, shape, *numbers) in enumerate(calls):
+            found.setdefault((place, name, shape), []).append(numbers)
     rows = []
     for (_, name, shape), numbers in found.items():
-        seconds, operations, moved = (statistics.median(column) for column in zip(*numbers, strict=True))
-        rows.append({"kernel": name, "shape": shape, "seconds": seconds, "operations": operations, "bytes": moved})
-    return rows, k.threads
+        seconds, *costs = (statistics.median(column) for column in zip(*numbers, strict=True))
+        keys = ("operations", "dense_operations", "bytes")
+        rows.append({"kernel": name, "shape": shape, "seconds": seconds, **dict(zip(keys, costs, strict=True))})
+    return rows, statistics.median(whole)
+
+
+def limits(rows: list[dict], seconds: float, machine: dict) -> dict:
+    """Seconds of the step with every kernel at its limit, and of its products alone if they were dense (float32, bf16)."""
+    at_limit = sum(max(row["operations"] / machine["product"], row["bytes"] / machine["copy"]) for row in rows)
+    dense = sum(row["dense_operations"] for row in rows)
+    bf16 = dense / machine["bf16"] if machine["bf16"] else None
+    return {"step": seconds, "at_limit": at_limit, "dense": dense / machine["product"], "dense_bf16": bf16}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table, and write JSON if --json is given."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=float, default=1.0, help="factor on channels and hidden sizes (default: 1)")
-    parser.add_argument(
-        "--density", type=float, default=0.1, help="fraction of neurons that fire per step (default: 0.1)"
+    parser = Parser(
+        "python -m benchmarks.ceilings", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5, help="measured steps (default: 5)")
-    parser.add_argument("--json", metavar="PATH", help="write all results to this file")
+    network_flags(parser)
+    parser.add_argument("--task", choices=TASKS, default="train", help="the step to profile (default: train)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measured steps (default: 5)")
+    parser.add_argument("--threads", type=int, metavar="N", help="number of threads (default: all cores)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
     options = parser.parse_args(arguments)
-    load = os.getloadavg()[0]
-    rows, threads = measure(options.width, options.density, options.rounds)
-    product, copy = machine_ceilings(threads)
-    print(
-        f"VGG5, width {options.width:g}, batch {BATCH}, T = {STEPS}, density {options.density:g}; "
-        f"{threads} threads, load average {load:.1f}; "
-        f"matrix product {product / 1e9:.0f} Gop/s, copy {copy / 1e9:.1f} GB/s"
-    )
+    threads = options.threads or affinity()
+    check_threads([threads])
+    request, load = chosen_network(options, options.task), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="minihire-benchmark-") as folder:
+        problem, _, about = prepared(request, Path(folder))
+        side = Minihire(problem, options.task, threads)
+        densities = side.densities()
+        rows, seconds = measure(side, options.rounds)
+    machine = machine_ceilings(threads)
+    found = limits(rows, seconds, machine)
+    print("\n".join(summary(about, options.task, threads, load, densities, machine)))
+    print(shares(rows, machine))
+    print(verdict(found))
+    if options.json:
+        about |= {"task": options.task, "threads": threads, "load": load, "densities": densities}
+        text = json.dumps({**about, **machine, **found, "rows": rows}, indent=1)
+        write_atomically(options.json, lambda file: file.write(text.encode()))
+
+
+def summary(about, task, threads, load, densities, machine) -> list[str]:
+    """What was measured, and the limits of the machine."""
+    model, bf16 = about["model"], machine["bf16"]
+    fired = ", ".join(f"{density:.0%}" for density in densities.values())
+    return [
+        f"{task}: {model['name']}, width {model['width']:g}, batch {about['batch']}, T = {about['steps']}; "
+        f"neurons fire in {fired} of the steps; {report.threads(threads)}, load average {load:.1f}",
+        f"limits: float32 product {machine['product'] / 1e9:.0f} Gop/s, "
+        + (f"bf16 product {bf16 / 1e9:.0f} Gop/s, " if bf16 else "")
+        + f"copy {machine['copy'] / 1e9:.1f} GB/s",
+    ]
+
+
+def shares(rows: list[dict], machine: dict) -> str:
+    """The table of the kernels that take more than a millisecond; each row gets its shares of the limits."""
     shown = []
     for row in sorted(rows, key=lambda row: -row["seconds"]):
         operations, moved = row["operations"] / row["seconds"], row["bytes"] / row["seconds"]
-        row |= {"product_share": operations / product, "copy_share": moved / copy}
-        shares = [f"{operations / product:.0%}" if operations else "–", f"{moved / copy:.0%}"]
+        row |= {"product_share": operations / machine["product"], "copy_share": moved / machine["copy"]}
+        useful = f"{row['operations'] / row['dense_operations']:.0%}" if row["operations"] else "–"
+        product = f"{row['product_share']:.0%}" if row["operations"] else "–"
         if row["seconds"] > 1e-3 or not shown:
-            shown.append([row["kernel"], "×".join(map(str, row["shape"])), f"{row['seconds'] * 1e3:.1f}", *shares])
-    print(table(["kernel", "shape of its second argument", "ms", "% of product speed", "% of copy speed"], shown))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(
-                {"threads": threads, "load": load, "product": product, "copy": copy, "rows": rows}, file, indent=1
+            shape = "×".join(map(str, row["shape"]))
+            shown.append(
+                [row["kernel"], shape, f"{row['seconds'] * 1e3:.1f}", useful, product, f"{row['copy_share']:.0%}"]
             )
+    columns = ["kernel", "shape of its second argument", "ms", "useful", "% of product speed", "% of copy speed"]
+    return table(columns, shown)
+
+
+def verdict(found: dict) -> str:
+    """The whole step beside its limits, in two sentences."""
+    milli = {name: f"{seconds * 1e3:.3g} ms" for name, seconds in found.items() if seconds is not None}
+    bf16 = f", in bf16 {milli['dense_bf16']}" if "dense_bf16" in milli else ""
+    return (
+        f"The step takes {milli['step']}; with every kernel at its limit it would take {milli['at_limit']}. "
+        f"Dense products alone would take {milli['dense']} in float32{bf16}."
+    )
 
 
 if __name__ == "__main__":

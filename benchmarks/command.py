@@ -17,6 +17,7 @@ from benchmarks.conditions import ALLOCATOR, INSTRUCTIONS, busy, environment, in
 from benchmarks.contest import MEMORY, Entrant, Remote, contest
 from benchmarks.peers import MINIHIRE, PEERS, USUAL, missing
 from benchmarks.prepare import Preparation, Request
+from benchmarks.problem import Problem
 from benchmarks.report import ratios
 from minihire.app.flags import Parser
 from minihire.models import MODELS
@@ -25,9 +26,8 @@ from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import Interrupted
 
 
-def parser(name: str, text: str) -> Parser:
-    """A parser with the flags that all commands share."""
-    p = Parser(f"python -m benchmarks.{name}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+def network_flags(p: Parser) -> None:
+    """Add the flags that choose the network and the batch."""
     p.add_argument("--model", default="vgg5", metavar="NAME", help=f"{', '.join(MODELS)} (default: vgg5)")
     p.add_argument("--width", type=float, default=1.0, metavar="X", help="factor on all channel counts (default: 1)")
     p.add_argument("--hidden", type=int, metavar="N", help="size of the hidden linear layers (default: the model's)")
@@ -53,6 +53,12 @@ def parser(name: str, text: str) -> Parser:
         metavar="N",
         help="steps before measuring, which fill Adam's moments (default: 20)",
     )
+
+
+def parser(name: str, text: str) -> Parser:
+    """A parser with the flags that all commands share."""
+    p = Parser(f"python -m benchmarks.{name}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    network_flags(p)
     p.add_argument("--rounds", type=int, default=7, metavar="N", help="measured rounds (default: 7)")
     p.add_argument("--warm-up", type=int, default=2, metavar="N", help="rounds before the measured ones (default: 2)")
     p.add_argument("--threads", type=int, nargs="+", metavar="N", help="numbers of threads (default: 2 1)")
@@ -111,7 +117,8 @@ def measure(
     and the chosen peers. figures(rows): derived values for the rows of one measurement, as plain data.
     Returns the content of the JSON file.
     """
-    request = _request(options, task, spiking, optimiser)
+    request = chosen_network(options, task, spiking, optimiser)
+    check_threads(options.threads or ())
     counts = options.threads or sorted({min(n, affinity()) for n in (1, 2)}, reverse=True)
     here = machine.describe()
     print("\n".join(machine.sentences(here)))
@@ -120,7 +127,7 @@ def measure(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="minihire-benchmark-"))
         stack.enter_context(environment(limits))
-        problem, small, about = _prepared(request, Path(folder))
+        problem, small, about = prepared(request, Path(folder))
         own_optimiser = getattr(options, "optimiser", None)
         problem, small = (replace(p, own_optimiser=own_optimiser) for p in (problem, small))
         settings = {"task": task, "rounds": options.rounds, "warm_up": options.warm_up, **about}
@@ -146,7 +153,8 @@ def measure(
     return content
 
 
-def _prepared(request, folder):
+def prepared(request: Request, folder: Path) -> tuple[Problem, Problem, dict]:
+    """The result of `Preparation.make`, which runs in a process of its own."""
     preparation = Remote("the preparation", None, Preparation, request, folder)
     try:
         return preparation.call("make")
@@ -179,7 +187,15 @@ def chosen_peers(options, task):
             yield name, PEERS[name], task
 
 
-def _request(options, task, spiking, optimiser):
+def check_threads(counts) -> None:
+    """Raise MinihireError unless every number of threads is 1 … 1024."""
+    for count in counts:
+        if not 1 <= count <= 1024:
+            raise MinihireError(f"--threads must be 1 … 1024, not {count}")
+
+
+def chosen_network(options, task: str, spiking: bool = True, optimiser: str = "adam") -> Request:
+    """The `Request` of the flags. Raises MinihireError if they contradict each other or are out of range."""
     density = options.density or ("trained" if options.checkpoint or options.data_dir else "0.1")
     if density != "trained":
         try:
@@ -204,12 +220,9 @@ def _request(options, task, spiking, optimiser):
         "busy": 0,
     }
     for name, low in minima.items():
-        value = getattr(options, name)
+        value = getattr(options, name, None)
         if value is not None and value < low:
             raise MinihireError(f"--{name.replace('_', '-')} must be {low} or more, not {value}")
-    for count in options.threads or ():
-        if not 1 <= count <= 1024:
-            raise MinihireError(f"--threads must be 1 … 1024, not {count}")
     return Request(
         model=options.model,
         width=options.width,

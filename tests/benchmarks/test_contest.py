@@ -132,14 +132,36 @@ def test_a_contest_with_avx2_only_beside_a_busy_process(tmp_path):
 def test_shares_of_the_machine_s_ceilings(tmp_path):
     """Every kernel of a step has a time, and none does more than the machine can, a cache's help allowed for."""
     path = tmp_path / "ceilings.json"
-    done = command("ceilings", "--width", 0.125, "--rounds", 1, "--json", path)
+    size = [part for part in SMALL if part not in ("--warm-up", "0")]
+    done = command("ceilings", *size, "--width", 0.125, "--batch", 8, "--task", "hire", "--json", path)
     assert done.returncode == 0, done.stderr
     content = json.loads(path.read_text())
-    kernels = {row["kernel"] for row in content["rows"]}
+    rows, kernels = content["rows"], {row["kernel"] for row in content["rows"]}
     assert {"conv_lif_forward", "linear", "adam_step", "lif_forward", "lif_backward"} <= kernels
-    assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in content["rows"])
-    assert all(0 <= row["product_share"] < 1.5 for row in content["rows"])
-    assert "% of product speed" in done.stdout
+    assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in rows)
+    assert all(0 <= row["product_share"] < 1.5 and row["operations"] <= row["dense_operations"] for row in rows)
+    assert 0 < content["at_limit"] < content["step"]
+    assert "% of product speed" in done.stdout and "with every kernel at its limit" in done.stdout
+
+
+def test_a_dense_product_has_the_operations_of_the_field():
+    """Two per multiplication: 2·B·H·W·k²·C_in·C_out of a convolution, 2·B·F_in·F_out of a linear layer; all entries are 1."""
+    numba, calls = get_backend("numba", threads=1), []
+    ceilings.watch(numba, calls)
+    x, weight = numba.asarray(np.ones((2, 3, 4, 4, 8))), numba.asarray(np.ones((3, 3, 8, 16)))
+    saved = numba.conv2d(x, weight, 1, 1)[1]
+    numba.conv2d_backward(saved, numba.asarray(np.ones((2, 3, 4, 4, 16))))
+    saved = numba.linear(numba.asarray(np.ones((2, 3, 70))), numba.asarray(np.ones((70, 64))))[1]
+    numba.linear_backward(saved, numba.asarray(np.ones((2, 3, 64))))
+    convolution, linear = 2 * 2 * 3 * 16 * 9 * 8 * 16, 2 * 2 * 3 * 70 * 64
+    expected = [
+        ("conv2d", convolution),
+        ("conv2d_weight_gradient", convolution),
+        ("conv2d_input_gradient", convolution),
+        ("linear", linear),
+        ("linear_input_gradient", linear),
+    ]
+    assert [(name, useful, dense) for name, _, _, useful, dense, _ in calls] == [(n, c, c) for n, c in expected]
 
 
 @pytest.mark.slow
@@ -374,6 +396,7 @@ def test_peak_memory_is_that_of_the_largest_moment():
 
 @pytest.mark.parametrize("module", [ceilings, kernels], ids=lambda module: module.__name__)
 def test_ctrl_c_is_one_sentence(module, monkeypatch, capsys):
-    monkeypatch.setattr(module, "get_backend", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    name = "prepared" if module is ceilings else "get_backend"
+    monkeypatch.setattr(module, name, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(module.main, []) == 130
     assert capsys.readouterr().err == "benchmarks: stopped\n"
