@@ -18,8 +18,8 @@ def test_the_citation_has_the_package_s_version_and_the_paper():
     assert "arxiv.org/abs/2110.11417" in text
 
 
-def test_the_changelog_has_a_place_for_what_is_not_released():
-    assert "\n## [Unreleased]\n" in read("CHANGELOG.md")
+def test_the_newest_section_of_the_changelog_is_the_package_s_version():
+    assert re.search(r"^## \[(.+)\]$", read("CHANGELOG.md"), re.M).group(1) == minihire.__version__
 
 
 def test_the_workflow_tests_every_supported_python():
