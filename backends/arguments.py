@@ -1,9 +1,9 @@
 """Checks of the arguments of all kernels: one table of shapes and types, and the class decorator that applies it.
 
 Compiled kernels do not check sizes: with wrong ones they would read memory of other arrays. So every public method of a backend
-checks its arguments first, by the rules of its row in TABLE. A rule has a pattern of sizes, such as "K K C O". Equal letters are
-equal sizes in all arguments of a call, and "*S" stands for all further axes. `saved` holds the shape of the forward
-kernel's result, and the gradient must have the same shape.
+checks its arguments first, by the rules of its row in TABLE, from the first to the last. A rule has a pattern of sizes, such as
+"K K C O". Equal letters are equal sizes in all arguments of a call, and "*S" stands for all further axes. `saved` holds the shape
+of the forward kernel's result, and the gradient must have the same shape.
 """
 
 import functools
@@ -22,8 +22,6 @@ from backends.saved import Saved
 
 COMPACT = SpikeTrain, PooledGradient, CurrentGradient  # forms of activations and of their gradients
 INTEGERS = int, np.integer
-MISSING = object()  # stands for an argument that was not given
-NEVER = 99  # the position of an argument that has none, such as a keyword-only one
 
 
 @functools.cache
@@ -32,13 +30,20 @@ def _type_name(dtype) -> str:
 
 
 class Rule(NamedTuple):
-    """fits(backend, value, sizes): whether an argument is right. It adds the sizes that it finds. expected: for the message.
+    """A rule about one argument. fits(backend, value, sizes): whether it is right; adds the sizes that it finds to `sizes`.
 
-    A rule about several arguments ignores `value`, and its `expected` is a function: sizes → a sentence that says what is wrong.
+    expected: what the message says about right values.
     """
 
     fits: Callable[[Any, Any, dict[str, Any]], bool]
-    expected: str | Callable[[dict[str, Any]], str]
+    expected: str
+
+
+class Relation(NamedTuple):
+    """A rule about several arguments, whose sizes are known. holds(sizes) may add sizes. misfit(sizes): says what is wrong."""
+
+    holds: Callable[[dict[str, Any]], bool]
+    misfit: Callable[[dict[str, Any]], str]
 
 
 def _pattern(pattern: str) -> Callable[[Any, dict[str, Any]], bool]:
@@ -137,7 +142,7 @@ def _steps(k, value, sizes) -> bool:
     return isinstance(value, INTEGERS) and value >= 1 and sizes["I"] in (1, value)
 
 
-def _window(k, value, sizes) -> bool:
+def _window(sizes) -> bool:
     """Whether the padded images are at least as large as the kernel. P and Q become the height and the width of the result."""
     side, stride, padding = sizes["K"], sizes["stride"], sizes["padding"]
     sizes["P"], sizes["Q"] = ((sizes[n] + 2 * padding - side) // stride + 1 for n in "HW")
@@ -187,7 +192,7 @@ def _targets(k, value, sizes) -> bool:
     return value is None or _labels(k, value, sizes)
 
 
-def _targets_for_loss(k, value, sizes) -> bool:
+def _targets_for_loss(sizes) -> bool:
     return (sizes["kind"] == "dlr-targeted") == sizes.get("targets", False)
 
 
@@ -198,7 +203,7 @@ def _targets_misfit(sizes) -> str:
 
 
 def _adaptation(k, value, sizes) -> bool:
-    return value is None or (isinstance(value, Adaptation) and all(floats("*result").fits(k, x, sizes) for x in value))
+    return value is None or (isinstance(value, Adaptation) and all(MEMORY.fits(k, x, sizes) for x in value))
 
 
 def _shape(k, value, sizes) -> bool:
@@ -233,17 +238,18 @@ CHANNELS = Rule(_per_channel, "a tuple of one number for each channel")
 WINDOW = {
     "stride": whole(1, "stride"),
     "padding": whole(0, "padding"),
-    "": Rule(_window, _window_misfit),
+    "kernel and images": Relation(_window, _window_misfit),
 }
 NEURONS = {"reset": choice("immediate", "delayed"), "leak": floats("1"), "threshold": floats("1"), "steps": STEPS}
 CLASSES = {"margin": 2, "zero-one": 2, "dlr": 3, "dlr-targeted": 4}  # the fewest classes for each loss
 GRADIENT = OuterProduct, *COMPACT
 ACTIVATION = floats("*S", *COMPACT)
 RESULT = floats("*result", *COMPACT)
+MEMORY = floats("*result")
 
-# method → its arguments, in an order in which each rule knows the sizes that it needs. "" stands for a rule about several
-# arguments.
-TABLE: dict[str, dict[str, Rule]] = {
+# method → a rule for each of its arguments, and relations, in an order in which each knows the sizes that it needs. An argument
+# that is not in the row may have any value.
+TABLE: dict[str, dict[str, Rule | Relation]] = {
     "reshape": {"array": typed("*S"), "shape": Rule(_same_count, "a shape with as many entries")},
     "rows": {
         "array": typed("N *S"),
@@ -319,7 +325,7 @@ TABLE: dict[str, dict[str, Rule]] = {
             _loss, f"a loss for C classes, one of {', '.join(f'{name} ({n})' for name, n in CLASSES.items())}"
         ),
         "targets": Rule(_targets, "int64 [B] in 0 … C − 1, or None"),
-        "": Rule(_targets_for_loss, _targets_misfit),
+        "targets and loss": Relation(_targets_for_loss, _targets_misfit),
     },
     "sgd_step": {"parameter": floats("*S"), "grad": floats("*S", *GRADIENT), "velocity": floats("*S")},
     "adam_step": {
@@ -344,21 +350,18 @@ def checked(cls):
 def _checked(method: str, kernel):
     parameters = inspect.signature(getattr(Backend, method)).parameters.values()
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]  # without self
-    rules = [
-        (positional.index(name) if name in positional else NEVER, name, *rule) for name, rule in TABLE[method].items()
-    ]
-    place = SAVED_AT.get(method)
+    rules, place = TABLE[method].items(), SAVED_AT.get(method)
 
     @functools.wraps(kernel)
     def call(self, *arguments, **options):
+        given = {**dict(zip(positional, arguments, strict=False)), **options}
         sizes = {"1": 1, "2": 2}
-        for position, name, fits, expected in rules:
-            if position < len(arguments):
-                value = arguments[position]
-            else:
-                value = options.get(name, MISSING) if name else None
-            if value is not MISSING and not fits(self, value, sizes):
-                raise BackendError(_sentence(method, name, value, expected, sizes))
+        for name, rule in rules:
+            if isinstance(rule, Relation):
+                if not rule.holds(sizes):
+                    raise _error(method, f"arguments that do not fit together: {rule.misfit(sizes)}")
+            elif name in given and not rule.fits(self, given[name], sizes):
+                raise _error(method, _wrong(name, given[name], rule.expected, sizes))
         result = kernel(self, *arguments, **options)
         if place is not None:
             result[place].kernel, result[place].shape = method, tuple(result[0].shape)
@@ -371,10 +374,12 @@ def _checked(method: str, kernel):
     return call
 
 
-def _sentence(method, name, value, expected, sizes) -> str:
-    see = f": see {method} in backends/interface.py"
-    if callable(expected):
-        return f"{method} was given arguments that do not fit together: {expected(sizes)}{see}"
+def _error(method: str, given: str) -> BackendError:
+    return BackendError(f"{method} was given {given}: see {method} in backends/interface.py")
+
+
+def _wrong(name: str, value, expected: str, sizes: dict[str, Any]) -> str:
+    """The part of a message about one argument."""
     if hasattr(value, "shape"):
         kind = _type_name(getattr(value, "dtype", type(value).__name__))
         given = f"{name} = {kind} {list(value.shape)}"
@@ -388,4 +393,4 @@ def _sentence(method, name, value, expected, sizes) -> str:
         if size and not size.isdigit()
     ]
     where = f", where {', '.join(known)}" if known else ""
-    return f"{method} was given {given}, expected {expected}{where}{see}"
+    return f"{given}, expected {expected}{where}"
