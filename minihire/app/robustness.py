@@ -4,7 +4,7 @@ from backends.surrogates import triangle
 from minihire.app.flags import given_settings
 from minihire.app.outputs import show_and_write
 from minihire.attacks import Robustness
-from minihire.attacks.suite import forget
+from minihire.attacks.suite_state import forget
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
 from minihire.report import tables
 from minihire.report.suite_page import verdict

@@ -9,9 +9,6 @@ It is a cascade: an attack runs only on the images that have withstood all attac
 that the accuracy left is due to weak attacks, not to a robust network.
 """
 
-import contextlib
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,14 +31,13 @@ from minihire.attacks.probes import Probes
 from minihire.attacks.red_flags import flag_attacks, red_flags
 from minihire.attacks.sa_pgd import sa_pgd
 from minihire.attacks.square import square
+from minihire.attacks.suite_state import State
 from minihire.attacks.targets import NEEDED
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import Written, read_text, write_atomically
-from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import say
 
 SUITES, BUDGETS = ("parity", "strong"), ("small", "full")
@@ -57,6 +53,15 @@ class Stage(NamedTuple):
     source: Network
     attack: Attack
     run: int = 0
+
+    @property
+    def label(self) -> str:
+        """The name in results and messages."""
+        return f"{self.name}, restart {self.run}" if self.run else self.name
+
+
+# (stage, numbers of the images that are left) → bool [N], whether each withstands; False for the others
+Withstand = Callable[[Stage, np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -180,18 +185,11 @@ def evaluate_robustness(
     >>> found.robust.shape, found.established
     ((4,), False)
     """
-    if suite not in SUITES or budget not in BUDGETS:
-        raise MinihireError(
-            f"a suite is {' or '.join(SUITES)} and a budget {' or '.join(BUDGETS)}, not {suite!r} and {budget!r}"
-        )
-    names = [name for name, _ in sources]
-    if len({*names}) < len(names):
-        raise MinihireError(f"two sources have the same name among {', '.join(names)}: give each its own")
-    for model in (network.model, *(source.model for _, source in sources)):
-        checks.data(data, model)
+    _check(network, data, suite, budget, sources)
     # spikes that are not random need one draw
     samples = samples if network.random or any(source.random for _, source in sources) else 1
     todo = stages(network, suite, budget, epsilon, sources, samples, members)
+    names = [name for name, _ in sources]
     key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
     if members is not None:
         key["members"] = [repr(member) for member in members]
@@ -201,47 +199,62 @@ def evaluate_robustness(
     clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
     found = Robustness(suite, budget, float(epsilon), clean, clean.copy())
     probes = Probes(network, data, samples=samples, seed=seed, state=state)
-    with_flags = suite == "strong" and flags
-    flagging = [attack for _, attack in flag_attacks(network, epsilon).values()] if with_flags else []
-    drawing = curve_attacks(epsilon) if with_flags and budget == "full" else []
-    flagging, drawing = ([replace(attack, samples=samples) for attack in each] for each in (flagging, drawing))
     pace = Pace(network.model.classes, len(probes.images))
-    _cascade(found, network, data, todo, seed, state, pace, flagging + drawing)
+    flagging = [attack for _, attack in flag_attacks(network, epsilon).values()] if suite == "strong" and flags else []
+    drawing = curve_attacks(epsilon) if flagging and budget == "full" else []
+    flagging, drawing = ([replace(attack, samples=samples) for attack in each] for each in (flagging, drawing))
+    _cascade(found, todo, partial(_withstand, network, data, seed, state), pace, flagging + drawing)
     ran = {row["name"] for row in found.stages}
     found.transfer = [name for name in names if f"transfer pgd-{PGD_STEPS} {name}" in ran]
     found.transfer_needed = bool(found.transfer) or not names or suite == "parity"
     if flagging:
         found.flags = red_flags(probes, found, epsilon)
-        up = [flag["name"] for flag in found.flags if flag["up"]]
-        say(f"red flags: {', '.join(up) or 'none is up'}{pace.left(probes=drawing) if drawing else ''}")
+        _report_flags(found, pace.left(probes=drawing) if drawing else "")
     if drawing:
         found.curves = curves(probes, clean, epsilon)
     found.seconds = state.seconds
     return found
 
 
-def _cascade(found, network, data, todo, seed, state, pace, probes):
-    """Run the stages `todo`, each on the images that are left. Add the results to `found`. probes: the attacks after them."""
+def _check(network, data, suite, budget, sources):
+    """Raise MinihireError for arguments of `evaluate_robustness` that are unknown or do not fit together."""
+    if suite not in SUITES or budget not in BUDGETS:
+        raise MinihireError(
+            f"a suite is {' or '.join(SUITES)} and a budget {' or '.join(BUDGETS)}, not {suite!r} and {budget!r}"
+        )
+    names = [name for name, _ in sources]
+    if len({*names}) < len(names):
+        raise MinihireError(f"two sources have the same name among {', '.join(names)}: give each its own")
+    for model in (network.model, *(source.model for _, source in sources)):
+        checks.data(data, model)
+
+
+def _cascade(found: Robustness, todo: list[Stage], withstand: Withstand, pace: Pace, later: list[Attack]) -> None:
+    """Run the stages `todo`, each on the images that are left. Add the results to `found`. later: the attacks after them."""
     for number, stage in enumerate(todo):
-        label = stage.name if not stage.run else f"{stage.name}, restart {stage.run}"
         left, start = np.flatnonzero(found.robust), perf_counter()
         if not len(left):
             break
-        found.robust &= state.once(label, partial(_withstand, network, data, stage, left, seed, state, label))
+        found.robust &= withstand(stage, left)
         pace.add(stage.attack, len(left), perf_counter() - start)
-        gradients, queries = stage.attack.cost(network.model.classes)
-        row = {"name": label, "attacked": len(left), "withstood": int(found.robust.sum())}
+        gradients, queries = stage.attack.cost(stage.source.model.classes)
+        row = {"name": stage.label, "attacked": len(left), "withstood": int(found.robust.sum())}
         found.stages.append({**row, "gradients": gradients * len(left), "queries": queries * len(left)})
-        rest = [later.attack for later in todo[number + 1 :]]
-        _report(found, label, pace.left(rest, row["withstood"], probes))
+        rest = [other.attack for other in todo[number + 1 :]]
+        _report(found, stage.label, pace.left(rest, row["withstood"], later))
 
 
-def _withstand(network, data, stage, left, seed, state, label):
-    """bool [N]: the images that withstand one attack, of those left; False for the others."""
-    right, attack, images = np.zeros(len(data), bool), replace(stage.attack, name=label), data.take(left)
-    answers = attack_accuracy([network], stage.source, images, attack, seed=seed + stage.run, **state.partial(label))
-    right[left] = answers[0]
-    return right
+def _withstand(network, data, seed, state, stage, left):
+    """bool [N]: the images that withstand one attack, of those with the numbers `left`; False for the others."""
+
+    def compute():
+        right, attack = np.zeros(len(data), bool), replace(stage.attack, name=stage.label)
+        more = state.partial(stage.label)
+        answers = attack_accuracy([network], stage.source, data.take(left), attack, seed=seed + stage.run, **more)
+        right[left] = answers[0]
+        return right
+
+    return state.once(stage.label, compute)
 
 
 def _report(found, label, time_left):
@@ -250,70 +263,7 @@ def _report(found, label, time_left):
     say(f"{label}: {count:,} of {len(found.robust):,} images withstand ({count / len(found.robust):.1%}){time_left}")
 
 
-class State:
-    """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of an interrupted attack.
-
-    key: what the suite was called with. Without a folder nothing is kept. Raises MinihireError if the file is damaged, or if it
-    belongs to another evaluation.
-    """
-
-    def __init__(self, folder: Path | None, key: dict[str, Any]):
-        self.path = None if folder is None else Path(folder) / "suite.json"
-        self.key, self._begin = key, perf_counter()
-        self.answers: dict[str, np.ndarray] = {}
-        if self.path and self.path.exists():
-            self._read(self.path)
-
-    @property
-    def seconds(self) -> float:
-        """The time of this call and of those that it resumes."""
-        return perf_counter() - self._begin
-
-    def _read(self, path):
-        try:
-            content = json.loads(read_text(path))
-            same, seconds = content["key"] == self.key, float(content["seconds"])
-            found = {label: bytes.fromhex(text) for label, text in content["answers"].items()} if same else {}
-            size = (self.key["images"] + 7) // 8
-            if not 0 <= seconds < math.inf or any(len(bits) != size for bits in found.values()):
-                raise ValueError("a value out of range")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise MinihireError(f"{path} is damaged: delete it, and the suite starts again") from error
-        if not same:
-            raise MinihireError(
-                f"{path} is of another evaluation: delete it, or write the result to another file or folder"
-            )
-        Written.earlier, self._begin = True, self._begin - seconds
-        for label, bits in found.items():
-            self.answers[label] = np.unpackbits(np.frombuffer(bits, np.uint8), count=self.key["images"]).astype(bool)
-
-    def once(self, label: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """The answers bool [N] of an attack: the stored ones, or compute(), which are then stored."""
-        if label not in self.answers:
-            try:
-                self.answers[label] = compute()
-            except Interrupted:
-                self._save()  # for the time that was spent
-                raise
-            self._save()
-        return self.answers[label]
-
-    def partial(self, label: str) -> dict[str, Any]:
-        """Arguments of `attack_accuracy` with which an interrupted attack resumes."""
-        if self.path is None:
-            return {}
-        return {"path": self.path.with_name("suite.npz"), "about": json.dumps([self.key, label])}
-
-    def _save(self):
-        if self.path:
-            answers = {label: np.packbits(right).tobytes().hex() for label, right in self.answers.items()}
-            text = json.dumps({"key": self.key, "answers": answers, "seconds": self.seconds})
-            write_atomically(self.path, lambda file: file.write(text.encode()))
-
-
-def forget(folder: Path) -> None:
-    """Delete the state of `evaluate_robustness` in this folder, and the folder if nothing else is in it."""
-    for name in ("suite.json", "suite.npz"):
-        (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+def _report_flags(found, time_left):
+    """Say which red flags are up."""
+    up = [flag["name"] for flag in found.flags if flag["up"]]
+    say(f"red flags: {', '.join(up) or 'none is up'}{time_left}")

@@ -85,7 +85,7 @@ def robustness_of(
     """The result of a suite of attacks, and the folder with its state. Arguments: see `evaluate_robustness`.
 
     scores: the JSON file that the caller will write the result to; None: no state is kept. The state is in a folder beside it, so
-    that an interrupted call can resume. The caller deletes the state (`suite.forget`) when the result is written.
+    that an interrupted call can resume. The caller deletes the state (`suite_state.forget`) when the result is written.
     """
     folder = scores and scores.with_name(f"{scores.stem}.suite")
     options = dict(budget=budget, sources=sources, samples=samples, seed=config.seed, folder=folder)

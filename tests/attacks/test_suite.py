@@ -11,7 +11,19 @@ from backends import get_backend, surrogates
 from minihire import Calibration, CraftedNoise, Recipe, build, convert, initialise, load_data, train
 from minihire.analysis.accuracy import accuracy, predict
 from minihire.analysis.statistics import Score
-from minihire.attacks import MEMBERS, apgd, attack_accuracy, curves, evaluate_robustness, fgsm, pace, pgd, probes, suite
+from minihire.attacks import (
+    MEMBERS,
+    apgd,
+    attack_accuracy,
+    curves,
+    evaluate_robustness,
+    fgsm,
+    pace,
+    pgd,
+    probes,
+    suite,
+    suite_state,
+)
 from minihire.data.batches import Batches
 from minihire.engine import Variable
 from minihire.network import Network
@@ -177,7 +189,7 @@ def test_an_interrupted_suite_resumes_with_the_same_result(
     assert not (tmp_path / "state" / "suite.npz").exists()
     again = evaluate(net, data, flags=False, folder=tmp_path / "state")  # everything is stored
     assert again.stages == whole.stages and again.seconds > before["seconds"]
-    suite.forget(tmp_path / "state")
+    suite_state.forget(tmp_path / "state")
     assert list(tmp_path.iterdir()) == []
 
 

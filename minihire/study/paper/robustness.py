@@ -7,7 +7,8 @@ import numpy as np
 
 from minihire.attacks import evaluate_robustness, fgsm, pgd
 from minihire.attacks.members import MEMBERS
-from minihire.attacks.suite import SA_PGD_STEPS, forget
+from minihire.attacks.suite import SA_PGD_STEPS
+from minihire.attacks.suite_state import forget
 from minihire.study.paper.accuracy import ways
 from minihire.study.paper.adversarial import ITERATIONS, adversarial_way, cost_cells
 from minihire.study.paper.outcome import Outcome, compare, intervals, named, percent, spread
