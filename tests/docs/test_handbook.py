@@ -29,6 +29,7 @@ def test_the_readme_s_map_names_the_index():
 
 
 OURS = (
+    "presets.md",
     "attacks.md",
     "command-line.md",
     "extending.md",
