@@ -1,4 +1,4 @@
-"""docs/lessons.md and worksheets.md: the table of lessons is that of the scripts, courses last as long as they say, answers hold."""
+"""docs/lessons.md and worksheets.md: the table is that of the scripts, courses last as long as they say, answers hold."""
 
 import json
 import re
@@ -31,7 +31,9 @@ def test_the_table_has_every_lesson_with_what_it_needs():
 
 
 def test_links_of_the_table_lead_to_the_headings():
-    slugs = {re.sub(r"[^\w -]", "", line[3:].lower()).replace(" ", "-") for line in TEXT.splitlines() if line[:3] == "## "}
+    slugs = {
+        re.sub(r"[^\w -]", "", line[3:].lower()).replace(" ", "-") for line in TEXT.splitlines() if line[:3] == "## "
+    }
     assert {row[0].split("#")[1].rstrip(")") for row in LESSONS.values()} <= slugs
 
 
