@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import refuse_special
+from minihire.runtime.files import new_folder, refuse_special
 from minihire.study.results import Results
 
 BASE = Path("runs")
@@ -28,8 +28,7 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
     holds_run = os.path.exists(out / "results.json")
     if holds_run and not resume:
         with lock(out):  # raises a better message if another process uses the folder
-            pass
-        raise MinihireError(f"{out} holds a run already: --resume resumes it, another --out starts a new one")
+            raise MinihireError(f"{out} holds a run already: --resume resumes it, another --out starts a new one")
     if resume and not holds_run:
         raise MinihireError(
             f"there is no run to resume in {out}: leave out --resume, or give the run's folder with --out"
@@ -66,22 +65,30 @@ def saved_config(out: Path) -> dict:
 def lock(out: Path):
     """Context manager: lock the folder of a run, so that no second run can use it.
 
-    The system releases the lock if the process is killed. With torchrun, the first process locks for all. Raises
-    MinihireError if the folder is in use or not writable.
+    The system releases the lock if the process is killed. With torchrun, the first process locks for all. After an error in the
+    context, the lock's file and the folder are deleted if this call made them and, for the folder, if nothing else is in it.
+    Raises MinihireError if the folder is in use or not writable.
     """
     if torchrun_rank()[0] > 0:
         yield
         return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        refuse_special(out / ".lock")
-        file = open(out / ".lock", "a")  # noqa: SIM115
-    except OSError as error:
-        raise MinihireError(f"cannot write into {out}: {error.strerror}; choose another --out") from error
-    with file:
-        if not _try_lock(file):
+    path = out / ".lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(new_folder(out))
+            refuse_special(path)
+            new, file = not path.exists(), stack.enter_context(open(path, "a"))
+        except OSError as error:
+            raise MinihireError(f"cannot write into {out}: {error.strerror}; choose another --out") from error
+        if not _try_lock(file) or not path.exists():  # another process may have just deleted it
             raise MinihireError(f"{out} is in use by another run: wait for it, or choose another --out")
-        yield
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # Windows does not delete an open file
+                if new:
+                    path.unlink()
+            raise
 
 
 def _try_lock(file) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from minihire.data.dataset import DataError
 from minihire.data.sources import SOURCES, Remote, manual_instructions
-from minihire.runtime.files import temporary_folder
+from minihire.runtime.files import new_folder, temporary_folder
 
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 1 << 20  # bytes read at once
@@ -45,8 +45,7 @@ def download(name: str, data_dir: str | os.PathLike, progress: Progress = show_p
     source = SOURCES[name]
     target = Path(data_dir) / source.folders[0]
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(target, ".partial-") as scratch:
+        with new_folder(target), temporary_folder(target, ".partial-") as scratch:
             for remote in source.remotes:
                 fetched = fetch(remote, scratch, manual_instructions(name, data_dir), progress)
                 if fetched.name.endswith(".tar.gz"):

@@ -73,6 +73,22 @@ def refuse_special(path: Path) -> None:
         raise FileError(f"cannot write {path}, because it is not a regular file: choose another place")
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """Make a folder and its parents, if they do not exist. After an error in the context, those that it made and that are empty
+    are deleted.
+    """
+    new = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in new:
+            with contextlib.suppress(OSError):  # it is not empty, or was not made
+                folder.rmdir()
+        raise
+
+
 def write_atomically(path: Path, write) -> None:
     """Call write(file) on a temporary file in the same folder, then rename it to `path`.
 
@@ -84,28 +100,32 @@ def write_atomically(path: Path, write) -> None:
     path = Path(path)
     refuse_special(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-        file, name = _temporary(path)
-        try:
-            with file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-                if fcntl:  # renamed before the lock is released, so that no other process takes it for stale
-                    os.chmod(name, 0o666 & ~_umask())
-                    os.replace(name, path)
-            if not fcntl:
-                os.replace(name, path)
-            Written.count += 1
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+        with new_folder(path.parent):
+            _write(path, write)
+        Written.count += 1
     except OSError as error:
         raise FileError(
             f"cannot write {path}: {error.strerror or error}; choose another place or free some space"
         ) from error
+
+
+def _write(path: Path, write) -> None:
+    _remove_stale(path)
+    file, name = _temporary(path)
+    try:
+        with file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl:  # renamed before the lock is released, so that no other process takes it for stale
+                os.chmod(name, 0o666 & ~_umask())
+                os.replace(name, path)
+        if not fcntl:
+            os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
 
 
 def _temporary(path: Path) -> tuple[BinaryIO, str]:

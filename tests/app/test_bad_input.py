@@ -19,6 +19,7 @@ from minihire.app import cli, folders
 from minihire.data import load
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
+from minihire.runtime.errors import MinihireError
 from minihire.study.results import Results
 from minihire.study.settings import preset
 from minihire.training import Recipe, checkpoint, train
@@ -211,6 +212,7 @@ CASES = {
         "expected at least two, one folder of images for each class",
     ),
     "a paper in a folder of other files": ("paper table7 --out {place}/others", "holds other files, paper.md"),
+    "a paper without its images": ("paper table2 --scale small --data-dir {place}/none", "no CIFAR-10 in {place}/none"),
     "a folder for mini": ("paper table2 --data-dir {place}/cifar", "but scale mini uses the data set shapes"),
     "missing folder": (RUN + " --data-dir {place}/none", "no CIFAR-10 in"),
     "no folder": ("run --data cifar10 --out {place}/new", "give the folder of its files (--data-dir or data_dir)"),
@@ -565,8 +567,8 @@ CASES = {
 
 
 def files_below(folder):
-    """{path: content} of everything in a folder; what a refused command may leave: empty folders and their locks."""
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    """{path: content} of everything in a folder, None for a folder. A refused command adds nothing."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(("arguments", "expected"), CASES.values(), ids=CASES)
@@ -588,6 +590,24 @@ def test_a_wrong_flag_makes_no_folder(place, tmp_path):
     assert command("run", *small(place / "cifar"), "--out", tmp_path / "new", "--backend", "abacus")[0] == 2
     assert command("run", *small(place / "none"), "--out", tmp_path / "new")[0] == 2
     assert not (tmp_path / "new").exists()
+
+
+def test_an_error_in_a_locked_folder_leaves_what_was_there(tmp_path):
+    """The lock's file and empty folders are deleted only if they are new."""
+    for made in ((), ("old",), ("old", "old/.lock"), ("old", "old/content")):
+        for name in made:
+            (tmp_path / name).write_text("") if "/" in name else (tmp_path / name).mkdir(exist_ok=True)
+        before = files_below(tmp_path)
+        with pytest.raises(MinihireError, match="refused"), folders.lock(tmp_path / "old" / "new"):
+            assert (tmp_path / "old" / "new" / ".lock").exists()
+            raise MinihireError("refused")
+        with pytest.raises(MinihireError, match="refused"), folders.lock(tmp_path / "old"):
+            raise MinihireError("refused")
+        assert files_below(tmp_path) == before
+    with pytest.raises(MinihireError, match="refused"), folders.lock(tmp_path / "run"):
+        (tmp_path / "run" / "results.json").write_text("{}")
+        raise MinihireError("refused")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.json"]
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])

@@ -85,10 +85,11 @@ def offer(site, monkeypatch):
 
 
 def refusal(folder, name="cifar10"):
-    """The sentence with which a download fails, having left no file behind."""
+    """The sentence with which a download fails, having left no file and no new folder behind."""
+    before = {*folder.rglob("*")}
     with pytest.raises(DataError) as caught:
         download(name, folder)
-    assert [path for path in folder.rglob("*") if path.is_file() or path.name.startswith(".")] == []
+    assert {*folder.rglob("*")} == before
     return str(caught.value)
 
 

@@ -104,4 +104,6 @@ def test_a_fault_leaves_the_old_file_and_no_other(tmp_path):
 
     with pytest.raises(FileError, match="No space left on device"):
         write_atomically(tmp_path / "x.npz", write)
+    with pytest.raises(FileError, match="No space left on device"):
+        write_atomically(tmp_path / "new" / "folder" / "x.npz", write)
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"] and (tmp_path / "x.npz").read_bytes() == b"old"
