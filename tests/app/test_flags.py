@@ -4,30 +4,24 @@ import argparse
 import json
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from recorder import REFERENCE, Recorder
 
-import backends
 from backends.randomness import Draws
 from backends.surrogates import arctan, triangle
 from minihire.analysis import Score
-from minihire.app import cli, completion, export
+from minihire.app import cli, completion
 from minihire.app.flags import number
 from minihire.attacks import ATTACKS, Robustness
-from minihire.data.dataset import Dataset, Splits
 from minihire.models import build
 from minihire.network import Network, initialise
-from minihire.runtime.errors import MinihireError
-from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
-from minihire.study.networks import build_model
 from minihire.study.settings import ANN_METHODS, METHODS, preset
 from minihire.training import checkpoint
 
-REFERENCE = backends.get_backend("reference")
 # the arguments of each command without any flag that is optional; "…" is the folder with the files below
 BASES = {
     "run": ["--out", "…/run"],
@@ -111,137 +105,24 @@ def place(tmp_path_factory):
     return folder
 
 
-class Recorded(MinihireError):
-    """Ends a command where its real work would begin."""
-
-
 @pytest.fixture
 def effect(place, monkeypatch, tmp_path, capsys):
     """effect(command, arguments): everything that the command would do, as text; or the sentence that it refuses with."""
-    seen = []
-
-    def record(*what):
-        seen.append(what)
-
-    def stop(*what):
-        record(*what, Progress.quiet, StopSignal.limit.minutes)
-        raise Recorded("recorded")
-
-    def of_network(network):
-        return network and (
-            network.steps,
-            network.time_chunk,
-            network.neuron,
-            sum(a.sum() for a in network.parameters.values()),
-        )
-
-    def load_data(config, download=False, given=()):
-        record(
-            config.data,
-            config.data_dir,
-            config.image_size,
-            config.train_limit,
-            config.test_limit,
-            config.heldout,
-            download,
-        )
-        part = Dataset(
-            config.data,
-            np.zeros((8, 32, 32, 3), np.uint8),
-            np.zeros(8, np.int64),
-            tuple("abcdefghij"),
-            (0.5,) * 3,
-            (0.25,) * 3,
-        )
-        return Splits(part, part, part)
-
-    def get_backend(name=None, device="cpu", **options):
-        record(name, device, options)
-        return REFERENCE
-
-    def train_one(config, method, splits, backend, out, start, callbacks, seen):
-        model = None if start else build_model(config, splits.train).describe()
-        stop(config.recipe(method), model, of_network(start), config.seed, out, callbacks)
-
-    def convert_one(config, ann, splits, backend, out, seen):
-        options = (config.steps, config.coding, config.readout, config.neuron, config.time_chunk)
-        stop(options, config.calibration, config.seed, out)
-
-    def attack_one(config, attacks, target, source, splits, backend, scores=None):
-        record(attacks, config.seed, of_network(target), of_network(source), Progress.quiet, StopSignal.limit.minutes)
-        return {"clean": np.ones(8, bool)}, SimpleNamespace(clear=lambda: None)
-
-    def attack_files(options, config, saved, target, source, attacks, heading):
-        stop(
-            attacks,
-            config.seed,
-            of_network(target),
-            of_network(source),
-            options.save_images,
-            options.json,
-            Progress.quiet,
-        )
-
-    def robustness_of(config, suite, budget, target, sources, data, samples, scores):
-        networks = [(name, of_network(source)) for name, source in sources]
-        record(suite, budget, config.epsilon, config.seed, of_network(target), networks, samples)
-        record(Progress.quiet, StopSignal.limit.minutes)
-        return Robustness(suite, budget, config.epsilon, np.ones(8, bool), np.ones(8, bool)), None
-
-    def measure(network, test, seed):
-        record(of_network(network), seed, Progress.quiet)
-        return [], {"first_layer_once": SimpleNamespace(as_dict=dict)}
-
-    def predict_images(network, images, names, seed, explain):
-        record(of_network(network), seed, explain, Progress.quiet)
-        return [{"class": "disc", "probability": 1.0, "probabilities": [1.0]}]
-
-    def whole_run(config, backend, out, splits, resume, callbacks):
-        stop({name: value for name, value in config.describe().items() if name != "preset"}, out, resume, callbacks)
-
-    for name, replacement in {
-        "inputs.load_data": load_data,
-        "inputs.backends.get_backend": get_backend,
-        "train.train_one": train_one,
-        "convert.convert_one": convert_one,
-        "attack.attack_one": attack_one,
-        "attack.attack_files": attack_files,
-        "robustness.robustness_of": robustness_of,
-        "analyze.activity_and_energy": measure,
-        "analyze.neurobench_metrics": lambda network, *_: stop(of_network(network)),
-        "analyze.tables": SimpleNamespace(
-            **dict.fromkeys(("activity_table", "operations_table", "energy_table", "neurobench_table"), lambda _: "")
-        ),
-        "predict.predict_images": predict_images,
-        "run.Run": whole_run,
-        "report.page.read": lambda folder: folder,
-        "report.page.write": stop,
-        "paper.reproduce": lambda study, names, out: stop(names, out),
-        "paper.listing": lambda study, names: stop("list", names),
-        "paper.PaperStudy": lambda *arguments: record(arguments) or SimpleNamespace(),
-        "import_.published.read": lambda path, **options: SimpleNamespace(
-            network=lambda _: record(options), meta={"about": 0}
-        ),
-        "import_.checkpoint.save": lambda path, *_, **__: stop(path),
-        "export.FORMATS": {to: lambda path, saved, to=to: stop(path, to) for to in export.FORMATS},
-        "demo.run_lesson": stop,
-        "demo.write_stub": lambda lesson, folder: stop("stub", lesson, folder),
-        "demo.exercises.check": lambda number, path: stop("check", number, path),
-        "demo.write_notebooks": lambda chosen, folder: stop("notebooks", chosen, folder),
-    }.items():
+    recorder = Recorder()
+    for name, replacement in recorder.replacements().items():
         monkeypatch.setattr(f"minihire.app.{name}", replacement)
     monkeypatch.setattr(Progress, "quiet", False)
     monkeypatch.chdir(tmp_path)
 
     def run(command, arguments):
-        seen.clear()
+        recorder.seen.clear()
         words = [command.split()[0], *(word.replace("…", str(place)) for word in arguments)]
         code = cli.main(words)
         out, error = capsys.readouterr()
         written = [path.unlink() or path.name for path in place.glob("scores.*")]
         assert code in (0, 2) and re.fullmatch(r"(minihire: [^\n]+\n)?", error), error
         refused = code == 2 and error != "minihire: recorded\n"
-        return error if refused else (repr(seen), out, written), refused
+        return error if refused else (repr(recorder.seen), out, written), refused
 
     return run
 
