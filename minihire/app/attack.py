@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from dataclasses import replace
 
 from backends.errors import choose
 from backends.surrogates import Surrogate
@@ -61,7 +62,10 @@ def add_flags(parser):
     add_file(parser, "--source", "craft images on this checkpoint; repeatable", action="append")
     add_json(parser, "scores")
     parser.add_argument(
-        "--attacks", type=names, metavar="A,B", help=f"attacks to run (default: fgsm,pgd): {', '.join(ATTACKS)}"
+        "--attacks",
+        type=names,
+        metavar="A,B",
+        help=f"attacks (default: fgsm,pgd); --suite adds them: {', '.join(ATTACKS)}",
     )
     parser.add_argument("--suite", choices=SUITES, help="worst case of the paper's or of strong attacks")
     parser.add_argument("--budget", choices=BUDGETS, help="attacks of --suite strong (default: small)")
@@ -100,8 +104,12 @@ def run(options) -> None:
     if options.images:
         return _evaluate_file(options, saved, config, numbers)
     if options.suite:
-        _refuse(options, numbers, "--suite", ("attacks", "surrogate", "save_images"), SUITE_USES, ("samples",))
-        return _evaluate_suite(options, saved, config, json_file)
+        _refuse(options, numbers, "--suite", ("surrogate", "save_images"), SUITE_USES, ("samples",))
+        if config.epsilon <= 0:
+            raise MinihireError("a suite needs an attack bound above 0: give one such as --epsilon 8/255")
+        further = chosen_attacks(options.attacks, config, {}, None, {}) if options.attacks is not None else []
+        further = [replace(attack, samples=options.samples or 1) for attack in further]
+        return _evaluate_suite(options, saved, config, json_file, further)
     chosen = DEFAULT if options.attacks is None else options.attacks
     attacks = chosen_attacks(chosen, config, given_settings(options), surrogate, numbers)
     if options.save_images and not options.files and (len(attacks) != 1 or options.max_minutes is not None):
@@ -210,8 +218,8 @@ def _evaluate_file(options, saved, config, numbers):
     )
 
 
-def _evaluate_suite(options, saved, config, json_file):
-    """--suite: the worst case of many attacks."""
+def _evaluate_suite(options, saved, config, json_file, further):
+    """--suite: the worst case of many attacks, and of those of --attacks."""
     backend = open_backend(options)
     original = saved.network(backend)
     target = apply_flags(original, config, options, options.checkpoint)
@@ -220,7 +228,7 @@ def _evaluate_suite(options, saved, config, json_file):
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
     warnings = refuse_seen(saved, data, config.data_dir)
-    evaluate(options, config, target, sources, data.test, json_file, warnings)
+    evaluate(options, config, target, sources, further, data.test, json_file, warnings)
 
 
 def _refuse(options, numbers, what, flags, settings_allowed, numbers_allowed=()):

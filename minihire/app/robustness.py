@@ -40,17 +40,15 @@ def refuse_constant_gamma(options, original, target, attacks):
         )
 
 
-def evaluate(options, config, target, sources, data, json_file, warnings) -> None:
+def evaluate(options, config, target, sources, attacks, data, json_file, warnings) -> None:
     """Run the suite, print its tables and write the JSON file. A stopped suite resumes if there is a JSON file.
 
-    warnings: sentences about the test images.
+    attacks: those of --attacks, which run after the suite's own. warnings: sentences about the test images.
     """
-    if config.epsilon <= 0:
-        raise MinihireError("a suite needs an attack bound above 0: give one such as --epsilon 8/255")
     budget, samples = options.budget or "small", options.samples or 1
     how_to_resume, interim = ("the same command", f"{json_file.stem}.suite") if json_file else (None, "")
     with resumable_by(how_to_resume, interim):
-        found, folder = robustness_of(config, options.suite, budget, target, sources, data, samples, json_file)
+        found, folder = robustness_of(config, options.suite, budget, target, sources, data, samples, attacks, json_file)
     content = {"checkpoint": str(options.checkpoint), "config": config.describe(), "robustness": found.as_dict()}
     content["warnings"] = warnings
     content["checksum"] = checksum({"command": options.name, **content})

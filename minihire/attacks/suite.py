@@ -9,6 +9,7 @@ It is a cascade: an attack runs only on the images that have withstood all attac
 that the accuracy left is due to weak attacks, not to a robust network.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -162,6 +163,7 @@ def evaluate_robustness(
     seed: int = 0,
     flags: bool = True,
     members: Sequence[Member] | None = None,
+    attacks: Sequence[Attack] = (),
     folder: Path | None = None,
     about: str = "",
 ) -> Robustness:
@@ -172,11 +174,13 @@ def evaluate_robustness(
     (name, network) pairs to craft images on for the transfer attacks of the strong suite. samples: of a network with random
     spikes, draws per gradient and evaluation. flags: whether to evaluate the red flags of the strong suite, and the curves.
     members: the surrogate ensemble, by default all MEMBERS; fewer of them save time where gradients are expensive.
+    attacks: further attacks with the same ε, such as your own; they run last, on the images that withstood all others.
     folder: keeps the state, so that the same call resumes after an interruption. The state identifies network, sources and
     images. about: further text that has to be the same when the evaluation resumes.
 
-    Raises MinihireError for an unknown suite or budget, two sources of the same name, sources and data with other image shapes or
-    numbers of classes than the network's, and a state that is damaged or belongs to another evaluation.
+    Raises MinihireError for an unknown suite or budget, two sources or attacks of the same name, attacks with another ε, sources
+    and data with other image shapes or numbers of classes than the network's, and a state that is damaged or belongs to another
+    evaluation.
 
     >>> from minihire import Network, build, evaluate_robustness, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=4), build("vgg5", width=1 / 16, hidden=16)
@@ -189,10 +193,13 @@ def evaluate_robustness(
     # spikes that are not random need one draw
     samples = samples if network.random or any(source.random for _, source in sources) else 1
     todo = stages(network, suite, budget, epsilon, sources, samples, members)
+    todo += _further(network, attacks, float(epsilon), {stage.label for stage in todo})
     names = [name for name, _ in sources]
     key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
     if members is not None:
         key["members"] = [repr(member) for member in members]
+    if attacks:
+        key["attacks"] = [repr(attack) for attack in attacks]
     if folder is not None:
         key["identity"] = [identity(each, data) for each in (network, *(source for _, source in sources))]
     state = State(folder, {**key, "images": len(data), "seed": checks.whole("the seed", seed, None), "about": about})
@@ -227,6 +234,19 @@ def _check(network, data, suite, budget, sources):
         raise MinihireError(f"two sources have the same name among {', '.join(names)}: give each its own")
     for model in (network.model, *(source.model for _, source in sources)):
         checks.data(data, model)
+
+
+def _further(network: Network, attacks: Sequence[Attack], epsilon: float, taken: set[str]) -> list[Stage]:
+    """The stages of attacks that do not belong to the suite. taken: names of the suite's stages."""
+    for attack in attacks:
+        if not math.isclose(attack.epsilon, epsilon, rel_tol=1e-6):
+            raise MinihireError(
+                f"the attack {attack.name!r} has ε = {attack.epsilon:.4g}, the suite ε = {epsilon:.4g}: give both the same"
+            )
+        if attack.name in taken:
+            raise MinihireError(f"two attacks of the suite have the name {attack.name!r}: give yours another name")
+        taken = taken | {attack.name}
+    return [Stage(attack.name, network, attack) for attack in attacks]
 
 
 def _cascade(found: Robustness, todo: list[Stage], withstand: Withstand, pace: Pace, later: list[Attack]) -> None:

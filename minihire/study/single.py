@@ -80,6 +80,7 @@ def robustness_of(
     sources: Sequence[tuple[str, Network]],
     data: Dataset,
     samples: int = 1,
+    attacks: Sequence[Attack] = (),
     scores: Path | None = None,
 ) -> tuple[Robustness, Path | None]:
     """The result of a suite of attacks, and the folder with its state. Arguments: see `evaluate_robustness`.
@@ -88,5 +89,5 @@ def robustness_of(
     that an interrupted call can resume. The caller deletes the state (`suite_state.forget`) when the result is written.
     """
     folder = scores and scores.with_name(f"{scores.stem}.suite")
-    options = dict(budget=budget, sources=sources, samples=samples, seed=config.seed, folder=folder)
+    options = dict(budget=budget, sources=sources, samples=samples, attacks=attacks, seed=config.seed, folder=folder)
     return evaluate_robustness(target, data, suite, epsilon=config.epsilon, **options), folder

@@ -95,9 +95,9 @@ class Recorder:
         networks = of_network(target), of_network(source)
         self.stop(attacks, config.seed, *networks, options.save_images, options.json, Progress.quiet)
 
-    def robustness_of(self, config, suite, budget, target, sources, data, samples, scores):
+    def robustness_of(self, config, suite, budget, target, sources, data, samples, attacks, scores):
         networks = [(name, of_network(source)) for name, source in sources]
-        self.record(suite, budget, config.epsilon, config.seed, of_network(target), networks, samples)
+        self.record(suite, budget, config.epsilon, config.seed, of_network(target), networks, samples, attacks)
         self.record(Progress.quiet, StopSignal.limit.minutes)
         return Robustness(suite, budget, config.epsilon, np.ones(8, bool), np.ones(8, bool)), None
 

@@ -178,7 +178,7 @@ def test_a_training_refuses_the_settings_of_other_trainings(effect, method):
     assert ("--adversarial-epochs" in refused) == (method != "adversarial")
 
 
-OF_SINGLE_ATTACKS = ("--attacks", "--alpha", "--iterations", "--no-random-start", "--surrogate", "--save-images")
+OF_SINGLE_ATTACKS = ("--alpha", "--iterations", "--no-random-start", "--surrogate", "--save-images")
 
 
 @pytest.mark.parametrize("flag", [*OF_SINGLE_ATTACKS, "--restarts", "--queries"])
@@ -248,6 +248,16 @@ def test_gamma_is_a_constant_factor_only_of_networks_with_one_path_and_no_gradie
 def test_a_suite_needs_a_bound_above_zero(effect):
     sentence, refused = effect("attack", ["…/snn.npz", "--suite", "strong", "--epsilon", "0"])
     assert refused and sentence == "minihire: a suite needs an attack bound above 0: give one such as --epsilon 8/255\n"
+
+
+def test_a_suite_takes_further_attacks(effect):
+    """Their settings are those of the suite."""
+    base = ["…/snn.npz", "--suite", "parity", "--attacks"]
+    assert effect("attack", [*base, "noise"]) == effect("attack", [*base, "noise", "--seed", "0"])
+    assert not effect("attack", [*base, "noise"])[1]
+    assert effect("attack", [*base, "noise"]) != effect("attack", base[:-1])
+    sentence, refused = effect("attack", [*base, "nois"])
+    assert refused and sentence.startswith("minihire: there is no attack 'nois'")
 
 
 def test_sources_and_budgets_belong_to_suites(effect):

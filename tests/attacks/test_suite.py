@@ -13,6 +13,7 @@ from minihire.analysis.accuracy import accuracy, predict
 from minihire.analysis.statistics import Score
 from minihire.attacks import (
     MEMBERS,
+    Attack,
     apgd,
     attack_accuracy,
     curves,
@@ -93,6 +94,33 @@ def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each
     assert names["small"][-3:] == ["transfer pgd-20 ann", "transfer apgd-100 ann", "square-1000"]
     assert names["full"][-1] == "square-5000" and "noise" in names["small"]
     assert names["small"].index("sa-pgd-400") == names["small"].index("sa-pgd-100") + 1
+
+
+@dataclass(frozen=True)
+class Black(Attack):
+    """Replaces every image by a black one."""
+
+    def attacker(self, network):
+        return lambda images, labels, draws: network.backend.zeros(images.shape)
+
+
+def test_further_attacks_run_last_and_count(numba, network, data, tmp_path):
+    net = network(numba)
+    data, own = own_answers(net, data), Black("black", 0.02, 0.0, 1)
+    plain, found = (evaluate(net, data, "parity", attacks=attacks) for attacks in ((), [own]))
+    assert [row["name"] for row in found.stages] == ["fgsm", "pgd-7", "black"]
+    (answers,) = attack_accuracy([net], net, data, own)
+    assert np.array_equal(found.robust, plain.robust & answers) and found.robust.sum() < plain.robust.sum()
+    evaluate(net, data, "parity", attacks=[own], folder=tmp_path)
+    with pytest.raises(MinihireError, match="is of another evaluation"):
+        evaluate(net, data, "parity", attacks=[replace(own, alpha=0.01)], folder=tmp_path)
+    for attacks, said in (
+        ([replace(own, epsilon=0.03)], "has ε = 0.03, the suite ε = 0.02: give both the same"),
+        ([own, own], "two attacks of the suite have the name 'black'"),
+        ([replace(own, name="pgd-7")], "two attacks of the suite have the name 'pgd-7'"),
+    ):
+        with pytest.raises(MinihireError, match=said):
+            evaluate(net, data, "parity", attacks=attacks)
 
 
 @pytest.mark.slow
