@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from handbook_pages import blocks, run
+from handbook_pages import DOCS, blocks, run
 
 from backends import BACKENDS, get_backend
 from backends.interface import NeuronState
@@ -286,6 +286,14 @@ def test_the_lines_for_the_command_line_run_with_the_examples_as_modules(tmp_pat
     out = capsys.readouterr().out
     assert re.search(r"conv1\.gain +Gain", out)
     assert [line.split()[0] for line in out.splitlines()[-3:]] == ["clean", "pgd", "mi-fgsm"]
+
+
+def test_a_backend_of_a_module_has_its_name_on_the_command_line(tmp_path, capsys):
+    (tmp_path / "sparse.py").write_text("\n".join(EXAMPLES["A kernel"]), encoding="utf-8")
+    network = DOCS.parent / "tests" / "golden" / "run" / "models" / "hire.npz"
+    flags = ["--module", str(tmp_path / "sparse.py"), "--backend", "sparse", "--test-limit", "5", "--attacks", "fgsm"]
+    assert cli.main(["attack", str(network), *flags]) == 0
+    assert "fgsm" in capsys.readouterr().out and "sparse" in BACKENDS
 
 
 # ---------------------------------------------------------------- the kernel

@@ -52,6 +52,31 @@ def test_the_converted_network_spikes_about_as_often_as_the_module_says(ran):
     assert names["own_snn"].spiking and error < 0.15 * np.abs(names["expected"]).mean()
 
 
+@pytest.mark.slow
+def test_own_data_is_a_data_set_and_the_short_network_was_trained_and_attacked(ran):
+    names, _ = ran
+    assert len(names["own_data"]) == 64 and names["own_data"].images.dtype == np.uint8
+    k, short = names["k"], names["short"]
+    fresh = names["convert"](names["own_ann"], names["images"].train, steps=8)
+    assert any((k.to_numpy(short.parameters[n]) != k.to_numpy(a)).any() for n, a in fresh.parameters.items())
+    assert names["right"].shape == (50,) and names["right"].dtype == bool
+
+
+def test_a_module_for_grey_images_of_another_size_becomes_an_snn(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from minihire import Calibration, convert, get_backend
+    from minihire.data import Dataset
+    from minihire.interop import from_torch
+
+    monkeypatch.setattr(Progress, "quiet", True)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 20, 1), np.uint8)
+    data = Dataset("grey", pixels, np.arange(8) % 2, ("no", "yes"), (0.0,), (1.0,))
+    layers = [torch.nn.Conv2d(1, 2, 3, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(70, 2)]
+    ann = from_torch(torch.nn.Sequential(*layers), data, backend=get_backend("reference"))
+    snn = convert(ann, data, steps=4, calibration=Calibration(images=4, steps=4))
+    assert snn.model.image_shape == (28, 20, 1) and snn.predict(pixels).classes.shape == (8,)
+
+
 def test_names_in_the_text_exist():
     """Every name of minihire in the first table."""
     from backends.interface import Backend
