@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from backends.interface import Adaptation, NeuronState
 from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
-from minihire.engine.lif import NeuronOptions, conv_lif, lif
+from minihire.engine.lif import NeuronInputs, NeuronOptions, conv_lif, lif
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
@@ -201,21 +201,21 @@ class Neuron:
 
         Another neuron model is a subclass that overrides this method.
         """
-        start, want_state = self._start(ctx, x.shape[1:]), ctx.end_state is not None
-        adaptation = self._adaptation(ctx, x.shape[1:])
-        return lif(ctx.tape, x, leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation)
+        return lif(ctx.tape, x, self._inputs(ctx, x.shape[1:], leak, threshold, mask))
 
     def convolve_and_fire(self, ctx: ForwardContext, conv: "Conv2d", x):
         """Compute the convolution of x and the spikes for its result in one kernel. `can_fuse` says when this is possible."""
         weight, shape = ctx.weights[f"{conv.name}.weight"], (x.shape[1], *conv.output_shape(x.shape[2:]))
-        convolution = ctx.tape, x, weight, conv.stride, conv.border
-        leak, threshold = self._leak_and_threshold(ctx)
-        mask, adaptation = self._dropout_mask(ctx, shape), self._adaptation(ctx, shape)
-        start, want_state = self._start(ctx, shape), ctx.end_state is not None
-        neurons = leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation
-        out, end_state = conv_lif(*convolution, *neurons)
+        inputs = self._inputs(ctx, shape, *self._leak_and_threshold(ctx), self._dropout_mask(ctx, shape))
+        out, end_state = conv_lif(ctx.tape, x, weight, conv.stride, conv.border, inputs)
         self._store(ctx, end_state)
         return out
+
+    def _inputs(self, ctx, shape, leak, threshold, mask):
+        """The inputs of neurons [B, …] besides the current."""
+        start, adaptation = self._start(ctx, shape), self._adaptation(ctx, shape)
+        want_state = ctx.end_state is not None
+        return NeuronInputs(leak, threshold, ctx.steps, ctx.neuron, start, mask, want_state, adaptation)
 
     def _dropout_mask(self, ctx, shape):
         """The dropout mask for neurons [B, …], or None."""

@@ -8,8 +8,9 @@ entry on the tape. backends/lif.py has the equations of both resets and both pas
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from backends.interface import NeuronState
+from backends.interface import Adaptation, NeuronState
 from backends.surrogates import Surrogate, triangle
 from minihire.engine.tape import Variable
 from minihire.runtime import checks
@@ -41,84 +42,65 @@ class NeuronOptions:
         object.__setattr__(self, "initial", checks.number("the initial membrane", self.initial, -math.inf))
 
 
-def lif(
-    tape,
-    current,
-    leak,
-    threshold,
-    steps,
-    options: NeuronOptions,
-    state=None,
-    mask=None,
-    want_state=True,
-    adaptation=None,
-):
+class NeuronInputs(NamedTuple):
+    """The inputs of a layer of neurons, besides its current.
+
+    leak, threshold: Variables of shape [1]. steps: T. state: last state of the previous chunk, a NeuronState of Variables, or
+    None. mask: dropout mask [B, …] or None. want_state: whether to return the last state. adaptation: the memory of the adaptive
+    surrogate, which the backward pass updates in place, or None.
+    """
+
+    leak: Variable
+    threshold: Variable
+    steps: int
+    options: NeuronOptions
+    state: NeuronState | None = None
+    mask: Any = None
+    want_state: bool = True
+    adaptation: Adaptation | None = None
+
+    def positional(self) -> tuple[Any, ...]:
+        """The arguments state, leak, threshold and steps of a forward kernel."""
+        start = None if self.state is None else NeuronState(*(None if x is None else x.value for x in self.state))
+        return start, self.leak.value, self.threshold.value, self.steps
+
+    def named(self) -> dict[str, Any]:
+        """The arguments of a forward kernel that have names."""
+        return {"reset": self.options.reset, "mask": self.mask, "want_state": self.want_state}
+
+
+def lif(tape, current: Variable, inputs: NeuronInputs):
     """Compute the spikes [T, B, …] and the last state of neurons for a current [T or 1, B, …].
 
-    leak, threshold: Variables of shape [1]. state: last state of the previous chunk, a NeuronState of Variables, or None.
-    mask: dropout mask [B, …] or None. want_state: if false, the returned state is None. adaptation: the memory of the adaptive
-    surrogate, which the backward pass updates in place. Returns (Variable, NeuronState of Variables or None). Gradients flow
-    through current, leak, threshold and both states.
+    Returns (Variable, NeuronState of Variables or None). Gradients flow through current, leak, threshold and both states.
     """
-    k, start = tape.backend, _values(state)
-    soft = options.surrogate if options.soft else None
-    spikes, end, saved = k.lif_forward(
-        current.value,
-        start,
-        leak.value,
-        threshold.value,
-        steps,
-        reset=options.reset,
-        mask=mask,
-        soft=soft,
-        want_state=want_state,
-    )
-    state_inputs, pullback = _backward(k, saved, options, state, adaptation)
-    return _record(tape, spikes, end, [current, leak, threshold, *state_inputs], pullback)
+    soft = inputs.options.surrogate if inputs.options.soft else None
+    spikes, end, saved = tape.backend.lif_forward(current.value, *inputs.positional(), **inputs.named(), soft=soft)
+    return _record(tape, current, inputs, spikes, end, saved)
 
 
-def conv_lif(
-    tape, x, w, stride, padding, leak, threshold, steps, options: NeuronOptions,
-    state=None, mask=None, want_state=True, adaptation=None,
-):  # fmt: skip
+def conv_lif(tape, x: Variable, w: Variable, stride: int, padding: int, inputs: NeuronInputs):
     """Compute `ops.conv2d` and then `lif` with one forward kernel, which does not return the current.
 
     The tape records the convolution and the neurons as two entries, because their backward passes are two kernels.
     Soft spikes are not supported.
     """
-    k, grads_wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    k, wanted = tape.backend, (x.needs_grad, w.needs_grad)
+    convolution = x.value, w.value, stride, padding
     spikes, end, saved, conv_saved = k.conv_lif_forward(
-        x.value,
-        w.value,
-        stride,
-        padding,
-        _values(state),
-        leak.value,
-        threshold.value,
-        steps,
-        want_weight=w.needs_grad,
-        reset=options.reset,
-        mask=mask,
-        want_state=want_state,
+        *convolution, *inputs.positional(), **inputs.named(), want_weight=w.needs_grad
     )
     current = Variable(None)  # no value, but it carries the gradient from the neurons to the convolution
-    tape.record([current], [x, w], lambda g: k.conv2d_backward(conv_saved, g, *grads_wanted))
-    state_inputs, pullback = _backward(k, saved, options, state, adaptation)
-    return _record(tape, spikes, end, [current, leak, threshold, *state_inputs], pullback)
+    tape.record([current], [x, w], lambda g: k.conv2d_backward(conv_saved, g, *wanted))
+    return _record(tape, current, inputs, spikes, end, saved)
 
 
-def _values(state):
-    """Return the state with each Variable replaced by its array. A state or an entry that is None stays None."""
-    return None if state is None else NeuronState(*(None if x is None else x.value for x in state))
-
-
-def _backward(k, saved, options, state, adaptation):
-    """Return the Variables that `state` consists of (0, 1 or 2), and the pullback of the neurons.
-
-    The pullback returns ∂L/∂current, ∂L/∂leak, ∂L/∂threshold, and one gradient for each Variable of the state.
-    """
-    state_inputs = [x for x in state or () if x is not None]
-    count, start_wanted = len(state_inputs), any(x.needs_grad for x in state_inputs)
+def _record(tape, current, inputs, spikes, end, saved):
+    """Record the neurons. Returns their results as Variables: the spikes, and the last state or None."""
+    # The pullback refers to these values alone: `inputs` and its Variables would keep arrays in memory.
+    k, options, adaptation = tape.backend, inputs.options, inputs.adaptation
+    start = [x for x in inputs.state or () if x is not None]
+    count, start_wanted = len(start), any(x.needs_grad for x in start)
 
     def pullback(grad_spikes, *grad_end):
         grad_state = NeuronState(*grad_end) if grad_end else None
@@ -128,11 +110,6 @@ def _backward(k, saved, options, state, adaptation):
         grads_of_state = grad_start[:count] if grad_start else [None] * count
         return grad_current, grad_leak, grad_threshold, *grads_of_state
 
-    return state_inputs, pullback
-
-
-def _record(tape, spikes, end, inputs, pullback):
-    spikes = Variable(spikes)
-    last = [Variable(x) for x in end or () if x is not None]
-    tape.record([spikes, *last], inputs, pullback)
-    return spikes, NeuronState(*last) if last else None
+    out, last = Variable(spikes), [Variable(x) for x in end or () if x is not None]
+    tape.record([out, *last], [current, inputs.leak, inputs.threshold, *start], pullback)
+    return out, NeuronState(*last) if last else None

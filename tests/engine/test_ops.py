@@ -9,7 +9,7 @@ from backends import surrogates
 from backends.interface import NeuronState
 from backends.randomness import Draw
 from minihire.engine import Tape, Variable, ops
-from minihire.engine.lif import NeuronOptions, lif
+from minihire.engine.lif import NeuronInputs, NeuronOptions, lif
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
@@ -132,10 +132,10 @@ def test_lif_with_soft_spikes(
 
     def build(tape, current, leak, threshold, *state):
         start = NeuronState(*state) if state else None
-        first, middle = lif(tape, current, leak, threshold, total, options, start)
+        first, middle = lif(tape, current, NeuronInputs(leak, threshold, total, options, start))
         outputs = [first, *(x for x in middle if x is not None)]
         if cut:  # as long again, from where it ended
-            second, end = lif(tape, current, leak, threshold, total, options, middle)
+            second, end = lif(tape, current, NeuronInputs(leak, threshold, total, options, middle))
             outputs += [second, *(x for x in end if x is not None)]
         return outputs
 
@@ -153,7 +153,7 @@ def test_lif_passes_the_state_s_gradient_back_without_gradients_of_spikes(backen
     """The loss depends on the last membrane alone, so the spikes have no gradient."""
     tape = Tape(backend)
     current, leak, v = (Variable(backend.asarray(a), True) for a in (np.full((2, 1, 3), 0.25), [0.5], [1.0]))
-    _, state = lif(tape, current, leak, v, 2, NeuronOptions())
+    _, state = lif(tape, current, NeuronInputs(leak, v, 2, NeuronOptions()))
     tape.backward([(state.membrane, backend.asarray(np.ones((1, 3))))])
     np.testing.assert_array_equal(backend.to_numpy(current.grad), [[[0.5] * 3], [[1.0] * 3]])  # ∂u[1]/∂I[0] = λ
     assert backend.to_numpy(leak.grad).item() == 0.75  # three neurons' u[0]
@@ -164,7 +164,7 @@ def test_the_rate_gradient_is_used_by_attackers_only(backend):
     """It gives a gradient of the current and none of the parameters."""
     tape = Tape(backend)
     current, leak, v = (Variable(backend.asarray(a), True) for a in (np.full((2, 1, 3), 0.5), [1.0], [1.0]))
-    spikes, _ = lif(tape, current, leak, v, 2, NeuronOptions(surrogate=surrogates.rate()))
+    spikes, _ = lif(tape, current, NeuronInputs(leak, v, 2, NeuronOptions(surrogate=surrogates.rate())))
     tape.backward([(spikes, backend.asarray(np.ones((2, 1, 3))))])
     np.testing.assert_array_equal(backend.to_numpy(current.grad), np.ones((2, 1, 3)))  # Σ_τ g[τ] / (v·T)
     assert leak.grad is None and v.grad is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minihire.engine import Tape, Variable, ops
-from minihire.engine.lif import NeuronOptions, lif
+from minihire.engine.lif import NeuronInputs, NeuronOptions, lif
 
 
 class Spy:
@@ -113,7 +113,7 @@ def test_arrays_are_freed_as_soon_as_they_are_not_needed(backend):
 
     def forward():
         current = ops.linear(tape, x, w)
-        spikes, state = lif(tape, current, leak, threshold, 2, NeuronOptions())
+        spikes, state = lif(tape, current, NeuronInputs(leak, threshold, 2, NeuronOptions()))
         arrays = (current.value, getattr(spikes.value, "counts", spikes.value), state.membrane.value)
         return ops.linear(tape, spikes, second), [weakref.ref(array) for array in arrays]
 
