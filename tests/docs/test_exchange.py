@@ -42,6 +42,8 @@ def own(monkeypatch):
     images = load_data("shapes", train_limit=16, test_limit=16).train
 
     def make(module):
+        for weights in module.parameters():
+            weights.data.abs_()  # so that every neuron receives a positive current
         ann = from_torch(module, images, backend=get_backend("reference"))
         return ann, convert(ann, images, steps=32, calibration=Calibration(images=4, steps=4))
 

@@ -72,7 +72,10 @@ def test_a_module_for_grey_images_of_another_size_becomes_an_snn(monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 20, 1), np.uint8)
     data = Dataset("grey", pixels, np.arange(8) % 2, ("no", "yes"), (0.0,), (1.0,))
     layers = [torch.nn.Conv2d(1, 2, 3, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(70, 2)]
-    ann = from_torch(torch.nn.Sequential(*layers), data, backend=get_backend("reference"))
+    module = torch.nn.Sequential(*layers)
+    for weights in module.parameters():
+        weights.data.abs_()  # so that every neuron receives a positive current
+    ann = from_torch(module, data, backend=get_backend("reference"))
     snn = convert(ann, data, steps=4, calibration=Calibration(images=4, steps=4))
     assert snn.model.image_shape == (28, 20, 1) and snn.predict(pixels).classes.shape == (8,)
 
