@@ -161,7 +161,7 @@ class Network:
         logits: Array = None
         state: State = {}
         for chunk in chunks:
-            _, part, state = self._run(given, chunk, state, keep_state=chunk is not chunks[-1])
+            _, part, state = self._run_chunk(given, chunk, state, keep_state=chunk is not chunks[-1])
             if until is None:
                 logits = part.value if logits is None else self.backend.add(logits, part.value)
         return logits
@@ -234,32 +234,32 @@ class Network:
         kappa = None if noise is None else Variable(noise, needs_grad=image)
         dropout = draws if training else None
         given = _Pass(self._weights(weights), pixels, neuron, draws, kappa, clip_noise, dropout, adaptation)
-        starts, logits = self._forward_before(given, chunks, state or {})
+        starts, logits = self._forward_earlier(given, chunks, state or {})
         # The last chunk runs forward only here, and is recorded.
         start = _variables(starts[-1], needs_grad=len(chunks) > 1)
-        tape, part, end = self._run(given, chunks[-1], start, keep_state)
+        tape, part, end = self._run_chunk(given, chunks[-1], start, keep_state)
         logits = part.value if logits is None else k.add(logits, part.value)
         weight = 1 / labels.shape[0] if scale is None else scale
         losses, grad_logits, sums = _loss(k, logits, labels, loss, targets, weight)
         tape.backward([(part, grad_logits)])
-        self._backward_before(given, chunks, starts, grad_logits, start)
+        self._backward_earlier(given, chunks, starts, grad_logits, start)
         grad_weights = {name: variable.grad for name, variable in given.weights.items() if variable.grad is not None}
         grad_image = pixels.grad if kappa is None else kappa.grad
         return Gradients(losses, logits, grad_weights, grad_image, _values(end), sums)
 
-    def _forward_before(self, given: "_Pass", chunks: list[range], state: State) -> tuple[list[State], Array]:
+    def _forward_earlier(self, given: "_Pass", chunks: list[range], state: State) -> tuple[list[State], Array]:
         """Run all chunks but the last, and record nothing. state: before the first one.
 
         Returns the state before each chunk, as arrays, and the sum of the logits; None if there is only one chunk.
         """
         starts, logits, constant = [state], None, given.without_gradients()
         for chunk in chunks[:-1]:
-            _, part, end = self._run(constant, chunk, _variables(starts[-1], needs_grad=False), keep_state=True)
+            _, part, end = self._run_chunk(constant, chunk, _variables(starts[-1], needs_grad=False), keep_state=True)
             starts.append(_values(end))
             logits = part.value if logits is None else self.backend.add(logits, part.value)
         return starts, logits
 
-    def _backward_before(
+    def _backward_earlier(
         self, given: "_Pass", chunks: list[range], starts: list[State], grad_logits: Array, later: State
     ) -> None:
         """Back-propagate through all chunks but the last. Each runs forward again, and is recorded.
@@ -268,7 +268,7 @@ class Network:
         """
         for i in reversed(range(len(chunks) - 1)):
             start = _variables(starts[i], needs_grad=i > 0)
-            tape, part, end = self._run(given, chunks[i], start, keep_state=True)
+            tape, part, end = self._run_chunk(given, chunks[i], start, keep_state=True)
             tape.backward([(part, grad_logits), *_seeds(end, later)])
             later = start
 
@@ -284,7 +284,7 @@ class Network:
         pixels = Variable(images, needs_grad=True)
         given = _Pass(self._weights(), pixels, self._options(surrogate), draws)
         all_steps = range(self.steps if self.spiking else 1)
-        tape, logits, _ = self._run(given, all_steps, {}, keep_state=False)
+        tape, logits, _ = self._run_chunk(given, all_steps, {}, keep_state=False)
 
         def pull(grad_logits: Array) -> Array:
             if not tape.entries:
@@ -314,7 +314,7 @@ class Network:
         size = min(self.time_chunk or total, total)
         return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
-    def _run(self, given: "_Pass", chunk: range, start: State, keep_state: bool) -> tuple[Tape, Variable, State]:
+    def _run_chunk(self, given: "_Pass", chunk: range, start: State, keep_state: bool) -> tuple[Tape, Variable, State]:
         """Run one time chunk from the state `start`, of Variables.
 
         Returns the tape, the chunk's part of the logits, and the state after the chunk, which is empty without keep_state.
