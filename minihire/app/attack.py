@@ -204,7 +204,7 @@ def _evaluate_file(options, saved, config, numbers):
     """--images: the accuracy of the checkpoint on a file of adversarial images."""
     flags = ("suite", "budget", "attacks", "source", "surrogate", "save_images", "max_minutes", "download")
     _refuse(options, numbers, "--images", flags, ("steps", "time_chunk", "seed"))
-    crafted, backend = load_images(options.images), open_backend(options)
+    crafted, backend = load_images(options.images, foreign=True), open_backend(options)
     target = apply_flags(saved.network(backend), config, options, options.checkpoint)
     answers = evaluate_images(target, crafted, seed=config.seed)
     found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in answers.items()}

@@ -5,6 +5,8 @@ rounded                 uint8 [N, H, W, C]: the images in 8 bits, as a picture f
 labels                  int64 [N]
 predictions             int64 [N]: the attacked network's classes of `images`
 rounded_predictions     int64 [N]: those of `rounded`
+
+A file of another program needs only `images` and `labels`.
 """
 
 import os
@@ -50,7 +52,7 @@ def craft_images(
             stop.check(f"during {attack.name}")
             (images, labels), draws = batches.load(0, number), Draws(seed, 0, number * batch_size)
             crafted = k.to_numpy(attacker(images, labels, draws)).astype(np.float32)
-            rounded, batch = np.round(crafted * 255).astype(np.uint8), slice(draws.first, draws.first + len(crafted))
+            rounded, batch = in_8_bits(crafted), slice(draws.first, draws.first + len(crafted))
             found = classify(target, crafted, draws, attack.samples), classify(target, rounded, draws, attack.samples)
             parts.append((crafted, rounded, data.labels[batch], *found))
             progress.add(len(crafted))
@@ -68,21 +70,38 @@ def save_images(path: os.PathLike[str], crafted: Crafted) -> None:
     write_atomically(Path(path), lambda file: np.savez(file, **crafted._asdict()))
 
 
-def load_images(path: os.PathLike[str]) -> Crafted:
-    """Read a file. Raises MinihireError if it is missing, damaged, or not such a file."""
+def in_8_bits(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The images [B, H, W, C] in [0, 1], rounded to uint8."""
+    return np.round(images * 255).astype(np.uint8)
+
+
+def load_images(path: os.PathLike[str], *, foreign: bool = False) -> Crafted:
+    """Read a file. foreign: accept one that has only `images` and `labels`; its predictions are None.
+
+    Raises MinihireError if the file is missing, damaged, or not such a file.
+    """
+    wanted = "one that --save-images wrote"
+    wanted += ", or one with the arrays images, float32 [N, H, W, C] in [0, 1], and labels [N]" if foreign else ""
+    refused = MinihireError(f"{path} is not a file of adversarial images: give {wanted}")
     try:
-        found = Crafted(**read_arrays(Path(path), {*Crafted._fields}))
+        arrays = read_arrays(Path(path))
     except FileNotFoundError as error:
-        raise MinihireError(f"{path} does not exist: give a file that --save-images wrote") from error
+        raise MinihireError(f"{path} does not exist: give {wanted}") from error
     except (OSError, ArchiveError) as error:
-        raise MinihireError(f"{path} is not a file of adversarial images: give one that --save-images wrote") from error
-    images, classes = found.images, (found.labels, found.predictions, found.rounded_predictions)
-    fits = images.ndim == 4 and images.dtype == np.float32 and images.shape == found.rounded.shape and len(images) > 0
-    if not fits or any(array.shape != images.shape[:1] for array in classes) or found.rounded.dtype != np.uint8:
-        raise MinihireError(f"{path} is not a file of adversarial images: give one that --save-images wrote")
-    if not (images.min() >= 0 and images.max() <= 1 and found.labels.dtype.kind in "iu" and found.labels.min() >= 0):
-        raise MinihireError(f"{path} has pixels outside [0, 1] or wrong labels: give a file that --save-images wrote")
-    return found
+        raise refused from error
+    brief = foreign and arrays.keys() == {"images", "labels"}
+    if not brief and arrays.keys() != {*Crafted._fields}:
+        raise refused
+    found = Crafted(**{name: arrays.get(name) for name in Crafted._fields})
+    images, labels = found.images, found.labels
+    classes = (labels,) if brief else (labels, found.predictions, found.rounded_predictions)
+    fits = images.ndim == 4 and images.dtype == np.float32 and len(images) > 0
+    fits = fits and (brief or (found.rounded.shape == images.shape and found.rounded.dtype == np.uint8))
+    if not fits or any(array.shape != images.shape[:1] for array in classes):
+        raise refused
+    if not (images.min() >= 0 and images.max() <= 1 and labels.dtype.kind in "iu" and labels.min() >= 0):
+        raise MinihireError(f"{path} has pixels outside [0, 1] or wrong labels: give {wanted}")
+    return found._replace(rounded=in_8_bits(images)) if brief else found
 
 
 def evaluate_images(

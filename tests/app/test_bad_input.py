@@ -448,7 +448,10 @@ CASES = {
         "attack {place}/snn.npz --save-images {place}/x.npz",
         "--save-images needs a single attack",
     ),
-    "images of no file": ("attack {place}/snn.npz --images {place}/x.npz", "x.npz does not exist: give a file that"),
+    "images of no file": (
+        "attack {place}/snn.npz --images {place}/x.npz",
+        "x.npz does not exist: give one that --save-images wrote, or one with the arrays images",
+    ),
     "images of a checkpoint": (
         "attack {place}/snn.npz --images {place}/snn.npz",
         "snn.npz is not a file of adversarial images: give one that --save-images wrote",

@@ -70,6 +70,22 @@ def test_other_files_and_other_networks_are_refused(network, data, tmp_path):
             evaluate_images(other, good)
 
 
+def test_a_file_of_another_program_needs_only_images_and_labels(network, data, tmp_path):
+    net, path = network(get_backend("reference")), tmp_path / "x.npz"
+    good = craft_images(net, net, data, pgd(0.05, iterations=1))
+    np.savez(path, images=good.images, labels=good.labels)
+    found = load_images(path, foreign=True)
+    assert np.array_equal(found.rounded, good.rounded) and found.predictions is None
+    expected, answers = evaluate_images(net, good), evaluate_images(net, found)
+    assert all(np.array_equal(expected[name], answers[name]) for name in ("images", "rounded"))
+    with pytest.raises(MinihireError, match="that --save-images wrote$"):
+        load_images(path)  # so that --save-images does not replace it
+    for change in (dict(images=good.images.astype(np.float64)), dict(labels=good.labels[:3]), dict(more=good.labels)):
+        np.savez(path, **(dict(images=good.images, labels=good.labels) | change))
+        with pytest.raises(MinihireError, match="or one with the arrays images, float32"):
+            load_images(path, foreign=True)
+
+
 def test_rounded_images_are_the_floats_that_training_and_accuracy_use(k, network, monkeypatch):
     """All 256 levels, bit by bit."""
     levels, seen = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3), []
