@@ -683,6 +683,7 @@ def test_a_run_in_use_by_another_process_is_refused_until_that_ends(place, capsy
     finally:
         process.kill()
         process.communicate()
+    (place / "run" / ".lock").unlink()  # of the process that was killed
     assert files_below(place) == before
 
 
