@@ -22,6 +22,12 @@ def test_the_newest_section_of_the_changelog_is_the_package_s_version():
     assert re.search(r"^## \[(.+)\]$", read("CHANGELOG.md"), re.M).group(1) == minihire.__version__
 
 
+def test_pages_name_the_oldest_pytorch_that_the_package_accepts():
+    (oldest,) = set(re.findall(r"^ +torch>=(\S+)", read("setup.cfg"), re.M))
+    for page in ("torch.md", "gpu.md", "for-pytorch-users.md"):
+        assert f"PyTorch {oldest} or newer" in read(f"docs/{page}")
+
+
 def test_the_workflow_tests_every_supported_python():
     listed = configparser.ConfigParser()
     listed.read(ROOT / "setup.cfg", encoding="utf-8")
