@@ -84,8 +84,9 @@ class Neurons(Products):
 
     def _run(self, current, membrane, layer):
         """Fill the layer's arrays and the membranes [T, M], or [0, M] if they are not wanted."""
-        arrays = self._by_step(current), membrane, *layer
-        _padded_to_vectors(_forward, layer.counts.shape[1], arrays, written=(membrane, *layer[-3:]))
+        arguments = self._by_step(current), membrane, layer
+        written = membrane, layer.counts, layer.end, layer.end_spikes
+        _padded_to_vectors(lif.forward, layer.counts.shape[1], arguments, written)
 
     def _empty_state(self, shape, wanted, with_spikes):
         """An uninitialised state of neurons, also used for its gradient. Fields that are not wanted are None."""
@@ -109,33 +110,41 @@ class Neurons(Products):
         if surrogate.kind == "rate":
             grad = plain_lif.lif_rate_backward(self._plain_saved(saved), self._dense(grad_spikes))
             return grad, None, None, None
-        shape, delayed, static = saved.shape, saved.reset == "delayed", saved.membrane is None
-        grad_current = self._empty((1, *shape[1:])) if static else saved.membrane
-        grad_start = self._empty_state(shape, want_state, delayed and reset_grad)
-        pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.LANES == 0
-        arrays = (
-            self._by_step(saved.current) if static else self._membranes(None, shape),
-            self._membranes(saved.membrane, shape),
-            *(self._flat(x) for x in saved.start or (None, None)),
-            saved.leak,
-            saved.threshold,
-            delayed,
-            saved.keep,
-            saved.scale,
-            self._by_step(grad_spikes.grad if pooled else grad_spikes),
-            *(self._flat(x) for x in grad_state or (None, None)),
-            reset_grad,
-            tuple(shape[2:]) if pooled else (0, 0, 0),
-            surrogate.code,
-            self.float.type(surrogate.height),
-            self.float.type(surrogate.width),
-            self._by_step(grad_current),
-            *(self._flat(x) for x in grad_start),
-        )
-        grads = _padded_to_vectors(_backward, math.prod(shape[1:]), arrays, written=arrays[-3:])
+        static = saved.membrane is None
+        grad_current = self._empty((1, *saved.shape[1:])) if static else saved.membrane
+        grad_start = self._empty_state(saved.shape, want_state, saved.reset == "delayed" and reset_grad)
+        grad = lif.InputGradients(self._by_step(grad_current), *map(self._flat, grad_start))
+        sums = self._fill_gradients(saved, grad_spikes, grad_state, surrogate, reset_grad, grad)
         if not static:
             grad_current = CurrentGradient(grad_current, saved.leak[0])
-        return grad_current, grad_start if want_state else None, *(np.array([grad], self.float) for grad in grads)
+        return grad_current, grad_start if want_state else None, *(np.array([x], self.float) for x in sums)
+
+    def _fill_gradients(self, saved, grad_spikes, grad_state, surrogate, reset_grad, grad):
+        """Fill `grad` (`lif.InputGradients`) and return ∂L/∂λ and ∂L/∂v."""
+        static, shape, count = saved.membrane is None, saved.shape, grad.current.shape[1]
+        pooled = isinstance(grad_spikes, PooledGradient) and shape[-1] % lif.LANES == 0
+        start, start_spikes = saved.start or (None, None)
+        end, end_spikes = grad_state or (None, None)
+        saved_arrays = lif.SavedArrays(
+            current=self._by_step(saved.current) if static else self._membranes(None, shape),
+            membrane=self._membranes(saved.membrane, shape),
+            start=self._flat(start),
+            start_spikes=self._flat(start_spikes),
+            leak=saved.leak,
+            threshold=saved.threshold,
+            delayed=saved.reset == "delayed",
+            keep=saved.keep,
+            scale=saved.scale,
+        )
+        given = lif.OutputGradients(
+            spikes=self._by_step(grad_spikes.grad if pooled else grad_spikes),
+            end=self._flat(end),
+            end_spikes=self._flat(end_spikes),
+            through_reset=reset_grad,
+        )
+        image = tuple(shape[2:]) if pooled else (0, 0, 0)
+        numbers = lif.Surrogate(surrogate.code, self.float.type(surrogate.height), self.float.type(surrogate.width))
+        return _padded_to_vectors(lif.backward, count, (saved_arrays, given, image, numbers, grad), written=grad)
 
     def _times_adapted_slopes(self, saved, grad_spikes, adaptation):
         """The gradient of the spikes [T, B, …] times the slopes of the adaptive surrogate, whose memory is updated."""
@@ -166,32 +175,26 @@ class Neurons(Products):
         )
 
 
-def _forward(current, membrane, *layer):
-    lif.forward(current, membrane, lif.NeuronArrays(*layer))
-
-
-def _backward(*arrays):
-    saved, given, pooled, surrogate, grad = arrays[:9], arrays[9:13], arrays[13], arrays[14:17], arrays[17:]
-    return lif.backward(
-        lif.SavedArrays(*saved),
-        lif.OutputGradients(*given),
-        pooled,
-        lif.Surrogate(*surrogate),
-        lif.InputGradients(*grad),
-    )
-
-
 def _padded_to_vectors(kernel, neurons, arguments, written):
-    """kernel(*arguments) for any number of neurons. If it is not a multiple of lif.LANES, the kernel runs on padded copies."""
-    spare = -neurons % lif.LANES
-    if not spare:
+    """kernel(*arguments) for any number of neurons. If it is not a multiple of lif.LANES, the kernel runs on padded copies.
+
+    arguments: arrays, numbers, or NamedTuples of them. written: the arrays among them that the kernel fills.
+    """
+    if neurons % lif.LANES == 0:
         return kernel(*arguments)
-    padded = [
-        np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, spare)]) if isinstance(a, np.ndarray) and a.shape[-1] == neurons else a
-        for a in arguments  # with one neuron this also pads leak and threshold, which is harmless
-    ]
-    result = kernel(*padded)
-    for array, copy in zip(arguments, padded, strict=True):
-        if any(array is a for a in written) and array.size:
-            array[...] = copy[..., :neurons]
+    copies = {}  # by the id of the array
+
+    def pad(argument):
+        if hasattr(argument, "_fields"):
+            return type(argument)(*map(pad, argument))
+        if not isinstance(argument, np.ndarray) or argument.shape[-1] != neurons:
+            return argument
+        # with one neuron this also pads leak and threshold, which is harmless
+        copies[id(argument)] = np.pad(argument, [(0, 0)] * (argument.ndim - 1) + [(0, -neurons % lif.LANES)])
+        return copies[id(argument)]
+
+    result = kernel(*map(pad, arguments))
+    for array in written:
+        if array.size:
+            array[...] = copies[id(array)][..., :neurons]
     return result
