@@ -33,7 +33,10 @@ from backends.numba_cpu.runtime import ahead
 ahead.main(as_helper=True)
 """
 # The smallest sizes for which dispatch chooses the same kernels as in a real network
-STEPS, BATCH, SIDE, CHANNELS = 2, 8, 4, 64
+STEPS, BATCH, SIDE, CHANNELS, OUTPUTS = 2, 8, 4, 64, 64
+SHAPE = STEPS, BATCH, SIDE, SIDE, CHANNELS
+POOLED = STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS
+FLAT, HIDDEN = (STEPS, BATCH, SIDE * SIDE * CHANNELS), (STEPS, BATCH, OUTPUTS)
 
 
 def start() -> None:
@@ -62,75 +65,99 @@ def _exit_when_closed(pipe):
     os._exit(0)
 
 
-def kernels(k):
-    """Calls that together compile all kernels of training and attacks. They begin with the end of an SNN's training step."""
-    shape, flat = (STEPS, BATCH, SIDE, SIDE, CHANNELS), (STEPS, BATCH, SIDE * SIDE * CHANNELS)
-    rng = np.random.default_rng(0)
+class Examples:
+    """Small arrays like those of a network, and the calls that several lists share."""
 
-    def array(shape, density):
-        return (rng.random(shape) < density).astype(k.float)
+    def __init__(self, k):
+        self.k, self.rng, self.one = k, np.random.default_rng(0), k.asarray([1.0])
+        self.image, self.current = k.asarray(np.ones((1, BATCH, SIDE, SIDE, 3))), k.zeros((1, *SHAPE[1:]))
+        self.first, self.convolution = k.zeros((3, 3, 3, CHANNELS)), k.zeros((3, 3, CHANNELS, CHANNELS))
+        self.linear = k.zeros((FLAT[2], OUTPUTS))
 
-    def spikes(shape, density=0.2):
-        return SpikeTrain(array(shape, density).astype(np.uint8), 1.0, True)
+    def array(self, shape, density):
+        return (self.rng.random(shape) < density).astype(self.k.float)
 
-    def constant_spikes(shape):
-        train = spikes(shape)
+    def spikes(self, shape, density=0.2):
+        return SpikeTrain(self.array(shape, density).astype(np.uint8), 1.0, True)
+
+    def constant_spikes(self, shape):
+        train = self.spikes(shape)
         train.counts[1:] = train.counts[0]
         return train
 
-    def leaky_gradient(shape, density=0.1):
-        return CurrentGradient(array(shape, density), k.float.type(1))
+    def leaky_gradient(self, shape, density=0.1):
+        return CurrentGradient(self.array(shape, density), self.k.float.type(1))
 
-    convolution, linear = k.zeros((3, 3, CHANNELS, CHANNELS)), k.zeros((flat[2], 64))
-    first, image = k.zeros((3, 3, 3, CHANNELS)), k.asarray(np.ones((1, BATCH, SIDE, SIDE, 3)))
-    one, hidden = k.asarray([1.0]), (STEPS, BATCH, 64)
-    current = k.zeros((1, *shape[1:]))
+    def pooled_gradient(self):
+        return self.k.avg_pool_backward(self.k.avg_pool(self.k.zeros(SHAPE))[1], self.k.zeros(POOLED))
 
-    def adam(weight, grad):
-        k.adam_step(weight, grad, k.zeros(weight.shape), k.zeros(weight.shape), None, 0, (0.9, 0.999), 1, 1, -1, 1)
+    def mask(self):
+        return self.k.dropout_mask(Draw(0, 0), SHAPE[1:], 0.2)
 
-    def sgd(weight, grad):
-        k.sgd_step(weight, grad, k.zeros(weight.shape), 0, 0.9, 0, -1, 1)
+    def neurons(self):
+        """Call lif_forward with a static current; returns the spikes and `saved`."""
+        out, _, saved = self.k.lif_forward(self.current, None, self.one, self.one, STEPS, mask=self.mask())
+        return out, saved
 
-    def pooled_gradient():
-        return k.avg_pool_backward(k.avg_pool(k.zeros(shape))[1], k.zeros(pooled))
+    def adam(self, weight, grad):
+        moments = self.k.zeros(weight.shape), self.k.zeros(weight.shape), None
+        self.k.adam_step(weight, grad, *moments, 0, (0.9, 0.999), 1, 1, -1, 1)
 
-    def neurons(current, forward=True):
-        mask = k.dropout_mask(draw, shape[1:], 0.2)
-        out, _, saved = k.lif_forward(current, None, one, one, STEPS, mask=mask)
-        return out if forward else k.lif_backward(saved, pooled_gradient(), None, triangle())
+    def sgd(self, weight, grad):
+        self.k.sgd_step(weight, grad, self.k.zeros(weight.shape), 0, 0.9, 0, -1, 1)
 
-    draw, pooled = Draw(0, 0), (STEPS, BATCH, SIDE // 2, SIDE // 2, CHANNELS)
+
+def kernels(k):
+    """Calls that together compile all kernels of training and attacks. They begin with the end of an SNN's training step."""
+    examples = Examples(k)
+    return _backward_calls(k, examples) + _forward_calls(k, examples) + _ann_calls(k, examples)
+
+
+def _backward_calls(k, examples):
+    """The updates and the backward pass of an SNN."""
+    convolution, linear, first, image = examples.convolution, examples.linear, examples.first, examples.image
+    current, spikes, leaky, adam = examples.current, examples.spikes, examples.leaky_gradient, examples.adam
     return [
-        lambda: adam(linear, k._linear_weight_gradient(leaky_gradient(hidden, 0.01), spikes(flat))),
-        lambda: adam(linear, k._linear_weight_gradient(leaky_gradient(hidden, 0.5), spikes(flat))),
+        lambda: adam(linear, k._linear_weight_gradient(leaky(HIDDEN, 0.01), spikes(FLAT))),
+        lambda: adam(linear, k._linear_weight_gradient(leaky(HIDDEN, 0.5), spikes(FLAT))),
         lambda: adam(convolution, convolution),
         lambda: adam(first, first),
         lambda: k._conv2d_weight_gradient(current, image, 3, 1, 1),
-        lambda: k._conv2d_weight_gradient(leaky_gradient(shape), spikes(shape, 0.6), 3, 1, 1),
-        lambda: k._conv2d_weight_gradient(leaky_gradient(shape, 0.6), spikes(shape), 3, 1, 1),
-        lambda: k._conv2d_input_gradient(leaky_gradient(shape), convolution, shape, 1, 1),
+        lambda: k._conv2d_weight_gradient(leaky(SHAPE), spikes(SHAPE, 0.6), 3, 1, 1),
+        lambda: k._conv2d_weight_gradient(leaky(SHAPE, 0.6), spikes(SHAPE), 3, 1, 1),
+        lambda: k._conv2d_input_gradient(leaky(SHAPE), convolution, SHAPE, 1, 1),
         lambda: k._conv2d_input_gradient(current, first, image.shape, 1, 1),
-        lambda: k._product(leaky_gradient(hidden), linear, transposed=True),
-        lambda: k._product(k.asarray(np.ones((1, BATCH, 10))), k.zeros((64, 10)), transposed=True),
-        lambda: neurons(current, forward=False),
-        lambda: k.linear(spikes(flat), linear),
-        lambda: k.linear(constant_spikes(flat), linear),
-        lambda: k.conv_lif_forward(
-            spikes(shape), convolution, 1, 1, None, one, one, STEPS, mask=k.dropout_mask(draw, shape[1:], 0.2)
-        ),
-        lambda: k.avg_pool(neurons(current)),
-        lambda: k.conv2d(image, first, 1, 1),
-        lambda: k.random(draw, (4,)),
-        # the other kernels of an ANN
-        lambda: sgd(linear, k._linear_weight_gradient(k.zeros(hidden), k.zeros(flat))),
-        lambda: sgd(first, first),
-        lambda: k.relu_backward(k.relu(k.zeros(shape))[1], pooled_gradient()),
-        lambda: k._conv2d_weight_gradient(current, array((1, *shape[1:]), 1.0), 3, 1, 1),
-        lambda: k.linear(k.asarray(np.ones(flat)), linear),
-        lambda: k.linear(array(flat, 0.3), linear),
+        lambda: k._product(leaky(HIDDEN), linear, transposed=True),
+        lambda: k._product(k.asarray(np.ones((1, BATCH, 10))), k.zeros((OUTPUTS, 10)), transposed=True),
+        lambda: k.lif_backward(examples.neurons()[1], examples.pooled_gradient(), None, triangle()),
+    ]
+
+
+def _forward_calls(k, examples):
+    """The forward pass of an SNN."""
+    one, mask, spikes = examples.one, examples.mask, examples.spikes
+    return [
+        lambda: k.linear(spikes(FLAT), examples.linear),
+        lambda: k.linear(examples.constant_spikes(FLAT), examples.linear),
+        lambda: k.conv_lif_forward(spikes(SHAPE), examples.convolution, 1, 1, None, one, one, STEPS, mask=mask()),
+        lambda: k.avg_pool(examples.neurons()[0]),
+        lambda: k.conv2d(examples.image, examples.first, 1, 1),
+        lambda: k.random(Draw(0, 0), (4,)),
+    ]
+
+
+def _ann_calls(k, examples):
+    """The other kernels of an ANN."""
+    array, linear, current = examples.array, examples.linear, examples.current
+    return [
+        lambda: examples.sgd(linear, k._linear_weight_gradient(k.zeros(HIDDEN), k.zeros(FLAT))),
+        lambda: examples.sgd(examples.first, examples.first),
+        lambda: k.relu_backward(k.relu(k.zeros(SHAPE))[1], examples.pooled_gradient()),
+        lambda: k._conv2d_weight_gradient(current, array(current.shape, 1.0), 3, 1, 1),
+        lambda: k.linear(k.asarray(np.ones(FLAT)), linear),
+        lambda: k.linear(array(FLAT, 0.3), linear),
         lambda: k.avg_pool(k.relu(current)[0]),
-        lambda: k.conv2d(array((1, *shape[1:]), 1.0), convolution, 1, 1),
+        lambda: k.conv2d(array(current.shape, 1.0), examples.convolution, 1, 1),
     ]
 
 
