@@ -84,7 +84,8 @@ def convert(
         **options,
     )
     batches = calibration_batches(data, k, calibration, seed)
-    calibrated = snn.copy(time_chunk=min(STEPS_AT_ONCE, calibration.steps))
+    # a view shares the parameters: a threshold that is set in `snn` is used for the layers after it
+    calibrated, currents = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps)), {}
     names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
     with StopSignal(k) as stop, Progress("conversion", len(names) * len(batches.dataset)) as progress:
         for name in names:
@@ -94,8 +95,10 @@ def convert(
                     f"{name} receives no positive current from the converted layers before it: "
                     "train the ANN for longer before converting"
                 )
-            calibrated.parameters[f"{name}.threshold"] = k.asarray([current])
-            snn.parameters[f"{name}.threshold"] = k.asarray([current * calibration.scaling])
+            snn.parameters[f"{name}.threshold"] = k.asarray([current])
+            currents[name] = current
+    for name, current in currents.items():
+        snn.parameters[f"{name}.threshold"] = k.asarray([current * calibration.scaling])
     return snn
 
 

@@ -84,7 +84,7 @@ def test_killed_runs_resume(tmp_path):
 
 @pytest.mark.slow
 def test_damaged_files_of_a_run_are_named_or_do_no_harm(tmp_path):
-    assert damages(tmp_path, cases=3) == []
+    assert damages(tmp_path, cases=2) == []
 
 
 @pytest.mark.slow
