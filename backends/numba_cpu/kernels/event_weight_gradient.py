@@ -37,6 +37,39 @@ class Part(NamedTuple):
     last: int
 
 
+class Work(NamedTuple):
+    """A task's first channels, and the sizes of its lists and panels.
+
+    A panel holds the rows of the other factor that the lists name: images of `lanes` channels with a border of k − 1 pixels.
+    """
+
+    listed: int  # the first channel of the listed factor
+    summed: int  # the first channel of the other factor
+    images: int  # that share lists: the lists of one small image would be too short
+    tile: int  # rows of an image that are listed at a time
+    capacity: int  # of a list
+    line: int  # pixels in a row of a panel, with the border
+    area: int  # pixels of an image of a panel, with the border
+
+
+@compiled
+def _plan(block, blocks, groups, border, listed, other):
+    """The `Work` of a block; listed, other: the shapes [H, W, C] of the listed and of the other factor."""
+    chunk, lanes = blocks
+    line, column_blocks = other[1] + 2 * border, other[2] // (groups * lanes)
+    area = (other[0] + 2 * border) * line
+    images, tile = max(1, PANEL_FLOATS // (area * lanes)), max(1, min(listed[0], PANEL_FLOATS // (line * lanes)))
+    first, first_other = block // column_blocks * chunk, block % column_blocks * groups * lanes
+    return Work(first, first_other, images, tile, images * tile * listed[1], line, area)
+
+
+@compiled
+def _empty_lists(chunk, capacity, has_values):
+    """Memory for `chunk` lists."""
+    index, value = np.empty(chunk * capacity, np.uint16), empty_values(has_values, chunk * capacity)
+    return ColumnLists(index, value, has_values, np.empty(chunk, np.int64), capacity)
+
+
 @compiled
 def _add_lists(lists, rows, line, window, up, left, lanes, total):
     """Add rows of an image to total [k·k·chunk·lanes]: for every tap and list, the rows of the pixels in the list.
@@ -65,9 +98,35 @@ def _add_lists(lists, rows, line, window, up, left, lanes, total):
 
 
 @compiled
-def _images_per_list(area, lanes):
-    """How many images of `area` pixels share lists: the lists of one small image would be too short."""
-    return max(1, PANEL_FLOATS // (area * lanes))
+def _copy_to_panels(images, work, lanes, border, panels):
+    """Copy the channels of a task from images [N, H, W, C] to panels [groups, pixels · lanes], whose border is kept."""
+    count, rows, columns, features = images.shape
+    source = images.reshape(-1)
+    for n in range(count):
+        for y in range(rows):
+            for q in range(columns):
+                at = (n * work.area + (y + border) * work.line + q + border) * lanes
+                start = ((n * rows + y) * columns + q) * features + work.summed
+                for g in range(len(panels)):
+                    copy_row(lanes, panels[g], at, source, start + g * lanes)
+
+
+@compiled
+def _list_phase(images, scale, stride, top, down, right, work, lists):
+    """List the events of one phase, y mod stride = down and x mod stride = right, in rows top … top + tile − 1 of images.
+
+    images: [N, H, W, C], not yet multiplied by `scale`.
+    """
+    count, height, width, channels = images.shape
+    source, chunk = images.reshape(-1), len(lists.lengths)
+    index, value, has_values, lengths, capacity = lists
+    lengths[:] = 0
+    for n in range(count):
+        for y in range(top + (down - top) % stride, min(top + work.tile, height), stride):
+            for q in range(right, width, stride):
+                at = ((n * height + y) * width + q) * channels + work.listed
+                place = n * work.area + y // stride * work.line + q // stride
+                append_to_columns(source, at, chunk, scale, place, has_values, capacity, index, value, lengths)
 
 
 @compiled
@@ -76,49 +135,26 @@ def _sum_part(grad, events, window, blocks, part, totals):
     x, scale, has_values = events
     size, stride, padding = window
     chunk, lanes = blocks
-    height, width, channels = x.shape[1:]
-    _, rows, columns, features = grad.shape
-    all_grads, source, groups = grad.reshape(-1), x.reshape(-1), len(totals)
-    border, column_blocks = size - 1, features // (groups * lanes)
-    line = columns + 2 * border
-    area = (rows + 2 * border) * line
-    tile, images_per_list = max(1, min(height, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
-    capacity = images_per_list * tile * width
-    c, f = part.block // column_blocks * chunk, part.block % column_blocks * groups * lanes
+    groups, border = len(totals), size - 1
+    work = _plan(part.block, blocks, groups, border, x.shape[1:], grad.shape[1:])
+    panels = scratch(groups * work.images * work.area * lanes).reshape(groups, -1)
+    panels[:] = 0  # the border stays 0
+    lists = _empty_lists(chunk, work.capacity, has_values)
+    lists.value[0] = scale
     totals[:] = 0
-    panels = scratch(groups * images_per_list * area * lanes).reshape(groups, -1)
-    panels[:] = 0  # the gradients are copied into it with a border of zeros
-    index, value = np.empty(chunk * capacity, np.uint16), empty_values(has_values, chunk * capacity)
-    lengths = np.empty(chunk, np.int64)
-    lists = ColumnLists(index, value, has_values, lengths, capacity)
-    value[0] = scale
-    for first in range(part.first, part.last, images_per_list):
-        images = min(images_per_list, part.last - first)
-        for n in range(images):
-            for y in range(rows):
-                for q in range(columns):
-                    at = (n * area + (y + border) * line + q + border) * lanes
-                    start = (((first + n) * rows + y) * columns + q) * features + f
-                    for g in range(groups):
-                        copy_row(lanes, panels[g], at, all_grads, start + g * lanes)
-        for top in range(0, height, tile):
+    for first in range(part.first, part.last, work.images):
+        last = min(first + work.images, part.last)
+        _copy_to_panels(grad[first:last], work, lanes, border, panels)
+        for top in range(0, x.shape[1], work.tile):
             for phase in range(stride * stride):
                 # the pixels of one phase (y mod stride, x mod stride) have the same taps
                 down, right = phase // stride, phase % stride
                 up, left = down + padding, right + padding
                 if not (up % stride < size and left % stride < size):
                     continue
-                lengths[:] = 0
-                for n in range(images):
-                    for y in range(top + (down - top) % stride, min(top + tile, height), stride):
-                        for q in range(right, width, stride):
-                            at = (((first + n) * height + y) * width + q) * channels + c
-                            place = n * area + y // stride * line + q // stride
-                            append_to_columns(
-                                source, at, chunk, scale, place, has_values, capacity, index, value, lengths
-                            )
+                _list_phase(x[first:last], scale, stride, top, down, right, work, lists)
                 for g in range(groups):
-                    _add_lists(lists, panels[g], line, window, up, left, lanes, totals[g])
+                    _add_lists(lists, panels[g], work.line, window, up, left, lanes, totals[g])
 
 
 @compiled(parallel=True)
@@ -163,48 +199,52 @@ def _increments_of_row(source, at, step_stride, leak, features, chunk, out):
 
 
 @compiled
+def _list_increments(grad, leak, t, first, last, top, stride, work, lists, row):
+    """List the increments of grad [T, B, H, W, C] at step t, of images first … last − 1, in rows top … top + tile − 1.
+
+    The increment of the last step is the gradient itself. row: memory for the increments of a row of pixels.
+    """
+    steps, batch, rows, columns, features = grad.shape
+    source, chunk = grad.reshape(-1), len(lists.lengths)
+    step_stride, step_leak = batch * rows * columns * features, leak
+    if t == steps - 1:
+        step_stride, step_leak = 0, np.float32(0)
+    index, value, has_values, lengths, capacity = lists
+    lengths[:] = 0
+    for n in range(first, last):
+        for y in range(top, min(top + work.tile, rows)):
+            at = ((t * batch + n) * rows + y) * columns * features + work.listed
+            _increments_of_row(source, at, step_stride, step_leak, features, chunk, row)
+            for x in range(columns):
+                at, place = x * chunk, (n - first) * work.area + (y * work.line + x) * stride
+                append_to_columns(row, at, chunk, np.float32(1), place, has_values, capacity, index, value, lengths)
+
+
+@compiled
 def _sum_leaky_part(grad, leak, events, window, blocks, part, totals):
     """One task of `leaky_weight_gradient`; totals [groups, k·k·chunk·lanes]."""
     counts, scale, _ = events
     size, stride, padding = window
     chunk, lanes = blocks
-    steps, batch, rows, columns, features = grad.shape
-    height, width, channels = counts.shape[2:]
-    groups, border = len(totals), size - 1
-    column_blocks, line, up = channels // (groups * lanes), width + 2 * border, border - padding
-    area = (height + 2 * border) * line
-    tile, images_per_list = max(1, min(rows, PANEL_FLOATS // (line * lanes))), _images_per_list(area, lanes)
-    capacity = images_per_list * tile * columns
-    f, c = part.block // column_blocks * chunk, part.block % column_blocks * groups * lanes
+    steps, _, rows, columns, _ = grad.shape
+    groups, border, one = len(totals), size - 1, np.int64(1)
+    up, unit_stride = border - padding, Window(size, one, padding)
+    work = _plan(part.block, blocks, groups, border, grad.shape[2:], counts.shape[2:])
+    traces = scratch(groups * work.images * work.area * lanes).reshape(groups, work.images, -1)
+    lists, row = _empty_lists(chunk, work.capacity, one), np.empty(columns * chunk, np.float32)
     totals[:] = 0
-    has_values, one = np.int64(1), np.int64(1)
-    traces = scratch(groups * images_per_list * area * lanes).reshape(groups, images_per_list, -1)
-    index, value = np.empty(chunk * capacity, np.uint16), np.empty(chunk * capacity, np.float32)
-    lengths, row, source = np.empty(chunk, np.int64), np.empty(columns * chunk, np.float32), grad.reshape(-1)
-    lists, unit_stride = ColumnLists(index, value, has_values, lengths, capacity), Window(size, one, padding)
-    step_stride = batch * rows * columns * features
-    for first in range(part.first, part.last, images_per_list):
-        images = min(images_per_list, part.last - first)
+    for first in range(part.first, part.last, work.images):
+        last = min(first + work.images, part.last)
         traces[:] = 0
         for t in range(steps):
             for g in range(groups):
-                for n in range(images):
-                    _add_trace(counts[t, first + n], scale, leak, c + g * lanes, lanes, border, traces[g, n])
-            next_step = step_stride if t < steps - 1 else 0
-            step_leak = leak if next_step else np.float32(0)
-            for top in range(0, rows, tile):
-                lengths[:] = 0
-                for n in range(images):
-                    for y in range(top, min(top + tile, rows)):
-                        at = ((t * batch + first + n) * rows + y) * columns * features + f
-                        _increments_of_row(source, at, next_step, step_leak, features, chunk, row)
-                        for x in range(columns):
-                            at, place = x * chunk, n * area + (y * line + x) * stride
-                            append_to_columns(
-                                row, at, chunk, np.float32(1), place, has_values, capacity, index, value, lengths
-                            )
+                for n in range(first, last):
+                    channel, trace = work.summed + g * lanes, traces[g, n - first]
+                    _add_trace(counts[t, n], scale, leak, channel, lanes, border, trace)
+            for top in range(0, rows, work.tile):
+                _list_increments(grad, leak, t, first, last, top, stride, work, lists, row)
                 for g in range(groups):
-                    _add_lists(lists, traces[g].reshape(-1), line, unit_stride, up, up, lanes, totals[g])
+                    _add_lists(lists, traces[g].reshape(-1), work.line, unit_stride, up, up, lanes, totals[g])
 
 
 @compiled(parallel=True)
