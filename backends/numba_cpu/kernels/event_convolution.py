@@ -66,11 +66,24 @@ def _empty_lists(shape, has_values, padding, block):
 
 
 @compiled
+def _add_line(lists, line, columns, stride, weights, base, out, at, features):
+    """Add the same neighbouring taps, for one block of channels, to each output pixel of a row.
+
+    Flat positions: `line` of the first pixel's lists, `at` of its sums in out, `base` of the taps' weights, in rows of `lanes`.
+    """
+    index, value, has_values, start = lists
+    data, block, span, lanes = weights
+    for q in range(columns):
+        pixel = q * stride
+        first, last = start[line + pixel], start[line + pixel + span]
+        add_rows(lanes, out, at + q * features, data, base - pixel * block, index, value, has_values, first, last)
+
+
+@compiled
 def _add_taps(lists, shape, weights, window, out):
     """Add to out [H_out, W_out, C_out] the convolution of an image of this shape, given as lists."""
     size, stride, padding = window
-    data, block, span, lanes = weights
-    index, value, has_values, start = lists
+    block, span, lanes = weights.block, weights.span, weights.lanes
     padded_rows, padded_columns = shape[0] + 2 * padding, shape[1] + 2 * padding
     blocks, groups = shape[2] // block, size // span
     rows, columns, features = out.shape
@@ -80,15 +93,12 @@ def _add_taps(lists, shape, weights, window, out):
             for b in range(blocks):
                 for i in range(size):
                     for j in range(groups):
-                        base = (((f * size + i) * groups + j) * blocks + b) * span * block
+                        # an index counts from column 0 of the row; the first pixel's lists begin at column j·span
+                        base = (((f * size + i) * groups + j) * blocks + b) * span * block - j * span * block
                         for y in range(top, min(top + TILE_ROWS, rows)):
                             line = (b * padded_rows + y * stride + i) * padded_columns + j * span
-                            for q in range(columns):
-                                pixel = q * stride
-                                first, last = start[line + pixel], start[line + pixel + span]
-                                at = (y * columns + q) * features + f * lanes
-                                shifted = base - (pixel + j * span) * block
-                                add_rows(lanes, flat, at, data, shifted, index, value, has_values, first, last)
+                            at = y * columns * features + f * lanes
+                            _add_line(lists, line, columns, stride, weights, base, flat, at, features)
 
 
 @compiled
