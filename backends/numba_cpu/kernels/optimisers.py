@@ -5,10 +5,11 @@ memory as a whole it would take as much time and memory as the parameter itself.
 of the next part are prefetched, because adding up events hardly uses memory.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import prange, typeof, types
 from numba.extending import overload
 
 from backends import moments16
@@ -49,35 +50,29 @@ class Factors(NamedTuple):
     part_columns: int  # columns of a part
 
 
+def by_type(choose):
+    """Make a function for kernels from choose(*types), which returns the implementation for arguments of these Numba types.
+
+    The choice costs no time in compiled code. In plain Python it is made in every call.
+    """
+
+    @functools.wraps(choose)
+    def call(*arguments):
+        return choose(*map(typeof, arguments))(*arguments)
+
+    overload(call)(choose)
+    return call
+
+
 # ---------------------------------------------------------------- weight gradients, part by part
 
 
+@by_type
 def prepare_rows(x, grad, scale, has_values, first):
     """The data that all parts of one task's rows share: lists of x, or x as floats if grad holds lists; 0 for dense factors.
 
     first: the task's first row of the gradient.
     """
-    if isinstance(grad, tuple):
-        return event_outer_product.dense_x(x, scale, first)
-    if x.dtype == np.uint8:
-        return event_outer_product.list_x(x, scale, has_values, first)
-    return 0
-
-
-def gradient_part(prepared, x, grad, first, column, part_columns, to_prefetch):
-    """A part of the gradient: one task's rows, from `first` on, and `part_columns` columns, from `column` on.
-
-    prepared: from `prepare_rows`. Dense factors: all columns. to_prefetch: arrays whose next part is prefetched meanwhile.
-    """
-    if isinstance(grad, tuple):
-        return event_outer_product.part_from_gradient_lists(prepared, *grad, first, column, part_columns, to_prefetch)
-    if x.dtype == np.uint8:
-        return event_outer_product.part_from_x_lists(prepared, grad, first, column, part_columns, to_prefetch)
-    return linear.gradient_rows(grad, x, first)
-
-
-@overload(prepare_rows)
-def _prepare_rows(x, grad, scale, has_values, first):
     if isinstance(grad, types.BaseTuple):
         return lambda x, grad, scale, has_values, first: event_outer_product.dense_x(x, scale, first)
     if x.dtype == types.uint8:
@@ -85,8 +80,12 @@ def _prepare_rows(x, grad, scale, has_values, first):
     return lambda x, grad, scale, has_values, first: 0
 
 
-@overload(gradient_part)
-def _gradient_part(prepared, x, grad, first, column, part_columns, to_prefetch):
+@by_type
+def gradient_part(prepared, x, grad, first, column, part_columns, to_prefetch):
+    """A part of the gradient: one task's rows, from `first` on, and `part_columns` columns, from `column` on.
+
+    prepared: from `prepare_rows`. Dense factors: all columns. to_prefetch: arrays whose next part is prefetched meanwhile.
+    """
     if isinstance(grad, types.BaseTuple):
         return lambda prepared, x, grad, first, column, part_columns, to_prefetch: (
             event_outer_product.part_from_gradient_lists(prepared, *grad, first, column, part_columns, to_prefetch)
@@ -191,33 +190,18 @@ def _rounding_bits(x):
     return x ^ (x >> SHIFT_3)
 
 
+@by_type
 def load_moments(moments, i, cut, number, bits):
     """Moments from position i on, of the type of `number`. 16-bit moments are widened: `cut` zero bits are appended."""
-    if moments.dtype == np.uint16:
-        return bits_float(load_at(moments, i, bits) << cut, number)
-    return load_at(moments, i, number)
-
-
-def store_moments(mean, square, i, m, s, hash_input):
-    """Write both moments; 16-bit ones are rounded stochastically, like `moments16.narrow`. hash_input: see moments16.start."""
-    if mean.dtype == np.uint16:
-        bits = _rounding_bits(hash_input)
-        store_at(mean, i, (float_bits(m) + (bits >> MEAN_SHIFT)) >> CUT_MEAN)
-        store_at(square, i, (float_bits(s) + (bits & SQUARE_MASK)) >> CUT_SQUARE)
-    else:
-        store_at(mean, i, m)
-        store_at(square, i, s)
-
-
-@overload(load_moments)
-def _load_moments(moments, i, cut, number, bits):
     if moments.dtype == types.uint16:
         return lambda moments, i, cut, number, bits: bits_float(load_at(moments, i, bits) << cut, number)
     return lambda moments, i, cut, number, bits: load_at(moments, i, number)
 
 
-@overload(store_moments)
-def _store_moments(mean, square, i, m, s, hash_input):
+@by_type
+def store_moments(mean, square, i, m, s, hash_input):
+    """Write both moments; 16-bit ones are rounded stochastically, like `moments16.narrow`. hash_input: see moments16.start."""
+
     def store_narrow(mean, square, i, m, s, hash_input):
         bits = _rounding_bits(hash_input)
         store_at(mean, i, (float_bits(m) + (bits >> MEAN_SHIFT)) >> CUT_MEAN)
@@ -230,28 +214,12 @@ def _store_moments(mean, square, i, m, s, hash_input):
     return store_narrow if mean.dtype == types.uint16 else store_full
 
 
+@by_type
 def update_max_square(max_square, i, square):
     """AMSGrad's running maximum, updated and returned; the square itself if there is none.
 
-    It is an overload because with a branch inside the loop, Numba would count references to the arrays.
+    It is chosen by type because with a branch inside the loop, Numba would count references to the arrays.
     """
-    if len(max_square) == 0:
-        return square
-    before = load_at(max_square[0], i, square)
-    maximum = where_greater(before, square, before, square)
-    store_at(max_square[0], i, maximum)
-    return maximum
-
-
-def slice_max_square(max_square, a, b):
-    """Entries a … b − 1 of the array in the tuple, if there is one."""
-    return tuple(array.reshape(-1)[a:b] for array in max_square)
-
-
-@overload(update_max_square)
-def _update_max_square(max_square, i, square):
-    if len(max_square) == 0:
-        return lambda max_square, i, square: square
 
     def update(max_square, i, square):
         before = load_at(max_square[0], i, square)
@@ -259,14 +227,15 @@ def _update_max_square(max_square, i, square):
         store_at(max_square[0], i, maximum)
         return maximum
 
-    return update
+    return update if len(max_square) else lambda max_square, i, square: square
 
 
-@overload(slice_max_square)
-def _slice_max_square(max_square, a, b):
-    if len(max_square) == 0:
-        return lambda max_square, a, b: ()
-    return lambda max_square, a, b: (max_square[0].reshape(-1)[a:b],)
+@by_type
+def slice_max_square(max_square, a, b):
+    """Entries a … b − 1 of the array in the tuple, if there is one."""
+    if len(max_square):
+        return lambda max_square, a, b: (max_square[0].reshape(-1)[a:b],)
+    return lambda max_square, a, b: ()
 
 
 @compiled(error_model="numpy")
