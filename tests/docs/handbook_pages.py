@@ -31,9 +31,26 @@ def run(code: str, name: str, monkeypatch, **given) -> dict:
 
 def links(path: Path) -> list[str]:
     """The targets of a Markdown file's links, without web links and anchors."""
-    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
-    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    targets = re.findall(r"\]\(([^)\s]+)\)", without_code(path))
     return [target.split("#")[0] for target in targets if not target.startswith(("http:", "https:", "#"))]
+
+
+def lost_anchors(path: Path) -> list[str]:
+    """Links of a Markdown file that name a heading which their page does not have; "page.md#heading" or "#heading"."""
+    targets = re.findall(r"\]\(([^)\s:]*)#([^)\s]+)\)", without_code(path))
+    pages = [(path.parent / page if page else path, page, anchor) for page, anchor in targets]
+    return [f"{page}#{anchor}" for at, page, anchor in pages if at.suffix == ".md" and anchor not in anchors(at)]
+
+
+def without_code(path: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a Markdown file."""
+    headings = re.findall(r"^#+ (.*)$", without_code(path), re.M)
+    words = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in words}
 
 
 def rows(page: str) -> list[list[str]]:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from handbook_pages import DOCS, ROOT, blocks, links
+from handbook_pages import DOCS, ROOT, blocks, links, lost_anchors
 
 from minihire.app import cli, completion
 
@@ -13,6 +13,18 @@ PAGES = sorted(DOCS.rglob("*.md"))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_every_link_of_a_page_leads_somewhere(page):
     assert [link for link in links(page) if link and not (page.parent / link).exists()] == []
+    assert lost_anchors(page) == []
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_every_heading_that_a_link_names_exists(page):
+    assert lost_anchors(page) == []
+
+
+def test_a_heading_that_does_not_exist_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A `b` of [c](d.md): e\n\n[one](#a-b-of-c-e) [two](#a-b) [three](page.md#c)", encoding="utf-8")
+    assert lost_anchors(page) == ["#a-b", "page.md#c"]
 
 
 def test_the_index_lists_every_page_once():

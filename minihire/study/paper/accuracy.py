@@ -14,7 +14,6 @@ from minihire.study.paper.outcome import (
     named,
     of_paper,
     percent,
-    shown,
     spread,
     which,
 )
@@ -143,11 +142,15 @@ def table1(study: PaperStudy) -> Outcome:
                 key = attack.lower()
                 theirs = getattr(pair[0], key) - getattr(pair[1], key)
                 place = "above" if theirs > 0 else "below"
-                claim = f"under black-box {attack} the traditional SNN of {shown(config)} is {place} its ANN"
+                claim = f"under black-box {attack} the traditional SNN of {named(config)} is {place} its ANN"
                 _gain(outcome, study, claim, f"{theirs:+.1f}", black[snn][index], black[ann][index], theirs > 0)
         gap = compare(black[snn][2], white[snn][2])
         outcome.claim(
-            study, f"black-box PGD on the {shown(config)} SNN is weaker than white-box PGD", "yes", str(gap), gap.better
+            study,
+            f"black-box PGD on the SNN ({named(config)}) is weaker than white-box PGD",
+            "yes",
+            str(gap),
+            gap.better,
         )
     return outcome
 
@@ -190,7 +193,7 @@ def _against(name, number, access, study):
                 if {"hire", other} <= paper.keys():
                     printed_gain = getattr(paper["hire"], attack.lower()) - getattr(paper[other], attack.lower())
                     place = "above" if printed_gain > 0 else "below"
-                    claim = f"{shown(config)}: HIRE {place} {TITLES[other]} under {access}-box {attack}"
+                    claim = f"{named(config)}: HIRE {place} {TITLES[other]} under {access}-box {attack}"
                     theirs = found[TITLES[other]][index]
                     _gain(outcome, study, claim, f"{printed_gain:+.1f}", hire[index], theirs, printed_gain > 0)
         for index, attack in ((1, "FGSM"), (2, "PGD")):
@@ -204,7 +207,7 @@ def share_of_the_noise(config, attack: str, hire: list, control: list, tradition
     pairs = ((hire, traditional), (control, traditional), (hire, control))
     whole, updates, noise = (float(np.mean(compare(a, b).gains)) for a, b in pairs)
     return (
-        f"{shown(config)}, {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come from the N "
+        f"{named(config)}, {attack}: of HIRE's {whole:+.1f} points over traditional training, {updates:+.1f} come from the N "
         f"updates alone (κ = 0) and {noise:+.1f} from the noise."
     )
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minihire.study.paper.outcome import Comparison, Outcome, compare, intervals, named, percent, shown, spread
+from minihire.study.paper.outcome import Comparison, Outcome, compare, intervals, named, percent, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.spec import NetworkSpec
 
@@ -122,7 +122,7 @@ def _over_periods(outcome, config, ours, found, columns):
         }
         for i, column in enumerate(columns)
     ]
-    outcome.lines(f"{shown(config)}, white box", "accuracy, %", "periods N", series)
+    outcome.lines(f"{named(config)}, white box", "accuracy, %", "periods N", series)
 
 
 def shown_differences(compared: list[Comparison], level: float) -> str:

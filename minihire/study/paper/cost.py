@@ -17,7 +17,7 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.machine import peak_memory, reset_peak_memory
 from minihire.study.networks import build_model, load_data
 from minihire.study.paper.accuracy import ways
-from minihire.study.paper.outcome import Outcome, all_alike, all_of, named, of_paper, shown, which
+from minihire.study.paper.outcome import Outcome, all_alike, all_of, named, of_paper, which
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import operation_costs
 from minihire.study.paper.spikes import IMAGES
@@ -69,12 +69,12 @@ def _cost_row(outcome, study, config, found):
     times, memory = other_time / slow, other_memory / big
     outcome.claim(
         study,
-        f"{shown(config)}: HIRE takes no extra training time",
+        f"{named(config)}: HIRE takes no extra training time",
         "no extra",
         f"{times:.2f} of the time",
         times <= 1.05,
     )
-    claim = f"{shown(config)}: HIRE takes up to 25 % less memory"
+    claim = f"{named(config)}: HIRE takes up to 25 % less memory"
     outcome.claim(study, claim, "up to about 25 % less", f"{memory:.2f} of the memory", memory <= 0.95)
     return row
 

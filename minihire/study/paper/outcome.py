@@ -147,14 +147,9 @@ def all_alike(found: list[bool]) -> bool | None:
     return True if all(found) else None if any(found) else False
 
 
-def shown(config) -> str:
-    """The model's name in text, for example VGG5."""
-    return model_name(config.model)
-
-
 def named(config) -> str:
     """Model and data set in text, for example VGG5 on CIFAR-10."""
-    return f"{shown(config)} on {DATA_TITLES.get(config.data, config.data)}"
+    return f"{model_name(config.model)} on {DATA_TITLES.get(config.data, config.data)}"
 
 
 def which(config, configs) -> str:

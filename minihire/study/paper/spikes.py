@@ -10,7 +10,7 @@ from minihire.attacks import perturb, pgd
 from minihire.data.batches import Batches
 from minihire.data.dataset import DataError
 from minihire.study.paper.accuracy import ways
-from minihire.study.paper.outcome import Outcome, all_alike, named, of_paper, shown, which
+from minihire.study.paper.outcome import Outcome, all_alike, named, of_paper, which
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import MINI
 from minihire.study.spec import NetworkSpec
@@ -94,7 +94,7 @@ def _over_time(study, outcome, config):
     higher = {layer: all_alike([a[layer] > b[layer] for a, b in pairs]) for layer in pairs[0][0]}
     first = [higher[layer] for layer in list(higher)[:2]]
     ours = f"in {sum(h is True for h in higher.values())} of {len(higher)} layers, in every seed"
-    claim = f"{shown(config)}: direct coding fires more often per step than rate coding in the first two layers"
+    claim = f"{named(config)}: direct coding fires more often per step than rate coding in the first two layers"
     outcome.claim(
         study, claim, "especially in the initial layers", ours, all_alike(first) if None not in first else None
     )

@@ -4,7 +4,7 @@ import itertools
 
 from minihire.attacks import fgsm, pgd
 from minihire.study.paper.accuracy import Way, measured
-from minihire.study.paper.outcome import Outcome, compare, named, of_paper, percent, shown, spread, which
+from minihire.study.paper.outcome import Outcome, compare, named, of_paper, percent, spread, which
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.spec import NetworkSpec
 from minihire.study.titles import TITLES
@@ -31,7 +31,7 @@ def _accuracy_over(outcome, study, config, across, values, way_at, name, word):
         for column, index in COLUMNS.items():
             points = [(x, found[x][index]) for x in values]
             series.append(_swept(outcome, "", across, points, name, column, dashed=column == "PGD"))
-        outcome.lines(f"{shown(config)}, {access} box", "accuracy, %", across, series)
+        outcome.lines(f"{named(config)}, {access} box", "accuracy, %", across, series)
         for x in values:
             rows[x] += [percent(found[x][index]) for index in ((0, 1, 2) if access == "white" else (1, 2))]
     header = [across.removesuffix(", in 1/1000"), "clean", "FGSM wb", "PGD wb", "FGSM bb", "PGD bb"]
@@ -82,7 +82,7 @@ def figure8(study: PaperStudy) -> Outcome:
                 points.append((x, answers[title, name, x]))
                 rows[x].append(percent(answers[title, name, x]))
             series.append(_swept(outcome, title, across, points, name, TITLES[name]))
-        outcome.lines(f"{title} {shown(config)}, white box", "accuracy, %", across, series)
+        outcome.lines(f"{title} {named(config)}, white box", "accuracy, %", across, series)
         outcome.table(f"{title} PGD accuracy in %", [across, *(TITLES[n] for n in names)], list(rows.values()))
     widest, ends = max(bounds), spread(answers["(a)", "hire", max(bounds)])
     outcome.claim(
@@ -121,15 +121,15 @@ def figure10(study: PaperStudy) -> Outcome:
                 first, last = (found[access][values[i]][COLUMNS[attack]] for i in (0, -1))
                 gap = compare(last, first)
                 sizes = f"ε_s = {values[-1] / 1000:g} against 0"
-                claim = f"{shown(config)}: a larger ε_s is more robust under {access}-box {attack} ({sizes})"
+                claim = f"{named(config)}: a larger ε_s is more robust under {access}-box {attack} ({sizes})"
                 outcome.claim(study, claim, "consistent improvement", str(gap), gap.better)
         first, last = (found["white"][values[i]][0] for i in (1, -1))
         lost = compare(first, last)
-        claim = f"{shown(config)}: clean accuracy lost from ε_s = {values[1] / 1000:g} to {values[-1] / 1000:g}"
+        claim = f"{named(config)}: clean accuracy lost from ε_s = {values[1] / 1000:g} to {values[-1] / 1000:g}"
         outcome.claim(study, claim, "up to about 2 points", lost.interval, lost.below(ABOUT_TWO))
         rate = study.scale.rate["steps"]
         outcome.table(
-            f"{shown(config)}: (a) time steps",
+            f"{named(config)}: (a) time steps",
             ["", "T", "ratio"],
             [["rate-coded SNN", str(rate), f"{rate / config.steps:.1f}"], ["direct-coded SNN", str(config.steps), "1"]],
         )
