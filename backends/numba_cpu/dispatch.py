@@ -1,7 +1,7 @@
 """The choice of a kernel: pure functions of the shapes and of the density, the fraction of inputs that are not zero.
 
 The time of an event-driven kernel is proportional to the density; the time of a dense kernel is constant. Below the crossover
-density the event-driven kernel is faster. `python -m benchmarks.kernels` measures it (table in docs/performance.md). The
+density the event-driven kernel is faster. `python -m benchmarks.kernels` measures it (table in docs/kernels.md). The
 crossover density is lower if each listed event is used less often: with stride s, a tap of a convolution reads only one in s²
 pixels.
 """
