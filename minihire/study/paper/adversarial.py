@@ -56,9 +56,13 @@ def adversarial(study: PaperStudy) -> Outcome:
 def adversarial_ways(config) -> list[Way]:
     """Adversarial training of the SNN with each attack, at equal cost and at equal epochs, and of the ANN."""
     found = [adversarial_way(config, name, equal_cost) for name in KINDS for equal_cost in (True, False)]
-    title = f"{TITLES['adversarial-ann']}, PGD-{ITERATIONS}, equal epochs"
-    attack = (("adversarial_epsilon", config.epsilon), ("adversarial_iterations", ITERATIONS))
-    return [*found, Way(title, "", "adversarial-ann", attack)]
+    return [*found, adversarial_ann(config, f"PGD-{ITERATIONS}")]
+
+
+def adversarial_ann(config, name: str) -> Way:
+    """Adversarial training of the ANN with an attack of KINDS, with the number of epochs of the other ANN."""
+    attack = (("adversarial_epsilon", config.epsilon), ("adversarial_iterations", KINDS[name]))
+    return Way(f"{TITLES['adversarial-ann']}, {name}, equal epochs", "", "adversarial-ann", attack)
 
 
 def adversarial_way(config, name: str, equal_cost: bool, epsilon: float | None = None) -> Way:
@@ -76,7 +80,12 @@ def adversarial_way(config, name: str, equal_cost: bool, epsilon: float | None =
 
 
 def cost_cells(config, way: Way) -> list[str]:
-    """The cost of a training as table cells: passes and time steps per batch, epochs, time steps times epochs."""
+    """The cost of a training as table cells: passes and time steps per batch, epochs, time steps times epochs.
+
+    "–" for a converted network, which is not trained as an SNN.
+    """
+    if way.method == "converted":
+        return 4 * ["–"]
     recipe = replace(config, **dict(way.changes)).recipe(way.method)
     cost = cost_per_batch(recipe, 1 if way.method in ANN_METHODS else config.steps)
     return [str(cost.passes), str(cost.time_steps), str(recipe.epochs), f"{cost.time_steps * recipe.epochs:,}"]

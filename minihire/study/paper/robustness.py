@@ -10,7 +10,7 @@ from minihire.attacks.members import MEMBERS
 from minihire.attacks.suite import SA_PGD_STEPS
 from minihire.attacks.suite_state import forget
 from minihire.study.paper.accuracy import ways
-from minihire.study.paper.adversarial import ITERATIONS, adversarial_way, cost_cells
+from minihire.study.paper.adversarial import ITERATIONS, adversarial_ann, adversarial_way, cost_cells
 from minihire.study.paper.outcome import Outcome, compare, intervals, named, percent, spread
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.recipes import best
@@ -29,7 +29,7 @@ RATE = dict(  # of the rate-coded network, whose gradients take many time steps 
 FEWER = dict(members=("arctan-2",), flags=False)
 IMAGES, FEW = 1000, 300  # test images of the suite: for the main ways, and for the others
 MAIN = "ann", "traditional", "control", "hire"
-OTHERS = "gaussian", "not carried", "frozen traditional", "frozen hire"
+OTHERS = "converted", "gaussian", "not carried", "frozen traditional", "frozen hire"
 PARITY = {"FGSM": lambda epsilon: fgsm(epsilon), "PGD-7": lambda epsilon: pgd(epsilon, 0.01, 7)}
 
 
@@ -60,7 +60,8 @@ def robustness(study: PaperStudy) -> Outcome:
     )
     equal_cost = adversarial_way(config, "FGSM-RS", True)
     main = [*ways(study, *MAIN), equal_cost]
-    others = [*ways(study, *OTHERS), adversarial_way(config, f"PGD-{ITERATIONS}", False)]
+    others = ways(study, *OTHERS)
+    others += [adversarial_way(config, f"PGD-{ITERATIONS}", False), adversarial_ann(config, "FGSM-RS")]
     recipes = best(config)
     method = recipes[:1]  # hire-4x, a method of its own
     parts = [
