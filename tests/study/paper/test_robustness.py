@@ -21,8 +21,9 @@ FLAGS = 10 * ["1 of 1"] + 2 * (2 * ["1 of 1"] + 3 * ["not evaluated"]) + 27 * ["
 
 @pytest.fixture
 def short(monkeypatch):
-    """Two attackers, few steps and one red flag that is up."""
+    """Two attackers, few steps and draws, and one red flag that is up."""
     monkeypatch.setattr(suite, "MEMBERS", suite.MEMBERS[:1])
+    monkeypatch.setitem(module.RATE, "samples", 2)
     for name, value in dict(PGD_STEPS=2, APGD_STEPS=2, SA_PGD_STEPS=(2, 3), RESTARTS=1, QUERIES={"small": 2}).items():
         monkeypatch.setattr(suite, name, value)
     monkeypatch.setattr(suite, "red_flags", lambda *_, **__: [{"name": "planted", "up": True, "text": "for the test"}])

@@ -9,7 +9,7 @@ TINY = Scale(
     (
         preset(
             "mini",
-            **dict(train_limit=40, test_limit=30, heldout=0, width=0.125, hidden=32, steps=2, periods=2),
+            **dict(train_limit=40, test_limit=30, heldout=0, width=0.125, hidden=32, steps=2, periods=2, iterations=3),
             **dict(
                 ann_epochs=2, ann_batch_size=8, snn_epochs=1, batch_size=8, calibration_images=8, calibration_steps=4
             ),
