@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from runs import difference, finish, is_a_sentence, start, unbroken
+from runs import difference, finish, is_a_sentence, start, undisturbed
 
 
 def flip(content: bytes, rng: random.Random) -> bytes:
@@ -49,11 +49,12 @@ def damage_once(source: Path, expected: Path, folder: Path, name: str, kind: str
     return "" if Path(name).name in errors else f"the message does not name the file: {errors.strip()[-300:]}"
 
 
-def damages(folder: Path, cases: int, seed: int = 0) -> list[str]:
-    """Damage files of runs that were killed at several moments, and of a finished one. Returns the faults."""
-    rng, expected, faults = random.Random(seed), folder / "expected", []
-    unbroken(folder / "warm-up", 2)  # compiles kernels
-    seconds, sources = unbroken(expected, 2), [expected]
+def damages(folder: Path, expected: Path, seconds: float, cases: int, seed: int = 0) -> list[str]:
+    """Damage files of runs that were killed at several moments, and of a finished one. Returns the faults.
+
+    expected, seconds: see `undisturbed`.
+    """
+    rng, faults, sources = random.Random(seed), [], [expected]
     for part in (0.4, 0.6, 0.8, 0.95)[: max(cases - 1, 0)]:
         out = folder / f"killed-{part}"
         process = start(out, 2)
@@ -83,7 +84,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        faults = damages(Path(folder), options.cases, options.seed)
+        expected, seconds = undisturbed(Path(folder), 2)
+        faults = damages(Path(folder), expected, seconds, options.cases, options.seed)
     print(f"{options.cases} damaged files, {len(faults)} faults")
     return 1 if faults else 0
 

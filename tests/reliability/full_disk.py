@@ -54,10 +54,12 @@ def fill_once(folder: Path, expected: Path, size: int) -> tuple[str, bool]:
         return difference(disk / "run", expected) or (f"temporary files are left: {left}" if left else ""), full
 
 
-def fills(folder: Path, points: int) -> tuple[list[str], int]:
-    """Fill the disk at `points` moments. Returns the faults, and how many of the disks were too small."""
-    expected, faults, full = folder / "expected", [], 0
-    unbroken(expected, 2)
+def fills(folder: Path, expected: Path, points: int) -> tuple[list[str], int]:
+    """Fill the disk at `points` moments. Returns the faults, and how many of the disks were too small.
+
+    expected: the folder of the undisturbed run.
+    """
+    faults, full = [], 0
     needed = sum(path.stat().st_size for path in expected.rglob("*") if path.is_file())
     for number in range(points):
         size = max(4096, int(needed * (number + 0.5) / points) // 4096 * 4096)
@@ -76,7 +78,8 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     try:
-        faults, full = fills(folder, options.points)
+        unbroken(folder / "expected", 2)
+        faults, full = fills(folder, folder / "expected", options.points)
     except PermissionError as error:
         print(error, file=sys.stderr)
         return 2

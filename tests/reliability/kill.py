@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from runs import difference, finish, leftovers, start, unbroken
+from runs import difference, finish, leftovers, start, undisturbed
 
 
 def kill_once(folder: Path, expected: Path, threads: int, moment: float) -> str:
@@ -32,11 +32,9 @@ def kill_once(folder: Path, expected: Path, threads: int, moment: float) -> str:
     return difference(out, expected) or (f"temporary files are left: {', '.join(left)}" if left else "")
 
 
-def kills(folder: Path, threads: int, count: int, seed: int = 0) -> list[str]:
-    """Kill `count` runs at moments spread over the time of a run. Returns the faults."""
-    expected, moments = folder / f"expected-{threads}", random.Random(seed)
-    unbroken(folder / f"warm-up-{threads}", threads)  # compiles kernels
-    seconds, faults = unbroken(expected, threads), []
+def kills(folder: Path, expected: Path, seconds: float, threads: int, count: int, seed: int = 0) -> list[str]:
+    """Kill `count` runs at moments spread over the time of a run. expected, seconds: see `undisturbed`. Returns the faults."""
+    moments, faults = random.Random(seed), []
     for number in range(count):
         moment = (number + moments.random()) / count * seconds
         fault = kill_once(folder, expected, threads, moment)
@@ -56,7 +54,8 @@ def main() -> int:
     numbers, faults = [int(n) for n in options.threads.split(",")], []
     with tempfile.TemporaryDirectory() as folder:
         for threads in numbers:
-            faults += kills(Path(folder), threads, options.kills, options.seed)
+            expected, seconds = undisturbed(Path(folder), threads)
+            faults += kills(Path(folder), expected, seconds, threads, options.kills, options.seed)
     print(f"{options.kills * len(numbers)} kills, {len(faults)} faults")
     return 1 if faults else 0
 

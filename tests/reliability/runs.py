@@ -42,6 +42,13 @@ def unbroken(out: Path, threads: int) -> float:
     return time.perf_counter() - begin
 
 
+def undisturbed(folder: Path, threads: int) -> tuple[Path, float]:
+    """Make the run without any disturbance, after one that compiles the kernels. Returns its folder and its seconds."""
+    unbroken(folder / f"warm-up-{threads}", threads)
+    expected = folder / f"expected-{threads}"
+    return expected, unbroken(expected, threads)
+
+
 def content(out: Path, without: str = "") -> dict:
     """Everything that must be equal between two runs: the results, and every array of every checkpoint but one."""
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from full_disk import fills
 from fuzz import fuzz
 from kill import kills
 from readers import READERS
+from runs import undisturbed
 
 from backends import get_backend
 from minihire.runtime.errors import MinihireError
@@ -77,20 +78,26 @@ def test_the_fuzzer_finds_planted_faults(read, fault, monkeypatch):
     assert found and fault in found[0]
 
 
-@pytest.mark.slow
-def test_killed_runs_resume(tmp_path):
-    assert kills(tmp_path, threads=2, count=1) == []
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Folder and seconds of the undisturbed run, with two threads."""
+    return undisturbed(tmp_path_factory.mktemp("whole"), 2)
 
 
 @pytest.mark.slow
-def test_damaged_files_of_a_run_are_named_or_do_no_harm(tmp_path):
-    assert damages(tmp_path, cases=2) == []
+def test_killed_runs_resume(whole, tmp_path):
+    assert kills(tmp_path, *whole, threads=2, count=1) == []
 
 
 @pytest.mark.slow
-def test_a_full_disk_loses_nothing(tmp_path):
+def test_damaged_files_of_a_run_are_named_or_do_no_harm(whole, tmp_path):
+    assert damages(tmp_path, *whole, cases=2) == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(whole, tmp_path):
     try:
-        faults, full = fills(tmp_path, points=1)
+        faults, full = fills(tmp_path, whole[0], points=1)
     except (PermissionError, FileNotFoundError):
         pytest.skip("mounting a file system in memory needs Linux and root")
     assert faults == [] and full >= 1
