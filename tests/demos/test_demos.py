@@ -17,7 +17,8 @@ RULE = re.compile(r"^─+(?:  ─+)+$", re.MULTILINE)  # below a table's header
 
 def run(lesson, out, **environment):
     """Standard output of a lesson in quick mode, run from another folder and without PYTHONPATH."""
-    environment = {**os.environ, "PYTHONPATH": "", "MPLBACKEND": "Agg", "PYTHONUTF8": "1", **environment}
+    one_thread = {"NUMBA_NUM_THREADS": "1"}  # with arrays this small, a second thread would mostly wait
+    environment = {**os.environ, **one_thread, "PYTHONPATH": "", "MPLBACKEND": "Agg", "PYTHONUTF8": "1", **environment}
     command = [sys.executable, "-W", "error::RuntimeWarning", lesson, "--quick", "--out", out / "figures"]
     done = subprocess.run(command, cwd=out, env=environment, capture_output=True, encoding="utf-8", timeout=300)
     assert done.returncode == 0, done.stderr
