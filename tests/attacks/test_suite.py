@@ -22,6 +22,7 @@ from minihire.attacks import (
     pace,
     pgd,
     probes,
+    red_flags,
     suite,
     suite_state,
 )
@@ -44,6 +45,7 @@ def short(monkeypatch):
         "QUERIES": {"small": 4, "full": 6},
     }.items():
         monkeypatch.setattr(suite, name, value)
+    monkeypatch.setattr(red_flags, "COMPARED_STEPS", (3, 4))
 
 
 @pytest.fixture
@@ -385,8 +387,7 @@ def test_after_the_last_attack_the_flags_and_curves_are_left(short_curves, numba
         100,
         100,
         20,
-        200,
-        400,
+        *red_flags.COMPARED_STEPS,
     ]  # of the flags; at ε = 0 all four sizes are one; noise has no gradient
     forwards = [1, 1, 2, 2, 2, 2, 1, 2, 2, 1]  # two of an attack that remembers its best images, and one of noise
     for_flags = 12 * (sum(gradients) + sum(forwards) / 3)
