@@ -50,8 +50,8 @@ def robustness(study: PaperStudy) -> Outcome:
         "White box. FGSM and PGD-7 are the paper's attacks, on all test images. The suite runs on the first "
         f"{images:,} of them: an image counts as right only if the network classifies it correctly under every attack. "
         "docs/robustness.md describes the attacks. Transfer images come from the ANN, from the networks of the other methods "
-        "and, for the main rows, from another seed. Main rows, and the recipes that `minihire paper recipes` found: "
-        f"{seeds}; other rows: one seed and the first "
+        "and, for the main rows, from another seed. Main rows, the recipes that `minihire paper recipes` found, and an "
+        f"adversarially trained ANN: {seeds}; other rows: one seed and the first "
         f"{min(images, FEW)} images, and so is the point of the chart between the two bounds."
     )
     outcome.text += (
@@ -60,10 +60,9 @@ def robustness(study: PaperStudy) -> Outcome:
     )
     equal_cost = adversarial_way(config, "FGSM-RS", True)
     main = [*ways(study, *MAIN), equal_cost]
-    others = ways(study, *OTHERS)
-    others += [adversarial_way(config, f"PGD-{ITERATIONS}", False), adversarial_ann(config, "FGSM-RS")]
-    recipes = best(config)
-    method = recipes[:1]  # hire-4x, a method of its own
+    others = [*ways(study, *OTHERS), adversarial_way(config, f"PGD-{ITERATIONS}", False)]
+    recipes = [*best(config), adversarial_ann(config, "FGSM-RS")]
+    methods = [recipes[0], recipes[-1]]  # methods of their own: hire-4x and adversarial-ann
     parts = [
         (way, seed, share * config.epsilon, images)
         for rows in (main, recipes)
@@ -74,8 +73,8 @@ def robustness(study: PaperStudy) -> Outcome:
     few = min(images, FEW)
     first = study.seeds[0]
     parts += [(way, first, share * config.epsilon, few) for share in SHARES for way in others]
-    parts += [(way, first, BETWEEN * config.epsilon, few) for way in (*main, *method, *others)]
-    whole = [(way, first, share * config.epsilon, images) for share in SHARES for way in (*main, *method)]
+    parts += [(way, first, BETWEEN * config.epsilon, few) for way in (*main, *methods, *others)]
+    whole = [(way, first, share * config.epsilon, images) for share in SHARES for way in (*main, recipes[0])]
     found = study.each(lambda study, part: answers_of_part(study, config, main, *part, part in whole), parts)
     by_part = dict(zip([(way.title, seed, epsilon) for way, seed, epsilon, _ in parts], found, strict=True))
     for share in SHARES:
@@ -84,10 +83,10 @@ def robustness(study: PaperStudy) -> Outcome:
     for share in SHARES:
         _table(outcome, config, by_part, [*hire, *recipes], study.seeds, share * config.epsilon, images)
     for share in (*SHARES, BETWEEN):
-        rows = others if share in SHARES else [*main, *method, *others]
+        rows = others if share in SHARES else [*main, *methods, *others]
         _table(outcome, config, by_part, rows, [first], share * config.epsilon, few)
     _rate(outcome, study, config)
-    _chart(outcome, by_part, [*main, *method])
+    _chart(outcome, by_part, [*main, *methods])
     _trade_off(outcome, by_part, [*main, *recipes], study.seeds, min(SHARES) * config.epsilon)
     _flags(outcome, by_part)
     return outcome

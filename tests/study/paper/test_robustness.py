@@ -16,7 +16,7 @@ from minihire.study.paper.robustness import robustness, withstood
 from minihire.study.paper.scales import SCALES
 
 # the column "with a red flag", in all tables: ε = 8, 2: main rows; HIRE and hire-4x, other recipes; one-seed rows; 4: all rows
-FLAGS = 10 * ["1 of 1"] + 2 * (2 * ["1 of 1"] + 3 * ["not evaluated"]) + 27 * ["not evaluated"]
+FLAGS = 10 * ["1 of 1"] + 2 * (2 * ["1 of 1"] + 4 * ["not evaluated"]) + 25 * ["not evaluated"]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_tables_have_a_row_for_every_network_and_a_second_call_measures_noth
     outcome = robustness(study)
     accuracies = [table for table in outcome.tables if "with a red flag" in table["header"]]
     sizes = [len(table["rows"]) for table in accuracies]
-    assert sizes == [5, 5, 5, 5, 7, 7, 13]  # ε = 8 and 2 each: main; best; others; ε = 4: all
+    assert sizes == [5, 5, 6, 6, 6, 6, 13]  # ε = 8 and 2 each: main; best; others; ε = 4: all
     (rate,) = (table for table in outcome.tables if table["caption"].startswith("rate-coded"))
     assert [row[0] for row in rate["rows"]] == ["ε = 8/255", "ε = 2/255"]
     for table in outcome.tables:
@@ -49,7 +49,8 @@ def test_the_tables_have_a_row_for_every_network_and_a_second_call_measures_noth
         *(row[0] for row in accuracies[2]["rows"][1:]),
     ]
     assert [series["label"] for series in chart["series"]] == [row[0] for row in accuracies[0]["rows"]] + [
-        "HIRE-SNN, 4× noise"
+        "HIRE-SNN, 4× noise",
+        "adversarial ANN, FGSM-RS, equal epochs",
     ]
     assert [point[0] for point in chart["series"][0]["points"]] == pytest.approx([2, 4, 8])
     again = PaperStudy(TINY, backend, tmp_path)
@@ -84,8 +85,8 @@ def test_only_the_first_seed_of_the_main_rows_and_of_hire_4x_gets_the_whole_suit
     assert [row[5] for table in accuracies for row in table["rows"]] == FLAGS
     assert "For all other networks, the surrogate ensemble is arctan-2 and the network's own" in outcome.text
     fewer = {"members": ("arctan-2",), "flags": False}
-    for seed in (1, 2):  # 5 main and 4 best at two bounds
-        assert asked[seed] == 18 * [fewer]
+    for seed in (1, 2):  # 5 main, 4 best and the adversarial ANN at two bounds
+        assert asked[seed] == 20 * [fewer]
     first = [options for options in asked[0] if "samples" not in options]  # samples: the rate-coded network
     assert first.count({}) == 12 and first.count(fewer) == len(first) - 12  # 5 main and hire-4x at two bounds
 
