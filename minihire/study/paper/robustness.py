@@ -24,7 +24,7 @@ BETWEEN = 0.5  # a third bound, for one seed
 RATE = dict(  # of the rate-coded network, whose gradients take many time steps and draws; see `withstood`
     images=100, samples=10, members=("arctan-2", "triangle-2", "exponential-1"), flags=False
 )
-# of all networks but the main ones and hire-4x with the first seed, to save time: the other members of the ensemble fool
+# of all networks but the main ones and `methods` with the first seed, to save time: the other members of the ensemble fool
 # almost no image that these leave
 FEWER = dict(members=("arctan-2",), flags=False)
 IMAGES, FEW = 1000, 300  # test images of the suite: for the main ways, and for the others
@@ -55,7 +55,8 @@ def robustness(study: PaperStudy) -> Outcome:
         f"{min(images, FEW)} images, and so is the point of the chart between the two bounds."
     )
     outcome.text += (
-        f" The main rows and {TITLES['hire-4x']} get the whole suite with the first seed. For all other networks, the surrogate "
+        f" The main rows, {TITLES['hire-4x']} and the {TITLES['adversarial-ann']} get the whole suite with the first seed. For "
+        "all other networks, the surrogate "
         f"ensemble is {' and '.join(FEWER['members'])} and the network's own surrogate, and no red flags are evaluated."
     )
     equal_cost = adversarial_way(config, "FGSM-RS", True)
@@ -74,7 +75,7 @@ def robustness(study: PaperStudy) -> Outcome:
     first = study.seeds[0]
     parts += [(way, first, share * config.epsilon, few) for share in SHARES for way in others]
     parts += [(way, first, BETWEEN * config.epsilon, few) for way in (*main, *methods, *others)]
-    whole = [(way, first, share * config.epsilon, images) for share in SHARES for way in (*main, recipes[0])]
+    whole = [(way, first, share * config.epsilon, images) for share in SHARES for way in (*main, *methods)]
     found = study.each(lambda study, part: answers_of_part(study, config, main, *part, part in whole), parts)
     by_part = dict(zip([(way.title, seed, epsilon) for way, seed, epsilon, _ in parts], found, strict=True))
     for share in SHARES:
