@@ -34,9 +34,17 @@ def claims(outcome):
 
 def test_where_the_paper_has_hire_below_the_ann_so_does_the_claim(full):
     found = claims(accuracy.table2(full("vgg11")))
-    assert found["VGG11: HIRE below ANN under white-box PGD"] == ("-0.7", "agrees")
-    assert found["VGG11: HIRE above ANN under white-box FGSM"] == ("+5.1", "differs")
-    assert found["VGG11: HIRE above traditional SNN under white-box PGD"] == ("+4.6", "agrees")
+    assert found["VGG11 on CIFAR-100: HIRE below ANN under white-box PGD"] == ("-0.7", "agrees")
+    assert found["VGG11 on CIFAR-100: HIRE above ANN under white-box FGSM"] == ("+5.1", "differs")
+    assert found["VGG11 on CIFAR-100: HIRE above traditional SNN under white-box PGD"] == ("+4.6", "agrees")
+
+
+def test_claims_about_one_model_on_two_data_sets_name_the_data_set(full):
+    study = full("resnet12")
+    both = tuple(c for c in SCALES["full"].settings if c.model == "resnet12")
+    study.scale = Scale("full", both, SCALES["full"].rate)
+    outcome = accuracy.table2(study)
+    assert len(both) == 2 and len({c["claim"] for c in outcome.claims}) == len(outcome.claims) >= 8
 
 
 def test_figure_9_holds_gaussian_noise_against_traditional_training(full):
