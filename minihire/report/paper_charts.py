@@ -6,6 +6,7 @@ from minihire.report.markup import Markup, tag
 from minihire.study.titles import TITLES
 
 LINE = 13  # pixels between two labels
+NAMED = 12  # a chart of at most so many points numbers and names each
 
 
 def draw(chart: dict) -> Markup:
@@ -14,8 +15,11 @@ def draw(chart: dict) -> Markup:
         rows = [(r["name"], r["label"], r["value"], r["value"], r["words"]) for r in chart["rows"]]
         return tag("figure", charts.bars(chart["title"], chart["unit"], rows))
     if chart["kind"] == "points":
-        kinds = dict.fromkeys(p["name"] for p in chart["points"])
-        items = [tag("li", charts.legend_marker(name), f" {TITLES.get(name, name)}") for name in kinds]
+        kinds = {p["name"]: f" {TITLES.get(p['name'], p['name'])}" for p in chart["points"]}
+        rows = kinds.items()
+        if len(chart["points"]) <= NAMED:
+            rows = [(p["name"], f" {number} {p['label']}") for number, p in enumerate(chart["points"], 1)]
+        items = [tag("li", charts.legend_marker(name), label) for name, label in rows]
         return tag("figure", points(chart), tag("ul", items, class_="legend"))
     if chart["kind"] == "lines":
         drawing, keys = lines(chart), [(one["name"], one["label"], one["dashed"]) for one in chart["series"]]
@@ -79,7 +83,7 @@ def front(points: list[dict]) -> list[dict]:
 
 
 def points(chart: dict) -> Markup:
-    """Points in a plane. Those of `front` have the numbers of their table rows beside them; all have a tooltip."""
+    """Points in a plane. Those of `front`, or all if they are few, have their numbers beside them; all have a tooltip."""
     found = chart["points"]
     across, up = (ticks(min(values), max(values)) for values in ([p["x"] for p in found], [p["y"] for p in found]))
     left, right, top, bottom = 40, WIDTH - 16, 28, 250
@@ -94,7 +98,10 @@ def points(chart: dict) -> Markup:
     ]
     tip = lambda p: f"{p['label']}: {chart['across']} {p['x']:.1f}, {chart['unit']} {p['y']:.1f}"
     drawn = [marker(p["name"], x_of(p["x"]), y_of(p["y"]), tip(p)) for p in found]
-    drawn += [text(x_of(p["x"]) + 6, y_of(p["y"]) - 5, str(found.index(p) + 1)) for p in front(found)]
+    for p in found if len(found) <= NAMED else front(found):
+        x, y, number = x_of(p["x"]), y_of(p["y"]), found.index(p)
+        near = any(abs(x_of(q["x"]) - x) < 12 and abs(y_of(q["y"]) - y) < 12 for q in found[:number])
+        drawn.append(text(x - 6, y - 5, str(number + 1), "end") if near else text(x + 6, y - 5, str(number + 1)))
     heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
     words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(p['label'] for p in found)}"
     name = text((left + right) / 2, bottom + 34, chart["across"], "middle")

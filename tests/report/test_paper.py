@@ -87,15 +87,25 @@ def test_a_page_of_other_data_has_none_of_them(made):
     assert not [row for row in table_rows(made) if row and row[0].startswith("paper")]
 
 
-def test_only_points_that_no_other_exceeds_have_numbers():
-    points = [
-        {"name": "hire", "label": "best in x", "x": 70.0, "y": 10.0},
-        {"name": "hire", "label": "behind both", "x": 50.0, "y": 10.0},
-        {"name": "adversarial", "label": "best in y", "x": 52.0, "y": 40.0},
-        {"name": "hire", "label": "as high as the first, further left", "x": 60.0, "y": 10.0},
-    ]
-    assert [p["label"] for p in paper_charts.front(points)] == ["best in y", "best in x"]
-    chart = {"kind": "points", "title": "T", "unit": "y, %", "across": "x, %", "points": points}
-    shown = str(paper_charts.draw(chart))
+POINTS = [
+    {"name": "hire", "label": "best in x", "x": 70.0, "y": 10.0},
+    {"name": "hire", "label": "behind both", "x": 50.0, "y": 10.0},
+    {"name": "adversarial", "label": "best in y", "x": 52.0, "y": 40.0},
+    {"name": "hire", "label": "as high as the first, further left", "x": 60.0, "y": 10.0},
+]
+CHART = {"kind": "points", "title": "T", "unit": "y, %", "across": "x, %", "points": POINTS}
+
+
+def test_of_many_points_only_those_that_no_other_exceeds_have_numbers(monkeypatch):
+    monkeypatch.setattr(paper_charts, "NAMED", 3)
+    assert [p["label"] for p in paper_charts.front(POINTS)] == ["best in y", "best in x"]
+    shown = str(paper_charts.draw(CHART))
     assert shown.count('class="mark') == 6  # four points, and a marker for each kind in the legend
     assert ">1</text>" in shown and ">3</text>" in shown and ">2</text>" not in shown and ">4</text>" not in shown
+
+
+def test_few_points_are_numbered_and_named():
+    shown = str(paper_charts.draw(CHART))
+    assert shown.count('class="mark') == 8  # four points, and a row for each in the legend
+    for number, point in enumerate(POINTS, 1):
+        assert f">{number}</text>" in shown and f" {number} {point['label']}</li>" in shown

@@ -43,7 +43,7 @@ class Outcome:
         self.charts.append({"kind": "bars", "title": title, "unit": unit, "rows": rows})
 
     def points(self, title: str, unit: str, across: str, points: list[dict]) -> None:
-        """Add a chart of points {"name", "label", "x", "y"}. Those on the upper right edge show their number, from 1."""
+        """Add a chart of points {"name", "label", "x", "y"}. Few are all numbered, many on the edge only."""
         self.charts.append({"kind": "points", "title": title, "unit": unit, "across": across, "points": points})
 
     def claim(self, study, claim: str, paper: str, ours: str, holds: bool | None, reason: str = "") -> None:

@@ -211,7 +211,7 @@ def _trade_off(outcome, found, rows, seeds, epsilon):
         parts = [found[way.title, seed, epsilon] for seed in seeds]
         clean, strong = [answers["clean"] for answers, _ in parts], [suite.right for _, suite in parts]
         points.append({"name": way.method, "label": way.title, "x": spread(clean)[0], "y": spread(strong)[0]})
-    title = f"Clean images, and images that withstand the suite at ε = {255 * epsilon:g}/255"
+    title = f"Clean and robust accuracy, ε = {255 * epsilon:g}/255"
     outcome.points(title, "under the suite, %", "clean accuracy, %", points)
 
 
