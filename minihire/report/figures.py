@@ -126,7 +126,7 @@ def attacked_images(plt, results):
                 _show(axes[0, column], example["clean_png"])
                 axes[0, column].set_title(classes[example["label"]], fontsize=10, pad=3)
         attack = results["examples"][0]["attack"].upper()
-        axes[2 * row + 1, 0].set_ylabel(f"{TITLES.get(model, model)},\n{attack}", fontsize=9)
+        axes[2 * row + 1, 0].set_ylabel(f"{TITLES.get(model, model)}, {attack}".replace(", ", ",\n"), fontsize=9)
         axes[2 * row + 2, 0].set_ylabel(f"perturbation\n±{epsilon * 255:.3g}/255", fontsize=9)
     axes[0, 0].set_ylabel("clean", fontsize=9)
     figure.supxlabel("✓ right, ✗ wrong, * clean image misclassified too", fontsize=9)

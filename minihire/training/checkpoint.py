@@ -173,7 +173,9 @@ def load(
         meta = json.loads(bytes(arrays.pop("meta")).decode())
         too_new = meta["format"] > FORMAT
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
+        raise CheckpointError(
+            f"there is no checkpoint {path}: name a file that minihire saved, such as models/hire.npz of a run"
+        ) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or 'it is not a NumPy archive'}") from error
     except (ArchiveError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

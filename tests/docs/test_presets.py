@@ -62,7 +62,7 @@ def test_every_data_set_and_model_is_named():
         ("results/paper-small.md", "2 h 54 min"),
         ("choices.md", "1 h 45 min"),
         ("results/recipes-medium.md", "2 h 07 min"),
-        ("results/cifar10-small.md", "748 MiB"),
+        ("results/cifar10-small.md", "421 MiB"),
         ("performance.md", "705 / 1,151 MiB"),
         ("performance.md", "1,095 / 1,878 MiB"),
         ("performance.md", "509 / 1,025 MiB"),
