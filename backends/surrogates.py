@@ -91,7 +91,7 @@ TABLE = {
     "rectangle": (lambda z, h, w: h * (np.abs(z) < w / 2), lambda z, h, w: h * w * np.clip(z / w + 0.5, 0, 1)),
     "arctan": (
         lambda z, h, a: h / (1 + (np.pi * a * z / 2) ** 2),
-        lambda z, h, a: np.arctan(np.pi * a * z / 2) / np.pi + 0.5,
+        lambda z, h, a: 2 * h / a * (np.arctan(np.pi * a * z / 2) / np.pi + 0.5),
     ),
     "straight_through": (lambda z, h, w: np.ones_like(z), lambda z, h, w: z),
 }

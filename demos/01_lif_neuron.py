@@ -126,5 +126,5 @@ save(figure, options.out, "01_lif_neuron")
 #    the same rate, although a ReLU would distinguish them?
 # 2. With λ = 0.7, plot clip(I/v − (1 − λ)/2, 0, 1), the ramp that backends/lif.py derives for leaky neurons, beside
 #    the measured rate. Where does it fit, and why does it miss the dead zone?
-# 3. Keep the mean at half the smallest current that causes a spike, and increase the noise. The neuron starts to fire: does its
-#    rate now grow with the current? What would that mean for a gradient that is measured instead of computed?
+# 3. Take a noisy current whose mean is half the smallest current that causes a spike. Increase the noise until the neuron fires, then
+#    raise the mean a little. Does the rate grow? Could one measure ∂rate/∂I this way, where the computed gradient is 0?

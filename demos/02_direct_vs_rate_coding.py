@@ -14,8 +14,8 @@
 # the steps. One ANN, trained on pixels without normalisation, is converted for both codings with the same weights and thresholds.
 # Then it is trained for two epochs at each T. With direct coding its accuracy is within a few points of the ANN at T = 4. With rate
 # coding it stays lower even at T = 32 (in three of three seeds): training cannot recover what the input does not contain. At
-# T = 2 the converted network does not fire. Direct coding has a cost: its first layer multiplies real numbers with weights,
-# where the other layers only add (lesson 7).
+# T = 2 no spike of the converted network reaches its output. Direct coding has a cost: its first layer multiplies real numbers with
+# weights, where the other layers only add (lesson 7).
 
 # %%
 import numpy as np

@@ -115,6 +115,7 @@ save(figure, options.out, "04_ann_to_snn")
 #
 # 1. The first spikes of each layer come late. Start every membrane at v/2 (network.gradients takes a state, {layer: NeuronState},
 #    and also returns logits). How many steps does that save at c = 1?
-# 2. Set every threshold to 1 instead. Which layer stops firing first, and why can the later layers not recover?
+# 2. Set every threshold to 1, then every threshold to 8. With which do neurons of layer 1 fire at every step, so that
+#    their rates no longer follow their currents? With which does a layer stop firing, and why can the next ones not recover?
 # 3. Train the network with c = 0.3 for one epoch at T = 4 (lesson 5). Is it better than the best c without training? How have
 #    its thresholds and leaks changed?

@@ -120,5 +120,5 @@ save(figure, options.out, "06_attacks")
 # Write the attack's step yourself: `minihire demo 6 --stub`, then `minihire demo 6 --check exercise_6.py`.
 #
 # 1. Attack each network with images crafted on the ANN (transfer). If that is stronger than the triangle, suspect gradient masking.
-# 2. Sweep ε from 2/255 to 64/255. Every accuracy must fall to 0 in the end: which attacker needs the largest ε?
+# 2. Sweep ε from 2/255 to 64/255. A good attack leaves nothing in the end. Which attackers leave something, and why?
 # 3. Train HIRE with noise of 0.05, and another network with GaussianNoise(0.05). Which is better under FGSM, which in the last row?

@@ -13,10 +13,10 @@
 #
 # **What to expect.** In float64 all backends agree to about 1e-15, although they sum in different orders. In float32 they agree to
 # 1e-5 or better on most images. But a spike is a step function. If a membrane is within rounding of its threshold, one backend
-# fires and another does not, and this changes later spikes. It happens to some dozens of spikes in a million, all in about one image
+# fires and another does not, and this changes later spikes. It happens to about fifteen spikes in a million, all in about one image
 # of a hundred. The gradient of that image differs by tens of percent, and no backend is wrong. So test backends in float64, and
 # expect a few differing images in float32. The compiled backend is several times as fast as the reference. Numba and Torch are faster
-# in float32 than in float64. The reference was faster in some of our runs and slower in others.
+# in float32 than in float64. The reference was so in some of our runs only.
 
 # %%
 from time import perf_counter

@@ -1,7 +1,7 @@
 """The whole method of HIRE-SNN in one file of NumPy, to read from top to bottom. `python demos/microhire.py` runs it in seconds.
 
-An ANN learns to name shapes. It becomes a spiking network (SNN), which is trained further, once in the traditional way and once
-with HIRE. FGSM and PGD attack all of them. The paper is arXiv 2110.11417 (Kundu, Pedram and Beerel, ICCV 2021); equation
+An ANN learns to name shapes. It becomes a spiking network (SNN), which is trained further in three ways: traditional, HIRE, and
+HIRE without noise. FGSM and PGD attack all of them. The paper is arXiv 2110.11417 (Kundu, Pedram and Beerel, ICCV 2021); equation
 numbers are the paper's. Sizes: T time steps, B images, F neurons of a layer, C classes. An image is a row of 256 pixels in [0, 1].
 """
 import os

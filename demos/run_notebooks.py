@@ -34,8 +34,10 @@ def main():
     """Write every lesson's notebook. An unchanged lesson keeps its outputs."""
     every = [lesson.number for lesson in lessons()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("numbers", nargs="*", type=int, choices=every, metavar="LESSON", help="also run these lessons")
-    numbers = parser.parse_args().numbers
+    parser.add_argument("numbers", nargs="*", type=int, metavar="LESSON", help="also run these lessons")
+    numbers = parser.parse_args().numbers  # no choices=every: Python 3.11 then refuses an empty list
+    if unknown := [number for number in numbers if number not in every]:
+        parser.error(f"there is no lesson {unknown[0]}: lessons are {every[0]} to {every[-1]}")
     if missing := [name for name in ("nbclient", "ipykernel") if find_spec(name) is None]:
         sys.exit(print(f"not installed: {' and '.join(missing)}; run `pip install nbclient ipykernel`", file=sys.stderr) or 2)
     FOLDER.mkdir(exist_ok=True)

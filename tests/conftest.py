@@ -70,7 +70,7 @@ def check_gradient():
     """check_gradient(function, arrays, grads): within 1e-6 of central differences in float64; see minihire/engine/check.py."""
     from minihire.engine.check import gradient_error
 
-    def check(function, arrays, grads, seed=0):
-        assert gradient_error(function, arrays, grads, seed=seed) < 1e-6
+    def check(function, arrays, grads, seed=0, step=1e-5):
+        assert gradient_error(function, arrays, grads, seed=seed, step=step) < 1e-6
 
     return check

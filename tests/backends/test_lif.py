@@ -21,6 +21,7 @@ FAMILY = {
     "exponential": surrogates.exponential(1.5),
     "rectangle": surrogates.rectangle(0.75),
     "arctan": surrogates.arctan(),
+    "low arctan": surrogates.Surrogate("arctan", 0.5, 3.0),
     "straight through": surrogates.straight_through(),
 }
 KINKS = {"triangle": (-1, 0, 1), "exponential": (0,), "rectangle": (-0.5, 0.5), "arctan": (), "straight_through": ()}
@@ -274,7 +275,7 @@ def test_back_propagation_equals_finite_differences(exact, check_gradient, reset
         loss = lambda *arguments: case.loss_with_constant_resets(saved.spikes, *arguments)
         assert loss(*case.arguments()) == pytest.approx(case.loss(*case.arguments()), rel=1e-12)
         grads = (*grads[:4], None)
-    check_gradient(loss, case.arguments(), grads)
+    check_gradient(loss, case.arguments(), grads, step=2e-6)  # a steep surrogate through five resets bends the loss
 
 
 @pytest.mark.parametrize("reset_grad", [False, True])
