@@ -155,9 +155,9 @@ class Backend(ABC):
         """Images store[index] (uint8 [N, H, W, C]) scaled to [0, 1]: [B, H, W, C].
 
         Each image is padded on every side with `padding` reflected pixels and then cropped to its original size. `padding` is
-        less than the height and the width. index int64 [B]. shift int64 [B, 2] in 0 … 2·padding: row and column of the crop's
-        corner in the padded image; (padding, padding) leaves the image where it was. flip int64 [B]: 1 mirrors left and
-        right, after the crop. All three are NumPy arrays.
+        less than the height and the width, unless every shift equals it. index int64 [B]. shift int64 [B, 2] in 0 … 2·padding:
+        row and column of the crop's corner in the padded image; (padding, padding) leaves the image where it was. flip int64
+        [B]: 1 mirrors left and right, after the crop. All three are NumPy arrays.
         """
 
     @abstractmethod

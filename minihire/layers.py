@@ -124,7 +124,9 @@ class Linear:
         return (self.features,)
 
     def parameters(self, shape, spiking):
-        """The matrix [F_in, F_out], and the bias [1, F_out]."""
+        """The matrix [F_in, F_out], and the bias [1, F_out]. Raises ValueError for an image: Flatten has to come first."""
+        if len(shape) != 1:
+            raise ValueError(f"{self.name} needs a Flatten before it, because its input is {shape}")
         matrix = Parameter((shape[0], self.features), (2 / shape[0]) ** 0.5)
         return {f"{self.name}.weight": matrix, **_bias_parameter(self)}
 
@@ -450,6 +452,8 @@ class Readout:
             spikes = Neuron(self.name)(ctx, current if bias is None else ops.add_bias(tape, current, bias))
             logits = ops.sum_time(tape, spikes)
         else:
+            if ctx.spiking and x.shape[0] < ctx.steps:  # the image itself, without neurons before the readout
+                x = ops.repeat_time(tape, x, ctx.steps)
             logits = ops.linear(tape, ops.sum_time(tape, x), weight)
             logits = logits if bias is None else ops.add_bias(tape, logits, bias, times=x.shape[0])
         return ops.reshape(tape, logits, logits.shape[1:])

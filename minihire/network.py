@@ -227,6 +227,8 @@ class Network:
         if check:
             checks.images(k, images, self.model.image_shape, self.model.name)
             labels = checks.labels(k, labels, images.shape[0], self.model.classes)
+            if not images.shape[0]:
+                raise MinihireError("gradients are means over images, but none was given: give at least one image")
         _refuse_loss(loss, targets)
         neuron, chunks = self._options(surrogate), self._chunks(steps)
         _refuse_chunks(neuron.surrogate, chunks)

@@ -13,7 +13,7 @@ from minihire.data.dataset import Dataset
 from minihire.engine import Tape, Variable
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import AvgPool, Conv2d, Flatten, ForwardContext, Linear, Neuron, Readout
-from minihire.models import MODELS, build
+from minihire.models import MODELS, assemble, build
 from minihire.network import Network, initialise
 from minihire.runtime.progress import Progress
 from minihire.training import Recipe, train
@@ -91,6 +91,19 @@ def test_the_readout_s_bias_counts_once_per_step(exact, make):
     ctx = ForwardContext(Tape(exact), weights, True, 5)
     logits = Readout("readout", 3, bias=True)(ctx, Variable(spikes)).value
     np.testing.assert_allclose(logits, spikes.sum(0) @ weight + 5 * bias, rtol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3])
+def test_a_readout_of_the_image_counts_every_step(exact, chunk):
+    """Without neurons the readout gets one step, which stands for all T."""
+    model = assemble("linear", [Flatten(), Readout("r", 3, bias=True)], (2, 2, 1), 3, mean=[0], std=[1])
+    images = np.arange(8.0).reshape(2, 2, 2, 1) / 8
+    network = initialise(model, exact, seed=0)
+    network = Network(
+        model, exact, {**network, "r.bias": np.array([[1.0, 2.0, 3.0]])}, spiking=True, steps=4, time_chunk=chunk
+    )
+    once = images.reshape(2, 4) @ network.parameters["r.weight"] + network.parameters["r.bias"]
+    np.testing.assert_allclose(network.forward(images), 4 * once, rtol=1e-12)
 
 
 @pytest.mark.parametrize("spiking", [False, True])

@@ -210,6 +210,8 @@ def test_a_model_of_any_layers_is_rebuilt_from_its_description():
         ([], "the last layer of mine must be a Readout of 4 classes"),
         ([Conv2d("c", 2, 9, padding=0), Flatten(), Readout("r", 4)], "c leaves nothing of the image"),
         ([Branches("s", (Conv2d("a", 4),), ()), Flatten(), Readout("r", 4)], "the branches of s end in the shapes"),
+        ([Linear("l", 4), Readout("r", 4)], "l needs a Flatten before it, because its input is (6, 6, 3)"),
+        ([Readout("r", 4)], "r needs a Flatten before it, because its input is (6, 6, 3)"),
         ([Flatten(), Flatten(), Readout("r", 4)], "the layers of mine do not fit images of (6, 6, 3)"),
         ([Flatten(), Linear("l", 4), Linear("l", 4), Readout("r", 4)], "mine has two layers named 'l'"),
         (

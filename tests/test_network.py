@@ -325,6 +325,8 @@ def test_chunks_of_time_change_nothing(backend, agrees, setting):
 
 def test_the_default_neuron_is_the_paper_s(exact):
     """Equation 5 with γ = 0.3; the reset of the released models, without a gradient."""
+    with pytest.raises(MinihireError, match="soft spikes need a surrogate with an antiderivative .*, not 'rate'"):
+        NeuronOptions(soft=True, surrogate=surrogates.rate())
     assert NeuronOptions() == NeuronOptions("immediate", surrogates.triangle(0.3, 1.0), reset_grad=False, soft=False)
     weights, *_ = data("vgg5", True, "membrane")
     assert Network(model_of("vgg5"), exact, weights, True).neuron == NeuronOptions()
@@ -523,6 +525,13 @@ def test_predictions_are_refused_for_images_of_another_shape_type_or_range(exact
     network = Network(model, exact, initialise(model, exact, 0))
     with pytest.raises(MinihireError, match=re.escape(sentence)):
         network.predict(given)
+
+
+def test_gradients_of_no_images_are_refused(exact):
+    model = build("vgg5", 3, (8, 8, 3), width=1 / 16, hidden=8)
+    network = Network(model, exact, initialise(model, exact, 0))
+    with pytest.raises(MinihireError, match="but none was given: give at least one image"):
+        network.gradients(np.zeros((0, 8, 8, 3)), np.zeros(0, int))
 
 
 def test_weights_of_another_network_are_refused(exact):

@@ -44,8 +44,8 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
     """Return for each image whether it is classified correctly: bool [N].
 
     The random draws of an image depend on the seed and on its index in `data`, not on the batch size. samples: see
-    `mean_logits`. Raises MinihireError for data without images, and for images or a number of classes that the network was
-    not built for.
+    `mean_logits`. Raises MinihireError for data without images, for samples or batch_size below 1, and for images or a number
+    of classes that the network was not built for.
 
     >>> from minihire import Network, accuracy, build, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
@@ -62,6 +62,7 @@ def predictions(
     """The predicted class of each image: int64 [N]. Arguments and errors: see `accuracy`."""
     checks.data(data, network.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
+    samples = checks.whole("the number of samples", samples)
     k, found = network.backend, np.zeros(len(data))
     batches = Batches(data, k, batch_size)
     for number in range(k.services.rank, len(batches), k.services.ranks):

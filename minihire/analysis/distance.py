@@ -56,4 +56,4 @@ def _same_shape(clean, perturbed):
 
 
 def _norms(difference):
-    return np.sqrt(np.sum(difference.reshape(len(difference), -1) ** 2, axis=1))
+    return np.sqrt(np.sum(difference**2, axis=tuple(range(1, difference.ndim))))

@@ -22,6 +22,7 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.encoding import unit_pixels
 from minihire.network import Network
+from minihire.runtime import checks
 from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
@@ -109,8 +110,9 @@ def evaluate_images(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Whether the network classifies each image correctly, bool [N]: {"images": …, "rounded": …}.
 
-    Raises MinihireError if images or classes do not fit the network.
+    Raises MinihireError if images or classes do not fit the network, and for batch_size < 1.
     """
+    batch_size = checks.whole("the batch size", batch_size)
     shape, classes = network.model.image_shape, network.model.classes
     if crafted.images.shape[1:] != shape or crafted.labels.max() >= classes:
         raise MinihireError(

@@ -178,9 +178,9 @@ def evaluate_robustness(
     folder: keeps the state, so that the same call resumes after an interruption. The state identifies network, sources and
     images. about: further text that has to be the same when the evaluation resumes.
 
-    Raises MinihireError for an unknown suite or budget, two sources or attacks of the same name, attacks with another ε, sources
-    and data with other image shapes or numbers of classes than the network's, and a state that is damaged or belongs to another
-    evaluation.
+    Raises MinihireError for an unknown suite or budget, two sources, members or attacks of the same name, an attack named
+    "clean", attacks with another ε, sources and data with other image shapes or numbers of classes than the network's, and a
+    state that is damaged or belongs to another evaluation.
 
     >>> from minihire import Network, build, evaluate_robustness, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=4), build("vgg5", width=1 / 16, hidden=16)
@@ -193,7 +193,8 @@ def evaluate_robustness(
     # spikes that are not random need one draw
     samples = samples if network.random or any(source.random for _, source in sources) else 1
     todo = stages(network, suite, budget, epsilon, sources, samples, members)
-    todo += _further(network, attacks, float(epsilon), {stage.label for stage in todo})
+    todo += _further(network, attacks, float(epsilon))
+    _refuse_equal_names(todo)
     names = [name for name, _ in sources]
     key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
     if members is not None:
@@ -236,17 +237,25 @@ def _check(network, data, suite, budget, sources):
         checks.data(data, model)
 
 
-def _further(network: Network, attacks: Sequence[Attack], epsilon: float, taken: set[str]) -> list[Stage]:
-    """The stages of attacks that do not belong to the suite. taken: names of the suite's stages."""
+def _further(network: Network, attacks: Sequence[Attack], epsilon: float) -> list[Stage]:
+    """The stages of attacks that do not belong to the suite."""
     for attack in attacks:
         if not math.isclose(attack.epsilon, epsilon, rel_tol=1e-6):
             raise MinihireError(
                 f"the attack {attack.name!r} has ε = {attack.epsilon:.4g}, the suite ε = {epsilon:.4g}: give both the same"
             )
-        if attack.name in taken:
-            raise MinihireError(f"two attacks of the suite have the name {attack.name!r}: give yours another name")
-        taken = taken | {attack.name}
     return [Stage(attack.name, network, attack) for attack in attacks]
+
+
+def _refuse_equal_names(todo: list[Stage]) -> None:
+    """Raise MinihireError for two stages of the same name: the state would take the results of one for those of the other."""
+    taken = {"clean"}  # the state's name of the accuracy without an attack
+    for stage in todo:
+        if stage.label in taken:
+            raise MinihireError(
+                f"two attacks of the suite have the name {stage.label!r}: give your attack or member another name"
+            )
+        taken.add(stage.label)
 
 
 def _cascade(found: Robustness, todo: list[Stage], withstand: Withstand, pace: Pace, later: list[Attack]) -> None:

@@ -50,7 +50,7 @@ def load(
     download: download a public data set if its files are missing.
     size: side in pixels to which the images of a "folder" are resized. Default: their own size if all have the same, else 32.
     flexible: those of "heldout", "train_limit" and "test_limit" that are lowered where the data set has too few images;
-        held-out images then are a tenth of the training images.
+        held-out images then are a tenth of the training images. "shapes" lowers none.
 
     Raises DataError for an unknown name, an unsuitable option, and missing or damaged files.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from backends.interface import Adaptation, NeuronState
-from backends.surrogates import Surrogate, triangle
+from backends.surrogates import TABLE, Surrogate, triangle
 from minihire.engine.tape import Variable
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
@@ -39,6 +39,10 @@ class NeuronOptions:
         for name in ("reset_grad", "soft"):
             object.__setattr__(self, name, bool(getattr(self, name)))
         object.__setattr__(self, "surrogate", checks.surrogate("the neuron's surrogate", self.surrogate))
+        if self.soft and self.surrogate.kind not in TABLE:
+            raise MinihireError(
+                f"soft spikes need a surrogate with an antiderivative ({', '.join(TABLE)}), not {self.surrogate.kind!r}"
+            )
         object.__setattr__(self, "initial", checks.number("the initial membrane", self.initial, -math.inf))
 
 

@@ -23,7 +23,7 @@ MAX_HEADER = 10_000  # bytes of the text that describes an array
 NAME = re.compile(r"[A-Za-z0-9_./ +-]{1,200}")
 # The text that numpy.save writes; it is never evaluated. Types: floating point, integers, booleans and strings.
 HEADER = re.compile(
-    r"\{'descr': '([<>|=]?(?:f[248]|[iu][1248]|b1|U[0-9]{1,5}))', 'fortran_order': (True|False), "
+    r"\{'descr': '([<>|=]?(?:f[248]|[iu][1248]|b1|U[1-9][0-9]{0,4}))', 'fortran_order': (True|False), "
     r"'shape': \(((?:[0-9]{1,18}, )*[0-9]{1,18},?|)\), \} *\n?"
 )
 DAMAGE = (

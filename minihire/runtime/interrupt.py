@@ -134,7 +134,8 @@ class StopSignal:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        print("\nstopping after this batch (Ctrl-C again: at once)", flush=True)
+        with contextlib.suppress(OSError):  # a closed terminal: the hangup is heard, the message is not
+            print("\nstopping after this batch (Ctrl-C again: at once)", flush=True)
 
     def check(self, where: str) -> None:
         """Raise Interrupted or OutOfTime if any rank is requested to stop. All ranks must call this at the same place."""

@@ -35,7 +35,7 @@ OTHER_FORMATS = {  # what to do about files of other programs
 
 
 class CheckpointError(MinihireError):
-    """A checkpoint that cannot be written, read, or used here."""
+    """A checkpoint that cannot be read or used here."""
 
 
 class Checkpoint(NamedTuple):
@@ -121,7 +121,8 @@ def save(
 ) -> None:
     """Write a checkpoint of a network. extra: further meta data. arrays: further backend arrays, by their name in the archive.
 
-    The file appears whole or not at all. Raises CheckpointError where it cannot be written, and for what is not a Network.
+    The file appears whole or not at all. Raises CheckpointError for what is not a Network, and MinihireError where the file
+    cannot be written.
 
     >>> from minihire import Network, build, get_backend, initialise, load_checkpoint, save_checkpoint
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)

@@ -31,6 +31,7 @@ from minihire.data.dataset import Dataset
 from minihire.data.identity import fingerprint
 from minihire.network import Network
 from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.runtime.weak import weak_method
@@ -80,6 +81,10 @@ class Training:
         if self.path:
             network.model.describe()  # raises an error for a model that checkpoints cannot contain, before hours of training
         self.steps = recipe.steps_of_periods(network.steps)
+        if network.spiking and network.neuron.surrogate.kind == "rate" and not recipe.freeze:
+            raise MinihireError(
+                "the rate gradient trains weights only: give the recipe freeze=True, or the network another surrogate"
+            )
         names = [n for n in network.parameters if n.endswith((".weight", ".bias")) or not recipe.freeze]
         settings = {"momentum": recipe.momentum, "decay": recipe.weight_decay} if recipe.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[recipe.optimiser](network, names, **settings)

@@ -75,7 +75,7 @@ class Optimiser:
 
 @dataclass
 class SGD(Optimiser):
-    """velocity ← momentum·velocity + grad + decay·w; w ← w − rate·velocity. Thresholds and leaks do not decay."""
+    """velocity ← momentum·velocity + grad + decay·w; w ← w − rate·velocity. Only weights decay."""
 
     momentum: float = 0.9
     decay: float = 5e-4
@@ -108,7 +108,7 @@ class Adam16(Adam):
     """Adam that stores the moments of weights in 16 bits each (backends/moments16.py): a third less memory and traffic."""
 
     def slot_type(self, name):
-        """uint16 for weights; thresholds and leaks are too few to matter."""
+        """uint16 for weights; biases, thresholds and leaks are too few to matter."""
         return moments16.TYPE if name.endswith(".weight") else None
 
 

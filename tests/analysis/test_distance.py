@@ -15,6 +15,10 @@ def test_perturbation_distance_by_hand():
     assert perturbation_distance(clean, perturbed).tolist() == [5.0, 0.0]
 
 
+def test_no_images_have_no_distances():
+    assert perturbation_distance(np.zeros((0, 3)), np.zeros((0, 3))).shape == (0,)
+
+
 def test_perturbation_distance_of_a_full_epsilon_step():
     clean = np.full((3, 32, 32, 3), 0.5, np.float32)
     assert perturbation_distance(clean, clean + np.float32(8 / 255)) == pytest.approx(

@@ -231,6 +231,21 @@ def test_a_hangup_stops_work_unless_it_is_ignored(ignored):
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX signals")
+def test_a_hangup_stops_work_though_the_terminal_is_gone(monkeypatch):
+    def gone(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with contextlib.suppress(Interrupted), StopSignal() as stop:
+            monkeypatch.setattr("builtins.print", gone)
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 # ---------------------------------------------------------------- progress in a pipe
 
 

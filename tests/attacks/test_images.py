@@ -33,6 +33,8 @@ def test_rounded_images_are_within_half_a_level(network, data):
         crafted.rounded.dtype == np.uint8 and np.abs(crafted.rounded / 255 - crafted.images).max() <= 0.5 / 255 + 1e-6
     )
     answers = evaluate_images(net, crafted)["rounded"]
+    with pytest.raises(MinihireError, match="the batch size is 0: give a whole number of at least 1"):
+        evaluate_images(net, crafted, batch_size=0)
     assert answers.tolist() == (crafted.rounded_predictions == crafted.labels).tolist()
 
 

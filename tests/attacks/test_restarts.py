@@ -71,6 +71,8 @@ def test_an_evaluation_averages_the_logits_of_as_many_samples(k, network, data, 
     answers = np.mean(each, axis=0).argmax(axis=1) == data.labels
     assert accuracy(net, data, seed=2, samples=3).tolist() == answers.tolist()
     assert attack_accuracy([net], net, data, pgd(0.0, samples=3), seed=2)[0].tolist() == answers.tolist()
+    with pytest.raises(MinihireError, match="the number of samples is 0: give a whole number of at least 1"):
+        accuracy(net, data, samples=0)
     calls, forward = [], Network.forward
     monkeypatch.setattr(Network, "forward", lambda *a, **o: calls.append(1) or forward(*a, **o))
     mean_logits(network(k, "direct"), x, samples=9)  # which has nothing to average

@@ -120,6 +120,7 @@ def test_further_attacks_run_last_and_count(numba, network, data, tmp_path):
         ([replace(own, epsilon=0.03)], "has ε = 0.03, the suite ε = 0.02: give both the same"),
         ([own, own], "two attacks of the suite have the name 'black'"),
         ([replace(own, name="pgd-7")], "two attacks of the suite have the name 'pgd-7'"),
+        ([replace(own, name="clean")], "two attacks of the suite have the name 'clean'"),
     ):
         with pytest.raises(MinihireError, match=said):
             evaluate(net, data, "parity", attacks=attacks)
@@ -496,3 +497,9 @@ def test_transfer_is_not_needed_where_no_image_is_left(short, numba, network, da
     wrong = replace(data, labels=(own_answers(net, data).labels + 1) % net.model.classes)
     found = evaluate(net, wrong, flags=False, sources=[("ann", network(numba, "ann"))])
     assert found.stages == [] and found.as_dict()["transfer"] == "not needed"
+
+
+def test_members_of_the_same_name_are_refused(numba, network, data):
+    members = [MEMBERS[1]._replace(name=MEMBERS[0].name), MEMBERS[0]]
+    with pytest.raises(MinihireError, match="give your attack or member another name"):
+        evaluate(network(numba), data, members=members)

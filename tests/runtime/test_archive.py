@@ -85,6 +85,7 @@ FALSE = {
     "complex": npy(descr="<c8", shape="(1,)"),
     "fields": npy(header="{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }"),
     "nested": npy(header="(" * 5000),
+    "text of no length": npy(descr="<U0", shape="(1000000000000,)", data=b""),
     "many digits": npy(header=HEADER.format("<f4", "(" + "1" * 5000)),
     "code": npy(header="__import__('os').abort()"),
     "a string that is not closed": npy(header="{'descr': '<f4"),

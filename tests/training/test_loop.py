@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backends import get_backend
+from backends import get_backend, surrogates
 from backends.randomness import Draws
+from minihire.engine.lif import NeuronOptions
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe, train
@@ -232,6 +233,18 @@ def test_an_ann_classifies_held_out_images(k, network, data, make_data):
 def test_more_periods_than_steps_are_refused(network, data):
     with pytest.raises(MinihireError, match="3 periods do not fit into 2 time steps"):
         train(network(get_backend("reference"), steps=2), replace(HIRE, periods=3), data)
+
+
+def test_the_rate_gradient_trains_weights_only(network, data):
+    net = network(get_backend("reference"))
+    net.neuron = NeuronOptions(surrogate=surrogates.rate())
+    recipe = Recipe(epochs=1, batch_size=16, learning_rate=0.01)
+    with pytest.raises(MinihireError, match="the rate gradient trains weights only: give the recipe freeze=True"):
+        train(net, recipe, data)
+    before = {name: array.copy() for name, array in net.parameters.items()}
+    train(net, replace(recipe, freeze=True), data)
+    changed = {name for name in before if not np.array_equal(before[name], net.parameters[name])}
+    assert changed == {name for name in before if name.endswith(".weight")}
 
 
 @pytest.mark.parametrize(
