@@ -32,6 +32,7 @@ from minihire.attacks.images import craft_images, evaluate_images, load_images, 
 from minihire.attacks.suite import BUDGETS, SUITES
 from minihire.report import tables
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import require_writable
 from minihire.runtime.interrupt import resumable_by
 from minihire.study.settings import Config
 from minihire.study.single import attack_one
@@ -92,8 +93,8 @@ def run(options) -> None:
     With --json FILE, a stopped attack on test images can be resumed.
     """
     json_file = json_path(options)
-    if not options.files:
-        _refuse_foreign(options.save_images)
+    if options.save_images and not options.files:
+        _check_images_file(options.save_images)
     surrogate = parse_surrogate(options.surrogate)
     _refuse_contradictions(options, json_file)
     saved = open_checkpoint(options.checkpoint)
@@ -134,7 +135,6 @@ def _attack_test_images(options, config, saved, target, source, attacks, heading
     warnings = refuse_seen(saved, data, config.data_dir)
     if options.save_images:
         crafted = craft_images(target, source or target, data.test, attacks[0], seed=config.seed)
-        save_images(options.save_images, crafted)
         samples = attacks[0].samples
         scores, files = {"clean": accuracy(target, data.test, seed=config.seed, samples=samples)}, None
         scores[attacks[0].name] = crafted.predictions == crafted.labels
@@ -145,20 +145,21 @@ def _attack_test_images(options, config, saved, target, source, attacks, heading
             scores, files = attack_one(config, attacks, target, source, data, backend, json_file)
     found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in scores.items()}
     rows = [[name, str(score["count"]), tables.interval(score)] for name, score in found.items()]
-    show_and_write(
-        options,
-        {
-            "checkpoint": str(options.checkpoint),
-            "source": options.source and str(options.source[0]),
-            "surrogate": surrogate and list(surrogate),
-            "config": config.describe(),
-            "accuracy": found,
-            "warnings": warnings,
-        },
-        f"{heading}\n"
-        + tables.table(["attack", "images", "accuracy, %"], rows)
-        + (f"\n{options.save_images}: {len(data.test):,} adversarial images" if options.save_images else ""),
-    )
+    content = {
+        "checkpoint": str(options.checkpoint),
+        "source": options.source and str(options.source[0]),
+        "surrogate": surrogate and list(surrogate),
+        "config": config.describe(),
+        "accuracy": found,
+        "warnings": warnings,
+    }
+    text = f"{heading}\n{tables.table(['attack', 'images', 'accuracy, %'], rows)}"
+    try:
+        if options.save_images:
+            save_images(options.save_images, crafted)
+            text += f"\n{options.save_images}: {len(data.test):,} adversarial images"
+    finally:  # the scores are not lost if the images cannot be written
+        show_and_write(options, content, text)
     if files and backend.services.rank == 0:
         files.clear()  # the scores are written, so the interim answers are not needed
 
@@ -185,10 +186,8 @@ def _heading(options, config, attacks, surrogate):
     return f"{options.checkpoint}, {access}; ε = {config.epsilon * 255:.4g}/255{steps}"
 
 
-def _refuse_foreign(path):
-    """Raise MinihireError if --save-images names a file that it did not write, or one that does not end in .npz."""
-    if path is None:
-        return
+def _check_images_file(path):
+    """Raise MinihireError for a --save-images that it did not write, does not end in .npz or cannot be written."""
     if path.suffix != ".npz":
         raise MinihireError(f"--save-images writes NumPy's .npz format: give a name that ends in .npz, not {path}")
     if os.path.lexists(path):
@@ -198,6 +197,7 @@ def _refuse_foreign(path):
             raise MinihireError(
                 f"{path} exists, and --save-images did not write it: give another file, or delete it"
             ) from error
+    require_writable(path)
 
 
 def _evaluate_file(options, saved, config, numbers):

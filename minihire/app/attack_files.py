@@ -19,7 +19,7 @@ from minihire.encoding import unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import require_writable, write_atomically
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
 from minihire.study.images import picture
@@ -37,20 +37,7 @@ def attack_files(options, config, saved, target: Network, source: Network, attac
     pictures = open_pictures(options.files, target.model.image_shape)
     readable = [path for path in pictures.paths if path not in pictures.errors]
     files = output_files(options.save_images, readable, attacks)
-    predict = lambda images: [
-        row for image in images for row in predict_images(target, image[None], names, config.seed, explain=False)
-    ]
-    found = [{**row, "attacks": {}} for row in predict(pictures.images)]
-    labels = np.array([np.argmax(row["probabilities"]) for row in found], np.int64)
-    for attack in attacks if found else ():
-        attacked = craft(source, pictures.images, labels, attack, config.seed)
-        rounded = np.round(attacked * 255).astype(np.uint8)
-        answers = zip(found, readable, predict(attacked), predict(rounded), rounded, strict=True)
-        for row, path, after, after_rounding, image in answers:
-            file = files.get((path, attack.name))
-            row["attacks"][attack.name] = {**after, "rounded": after_rounding, "file": file and str(file)}
-            if file:
-                _write(file, image)
+    found, crafted = _answers(config, target, source, attacks, pictures.images, names)
     rows = pictures.rows(found)
     content = {
         "checkpoint": str(options.checkpoint),
@@ -60,16 +47,35 @@ def attack_files(options, config, saved, target: Network, source: Network, attac
         "images": rows,
     }
     text = _text(heading, [row for row in rows if "error" not in row], attacks) if found else ""
-    if files:
-        text += f"\n{options.save_images}: {len(files):,} PNG files, rounded to 8 bits"
-    show_and_write(options, content, text)
+    try:
+        if files:
+            _write_files(files, readable, found, crafted)
+            text += f"\n{options.save_images}: {len(files):,} PNG files, rounded to 8 bits"
+    finally:  # the answers are not lost if a file cannot be written
+        show_and_write(options, content, text)
     refuse_errors(pictures.errors.values(), len(rows))
+
+
+def _answers(config, target, source, attacks, images, names):
+    """The rows of the answers, without files; and {attack: the attacked images in 8 bits, uint8 [N, H, W, C]}."""
+    predict = lambda images: [
+        row for image in images for row in predict_images(target, image[None], names, config.seed, explain=False)
+    ]
+    found, crafted = [{**row, "attacks": {}} for row in predict(images)], {}
+    labels = np.array([np.argmax(row["probabilities"]) for row in found], np.int64)
+    for attack in attacks if found else ():
+        attacked = craft(source, images, labels, attack, config.seed)
+        crafted[attack.name] = rounded = np.round(attacked * 255).astype(np.uint8)
+        for row, after, after_rounding in zip(found, predict(attacked), predict(rounded), strict=True):
+            row["attacks"][attack.name] = {**after, "rounded": after_rounding, "file": None}
+    return found, crafted
 
 
 def output_files(folder: Path | None, paths: list[Path], attacks: list[Attack]) -> dict[tuple[Path, str], Path]:
     """The PNG file for each image and attack: FOLDER/NAME.ATTACK.png, with a number if several images have the same name.
 
-    Raises MinihireError if one of the files exists, or if `folder` is a file or has a name that ends in .npz.
+    Raises MinihireError if one of the files exists or cannot be written, or if `folder` is a file or has a name that ends in
+    .npz.
     """
     found: dict[tuple[Path, str], Path] = {}
     if folder is None:
@@ -85,6 +91,9 @@ def output_files(folder: Path | None, paths: list[Path], attacks: list[Attack]) 
     for file in found.values():
         if os.path.lexists(file):
             raise MinihireError(f"{file} exists, and --save-images replaces no file: give another folder, or delete it")
+    if found:
+        # all are in the same folder, where the longest name is the hardest to write
+        require_writable(max(found.values(), key=lambda file: len(os.fsencode(file.name))))
     return found
 
 
@@ -100,9 +109,13 @@ def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attac
     return np.stack(found)
 
 
-def _write(path, image):
-    """Write a uint8 image [H, W, C] as PNG."""
-    write_atomically(path, lambda file: picture(image).save(file, "PNG"))
+def _write_files(files, paths, found, crafted):
+    """Write the attacked images as PNG, and note the name of each file in the row of its answer."""
+    for number, (path, row) in enumerate(zip(paths, found, strict=True)):
+        for name, images in crafted.items():
+            image = picture(images[number])
+            write_atomically(files[path, name], lambda file, image=image: image.save(file, "PNG"))
+            row["attacks"][name]["file"] = str(files[path, name])
 
 
 def _text(heading, rows, attacks):

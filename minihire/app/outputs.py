@@ -15,7 +15,7 @@ from pathlib import Path
 from backends import torchrun_rank
 from minihire.interop.description import ExchangeWarning
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import utf8, write_atomically
+from minihire.runtime.files import require_writable, utf8, write_atomically
 from minihire.runtime.terminal import RED, YELLOW, escaped, styled
 
 STDOUT = Path("-")  # --json -: print only JSON on standard output
@@ -25,8 +25,16 @@ MAX_BYTES = 64 << 20  # size of a JSON file that is read to see which command wr
 def json_path(options: argparse.Namespace) -> Path | None:
     """The file of --json, or None if there is none or it is standard output.
 
-    Raises MinihireError if the file exists and another command or program wrote it.
+    Raises MinihireError if the file exists and another command or program wrote it, and if it cannot be written.
     """
+    path = _own_json(options)
+    if path is not None:
+        require_writable(path)
+    return path
+
+
+def _own_json(options):
+    """The file of --json, or None. Raises MinihireError if the file exists and another command or program wrote it."""
     path = options.json
     if path in (None, STDOUT):
         return None
@@ -52,22 +60,31 @@ def _written_by(command, path, size):
 def csv_path(options: argparse.Namespace, columns: list[str]) -> Path | None:
     """The file of --csv. columns: the names of the first columns, by which a file of the same command is recognised.
 
-    Raises MinihireError for standard output, and if the file exists and another command or program wrote it.
+    Raises MinihireError for standard output, if the file exists and another command or program wrote it, and if it cannot be
+    written.
     """
     path = options.csv
     if path == STDOUT:
         raise MinihireError("--csv needs a file, not -: use --json - to print on standard output")
-    if path is None or not os.path.lexists(path):
-        return path
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        raise MinihireError(f"--csv cannot replace {path}, which is not a regular file: give another file")
-    with path.open("rb") as file:
-        ours = file.read(1000).startswith(",".join(columns).encode())
-    if not ours:
-        raise MinihireError(
-            f"{path} exists, and `minihire {options.name} --csv` did not write it: give another file, or delete it"
-        )
+    if path is None:
+        return None
+    if os.path.lexists(path):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise MinihireError(f"--csv cannot replace {path}, which is not a regular file: give another file")
+        if not _begins_with(path, ",".join(columns).encode()):
+            raise MinihireError(
+                f"{path} exists, and `minihire {options.name} --csv` did not write it: give another file, or delete it"
+            )
+    require_writable(path)
     return path
+
+
+def _begins_with(path, text):
+    try:
+        with path.open("rb") as file:
+            return file.read(len(text)) == text
+    except OSError:
+        return False
 
 
 def write_csv(options: argparse.Namespace, rows: Iterable[list]) -> None:
@@ -81,15 +98,15 @@ def write_csv(options: argparse.Namespace, rows: Iterable[list]) -> None:
 def show_and_write(options: argparse.Namespace, content: dict, text: str) -> None:
     """Print the text and the sentences in content["warnings"], and write the content to --json FILE.
 
-    With --json -, print only the content.
+    With --json -, print only the content. The text is printed first, so that it is not lost if the file cannot be written.
     """
-    path = json_path(options)
     written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
     if options.json == STDOUT:
         print(utf8(written).decode())
     else:
         print(text, end="\n" if text else "")
         print_warnings(content.get("warnings", ()))
+    path = _own_json(options)  # again, because another program may have written the file in the meantime
     if path is not None:
         write_atomically(path, lambda file: file.write(utf8(written)))
 
@@ -129,12 +146,13 @@ def exchange_warnings() -> Iterator[None]:
 
 
 def require_absent(path: Path) -> Path:
-    """Return the path of a file that does not exist yet. Raises MinihireError if it exists."""
+    """Return the path of a file that does not exist yet. Raises MinihireError if it exists, or cannot be written."""
     if os.path.lexists(path):
         raise MinihireError(f"{path} exists: choose another --out")
+    require_writable(path)
     return path
 
 
 def output_path(source: Path, out: Path | None, suffix: str) -> Path:
-    """The file to write: --out, or the source's name with another suffix. Raises MinihireError if it exists."""
+    """The file to write: --out, or the source's name with another suffix. It is checked as by `require_absent`."""
     return require_absent(out or source.with_suffix(suffix))

@@ -53,9 +53,11 @@ def run(options) -> None:
     pictures = open_pictures(options.files, network.model.image_shape)
     found = predict_images(network, pictures.images, names, config.seed, options.explain)
     rows = pictures.rows(found)
-    write_csv(options, _csv(rows, names))
     content = {"checkpoint": str(options.checkpoint), "classes": list(names), "images": rows}
-    show_and_write(options, content, _tables([row for row in rows if "error" not in row], names))
+    try:
+        write_csv(options, _csv(rows, names))
+    finally:  # the answers are not lost if the CSV file cannot be written
+        show_and_write(options, content, _tables([row for row in rows if "error" not in row], names))
     refuse_errors(pictures.errors.values(), len(rows))
 
 

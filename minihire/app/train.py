@@ -31,7 +31,7 @@ from minihire.app.inputs import (
 from minihire.app.outputs import print_warnings, require_absent
 from minihire.app.seen import training_images
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import Written
+from minihire.runtime.files import Written, require_writable
 from minihire.study.settings import ANN_METHODS, METHODS
 from minihire.study.single import train_one
 from minihire.study.spec import UNUSED
@@ -110,7 +110,10 @@ def _starting_network(start, config, options, backend):
 
 
 def _check(options) -> tuple[str, ...]:
-    """The settings that the method uses. Raises MinihireError for flags that do not fit the method."""
+    """The settings that the method uses.
+
+    Raises MinihireError for flags that do not fit the method, and for an --out that cannot be written.
+    """
     method = options.method
     if method not in ("ann", *METHODS):
         raise MinihireError(f"there is no method {method!r}: {choose(method, ('ann', *METHODS))}")
@@ -130,6 +133,7 @@ def _check(options) -> tuple[str, ...]:
             raise MinihireError(f"{options.out} exists: --resume resumes it, another --out starts a new training")
         if os.path.islink(options.out) or not os.path.isfile(options.out):
             require_absent(options.out)  # a link, folder or device cannot be resumed
+    require_writable(options.out)
     return used
 
 

@@ -78,15 +78,45 @@ def new_folder(path: Path) -> Iterator[None]:
     """Make a folder and its parents, if they do not exist. After an error in the context, those that it made and that are empty
     are deleted.
     """
-    new = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    new = _missing(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for folder in new:
-            with contextlib.suppress(OSError):  # it is not empty, or was not made
-                folder.rmdir()
+        _remove_empty(new)
         raise
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and its parents, as far as they do not exist."""
+    return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it is not empty, or was not made
+            folder.rmdir()
+
+
+def require_writable(path: Path) -> None:
+    """Raise FileError if `write_atomically` could not write to `path`: to be called before long work.
+
+    It makes the folder and a temporary file in it, and deletes them again.
+    """
+    if torchrun_rank()[0] > 0:
+        return
+    path = Path(path)
+    refuse_special(path)
+    new = _missing(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file, name = _temporary(path)
+        file.close()
+        os.unlink(name)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        _remove_empty(new)
 
 
 def write_atomically(path: Path, write) -> None:
@@ -104,9 +134,11 @@ def write_atomically(path: Path, write) -> None:
             _write(path, write)
         Written.count += 1
     except OSError as error:
-        raise FileError(
-            f"cannot write {path}: {error.strerror or error}; choose another place or free some space"
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> FileError:
+    return FileError(f"cannot write {path}: {error.strerror or error}; choose another place or free some space")
 
 
 def _write(path: Path, write) -> None:

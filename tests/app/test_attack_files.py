@@ -13,6 +13,7 @@ from minihire.attacks import fgsm, perturb, pgd
 from minihire.data.folder import read_image, resize
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.files import FileError
 from minihire.training import checkpoint
 
 K = get_backend("reference")
@@ -125,6 +126,35 @@ def test_no_file_is_overwritten(place, tmp_path, capsys):
         assert command(*arguments, target)[0] == 2
         assert sentence in capsys.readouterr().err
     assert mine.read_text() == "mine" and list(tmp_path.iterdir()) == [mine]
+
+
+def unwritable(*_, **__):
+    raise FileError("cannot write it: No space left on device; choose another place or free some space")
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_attack(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("minihire.app.attack_files.craft", None)
+    (tmp_path / "file").write_text("a file")
+    long = tmp_path / f"{'a' * 240}.png"
+    long.write_bytes((place / "pictures" / "a.png").read_bytes())
+    for picture, flags in (
+        (place / "pictures", ["--save-images", tmp_path / "file" / "new"]),
+        (place / "pictures", ["--json", tmp_path / "file" / "x.json"]),
+        (long, ["--attacks", "sa-pgd", "--save-images", tmp_path / "new"]),
+    ):
+        assert command("attack", place / "ann.npz", picture, *flags, "--quiet", *REFERENCE) == (2, "")
+        assert capsys.readouterr().err.startswith(f"minihire: cannot write {flags[-1]}")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "file", long])
+
+
+def test_the_answers_are_not_lost_if_a_file_cannot_be_written_after_the_attack(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("minihire.app.attack_files.write_atomically", unwritable)
+    flags = ["--attacks", "fgsm", "--save-images", tmp_path, "--json", tmp_path / "x.json", *REFERENCE]
+    code, text = command("attack", place / "ann.npz", place / "pictures", *flags)
+    assert code == 2 and capsys.readouterr().err.startswith("minihire: cannot write it: No space left on device")
+    assert "b.jpg" in text and "PNG files" not in text
+    rows = json.loads((tmp_path / "x.json").read_text())["images"]
+    assert [row["attacks"]["fgsm"]["file"] for row in rows] == [None] * 4
 
 
 def test_a_grey_network_writes_grey_images(place, tmp_path):

@@ -595,6 +595,16 @@ def test_a_wrong_flag_makes_no_folder(place, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("what", ["train ann", "train hire", "convert"])
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_work(place, monkeypatch, capsys, what):
+    for name in ("train.train_one", "convert.convert_one"):
+        monkeypatch.setattr(f"minihire.app.{name}", None)
+    start = {"train ann": [], "train hire": ["--from", place / "snn.npz"], "convert": [place / "ann.npz"]}[what]
+    path = place / "file" / "x.npz"
+    assert command(*what.split(), *start, *small(place / "cifar", what), *EXECUTION, "--out", path)[0] == 2
+    assert capsys.readouterr().err.startswith(f"minihire: cannot write {path}: ")
+
+
 def test_an_error_in_a_locked_folder_leaves_what_was_there(tmp_path):
     """The lock's file and empty folders are deleted only if they are new."""
     for made in ((), ("old",), ("old", "old/.lock"), ("old", "old/content")):

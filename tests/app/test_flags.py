@@ -18,6 +18,7 @@ from minihire.app.flags import number
 from minihire.attacks import ATTACKS, Robustness
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.files import FileError
 from minihire.runtime.progress import Progress
 from minihire.study.settings import ANN_METHODS, METHODS, preset
 from minihire.training import checkpoint
@@ -311,6 +312,31 @@ def test_images_are_saved_and_shown_to_another_network(place, capsys, tmp_path):
     assert scores[0] == {name: scores[1][name] for name in ("clean", "pgd")}
     assert scores[2] == {"images": scores[1]["pgd"], "rounded": scores[1]["pgd, 8 bits"]}
     assert scores[3].keys() == scores[2].keys()
+
+
+def test_images_that_cannot_be_saved_are_refused_before_the_attack_and_lose_no_scores_after_it(
+    place, capsys, tmp_path, monkeypatch
+):
+    attack = ["attack", str(place / "snn.npz"), "--attacks", "fgsm", "--test-limit", "4", "--backend", "reference"]
+    (tmp_path / "file").write_text("a file")
+    with monkeypatch.context() as patched:
+        patched.setattr("minihire.app.attack.craft_images", None)
+        for flag in ("--save-images", "--json"):
+            path = tmp_path / "file" / "x.npz"
+            assert cli.main([*attack, flag, str(path)]) == 2
+            assert capsys.readouterr().err.startswith(f"minihire: cannot write {path}: ")
+
+    def unwritable(*_):
+        raise FileError("cannot write x.npz: No space left on device; choose another place or free some space")
+
+    monkeypatch.setattr("minihire.app.attack.save_images", unwritable)
+    scores = tmp_path / "x.json"
+    assert cli.main([*attack, "--save-images", str(tmp_path / "x.npz"), "--json", str(scores)]) == 2
+    out, error = capsys.readouterr()
+    assert (
+        error.startswith("minihire: cannot write x.npz") and "fgsm, 8 bits" in out and "adversarial images" not in out
+    )
+    assert json.loads(scores.read_text())["accuracy"].keys() == {"clean", "fgsm", "fgsm, 8 bits"}
 
 
 def test_a_suite_that_is_stopped_resumes_with_the_same_command(place, capsys, tmp_path, monkeypatch):

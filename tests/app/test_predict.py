@@ -17,6 +17,7 @@ from minihire.data.dataset import Dataset
 from minihire.data.folder import read_image, resize
 from minihire.models import build
 from minihire.network import Network, initialise
+from minihire.runtime.files import FileError
 from minihire.training import checkpoint
 
 K = get_backend("reference")
@@ -139,6 +140,24 @@ def test_csv_has_a_column_for_each_class_and_is_written_again(place, tmp_path):
     found = as_json(place, "snn", place / "pictures")["images"]
     assert [row[:2] for row in rows] == [[row["image"], row["class"]] for row in found]
     assert [list(map(float, row[3:-1])) for row in rows] == [row["probabilities"] for row in found]
+
+
+def test_the_answers_are_not_lost_if_the_csv_file_cannot_be_written(place, tmp_path, monkeypatch, capsys):
+    def unwritable(*_):
+        raise FileError("cannot write x.csv: No space left on device; choose another place or free some space")
+
+    monkeypatch.setattr("minihire.app.outputs.write_atomically", unwritable)
+    code, text = command("predict", place / "ann.npz", place / "pictures", "--csv", tmp_path / "x.csv", *REFERENCE)
+    assert code == 2 and "b.jpg" in text and capsys.readouterr().err.startswith("minihire: cannot write x.csv")
+
+
+def test_files_that_cannot_be_written_are_named_before_the_prediction(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("minihire.app.predict.predict_images", None)
+    (tmp_path / "file").write_text("a file")
+    for flag in ("--csv", "--json"):
+        path = tmp_path / "file" / "x"
+        assert command("predict", place / "ann.npz", place / "pictures", flag, path, *REFERENCE) == (2, "")
+        assert capsys.readouterr().err.startswith(f"minihire: cannot write {path}: ")
 
 
 def test_grey_networks_get_grey_images(place):

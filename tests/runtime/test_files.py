@@ -12,7 +12,7 @@ from minihire.attacks.images import load_images
 from minihire.data import cifar, folder, mnist, pickles
 from minihire.data.dataset import DataError
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import FileError, open_regular, write_atomically
+from minihire.runtime.files import FileError, open_regular, require_writable, write_atomically
 from minihire.study import notes
 from minihire.study.results import Results
 from minihire.training import checkpoint
@@ -106,4 +106,16 @@ def test_a_fault_leaves_the_old_file_and_no_other(tmp_path):
         write_atomically(tmp_path / "x.npz", write)
     with pytest.raises(FileError, match="No space left on device"):
         write_atomically(tmp_path / "new" / "folder" / "x.npz", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"] and (tmp_path / "x.npz").read_bytes() == b"old"
+
+
+def test_trying_whether_a_file_can_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"old")
+    for name in ("x.npz", "y.npz", "new/folder/x.npz"):
+        require_writable(tmp_path / name)
+    for name, reason in (("x.npz/y.npz", "Not a directory|File exists"), (f"{'x' * 250}.npz", "File name too long")):
+        with pytest.raises(FileError, match=f"cannot write .*: ({reason}); choose another place"):
+            require_writable(tmp_path / name)
+    with pytest.raises(FileError, match="not a regular file"):
+        require_writable(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"] and (tmp_path / "x.npz").read_bytes() == b"old"
