@@ -13,24 +13,42 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backends import torchrun_rank
+from minihire.app.flags import flag_of
 from minihire.interop.description import ExchangeWarning
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import require_writable, utf8, write_atomically
 from minihire.runtime.terminal import RED, YELLOW, escaped, styled
 
 STDOUT = Path("-")  # --json -: print only JSON on standard output
+OUTPUTS = ("json", "csv", "save_images")  # flags of which one command may have several
 MAX_BYTES = 64 << 20  # size of a JSON file that is read to see which command wrote it
 
 
 def json_path(options: argparse.Namespace) -> Path | None:
     """The file of --json, or None if there is none or it is standard output.
 
-    Raises MinihireError if the file exists and another command or program wrote it, and if it cannot be written.
+    Raises MinihireError if the file exists and another command or program wrote it, if it cannot be written, and if another flag
+    names the same file.
     """
     path = _own_json(options)
+    _refuse_same_file(options)
     if path is not None:
         require_writable(path)
     return path
+
+
+def _refuse_same_file(options):
+    """Raise MinihireError if two flags name the same output."""
+    flags: dict[Path, str] = {}
+    for name in OUTPUTS:
+        path = getattr(options, name, None)
+        if path in (None, STDOUT):
+            continue
+        other = flags.setdefault(Path(os.path.realpath(path)), name)
+        if other != name:
+            raise MinihireError(
+                f"{flag_of(other)} and {flag_of(name)} both name {path}: give each of them a file of its own"
+            )
 
 
 def _own_json(options):

@@ -375,6 +375,18 @@ CASES = {
         "predict {place}/ann.npz {place}/pictures --csv {place}/link.json",
         "--csv cannot replace {place}/link.json, which is not a regular file",
     ),
+    "predictions of two kinds in one file": (
+        "predict {place}/ann.npz {place}/pictures --threads 1 --json {place}/x.out --csv {place}/run/../x.out",
+        "--json and --csv both name {place}/run/../x.out: give each of them a file of its own",
+    ),
+    "scores and adversarial images in one file": (
+        "attack {place}/snn.npz --attacks fgsm --save-images {place}/x.npz --json {place}/x.npz",
+        "--json and --save-images both name {place}/x.npz: give each of them a file of its own",
+    ),
+    "scores in place of a folder of adversarial images": (
+        "attack {place}/snn.npz {place}/pictures --json {place}/x --save-images {place}/x",
+        "--json and --save-images both name {place}/x: give each of them a file of its own",
+    ),
     "predictions to standard output": ("predict {place}/ann.npz {place}/pictures --csv -", "--csv needs a file, not -"),
     "predictions below a file": (
         "predict {place}/ann.npz {place}/pictures --threads 1 --csv {place}/file/x.csv",
