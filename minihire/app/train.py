@@ -1,6 +1,7 @@
 """minihire train: train one network and save it as a checkpoint."""
 
 import os
+import re
 
 from backends.errors import choose
 from minihire.app.command import STEPS, Command
@@ -133,8 +134,19 @@ def _check(options) -> tuple[str, ...]:
             raise MinihireError(f"{options.out} exists: --resume resumes it, another --out starts a new training")
         if os.path.islink(options.out) or not os.path.isfile(options.out):
             require_absent(options.out)  # a link, folder or device cannot be resumed
+    else:
+        _refuse_kept(options)
     require_writable(options.out)
     return used
+
+
+def _refuse_kept(options):
+    """Raise MinihireError for networks of another training that --keep-best or --keep-every would replace."""
+    stem = re.escape(options.out.stem)
+    kept = [rf"{stem}\.best\.npz"] * options.keep_best + [rf"{stem}\.epoch-\d+\.npz"] * (options.keep_every is not None)
+    for path in sorted(options.out.parent.glob("*.npz")) if kept else ():
+        if re.fullmatch("|".join(kept), path.name):
+            require_absent(path)
 
 
 COMMAND = Command(

@@ -70,6 +70,8 @@ def place(tmp_path_factory):
         Results.new(folder / "foreign" / "results.json", replace(config, model="tiny").describe(), k).save()
     data = load("cifar10", cifar, heldout=5, train_limit=40)
     train(ann, Recipe(1, 20, "sgd", 0.01), data.train, path=folder / "trained.npz", about=config.describe())
+    for name in ("kept.best.npz", "kept.epoch-3.npz"):
+        (folder / name).write_bytes((folder / "ann.npz").read_bytes())
     (folder / "corrupt.npz").write_bytes((folder / "ann.npz").read_bytes()[:3000])
     (folder / "text.npz").write_text("no archive")
     (folder / "wrong.py").write_text("def\n")
@@ -294,6 +296,14 @@ CASES = {
         "is not a minihire checkpoint, or it is damaged",
     ),
     "training that exists": ("train ann {small} --out {place}/ann.npz", "exists: --resume resumes it"),
+    "the best of another training": (
+        "train ann {small} --keep-best --out {place}/kept.npz",
+        "{place}/kept.best.npz exists: choose another --out",
+    ),
+    "an epoch of another training": (
+        "train ann {small} --keep-every 2 --resume --out {place}/kept.npz",
+        "{place}/kept.epoch-3.npz exists: choose another --out",
+    ),
     "resume of another training": (
         "train ann {small} --out {place}/trained.npz --resume --ann-learning-rate 0.5",
         "trained with other",
