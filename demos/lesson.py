@@ -11,12 +11,12 @@ NOTEBOOK = "ipykernel" in sys.modules
 
 
 def one_sentence(kind, error, trace):
-    """Show an error that explains itself, such as a stopped training, without the lines of code that led to it."""
+    """Show an error that explains itself, such as a stopped training, without the lines of code that led to it; of Ctrl-C, nothing."""
     from minihire.runtime.errors import MinihireError
 
     if issubclass(kind, MinihireError):
         print(f"minihire: {error}", file=sys.stderr)
-    else:
+    elif not issubclass(kind, KeyboardInterrupt):  # `minihire demo` says that the lesson was stopped
         sys.__excepthook__(kind, error, trace)
 
 

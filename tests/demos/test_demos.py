@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_an_out_that_is_a_file_is_refused_before_the_lesson_computes(tmp_path):
     command = [sys.executable, LESSONS[0], "--quick", "--out", tmp_path / "file"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
     assert (done.returncode, done.stdout) == (2, "") and "is not a folder; give another folder" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_prints_no_traceback_and_ends_with_the_signal():
+    code = "import lesson, signal; signal.signal(signal.SIGINT, signal.default_int_handler); signal.raise_signal(signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=DEMOS, capture_output=True, encoding="utf-8", timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.slow
