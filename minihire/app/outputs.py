@@ -137,7 +137,7 @@ def tell(sentence: str) -> None:
 
 
 def refuse_errors(sentences: Iterable[str], count: int) -> None:
-    """Raise MinihireError if there are sentences: about those of `count` files that cannot be read. Prints each on a line."""
+    """Raise MinihireError if there are sentences: about those of `count` paths that cannot be read. Prints each on a line."""
     sentences = list(sentences)
     if len(sentences) == 1:
         raise MinihireError(sentences[0])
@@ -145,7 +145,7 @@ def refuse_errors(sentences: Iterable[str], count: int) -> None:
         tell(sentence)
     if sentences:
         others = "" if len(sentences) == count else "; the results of the others are complete"
-        raise MinihireError(f"{len(sentences):,} of {count:,} images cannot be read{others}")
+        raise MinihireError(f"{len(sentences):,} of {count:,} files or folders cannot be read{others}")
 
 
 def print_warnings(sentences: Iterable[str]) -> None:

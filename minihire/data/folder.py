@@ -187,14 +187,23 @@ def _images(folder: Path) -> list[Path]:
     return paths
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files in a folder and below it, sorted. Hidden files, hidden folders and ARCHIVE_FOLDER are ignored."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(map(_ignored, path.relative_to(folder).parts))
-    ]
-    return sorted(path for path in found if not path.is_dir())
+def find_images(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """All image files in a folder and below it; and the folders that cannot be read, with a sentence about each.
+
+    Hidden files, hidden folders and ARCHIVE_FOLDER are ignored.
+    """
+    found: list[Path] = []
+    errors: dict[Path, str] = {}
+
+    def note(error: OSError) -> None:
+        sentence = f"cannot read the folder {error.filename}: {error.strerror}; check its permissions"
+        errors[Path(error.filename)] = sentence
+
+    for place, folders, files in os.walk(folder, onerror=note):
+        folders[:] = [name for name in folders if not _ignored(name)]  # os.walk enters only those that are left
+        paths = [Path(place, name) for name in files if not _ignored(name)]
+        found += [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return found, errors
 
 
 def _read_all(paths, size: int | None) -> np.ndarray:

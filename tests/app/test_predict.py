@@ -1,6 +1,7 @@
 """`minihire predict`: classes, probabilities, spikes and energy of image files, as a table, JSON and CSV."""
 
 import csv
+import errno
 import json
 import os
 import sys
@@ -245,7 +246,7 @@ def test_images_that_cannot_be_read_do_not_stop_the_others(place, spoilt, capsys
         f"cannot read the image {spoilt / name}" in text
         for name, text in zip(("a.png", "c.png", "e.png"), errors, strict=True)
     )
-    assert last == "minihire: 3 of 5 images cannot be read; the results of the others are complete"
+    assert last == "minihire: 3 of 5 files or folders cannot be read; the results of the others are complete"
     header, *lines = csv.reader((spoilt / "x.csv").read_text(encoding="utf-8").splitlines())
     assert all(len(line) == len(header) for line in lines)
     for row, line in zip(rows, lines, strict=True):
@@ -262,7 +263,50 @@ def test_one_image_that_cannot_be_read_is_the_error(place, spoilt, capsys):
             "TIFF; replace or remove it"
         ]
     assert command("predict", place / "snn.npz", bad, spoilt / "a.png", *REFERENCE) == (2, "")
-    assert capsys.readouterr().err.endswith("minihire: 2 of 2 images cannot be read\n")
+    assert capsys.readouterr().err.endswith("minihire: 2 of 2 files or folders cannot be read\n")
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """locked(path): the system lets nobody list this folder. (An administrator could list it whatever its permissions are.)"""
+
+    def lock(path):
+        def scandir(folder, before=os.scandir):
+            if os.path.realpath(folder) == str(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            return before(folder)
+
+        monkeypatch.setattr("os.scandir", scandir)
+
+    return lock
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_does_not_stop_the_others(place, tmp_path, capsys, locked):
+    locked(place / "pictures" / "below")
+    files = ["--csv", tmp_path / "x.csv", "--json", tmp_path / "x.json"]
+    code, text = command("predict", place / "ann.npz", place / "pictures", *files, *REFERENCE)
+    sentence = f"cannot read the folder {place / 'pictures' / 'below'}: Permission denied; check its permissions"
+    assert (code, capsys.readouterr().err) == (2, f"minihire: {sentence}\n") and "a.png" in text
+    rows = json.loads((tmp_path / "x.json").read_text())["images"]
+    assert [row.get("class") is None for row in rows] == [False, False, True]
+    assert rows[-1] == {"image": str(place / "pictures" / "below"), "error": sentence}
+    assert sentence in (tmp_path / "x.csv").read_text().splitlines()[-1]
+    for folder in (place / "pictures" / "below", place / "pictures" / "below" / ".." / "below"):
+        assert command("predict", place / "ann.npz", folder, *REFERENCE) == (2, "")
+        assert f"cannot read the folder {folder}: Permission denied" in capsys.readouterr().err
+
+
+def test_an_image_in_a_folder_that_cannot_be_entered_is_named(place, monkeypatch, capsys):
+    def stat(path, *, before=os.stat, **options):
+        if "below" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return before(path, **options)
+
+    monkeypatch.setattr("os.stat", stat)
+    picture = place / "pictures" / "below" / "c.png"
+    assert command("predict", place / "ann.npz", picture, *REFERENCE) == (2, "")
+    error = f"minihire: cannot read the image {picture}: Permission denied; replace or remove it\n"
+    assert capsys.readouterr().err == error
 
 
 def test_a_tie_names_each_class_once(place, tmp_path):

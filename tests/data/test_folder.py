@@ -210,8 +210,10 @@ def test_images_are_found_in_folders_below(tmp_path):
         picture(tmp_path / name, format="PNG")
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "folder.png").mkdir()
-    found = [str(path.relative_to(tmp_path)) for path in folder.find_images(tmp_path)]
-    assert found == ["a/c.JPG", "a/deep/e.png", "b.png"]
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    found, errors = folder.find_images(tmp_path)
+    assert {str(path.relative_to(tmp_path)) for path in found} == {"a/c.JPG", "a/deep/e.png", "b.png"}
+    assert len(found) == 3 and errors == {}
 
 
 @pytest.mark.parametrize("size", [0, -3, 1025])
