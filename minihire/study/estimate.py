@@ -4,7 +4,6 @@ The spiking network is converted from an untrained ANN, so its neurons fire at o
 programs on the machine change the measurement. The progress lines of a run give better estimates.
 """
 
-import contextlib
 from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
@@ -15,7 +14,6 @@ from minihire.analysis.accuracy import BATCH
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.network import Network
-from minihire.runtime.errors import MinihireError
 from minihire.study.networks import converted_snn, new_ann
 from minihire.study.settings import Config
 from minihire.training.loop import Training
@@ -33,16 +31,17 @@ class Work(NamedTuple):
 def estimate(config: Config, backend: Backend, splits: Splits, done=lambda method, seed: False) -> list[Work]:
     """The work of a run, in its order. done(method, seed): whether this network exists already."""
     ann, few = new_ann(config, splits.train, backend, config.seed), splits.train.limit(min(64, len(splits.train)))
-    work, short = [], replace(config.calibration, images=len(few), steps=min(4, config.calibration_steps))
-    with contextlib.suppress(MinihireError):  # compiles kernels; two images may be too few for a conversion
-        converted_snn(ann, config, few.limit(min(2, len(few))), config.seed, replace(short, images=min(2, len(few))))
+    two, steps = few.limit(min(2, len(few))), min(4, config.calibration_steps)
+    # silent: a layer of an untrained ANN may receive no positive current
+    short = replace(config.calibration, images=len(few), steps=steps, silent=1.0)
+    converted_snn(ann, config, two, config.seed, replace(short, images=len(two)))  # compiles kernels
     start = perf_counter()
     snn = converted_snn(ann, config, few, config.seed, short)
     one_step = (perf_counter() - start) / (short.steps * short.images)
     calibration = min(config.calibration_images, len(splits.train)) * config.calibration_steps * one_step
     networks = {"ann": ann, "converted": snn} | dict.fromkeys(config.methods, snn)
     training = {m: _training_batch(networks[m], config, m, splits.train) for m in networks if m != "converted"}
-    seeds = (config.seed, config.seed + 1) if config.black_box else (config.seed,)
+    work, seeds = [], (config.seed, config.seed + 1) if config.black_box else (config.seed,)
     for seed in seeds:
         for method in networks:
             second = "" if seed == config.seed else " (second seed)"

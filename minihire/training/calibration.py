@@ -20,7 +20,8 @@ class Calibration:
     """Settings of a conversion.
 
     images: number of calibration images. steps: their time steps T_cal. percentile: of the input current, in percent. scaling:
-    factor on all thresholds at the end. A network with biases uses `images` and `percentile` only; see normalise.py.
+    factor on all thresholds at the end. silent: the current to assume if a layer receives no positive one; None: raise an error.
+    A network with biases uses `images` and `percentile` only; see normalise.py.
 
     >>> from minihire import Calibration
     >>> Calibration(images=64, steps=10).scaling
@@ -31,12 +32,15 @@ class Calibration:
     steps: int = 100
     percentile: float = 99.7
     scaling: float = 0.3
+    silent: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("images", "steps"):
             object.__setattr__(self, name, checks.whole(f"the calibration's {name}", getattr(self, name)))
         for name in ("percentile", "scaling"):
             object.__setattr__(self, name, checks.positive(f"the calibration's {name}", getattr(self, name)))
+        if self.silent is not None:
+            object.__setattr__(self, "silent", checks.positive("the calibration's silent", self.silent))
         checks.number("the calibration's percentile", self.percentile, 0, 100)
 
 

@@ -91,10 +91,12 @@ def convert(
         for name in names:
             current = _percentile_current(calibrated, name, batches, calibration, seed, stop, progress)
             if not current > 0:
-                raise MinihireError(
-                    f"{name} receives no positive current from the converted layers before it: "
-                    "train the ANN for longer before converting"
-                )
+                if calibration.silent is None:
+                    raise MinihireError(
+                        f"{name} receives no positive current from the converted layers before it: "
+                        "train the ANN for longer before converting"
+                    )
+                current = calibration.silent
             snn.parameters[f"{name}.threshold"] = k.asarray([current])
             currents[name] = current
     for name, current in currents.items():

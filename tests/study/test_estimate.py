@@ -6,6 +6,7 @@ import pytest
 from run_files import command, write_cifar10
 
 from backends import get_backend
+from minihire.runtime.interrupt import Interrupted
 from minihire.study import networks
 from minihire.study.estimate import estimate
 from minihire.study.settings import Config
@@ -69,6 +70,38 @@ def test_dry_run_prints_the_time_and_writes_nothing(tmp_path, monkeypatch):
     code, said = command("run", "--dry-run", *flags.split())
     assert code == 0 and "train hire" in said and "attack pgd" in said and "about" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def dead(monkeypatch):
+    """The untrained ANN has a layer that receives no positive current, so `convert` refuses it."""
+
+    def new_ann(*arguments):
+        ann = networks.new_ann(*arguments)
+        ann.parameters["conv2.weight"][...] = 0
+        return ann
+
+    monkeypatch.setattr("minihire.study.estimate.new_ann", new_ann)
+
+
+@pytest.mark.parametrize("left", ["everything", "nothing"])
+def test_the_untrained_network_of_the_estimate_need_not_be_one_that_can_be_converted(made, dead, left):
+    parts = estimate(*made, done=lambda method, seed: left == "nothing")
+    assert len(parts) == (8 if left == "everything" else 2) and all(part.seconds > 0 for part in parts)
+
+
+def test_ctrl_c_stops_the_estimate(made, monkeypatch):
+    calls = []
+
+    def stopped_at_first(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise Interrupted("stopped converting")
+        return networks.converted_snn(*arguments)
+
+    monkeypatch.setattr("minihire.study.estimate.converted_snn", stopped_at_first)
+    with pytest.raises(Interrupted):
+        estimate(*made)
 
 
 def test_the_first_batches_which_compile_are_not_measured_where_an_epoch_has_one(made, monkeypatch):
