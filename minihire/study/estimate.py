@@ -15,7 +15,7 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.network import Network
 from minihire.study.networks import converted_snn, new_ann
-from minihire.study.settings import Config
+from minihire.study.settings import ANN_METHODS, Config
 from minihire.training.loop import Training
 
 WARM_UP, MEASURED = 2, 4  # batches: the first ones compile kernels
@@ -39,7 +39,7 @@ def estimate(config: Config, backend: Backend, splits: Splits, done=lambda metho
     snn = converted_snn(ann, config, few, config.seed, short)
     one_step = (perf_counter() - start) / (short.steps * short.images)
     calibration = min(config.calibration_images, len(splits.train)) * config.calibration_steps * one_step
-    networks = {"ann": ann, "converted": snn} | dict.fromkeys(config.methods, snn)
+    networks = {"ann": ann, "converted": snn} | {m: ann if m in ANN_METHODS else snn for m in config.methods}
     training = {m: _training_batch(networks[m], config, m, splits.train) for m in networks if m != "converted"}
     work, seeds = [], (config.seed, config.seed + 1) if config.black_box else (config.seed,)
     for seed in seeds:

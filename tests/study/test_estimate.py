@@ -64,6 +64,14 @@ def test_twice_the_epochs_take_twice_the_time(made, monkeypatch):
     assert once["train ann"] == twice["train ann"] == 40.0
 
 
+def test_a_method_that_trains_an_ann_is_estimated_on_one(made, monkeypatch):
+    monkeypatch.setattr("minihire.study.estimate._training_batch", lambda network, *_: 2.0 if network.spiking else 1.0)
+    config, backend, images = made
+    config = replace(config, black_box=False, methods=("adversarial-ann", "hire"))
+    parts = {part.name: part.seconds for part in estimate(config, backend, images)}
+    assert parts["train adversarial-ann"] == parts["train ann"] and parts["train hire"] == 2 * 3 * config.snn_epochs
+
+
 def test_dry_run_prints_the_time_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = "--train-limit 100 --test-limit 20 --ann-epochs 1 --snn-epochs 1 --calibration-images 20 --threads 1 --no-black-box"
