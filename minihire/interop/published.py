@@ -31,7 +31,7 @@ from minihire.interop.layouts import Layout, weight_layouts
 from minihire.interop.packages import require
 from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
-from minihire.runtime.archive import ArchiveError, checked_copy
+from minihire.runtime.archive import ArchiveError, checked_copy, member_names
 from minihire.runtime.files import open_regular, write_atomically
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
@@ -40,6 +40,8 @@ BLOCK = 3  # modules per weight layer: the weights, ReLU, and dropout or pool
 # VGG models by their number of convolutions, from which a file is recognised.
 FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.items() if isinstance(row, VGG)}
 SCALAR = Layout((1,), (), (1, 1, 1))
+GIVE = "give a .pt file of torch.save, or a .nir file"
+PICKLE = b"\x80"  # its first byte
 OWN = "this format is that of the paper's authors; minihire.interop.from_torch converts your own module"
 
 
@@ -104,24 +106,40 @@ def read(
 
 
 def _load(path) -> dict:
-    """Load the dictionary in the file."""
-    torch = require("torch", FILE)
+    """Load the dictionary in the file. Other files than those of torch.save are refused without torch."""
     try:
         with open_regular(path) as file:
-            is_zip = file.read(2) == b"PK"  # torch before 1.6 wrote files of another kind
-            file.seek(0)
+            is_zip = _is_zip_of_torch(path, file)
+            torch = require("torch", FILE)
             content = _unpickled(torch, path, checked_copy(file) if is_zip else file)  # torch compares no checksums
     except ArchiveError as error:
         raise CheckpointError(f"{_not_saved_by_torch(path)} ({error})") from error
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no file {path}") from error
+        raise CheckpointError(f"there is no file {path}: {GIVE}") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path} is a folder: {GIVE}") from error
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}; {GIVE}") from error
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} contains a {kind(content)}, expected a state dict, or a dictionary with 'state_dict'; {OWN}"
         )
     return content
+
+
+def _is_zip_of_torch(path, file):
+    """Whether torch.save wrote the file as a zip archive; False for a pickle, which torch before 1.6 wrote.
+
+    Raises CheckpointError for any other file.
+    """
+    start = file.read(2)
+    names = member_names(file) if start == b"PK" else []
+    file.seek(0)
+    if "meta.npy" in names:
+        raise CheckpointError(f"{path} is a checkpoint of minihire already: give it to the other commands as it is")
+    if not start.startswith(PICKLE) and not any(name.endswith("data.pkl") for name in names):
+        raise CheckpointError(_not_saved_by_torch(path))
+    return bool(names)
 
 
 def _not_saved_by_torch(path):

@@ -42,6 +42,10 @@ class ArchiveError(MinihireError):
     """An archive that is damaged or that this program did not write. The message gives only the reason, not the file's name."""
 
 
+def _in_words(error: Exception) -> ArchiveError:
+    return ArchiveError(escaped(" ".join(str(error).split())[:80]) or type(error).__name__)
+
+
 def write_arrays(file: BinaryIO, arrays: Iterable[tuple[str, np.ndarray[Any, Any]]]) -> None:
     """Write pairs (name, array) as `numpy.savez` does. Each array is released before the next one is asked for.
 
@@ -73,7 +77,7 @@ def read_arrays(
                     raise ArchiveError(f"it has the arrays {escaped(', '.join(sorted(members)))[:80]}")
                 return {name: _read_array(archive, name, info) for name, info in members.items() if wanted(name)}
         except DAMAGE as error:
-            raise ArchiveError(escaped(" ".join(str(error).split())[:80]) or type(error).__name__) from error
+            raise _in_words(error) from error
 
 
 def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
@@ -95,6 +99,15 @@ def checked_zip(file: BinaryIO, spare: int = 0) -> zipfile.ZipFile:
     return archive
 
 
+def member_names(file: BinaryIO) -> list[str]:
+    """The names of a zip archive's members. Raises ArchiveError as `checked_zip` does, and if the file is no archive."""
+    try:
+        with checked_zip(file, SPARE_BYTES) as archive:
+            return archive.namelist()
+    except DAMAGE as error:
+        raise _in_words(error) from error
+
+
 def checked_copy(file: BinaryIO) -> io.BytesIO:
     """Copy every member of a zip archive into a new archive in memory, after comparing the member's checksum.
 
@@ -107,7 +120,7 @@ def checked_copy(file: BinaryIO) -> io.BytesIO:
             for info in archive.infolist():
                 new.writestr(info.filename, archive.read(info))
     except DAMAGE as error:
-        raise ArchiveError(escaped(" ".join(str(error).split())[:80]) or type(error).__name__) from error
+        raise _in_words(error) from error
     copy.seek(0)
     return copy
 

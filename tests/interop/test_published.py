@@ -1,5 +1,6 @@
 """The authors' checkpoints: networks give the same logits as theirs in torch; any other file is refused in one sentence."""
 
+import errno
 import os
 import sys
 from collections import OrderedDict
@@ -401,8 +402,9 @@ def test_foreign_files_are_refused(tmp_path, content):
 def test_missing_files_folders_and_our_own_checkpoints_are_refused(tmp_path):
     checkpoint.save(tmp_path / "x.npz", ours())
     refused(lambda: published.read(tmp_path / "none.pt"), tmp_path / "none.pt", "there is no file")
-    refused(lambda: published.read(tmp_path), tmp_path, "cannot read .*: Is a directory")
-    refused(lambda: published.read(tmp_path / "x.npz"), tmp_path / "x.npz", "is not a file that torch.save wrote")
+    refused(lambda: published.read(tmp_path), tmp_path, "is a folder: give a .pt file of torch.save, or a .nir file")
+    already = "is a checkpoint of minihire already: give it to the other commands as it is"
+    refused(lambda: published.read(tmp_path / "x.npz"), tmp_path / "x.npz", already)
 
 
 @pytest.mark.parametrize(
@@ -505,6 +507,32 @@ def test_resnets_are_not_exported(tmp_path, capsys):
     assert "does not support resnet12, only vgg5, vgg9, vgg11, vgg13, vgg16: give --to nir or --to onnx" in sentence(
         capsys, "export", tmp_path / "x.npz"
     )
+
+
+def test_only_files_of_torch_need_torch(save, tmp_path, monkeypatch, capsys):
+    (tmp_path / "legacy").mkdir()
+    torch.save(Theirs().state_dict(), tmp_path / "legacy" / "x.pt", _use_new_zipfile_serialization=False)
+    files = [save(Theirs().state_dict()), tmp_path / "legacy" / "x.pt"]
+    checkpoint.save(tmp_path / "x.npz", ours())
+    np.savez(tmp_path / "images.npz", images=np.zeros(3))
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name, says in (
+        ("none.pt", "there is no file {path}: give a .pt file of torch.save, or a .nir file"),
+        ("legacy", "{path} is a folder: give a .pt file of torch.save, or a .nir file"),
+        ("x.npz", "{path} is a checkpoint of minihire already: give it to the other commands as it is"),
+        ("images.npz", "{path} is not a file that torch.save wrote, or it is damaged: "),
+        ("photo.png", "{path} is not a file that torch.save wrote, or it is damaged: import reads .pt files"),
+    ):
+        assert f"minihire: {says.format(path=tmp_path / name)}" in sentence(capsys, "import", tmp_path / name)
+    for path in files:
+        assert "a .pt file needs the package torch" in sentence(capsys, "import", path)
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("minihire.interop.published.open_regular", denied)
+    assert f"cannot read {files[0]}: Permission denied; give a .pt file" in sentence(capsys, "import", files[0])
 
 
 def test_without_torch_it_is_one_sentence(save, tmp_path, monkeypatch, capsys):
