@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+from itertools import count
 from pathlib import Path
 
 from backends import torchrun_rank
@@ -20,11 +22,7 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
     contains other files that the run would overwrite.
     """
     if out is None:
-        number, out = 1, BASE / preset
-        while (following := BASE / f"{preset}-{number + 1}") and (
-            (following if resume else out) / "results.json"
-        ).exists():
-            number, out = number + 1, following
+        out = _latest(preset) if resume else _free(preset)
     holds_run = os.path.exists(out / "results.json")
     if holds_run and not resume:
         with lock(out):  # raises a better message if another process uses the folder
@@ -39,6 +37,19 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
             f"{out} holds other files, {', '.join(others)}, which a run would overwrite: choose another --out"
         )
     return out
+
+
+def _latest(preset):
+    """runs/PRESET or runs/PRESET-N: the folder whose results were written last; runs/PRESET if there is none."""
+    name = re.compile(rf"{re.escape(preset)}(-\d+)?")
+    found = [path for path in BASE.glob("*/results.json") if name.fullmatch(path.parent.name)]
+    return max(found, key=os.path.getmtime).parent if found else BASE / preset
+
+
+def _free(preset):
+    """runs/PRESET, or with the first number, from 2, at which there is no run."""
+    names = (preset if number == 1 else f"{preset}-{number}" for number in count(1))
+    return next(BASE / name for name in names if not os.path.exists(BASE / name / "results.json"))
 
 
 def refuse_among_classes(out: Path, data_dir: Path, resume: bool) -> None:

@@ -221,6 +221,13 @@ def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, 
         assert command("run", *small(cifar), *EXECUTION)[0] == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mini", "mini-2", "mini-3"]
     assert folders.choose(None, "mini", True) == Path("runs/mini-3")
+    shutil.rmtree("runs/mini-2")
+    shutil.copytree("runs/mini", "runs/mini-2core")  # the folder of another preset
+    assert folders.choose(None, "mini", True) == Path("runs/mini-3")
+    assert folders.choose(None, "mini", False) == Path("runs/mini-2")
+    for place, time in (("mini", 4e9), ("mini-3", 3e9), ("mini-2core", 5e9)):
+        os.utime(f"runs/{place}/results.json", (time, time))
+    assert folders.choose(None, "mini", True) == Path("runs/mini")
 
 
 def test_resuming_keeps_the_settings_of_the_start(cifar, tmp_path, monkeypatch, no_figures):
