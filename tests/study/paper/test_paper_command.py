@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tiny_scale import NAMES, TINY
@@ -20,6 +21,8 @@ from minihire.study.paper.outcome import Comparison
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.printed import accuracies
 from minihire.study.paper.scales import SCALES
+
+ROOT = Path(__file__).parents[3]
 
 
 def outcome(made, name):
@@ -88,6 +91,14 @@ def test_the_files_say_the_same(made):
                 assert f"| {' | '.join(row)} |" in markdown
     assert "nan" not in shown.lower().replace("nance", "") and "://" not in shown.replace("https://arxiv.org", "")
     assert shown.count("<svg") >= 12
+
+
+def test_the_page_of_the_schema_lists_the_entries_of_paper_json(study, tmp_path):
+    content = command.reproduce(study, ["table7"], tmp_path)
+    section = (ROOT / "docs" / "results-schema.md").read_text(encoding="utf-8").partition("# paper.json")[2]
+    keys = re.findall(r"^\| (`.+?`) \|", section.partition("An outcome has")[0], re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(keys)) == list(json.loads((tmp_path / "paper.json").read_text("utf-8")))
+    assert set(content["outcomes"][0]) == {"name", "title", "text", "notes", "tables", "charts", "claims"}
 
 
 @pytest.mark.slow
