@@ -2,11 +2,33 @@
 
 import argparse
 
+from backends import BACKENDS
 from minihire.app.command import SHELL, Command
 from minihire.app.flags import BY_NAME
+from minihire.app.paper import EXPERIMENTS, GROUPS
+from minihire.attacks import ATTACKS
+from minihire.models import MODELS
 from minihire.runtime.errors import MinihireError
+from minihire.study.paper.scales import SCALES
+from minihire.study.settings import METHODS, PRESETS
+from minihire.study.surrogates import SURROGATES
 
 SHELLS = ("bash", "zsh", "fish")
+NAMES = {  # by argument: names that the commands check themselves, because their messages suggest similar ones
+    "shell": SHELLS,
+    "method": ("ann", *METHODS),
+    "names": (*EXPERIMENTS, *GROUPS),
+    "lesson": range(1, 11),
+    "model_name": MODELS,
+    "preset": PRESETS,
+    "scale": SCALES,
+    "attacks": ATTACKS,
+    "surrogate": SURROGATES,
+    "craft_surrogate": SURROGATES,
+    "backend": BACKENDS,
+    "device": ("cpu", "cuda"),
+    "precision": ("float32", "tf32", "bf16"),
+}
 
 
 def add_flags(parser):
@@ -26,8 +48,8 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """
     if shell not in SHELLS:
         raise MinihireError(f"there is no completion for {shell!r}: choose {', '.join(SHELLS)}")
-    flags = {name: _flags(sub) for name, sub in commands(parser).items()}
-    return _fish(parser, flags) if shell == "fish" else _bash(flags, zsh=shell == "zsh")
+    arguments = {name: _arguments(sub) for name, sub in commands(parser).items()}
+    return _fish(arguments) if shell == "fish" else _bash(arguments, zsh=shell == "zsh")
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -36,45 +58,50 @@ def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
     return dict(found.choices)
 
 
-def _flags(parser):
-    """List (flag, choices) of a command. `Config` has the choices of settings; other flags have them in their metavar."""
-    found = []
+def _arguments(parser):
+    """The choices of a command's positional arguments, and {flag: its choices}: None for a switch, [] for any other value."""
+    words, flags = [], {}
     for action in parser._actions:
-        shown = action.metavar if isinstance(action.metavar, str) else ""
-        choices = shown.strip("{}").split(",") if shown.startswith("{") else []
-        if action.dest in BY_NAME and BY_NAME[action.dest].metadata["choices"]:
-            choices = list(BY_NAME[action.dest].metadata["choices"])
-        found += [(flag, choices) for flag in action.option_strings if flag.startswith("--")]
-    return found
+        choices = None if action.nargs == 0 else [*map(str, _choices(action))]
+        long = [flag for flag in action.option_strings if flag.startswith("--")]
+        flags |= dict.fromkeys(long, choices)
+        words += [] if action.option_strings else choices
+    return words, flags
 
 
-def _bash(flags, zsh):
+def _choices(action):
+    setting = BY_NAME.get(action.dest)
+    return action.choices or (setting and setting.metadata["choices"]) or NAMES.get(action.dest, ())
+
+
+def _bash(arguments, zsh):
     cases = []
-    for name, options in flags.items():
-        values = "".join(f' {flag}) words="{" ".join(c)}" ;;' for flag, c in options if c)
-        every = " ".join(flag for flag, _ in options)
+    for name, (words, flags) in arguments.items():
+        values = [f'{flag}) words="{" ".join(choices)}" ;;' for flag, choices in flags.items() if choices]
+        free = "|".join(flag for flag, choices in flags.items() if choices == [])
+        values += [f'{free}) words="" ;;'] if free else []  # bash then completes names of files
         cases.append(
-            f'    {name}) words="{every}"; case "$before" in{values or " *)"} esac ;;'.replace(
-                "in *) esac", "in *) ;; esac"
-            )
+            f'    {name}) words="{" ".join([*words, *flags])}"; case "$before" in {" ".join(values) or "*) ;;"} esac ;;'
         )
     head = "autoload -Uz compinit && compinit && autoload -U +X bashcompinit && bashcompinit\n" if zsh else ""
     return (
         f"{head}_minihire() {{\n"
         '  local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" words=""\n'
-        f'  if [ "$COMP_CWORD" = 1 ]; then words="{" ".join(flags)} --help --version"; else case "${{COMP_WORDS[1]}}" in\n'
+        f'  if [ "$COMP_CWORD" = 1 ]; then words="{" ".join(arguments)} --help --version"; else case "${{COMP_WORDS[1]}}" in\n'
         + "\n".join(cases)
         + '\n  esac; fi\n  COMPREPLY=($(compgen -W "$words" -- "$word"))\n}\ncomplete -o default -F _minihire minihire\n'
     )
 
 
-def _fish(parser, flags):
-    first = "not __fish_seen_subcommand_from " + " ".join(flags)
-    lines = [f"complete -c minihire -n '{first}' -f -a '{' '.join(flags)}'"]
-    for name, options in flags.items():
-        for flag, choices in options:
-            given = f" -x -a '{' '.join(choices)}'" if choices else ""
-            lines.append(f"complete -c minihire -n '__fish_seen_subcommand_from {name}' -l {flag[2:]}{given}")
+def _fish(arguments):
+    commands = " ".join(arguments)
+    lines = [f"complete -c minihire -n 'not __fish_seen_subcommand_from {commands}' -f -a '{commands}'"]
+    for name, (words, flags) in arguments.items():
+        line = f"complete -c minihire -n '__fish_seen_subcommand_from {name}'"
+        lines += [f"{line} -a '{' '.join(words)}'"] if words else []
+        for flag, choices in flags.items():
+            value = "" if choices is None else f" -x -a '{' '.join(choices)}'" if choices else " -r"
+            lines.append(f"{line} -l {flag[2:]}{value}")
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,7 @@ import pytest
 from run_files import command, scores, weights, write_cifar10
 
 import minihire
-from minihire.app import analyze, attack, cli, completion, convert, folders, run, train
+from minihire.app import analyze, attack, cli, completion, convert, demo, folders, run, train
 from minihire.app.inputs import read_config, resolve
 from minihire.attacks import gradient
 from minihire.runtime.files import write_atomically
@@ -504,10 +504,24 @@ def test_completion_knows_every_command_and_flag(shell, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["an"], "analyze"),
-        (["run", "--noise-b"], "--noise-bound"),
-        (["run", "--coding", "r"], "rate"),
-        (["info", "--js"], "--json"),
+        (["an"], ["analyze"]),
+        (["run", "--noise-b"], ["--noise-bound"]),
+        (["run", "--coding", "r"], ["rate"]),
+        (["info", "--js"], ["--json"]),
+        (["attack", "--suite", ""], ["parity", "strong"]),
+        (["attack", "--budget", ""], ["small", "full"]),
+        (["attack", "--attacks", "sq"], ["square"]),
+        (["attack", "--surrogate", "a"], ["arctan"]),
+        (["run", "--preset", "mini"], ["mini"]),
+        (["run", "--backend", ""], ["numba", "reference", "torch"]),
+        (["run", "--out", ""], []),  # bash then completes names of files
+        (["paper", "--scale", ""], ["mini", "small", "medium", "full"]),
+        (["paper", "table2", "fig1"], ["fig1b", "fig1c", "fig10", "fig11", "fig1"]),
+        (["completion", "z"], ["zsh"]),
+        (["train", "hire"], ["hire", "hire-4x"]),
+        (["import", "--data", ""], ["cifar10", "cifar100"]),
+        (["export", "--to", ""], ["pt", "nir", "onnx"]),
+        (["info", "resnet"], ["resnet12", "resnet20"]),
     ],
 )
 def test_bash_completes(words, expected, capsys, tmp_path):
@@ -516,7 +530,17 @@ def test_bash_completes(words, expected, capsys, tmp_path):
     path.write_text(capsys.readouterr().out, encoding="utf-8")
     line = " ".join(f"'{word}'" for word in ("minihire", *words))
     asked = f"source {path}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _minihire; echo ${{COMPREPLY[@]}}"
-    assert subprocess.run(["bash", "-c", asked], capture_output=True, text=True).stdout.split() == [expected]
+    assert subprocess.run(["bash", "-c", asked], capture_output=True, text=True).stdout.split() == expected
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_completion_knows_the_lessons_and_the_flags_with_files(shell, capsys):
+    cli.main(["completion", shell])
+    text, numbers = capsys.readouterr().out, " ".join(str(lesson.number) for lesson in demo.lessons())
+    assert numbers in text
+    if shell == "fish":
+        assert "from demo' -a '1 2" in text and "from train' -l from -r\n" in text and " -l resume\n" in text
+        assert "-l suite -x -a 'parity strong'\n" in text
 
 
 def test_ctrl_c_anywhere_is_one_sentence_and_130(monkeypatch, capsys):
