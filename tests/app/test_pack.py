@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from run_files import command
 
+from backends import get_backend
+from minihire.analysis import Score
+from minihire.report.model_card import card
 from minihire.training import checkpoint
 
 SMALL = """--width 0.03125 --hidden 8 --ann-epochs 1 --snn-epochs 1 --train-limit 32 --test-limit 32 --no-black-box
@@ -58,6 +61,31 @@ def test_the_card_has_the_figures_of_the_run_and_of_the_rounded_weights(place, t
     assert "| this file | 32 | clean | " in text and "converted into the spiking network" in text
     assert "with HIRE's crafted noise (ε_s = 0.013, ε_t = 0.013) in N = 2 periods" in text
     assert "a spiking network of T = 4 time steps" in text and "ε = 8/255; PGD with 7 steps" in text
+
+
+NAMES = ("<b>x</b>", "a|b", "two\nlines", "\x1b[31mred", "`tick`", "``two", "*", "", "plain name", "{x}")
+SPANS = r"`<b>x</b>`, `a|b`, `two\nlines`, `\x1b[31mred`, `` `tick` ``, ``` ``two ```, `*`, `  `, `plain name`, `{x}`"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"optimiser": "adam*<i>|`\n# heading"}, r", adam\*\<i\>\|\`\\n# heading and a learning rate of "),
+        ({"noise": {"rule": "My{0}_Noise"}}, r"It was trained My{0}\_Noise in N = 2 periods"),
+        ({"learning_rate": "high"}, "\nThe checkpoint does not record how it was trained.\n"),
+        ({"noise": None}, "\nThe checkpoint does not record how it was trained.\n"),
+    ],
+)
+def test_names_in_a_checkpoint_are_escaped_in_the_card(place, change, says):
+    saved = checkpoint.load(place / "run/models/hire.npz")
+    meta = {**saved.meta, "minihire": "<1>"}
+    meta["training"]["recipe"] |= change
+    scores = [Score(1, 2).as_dict()] * 2
+    about = {"meta": meta, "data": "shapes", "scores": scores, "changed": 0, "results": None, "name": None}
+    text = card("my\n`net`.npz", saved.network(get_backend("reference")), NAMES, **about)
+    assert says in text and f" into 10 classes: {SPANS}.\n" in text and r"With minihire \<1\> or later" in text
+    assert r"``my\n`net`.npz`` is a spiking" in text and r"minihire predict 'my\n`net`.npz' photo.jpg" in text
+    assert [line for line in text.splitlines() if line.startswith("# ")] == ["# VGG5 for shapes"]
 
 
 def test_a_network_that_another_run_trained_gets_no_figures_of_this_one(place, tmp_path):
