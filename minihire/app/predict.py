@@ -124,7 +124,8 @@ def _csv(rows, names):
     first = next((row for row in rows if "error" not in row), {})
     layers = _spiking_layers(first)
     energy = ["fp32_pj", "int32_pj"] if "energy" in first else []
-    header = [*COLUMNS, *names, *(f"spikes of {layer['name']}" for layer in layers), *energy, "error"]
+    after = [*(f"spikes of {layer['name']}" for layer in layers), *energy, "error"]
+    header = [*COLUMNS, *_columns_of_classes(names, {*COLUMNS, *after}), *after]
     yield header
     for row in rows:
         if "error" in row:
@@ -133,6 +134,15 @@ def _csv(rows, names):
         used = [row["energy"][name.removesuffix("_pj")]["total_pj"] for name in energy]
         spikes = [layer["spikes"] for layer in _spiking_layers(row)]
         yield [*(row[name] for name in COLUMNS), *row["probabilities"], *spikes, *used, ""]
+
+
+def _columns_of_classes(names, others):
+    """The names of the classes' columns: those of the classes, with "class" before a name that one of `others` has."""
+    for name in names:
+        column = name
+        while column in others or (column != name and column in names):
+            column = f"class {column}"
+        yield column
 
 
 COMMAND = Command(

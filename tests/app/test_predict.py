@@ -143,6 +143,20 @@ def test_csv_has_a_column_for_each_class_and_is_written_again(place, tmp_path):
     assert [list(map(float, row[3:-1])) for row in rows] == [row["probabilities"] for row in found]
 
 
+def test_no_column_of_the_csv_file_has_the_name_of_another(place, tmp_path):
+    model = build("vgg5", 6, (16, 12, 3), width=1 / 16, hidden=8)
+    network = Network(model, K, initialise(model, K, 1, True), spiking=True, steps=4)
+    names = ["error", "image", "class error", "fp32_pj", "spikes of neuron1", "cross"]
+    checkpoint.save(tmp_path / "snn.npz", network, extra={"data": {"name": "folder", "classes": names}})
+    renamed = ["class class error", "class image", "class error"]
+    for flags, last in (([], names[3:]), (["--explain"], ["class fp32_pj", "class spikes of neuron1", "cross"])):
+        predict(tmp_path, "snn", place / "pictures", "--csv", tmp_path / "x.csv", *flags)
+        header, *rows = csv.reader((tmp_path / "x.csv").read_text().splitlines())
+        assert header[3:9] == [*renamed, *last] and len({*header}) == len(header) and header[-1] == "error"
+        found = as_json(tmp_path, "snn", place / "pictures")["images"]
+        assert [list(map(float, row[3:9])) for row in rows] == [row["probabilities"] for row in found]
+
+
 def test_the_answers_are_not_lost_if_the_csv_file_cannot_be_written(place, tmp_path, monkeypatch, capsys):
     def unwritable(*_):
         raise FileError("cannot write x.csv: No space left on device; choose another place or free some space")
