@@ -146,6 +146,7 @@ def _not_saved_by_torch(path):
     """The sentence about a file of another format, or a damaged one."""
     advice = {
         ".onnx": "ONNX files can be exported, but not imported",
+        ".zip": "unpack it; a .npz file in it that `minihire pack` wrote needs no import",
         ".npz": "a checkpoint of minihire (.npz) needs no import: give it to the other commands as it is",
     }
     known = "import reads .pt files of torch.save and .nir files"

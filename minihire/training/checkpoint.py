@@ -28,9 +28,10 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 
 FORMAT = 1
-OTHER_FORMATS = {  # what to do about files of other programs
+OTHER_FORMATS = {  # what to do about other files
     **dict.fromkeys((".nir", ".pt", ".pth"), "`minihire import` makes a checkpoint of a .nir or .pt file"),
     ".onnx": "ONNX files can be exported, but not read",
+    ".zip": "unpack it, and give the .npz file in it",
 }
 
 

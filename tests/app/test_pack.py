@@ -31,7 +31,7 @@ def pack(place, *arguments, source="run/models/hire.npz"):
     return command("pack", place / source, "--license", place / "LICENSE", *REFERENCE, *arguments)
 
 
-def test_the_archive_holds_a_checkpoint_that_predicts_a_card_a_licence_and_true_checksums(place, tmp_path):
+def test_the_archive_holds_a_checkpoint_that_predicts_a_card_a_licence_and_true_checksums(place, tmp_path, capsys):
     code, text = pack(place, "--out", tmp_path / "a.zip")
     assert code == 0
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
@@ -49,6 +49,10 @@ def test_the_archive_holds_a_checkpoint_that_predicts_a_card_a_licence_and_true_
         assert np.array_equal(array, given.arrays[name].astype(array.dtype))
     assert packed.meta["about"]["data_dir"] is None and "training" not in packed.meta
     assert command("analyze", tmp_path / "hire.npz", "--test-limit", "8", *REFERENCE)[0] == 0
+    capsys.readouterr()
+    for arguments in (["predict", tmp_path / "a.zip", tmp_path], ["info", tmp_path / "a.zip"]):
+        assert command(*arguments)[0] == 2
+        assert capsys.readouterr().err.endswith(": unpack it, and give the .npz file in it\n")
 
 
 def test_the_card_has_the_figures_of_the_run_and_of_the_rounded_weights(place, tmp_path):

@@ -412,6 +412,7 @@ def test_missing_files_folders_and_our_own_checkpoints_are_refused(tmp_path):
     [
         ("x.txt", "or it is damaged: import reads .pt files of torch.save and .nir files"),
         ("x.onnx", "or it is damaged: ONNX files can be exported, but not imported"),
+        ("x.zip", r"or it is damaged: unpack it; a .npz file in it that `minihire pack` wrote needs no import"),
         ("x.npz", r"or it is damaged: a checkpoint of minihire \(.npz\) needs no import"),
     ],
 )

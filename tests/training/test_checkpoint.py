@@ -225,7 +225,12 @@ def test_foreign_files_are_refused(tmp_path, kind):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("x.nir", "`minihire import` makes"), ("x.PT", "`minihire import` makes"), ("x.onnx", "but not read")],
+    [
+        ("x.nir", "`minihire import` makes"),
+        ("x.PT", "`minihire import` makes"),
+        ("x.onnx", "not read"),
+        ("x.zip", "unpack it"),
+    ],
 )
 def test_files_of_other_formats_get_advice(tmp_path, name, says):
     (tmp_path / name).write_bytes(b"of another program")
