@@ -23,7 +23,16 @@ from minihire.app.flags import (
     names,
     settings,
 )
-from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
+from minihire.app.inputs import (
+    apply_flags,
+    data_of,
+    listed,
+    open_backend,
+    open_checkpoint,
+    open_data,
+    refuse_misfit,
+    resolve,
+)
 from minihire.app.outputs import json_path, show_and_write
 from minihire.app.robustness import evaluate, refuse_constant_gamma, refuse_without_effect
 from minihire.app.seen import refuse_seen
@@ -31,6 +40,7 @@ from minihire.attacks import ATTACKS, Attack
 from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
 from minihire.attacks.suite import BUDGETS, SUITES
 from minihire.report import tables
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
 from minihire.study.settings import Config
@@ -98,7 +108,8 @@ def run(options) -> None:
     _refuse_contradictions(options, json_file)
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES, needs_data=not options.files)
-    numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    numbers = {name: checks.whole(flag_of(name), value) for name, value in given.items()}
     if options.files:
         _refuse(options, numbers, "image files", NOT_OF_FILES, FILE_USES, NUMBERS)
     if options.images:
@@ -116,7 +127,7 @@ def run(options) -> None:
         raise MinihireError("--save-images needs a single attack, such as --attacks pgd, and no --max-minutes")
     backend = open_backend(options)
     target = saved.network(backend)
-    source = _source(options, options.source[0], saved, backend) if options.source else None
+    source = _source(options, options.source[0], saved, target) if options.source else None
     _refuse_unused(options, source or target, surrogate)
     original, target = target, apply_flags(target, config, options, options.checkpoint)
     refuse_constant_gamma(options, original, target, "these attacks")
@@ -223,7 +234,7 @@ def _evaluate_suite(options, saved, config, json_file, further):
     backend = open_backend(options)
     original = saved.network(backend)
     target = apply_flags(original, config, options, options.checkpoint)
-    sources = [(str(path), _source(options, path, saved, backend)) for path in options.source or ()]
+    sources = [(str(path), _source(options, path, saved, original)) for path in options.source or ()]
     refuse_without_effect(options, original, target, sources)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
@@ -290,15 +301,22 @@ def _refuse_unused(options, attacker, surrogate):
             )
 
 
-def _source(options, path, saved, backend):
-    """Read a network to craft images on. Raises MinihireError if it was trained on another data set than the target."""
+def _source(options, path, saved, target):
+    """Read a network to craft images on. Raises MinihireError if it is for another data set, image shape or classes."""
     other = open_checkpoint(path)
-    (mine, _), (theirs, _) = data_of(saved), data_of(other)
+    source, (mine, ours), (theirs, others) = other.network(target.backend), data_of(saved), data_of(other)
     if mine and theirs and mine != theirs:
         raise MinihireError(
             f"{path} was trained on {theirs}, {options.checkpoint} on {mine}: give a source of the same data"
         )
-    return other.network(backend)
+    shapes = [f"images {n.model.image_shape} of {n.model.classes} classes" for n in (source, target)]
+    if ours and others and ours != others and shapes[0] == shapes[1]:
+        shapes = [f"the classes {listed(names)}" for names in (others, ours)]
+    if shapes[0] != shapes[1]:
+        raise MinihireError(
+            f"{path} is for {shapes[0]}, {options.checkpoint} for {shapes[1]}: give a source of the same data"
+        )
+    return source
 
 
 COMMAND = Command(

@@ -221,7 +221,7 @@ def open_data(config: Config, options: argparse.Namespace, backend: Backend, use
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the network of a checkpoint, without the state of its training.
+    """Read the network of a checkpoint, without the state of its training. Prints a note if the training is not finished.
 
     Raises MinihireError if the path is a folder, not a regular file, missing or damaged. For a folder, the message lists the
     checkpoints in it.
@@ -238,7 +238,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
         )
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise MinihireError(f"{path} is not a regular file: give a checkpoint, an .npz file")
-    return checkpoint.load(path, training=False)
+    saved = checkpoint.load(path, training=False)
+    if unfinished(saved):
+        say(f"note: the training of {path} is not finished; resumed, it may change the answers")
+    return saved
 
 
 def unfinished(saved: Checkpoint) -> bool:
@@ -276,10 +279,11 @@ def refuse_misfit(saved: Checkpoint, network: Network, data: Dataset) -> None:
     _, classes = data_of(saved)
     if classes and classes != data.classes:
         raise MinihireError(
-            f"{saved.path} was trained on the classes {_listed(classes)}, "
-            f"but {data.name} has {_listed(data.classes)}: give the data that it was trained on"
+            f"{saved.path} was trained on the classes {listed(classes)}, "
+            f"but {data.name} has {listed(data.classes)}: give the data that it was trained on"
         )
 
 
-def _listed(classes):
+def listed(classes: tuple[str, ...]) -> str:
+    """The first names of classes, for a message."""
     return ", ".join(classes[:MAX_SHOWN]) + (" …" if len(classes) > MAX_SHOWN else "")

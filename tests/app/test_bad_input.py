@@ -328,6 +328,14 @@ CASES = {
         "attack {place}/ann.npz --source {place}/of-shapes.npz",
         "give a source of the same data",
     ),
+    "a source of other images": (
+        "attack {place}/ann.npz --source {place}/grey.npz {place}/pictures",
+        "grey.npz is for images (28, 28, 1) of 10 classes, {place}/ann.npz for images (32, 32, 3) of 10 classes: give a source",
+    ),
+    "a source of other class names": (
+        "attack {place}/trained.npz --source {place}/renamed.npz",
+        "renamed.npz is for the classes zero, one, 2, 3, 4, 5, 6, 7, 8, 9, {place}/trained.npz for the classes airplane,",
+    ),
     "prediction without an image": ("predict {place}/ann.npz", "the following arguments are required: FILE|FOLDER"),
     "prediction without a network": (
         "predict {place}/none.npz {place}/pictures",
@@ -466,7 +474,11 @@ CASES = {
     ),
     "no restart": (
         "attack {place}/ann.npz --restarts 0",
-        "the attack's number of restarts is 0: give a whole number of at least 1",
+        "--restarts is 0: give a whole number of at least 1",
+    ),
+    "no query": (
+        "attack {place}/ann.npz --attacks square --queries 0",
+        "--queries is 0: give a whole number of at least 1",
     ),
     "a module that is missing": ("info vgg5 --module none.py", "there is no file none.py"),
     "a module in another language": ("info vgg5 --module {place}/file", "--module needs a Python file, FILE.py, not"),
@@ -510,7 +522,7 @@ CASES = {
     "attack on other images": ("attack {place}/grey.npz --threads 1", "this checkpoint is for images of"),
     "attack from other classes": (
         "attack {place}/ann.npz --source {place}/five.npz --threads 1",
-        "give networks for the same data set",
+        "five.npz is for images (32, 32, 3) of 5 classes, {place}/ann.npz for images (32, 32, 3) of 10 classes: give a source",
     ),
     "attack without steps": ("attack {place}/snn.npz --steps 0", "--steps must be in 1 … 10000, not 0"),
     "attack without iterations": ("attack {place}/snn.npz --iterations 0", "--iterations must be in 1 … 100000, not 0"),
@@ -546,7 +558,7 @@ CASES = {
     "a report over a link": ("report {place}/run --out {place}/dangling.npz", "because it is not a regular file"),
     "a run in a folder of others' figures": ("run {small} --out {place}/figures", "holds other files"),
     "analysis of text": ("analyze {place}/text.npz", "is not a minihire checkpoint, or it is damaged"),
-    "report of nothing": ("report {place}/none", "/none/results.json: No such file"),
+    "report of nothing": ("report {place}/none", "there is no {place}/none: give a run's folder"),
     "report of a file": ("report {place}/file", "/file is not a result of `minihire attack --suite`, or it is damaged"),
     "report of a run's results": ("report {place}/run/results.json", "or the folder of a run"),
     "report of damaged results": ("report {place}/damaged", "is not a results file of minihire, or it is damaged"),
