@@ -450,6 +450,7 @@ class Readout:
             spikes = Neuron(self.name)(ctx, current if bias is None else ops.add_bias(tape, current, bias))
             logits = ops.sum_time(tape, spikes)
         else:
+            x = x if x.shape[0] == ctx.steps else ops.repeat_time(tape, x, ctx.steps)  # an image that passed no neurons
             logits = ops.linear(tape, ops.sum_time(tape, x), weight)
             logits = logits if bias is None else ops.add_bias(tape, logits, bias, times=x.shape[0])
         return ops.reshape(tape, logits, logits.shape[1:])
