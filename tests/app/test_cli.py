@@ -192,6 +192,7 @@ def test_results_name_every_setting_and_the_data(finished, cifar):
         "train": 40,
         "heldout": 5,
         "test": 20,
+        "digest": results["data"]["digest"],
     }
 
 
