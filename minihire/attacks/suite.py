@@ -193,7 +193,7 @@ def evaluate_robustness(
     # spikes that are not random need one draw
     samples = samples if network.random or any(source.random for _, source in sources) else 1
     todo = stages(network, suite, budget, epsilon, sources, samples, members)
-    todo += _further(network, attacks, float(epsilon), {stage.label for stage in todo})
+    todo += _further(network, attacks, float(epsilon), {"clean", *(stage.label for stage in todo)})
     names = [name for name, _ in sources]
     key = {"suite": suite, "budget": budget, "epsilon": float(epsilon), "sources": names, "samples": samples}
     if members is not None:
@@ -237,14 +237,16 @@ def _check(network, data, suite, budget, sources):
 
 
 def _further(network: Network, attacks: Sequence[Attack], epsilon: float, taken: set[str]) -> list[Stage]:
-    """The stages of attacks that do not belong to the suite. taken: names of the suite's stages."""
+    """The stages of attacks that do not belong to the suite. taken: names of the suite's results."""
     for attack in attacks:
         if not math.isclose(attack.epsilon, epsilon, rel_tol=1e-6):
             raise MinihireError(
                 f"the attack {attack.name!r} has ε = {attack.epsilon:.4g}, the suite ε = {epsilon:.4g}: give both the same"
             )
         if attack.name in taken:
-            raise MinihireError(f"two attacks of the suite have the name {attack.name!r}: give yours another name")
+            raise MinihireError(
+                f"two results of the suite have the name {attack.name!r}: give your attack another name"
+            )
         taken = taken | {attack.name}
     return [Stage(attack.name, network, attack) for attack in attacks]
 
