@@ -95,12 +95,12 @@ def load_images(path: os.PathLike[str], *, foreign: bool = False) -> Crafted:
     found = Crafted(**{name: arrays.get(name) for name in Crafted._fields})
     images, labels = found.images, found.labels
     classes = (labels,) if brief else (labels, found.predictions, found.rounded_predictions)
-    fits = images.ndim == 4 and images.dtype == np.float32 and len(images) > 0
+    fits = images.ndim == 4 and images.dtype == np.float32 and images.size > 0
     fits = fits and (brief or (found.rounded.shape == images.shape and found.rounded.dtype == np.uint8))
-    if not fits or any(array.shape != images.shape[:1] for array in classes):
+    if not fits or any(array.shape != images.shape[:1] or array.dtype.kind not in "iu" for array in classes):
         raise refused
-    if not (images.min() >= 0 and images.max() <= 1 and labels.dtype.kind in "iu" and labels.min() >= 0):
-        raise MinihireError(f"{path} has pixels outside [0, 1] or wrong labels: give {wanted}")
+    if not (images.min() >= 0 and images.max() <= 1 and labels.min() >= 0):
+        raise MinihireError(f"{path} has pixels outside [0, 1] or labels below 0: give {wanted}")
     return found._replace(rounded=in_8_bits(images)) if brief else found
 
 

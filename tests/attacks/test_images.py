@@ -6,7 +6,7 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.attacks import attack_accuracy, pgd
-from minihire.attacks.images import classify, craft_images, evaluate_images, load_images, save_images
+from minihire.attacks.images import Crafted, classify, craft_images, evaluate_images, load_images, save_images
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.runtime.errors import MinihireError
@@ -45,9 +45,13 @@ def test_other_files_and_other_networks_are_refused(network, data, tmp_path):
         dict(labels=good.labels[:3]),
         dict(rounded=good.images),
         dict(images="x"),
+        dict(images=good.images[:0], rounded=good.rounded[:0]),
+        dict(images=good.images[:, :0], rounded=good.rounded[:, :0]),  # pictures without pixels
+        dict(labels=-good.labels - 1),
+        *({name: good.labels.astype(kind)} for name in Crafted._fields[2:] for kind in ("U1", "f4", "bool")),
     ):
         np.savez(path, **good._replace(**change)._asdict())
-        with pytest.raises(MinihireError, match="give (one|a file) that --save-images wrote"):
+        with pytest.raises(MinihireError, match="give one that --save-images wrote"):
             load_images(path)
     ragged = good._replace(predictions=good.predictions[:, None])
     np.savez(path, **ragged._asdict())
@@ -80,7 +84,13 @@ def test_a_file_of_another_program_needs_only_images_and_labels(network, data, t
     assert all(np.array_equal(expected[name], answers[name]) for name in ("images", "rounded"))
     with pytest.raises(MinihireError, match="that --save-images wrote$"):
         load_images(path)  # so that --save-images does not replace it
-    for change in (dict(images=good.images.astype(np.float64)), dict(labels=good.labels[:3]), dict(more=good.labels)):
+    for change in (
+        dict(images=good.images.astype(np.float64)),
+        dict(images=good.images[:, :0]),
+        dict(labels=good.labels[:3]),
+        dict(labels=good.labels.astype("U1")),
+        dict(more=good.labels),
+    ):
         np.savez(path, **(dict(images=good.images, labels=good.labels) | change))
         with pytest.raises(MinihireError, match="or one with the arrays images, float32"):
             load_images(path, foreign=True)
