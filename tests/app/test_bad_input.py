@@ -567,6 +567,8 @@ CASES = {
     "info of one class": ("info vgg5 --classes 1", "the number of classes is 1: give a whole number of at least 2"),
     "info of no width": ("info vgg5 --width nan", "width"),
     "info of infinite width": ("info vgg5 --width inf", "width"),
+    "info of enormous width": ("info vgg5 --width 1e307", "--width must be above 0, at most 8, not 1e+307"),
+    "info of more width than a run has": ("info vgg5 --width 8.5", "--width must be above 0, at most 8, not 8.5"),
     "a folder with a zero byte": (
         "run --config {place}/zero-byte.json",
         "--data-dir must be text without a zero byte, not 'a\\x00b'",
