@@ -20,7 +20,7 @@ from minihire.analysis.accuracy import BATCH, predict
 from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.encoding import unit_pixels
+from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
@@ -68,11 +68,6 @@ def classify(network: Network, images: np.ndarray[Any, Any], draws: Draws, sampl
 def save_images(path: os.PathLike[str], crafted: Crafted) -> None:
     """Write the file."""
     write_atomically(Path(path), lambda file: np.savez(file, **crafted._asdict()))
-
-
-def in_8_bits(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The images [B, H, W, C] in [0, 1], rounded to uint8."""
-    return np.round(images * 255).astype(np.uint8)
 
 
 def load_images(path: os.PathLike[str], *, foreign: bool = False) -> Crafted:

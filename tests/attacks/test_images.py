@@ -9,6 +9,7 @@ from minihire.attacks import attack_accuracy, pgd
 from minihire.attacks.images import Crafted, classify, craft_images, evaluate_images, load_images, save_images
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.encoding import in_8_bits, unit_pixels
 from minihire.runtime.errors import MinihireError
 
 
@@ -94,6 +95,12 @@ def test_a_file_of_another_program_needs_only_images_and_labels(network, data, t
         np.savez(path, **(dict(images=good.images, labels=good.labels) | change))
         with pytest.raises(MinihireError, match="or one with the arrays images, float32"):
             load_images(path, foreign=True)
+
+
+def test_rounding_to_8_bits_is_the_inverse_of_the_floats():
+    levels = np.arange(256, dtype=np.uint8)
+    for offset in (-0.4 / 255, 0.0, 0.4 / 255):
+        assert np.array_equal(in_8_bits(np.clip(unit_pixels(levels) + np.float32(offset), 0, 1)), levels)
 
 
 def test_rounded_images_are_the_floats_that_training_and_accuracy_use(k, network, monkeypatch):
