@@ -3,6 +3,7 @@
 import inspect
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from backends.errors import choose
 from backends.surrogates import Surrogate
@@ -258,27 +259,48 @@ def chosen_attacks(
     The settings `iterations` and `random_start` were chosen for the step α of `config`. So an attack without a parameter
     `alpha` gets them only if their flags were given; otherwise it uses its own defaults.
 
-    Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
+    Raises MinihireError for an unknown name, for one that results use otherwise, and for a given setting that none of the attacks
+    takes.
     """
     values = {name: getattr(config, name) for name in ("epsilon", "alpha", "iterations", "random_start")}
     values |= {"surrogate": surrogate} if surrogate else {}
     values |= numbers
     attacks, used = [], set()
     for name in dict.fromkeys(chosen):
-        if name not in ATTACKS:
-            raise MinihireError(f"there is no attack {name!r}: {choose(name, ATTACKS)}")
+        _refuse_name(name)
         parameters = inspect.signature(ATTACKS[name]).parameters
         takes = values.keys() & parameters
         if "alpha" not in parameters:
             takes -= {"iterations", "random_start"} - given.keys()
         used |= takes
-        attacks.append(ATTACKS[name](**{key: values[key] for key in takes}))
+        attacks.append(_named(name, ATTACKS[name](**{key: values[key] for key in takes})))
     if not attacks:
         raise MinihireError(f"--attacks needs at least one of {', '.join(ATTACKS)}")
     for name in values:
         if name not in used and (name in given or name in numbers or name == "surrogate"):
             raise MinihireError(f"{flag_of(name)} does not apply to {' or '.join(chosen)}: leave it out")
     return attacks
+
+
+def _refuse_name(name):
+    """Raise MinihireError for a name that is not in ATTACKS, and for one that no result or no file can have."""
+    if name not in ATTACKS:
+        raise MinihireError(f"there is no attack {name!r}: {choose(name, ATTACKS)}")
+    if name == "clean" or Path(name).name != name:
+        raise MinihireError(
+            f"give the attack {name!r} another name in ATTACKS: 'clean' is the result without an attack, and file names contain "
+            "the attack's, so it has no /"
+        )
+
+
+def _named(name, attack):
+    """The attack, named like its row of ATTACKS: else the results of two rows could have the same name."""
+    if not isinstance(attack, Attack):
+        raise MinihireError(
+            f"the function of the row {name!r} of ATTACKS returns {type(attack).__name__}: let it return an Attack, as in "
+            "docs/attacks.md"
+        )
+    return attack if attack.name == name else replace(attack, name=name)
 
 
 def _refuse_unused(options, attacker, surrogate):

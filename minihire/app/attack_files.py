@@ -15,7 +15,7 @@ from minihire.app.outputs import refuse_errors, show_and_write
 from minihire.app.pictures import open_pictures
 from minihire.app.predict import predict_images
 from minihire.attacks import Attack
-from minihire.encoding import unit_pixels
+from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
@@ -44,7 +44,7 @@ def attack_files(options, config, saved, target: Network, source: Network, attac
     labels = np.array([np.argmax(row["probabilities"]) for row in found], np.int64)
     for attack in attacks if found else ():
         attacked = craft(source, pictures.images, labels, attack, config.seed)
-        rounded = np.round(attacked * 255).astype(np.uint8)
+        rounded = in_8_bits(attacked)
         answers = zip(found, readable, predict(attacked), predict(rounded), rounded, strict=True)
         for row, path, after, after_rounding, image in answers:
             file = files.get((path, attack.name))

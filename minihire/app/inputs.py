@@ -43,8 +43,9 @@ def resolve(
     """Determine the settings of a command. Flags come first, then the checkpoint or resumed run, then the preset.
 
     saved: the checkpoint, or the settings of the run to resume. uses: names of the settings that the command uses. If it does
-    not use `periods`, they are limited to the time steps. needs_data: whether the data set must be known. Raises
-    MinihireError for a value out of range, for unreadable saved settings, and for data that the checkpoint was not trained on.
+    not use `periods`, they are limited to the time steps, and then the time division is dropped. needs_data: whether the data set
+    must be known. Raises MinihireError for a value out of range, for unreadable saved settings, and for data that the checkpoint
+    was not trained on.
     """
     given = given_settings(options)
     if given.get("data_dir"):
@@ -64,7 +65,9 @@ def resolve(
     except (TypeError, LookupError) as error:
         raise MinihireError(f"the saved settings are not readable: {error}") from error
     if "periods" not in uses and "steps" in given and isinstance(given["steps"], int):
-        given["periods"] = max(1, min(given.get("periods", base.periods), given["steps"]))
+        periods = max(1, min(base.periods, given["steps"]))
+        if periods != base.periods:  # the steps of each period are no longer those of the training
+            given |= {"periods": periods, "time_division": None}
     config = replace(base, **given)
     if config.data == "shapes" and given.get("data_dir") is not None:
         # the data set of a checkpoint cannot be changed

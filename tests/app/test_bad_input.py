@@ -75,6 +75,7 @@ def place(tmp_path_factory):
     (folder / "wrong.py").write_text("def\n")
     (folder / "failing.py").write_text("x = 0\ny = 1 / x\n")
     (folder / "exiting.py").write_text("raise SystemExit(0)\n")
+    (folder / "zero-byte.json").write_text('{"data": "folder", "data_dir": "a\\u0000b"}')
     (folder / "figures.json").write_text('{"command": "analyze"}')
     (folder / "figures" / "figures").mkdir(parents=True)
     (folder / "figures" / "figures" / "accuracy.png").write_text("mine")
@@ -578,7 +579,40 @@ CASES = {
     "info of one class": ("info vgg5 --classes 1", "the number of classes is 1: give a whole number of at least 2"),
     "info of no width": ("info vgg5 --width nan", "width"),
     "info of infinite width": ("info vgg5 --width inf", "width"),
+    "info of enormous width": ("info vgg5 --width 1e307", "--width must be above 0, at most 8, not 1e+307"),
+    "info of more width than a run has": ("info vgg5 --width 8.5", "--width must be above 0, at most 8, not 8.5"),
+    "a folder with a zero byte": (
+        "run --config {place}/zero-byte.json",
+        "--data-dir must be text without a zero byte, not 'a\\x00b'",
+    ),
 }
+LONG = 300 * "n"  # more bytes than the name of a file may have
+TOO_LONG = (
+    "info {long}.npz",
+    "info vgg5 --module {long}.py",
+    "analyze {long}",
+    "analyze {place}/ann.npz --data-dir {long}",
+    "attack {long}",
+    "attack {place}/ann.npz {long}",
+    "attack {place}/ann.npz --source {long}",
+    "attack {place}/ann.npz --data-dir {place}/cifar --test-limit 20 --json {long}",
+    "attack {place}/ann.npz --data-dir {place}/cifar --test-limit 20 --suite parity --json {long}",
+    "predict {long} {place}/pictures",
+    "predict {place}/ann.npz {long}",
+    "convert {long} " + TO,
+    "report {long}",
+    "report {place}/run --out {long}",
+    "run --out {long}",
+    "run --data-dir {long}",
+    "run --data cifar10 --data-dir {long}",
+    "run --config {long}",
+    "train ann --out {long}",
+    "train hire --from {long} " + TO,
+    "train ann --data-dir {long} " + TO,
+    "export {long}",
+    "demo 1 --check {long}.py",
+    "paper table2 --scale small --data-dir {long}",
+)
 
 
 def files_below(folder):
@@ -599,6 +633,25 @@ def test_wrong_input_is_one_sentence(place, monkeypatch, tmp_path, capsys, argum
     error = capsys.readouterr().err
     assert re.fullmatch(r"minihire: [^\n]+\n", error) and expected.replace("{place}", str(place)) in error, error
     assert files_below(place) == before and files_below(tmp_path) == {}
+
+
+@pytest.mark.parametrize("arguments", TOO_LONG)
+def test_a_name_too_long_is_one_sentence(place, monkeypatch, tmp_path, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    before = files_below(place)
+    assert cli.main([part.format(place=place, long=LONG) for part in arguments.split()]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(rf"minihire: [^\n]*{LONG}[^\n]*: File name too long; [^\n]+\n", error), error
+    assert files_below(place) == before and files_below(tmp_path) == {}
+
+
+def test_an_error_of_the_system_without_a_file_is_one_sentence(monkeypatch, capsys):
+    def fail(path):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("minihire.app.info.open_checkpoint", fail)
+    assert cli.main(["info", "x.npz"]) == 2
+    assert capsys.readouterr().err == "minihire: the disk is gone; give another file or folder\n"
 
 
 def test_a_wrong_flag_makes_no_folder(place, tmp_path):
