@@ -11,11 +11,16 @@ NOTEBOOK = "ipykernel" in sys.modules
 
 
 def one_sentence(kind, error, trace):
-    """Show an error that explains itself, such as a stopped training, without the lines of code that led to it; of Ctrl-C, nothing."""
+    """Show an error that explains itself, such as a stopped training or a wrong file, without the lines of code that led to it.
+
+    Ctrl-C prints nothing.
+    """
     from minihire.runtime.errors import MinihireError
 
     if issubclass(kind, MinihireError):
         print(f"minihire: {error}", file=sys.stderr)
+    elif issubclass(kind, OSError) and error.filename is not None:
+        print(f"minihire: {error.filename}: {error.strerror}; give another file or folder", file=sys.stderr)
     elif not issubclass(kind, KeyboardInterrupt):  # `minihire demo` says that the lesson was stopped
         sys.__excepthook__(kind, error, trace)
 

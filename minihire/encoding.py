@@ -26,6 +26,11 @@ def unit_pixels(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return levels.astype(np.float32) * np.float32(1 / 255)
 
 
+def in_8_bits(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Pixels in [0, 1], of any shape, rounded to 8 bits: uint8. The inverse of `unit_pixels`."""
+    return np.round(pixels * 255).astype(np.uint8)
+
+
 def encode(tape, image, coding, mean, std, draws, first_step, steps):
     """Encode image [1, B, H, W, C] with pixels in [0, 1]: [1, B, H, W, C] ("direct") or [steps, B, H, W, C] ("rate").
 

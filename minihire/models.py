@@ -78,6 +78,7 @@ class ResNet(NamedTuple):
 
 
 A = "A"
+WIDEST = 1000.0  # largest factor on the channel counts, beyond any use; the flag --width allows at most 8
 MODELS: dict[str, Any] = {
     "vgg5": VGG((64, A, 128, 128, A), steps=6),
     "vgg9": VGG((64, A, 128, 256, A, 256, 512, A, 512, A, 512)),
@@ -205,7 +206,7 @@ def build(
     row = _row(name)
     whole_shape = _image_shape(image_shape)
     classes = checks.whole("the number of classes", classes, 2)
-    width = checks.positive("the model's width", width)
+    width = checks.positive("the model's width", checks.number("the model's width", width, 0, WIDEST))
     hidden = None if hidden is None else checks.whole("the model's number of hidden neurons", hidden)
     dropout = dropout_rate("the model's dropout", dropout)
     layers = _told_apart((*row.layers(width, hidden, dropout), Readout("readout", classes)))

@@ -149,6 +149,8 @@ def test_images_that_are_too_small_are_refused(name, side):
         ({"name": "vgg6"}, "there is no model 'vgg6': choose vgg5, "),
         ({"name": "vgg5", "width": 0.0}, "the model's width is 0.0: give a number above 0"),
         ({"name": "vgg5", "width": float("nan")}, "the model's width is nan"),
+        ({"name": "vgg5", "width": 1e307}, "the model's width is 1e+307: give a number from 0 to 1000"),
+        ({"name": "resnet12", "width": -1.0}, "the model's width is -1.0: give a number from 0 to 1000"),
         ({"name": "vgg5", "hidden": 0}, "number of hidden neurons is 0: give a whole number of at least 1"),
         ({"name": "vgg5", "hidden": 64.5}, "number of hidden neurons is 64.5"),
         ({"name": "vgg5", "dropout": 1.0}, "the model's dropout is 1.0, which drops all spikes: give a number below 1"),

@@ -22,8 +22,8 @@ from backends import randomness, surrogates
 from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
-from minihire.layers import ForwardContext
-from minihire.models import build
+from minihire.layers import Branches, Flatten, ForwardContext, Linear, Readout
+from minihire.models import assemble, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
@@ -345,6 +345,23 @@ def test_a_static_input_is_the_same_as_repeating_it(backend):
     for layer in network.model.layers:
         x = layer(ctx, x)
     np.testing.assert_array_equal(backend.to_numpy(x.value), backend.to_numpy(network.forward(images)))
+
+
+def test_logits_of_an_snn_without_neurons_are_a_sum_over_all_steps(backend, agrees):
+    """The readout counts the image once per step, whatever the time chunk."""
+    layers = [Flatten(), Branches("sum", (Linear("linear1", 12, bias=True),), ()), Readout("readout", 3, bias=True)]
+    model = assemble("linear", layers, (2, 2, 3), 3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    weights = {name: backend.asarray(np.full(p.shape, 0.5)) for name, p in model.parameters(True).items()}
+    images, labels = backend.asarray(np.random.default_rng(0).random((4, 2, 2, 3))), backend.asarray(np.arange(4) % 3)
+    expected = 5 * backend.to_numpy(Network(model, backend, weights).forward(images))
+    snn = Network(model, backend, weights, spiking=True, steps=5)
+    whole = snn.gradients(images, labels, image=True)
+    for network in (snn, snn.view(time_chunk=2), snn.view(time_chunk=1)):
+        found = network.gradients(images, labels, image=True)
+        agrees(found.logits, expected)
+        agrees(network.forward(images), expected)
+        agrees(found.image, backend.to_numpy(whole.image))
+        agrees(found.weights["readout.bias"], backend.to_numpy(whole.weights["readout.bias"]))
 
 
 @pytest.mark.parametrize("chunk", [None, 2])

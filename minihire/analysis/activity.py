@@ -2,7 +2,8 @@
 
 SA is the number of spikes per neuron over all T steps, and TASA = SA/T. ζ is the number of events that a weight layer
 receives per input neuron over all T steps; the energy depends on it. If a pool feeds the layer, each non-zero output of the
-pool counts as one event, as in the authors' released code.
+pool counts as one event, as in the authors' released code. So does each non-zero output of weights or of a sum of branches, if
+neurons come before them.
 """
 
 import math
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.randomness import Draws
+from minihire.layers import Branches, Neuron, Residual
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
@@ -22,7 +24,8 @@ class LayerActivity:
     """The activity of one layer, summed over all images. A neuron layer emits events; a weight layer receives them.
 
     neurons: neurons of the layer, or inputs of a weight layer, per image.
-    events: spikes emitted, or non-zero inputs received, over all images and steps. None if the values are analog.
+    events: spikes emitted, or non-zero inputs received, over all images and steps. None if the values are analog (see
+    `analog_layers`).
     """
 
     name: str
@@ -106,17 +109,48 @@ def time_steps(network: Network, steps: int | None) -> int:
     return steps if network.spiking else 1
 
 
+def analog_layers(network: Network) -> set[str]:
+    """The names of the weight layers with analog inputs. They need MACs, once for all steps, because the inputs do not change.
+
+    With direct coding these are the layers that the image reaches without passing neurons; with rate coding, none; in an ANN,
+    all layers.
+    """
+    model = network.model
+    if not network.spiking:
+        return {row.name for row in model.table() if row.operations}
+    found: set[str] = set()
+    _find_analog(model.layers, model.image_shape, network.coding == "direct", found)
+    return found
+
+
+def _find_analog(layers: Iterable[Any], shape: tuple[int, ...], analog: bool, found: set[str]) -> bool:
+    """Add the names of the layers with analog inputs. analog: whether the input [shape] is. Returns whether the output is."""
+    for layer in layers:
+        if isinstance(layer, Neuron):
+            analog = False
+        elif isinstance(layer, Branches):
+            outputs = [_find_analog(branch, shape, analog, found) for branch in (layer.main, layer.shortcut)]
+            analog = all(outputs)
+        elif isinstance(layer, Residual):
+            analog = _find_analog(layer.parts(shape), shape, analog, found)
+        elif hasattr(layer, "children"):  # another block: its layers in sequence
+            analog = _find_analog([part for part, _ in layer.children(shape)], shape, analog, found)
+        elif analog and hasattr(layer, "operations"):
+            found.add(layer.name)
+        shape = layer.output_shape(shape)
+    return analog
+
+
 def _rows(network, counts, images, steps):
     """One row per layer with operations or spikes. With readout "spikes" the output neurons come last."""
-    table = network.model.table()
-    first = next(row.name for row in table if row.operations)
+    table, analog = network.model.table(), analog_layers(network)
     rows = []
     for row in table:
         neuron = row.kind == "Neuron"
         if not (neuron or row.operations):
             continue
-        analog = not network.spiking or (row.name == first and network.coding == "direct")
-        events = None if analog else counts["spikes" if neuron else "input", row.name]
+        uncounted = row.name in analog or not network.spiking
+        events = None if uncounted else counts["spikes" if neuron else "input", row.name]
         rows.append(LayerActivity(row.name, row.kind, math.prod(row.input_shape), images, steps, events))
     if network.spiking and network.readout == "spikes":
         name, classes = table[-1].name, network.model.classes

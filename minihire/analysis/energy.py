@@ -2,13 +2,14 @@
 
 An ANN layer performs a multiply-accumulate (MAC) for every input. A spiking layer performs only an accumulate (AC) for every
 event that it receives. So it needs ζ times the operations of the ANN layer, where ζ is the number of events per input neuron.
-With direct coding the first layer has analog inputs and needs MACs. As in the paper, the sums omit memory traffic, pools,
-identity shortcuts and neuron updates.
+With direct coding the first layer has analog inputs and needs MACs. So do further layers that the image reaches without passing
+neurons, such as a convolution after a BatchNorm of the image. As in the paper, the sums omit memory traffic, pools, identity
+shortcuts and neuron updates.
 """
 
 from dataclasses import dataclass
 
-from minihire.analysis.activity import LayerActivity
+from minihire.analysis.activity import LayerActivity, analog_layers
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 
@@ -57,7 +58,8 @@ class LayerOperations:
 class Energy:
     """The compute energy for one image, by layer, and that of an ANN with the same model.
 
-    first_layer_every_step: whether the first layer of a direct-coded SNN counts T times instead of once.
+    first_layer_every_step: whether the first layer of a direct-coded SNN (all layers with analog inputs) counts T times instead
+    of once.
     """
 
     layers: tuple[LayerOperations, ...]
@@ -91,28 +93,26 @@ def operations(
 ) -> list[LayerOperations]:
     """Operations per image of every weight layer (table 6), with ζ from `measure_activity` on the same network.
 
-    With direct coding the first layer is computed once (ζ¹ = 1), because its input does not change over time.
-    first_layer_every_step counts it T times instead. Raises MinihireError if another network was measured.
+    With direct coding the first layer is computed once (ζ¹ = 1), because its input does not change over time. The same holds for
+    all `analog_layers`. first_layer_every_step counts them T times instead. Raises MinihireError if another network was measured.
     """
     table = [row for row in network.model.table() if row.operations]
     measured = [row for row in activity if row.kind != "Neuron"]
     # Compare the names, and also which layers have analog inputs: their ζ is 1, not a number of events.
-    analog = [not network.spiking or (i == 0 and network.coding == "direct") for i in range(len(table))]
-    if [(a.name, a.events is None) for a in measured] != [
-        (row.name, is_analog) for row, is_analog in zip(table, analog, strict=True)
-    ]:
+    analog = analog_layers(network)
+    if [(a.name, a.events is None) for a in measured] != [(row.name, row.name in analog) for row in table]:
         raise MinihireError(
             f"the activity was not measured on this {network.model.name}: call measure_activity with this network"
         )
+    repeated = analog if first_layer_every_step and network.spiking else ()
     result = []
-    for i, (row, layer) in enumerate(zip(table, measured, strict=True)):
-        repeated = first_layer_every_step and i == 0 and network.spiking and analog[0]
+    for row, layer in zip(table, measured, strict=True):
         result.append(
             LayerOperations(
                 row.name,
                 row.operations,
-                layer.received * (layer.steps if repeated else 1),
-                "MAC" if analog[i] else "AC",
+                layer.received * (layer.steps if row.name in repeated else 1),
+                "MAC" if row.name in analog else "AC",
             )
         )
     return result

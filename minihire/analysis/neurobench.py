@@ -1,8 +1,8 @@
 """The metrics of NeuroBench, by the definitions of its code: footprint, sparsity, synaptic operations, membrane updates.
 
 The network is taken to run step by step: every weight layer is called once per time step, with a batch of inputs. Only the
-first layer of a direct-coded SNN is called once, because its input does not change over time; a program that calls it at every
-step counts T times its operations. The differences from the paper's energy model (energy.py):
+first layer of a direct-coded SNN (and any other of `analog_layers`) is called once, because its input does not change over time;
+a program that calls it at every step counts T times its operations. The differences from the paper's energy model (energy.py):
 
 - The operations of a call are accumulates (ACs) if all its inputs are 0 or ±1. One other input, such as the 0.25 that an
   average pool makes of one spike, makes all operations of the call multiply-accumulates (MACs). The paper counts ACs there.
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from backends.randomness import Draws
+from minihire.analysis.activity import analog_layers
 from minihire.analysis.energy import COSTS, Energy
 from minihire.layers import Conv2d, Neuron
 from minihire.network import Network
@@ -147,7 +148,8 @@ def measure_neurobench(network: Network, batches: Iterable[Any], *, seed: int = 
 class _Calls:
     """The operations of all calls of one weight layer, as sums over images.
 
-    fan_out: for each input, the number of products with non-zero weights. dense: the number of all products.
+    fan_out: for each input, the number of products with non-zero weights. dense: the number of all products. static: whether the
+    input is the same at every step.
     """
 
     fan_out: np.ndarray
@@ -187,13 +189,12 @@ class _Counter:
 
     def __post_init__(self):
         network = self.network
-        constant = network.spiking and network.coding == "direct"
+        analog = analog_layers(network)
         for layer, shape in network.model.walk():
             if hasattr(layer, "operations"):
                 weight = network.backend.to_numpy(network.parameters[f"{layer.name}.weight"])
-                static = constant and not self.calls  # the first layer
                 dense = int(_fan_out(layer, shape, np.ones(weight.shape, bool)).sum())
-                self.calls[layer.name] = _Calls(_fan_out(layer, shape, weight != 0), dense, static)
+                self.calls[layer.name] = _Calls(_fan_out(layer, shape, weight != 0), dense, layer.name in analog)
             elif isinstance(layer, Neuron):
                 self.unknown_neurons |= type(layer).fire is not Neuron.fire
         self.start_batch()

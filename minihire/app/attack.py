@@ -3,6 +3,7 @@
 import inspect
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from backends.errors import choose
 from backends.surrogates import Surrogate
@@ -23,7 +24,16 @@ from minihire.app.flags import (
     names,
     settings,
 )
-from minihire.app.inputs import apply_flags, data_of, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
+from minihire.app.inputs import (
+    apply_flags,
+    data_of,
+    listed,
+    open_backend,
+    open_checkpoint,
+    open_data,
+    refuse_misfit,
+    resolve,
+)
 from minihire.app.outputs import json_path, show_and_write
 from minihire.app.robustness import evaluate, refuse_constant_gamma, refuse_without_effect
 from minihire.app.seen import refuse_seen
@@ -31,6 +41,7 @@ from minihire.attacks import ATTACKS, Attack
 from minihire.attacks.images import craft_images, evaluate_images, load_images, save_images
 from minihire.attacks.suite import BUDGETS, SUITES
 from minihire.report import tables
+from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import require_writable
 from minihire.runtime.interrupt import resumable_by
@@ -99,7 +110,8 @@ def run(options) -> None:
     _refuse_contradictions(options, json_file)
     saved = open_checkpoint(options.checkpoint)
     config = resolve(options, saved, USES, needs_data=not options.files)
-    numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    numbers = {name: checks.whole(flag_of(name), value) for name, value in given.items()}
     if options.files:
         _refuse(options, numbers, "image files", NOT_OF_FILES, FILE_USES, NUMBERS)
     if options.images:
@@ -117,7 +129,7 @@ def run(options) -> None:
         raise MinihireError("--save-images needs a single attack, such as --attacks pgd, and no --max-minutes")
     backend = open_backend(options)
     target = saved.network(backend)
-    source = _source(options, options.source[0], saved, backend) if options.source else None
+    source = _source(options, options.source[0], saved, target) if options.source else None
     _refuse_unused(options, source or target, surrogate)
     original, target = target, apply_flags(target, config, options, options.checkpoint)
     refuse_constant_gamma(options, original, target, "these attacks")
@@ -223,7 +235,7 @@ def _evaluate_suite(options, saved, config, json_file, further):
     backend = open_backend(options)
     original = saved.network(backend)
     target = apply_flags(original, config, options, options.checkpoint)
-    sources = [(str(path), _source(options, path, saved, backend)) for path in options.source or ()]
+    sources = [(str(path), _source(options, path, saved, original)) for path in options.source or ()]
     refuse_without_effect(options, original, target, sources)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, target, data.test)
@@ -247,27 +259,48 @@ def chosen_attacks(
     The settings `iterations` and `random_start` were chosen for the step α of `config`. So an attack without a parameter
     `alpha` gets them only if their flags were given; otherwise it uses its own defaults.
 
-    Raises MinihireError for an unknown name, or a given setting that none of the attacks takes.
+    Raises MinihireError for an unknown name, for one that results use otherwise, and for a given setting that none of the attacks
+    takes.
     """
     values = {name: getattr(config, name) for name in ("epsilon", "alpha", "iterations", "random_start")}
     values |= {"surrogate": surrogate} if surrogate else {}
     values |= numbers
     attacks, used = [], set()
     for name in dict.fromkeys(chosen):
-        if name not in ATTACKS:
-            raise MinihireError(f"there is no attack {name!r}: {choose(name, ATTACKS)}")
+        _refuse_name(name)
         parameters = inspect.signature(ATTACKS[name]).parameters
         takes = values.keys() & parameters
         if "alpha" not in parameters:
             takes -= {"iterations", "random_start"} - given.keys()
         used |= takes
-        attacks.append(ATTACKS[name](**{key: values[key] for key in takes}))
+        attacks.append(_named(name, ATTACKS[name](**{key: values[key] for key in takes})))
     if not attacks:
         raise MinihireError(f"--attacks needs at least one of {', '.join(ATTACKS)}")
     for name in values:
         if name not in used and (name in given or name in numbers or name == "surrogate"):
             raise MinihireError(f"{flag_of(name)} does not apply to {' or '.join(chosen)}: leave it out")
     return attacks
+
+
+def _refuse_name(name):
+    """Raise MinihireError for a name that is not in ATTACKS, and for one that no result or no file can have."""
+    if name not in ATTACKS:
+        raise MinihireError(f"there is no attack {name!r}: {choose(name, ATTACKS)}")
+    if name == "clean" or Path(name).name != name:
+        raise MinihireError(
+            f"give the attack {name!r} another name in ATTACKS: 'clean' is the result without an attack, and file names contain "
+            "the attack's, so it has no /"
+        )
+
+
+def _named(name, attack):
+    """The attack, named like its row of ATTACKS: else the results of two rows could have the same name."""
+    if not isinstance(attack, Attack):
+        raise MinihireError(
+            f"the function of the row {name!r} of ATTACKS returns {type(attack).__name__}: let it return an Attack, as in "
+            "docs/attacks.md"
+        )
+    return attack if attack.name == name else replace(attack, name=name)
 
 
 def _refuse_unused(options, attacker, surrogate):
@@ -290,15 +323,22 @@ def _refuse_unused(options, attacker, surrogate):
             )
 
 
-def _source(options, path, saved, backend):
-    """Read a network to craft images on. Raises MinihireError if it was trained on another data set than the target."""
+def _source(options, path, saved, target):
+    """Read a network to craft images on. Raises MinihireError if it is for another data set, image shape or classes."""
     other = open_checkpoint(path)
-    (mine, _), (theirs, _) = data_of(saved), data_of(other)
+    source, (mine, ours), (theirs, others) = other.network(target.backend), data_of(saved), data_of(other)
     if mine and theirs and mine != theirs:
         raise MinihireError(
             f"{path} was trained on {theirs}, {options.checkpoint} on {mine}: give a source of the same data"
         )
-    return other.network(backend)
+    shapes = [f"images {n.model.image_shape} of {n.model.classes} classes" for n in (source, target)]
+    if ours and others and ours != others and shapes[0] == shapes[1]:
+        shapes = [f"the classes {listed(names)}" for names in (others, ours)]
+    if shapes[0] != shapes[1]:
+        raise MinihireError(
+            f"{path} is for {shapes[0]}, {options.checkpoint} for {shapes[1]}: give a source of the same data"
+        )
+    return source
 
 
 COMMAND = Command(

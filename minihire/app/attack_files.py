@@ -15,7 +15,7 @@ from minihire.app.outputs import refuse_errors, show_and_write
 from minihire.app.pictures import open_pictures
 from minihire.app.predict import predict_images
 from minihire.attacks import Attack
-from minihire.encoding import unit_pixels
+from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
@@ -65,7 +65,7 @@ def _answers(config, target, source, attacks, images, names):
     labels = np.array([np.argmax(row["probabilities"]) for row in found], np.int64)
     for attack in attacks if found else ():
         attacked = craft(source, images, labels, attack, config.seed)
-        crafted[attack.name] = rounded = np.round(attacked * 255).astype(np.uint8)
+        crafted[attack.name] = rounded = in_8_bits(attacked)
         for row, after, after_rounding in zip(found, predict(attacked), predict(rounded), strict=True):
             row["attacks"][attack.name] = {**after, "rounded": after_rounding, "file": None}
     return found, crafted

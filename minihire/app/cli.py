@@ -105,6 +105,10 @@ def _main(arguments):
         return 2
     except BrokenPipeError:
         return 1
+    except OSError as error:  # from a check such as Path.exists; readers and writers raise MinihireError
+        about = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        tell(f"{about}; give another file or folder")
+        return 2
     finally:
         Progress.quiet = quiet  # --quiet is for this command, and a program may call `main` again
 

@@ -4,10 +4,10 @@ from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_modules, add_settings, settings
 from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve
 from minihire.app.outputs import require_absent
-from minihire.app.seen import training_images
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.study.single import convert_one
+from minihire.training.checkpoint import training_images
 from minihire.training.normalise import has_biases
 
 USES = (

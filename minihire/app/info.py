@@ -13,6 +13,7 @@ from minihire.models import MODELS, build
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.terminal import escaped
+from minihire.study.settings import Config
 from minihire.training.checkpoint import Checkpoint
 
 OF_A_MODEL = ("classes", "image_shape", "width", "hidden")  # flags that describe a model by name
@@ -50,6 +51,9 @@ def run(options) -> None:
         sentence = _sentence(options.model_name, about, model)
     else:
         refuse_hidden(options, options.model_name)
+        Config(
+            width=getattr(options, "width", 1.0)
+        )  # raises MinihireError: the flag has the same range as in other commands
         model = build(options.model_name, **given)
         sentence = f"{model.name}: T = {model.steps} time steps by default"
     shape = lambda s: "×".join(map(str, s))

@@ -43,8 +43,9 @@ def resolve(
     """Determine the settings of a command. Flags come first, then the checkpoint or resumed run, then the preset.
 
     saved: the checkpoint, or the settings of the run to resume. uses: names of the settings that the command uses. If it does
-    not use `periods`, they are limited to the time steps. needs_data: whether the data set must be known. Raises
-    MinihireError for a value out of range, for unreadable saved settings, and for data that the checkpoint was not trained on.
+    not use `periods`, they are limited to the time steps, and then the time division is dropped. needs_data: whether the data set
+    must be known. Raises MinihireError for a value out of range, for unreadable saved settings, and for data that the checkpoint
+    was not trained on.
     """
     given = given_settings(options)
     if given.get("data_dir"):
@@ -64,7 +65,9 @@ def resolve(
     except (TypeError, LookupError) as error:
         raise MinihireError(f"the saved settings are not readable: {error}") from error
     if "periods" not in uses and "steps" in given and isinstance(given["steps"], int):
-        given["periods"] = max(1, min(given.get("periods", base.periods), given["steps"]))
+        periods = max(1, min(base.periods, given["steps"]))
+        if periods != base.periods:  # the steps of each period are no longer those of the training
+            given |= {"periods": periods, "time_division": None}
     config = replace(base, **given)
     if config.data == "shapes" and given.get("data_dir") is not None:
         # the data set of a checkpoint cannot be changed
@@ -221,7 +224,7 @@ def open_data(config: Config, options: argparse.Namespace, backend: Backend, use
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the network of a checkpoint, without the state of its training.
+    """Read the network of a checkpoint, without the state of its training. Prints a note if the training is not finished.
 
     Raises MinihireError if the path is a folder, not a regular file, missing or damaged. For a folder, the message lists the
     checkpoints in it.
@@ -238,7 +241,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
         )
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise MinihireError(f"{path} is not a regular file: give a checkpoint, an .npz file")
-    return checkpoint.load(path, training=False)
+    saved = checkpoint.load(path, training=False)
+    if unfinished(saved):
+        say(f"note: the training of {path} is not finished; resumed, it may change the answers")
+    return saved
 
 
 def unfinished(saved: Checkpoint) -> bool:
@@ -276,10 +282,11 @@ def refuse_misfit(saved: Checkpoint, network: Network, data: Dataset) -> None:
     _, classes = data_of(saved)
     if classes and classes != data.classes:
         raise MinihireError(
-            f"{saved.path} was trained on the classes {_listed(classes)}, "
-            f"but {data.name} has {_listed(data.classes)}: give the data that it was trained on"
+            f"{saved.path} was trained on the classes {listed(classes)}, "
+            f"but {data.name} has {listed(data.classes)}: give the data that it was trained on"
         )
 
 
-def _listed(classes):
+def listed(classes: tuple[str, ...]) -> str:
+    """The first names of classes, for a message."""
     return ", ".join(classes[:MAX_SHOWN]) + (" …" if len(classes) > MAX_SHOWN else "")

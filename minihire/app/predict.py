@@ -5,14 +5,13 @@ import numpy as np
 from minihire.analysis import measure_activity, measure_energy
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_execution, add_file, add_json, add_modules, add_settings, given_settings
-from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint, unfinished
+from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint
 from minihire.app.outputs import csv_path, json_path, refuse_errors, show_and_write, write_csv
 from minihire.app.pictures import open_pictures
 from minihire.encoding import unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.progress import say
 from minihire.study.settings import preset
 
 USES = ("data", "steps", "time_chunk", "seed")
@@ -47,8 +46,6 @@ def run(options) -> None:
         raise MinihireError(
             "--seed chooses the random spikes of rate coding, which this network does not use: leave it out"
         )
-    if unfinished(saved):
-        say(f"note: the training of {options.checkpoint} is not finished; resumed, it may change the answers")
     names = class_names(saved, network, getattr(options, "data", None))
     pictures = open_pictures(options.files, network.model.image_shape)
     found = predict_images(network, pictures.images, names, config.seed, options.explain)

@@ -19,7 +19,7 @@ def run(options) -> None:
     if others and not options.out:
         raise MinihireError("several runs or suites on one page need a file for it: give --out FILE")
     for one in options.paths:
-        if one.suffix and not one.exists():  # a file, not the folder of a run
+        if not one.exists():
             raise MinihireError(
                 f"there is no {one}: give a run's folder, or the file of minihire attack --suite … --json"
             )

@@ -4,17 +4,7 @@ import os
 
 from minihire.data.dataset import Splits, image_hashes
 from minihire.runtime.errors import MinihireError
-from minihire.training.checkpoint import Checkpoint
-
-
-def training_images(saved: Checkpoint) -> frozenset[str]:
-    """The hashes of the images that a network was trained on. Empty if the checkpoint does not record them.
-
-    Only trainings on a folder of images record them, and those of version 0.1.0 did not.
-    """
-    data = saved.meta.get("data")
-    hashes = data.get("images") if isinstance(data, dict) else None
-    return frozenset(map(str, hashes)) if isinstance(hashes, list) else frozenset()
+from minihire.training.checkpoint import Checkpoint, training_images
 
 
 def refuse_seen(saved: Checkpoint, splits: Splits, folder: str | os.PathLike | None) -> list[str]:

@@ -30,12 +30,12 @@ from minihire.app.inputs import (
     resolve,
 )
 from minihire.app.outputs import print_warnings, require_absent
-from minihire.app.seen import training_images
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written, require_writable
 from minihire.study.settings import ANN_METHODS, METHODS
 from minihire.study.single import train_one
 from minihire.study.spec import UNUSED
+from minihire.training.checkpoint import training_images
 
 DATA = settings("data", without=("test_limit",))
 ANN = (*DATA, "model", "width", "hidden", "dropout", "coding", *settings("ANN training"), "seed")

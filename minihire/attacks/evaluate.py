@@ -20,11 +20,12 @@ from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import open_regular, write_atomically
 from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.runtime.progress import Progress
 
 UNKNOWN = -1  # the predicted class of an image that was not attacked yet
+NAMES = ("predicted", "done", "about")  # arrays of a file of answers, in the order in which they are written
 
 
 def attack_accuracy(
@@ -49,7 +50,7 @@ def attack_accuracy(
     that has to be the same when the attack resumes.
 
     Raises MinihireError for networks and data with different image shapes or numbers of classes, for data without images, and
-    for a file that is damaged or belongs to another attack.
+    for a file that is damaged, belongs to another attack or has other content.
 
     >>> from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
@@ -157,6 +158,15 @@ def _identity(targets: list[Network], source: Network, data: Dataset, attack: At
     return json.dumps([networks, repr(attack), seed, about])
 
 
+def _begins_like_answers(path: Path) -> bool:
+    """Whether the first array of a NumPy archive is that of a file of answers. The rest may be damaged."""
+    try:
+        with open_regular(path) as file:
+            return f"{NAMES[0]}.npy".encode() in file.read(100)  # the archive's first bytes name its first member
+    except OSError:
+        return False
+
+
 class AnswerFile:
     """The file from which an interrupted attack resumes. path: None for no file; then nothing is loaded or saved.
 
@@ -174,11 +184,7 @@ class AnswerFile:
     def save(self, predicted: np.ndarray[Any, Any], done: int) -> None:
         """Write the predicted classes, int64 [targets, N]. done: they are known for the first `done` images."""
         if self.path:
-            arrays: dict[str, Any] = {
-                "predicted": predicted,
-                "done": np.array(done),
-                "about": np.array(self.text()),
-            }
+            arrays: dict[str, Any] = dict(zip(NAMES, (predicted, np.array(done), np.array(self.text())), strict=True))
             write_atomically(self.path, lambda file: np.savez_compressed(file, **arrays))
 
     def load(self, shape: tuple[int, int], classes: int) -> tuple[np.ndarray[Any, Any], int] | None:
@@ -187,12 +193,17 @@ class AnswerFile:
         if path is None or not path.exists():
             return None
         try:
-            saved = read_arrays(path, {"predicted", "done", "about"})
+            saved = read_arrays(path, {*NAMES})
             if saved["predicted"].dtype != np.int64 or saved["done"].dtype.kind != "i":
                 raise ValueError("other types")
             predicted, done, about = saved["predicted"].copy(), int(saved["done"]), str(saved["about"])
         except (OSError, ArchiveError, ValueError, TypeError) as error:
-            raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
+            if _begins_like_answers(path):
+                raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
+            raise MinihireError(
+                f"{path} is not an interim file of this attack: move it, or write the results elsewhere, as with another --json "
+                "or --out"
+            ) from error
         fits = predicted.shape == shape and 0 <= done <= shape[1]
         if about != self.text() or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
             raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")

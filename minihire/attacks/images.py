@@ -20,7 +20,7 @@ from minihire.analysis.accuracy import BATCH, predict
 from minihire.attacks.gradient import Attack
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
-from minihire.encoding import unit_pixels
+from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.runtime import checks
 from minihire.runtime.archive import ArchiveError, read_arrays
@@ -71,11 +71,6 @@ def save_images(path: os.PathLike[str], crafted: Crafted) -> None:
     write_atomically(Path(path), lambda file: np.savez(file, **crafted._asdict()))
 
 
-def in_8_bits(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The images [B, H, W, C] in [0, 1], rounded to uint8."""
-    return np.round(images * 255).astype(np.uint8)
-
-
 def load_images(path: os.PathLike[str], *, foreign: bool = False) -> Crafted:
     """Read a file. foreign: accept one that has only `images` and `labels`; its predictions are None.
 
@@ -96,12 +91,12 @@ def load_images(path: os.PathLike[str], *, foreign: bool = False) -> Crafted:
     found = Crafted(**{name: arrays.get(name) for name in Crafted._fields})
     images, labels = found.images, found.labels
     classes = (labels,) if brief else (labels, found.predictions, found.rounded_predictions)
-    fits = images.ndim == 4 and images.dtype == np.float32 and len(images) > 0
+    fits = images.ndim == 4 and images.dtype == np.float32 and images.size > 0
     fits = fits and (brief or (found.rounded.shape == images.shape and found.rounded.dtype == np.uint8))
-    if not fits or any(array.shape != images.shape[:1] for array in classes):
+    if not fits or any(array.shape != images.shape[:1] or array.dtype.kind not in "iu" for array in classes):
         raise refused
-    if not (images.min() >= 0 and images.max() <= 1 and labels.dtype.kind in "iu" and labels.min() >= 0):
-        raise MinihireError(f"{path} has pixels outside [0, 1] or wrong labels: give {wanted}")
+    if not (images.min() >= 0 and images.max() <= 1 and labels.min() >= 0):
+        raise MinihireError(f"{path} has pixels outside [0, 1] or labels below 0: give {wanted}")
     return found._replace(rounded=in_8_bits(images)) if brief else found
 
 

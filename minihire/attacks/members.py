@@ -12,11 +12,14 @@ The heights of the surrogates differ. A constant factor of a surrogate multiplie
 constant, if no gradient flows through the reset. So it does not matter to an attack that uses only the sign of the gradient.
 """
 
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from backends import surrogates
 from backends.surrogates import Surrogate
+from minihire.engine import ops
+from minihire.layers import Branches, Neuron, Residual
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 
@@ -45,23 +48,70 @@ def relu_network(network: Network) -> Network:
 
     The other members change only the backward pass. This network has no spikes in the forward pass, either.
 
-    Its logits are multiplied by T and divided by all thresholds, which gives them about the scale of the SNN's. Without this
-    scale, the softmax might saturate, and the gradient vanish. The input is what the SNN's neurons see: normalised pixels with
-    direct coding, the pixels themselves with rate coding.
+    The input is what the SNN's neurons see: normalised pixels with direct coding, the pixels themselves with rate coding. The
+    logits have about the scale of the SNN's. With a smaller or larger scale, the softmax might saturate, and the gradient vanish.
+
+    Without biases, the last weight is multiplied by T and divided by all thresholds. With biases, this is not enough: a bias
+    would not be scaled with the other currents of its layer. So each ReLU is divided by the threshold of its neurons. The result
+    is their firing rate, if their leak is 1 and none has to fire more than once a step. The last weight and the last bias are
+    multiplied by T.
     """
     k, model = network.backend, network.model
     if network.coding == "rate":
         channels = model.image_shape[2]
         model = replace(model, mean=(0.0,) * channels, std=(1.0,) * channels)
     weights = {name: network.parameters[name] for name in model.parameters(spiking=False)}
-    scale = float(network.steps)
-    for name, array in network.parameters.items():
-        if name.endswith(".threshold"):
-            scale /= float(k.to_numpy(array)[0])
-    last = f"{model.layers[-1].name}.weight"
-    classes = weights[last].shape[1]
-    weights[last] = k.scale_shift(weights[last], (scale,) * classes, (0.0,) * classes)
+    thresholds = {
+        name.removesuffix(".threshold"): float(k.to_numpy(array)[0])
+        for name, array in network.parameters.items()
+        if name.endswith(".threshold")
+    }
+    last, scale = model.layers[-1].name, float(network.steps)
+    if any(name.endswith(".bias") for name in weights):
+        model = replace(model, layers=tuple(_divided(model.layers, model.image_shape, thresholds)))
+        scale /= thresholds.get(last, 1.0)  # of the readout "spikes"
+    else:
+        for threshold in thresholds.values():
+            scale /= threshold
+    for name in {f"{last}.weight", f"{last}.bias"} & weights.keys():
+        weights[name] = k.scale_shift(weights[name], (scale,) * model.classes, (0.0,) * model.classes)
     return Network(model, k, weights)
+
+
+def _divided(layers: Iterable[Any], shape: tuple[int, ...], thresholds: dict[str, float]) -> list[Any]:
+    """The layers for inputs of this shape, with a division by the threshold after all neurons."""
+    found: list[Any] = []
+    for layer in layers:
+        if isinstance(layer, Residual):
+            found += _divided(layer.parts(shape), shape, thresholds)
+        elif isinstance(layer, Branches):
+            main, shortcut = (tuple(_divided(branch, shape, thresholds)) for branch in (layer.main, layer.shortcut))
+            found.append(replace(layer, main=main, shortcut=shortcut))
+        elif isinstance(layer, Neuron):
+            found += [layer, _Division(thresholds[layer.name])]
+        else:
+            found.append(layer)
+        shape = layer.output_shape(shape)
+    return found
+
+
+@dataclass(frozen=True)
+class _Division:
+    """A layer that divides its input by a number above 0."""
+
+    divisor: float
+
+    def output_shape(self, shape):
+        """The shape of the input."""
+        return shape
+
+    def parameters(self, shape, spiking):
+        """No parameters."""
+        return {}
+
+    def __call__(self, ctx, x):
+        channels = x.shape[-1]
+        return ops.normalise(ctx.tape, x, (0.0,) * channels, (self.divisor,) * channels)
 
 
 def _widths(kind: str, make, widths: tuple[float, ...], reset_grad: bool = False) -> list[Member]:

@@ -19,7 +19,7 @@ class State:
     """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of an interrupted attack.
 
     key: what the suite was called with. Without a folder nothing is kept. Raises MinihireError if the file is damaged, or if it
-    belongs to another evaluation.
+    belongs to another evaluation or another program.
     """
 
     def __init__(self, folder: Path | None, key: dict[str, Any]):
@@ -37,6 +37,10 @@ class State:
     def _read(self, path):
         try:
             content = json.loads(read_text(path))
+            if not (isinstance(content, dict) and content.keys() == {"key", "answers", "seconds"}):
+                raise MinihireError(
+                    f"{path} is not the state of a suite: move it, or write the result to another file or folder"
+                )
             same, seconds = content["key"] == self.key, float(content["seconds"])
             found = {label: bytes.fromhex(text) for label, text in content["answers"].items()} if same else {}
             size = (self.key["images"] + 7) // 8

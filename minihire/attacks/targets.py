@@ -16,7 +16,8 @@ def refuse_few_classes(network: Network, loss: str) -> None:
     classes, needed = network.model.classes, NEEDED.get(loss, 2)
     if classes < needed:
         raise MinihireError(
-            f"the loss {loss} needs at least {needed} classes, and this network has {classes}: use cross-entropy"
+            f"the loss {loss} needs at least {needed} classes, and this network has {classes}: "
+            "use cross-entropy, as the attack apgd does"
         )
 
 

@@ -23,6 +23,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # what Pillow may decode, whatever a file's name is
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")  # 8 bits per channel
 ARCHIVE_FOLDER = "__MACOSX"  # in archives that macOS wrote: attributes of the files, no images
+PARTS = {"train", "test", "val", "valid", "validation"}  # names of folders that hold parts of a data set, not classes
 MAX_SIDE = 1024  # pixels
 SIDE = 32  # pixels; images of different sizes are resized to it
 MAX_TOTAL_BYTES = 4 * 2**30  # of all images in memory
@@ -126,6 +127,7 @@ def _list_images(root: Path):
         )
     else:
         classes, train, test = _class_names(root), [], []
+        _refuse_parts(root, classes)
         for label, name in enumerate(classes):
             paths = _images(root / name)
             if len(paths) < 2:
@@ -138,6 +140,15 @@ def _list_images(root: Path):
             test += [(path, label) for i, path in enumerate(paths) if i in chosen]
         _say_ignored(root, [root / name for name in classes])
     return classes, tuple(zip(*train, strict=True)), tuple(zip(*test, strict=True))
+
+
+def _refuse_parts(root: Path, names: tuple[str, ...]) -> None:
+    """Raise DataError if all folders have names of parts: their images are not sorted into classes."""
+    if {name.lower() for name in names} <= PARTS:
+        raise DataError(
+            f"{root} has only the folders {', '.join(names)}, which are parts of a data set and no classes; sort the images "
+            f"of each part into a folder for each class: {root / 'train' / 'CLASS'} and {root / 'test' / 'CLASS'}"
+        )
 
 
 def _folders(root: Path) -> list[Path]:

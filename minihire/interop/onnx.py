@@ -181,7 +181,10 @@ class _Graph:
         """The logits: Σ_t (W·s[t] + b), or the spike counts of the output neurons."""
         if self.network.spiking and self.network.readout == "spikes":
             return self.node("Sum", *self.neuron(layer.name, [self.each(layer, x) for x in signal]))
-        if len(signal) == 1:
+        if self.steps == 1:
             return self.each(layer, signal[0])
         weight, *bias = self.weights(layer)
-        return self.node("Gemm", self.node("Sum", *signal), weight, *bias, transB=1, beta=float(len(signal)))
+        times = self.steps / len(signal)  # T for an image that passed no neurons
+        return self.node(
+            "Gemm", self.node("Sum", *signal), weight, *bias, transB=1, alpha=times, beta=float(self.steps)
+        )

@@ -6,6 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from minihire.encoding import in_8_bits
+
 
 def picture(pixels: np.ndarray) -> Image.Image:
     """A uint8 image [H, W, C], C = 1 or 3, as a Pillow image."""
@@ -15,7 +17,7 @@ def picture(pixels: np.ndarray) -> Image.Image:
 def as_png(image: np.ndarray) -> str:
     """A float image [H, W, C] in [0, 1] (C = 1 or 3) as base64 PNG."""
     file = io.BytesIO()
-    picture(np.round(image * 255).astype(np.uint8)).save(file, "PNG")
+    picture(in_8_bits(image)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -15,6 +15,7 @@ from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import StopSignal
+from minihire.study import notes
 from minihire.study.networks import activity_and_energy
 from minihire.study.pictures import attacked_examples
 from minihire.study.results import Results
@@ -45,34 +46,30 @@ class Run:
         callbacks: Sequence[Callback] = (),
     ):
         self.config, self.backend, self.splits = config, backend, splits
-        path = Path(out) / "results.json"
+        path, data = Path(out) / "results.json", describe_images(splits)
         if resume and path.exists():
             self.results = Results.load(path)
             refuse_other_settings(self.results, config, backend.services.ranks)
-            self._extend()
+            refuse_other_images(self.results, data, config)
+            self._extend(data)
         else:
             self.results = Results.new(path, config.describe(), backend)
+            self.results["data"] = data
             self.results.save()
         settings = json.dumps(config.describe(), indent=1)
         write_atomically(path.with_name("config.json"), lambda file: file.write(settings.encode()))
         self.folder = RunFolder(Path(out), config, backend, self.results)
         self.study = Study(backend, self.folder, splits, in_memory=NETWORKS_IN_MEMORY, callbacks=callbacks)
-        self.results["data"] = {
-            "name": splits.train.name,
-            "classes": list(splits.train.classes),
-            "image_shape": list(splits.train.shape),
-            "train": len(splits.train),
-            "heldout": len(splits.heldout) if splits.heldout else 0,
-            "test": len(splits.test),
-        }
 
-    def _extend(self):
-        """Record the methods and the black box that a resumed run adds."""
+    def _extend(self, data):
+        """Record the methods and the black box that a resumed run adds, and the digest that earlier versions did not record."""
         before, now = self.results["config"], self.config.describe()
         if any(before.get(name) != now[name] for name in EXTENDABLE):
             self.results["config"] = {**before, **{name: now[name] for name in EXTENDABLE}}
             self.results["finished"] = False
             self.results.save()
+        if not self.results["finished"]:
+            self.results["data"] = data
 
     def run(self) -> Results:
         """Do everything that is not done yet."""
@@ -158,6 +155,32 @@ def finished_networks(out: Path) -> set[tuple[str, int]]:
         for label, model in models.items()
         if (out / model["checkpoint"]).exists()
     }
+
+
+def describe_images(splits: Splits) -> dict:
+    """The entry "data" of results.json. digest: a hash of all images and labels, by which a resumed run knows them again."""
+    return {
+        "name": splits.train.name,
+        "classes": list(splits.train.classes),
+        "image_shape": list(splits.train.shape),
+        "train": len(splits.train),
+        "heldout": len(splits.heldout) if splits.heldout else 0,
+        "test": len(splits.test),
+        "digest": notes.digest_of_images(splits),
+    }
+
+
+def refuse_other_images(results: Results, data: dict, config: Config) -> None:
+    """Raise MinihireError if a run in progress was started with other images. data: what `describe_images` returns.
+
+    The images may lie in another folder. A run of an earlier version recorded no digest: its classes and numbers are compared.
+    """
+    recorded = results["data"]
+    if any(recorded.get(name, value) != value for name, value in data.items()):
+        now = f"are in {config.data_dir} now: give the folder of its images with --data-dir"
+        if config.data == "shapes":
+            now = "this version draws: resume with the version that started it"
+        raise MinihireError(f"this run was started with other images than {now}, or choose another --out")
 
 
 def refuse_other_settings(results: Results, config: Config, ranks: int) -> None:

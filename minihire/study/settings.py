@@ -176,6 +176,8 @@ class Config:
         if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
             words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a tuple"}
             raise MinihireError(f"{flag} must be {words[kind]}, not {value!r}")
+        if kind is str and "\0" in value:
+            raise MinihireError(f"{flag} must be text without a zero byte, not {value!r}")
         if choices:
             for choice in value if isinstance(value, tuple) else (value,):
                 if choice not in choices:

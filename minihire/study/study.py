@@ -47,8 +47,9 @@ class Study:
         callbacks: Sequence[Callback] = (),
         seen: Collection[str] = (),
     ):
-        self.backend, self.store, self.callbacks, self.seen = backend, store, callbacks, seen
+        self.backend, self.store, self.callbacks = backend, store, callbacks
         self._images, self._given = splits, given or {}
+        self._seen = dict.fromkeys(self._given, seen)  # by specification, hashes of images of earlier trainings
         self._in_memory, self._networks = in_memory, {}  # by specification, the one used longest ago first
 
     def splits(self, config: Config) -> Splits:
@@ -79,11 +80,14 @@ class Study:
 
     def _make(self, spec: NetworkSpec) -> Network:
         start = self.network(spec.start) if spec.start else None
+        seen = self._seen[spec] = self._seen.get(
+            spec.start, ()
+        )  # a network that was made here has seen no other images
         config, data, path = spec.config, self.splits(spec.config), self.store.checkpoint(spec)
         with self.store.work_context(spec):
             if spec.method == "converted":
                 network, training = converted_snn(start, config, data.train, spec.seed), None
-                extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train, self.seen)}
+                extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train, seen)}
                 checkpoint.save(path, network, extra=extra)
             else:
                 self._release_networks()  # the optimiser needs the memory
@@ -100,7 +104,7 @@ class Study:
                     label=self.store.label(spec),
                     about=config.describe(),
                     callbacks=self.callbacks,
-                    seen=self.seen,
+                    seen=seen,
                     names=training_flags(spec.method),
                 )
         self.store.note_made(spec, network, training)
@@ -114,6 +118,7 @@ class Study:
             saved = checkpoint.load(path, training=False)
             self.store.refuse_other_weights(spec, saved)
             network = saved.network(self.backend)
+            self._seen[spec] = checkpoint.training_images(saved)
         except checkpoint.CheckpointError as error:
             raise MinihireError(
                 f"{path} cannot be used ({error}): if it is damaged, delete it, and it is trained again"

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -75,4 +76,5 @@ class LargestValues:
 
 def keep_for(count: int, percentile: float) -> int:
     """How many of the largest of `count` values to keep, so that the smallest one kept is the nearest-rank percentile."""
-    return count - math.ceil(percentile / 100 * count) + 1
+    exact = Fraction(str(percentile))  # as a float, 99.9 / 100 * 1000 is above 999
+    return count - math.ceil(exact * count / 100) + 1

@@ -101,6 +101,16 @@ def describe_data(data: Dataset, seen: Iterable[str] = ()) -> dict[str, Any]:
     return found | {"images": sorted({*image_hashes(data.images), *seen})} if data.name == "folder" else found
 
 
+def training_images(saved: Checkpoint) -> frozenset[str]:
+    """The hashes of the images that a network was trained on. Empty if the checkpoint does not record them.
+
+    Only trainings on a folder of images record them, and those of older checkpoints did not.
+    """
+    data = saved.meta.get("data")
+    hashes = data.get("images") if isinstance(data, dict) else None
+    return frozenset(map(str, hashes)) if isinstance(hashes, list) else frozenset()
+
+
 def describe_network(network: Network) -> dict[str, Any]:
     """What a checkpoint records about the network itself: the arguments of its model and its options."""
     names = ("spiking", "steps", "coding", "readout", "time_chunk")

@@ -45,7 +45,8 @@ def convert(
     minihire/training/normalise.py.
     data: training images; the seed selects `calibration.images` of them. options: coding, readout, neuron and time_chunk of the
     SNN. Raises MinihireError for another type of data, an SNN or an unknown option, if a layer receives no positive current, if
-    coding is "rate" and the network normalises its images, and for a network with biases if readout is "spikes".
+    coding is "rate" and the network normalises its images, and for a network with biases if readout is "spikes", or where it has
+    no weights to scale, as in an identity shortcut (the message says which layer to add).
 
     >>> from minihire import Calibration, Network, build, convert, get_backend, initialise, load_data
     >>> k, images = get_backend("reference"), load_data("shapes", train_limit=32, test_limit=10)

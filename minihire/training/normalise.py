@@ -11,6 +11,7 @@ A layer has the weights W and the bias b, its inputs the unit u_in, and its outp
     W ← W·u_in/u_out        b ← b/u_out
 
 All thresholds are 1. The neurons fire as often as they would with the original weights and one threshold u_out for each channel.
+Neurons without weights since the last neurons keep the unit of these: spikes, and averages of spikes, do not exceed it.
 Each membrane starts from half a threshold. So after T steps the number of spikes is T·activation/u rounded to the nearest whole
 number; from 0 it would be rounded down, and spikes would lag behind the biases.
 
@@ -33,6 +34,7 @@ from minihire.runtime.progress import Progress
 from minihire.training.calibration import keep_for
 
 INITIAL = 0.5  # membrane: half a threshold
+ROUNDED = 1 + 1e-6  # the input of neurons, in float32, may exceed its unit by this factor
 Units = dict[str, np.ndarray]  # by layer of neurons: [C], or [1] for one unit for all
 
 
@@ -81,7 +83,11 @@ def _units(name, percentiles):
 
 
 def normalised(ann: Network, units: Units) -> dict[str, np.ndarray]:
-    """The weights and biases of the SNN, by name, in float64."""
+    """The weights and biases of the SNN, by name, in float64.
+
+    Raises MinihireError for a block other than Branches, and where there are no weights to scale: before neurons at the start of
+    the network or of a branch, if their input exceeds its unit, and at the end of a branch whose unit is not the sum's.
+    """
     weights = {name: ann.backend.to_numpy(array).astype(np.float64) for name, array in ann.parameters.items()}
     _Normalisation(weights, units).sequence(ann.model.layers, ann.model.image_shape, np.ones(1), None)
     return weights
@@ -93,27 +99,49 @@ class _Normalisation:
     def __init__(self, weights: dict[str, np.ndarray], units: Units):
         self.weights, self.units = weights, units
 
-    def sequence(self, layers: Any, shape: tuple[int, ...], unit: np.ndarray, end: np.ndarray | None) -> None:
-        """Scale layers whose input [shape] has this unit. end: the unit that the last layer's output must have; None: 1."""
+    def sequence(
+        self, layers: Any, shape: tuple[int, ...], unit: np.ndarray, end: np.ndarray | None, spikes: bool = False
+    ) -> np.ndarray:
+        """Scale layers whose input [shape] has this unit, and return the unit of their output.
+
+        end: the unit that the last layer's output should have; None: 1. spikes: whether the input is spikes or their averages.
+        """
         for position, layer in enumerate(layers):
             wanted = self._wanted(layers[position + 1 :], end)
             if isinstance(layer, Neuron):
-                unit = self.units[layer.name]
+                if not spikes and np.any(self.units[layer.name] > unit * ROUNDED):
+                    raise MinihireError(
+                        f"{layer.name} is at the start of the network or of a branch, without weights that conversion could "
+                        f"scale: put {_identity(shape)} before it"
+                    )
+                spikes = True
             elif isinstance(layer, Flatten):
                 unit = unit if len(unit) == 1 else np.tile(unit, shape[0] * shape[1])
             elif isinstance(layer, Branches):
-                self.sequence(layer.main, shape, unit, wanted)
-                self.sequence(layer.shortcut, shape, unit, wanted)
-                unit = wanted
+                self._branches(layer, shape, unit, wanted, spikes)
+                unit, spikes = wanted, False
             elif isinstance(layer, Conv2d | Linear | Readout):
                 weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
                 self.weights[weight] = self.weights[weight] * unit[:, None] / wanted
                 if layer.bias:
                     self.weights[bias] = self.weights[bias] / wanted
-                unit = wanted
+                unit, spikes = wanted, False
             elif not isinstance(layer, AvgPool):
                 raise MinihireError(f"a network with biases and a layer {type(layer).__name__} cannot be converted")
             shape = layer.output_shape(shape)
+        return unit
+
+    def _branches(
+        self, layer: Branches, shape: tuple[int, ...], unit: np.ndarray, wanted: np.ndarray, spikes: bool
+    ) -> None:
+        """Scale both branches, so that their outputs have the unit `wanted`. The other arguments are those of `sequence`."""
+        for branch in ("main", "shortcut"):
+            found = self.sequence(getattr(layer, branch), shape, unit, wanted, spikes)
+            if np.any(found != wanted):
+                raise MinihireError(
+                    f"the {branch} branch of {layer.name} has no weights after its last neurons that conversion could scale: "
+                    f"end it with {_identity(layer.output_shape(shape))}"
+                )
 
     def _wanted(self, following: Any, end: np.ndarray | None) -> np.ndarray:
         """The unit that the neurons after a layer with weights need. If other weights come first, any unit will do: 1."""
@@ -123,3 +151,9 @@ class _Normalisation:
             if not isinstance(layer, AvgPool | Flatten):
                 return np.ones(1)
         return np.ones(1) if end is None else end
+
+
+def _identity(shape: tuple[int, ...]) -> str:
+    """The layer with which a user can give a place of this shape weights that change nothing."""
+    kind = f"Conv2d(name, {shape[2]}, 1)" if len(shape) == 3 else f"Linear(name, {shape[0]})"
+    return f"{kind} with the identity matrix as its weight"

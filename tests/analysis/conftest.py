@@ -1,11 +1,11 @@
-"""Two kinds of network: random ones that fire in every layer, and one small enough to follow by hand."""
+"""Networks: random ones that fire in every layer, one small enough to follow by hand, and some with several analog layers."""
 
 import numpy as np
 import pytest
 
 from backends import get_backend
-from minihire.layers import AvgPool, Conv2d, Flatten, Neuron, Readout
-from minihire.models import Model, build
+from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Neuron, Readout, Residual
+from minihire.models import Model, assemble, build
 from minihire.network import Network, initialise
 
 
@@ -47,3 +47,31 @@ def toy():
         return Network(model, k, ones, spiking=spiking, steps=steps, coding=coding)
 
     return make
+
+
+NORM, CONV, NEURON = Conv2d("norm", 3, 1, bias=True), Conv2d("conv", 4), Neuron("neuron")
+SHORTCUT = (Conv2d("shortcut", 4, 1),)
+BEFORE_NEURONS = {  # the layers, and the names of those with analog inputs
+    "norm": ((NORM, CONV, NEURON), {"norm", "conv"}),
+    "pool": ((NORM, AvgPool(), CONV, NEURON), {"norm", "conv"}),
+    "shortcut": ((Branches("sum", (CONV, NEURON, Conv2d("next", 4)), SHORTCUT), Neuron("end")), {"conv", "shortcut"}),
+    "two branches": ((Branches("sum", (CONV,), SHORTCUT), Conv2d("next", 4), NEURON), {"conv", "shortcut", "next"}),
+    "mixed": ((Branches("sum", (CONV, NEURON), SHORTCUT), Conv2d("next", 4), Neuron("end")), {"conv", "shortcut"}),
+    "residual": ((Residual("block", 4, 1, 0.0, 1),), {"block.conv1", "block.shortcut"}),
+}
+
+
+@pytest.fixture(params=BEFORE_NEURONS)
+def analog(request):
+    """(make, names): make(**options) is an SNN of T = 5, in which these layers have analog inputs with direct coding."""
+    layers, names = BEFORE_NEURONS[request.param]
+
+    def make(**options):
+        k = get_backend("reference")
+        model = assemble(
+            "mine", [*layers, Flatten(), Readout("readout", 3)], (8, 8, 3), 3, mean=(0.0,) * 3, std=(1.0,) * 3
+        )
+        parameters = initialise(model, k, 1, True)
+        return Network(model, k, parameters, spiking=True, **{"steps": 5, **options})
+
+    return make, names

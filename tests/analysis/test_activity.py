@@ -9,6 +9,7 @@ import pytest
 
 from backends.randomness import Draws
 from minihire.analysis import measure_activity
+from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 
 PIXELS = np.array([[0.3, 0.6], [0.0, 1.0]]).reshape(1, 2, 2, 1)
@@ -84,6 +85,18 @@ def test_chunks_and_batches_change_nothing(random_network, images, name, coding)
     for chunk in (1, 2):
         assert _counts(measure_activity(random_network(name, coding=coding, time_chunk=chunk), [images])) == whole
     assert _counts(measure_activity(random_network(name, coding=coding), iter([images[:1], images[1:]]))) == whole
+
+
+def test_inputs_are_analog_until_the_first_neurons(analog, images):
+    make, names = analog
+    rows = measure_activity(make(), [images])
+    assert {row.name for row in rows if row.events is None} == names
+    for chunk in (1, 2):
+        assert measure_activity(make(time_chunk=chunk), [images]) == rows
+    assert all(row.events is not None for row in measure_activity(make(coding="rate"), [images]))
+    model, k = make().model, make().backend
+    ann = Network(model, k, initialise(model, k, 1))
+    assert all(row.events is None for row in measure_activity(ann, [images]))
 
 
 def test_steps_and_seed_are_used(random_network, images):

@@ -107,6 +107,21 @@ def test_operations_follow_the_activity(random_network, images, name, coding):
         assert found[0].received == pytest.approx(5 * images.mean(), rel=0.05)
 
 
+def test_analog_inputs_cost_macs_once(analog, images):
+    """In every layer before the first neurons, whatever the time chunk; or T times with first_layer_every_step."""
+    make, names = analog
+    network = make()
+    found = measure_energy(network, measure_activity(network, [images]))
+    assert {layer.name for layer in found.layers if layer.kind == "MAC"} == names
+    assert all((layer.received == 1) == (layer.name in names) for layer in found.layers)
+    for chunk in (1, 2):
+        network = make(time_chunk=chunk)
+        assert measure_energy(network, measure_activity(network, [images])) == found
+    again = measure_energy(network, measure_activity(network, [images]), first_layer_every_step=True)
+    for layer, once in zip(again.layers, found.layers, strict=True):
+        assert layer.operations == once.operations * (5 if layer.name in names else 1)  # T = 5
+
+
 def test_shortcuts_are_counted(random_network, images):
     network = random_network("resnet12")
     found = {layer.name: layer for layer in operations(network, measure_activity(network, [images]))}

@@ -109,6 +109,15 @@ def test_time_chunks_backends_and_coding(random_network, images, reset):
     )
 
 
+def test_layers_with_analog_inputs_are_called_once(analog, images):
+    make, names = analog
+    found = measure_neurobench(make(), [images])
+    for layer in found.layers:
+        assert layer.dense == layer.dense_call * (1 if layer.name in names else STEPS)
+    for chunk in (1, 2):
+        assert measure_neurobench(make(time_chunk=chunk), [images]) == found
+
+
 def test_there_must_be_images(random_network):
     with pytest.raises(MinihireError, match="cannot be measured without images"):
         measure_neurobench(random_network(), [])

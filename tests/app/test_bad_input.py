@@ -77,6 +77,7 @@ def place(tmp_path_factory):
     (folder / "wrong.py").write_text("def\n")
     (folder / "failing.py").write_text("x = 0\ny = 1 / x\n")
     (folder / "exiting.py").write_text("raise SystemExit(0)\n")
+    (folder / "zero-byte.json").write_text('{"data": "folder", "data_dir": "a\\u0000b"}')
     (folder / "figures.json").write_text('{"command": "analyze"}')
     (folder / "figures" / "figures").mkdir(parents=True)
     (folder / "figures" / "figures" / "accuracy.png").write_text("mine")
@@ -338,6 +339,14 @@ CASES = {
         "attack {place}/ann.npz --source {place}/of-shapes.npz",
         "give a source of the same data",
     ),
+    "a source of other images": (
+        "attack {place}/ann.npz --source {place}/grey.npz {place}/pictures",
+        "grey.npz is for images (28, 28, 1) of 10 classes, {place}/ann.npz for images (32, 32, 3) of 10 classes: give a source",
+    ),
+    "a source of other class names": (
+        "attack {place}/trained.npz --source {place}/renamed.npz",
+        "renamed.npz is for the classes zero, one, 2, 3, 4, 5, 6, 7, 8, 9, {place}/trained.npz for the classes airplane,",
+    ),
     "prediction without an image": ("predict {place}/ann.npz", "the following arguments are required: FILE|FOLDER"),
     "prediction without a network": (
         "predict {place}/none.npz {place}/pictures",
@@ -488,7 +497,11 @@ CASES = {
     ),
     "no restart": (
         "attack {place}/ann.npz --restarts 0",
-        "the attack's number of restarts is 0: give a whole number of at least 1",
+        "--restarts is 0: give a whole number of at least 1",
+    ),
+    "no query": (
+        "attack {place}/ann.npz --attacks square --queries 0",
+        "--queries is 0: give a whole number of at least 1",
     ),
     "a module that is missing": ("info vgg5 --module none.py", "there is no file none.py"),
     "a module in another language": ("info vgg5 --module {place}/file", "--module needs a Python file, FILE.py, not"),
@@ -532,7 +545,7 @@ CASES = {
     "attack on other images": ("attack {place}/grey.npz --threads 1", "this checkpoint is for images of"),
     "attack from other classes": (
         "attack {place}/ann.npz --source {place}/five.npz --threads 1",
-        "give networks for the same data set",
+        "five.npz is for images (32, 32, 3) of 5 classes, {place}/ann.npz for images (32, 32, 3) of 10 classes: give a source",
     ),
     "attack without steps": ("attack {place}/snn.npz --steps 0", "--steps must be in 1 … 10000, not 0"),
     "attack without iterations": ("attack {place}/snn.npz --iterations 0", "--iterations must be in 1 … 100000, not 0"),
@@ -568,7 +581,7 @@ CASES = {
     "a report over a link": ("report {place}/run --out {place}/dangling.npz", "because it is not a regular file"),
     "a run in a folder of others' figures": ("run {small} --out {place}/figures", "holds other files"),
     "analysis of text": ("analyze {place}/text.npz", "is not a minihire checkpoint, or it is damaged"),
-    "report of nothing": ("report {place}/none", "/none/results.json: No such file"),
+    "report of nothing": ("report {place}/none", "there is no {place}/none: give a run's folder"),
     "report of a file": ("report {place}/file", "/file is not a result of `minihire attack --suite`, or it is damaged"),
     "report of a run's results": ("report {place}/run/results.json", "or the folder of a run"),
     "report of damaged results": ("report {place}/damaged", "is not a results file of minihire, or it is damaged"),
@@ -588,7 +601,40 @@ CASES = {
     "info of one class": ("info vgg5 --classes 1", "the number of classes is 1: give a whole number of at least 2"),
     "info of no width": ("info vgg5 --width nan", "width"),
     "info of infinite width": ("info vgg5 --width inf", "width"),
+    "info of enormous width": ("info vgg5 --width 1e307", "--width must be above 0, at most 8, not 1e+307"),
+    "info of more width than a run has": ("info vgg5 --width 8.5", "--width must be above 0, at most 8, not 8.5"),
+    "a folder with a zero byte": (
+        "run --config {place}/zero-byte.json",
+        "--data-dir must be text without a zero byte, not 'a\\x00b'",
+    ),
 }
+LONG = 300 * "n"  # more bytes than the name of a file may have
+TOO_LONG = (
+    "info {long}.npz",
+    "info vgg5 --module {long}.py",
+    "analyze {long}",
+    "analyze {place}/ann.npz --data-dir {long}",
+    "attack {long}",
+    "attack {place}/ann.npz {long}",
+    "attack {place}/ann.npz --source {long}",
+    "attack {place}/ann.npz --data-dir {place}/cifar --test-limit 20 --json {long}",
+    "attack {place}/ann.npz --data-dir {place}/cifar --test-limit 20 --suite parity --json {long}",
+    "predict {long} {place}/pictures",
+    "predict {place}/ann.npz {long}",
+    "convert {long} " + TO,
+    "report {long}",
+    "report {place}/run --out {long}",
+    "run --out {long}",
+    "run --data-dir {long}",
+    "run --data cifar10 --data-dir {long}",
+    "run --config {long}",
+    "train ann --out {long}",
+    "train hire --from {long} " + TO,
+    "train ann --data-dir {long} " + TO,
+    "export {long}",
+    "demo 1 --check {long}.py",
+    "paper table2 --scale small --data-dir {long}",
+)
 
 
 def files_below(folder):
@@ -609,6 +655,25 @@ def test_wrong_input_is_one_sentence(place, monkeypatch, tmp_path, capsys, argum
     error = capsys.readouterr().err
     assert re.fullmatch(r"minihire: [^\n]+\n", error) and expected.replace("{place}", str(place)) in error, error
     assert files_below(place) == before and files_below(tmp_path) == {}
+
+
+@pytest.mark.parametrize("arguments", TOO_LONG)
+def test_a_name_too_long_is_one_sentence(place, monkeypatch, tmp_path, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    before = files_below(place)
+    assert cli.main([part.format(place=place, long=LONG) for part in arguments.split()]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(rf"minihire: [^\n]*{LONG}[^\n]*: File name too long; [^\n]+\n", error), error
+    assert files_below(place) == before and files_below(tmp_path) == {}
+
+
+def test_an_error_of_the_system_without_a_file_is_one_sentence(monkeypatch, capsys):
+    def fail(path):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("minihire.app.info.open_checkpoint", fail)
+    assert cli.main(["info", "x.npz"]) == 2
+    assert capsys.readouterr().err == "minihire: the disk is gone; give another file or folder\n"
 
 
 def test_a_wrong_flag_makes_no_folder(place, tmp_path):

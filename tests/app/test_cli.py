@@ -17,6 +17,7 @@ import pytest
 from run_files import command, scores, weights, write_cifar10
 
 import minihire
+from backends import get_backend
 from minihire.app import analyze, attack, cli, completion, convert, demo, folders, run, train
 from minihire.app.inputs import read_config, resolve
 from minihire.attacks import gradient
@@ -24,6 +25,7 @@ from minihire.runtime.files import write_atomically
 from minihire.runtime.progress import Progress
 from minihire.runtime.terminal import RED, styled
 from minihire.study.settings import preset
+from minihire.training.checkpoint import load, save
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -192,6 +194,7 @@ def test_results_name_every_setting_and_the_data(finished, cifar):
         "train": 40,
         "heldout": 5,
         "test": 20,
+        "digest": results["data"]["digest"],
     }
 
 
@@ -344,6 +347,15 @@ def test_attack_takes_other_settings_than_the_checkpoint_s(finished, monkeypatch
         (3, 16 / 255, 1),
         (3, 16 / 255, 5),
     ]
+
+
+@pytest.mark.parametrize("name", ["analyze", "attack"])
+def test_a_network_of_divided_periods_takes_fewer_steps_than_periods(finished, tmp_path, name):
+    saved = load(finished[0] / "models" / "hire.npz")
+    about = {**saved.meta["about"], "periods": 2, "time_division": "3+1"}
+    save(tmp_path / "divided.npz", saved.network(get_backend("reference")), extra={"about": about})
+    flags = ["--steps", 1, "--test-limit", 5, "--json", tmp_path / "x.json", *EXECUTION]
+    assert command(name, tmp_path / "divided.npz", *flags)[0] == 0
 
 
 def test_analyze_gives_the_figures_of_the_run(finished, tmp_path):

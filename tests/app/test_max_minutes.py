@@ -146,6 +146,18 @@ def test_answers_to_another_attack_are_not_gone_on_with(attack, a_minute_a_batch
     assert attack(*limited, "--epsilon", "1/255") == 3
 
 
+def test_images_where_answers_would_be_written_are_not_called_damaged(attack, tmp_path, capsys):
+    images = tmp_path / "x.pgd.npz"
+    assert attack("--attacks", "pgd", "--save-images", images) == 0
+    before = images.read_bytes()
+    assert attack("--attacks", "pgd", "--json", tmp_path / "x.json") == 2
+    assert capsys.readouterr().err == (
+        f"minihire: {images} is not an interim file of this attack: move it, or write the results elsewhere, as with another "
+        "--json or --out\n"
+    )
+    assert images.read_bytes() == before
+
+
 def test_ctrl_c_in_an_attack_says_where_its_answers_are(attack, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
     assert attack("--json", tmp_path / "q.json") == 130

@@ -1,5 +1,6 @@
 """--module: a user's file is run once per command, in the order given, and only on request."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from minihire import Network, build, get_backend, initialise, save_checkpoint
 from minihire.app import cli
 from minihire.app.modules import load_modules
+from minihire.attacks import ATTACKS
 from minihire.models import MODELS, VGG
 from minihire.runtime.errors import MinihireError
 
@@ -14,10 +16,20 @@ from minihire.runtime.errors import MinihireError
 @pytest.fixture
 def models():
     """The table of models, as it was before afterwards."""
-    before = dict(MODELS)
-    yield MODELS
-    MODELS.clear()
-    MODELS.update(before)
+    yield from unchanged(MODELS)
+
+
+@pytest.fixture
+def attacks():
+    """The table of attacks, as it was before afterwards."""
+    yield from unchanged(ATTACKS)
+
+
+def unchanged(table):
+    before = dict(table)
+    yield table
+    table.clear()
+    table.update(before)
 
 
 def test_modules_run_in_order_and_add_models(models, tmp_path, capsys):
@@ -62,3 +74,45 @@ def test_a_network_of_a_module_is_exported(models, tmp_path, capsys):
     assert "has the model 'tiny', which minihire does not have: give --module FILE.py" in capsys.readouterr().err
     assert cli.main([*export, "--module", str(tmp_path / "mine.py")]) == 0
     assert (tmp_path / "x.onnx").exists()
+
+
+@pytest.fixture
+def attack(attacks, tmp_path):
+    """attack(rows, …): the exit code of an attack on ten shapes; rows: lines of a module, in which `pgd` is a function."""
+    model, k = build("vgg5", 10, width=1 / 16, hidden=8), get_backend("reference")
+    save_checkpoint(tmp_path / "x.npz", Network(model, k, initialise(model, k, seed=0)))
+
+    def command(rows, *flags):
+        (tmp_path / "mine.py").write_text(f"from minihire.attacks import ATTACKS, pgd\n{rows}\n")
+        data = ["--data", "shapes", "--test-limit", "10", "--backend", "reference"]
+        return cli.main(["attack", str(tmp_path / "x.npz"), "--module", str(tmp_path / "mine.py"), *data, *flags])
+
+    return command
+
+
+ZERO = "ATTACKS['pgd-zero'] = lambda epsilon: pgd(epsilon, alpha=0.0, iterations=1, random_start=False)"
+
+
+def test_two_attacks_that_call_themselves_the_same_have_two_results(attack, tmp_path, capsys):
+    flags = ["--attacks", "pgd,pgd-zero", "--epsilon", "0.3", "--alpha", "0.1"]
+    assert attack(ZERO, *flags, "--json", str(tmp_path / "x.json")) == 0
+    printed, found = capsys.readouterr().out, json.loads((tmp_path / "x.json").read_text())["accuracy"]
+    assert list(found) == ["clean", "pgd", "pgd-zero"] and "pgd-zero" in printed
+    assert found["pgd-zero"] == found["clean"] != found["pgd"]
+    assert attack(ZERO, "--attacks", "pgd-zero", "--save-images", str(tmp_path / "y.npz")) == 0
+    assert "pgd-zero, 8 bits" in capsys.readouterr().out
+    assert attack(ZERO, "--suite", "parity", "--attacks", "pgd-zero") == 0
+    assert "pgd-zero" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["clean", "my/pgd"])
+@pytest.mark.parametrize("flags", [[], ["--suite", "parity"]])
+def test_a_name_that_results_or_files_cannot_have_is_refused(attack, capsys, name, flags):
+    assert attack(f"ATTACKS['{name}'] = pgd", "--attacks", name, *flags) == 2
+    assert f"give the attack '{name}' another name in ATTACKS: 'clean' is the result" in capsys.readouterr().err
+
+
+def test_a_row_that_returns_no_attack_is_refused(attack, capsys):
+    assert attack("ATTACKS['mine'] = lambda epsilon: None", "--attacks", "mine") == 2
+    said = "the function of the row 'mine' of ATTACKS returns NoneType: let it return an Attack, as in docs/attacks.md"
+    assert capsys.readouterr().err == f"minihire: {said}\n"

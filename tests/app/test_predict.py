@@ -115,6 +115,7 @@ def test_a_checkpoint_whose_training_is_not_finished_is_named(place):
         )
     note = f"note: the training of {place / 'half.npz'} is not finished; resumed, it may change the answers\n"
     assert predict(place, "half", picture).startswith(note)
+    assert command("info", place / "half.npz")[1].startswith(note)
     assert "not finished" not in predict(place, "whole", picture) + predict(place, "snn", picture)
 
 

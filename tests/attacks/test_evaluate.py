@@ -10,6 +10,7 @@ from backends import get_backend
 from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy, predict, predictions
 from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd
+from minihire.attacks.images import craft_images, save_images
 from minihire.data.batches import Batches
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, OutOfTime, stop_after
@@ -100,8 +101,11 @@ def test_a_stopped_attack_resumes_with_its_next_batch(network, data, monkeypatch
 
 def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path):
     net, path = network(get_backend("reference")), tmp_path / "kept.npz"
+    attack_accuracy([net], net, data, fgsm(), path=path, keep=True)
+    whole = path.read_bytes()
     for write in (
-        lambda: path.write_bytes(b"PK nothing"),
+        lambda: path.write_bytes(whole[:-100]),
+        lambda: path.write_bytes(whole[:60]),
         lambda: np.savez(path, predicted=np.ones((1, 12), np.int64)),
         lambda: np.savez(path, predicted=np.array([{}]), done=3),
         lambda: np.savez(path, predicted=np.ones((1, 12)), done=3, about=""),
@@ -109,6 +113,19 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
         write()
         with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack starts again"):
             attack_accuracy([net], net, data, fgsm(), path=path)
+    for write in (
+        lambda: path.write_bytes(b""),
+        lambda: path.write_bytes(b"PK nothing"),
+        lambda: np.savez(path, images=np.ones((1, 8, 8, 3))),
+        lambda: save_images(path, craft_images(net, net, data, fgsm())),
+    ):
+        write()
+        before = path.read_bytes()
+        with pytest.raises(
+            MinihireError, match="kept.npz is not an interim file of this attack: move it, or write the"
+        ):
+            attack_accuracy([net], net, data, fgsm(), path=path)
+        assert path.read_bytes() == before
     path.unlink()
     attack_accuracy([net], net, data, fgsm(), path=path, keep=True)
     own = np.load(path)["about"]

@@ -6,9 +6,10 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.attacks import attack_accuracy, pgd
-from minihire.attacks.images import classify, craft_images, evaluate_images, load_images, save_images
+from minihire.attacks.images import Crafted, classify, craft_images, evaluate_images, load_images, save_images
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.encoding import in_8_bits, unit_pixels
 from minihire.runtime.errors import MinihireError
 
 
@@ -47,9 +48,13 @@ def test_other_files_and_other_networks_are_refused(network, data, tmp_path):
         dict(labels=good.labels[:3]),
         dict(rounded=good.images),
         dict(images="x"),
+        dict(images=good.images[:0], rounded=good.rounded[:0]),
+        dict(images=good.images[:, :0], rounded=good.rounded[:, :0]),  # pictures without pixels
+        dict(labels=-good.labels - 1),
+        *({name: good.labels.astype(kind)} for name in Crafted._fields[2:] for kind in ("U1", "f4", "bool")),
     ):
         np.savez(path, **good._replace(**change)._asdict())
-        with pytest.raises(MinihireError, match="give (one|a file) that --save-images wrote"):
+        with pytest.raises(MinihireError, match="give one that --save-images wrote"):
             load_images(path)
     ragged = good._replace(predictions=good.predictions[:, None])
     np.savez(path, **ragged._asdict())
@@ -82,10 +87,22 @@ def test_a_file_of_another_program_needs_only_images_and_labels(network, data, t
     assert all(np.array_equal(expected[name], answers[name]) for name in ("images", "rounded"))
     with pytest.raises(MinihireError, match="that --save-images wrote$"):
         load_images(path)  # so that --save-images does not replace it
-    for change in (dict(images=good.images.astype(np.float64)), dict(labels=good.labels[:3]), dict(more=good.labels)):
+    for change in (
+        dict(images=good.images.astype(np.float64)),
+        dict(images=good.images[:, :0]),
+        dict(labels=good.labels[:3]),
+        dict(labels=good.labels.astype("U1")),
+        dict(more=good.labels),
+    ):
         np.savez(path, **(dict(images=good.images, labels=good.labels) | change))
         with pytest.raises(MinihireError, match="or one with the arrays images, float32"):
             load_images(path, foreign=True)
+
+
+def test_rounding_to_8_bits_is_the_inverse_of_the_floats():
+    levels = np.arange(256, dtype=np.uint8)
+    for offset in (-0.4 / 255, 0.0, 0.4 / 255):
+        assert np.array_equal(in_8_bits(np.clip(unit_pixels(levels) + np.float32(offset), 0, 1)), levels)
 
 
 def test_rounded_images_are_the_floats_that_training_and_accuracy_use(k, network, monkeypatch):

@@ -246,20 +246,25 @@ def test_a_damaged_state_or_one_of_another_evaluation_is_one_sentence(numba, net
     content = json.loads(good)
     wrong = [
         "",
-        "[]",
+        good[:-1],
         "[" * 100_000,
         json.dumps({**content, "answers": {"clean": "00"}}),
         json.dumps({**content, "answers": {"clean": 3}}),
         json.dumps({**content, "answers": []}),
         json.dumps({**content, "seconds": float("nan")}),
         json.dumps({**content, "seconds": None}),
-        json.dumps({"key": content["key"]}),
     ]
     for text in wrong:
         path.write_text(text)
         with pytest.raises(MinihireError) as caught:
             evaluate(net, data, "parity", folder=tmp_path, about="mine")
         assert str(caught.value) == f"{path} is damaged: delete it, and the suite starts again"
+    for text in ("[]", '"text"', json.dumps({"key": content["key"]}), json.dumps({**content, "more": 1})):
+        path.write_text(text)
+        with pytest.raises(
+            MinihireError, match="suite.json is not the state of a suite: move it, or write the result to"
+        ):
+            evaluate(net, data, "parity", folder=tmp_path, about="mine")
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(MinihireError, match="is damaged"):
         evaluate(net, data, "parity", folder=tmp_path, about="mine")

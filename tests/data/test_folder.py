@@ -294,6 +294,15 @@ def test_a_class_may_be_called_train(tmp_path):
     assert folder.read(tmp_path)[0].classes == ("car", "train")
 
 
+@pytest.mark.parametrize("parts", [("test", "train"), ("Test", "Train"), ("train", "val"), ("test", "train", "val")])
+def test_images_without_classes_in_train_and_test_are_refused(tmp_path, parts):
+    classes(tmp_path, dict.fromkeys(parts, 5))
+    assert refusal(tmp_path) == (
+        f"{tmp_path} has only the folders {', '.join(parts)}, which are parts of a data set and no classes; sort the images of "
+        f"each part into a folder for each class: {tmp_path}/train/CLASS and {tmp_path}/test/CLASS"
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes")
 def test_a_class_whose_name_is_not_utf8_is_refused(tmp_path):
     classes(tmp_path, {"a": 2, os.fsdecode(b"caf\xe9"): 2})

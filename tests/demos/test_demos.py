@@ -65,6 +65,13 @@ def test_ctrl_c_prints_no_traceback_and_ends_with_the_signal():
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
+def test_an_out_whose_name_is_too_long_is_one_sentence():
+    name = 300 * "n"
+    done = subprocess.run([sys.executable, LESSONS[0], "--out", name], capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"minihire: {Path(name).absolute()}: File name too long; give another file or folder\n"
+
+
 @pytest.mark.slow
 def test_without_matplotlib_the_table_still_prints(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')\n")

@@ -91,6 +91,17 @@ def test_onnxruntime_computes_the_same_logits(case):
     assert not np.allclose(expected[0], expected[1], atol=1e-3)  # the images are told apart
 
 
+@pytest.mark.parametrize("readout", ["membrane", "spikes"])
+def test_the_readout_of_an_image_that_passes_no_neurons(readout):
+    """It counts once per step."""
+    k, layers = get_backend("reference"), [Flatten(), Readout("readout", 7, bias=True)]
+    model = assemble("linear", layers, (16, 24, 3), 7, mean=(0.5,) * 3, std=(0.25,) * 3)
+    parameters = initialise(model, k, 3, True, readout)
+    parameters["readout.bias"][:] = np.linspace(-1, 1, 7)
+    ours = Network(model, k, parameters, True, 4, readout=readout)
+    assert np.allclose(logits(to_onnx(ours), images()), ours.forward(images()), atol=1e-4)
+
+
 def test_the_batch_is_free_and_the_first_convolution_is_computed_once():
     ours = network(steps=4)
     model = to_onnx(ours)

@@ -198,6 +198,11 @@ def test_the_number_of_values_kept_follows_the_nearest_rank(count):
     assert keep_for(count, 100) == 1
 
 
+@pytest.mark.parametrize(("count", "percentile", "keep"), [(1000, 99.9, 2), (100, 7, 94)])
+def test_a_rank_that_is_a_whole_number_is_not_rounded_up(count, percentile, keep):
+    assert keep_for(count, percentile) == keep
+
+
 def test_rate_coding_of_a_network_that_normalises_its_images_is_refused(network, data):
     """Rate coding would give it the pixels themselves."""
     ann = network(get_backend("reference"), spiking=False)

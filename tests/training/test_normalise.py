@@ -186,3 +186,89 @@ def test_rate_coding_of_images_that_are_not_normalised(data):
     error = k.to_numpy(snn.forward(pixels)) / 1000 - expected
     assert np.abs(error).mean() < 0.1 * np.abs(expected).mean()
     assert replace(snn, coding="direct").forward(pixels).shape == expected.shape
+
+
+def errors(ann, data, expected):
+    """The largest error of the logits of the converted network, divided by T, at T = 32 and T = 512."""
+    k, found = ann.backend, []
+    pixels = Batches(data, k, len(data)).load(0, 0)[0]
+    for steps in (32, 512):
+        snn = convert(ann, data, steps=steps, calibration=EVERYTHING, time_chunk=32)
+        found.append(np.abs(k.to_numpy(snn.forward(pixels)) / steps - expected).max())
+    return found
+
+
+FIRST = (Conv2d("conv1", 4, bias=True), Neuron("neuron1"))
+BLOCK = (Conv2d("a", 4, bias=True), Neuron("neuron_a"), Conv2d("b", 4, bias=True))
+SHORTCUT = (Conv2d("shortcut", 4, 1),)
+SECOND = (Conv2d("conv2", 5, bias=True), Neuron("neuron2"))
+LAST = (Flatten(), Readout("readout", 4, bias=True))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (*FIRST, Neuron("again"), *SECOND, *LAST),
+        (*FIRST, AvgPool(), Neuron("pooled"), *SECOND, *LAST),
+        (*FIRST, Flatten(), Neuron("flat"), Linear("linear", 8, bias=True), Neuron("neuron2"), LAST[1]),
+        (*FIRST, Branches("sum", (Neuron("again"), *BLOCK), SHORTCUT), Neuron("neuron2"), *LAST),
+        (AvgPool(), Neuron("pixels"), *FIRST, *LAST),
+        (Branches("sum", (Conv2d("a", 3, bias=True), Neuron("neuron_a"), Conv2d("b", 3)), ()), *SECOND, *LAST),
+    ],
+    ids=["neurons", "pool", "flatten", "branch", "image", "shortcut of the image"],
+)
+def test_neurons_without_weights_keep_their_unit(data, make, layers):
+    """Spikes, averages of spikes, and pixels of at most 1 do not exceed their unit, so that nothing has to be scaled."""
+    ann = make(get_backend("numba", threads=1), layers)
+    ann = replace(ann, model=replace(ann.model, std=(0.5,) * 3))  # pixels from -1 to 1
+    expected = ann.forward(Batches(data, ann.backend, len(data)).load(0, 0)[0])
+    few, many = errors(ann, data, expected)
+    assert many < 0.02 * np.abs(expected).max() and many < few / 4
+
+
+AT_THE_START = " is at the start of the network or of a branch, without weights that conversion could scale: put "
+NO_END = " branch of sum has no weights after its last neurons that conversion could scale: end it with "
+REST = (*SECOND, *LAST)
+
+
+@pytest.mark.parametrize(
+    ("layers", "identity", "says"),
+    [
+        (lambda more: (*more, Neuron("pixels"), *FIRST, *LAST), Conv2d("identity", 3, 1), f"pixels{AT_THE_START}"),
+        (
+            lambda more: (Flatten(), *more, Neuron("pixels"), Linear("a", 8, bias=True), Neuron("neuron_a"), LAST[1]),
+            Linear("identity", 192),
+            f"pixels{AT_THE_START}",
+        ),
+        (
+            lambda more: (FIRST[0], Branches("sum", (*more, Neuron("inner"), *BLOCK), SHORTCUT), *REST),
+            Conv2d("identity", 4, 1),
+            f"inner{AT_THE_START}",
+        ),
+        (
+            lambda more: (*FIRST, Branches("sum", BLOCK, more), *REST),
+            Conv2d("identity", 4, 1),
+            f"the shortcut{NO_END}",
+        ),
+        (
+            lambda more: (*FIRST, Branches("sum", (*BLOCK[:2], *more), SHORTCUT), Neuron("outer"), *REST),
+            Conv2d("identity", 4, 1),
+            f"the main{NO_END}",
+        ),
+    ],
+    ids=["image", "features", "start of a branch", "shortcut", "end of a branch"],
+)
+def test_where_weights_are_missing_the_message_says_which_layer_to_add(data, make, layers, identity, says):
+    ann = make(get_backend("numba", threads=1), layers(()))
+    with pytest.raises(MinihireError) as error:
+        convert(ann, data, steps=4, calibration=EVERYTHING)
+    size = ", 1" if isinstance(identity, Conv2d) else ""
+    added = f"{type(identity).__name__}(name, {identity.features}{size}) with the identity matrix as its weight"
+    assert str(error.value).removesuffix(" before it") == says + added
+
+    followed = make(ann.backend, layers((identity,)))
+    shape = followed.parameters["identity.weight"].shape
+    followed.parameters |= {**ann.parameters, "identity.weight": ann.backend.asarray(np.eye(shape[-1]).reshape(shape))}
+    expected = ann.forward(Batches(data, ann.backend, len(data)).load(0, 0)[0])
+    few, many = errors(followed, data, expected)
+    assert many < 0.02 * np.abs(expected).max() and many < few / 4
