@@ -102,6 +102,7 @@ def place(tmp_path_factory):
             network = replace(network, neuron=replace(network.neuron, surrogate=arctan(2.0)))
         checkpoint.save(folder / f"{name}.npz", network, extra={"about": about})
     Image.new("RGB", (40, 30)).save(folder / "image.png")
+    (folder / "a").mkdir()  # for `report`
     (folder / "module.py").write_text("print('the module was run')\n")
     return folder
 
