@@ -31,7 +31,8 @@ from minihire.runtime.files import Written, write_atomically
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import duration, say
 from minihire.study.estimate import estimate
-from minihire.study.run import Run, finished_networks
+from minihire.study.results import Results
+from minihire.study.run import Run, finished_networks, refuse_other_settings
 from minihire.study.settings import METHODS
 from minihire.study.spec import reads
 
@@ -75,12 +76,14 @@ def run(options) -> None:
     given = _config_file(options)
     name = given["preset"] if given else "" if options.out else preset_of(options, given_settings(options))
     out = folders.choose(options.out, name, options.resume)
-    config = resolve(options, folders.saved_config(out) if options.resume else given, USES)
+    config = resolve(options, folders.saved_config(out) if options.resume else given, _used(options))
     refuse_hidden(options, config.model)
     _refuse_unused(options, config)
     if config.data == "folder" and config.data_dir:
         folders.refuse_among_classes(out, Path(config.data_dir), options.resume)
     backend = open_backend(options)
+    if options.resume:
+        refuse_other_settings(Results.load(out / "results.json"), config, backend.services.ranks)
     splits = open_data(config, options, backend, USES)
     config = config if given or options.resume else adapt(config, options, splits)
     callbacks = chosen_callbacks(options, splits.heldout)
@@ -113,6 +116,12 @@ def _config_file(options) -> dict | None:
         if getattr(options, name, False):
             raise MinihireError(f"--config has all settings, so --{name} does not apply: leave one of them out")
     return read_config(options.config)
+
+
+def _used(options):
+    """The settings that matter: not the number of periods, if none of the methods in --methods divides a batch."""
+    methods = given_settings(options).get("methods")
+    return USES if methods is None or any(reads(method, "periods") for method in methods) else {*USES} - {"periods"}
 
 
 def _refuse_unused(options, config):

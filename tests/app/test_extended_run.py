@@ -112,3 +112,15 @@ def test_a_run_of_an_earlier_version_is_resumed_and_then_knows_its_images(place,
     path.write_text(json.dumps(content), encoding="utf-8")
     (place / "photos" / "circles" / "00.png").unlink()  # fewer images are noticed
     assert resume(place) == 2 and "with other images than are in" in capsys.readouterr().err
+
+
+def test_another_data_set_is_refused_by_its_flag(place, capsys):
+    assert command("run", "--resume", "--out", place / "run", "--data", "shapes", "--threads", 1)[0] == 2
+    assert "this run was started with --data folder, not with --data shapes" in capsys.readouterr().err
+
+
+def test_one_time_step_needs_no_periods_if_no_method_has_them(place, capsys):
+    flags = ("--data-dir", place / "photos", "--out", place / "short", *PHOTOS.split(), "--steps", 1, "--dry-run")
+    assert command("run", *flags)[0] == 0
+    assert command("run", *flags, "--methods", "traditional,hire")[0] == 2
+    assert "2 periods do not fit into 1 time steps" in capsys.readouterr().err
