@@ -124,9 +124,9 @@ class Linear:
         return (self.features,)
 
     def parameters(self, shape, spiking):
-        """The matrix [F_in, F_out], and the bias [1, F_out]. Raises ValueError for an image: Flatten has to come first."""
+        """The matrix [F_in, F_out], and the bias [1, F_out]. Raises MinihireError for an image: Flatten has to come first."""
         if len(shape) != 1:
-            raise ValueError(f"{self.name} needs a Flatten before it, because its input is {shape}")
+            raise MinihireError(f"{self.name} needs a Flatten before it, because its input is {shape}")
         matrix = Parameter((shape[0], self.features), (2 / shape[0]) ** 0.5)
         return {f"{self.name}.weight": matrix, **_bias_parameter(self)}
 
@@ -382,12 +382,10 @@ class Branches:
 
     def output_shape(self, shape):
         """The output shape of the branches. Raises ValueError if they differ."""
-        shapes = [
-            reduce(lambda s, layer: layer.output_shape(s), branch, shape) for branch in (self.main, self.shortcut)
-        ]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"the branches of {self.name} end in the shapes {shapes[0]} and {shapes[1]}")
-        return shapes[0]
+        main, shortcut = (reduce(lambda s, layer: layer.output_shape(s), b, shape) for b in (self.main, self.shortcut))
+        if main != shortcut:
+            raise ValueError(f"the branches of {self.name} end in the shapes {main} and {shortcut}")
+        return main
 
     def children(self, shape):
         """List (layer, input shape) of all parts, main branch first."""

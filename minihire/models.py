@@ -259,7 +259,7 @@ def assemble(
             shape = layer.output_shape(shape)
             if min(shape) < 1:
                 raise ValueError(f"{getattr(layer, 'name', type(layer).__name__)} leaves nothing of the image")
-    except (ValueError, IndexError, ArithmeticError) as error:
+    except (MinihireError, ValueError, IndexError, ArithmeticError) as error:
         raise MinihireError(f"the layers of {name} do not fit images of {tuple(image_shape)}: {error}") from error
     if not layers or not isinstance(layers[-1], Readout) or shape != (classes,):
         raise MinihireError(

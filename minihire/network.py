@@ -220,8 +220,8 @@ class Network:
         into it. keep_state: whether to return the state after the last step, which takes as much memory as one time step.
         check: False in a loop that checked images and labels before. loss: one of LOSSES; targets: the classes of
         "dlr-targeted". adaptation: the memory of the adaptive surrogate by layer, updated in place; an empty dictionary is
-        filled. Raises MinihireError for images, labels and weights of another shape, type or range, for an unknown loss, and
-        for time chunks with a surrogate that needs all time steps.
+        filled. Raises MinihireError for no images, for images, labels and weights of another shape, type or range, for an
+        unknown loss, and for time chunks with a surrogate that needs all time steps.
         """
         k = self.backend
         if check:

@@ -180,7 +180,14 @@ def test_a_row_of_another_kind_needs_steps_and_layers(monkeypatch):
         def layers(self, width, hidden, dropout):
             return [models.AvgPool(), models.Flatten(), models.Linear("linear1", hidden), Variant("neuron1", dropout)]
 
+    class NoFlatten(Row):
+        def layers(self, width, hidden, dropout):
+            return [models.Linear("linear1", hidden)]
+
     monkeypatch.setitem(MODELS, "other", Row())
+    monkeypatch.setitem(MODELS, "flat", NoFlatten())
+    with pytest.raises(MinihireError, match="linear1 needs a Flatten before it, because its input is"):
+        build("flat", 3, (4, 4, 2), hidden=5)
     model = build("other", 3, (4, 4, 2), hidden=5, dropout=0.5)
     assert model.steps == 2 and build(**model.describe()) == model
     assert [(row.name, row.kind, row.weights) for row in model.table()] == [

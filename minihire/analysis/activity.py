@@ -133,8 +133,9 @@ def _find_analog(layers: Iterable[Any], shape: tuple[int, ...], analog: bool, fo
             analog = all(outputs)
         elif isinstance(layer, Residual):
             analog = _find_analog(layer.parts(shape), shape, analog, found)
-        elif hasattr(layer, "children"):  # another block: its layers in sequence
-            analog = _find_analog([part for part, _ in layer.children(shape)], shape, analog, found)
+        elif hasattr(layer, "children"):  # another block: its layers in sequence, each with its own input shape
+            for part, inside in layer.children(shape):
+                analog = _find_analog([part], inside, analog, found)
         elif analog and hasattr(layer, "operations"):
             found.add(layer.name)
         shape = layer.output_shape(shape)

@@ -27,7 +27,7 @@ from minihire.app.flags import (
 from minihire.app.inputs import (
     apply_flags,
     data_of,
-    listed,
+    first_names,
     open_backend,
     open_checkpoint,
     open_data,
@@ -199,7 +199,7 @@ def _heading(options, config, attacks, surrogate):
 
 
 def _check_images_file(path):
-    """Raise MinihireError for a --save-images that it did not write, does not end in .npz or cannot be written."""
+    """Raise MinihireError if --save-images names a file that it did not write, that does not end in .npz or cannot be written."""
     if path.suffix != ".npz":
         raise MinihireError(f"--save-images writes NumPy's .npz format: give a name that ends in .npz, not {path}")
     if os.path.lexists(path):
@@ -333,7 +333,7 @@ def _source(options, path, saved, target):
         )
     shapes = [f"images {n.model.image_shape} of {n.model.classes} classes" for n in (source, target)]
     if ours and others and ours != others and shapes[0] == shapes[1]:
-        shapes = [f"the classes {listed(names)}" for names in (others, ours)]
+        shapes = [f"the classes {first_names(names)}" for names in (others, ours)]
     if shapes[0] != shapes[1]:
         raise MinihireError(
             f"{path} is for {shapes[0]}, {options.checkpoint} for {shapes[1]}: give a source of the same data"

@@ -51,9 +51,7 @@ def run(options) -> None:
         sentence = _sentence(options.model_name, about, model)
     else:
         refuse_hidden(options, options.model_name)
-        Config(
-            width=getattr(options, "width", 1.0)
-        )  # raises MinihireError: the flag has the same range as in other commands
+        Config(width=getattr(options, "width", 1.0))  # raises MinihireError for a width out of the flag's range
         model = build(options.model_name, **given)
         sentence = f"{model.name}: T = {model.steps} time steps by default"
     shape = lambda s: "×".join(map(str, s))

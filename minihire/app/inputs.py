@@ -223,8 +223,10 @@ def open_data(config: Config, options: argparse.Namespace, backend: Backend, use
     return splits or load_data(config, given=given)
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the network of a checkpoint, without the state of its training. Prints a note if the training is not finished.
+def open_checkpoint(path: Path, note: bool = True) -> Checkpoint:
+    """Read the network of a checkpoint, without the state of its training.
+
+    note: whether to print a note if the training is not finished.
 
     Raises MinihireError if the path is a folder, not a regular file, missing or damaged. For a folder, the message lists the
     checkpoints in it.
@@ -242,7 +244,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise MinihireError(f"{path} is not a regular file: give a checkpoint, an .npz file")
     saved = checkpoint.load(path, training=False)
-    if unfinished(saved):
+    if note and unfinished(saved):
         say(f"note: the training of {path} is not finished; resumed, it may change the answers")
     return saved
 
@@ -282,11 +284,11 @@ def refuse_misfit(saved: Checkpoint, network: Network, data: Dataset) -> None:
     _, classes = data_of(saved)
     if classes and classes != data.classes:
         raise MinihireError(
-            f"{saved.path} was trained on the classes {listed(classes)}, "
-            f"but {data.name} has {listed(data.classes)}: give the data that it was trained on"
+            f"{saved.path} was trained on the classes {first_names(classes)}, "
+            f"but {data.name} has {first_names(data.classes)}: give the data that it was trained on"
         )
 
 
-def listed(classes: tuple[str, ...]) -> str:
+def first_names(classes: tuple[str, ...]) -> str:
     """The first names of classes, for a message."""
     return ", ".join(classes[:MAX_SHOWN]) + (" …" if len(classes) > MAX_SHOWN else "")

@@ -49,7 +49,7 @@ def run(options) -> None:
     if out.suffix != SUFFIX:
         raise MinihireError(f"--out {out} must end in {SUFFIX}: a ZIP archive is written")
     licence = _licence(options.license)
-    saved = open_checkpoint(options.checkpoint)
+    saved = open_checkpoint(options.checkpoint, note=False)
     if unfinished(saved):
         raise MinihireError(f"the training of {options.checkpoint} is not finished: resume it first")
     config, backend = resolve(options, saved, USES), open_backend(options)

@@ -76,7 +76,7 @@ def run(options) -> None:
     given = _config_file(options)
     name = given["preset"] if given else "" if options.out else preset_of(options, given_settings(options))
     out = folders.choose(options.out, name, options.resume)
-    config = resolve(options, folders.saved_config(out) if options.resume else given, _used(options))
+    config = resolve(options, folders.saved_config(out) if options.resume else given, _used(options, given))
     refuse_hidden(options, config.model)
     _refuse_unused(options, config)
     if config.data == "folder" and config.data_dir:
@@ -118,9 +118,9 @@ def _config_file(options) -> dict | None:
     return read_config(options.config)
 
 
-def _used(options):
-    """The settings that matter: not the number of periods, if none of the methods in --methods divides a batch."""
-    methods = given_settings(options).get("methods")
+def _used(options, given):
+    """The settings that matter: not the number of periods, if none of the methods in --methods or --config divides a batch."""
+    methods = given_settings(options).get("methods", (given or {}).get("methods"))
     return USES if methods is None or any(reads(method, "periods") for method in methods) else {*USES} - {"periods"}
 
 

@@ -69,17 +69,18 @@ def relu_network(network: Network) -> Network:
     last, scale = model.layers[-1].name, float(network.steps)
     if any(name.endswith(".bias") for name in weights):
         model = replace(model, layers=tuple(_divided(model.layers, model.image_shape, thresholds)))
-        scale /= thresholds.get(last, 1.0)  # of the readout "spikes"
-    else:
-        for threshold in thresholds.values():
-            scale /= threshold
+    for threshold in thresholds.values():  # with biases, those of the readout and of other blocks are left
+        scale /= threshold
     for name in {f"{last}.weight", f"{last}.bias"} & weights.keys():
         weights[name] = k.scale_shift(weights[name], (scale,) * model.classes, (0.0,) * model.classes)
     return Network(model, k, weights)
 
 
 def _divided(layers: Iterable[Any], shape: tuple[int, ...], thresholds: dict[str, float]) -> list[Any]:
-    """The layers for inputs of this shape, with a division by the threshold after all neurons."""
+    """The layers for inputs of this shape, with a division by the threshold after neurons, which is removed from `thresholds`.
+
+    Neurons in a block other than Residual and Branches get none.
+    """
     found: list[Any] = []
     for layer in layers:
         if isinstance(layer, Residual):
@@ -88,7 +89,7 @@ def _divided(layers: Iterable[Any], shape: tuple[int, ...], thresholds: dict[str
             main, shortcut = (tuple(_divided(branch, shape, thresholds)) for branch in (layer.main, layer.shortcut))
             found.append(replace(layer, main=main, shortcut=shortcut))
         elif isinstance(layer, Neuron):
-            found += [layer, _Division(thresholds[layer.name])]
+            found += [layer, _Division(thresholds.pop(layer.name))]
         else:
             found.append(layer)
         shape = layer.output_shape(shape)

@@ -253,7 +253,7 @@ def _refuse_equal_names(todo: list[Stage]) -> None:
     for stage in todo:
         if stage.label in taken:
             raise MinihireError(
-                f"two attacks of the suite have the name {stage.label!r}: give your attack or member another name"
+                f"two results of the suite have the name {stage.label!r}: give your attack or member another name"
             )
         taken.add(stage.label)
 

@@ -146,8 +146,8 @@ def _refuse_parts(root: Path, names: tuple[str, ...]) -> None:
     """Raise DataError if all folders have names of parts: their images are not sorted into classes."""
     if {name.lower() for name in names} <= PARTS:
         raise DataError(
-            f"{root} has only the folders {', '.join(names)}, which are parts of a data set and no classes; sort the images "
-            f"of each part into a folder for each class: {root / 'train' / 'CLASS'} and {root / 'test' / 'CLASS'}"
+            f"{root} has only the folders {', '.join(names)}, which are parts of a data set and not classes; name them train "
+            f"and test, with a folder of images for each class: {root / 'train' / 'CLASS'} and {root / 'test' / 'CLASS'}"
         )
 
 

@@ -80,9 +80,7 @@ class Study:
 
     def _make(self, spec: NetworkSpec) -> Network:
         start = self.network(spec.start) if spec.start else None
-        seen = self._seen[spec] = self._seen.get(
-            spec.start, ()
-        )  # a network that was made here has seen no other images
+        seen = self._seen[spec] = self._seen.get(spec.start, ())  # a network made here has seen no other images
         config, data, path = spec.config, self.splits(spec.config), self.store.checkpoint(spec)
         with self.store.work_context(spec):
             if spec.method == "converted":

@@ -3,12 +3,15 @@
 import json
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from backends.randomness import Draws
 from minihire.analysis import measure_activity
+from minihire.analysis.activity import _find_analog
+from minihire.layers import Branches, Flatten, Linear, Neuron
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 
@@ -139,3 +142,11 @@ def test_impossible_measurements_of_activity_are_refused(random_network, images)
     ):
         with pytest.raises(MinihireError, match=sentence):
             measure_activity(network, batches, steps=steps)
+
+
+def test_the_parts_of_another_block_have_their_own_inputs():
+    """A block of one's own, as in docs/extending.md: its parts are not one chain of shapes."""
+    both = Branches("both", (Flatten(), Linear("main", 4), Neuron("neuron1")), (Flatten(), Linear("side", 4)))
+    block, found = SimpleNamespace(children=both.children, output_shape=both.output_shape), set()
+    assert not _find_analog([block, Linear("last", 2)], (8, 8, 3), True, found)
+    assert "main" in found and "last" not in found

@@ -124,3 +124,16 @@ def test_one_time_step_needs_no_periods_if_no_method_has_them(place, capsys):
     assert command("run", *flags)[0] == 0
     assert command("run", *flags, "--methods", "traditional,hire")[0] == 2
     assert "2 periods do not fit into 1 time steps" in capsys.readouterr().err
+    one = (
+        "--config",
+        place / "run" / "config.json",
+        "--out",
+        place / "short",
+        "--steps",
+        1,
+        "--threads",
+        1,
+        "--quiet",
+        "--dry-run",
+    )
+    assert command("run", *one)[0] == 0

@@ -118,9 +118,9 @@ def test_further_attacks_run_last_and_count(numba, network, data, tmp_path):
         evaluate(net, data, "parity", attacks=[replace(own, alpha=0.01)], folder=tmp_path)
     for attacks, said in (
         ([replace(own, epsilon=0.03)], "has ε = 0.03, the suite ε = 0.02: give both the same"),
-        ([own, own], "two attacks of the suite have the name 'black'"),
-        ([replace(own, name="pgd-7")], "two attacks of the suite have the name 'pgd-7'"),
-        ([replace(own, name="clean")], "two attacks of the suite have the name 'clean'"),
+        ([own, own], "two results of the suite have the name 'black'"),
+        ([replace(own, name="pgd-7")], "two results of the suite have the name 'pgd-7'"),
+        ([replace(own, name="clean")], "two results of the suite have the name 'clean'"),
     ):
         with pytest.raises(MinihireError, match=said):
             evaluate(net, data, "parity", attacks=attacks)

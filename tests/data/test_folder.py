@@ -298,8 +298,8 @@ def test_a_class_may_be_called_train(tmp_path):
 def test_images_without_classes_in_train_and_test_are_refused(tmp_path, parts):
     classes(tmp_path, dict.fromkeys(parts, 5))
     assert refusal(tmp_path) == (
-        f"{tmp_path} has only the folders {', '.join(parts)}, which are parts of a data set and no classes; sort the images of "
-        f"each part into a folder for each class: {tmp_path}/train/CLASS and {tmp_path}/test/CLASS"
+        f"{tmp_path} has only the folders {', '.join(parts)}, which are parts of a data set and not classes; name them train "
+        f"and test, with a folder of images for each class: {tmp_path}/train/CLASS and {tmp_path}/test/CLASS"
     )
 
 
