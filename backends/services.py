@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ class Services:
 
     def announce(self, say) -> None:
         """From now on call say(line) before slow work that is done once, such as compiling kernels. Default: never."""
+
+    def subnormals_as_zeros(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which kernels may take subnormal numbers (below 1.2·10⁻³⁸ in float32) as zeros, if that is faster.
+
+        Training uses it. Attacks do not: for them, the sign of a gradient counts, however small it is. Default: no change.
+        """
+        return contextlib.nullcontext()
 
     def device_memory(self) -> int | None:
         """The most bytes that were in use on the device so far; None where the device is the CPU."""

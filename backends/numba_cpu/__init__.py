@@ -62,13 +62,16 @@ from backends.services import Services
 
 
 class NumbaServices(Services):
-    """Announces compilations."""
+    """Announces compilations, and lets threads take subnormal numbers as zeros."""
 
     def announce(self, say):
         # Not imported at the top: `python -m backends.numba_cpu.runtime.ahead` warns about a module that was imported before.
         from backends.numba_cpu.runtime import ahead
 
         COMPILE_NOTICE.use(say, ahead.start if self.backend.threads > 1 else lambda: None)
+
+    def subnormals_as_zeros(self):
+        return threads_runtime.subnormals_as_zeros(self.backend.threads)
 
 
 @threads_runtime.guarded

@@ -164,6 +164,10 @@ class Training:
 
     def train_batch(self) -> int:
         """Train on a batch. Returns the number of images in it, summed over all ranks."""
+        with self.network.backend.services.subnormals_as_zeros():
+            return self._train_batch()
+
+    def _train_batch(self) -> int:
         recipe, k = self.recipe, self.network.backend
         images, labels = self.batches.load(self.epoch, self.batch, self.share)
         count, state = images.shape[0], None

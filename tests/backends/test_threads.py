@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-pytest.importorskip("numba")
+from backends import get_backend
+
+numba = pytest.importorskip("numba")
+from backends.numba_cpu.simd import subnormals  # noqa: E402
+
 ROOT = Path(__file__).parent.parent.parent
 ADD = """
 import os, sys, threading
@@ -115,3 +120,29 @@ if not child:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert fresh_process(code) == (0, "3\n")
+
+
+# ---------------------------------------------------------------- subnormal numbers
+
+
+def smallest_square(k):
+    """The second moments of Adam after a gradient of 1e-20: 1e-43, which is subnormal. All threads compute a part."""
+    weight, mean, square = (k.zeros((256, 256)) for _ in range(3))
+    k.adam_step(weight, k.asarray(np.full((256, 256), 1e-20)), mean, square, None, 1e-3, (0.9, 0.999), 1e-8, 1, -1, 1)
+    return square
+
+
+@pytest.mark.skipif(not subnormals.X86 or numba.config.DISABLE_JIT, reason="x86 processors have the control register")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_all_threads_take_subnormal_numbers_as_zeros_only_inside_the_context(threads):
+    k = get_backend("numba", threads=threads)
+    assert np.all(smallest_square(k) > 0)
+    with k.services.subnormals_as_zeros():
+        assert np.all(smallest_square(k) == 0) and np.float32(1e-30) * np.float32(1e-10) == 0
+        with k.services.subnormals_as_zeros():
+            pass
+        assert np.all(smallest_square(k) == 0)
+    assert np.all(smallest_square(k) > 0) and np.float32(1e-30) * np.float32(1e-10) > 0
+    with pytest.raises(KeyboardInterrupt), k.services.subnormals_as_zeros():
+        raise KeyboardInterrupt
+    assert np.all(smallest_square(k) > 0)

@@ -1,5 +1,6 @@
 """Algorithm 1 and its variants, batch by batch, compared with the same steps written out by hand."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from backends import get_backend, surrogates
 from backends.randomness import Draws
+from minihire.attacks import attack_accuracy, fgsm
 from minihire.engine.lif import NeuronOptions
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
@@ -288,3 +290,24 @@ def test_data_that_do_not_fit_are_refused(network, data):
 def test_unknown_optimisers_are_refused():
     with pytest.raises(MinihireError, match="no optimiser 'lion': choose sgd, adam, adam16, amsgrad"):
         Recipe(optimiser="lion")
+
+
+def test_training_takes_subnormal_numbers_as_zeros_but_an_attack_does_not(network, data, monkeypatch):
+    """The sign of a gradient of 1e-40 counts in an attack."""
+    k, inside, seen = get_backend("reference"), [], []
+    gradients = Network.gradients
+
+    @contextlib.contextmanager
+    def context():
+        inside.append(True)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(k.services, "subnormals_as_zeros", context)
+    monkeypatch.setattr(Network, "gradients", lambda *a, **o: seen.append(len(inside)) or gradients(*a, **o))
+    net = network(k)
+    train(net, replace(HIRE, augment=False), data)
+    assert seen and set(seen) == {1}
+    seen.clear()
+    attack_accuracy([net], net, data, fgsm(0.01))
+    assert seen and set(seen) == {0} and not inside

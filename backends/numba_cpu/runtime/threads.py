@@ -10,10 +10,13 @@ import os
 import threading
 
 import numba
+import numpy as np
 import threadpoolctl
 
 from backends import BackendError
 from backends.interface import KERNELS
+from backends.numba_cpu.runtime.kernel_cache import compiled
+from backends.numba_cpu.simd.subnormals import take_as_zeros
 
 SPIN_COUNT = 2000  # how often a waiting thread of GNU's OpenMP polls before it sleeps: about 50 µs
 FORKED = (
@@ -88,17 +91,45 @@ def _guarded(kernel):
 
     @functools.wraps(kernel)
     def call(self, *arguments, **options):
-        if _forked:
-            raise BackendError(FORKED)
-        if getattr(_local, "threads", 0) != self.threads:
-            numba.set_num_threads(self.threads)
-            _local.threads = self.threads
+        _use(self.threads)
         if _serial:
             with _one_at_a_time:
                 return kernel(self, *arguments, **options)
         return kernel(self, *arguments, **options)
 
     return call
+
+
+def _use(threads):
+    """Let kernels that this thread of Python calls run in so many threads. Raises BackendError in a forked child."""
+    if _forked:
+        raise BackendError(FORKED)
+    if getattr(_local, "threads", 0) != threads:
+        numba.set_num_threads(threads)
+        _local.threads = threads
+
+
+@compiled(parallel=True)
+def _exchange(zeros):
+    """zeros: for each thread, whether it takes subnormal numbers as zeros from now on, and afterwards whether it did before."""
+    for thread in numba.prange(len(zeros)):  # Numba gives each thread one
+        zeros[thread] = take_as_zeros(zeros[thread])
+
+
+@contextlib.contextmanager
+def subnormals_as_zeros(threads: int):
+    """Context manager: the calling thread and Numba's threads take subnormal numbers as zeros."""
+    _use(threads)
+    own, zeros = take_as_zeros(True), np.ones(threads, np.bool_)
+    lock = _one_at_a_time if _serial else contextlib.nullcontext()
+    try:
+        with lock:
+            _exchange(zeros)
+        yield
+    finally:
+        with lock:
+            _exchange(zeros)
+        take_as_zeros(own)
 
 
 def _after_fork_in_child() -> None:
