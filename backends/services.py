@@ -29,7 +29,8 @@ class Services:
     def subnormals_as_zeros(self) -> contextlib.AbstractContextManager[None]:
         """A context in which kernels may take subnormal numbers (below 1.2·10⁻³⁸ in float32) as zeros, if that is faster.
 
-        Training uses it. Attacks do not: for them, the sign of a gradient counts, however small it is. Default: no change.
+        Training uses it; crafted noise then stays as it is in pixels with such a gradient. Attacks do not use it, because for
+        them the sign of a gradient counts, however small it is. Default: no change.
         """
         return contextlib.nullcontext()
 

@@ -1,7 +1,7 @@
 """Whether a thread computes with subnormal numbers, those nearer to 0 than 1.2·10⁻³⁸ in float32, or takes them as zeros.
 
 An Intel processor computes with them about ten times as slowly as with other numbers. They appear in training: where the softmax
-gives a class 10⁻³⁰, squares and products of its gradient are subnormal.
+gives a class 10⁻²⁰, the gradient is as small, and its square, which Adam computes, is subnormal.
 """
 
 from llvmlite import binding, ir
@@ -25,7 +25,7 @@ def _write_control_python(value):
 
 
 def _with_address(builder, name, value=None):
-    """Call an instruction that reads or writes the register at an address in memory. Returns what is there afterwards."""
+    """Call an instruction that copies the register to an address in memory, or back. Returns the number at the address."""
     number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
     room = builder.alloca(number)
     builder.store(ir.Constant(number, 0) if value is None else value, room)
