@@ -75,7 +75,7 @@ def parser(name: str, text: str) -> Parser:
         "--instructions",
         choices=INSTRUCTIONS,
         default="native",
-        help="instruction set of all sides: all that the processor has, or only AVX2 (default: native)",
+        help="instruction set of all sides: all that the processor has, AVX-512 without AMX, or AVX2 (default: native)",
     )
     p.add_argument(
         "--busy",

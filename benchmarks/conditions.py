@@ -15,7 +15,7 @@ POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NU
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_TOP_PAD_": str(2**26)}
 # torch.compile compiles in the side's own process, because several sides compile at the same time.
 COMPILER = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
-INSTRUCTIONS = ("native", "avx2")
+INSTRUCTIONS = ("native", "avx512", "avx2")
 # the features of the first processors with AVX2, for LLVM
 HASWELL = (
     "+64bit,+cmov,+cx8,+cx16,+fxsr,+mmx,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+crc32,+popcnt,+sahf,+movbe,+xsave,+xsaveopt,"
@@ -41,13 +41,16 @@ def environment(values: dict[str, str]):
 def instruction_limits(name: str) -> dict[str, str]:
     """The environment variables that limit all libraries to an instruction set. name: one of INSTRUCTIONS.
 
-    Libraries read these variables when they are loaded. "native" has no limits. Raises MinihireError if the processor lacks the
-    instruction set.
+    Libraries read these variables when they are loaded. "native" has no limits; "avx512" excludes AMX, the matrix products of
+    server processors, which only PyTorch in bf16 uses. Raises MinihireError if the processor lacks the instruction set.
     """
     if name == "native":
         return {}
-    if not llvmlite.binding.get_host_cpu_features().get("avx2"):
-        raise MinihireError("--instructions avx2 needs a processor with AVX2: omit it")
+    needed = {"avx512": "avx512f", "avx2": "avx2"}[name]
+    if not llvmlite.binding.get_host_cpu_features().get(needed):
+        raise MinihireError(f"--instructions {name} needs a processor with {needed.upper()}: omit it")
+    if name == "avx512":
+        return {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
     core = (np._core if hasattr(np, "_core") else np.core)._multiarray_umath
     beyond = [f for f in core.__cpu_dispatch__ if f.startswith(("AVX512", "X86_V4")) and core.__cpu_features__.get(f)]
     return {

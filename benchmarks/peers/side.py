@@ -21,6 +21,7 @@ class TorchSide:
     def __init__(
         self, problem, task: str, threads: int, device: str = "cpu", precision: str = "float32", compiled: bool = False
     ):
+        torch.set_flush_denormal(task in ("train", "hire"))  # as minihire does; threads that start later do the same
         torch.set_num_threads(threads)
         self.device, self.precision, self.compiled = torch.device(device), precision, compiled
         self.compute = torch.compile(self.outputs, dynamic=False) if compiled else self.outputs

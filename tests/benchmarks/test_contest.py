@@ -110,6 +110,16 @@ def test_a_hire_batch_beside_a_traditional_one_and_the_peers(tmp_path):
     assert [row["task"] for row in content["results"][0]["sides"]] == ["hire", "traditional", *["hire"] * len(there)]
 
 
+def test_the_limits_of_an_instruction_set_need_a_processor_that_has_it(monkeypatch):
+    features = conditions.llvmlite.binding.get_host_cpu_features
+    monkeypatch.setattr(conditions.llvmlite.binding, "get_host_cpu_features", lambda: {"avx2": True, "avx512f": True})
+    assert conditions.instruction_limits("native") == {}
+    assert conditions.instruction_limits("avx512") == {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
+    monkeypatch.setattr(conditions.llvmlite.binding, "get_host_cpu_features", lambda: {**features(), "avx512f": False})
+    with pytest.raises(MinihireError, match="AVX512F"):
+        conditions.instruction_limits("avx512")
+
+
 @pytest.mark.slow
 def test_a_contest_with_avx2_only(tmp_path):
     if not conditions.llvmlite.binding.get_host_cpu_features().get("avx2"):

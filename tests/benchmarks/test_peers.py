@@ -62,6 +62,18 @@ def test_the_dense_peers_equal_minihire(tmp_path, name, model):
     assert any(np.abs(expected[key]).max() > 0 for key in expected if key.endswith((".threshold", "conv1.weight")))
 
 
+@pytest.mark.parametrize("task, expected", [("train", 0.0), ("hire", 0.0), ("forward", 2e-39)])
+def test_a_peer_takes_subnormal_numbers_as_zeros_where_minihire_does(tmp_path, task, expected):
+    torch = pytest.importorskip("torch")
+    if not torch.set_flush_denormal(False):
+        pytest.skip("the processor cannot take subnormal numbers as zeros")
+    try:
+        side("torch", make_problem(tmp_path, dtype="float32"), task)
+        assert float(torch.tensor(2e-38) * 0.1) == pytest.approx(expected)
+    finally:
+        torch.set_flush_denormal(False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["vgg5", "resnet12"])
 def test_the_dense_peer_s_neuron_for_a_gpu_equals_the_other(tmp_path, monkeypatch, model):
