@@ -122,9 +122,9 @@ class Contestant:
     def prepare(self) -> dict:
         """Compile the kernels with the small network, then build the side. Returns its densities and instruction sets.
 
-        torch.compile compiles for fixed shapes, so it gets the network to be measured, which is then built again. For the tasks
-        "traditional" and "hire", minihire's side also returns its activation memory. This is measured in the first step,
-        because later steps reuse scratch memory of earlier ones. Raises CannotCompile if torch.compile fails.
+        torch.compile and JAX compile for fixed shapes, so they get the network to be measured, which is then built again. For the
+        tasks "traditional" and "hire", minihire's side also returns its activation memory. This is measured in the first step,
+        because later steps reuse scratch memory of earlier ones. Raises CannotCompile if compiling fails.
         """
         self.compile_kernels()
         instructions = machine.instructions()
@@ -145,9 +145,9 @@ class Contestant:
             return
         try:
             self.make(self.problem).step()
-        except Exception as error:  # torch.compile has no common class for its errors
+        except Exception as error:  # neither torch.compile nor JAX has a common class for its errors
             reason = (str(error).strip().splitlines() or [""])[0]
-            raise CannotCompile(f"torch.compile failed: {type(error).__name__}: {reason[:200]}") from error
+            raise CannotCompile(f"compiling it failed: {type(error).__name__}: {reason[:200]}") from error
 
     def step(self) -> float:
         """Mean seconds per step of one turn. A first step is not counted; in it caches and clock rates recover from the pause."""
@@ -184,7 +184,7 @@ def contest(entrants: list[Entrant], threads: int, rounds: int, warm_up: int, sa
         for e in entrants:
             sides.append(Remote(e.peer.title, threads, Contestant, e.peer, e.task, e.problem, e.small, threads))
         compiled = sum(e.peer.compiled for e in entrants)
-        say(f"  preparing {len(sides)} sides" + (f", {compiled} of them with torch.compile" if compiled else ""))
+        say(f"  preparing {len(sides)} sides" + (f", {compiled} of them compiled" if compiled else ""))
         for side in sides:
             side.begin("prepare")
         ready = [_result_or_none(side, say) for side in sides]

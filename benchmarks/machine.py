@@ -11,7 +11,7 @@ import threadpoolctl
 from backends.processors import affinity
 from minihire.runtime.machine import processor, reset_peak_memory, resident_memory
 
-PACKAGES = ("numpy", "numba", "scipy", "torch", "spikingjelly", "snntorch")
+PACKAGES = ("numpy", "numba", "scipy", "torch", "spikingjelly", "snntorch", "jax", "spyx")
 BUSY = 0.1  # cores used by other processes above which a warning is printed
 
 

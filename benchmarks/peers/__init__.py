@@ -55,6 +55,13 @@ PEERS = {
         Peer("benchmarks.peers.spiking_jelly", "Jelly", "SpikingJelly", ("torch", "spikingjelly", "loguru")),
     ),
     "snntorch": Peer("benchmarks.peers.snn_torch", "TimeLoop", "snnTorch", ("torch", "snntorch")),
+    "spyx": Peer(
+        "benchmarks.peers.spyx_jax",
+        "Spyx",
+        "Spyx, compiled",
+        ("jax", "flax", "optax", "spyx"),
+        options={"compiled": True},
+    ),
     **variants("ann", Peer("benchmarks.peers.ann", "ANN", "ANN in PyTorch", spiking=False)),
 }
 USUAL = (*variants("torch", PEERS["torch"]), "spikingjelly", "spikingjelly-compiled", "snntorch", "ann")

@@ -314,7 +314,7 @@ def test_a_side_that_cannot_be_compiled_is_left_out(monkeypatch):
 
         def result(self):
             if self.peer.compiled:
-                raise CannotCompile("torch.compile failed: no C++ compiler")
+                raise CannotCompile("compiling it failed: no C++ compiler")
             return {"densities": {}}
 
         def call(self, method):
@@ -330,7 +330,7 @@ def test_a_side_that_cannot_be_compiled_is_left_out(monkeypatch):
     rows = contest.contest([Entrant(name, p, "train", None, None) for name, p in peers.items()], 1, 2, 0, said.append)
     assert [row["side"] for row in rows] == ["minihire", "b"]
     assert [line for line in said if "left out" in line] == [
-        "  dense PyTorch, compiled is left out: torch.compile failed: no C++ compiler"
+        "  dense PyTorch, compiled is left out: compiling it failed: no C++ compiler"
     ]
     assert said[-1] == "  round 2 of 2: minihire 1.000 s, the others 1.000 to 1.000 s"
 
@@ -341,7 +341,7 @@ def test_a_failed_compilation_is_one_sentence(monkeypatch):
             raise RuntimeError("no C++ compiler\nand a long explanation")
 
     monkeypatch.setattr(Contestant, "make", lambda *_: Broken())
-    with pytest.raises(CannotCompile, match="^torch.compile failed: RuntimeError: no C\\+\\+ compiler$"):
+    with pytest.raises(CannotCompile, match="^compiling it failed: RuntimeError: no C\\+\\+ compiler$"):
         Contestant(PEERS["torch-compiled"], "train", None, None, 1).prepare()
     with pytest.raises(RuntimeError):
         Contestant(PEERS["torch"], "train", None, None, 1).prepare()

@@ -1,5 +1,6 @@
 """The peers compute what minihire computes: otherwise a comparison of times says nothing."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 
 from benchmarks.own import Minihire
 from benchmarks.peers import PEERS, create, missing, side_class
-from benchmarks.peers.layouts import Layout
+from benchmarks.peers.layouts import Layout, walk
 from benchmarks.problem import Problem
 from minihire.engine.lif import NeuronOptions
+from minihire.layers import AvgPool, Conv2d, Flatten, Neuron
 from minihire.models import build
 
 SIDE, BATCH = 16, 3
@@ -60,6 +62,67 @@ def test_the_dense_peers_equal_minihire(tmp_path, name, model):
             got[key], expected[key], rtol=1e-7, atol=1e-9 * np.abs(expected[key]).max(), err_msg=key
         )
     assert any(np.abs(expected[key]).max() > 0 for key in expected if key.endswith((".threshold", "conv1.weight")))
+
+
+def delayed_outputs(problem):
+    """Logits of a network of spyx.nn.LIF, in NumPy: S[t] = [V[t−1] > v], V[t] = βV[t−1] + I[t] − v·S[t]."""
+    images, _ = problem.batch()
+    start = (images - np.array(problem.model.mean)) / np.array(problem.model.std)
+    membranes, total = {}, 0
+
+    def layer(part, x):
+        if isinstance(part, Neuron):
+            leak, threshold = (problem.parameter(f"{part.name}.{which}") for which in ("leak", "threshold"))
+            before = membranes.get(part.name, np.zeros_like(x))
+            spikes = (before > threshold).astype(x.dtype)
+            membranes[part.name] = leak * before + x - spikes * threshold
+            return spikes
+        if isinstance(part, AvgPool):
+            return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).mean((2, 4))
+        if isinstance(part, Flatten):
+            return x.reshape(len(x), -1)
+        weight = problem.parameter(f"{part.name}.weight")
+        if not isinstance(part, Conv2d):
+            return x @ weight
+        edge, (height, wide) = part.size // 2, x.shape[1:3]
+        padded = np.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+        taps = itertools.product(range(part.size), repeat=2)
+        found = sum(padded[:, i : i + height, j : j + wide] @ weight[i, j] for i, j in taps)
+        return found[:, :: part.stride, :: part.stride]
+
+    for _ in range(problem.steps):
+        total = total + walk(problem.model.layers, problem.model.image_shape, start, layer)
+    return total
+
+
+@pytest.fixture
+def spyx(monkeypatch):
+    """Spyx on all cores: the peer would bind this whole process to one core."""
+    pytest.importorskip("spyx")
+    monkeypatch.setattr("benchmarks.peers.spyx_jax.use_cores", lambda count: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["vgg5", "resnet12"])
+def test_the_spyx_peer_computes_its_network(tmp_path, model, spyx):
+    problem = make_problem(tmp_path, model, dtype="float32")
+    problem = replace(problem, steps=8)
+    peer = side("spyx", problem, "forward")
+    expected = delayed_outputs(problem)
+    np.testing.assert_allclose(peer.logits(), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(expected).max() > 0 and max(peer.densities().values()) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["train", "hire"])
+def test_the_spyx_peer_trains(tmp_path, task, spyx):
+    problem = replace(make_problem(tmp_path, dtype="float32"), steps=24, learning_rate=1e-3)
+    peer = side("spyx", problem, task)
+    before = {name: np.array(weight) for name, weight in peer.weights.items()}
+    peer.step()
+    changed = [name for name, weight in peer.weights.items() if not np.array_equal(before[name], weight)]
+    assert "conv1.weight" in changed and "neuron1.leak" in changed
+    assert task == "train" or np.abs(peer.kappa).max() == pytest.approx(0.013)
 
 
 @pytest.mark.parametrize("task, expected", [("train", 0.0), ("hire", 0.0), ("forward", 2e-39)])

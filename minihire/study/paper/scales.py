@@ -7,8 +7,8 @@ from minihire.data.sources import SOURCES, MissingData, find_files
 from minihire.runtime.errors import MinihireError
 from minihire.study.settings import Config, preset
 
-# Scaling the thresholds down helps with few time steps only; with many, firing rates saturate. Measured at scale small: accuracy
-# 53 % of the ANN, 51 % of its conversion with factor 1.0, 29 % with factor 0.3.
+# Scaling the thresholds down helps with few time steps only; with many, firing rates saturate. An earlier measurement at scale
+# small: the ANN had an accuracy of 53 %, its conversion 51 % with the factor 1.0 and 29 % with 0.3.
 # Logits summed over T = 100 need the paper's learning rate: accuracy after half an epoch is 51 % with 1e-4, 40 % with 1e-3.
 RATE = dict(coding="rate", time_chunk=10, scaling_factor=1.0, learning_rate=1e-4)
 

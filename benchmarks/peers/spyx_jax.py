@@ -1,0 +1,192 @@
+"""Peer (d): Spyx on JAX. XLA compiles the whole step; jax.lax.scan runs all layers of one time step, then the next step.
+
+The neuron is spyx.nn.LIF: S[t] = [V[t−1] > v], V[t] = βV[t−1] + I[t] − v·S[t]. So every layer answers one step later than
+minihire's, and layers fire more rarely in the same T steps. This does not make the products cheaper, because they are dense.
+The leak β is trained and the threshold is constant. The surrogate is minihire's triangle, through spyx.axn.custom.
+
+As with the other peers, the first convolution runs once, the dropout mask is shared over time, and the optimiser is fused with
+the backward pass, here by XLA. Weights have minihire's layouts, which are JAX's (HWIO).
+"""
+
+import contextlib
+import functools
+import json
+import os
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import optax
+import spyx
+from flax import nnx
+
+from benchmarks.peers.layouts import walk
+from minihire.layers import AvgPool, Conv2d, Flatten, Neuron
+from minihire.models import build
+
+
+class Spyx:
+    """One network in Spyx. task: "train", "hire", "attack" or "forward"."""
+
+    spiking = True
+
+    def __init__(self, problem, task: str, threads: int, compiled: bool = True):
+        """compiled: always true; XLA compiles every function."""
+        use_cores(threads)
+        self.problem, self.task = problem, task
+        training = task in ("train", "hire")
+        steps = problem.steps // problem.periods if task == "hire" else problem.steps
+        model = problem.model
+        parameters = {name: jnp.asarray(problem.parameter(name)) for name in model.parameters(True)}
+        thresholds = tuple((name, float(p[0])) for name, p in parameters.items() if name.endswith(".threshold"))
+        self.weights = {name: p.reshape(()) if name.endswith(".leak") else p for name, p in parameters.items()}
+        for name, _ in thresholds:
+            del self.weights[name]
+        self.key = (json.dumps(model.describe()), thresholds, steps, problem.surrogate, problem.learning_rate)
+        self.functions = functions(*self.key, training, problem.attack.alpha, problem.attack.epsilon)
+        self.images, self.labels = map(jnp.asarray, problem.batch())
+        self.random = jax.random.key(0)
+        if training:
+            self.kappa = jnp.zeros_like(self.images)
+            self.state = self.start_optimiser()
+
+    def start_optimiser(self):
+        """Adam's state with the problem's moments."""
+        adam, *rest = self.functions.optimiser.init(self.weights)
+        found = {name: self.problem.moments(name) for name in self.weights}
+        if all(moments is not None for moments in found.values()):
+            mean, square = (
+                {name: jnp.asarray(found[name][i]).reshape(w.shape) for name, w in self.weights.items()} for i in (0, 1)
+            )
+            adam = adam._replace(count=jnp.asarray(self.problem.optimiser_steps, jnp.int32), mu=mean, nu=square)
+        return adam, *rest
+
+    def step(self) -> None:
+        """One step of the task."""
+        if self.task in ("attack", "forward"):
+            run = self.functions.attack if self.task == "attack" else self.functions.forward
+            jax.block_until_ready(run(self.weights, self.images, self.labels))
+        elif self.task == "train":
+            self.update(self.images)
+        else:
+            rule = self.problem.noise
+            for _ in range(self.problem.periods):
+                gradient = self.update(jnp.clip(self.images + self.kappa, 0, 1))
+                self.kappa = jnp.clip(self.kappa + rule.step * jnp.sign(gradient), -rule.bound, rule.bound)
+
+    def update(self, images):
+        """A training step on these images. Returns the image gradient for HIRE, else None."""
+        self.random, key = jax.random.split(self.random)
+        run = self.functions.hire if self.task == "hire" else self.functions.train
+        found = run(self.weights, self.state, images, self.labels, key)
+        self.weights, self.state, loss, gradient = jax.block_until_ready(found)
+        return gradient
+
+    def densities(self) -> dict[str, float]:
+        """Mean fraction of neurons that fire per time step, by layer, in evaluation mode."""
+        text, thresholds, _, *rest = self.key
+        evaluation = functions(text, thresholds, self.problem.steps, *rest, False, 0.0, 0.0)
+        rates = evaluation.rates(self.weights, self.images)
+        return {name: float(rate) for name, rate in rates.items()}
+
+    def logits(self):
+        """Logits [B, classes] of the batch, in evaluation mode, as a NumPy array."""
+        return jax.device_get(self.functions.forward(self.weights, self.images, self.labels))
+
+
+def use_cores(count: int) -> None:
+    """Let this process use `count` cores: XLA starts as many threads as it may use cores. It must be called before XLA starts."""
+    with contextlib.suppress(AttributeError, OSError):  # only Linux has it
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+@functools.cache
+def functions(
+    description: str, thresholds, steps: int, surrogate, rate: float, training: bool, alpha: float, epsilon: float
+) -> SimpleNamespace:
+    """The compiled functions of a network: forward, rates, attack, train, hire; and its optimiser.
+
+    thresholds: (name, number) pairs. The same arguments return the same functions, so XLA compiles them once per process.
+    """
+    model = build(**json.loads(description))
+    shapes = {part.name: shape for part, shape in model.walk() if isinstance(part, Neuron)}
+    dropouts = {part.name: part.dropout for part, _ in model.walk() if isinstance(part, Neuron)}
+    first, (height, width) = model.layers[0], surrogate
+    mean, std = (jnp.asarray(values, jnp.float32) for values in (model.mean, model.std))
+    constants, optimiser = dict(thresholds), optax.adam(rate)
+
+    def convolve(part, x, weights):
+        sides = 2 * [(part.size // 2, part.size // 2)]
+        order = ("NHWC", "HWIO", "NHWC")
+        weight = weights[f"{part.name}.weight"]
+        return jax.lax.conv_general_dilated(x, weight, 2 * (part.stride,), sides, dimension_numbers=order)
+
+    def neuron(name, weights):
+        threshold = constants[f"{name}.threshold"]
+
+        def slope(x):
+            return jnp.maximum(0, 1 - jnp.abs(x) / (threshold * width)) * height / threshold
+
+        leak = weights[f"{name}.leak"]
+        return spyx.nn.LIF(shapes[name], leak, threshold, spyx.axn.custom(slope), rngs=nnx.Rngs(0))
+
+    def compute(weights, images, key):
+        neurons = {name: neuron(name, weights) for name in shapes}
+        current = convolve(first, (images - mean) / std, weights)
+        membranes = {name: node.initial_state(len(images)) for name, node in neurons.items()}
+        keep = {name: 1 - dropouts[name] for name in shapes if training and dropouts[name]}
+        keys = dict(zip(keep, jax.random.split(key, max(1, len(keep))), strict=False))
+        masks = {name: jax.random.bernoulli(keys[name], p, membranes[name].shape) / p for name, p in keep.items()}
+
+        def one_step(membranes, _):
+            after, rates = {}, {}
+
+            def layer(part, x):
+                if part is first:
+                    return current
+                if isinstance(part, Neuron):
+                    spikes, after[part.name] = neurons[part.name](x, membranes[part.name])
+                    rates[part.name] = spikes.mean()
+                    return spikes * masks[part.name] if part.name in masks else spikes
+                if isinstance(part, AvgPool):
+                    return nnx.avg_pool(x, (2, 2), (2, 2))
+                if isinstance(part, Flatten):
+                    return x.reshape(len(x), -1)
+                return convolve(part, x, weights) if isinstance(part, Conv2d) else x @ weights[f"{part.name}.weight"]
+
+            total = walk(model.layers, model.image_shape, images, layer)
+            return after, (total, rates)
+
+        _, (outputs, rates) = jax.lax.scan(one_step, membranes, None, length=steps)
+        return outputs.sum(0), {name: values.mean() for name, values in rates.items()}
+
+    def loss(weights, images, labels, key):
+        logits, _ = compute(weights, images, key)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def update(weights, state, gradient):
+        changes, state = optimiser.update(gradient, state, weights)
+        return optax.apply_updates(weights, changes), state
+
+    def train(weights, state, images, labels, key):
+        value, gradient = jax.value_and_grad(loss)(weights, images, labels, key)
+        return *update(weights, state, gradient), value, None
+
+    def hire(weights, state, images, labels, key):
+        both = jax.value_and_grad(loss, argnums=(0, 1))
+        value, (gradient, image) = both(weights, images, labels, key)
+        return *update(weights, state, gradient), value, image
+
+    def attack(weights, images, labels):
+        gradient = jax.grad(loss, argnums=1)(weights, images, labels, jax.random.key(0))
+        x = jnp.clip(images + alpha * jnp.sign(gradient), images - epsilon, images + epsilon)
+        return jnp.clip(x, 0, 1)
+
+    return SimpleNamespace(
+        optimiser=optimiser,
+        forward=jax.jit(lambda weights, images, labels: compute(weights, images, jax.random.key(0))[0]),
+        rates=jax.jit(lambda weights, images: compute(weights, images, jax.random.key(0))[1]),
+        attack=jax.jit(attack),
+        train=jax.jit(train, donate_argnums=(0, 1)),
+        hire=jax.jit(hire, donate_argnums=(0, 1)),
+    )
