@@ -1,11 +1,12 @@
 """Peer (d): Spyx on JAX. XLA compiles the whole step; jax.lax.scan runs all layers of one time step, then the next step.
 
 The neuron is spyx.nn.LIF: S[t] = [V[t−1] > v], V[t] = βV[t−1] + I[t] − v·S[t]. So every layer answers one step later than
-minihire's, and layers fire more rarely in the same T steps. This does not make the products cheaper, because they are dense.
-The leak β is trained and the threshold is constant. The surrogate is minihire's triangle, through spyx.axn.custom.
+minihire's, and layers fire more rarely: with five layers and T = 6, only the first step's signal reaches the readout. This does
+not make the products cheaper, because they are dense. The leak β is trained and the threshold is constant. The surrogate is
+minihire's triangle, through spyx.axn.custom.
 
-As with the other peers, the first convolution runs once, the dropout mask is shared over time, and the optimiser is fused with
-the backward pass, here by XLA. Weights have minihire's layouts, which are JAX's (HWIO).
+As with the other peers, the first convolution runs once and the dropout mask is shared over time. XLA compiles the optimiser
+together with the backward pass. Weights have minihire's layouts, which are JAX's (HWIO).
 """
 
 import contextlib
