@@ -13,7 +13,6 @@ import contextlib
 import functools
 import json
 import os
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -64,9 +63,10 @@ class Spyx:
 
     def step(self) -> None:
         """One step of the task."""
-        if self.task in ("attack", "forward"):
-            run = self.functions.attack if self.task == "attack" else self.functions.forward
-            jax.block_until_ready(run(self.weights, self.images, self.labels))
+        if self.task == "forward":
+            jax.block_until_ready(self.functions.forward(self.weights, self.images))
+        elif self.task == "attack":
+            jax.block_until_ready(self.functions.attack(self.weights, self.images, self.labels))
         elif self.task == "train":
             self.update(self.images)
         else:
@@ -80,7 +80,7 @@ class Spyx:
         self.random, key = jax.random.split(self.random)
         run = self.functions.hire if self.task == "hire" else self.functions.train
         found = run(self.weights, self.state, images, self.labels, key)
-        self.weights, self.state, loss, gradient = jax.block_until_ready(found)
+        self.weights, self.state, gradient = jax.block_until_ready(found)
         return gradient
 
     def densities(self) -> dict[str, float]:
@@ -92,7 +92,7 @@ class Spyx:
 
     def logits(self):
         """Logits [B, classes] of the batch, in evaluation mode, as a NumPy array."""
-        return jax.device_get(self.functions.forward(self.weights, self.images, self.labels))
+        return jax.device_get(self.functions.forward(self.weights, self.images))
 
 
 def use_cores(count: int) -> None:
@@ -102,42 +102,40 @@ def use_cores(count: int) -> None:
 
 
 @functools.cache
-def functions(
-    description: str, thresholds, steps: int, surrogate, rate: float, training: bool, alpha: float, epsilon: float
-) -> SimpleNamespace:
-    """The compiled functions of a network: forward, rates, attack, train, hire; and its optimiser.
+def functions(*settings) -> "Functions":
+    """The functions of a network. The same settings give the same object, so XLA compiles each function once per process."""
+    return Functions(*settings)
 
-    thresholds: (name, number) pairs. The same arguments return the same functions, so XLA compiles them once per process.
+
+class Functions:
+    """The compiled functions of a network, and its optimiser.
+
+    description: of the model, as JSON. thresholds: (name, number) pairs. surrogate: height and width of the triangle.
+    training: whether dropout is on. weights: all trained parameters by name; key: for the dropout masks.
     """
-    model = build(**json.loads(description))
-    shapes = {part.name: shape for part, shape in model.walk() if isinstance(part, Neuron)}
-    dropouts = {part.name: part.dropout for part, _ in model.walk() if isinstance(part, Neuron)}
-    first, (height, width) = model.layers[0], surrogate
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (model.mean, model.std))
-    constants, optimiser = dict(thresholds), optax.adam(rate)
 
-    def convolve(part, x, weights):
-        sides = 2 * [(part.size // 2, part.size // 2)]
-        order = ("NHWC", "HWIO", "NHWC")
-        weight = weights[f"{part.name}.weight"]
-        return jax.lax.conv_general_dilated(x, weight, 2 * (part.stride,), sides, dimension_numbers=order)
+    def __init__(
+        self, description: str, thresholds, steps: int, surrogate, rate: float, training: bool, alpha, epsilon
+    ):
+        self.model = build(**json.loads(description))
+        self.neurons = {part.name: (part, shape) for part, shape in self.model.walk() if isinstance(part, Neuron)}
+        self.thresholds, self.steps, self.surrogate = dict(thresholds), steps, surrogate
+        self.training, self.alpha, self.epsilon = training, alpha, epsilon
+        self.optimiser = optax.adam(rate)
+        self.forward = jax.jit(lambda weights, images: self.compute(weights, images, jax.random.key(0))[0])
+        self.rates = jax.jit(lambda weights, images: self.compute(weights, images, jax.random.key(0))[1])
+        self.attack = jax.jit(self.attack_step)
+        self.train = jax.jit(self.train_step, donate_argnums=(0, 1))
+        self.hire = jax.jit(self.hire_step, donate_argnums=(0, 1))
 
-    def neuron(name, weights):
-        threshold = constants[f"{name}.threshold"]
-
-        def slope(x):
-            return jnp.maximum(0, 1 - jnp.abs(x) / (threshold * width)) * height / threshold
-
-        leak = weights[f"{name}.leak"]
-        return spyx.nn.LIF(shapes[name], leak, threshold, spyx.axn.custom(slope), rngs=nnx.Rngs(0))
-
-    def compute(weights, images, key):
-        neurons = {name: neuron(name, weights) for name in shapes}
+    def compute(self, weights, images, key):
+        """Logits [B, classes] of images [B, H, W, C] in [0, 1], and the fraction of neurons that fire per step, by layer."""
+        model, first = self.model, self.model.layers[0]
+        nodes = {name: self.neuron(name, weights) for name in self.neurons}
+        mean, std = (jnp.asarray(values, jnp.float32) for values in (model.mean, model.std))
         current = convolve(first, (images - mean) / std, weights)
-        membranes = {name: node.initial_state(len(images)) for name, node in neurons.items()}
-        keep = {name: 1 - dropouts[name] for name in shapes if training and dropouts[name]}
-        keys = dict(zip(keep, jax.random.split(key, max(1, len(keep))), strict=False))
-        masks = {name: jax.random.bernoulli(keys[name], p, membranes[name].shape) / p for name, p in keep.items()}
+        membranes = {name: node.initial_state(len(images)) for name, node in nodes.items()}
+        masks = self.masks(membranes, key)
 
         def one_step(membranes, _):
             after, rates = {}, {}
@@ -146,7 +144,7 @@ def functions(
                 if part is first:
                     return current
                 if isinstance(part, Neuron):
-                    spikes, after[part.name] = neurons[part.name](x, membranes[part.name])
+                    spikes, after[part.name] = nodes[part.name](x, membranes[part.name])
                     rates[part.name] = spikes.mean()
                     return spikes * masks[part.name] if part.name in masks else spikes
                 if isinstance(part, AvgPool):
@@ -158,36 +156,57 @@ def functions(
             total = walk(model.layers, model.image_shape, images, layer)
             return after, (total, rates)
 
-        _, (outputs, rates) = jax.lax.scan(one_step, membranes, None, length=steps)
+        _, (outputs, rates) = jax.lax.scan(one_step, membranes, None, length=self.steps)
         return outputs.sum(0), {name: values.mean() for name, values in rates.items()}
 
-    def loss(weights, images, labels, key):
-        logits, _ = compute(weights, images, key)
+    def neuron(self, name, weights):
+        """The LIF layer with minihire's triangle surrogate."""
+        threshold, (height, width) = self.thresholds[f"{name}.threshold"], self.surrogate
+
+        def slope(x):
+            return jnp.maximum(0, 1 - jnp.abs(x) / (threshold * width)) * height / threshold
+
+        shape, leak = self.neurons[name][1], weights[f"{name}.leak"]
+        return spyx.nn.LIF(shape, leak, threshold, spyx.axn.custom(slope), rngs=nnx.Rngs(0))
+
+    def masks(self, membranes, key):
+        """A dropout mask for each layer that has one, with entries 0 and 1/(1 − dropout rate)."""
+        keep = {name: 1 - part.dropout for name, (part, _) in self.neurons.items() if self.training and part.dropout}
+        keys = jax.random.split(key, max(1, len(keep)))
+        return {
+            name: jax.random.bernoulli(keys[i], p, membranes[name].shape) / p
+            for i, (name, p) in enumerate(keep.items())
+        }
+
+    def loss(self, weights, images, labels, key):
+        """Mean cross-entropy."""
+        logits, _ = self.compute(weights, images, key)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    def update(weights, state, gradient):
-        changes, state = optimiser.update(gradient, state, weights)
+    def update(self, weights, state, gradient):
+        """New weights, and Adam's new state."""
+        changes, state = self.optimiser.update(gradient, state, weights)
         return optax.apply_updates(weights, changes), state
 
-    def train(weights, state, images, labels, key):
-        value, gradient = jax.value_and_grad(loss)(weights, images, labels, key)
-        return *update(weights, state, gradient), value, None
+    def train_step(self, weights, state, images, labels, key):
+        """New weights and state; and None, because there is no image gradient."""
+        gradient = jax.grad(self.loss)(weights, images, labels, key)
+        return *self.update(weights, state, gradient), None
 
-    def hire(weights, state, images, labels, key):
-        both = jax.value_and_grad(loss, argnums=(0, 1))
-        value, (gradient, image) = both(weights, images, labels, key)
-        return *update(weights, state, gradient), value, image
+    def hire_step(self, weights, state, images, labels, key):
+        """New weights and state, and the image gradient."""
+        gradient, image = jax.grad(self.loss, argnums=(0, 1))(weights, images, labels, key)
+        return *self.update(weights, state, gradient), image
 
-    def attack(weights, images, labels):
-        gradient = jax.grad(loss, argnums=1)(weights, images, labels, jax.random.key(0))
-        x = jnp.clip(images + alpha * jnp.sign(gradient), images - epsilon, images + epsilon)
+    def attack_step(self, weights, images, labels):
+        """Images after one PGD step."""
+        gradient = jax.grad(self.loss, argnums=1)(weights, images, labels, jax.random.key(0))
+        x = jnp.clip(images + self.alpha * jnp.sign(gradient), images - self.epsilon, images + self.epsilon)
         return jnp.clip(x, 0, 1)
 
-    return SimpleNamespace(
-        optimiser=optimiser,
-        forward=jax.jit(lambda weights, images, labels: compute(weights, images, jax.random.key(0))[0]),
-        rates=jax.jit(lambda weights, images: compute(weights, images, jax.random.key(0))[1]),
-        attack=jax.jit(attack),
-        train=jax.jit(train, donate_argnums=(0, 1)),
-        hire=jax.jit(hire, donate_argnums=(0, 1)),
-    )
+
+def convolve(part, x, weights):
+    """The convolution `part` of x [B, H, W, C]."""
+    sides, order = 2 * [(part.size // 2, part.size // 2)], ("NHWC", "HWIO", "NHWC")
+    weight = weights[f"{part.name}.weight"]
+    return jax.lax.conv_general_dilated(x, weight, 2 * (part.stride,), sides, dimension_numbers=order)

@@ -125,6 +125,14 @@ def test_the_spyx_peer_trains(tmp_path, task, spyx):
     assert task == "train" or np.abs(peer.kappa).max() == pytest.approx(0.013)
 
 
+@pytest.mark.slow
+def test_the_spyx_peer_attacks(tmp_path, spyx):
+    problem = replace(make_problem(tmp_path, dtype="float32"), steps=24)
+    peer = side("spyx", problem, "attack")
+    moved = np.abs(peer.functions.attack(peer.weights, peer.images, peer.labels) - peer.images)
+    assert moved.max() == pytest.approx(problem.attack.alpha, rel=1e-3) and moved.max() <= problem.attack.epsilon
+
+
 @pytest.mark.parametrize("task, expected", [("train", 0.0), ("hire", 0.0), ("forward", 2e-39)])
 def test_a_peer_takes_subnormal_numbers_as_zeros_where_minihire_does(tmp_path, task, expected):
     torch = pytest.importorskip("torch")
