@@ -37,6 +37,10 @@ def main(arguments=None) -> None:
     if options.ann:
         if options.peers == p.get_default("peers"):
             options.peers = ",".join(variants("ann", PEERS["ann"]))
+        for name in map(str.strip, options.peers.split(",")):
+            if name in PEERS and PEERS[name].spiking:
+                anns = ", ".join(variants("ann", PEERS["ann"]))
+                raise MinihireError(f"--ann compares ANNs, but {name} is an SNN: choose --peers from {anns}")
         measure(options, "train", spiking=False, optimiser="sgd")
     elif options.hire:
         if options.steps is not None and options.steps < 2:

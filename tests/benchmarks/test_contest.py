@@ -232,6 +232,7 @@ def test_a_network_is_trained_once(tmp_path):
         (["--trained-on-all"], "--data-dir"),
         (["--optimiser", "adam8"], "adam8"),
         (["--optimiser", "adam16", "--ann"], "--optimiser"),
+        (["--ann", "--peers", "ann,torch"], "--peers from ann"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
