@@ -55,6 +55,7 @@ def draw_all(results, folder: Path) -> list[Path]:
         "examples": attacked_images,
         "accuracy": accuracy_intervals,
         "activity": activity_by_layer,
+        "energy": energy_per_image,
     }
     paths = []
     for name, draw in drawings.items():
@@ -183,6 +184,29 @@ def activity_by_layer(plt, results):
     axis.set_xlim(left=0)
     axis.set_ylim(len(names) - 0.5, -0.5)
     _legend(plt, figure, layers)
+    return figure
+
+
+def energy_per_image(plt, results):
+    """Compute energy per image of every network (equations 7 and 8), FP32 and INT32, first layer once. None if not measured.
+
+    A bar has the energy and how many times less it is than the ANN's.
+    """
+    found = {name: modes["first_layer_once"] for name, modes in results["energy"].items()}
+    if not found:
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.34 * len(found) + 0.9), sharey=True)
+    for axis, kind in zip(axes, ("fp32", "int32"), strict=True):
+        energies = [by_kind[kind]["total_pj"] / 1e6 for by_kind in found.values()]  # pJ to µJ
+        axis.barh(range(len(found)), energies, height=0.6, color=[COLOURS.get(name) for name in found])
+        for row, (name, by_kind) in enumerate(found.items()):
+            gain = "" if name in ANN_METHODS else f", {by_kind[kind]['ratio']:.1f}× less"
+            axis.text(energies[row], row, f" {energies[row]:.1f} µJ{gain}", va="center", fontsize=8)
+        axis.set(title=kind.upper(), xlabel="µJ per image", xlim=(0, 1.25 * max(energies)))
+        axis.set(yticks=range(len(found)), yticklabels=[TITLES.get(name, name) for name in found])
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="y", length=0)
+    axes[0].set_ylim(len(found) - 0.5, -0.5)
     return figure
 
 

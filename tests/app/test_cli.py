@@ -122,7 +122,7 @@ def test_run_leaves_results_checkpoints_and_figures(finished):
         "curves.csv",
         "report.html",
         *models,
-        *(f"figures/{name}.png" for name in ("training", "examples", "accuracy", "activity")),
+        *(f"figures/{name}.png" for name in ("training", "examples", "accuracy", "activity", "energy")),
     }
     assert results_of(out)["finished"]
 

@@ -38,10 +38,14 @@ def make_results():
         for m in MODELS
         for i in range(3)
     ]
+    energy = {
+        m: {"first_layer_once": {kind: {"total_pj": 5e6, "ratio": 4.2} for kind in ("fp32", "int32")}} for m in MODELS
+    }
     return {
         "models": {m: {"history": [] if m == "converted" else history} for m in (*MODELS, "second ann")},
         "accuracy": accuracy,
         "activity": {"ann": [{"name": "neuron1", "tasa": None}], "hire": rates},
+        "energy": energy,
         "examples": examples,
         "data": {"classes": ["a", "b", "c"]},
         "config": {"epsilon": 8 / 255},
@@ -61,11 +65,11 @@ def drawn(tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_figure_is_drawn(drawn):
-    assert list(drawn) == ["training", "examples", "accuracy", "activity"]
+    assert list(drawn) == ["training", "examples", "accuracy", "activity", "energy"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["training", "examples", "accuracy", "activity"])
+@pytest.mark.parametrize("name", ["training", "examples", "accuracy", "activity", "energy"])
 def test_no_figure_is_blank(drawn, name):
     pixels = drawn[name]
     assert min(pixels.shape) > 200 and len(np.unique(pixels)) > 20
@@ -80,7 +84,7 @@ def test_networks_have_their_colours(drawn):
 @pytest.mark.slow
 def test_grey_images_one_epoch_and_nothing_to_show(tmp_path):
     pytest.importorskip("matplotlib")
-    results = make_results() | {"activity": {}, "accuracy": make_results()["accuracy"][:3]}
+    results = make_results() | {"activity": {}, "energy": {}, "accuracy": make_results()["accuracy"][:3]}
     for example in results["examples"]:
         example["clean_png"] = example["attacked_png"] = as_png(np.zeros((8, 8, 1)))
     for model in results["models"].values():
