@@ -3,6 +3,7 @@
 McNemar's test compares two models on the same images. Its extension here compares two methods, each with several seeds.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +120,8 @@ def gain(first_correct, second_correct, confidence: float = 0.95) -> tuple[float
 
     first_correct, second_correct: bool [seeds, N] per method, on the same N images. For each image, take the difference of
     the two methods, averaged over the seeds. The interval is Student's t interval for the mean of these N differences. It
-    accounts for the random choice of the images, not of the seeds. Raises MinihireError as
+    accounts for the random choice of the images, not of the seeds. If all N differences are equal, the interval reaches
+    −ln(1 − confidence)/N to both sides, as in the rule of three. Raises MinihireError as
     `mcnemar_over_seeds` does, and for fewer than 2 images.
     """
     differences = _differences(first_correct, second_correct) / len(first_correct)
@@ -127,7 +129,10 @@ def gain(first_correct, second_correct, confidence: float = 0.95) -> tuple[float
     if count < 2:
         raise MinihireError(f"the interval of a gain needs at least 2 images, but got {count}")
     half = float(stdtrit(count - 1, (1 + confidence) / 2) * differences.std(ddof=1) / count**0.5)
-    return float(differences.mean()) - half, float(differences.mean()) + half
+    if np.ptp(differences) == 0:
+        half = -math.log(1 - confidence) / count
+    middle = float(differences.mean())
+    return max(middle - half, -1.0), min(middle + half, 1.0)
 
 
 def _differences(first_correct, second_correct):

@@ -59,12 +59,12 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
     vanished = _zero_gradients(network, images, seed)
     changed = _changed(network, images, samples, seed)
     lowered = {kind: _lowered(found, kind) for kind in ("square", "transfer")}
-    rises = any(later > earlier + POINT for earlier, later in pairwise(curve))
+    rises = any(_above(later, earlier) for earlier, later in pairwise(curve))
     flat = len(curve) > 1 and curve[-1] >= curve[0] > POINT
     return [
-        _flag("one step beats many", one < many - POINT, f"FGSM leaves {one:.1%}, PGD-20 {many:.1%}"),
-        _flag("APGD weaker than PGD", auto > many + POINT, f"APGD-100 leaves {auto:.1%}, PGD-20 {many:.1%}"),
-        _flag("noise beats gradients", noise < many - POINT, f"noise leaves {noise:.1%}, PGD-20 {many:.1%}"),
+        _flag("one step beats many", _above(many, one), f"FGSM leaves {one:.1%}, PGD-20 {many:.1%}"),
+        _flag("APGD weaker than PGD", _above(auto, many), f"APGD-100 leaves {auto:.1%}, PGD-20 {many:.1%}"),
+        _flag("noise beats gradients", _above(many, noise), f"noise leaves {noise:.1%}, PGD-20 {many:.1%}"),
         *(
             _flag(f"{kind} beats white box", share > LITTLE, f"{kind} lowers the worst case by {share:.1%}")
             for kind, share in lowered.items()
@@ -76,12 +76,12 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
             rises or flat,
             ", ".join(f"{share:.1%} at {size * 255:.3g}/255" for size, share in zip(sizes, curve, strict=True)),
         ),
-        _flag("still falling", whole < half - POINT, f"APGD leaves {half:.1%} after 50 steps, {whole:.1%} after 100"),
+        _flag("still falling", _above(half, whole), f"APGD leaves {half:.1%} after 50 steps, {whole:.1%} after 100"),
         *(
             [
                 _flag(
                     "SA-PGD still falling",
-                    last < first - POINT,
+                    _above(first, last),
                     f"SA-PGD leaves {first:.1%} after {a} steps, {last:.1%} after {b}",
                 )
             ]
@@ -96,6 +96,11 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
             f"draw{'s' * (samples > 1)}",
         ),
     ]
+
+
+def _above(high, low):
+    """Whether one share of the images is more than POINT above another. Rounded, because 0.07 - 0.06 > 0.01 in floats."""
+    return round(high - low, 9) > POINT
 
 
 def _sizes(epsilon):

@@ -73,6 +73,11 @@ class Recipe:
             object.__setattr__(self, name, checks.whole(f"the recipe's {name}", getattr(self, name)))
         for name in ("weight_decay", "momentum"):
             object.__setattr__(self, name, checks.number(f"the recipe's {name}", getattr(self, name)))
+        if self.weight_decay > 0 and self.optimiser != "sgd":
+            raise MinihireError(
+                f"weight_decay is {self.weight_decay:g}, but only the optimiser sgd has weight decay, not {self.optimiser}: "
+                "leave weight_decay out"
+            )
         object.__setattr__(self, "learning_rate", checks.positive("the recipe's learning_rate", self.learning_rate))
         if self.period_steps is not None:
             given = tuple(checks.whole("a period's number of time steps", steps) for steps in self.period_steps)

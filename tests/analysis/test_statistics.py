@@ -1,5 +1,6 @@
 """Intervals and tests against printed values and against SciPy's own."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -106,6 +107,13 @@ def test_the_interval_of_a_gain_is_student_s():
     first, second = answers(3, 3, 50)
     means = first.mean(axis=0) - second.mean(axis=0)
     assert gain(first, second) == pytest.approx(ttest_1samp(means, 0).confidence_interval(0.95), abs=1e-12)
+
+
+def test_the_interval_of_a_gain_has_a_width_where_all_images_agree():
+    always, never = [np.ones(300, bool)] * 2, [np.zeros(300, bool)] * 2
+    rule_of_three = -math.log(0.05) / 300  # 0 of n: at most 3/n, with 95 % confidence
+    assert gain(always, always) == pytest.approx((-rule_of_three, rule_of_three))
+    assert gain(always, never) == pytest.approx((1 - rule_of_three, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -444,6 +444,12 @@ def quick_flags(monkeypatch):
         monkeypatch.setattr(suite, name, value)
 
 
+def test_one_point_is_not_above_the_tolerance_whatever_floats_say():
+    shares = [count / 200 for count in range(201)]
+    assert not any(red_flags._above(high, low) for low, high in zip(shares, shares[2:], strict=False))
+    assert all(red_flags._above(high, low) for low, high in zip(shares, shares[3:], strict=False))
+
+
 @pytest.mark.slow
 def test_an_honest_network_raises_no_flag(trained, quick_flags):
     net, images = trained

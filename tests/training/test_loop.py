@@ -262,6 +262,13 @@ def test_recipes_out_of_range_are_refused(wrong):
         Recipe(**wrong)
 
 
+def test_weight_decay_is_refused_where_it_would_be_ignored():
+    assert Recipe(optimiser="sgd", weight_decay=5e-4).weight_decay == 5e-4
+    for optimiser in ("adam", "adam16", "amsgrad"):
+        with pytest.raises(MinihireError, match="^weight_decay is 0.0005, but only the optimiser sgd has weight decay"):
+            Recipe(optimiser=optimiser, weight_decay=5e-4)
+
+
 def test_noise_out_of_range_and_unknown_schedules_are_refused():
     for make in (lambda: CraftedNoise(2, 0.1), lambda: CraftedNoise(0.1, -1), lambda: GaussianNoise(float("nan"))):
         with pytest.raises(MinihireError, match="^the noise's (step|bound|std) is .*: give a number"):

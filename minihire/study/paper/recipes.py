@@ -52,7 +52,7 @@ def candidates(config) -> list[Way]:
         tried.append((f"T = {parts}", ("periods", 2), ("time_division", parts)))
     tried.append(("κ crafted through arctan", craft))
     tried.append((f"κ crafted through arctan, ε_s = {2 * size:.3g}", craft, ("noise_step", 2 * size)))
-    tried.append(("two steps of κ, from zero", ("noise_iterations", 2), bound, zero))
+    tried.append((f"{words}, two steps of κ, from zero", ("noise_iterations", 2), bound, zero))
     tried.append(("membranes carried over", ("carry_membranes", True)))
     found = [recipe(config, *one) for one in tried]
     found += [Way(TITLES[method], "", method) for method in ("traditional", "control")]

@@ -36,16 +36,21 @@ def activity(study: PaperStudy, spec: NetworkSpec) -> list[dict]:
 
 
 def _layers(study, outcome, config, key, title, unit):
-    """Add a chart and a table of a value per neuron layer, mean over seeds; returns {way: [{layer: value} of each seed]}."""
+    """Add a chart and a table of a value per neuron layer, mean over seeds.
+
+    Returns {way: [{layer: value} of each seed]} and {layer: its number of neurons}.
+    """
     names = [n for n in LABELS if n != "rate" or config.model.startswith("vgg")]
     specs = {
         name: [way.spec(config, seed) for seed in study.seeds]
         for name, way in zip(names, ways(study, *names), strict=True)
     }
+    found = study.each_of(activity, specs)
     seeds = {
         name: [{r["name"]: r[key] for r in rows if r[key] is not None} for rows in of_seeds]
-        for name, of_seeds in study.each_of(activity, specs).items()
+        for name, of_seeds in found.items()
     }
+    neurons = {r["name"]: r["neurons"] for r in next(iter(found.values()))[0]}
     series = {
         name: {layer: float(np.mean([row[layer] for row in rows])) for layer in rows[0]} for name, rows in seeds.items()
     }
@@ -56,7 +61,7 @@ def _layers(study, outcome, config, key, title, unit):
     images = min(IMAGES, len(study.splits(config).test))
     mean = f", mean of {len(study.seeds)} seeds" if len(study.seeds) > 1 else ""
     outcome.table(f"{named(config)}, over {images} test images{mean}", header, rows)
-    return seeds
+    return seeds, neurons
 
 
 def figure1b(study: PaperStudy) -> Outcome:
@@ -68,9 +73,12 @@ def figure1b(study: PaperStudy) -> Outcome:
 
 
 def _of_rate_and_direct(study, outcome, config, configs):
-    seeds = _layers(study, outcome, config, "sa", "SA", "spikes per neuron and image (SA)")
+    seeds, neurons = _layers(study, outcome, config, "sa", "SA", "spikes per neuron and image (SA)")
     if "rate" in seeds:
-        mean = {name: [float(np.mean(list(row.values()))) for row in seeds[name]] for name in ("rate", "traditional")}
+        of_all = lambda row: (
+            sum(neurons[layer] * sa for layer, sa in row.items()) / sum(neurons[layer] for layer in row)
+        )
+        mean = {name: [of_all(row) for row in seeds[name]] for name in ("rate", "traditional")}
         rate, direct = (float(np.mean(values)) for values in mean.values())
         ours = f"{rate:.2f} against {direct:.2f} spikes" + (f", {rate / direct:.1f} times" if direct else "")
         holds = all_alike([a > b for a, b in zip(*mean.values(), strict=True)])
@@ -89,7 +97,7 @@ def figure3(study: PaperStudy) -> Outcome:
 
 
 def _over_time(study, outcome, config):
-    seeds = _layers(study, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
+    seeds, _ = _layers(study, outcome, config, "tasa", "TASA", "spikes per neuron and time step (TASA)")
     pairs = list(zip(seeds["traditional"], seeds["rate"], strict=True))
     higher = {layer: all_alike([a[layer] > b[layer] for a, b in pairs]) for layer in pairs[0][0]}
     first = [higher[layer] for layer in list(higher)[:2]]

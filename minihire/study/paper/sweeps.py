@@ -66,8 +66,9 @@ def figure8(study: PaperStudy) -> Outcome:
         f"2.5·ε/K; (b) ε = {config.epsilon * 255:g}/255, α = {config.alpha:g}."
     )
     names = ("traditional", "hire")
+    reach = config.alpha * config.iterations
     bounds = {
-        round(255 * e, 6): pgd(e, max(config.alpha, 2.5 * e / config.iterations), config.iterations)
+        round(255 * e, 6): pgd(e, config.alpha if reach >= e else 2.5 * e / config.iterations, config.iterations)
         for e in study.scale.bounds
     }
     counts = {n: pgd(config.epsilon, config.alpha, n) for n in study.scale.iterations}

@@ -1,10 +1,12 @@
 """What the experiments make of answers: each claim in the paper's direction, beside the paper's figure for the same thing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from minihire.report import paper_charts as charts
-from minihire.study.paper import accuracy, cost, sweeps
+from minihire.study.paper import accuracy, cost, spikes, sweeps
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import SCALES, Scale
 
@@ -73,6 +75,24 @@ def test_figure_8_says_nothing_about_iterations_that_it_has_not_measured(full, m
         "flat after K = 40",
         verdict,
     )
+
+
+def test_figure_8_takes_the_papers_step_wherever_it_reaches_the_bound(full, monkeypatch):
+    study, steps = full("vgg5"), {}
+    monkeypatch.setattr(study, "answers", lambda _, attack, **__: steps.update({attack: 0}) or answers(0.02))
+    sweeps.figure8(study)
+    found = {round(255 * a.epsilon): a.alpha for a in steps if a.iterations == 7}
+    assert found == {2: 0.01, 4: 0.01, 8: 0.01, 16: 0.01, 32: 2.5 * 32 / 255 / 7, 64: 2.5 * 64 / 255 / 7}
+
+
+def test_figure_1b_counts_every_neuron_once(full, monkeypatch):
+    rows = [{"name": "wide", "neurons": 300, "sa": 1.0}, {"name": "narrow", "neurons": 100, "sa": 5.0}]
+    at_rate = [{**row, "sa": 2 * row["sa"]} for row in rows]
+    monkeypatch.setattr(spikes, "activity", lambda _, spec: at_rate if spec.config.coding == "rate" else rows)
+    study = full("vgg11")
+    monkeypatch.setattr(study, "splits", lambda _: SimpleNamespace(test=range(100)))
+    (claim,) = spikes.figure1b(study).claims
+    assert claim["ours"] == "4.00 against 2.00 spikes, 2.0 times"
 
 
 @pytest.mark.slow
