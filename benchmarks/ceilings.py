@@ -30,7 +30,7 @@ import threadpoolctl
 from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
 from backends.processors import affinity
 from benchmarks import report
-from benchmarks.command import check_threads, chosen_network, network_flags, prepared, run
+from benchmarks.command import add_json, check_threads, chosen_network, network_flags, prepared, run
 from benchmarks.own import Minihire
 from minihire.app.flags import Parser
 from minihire.report.tables import table
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--task", choices=TASKS, default="train", help="the step to profile (default: train)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measured steps (default: 5)")
     parser.add_argument("--threads", type=int, metavar="N", help="number of threads (default: all cores)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
+    add_json(parser)
     options = parser.parse_args(arguments)
     threads = options.threads or affinity()
     check_threads([threads])

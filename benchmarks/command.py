@@ -22,7 +22,7 @@ from benchmarks.report import ratios
 from minihire.app.flags import Parser
 from minihire.models import MODELS
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import read_text, require_writable, write_atomically
 from minihire.runtime.interrupt import Interrupted
 
 
@@ -84,8 +84,27 @@ def parser(name: str, text: str) -> Parser:
         metavar="N",
         help="processes that keep a core busy during the contest (default: 0)",
     )
-    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
+    add_json(p)
     return p
+
+
+def add_json(p: Parser, text: str = "write all results to this file") -> None:
+    """Add --json to the flags. The file is tested before the measurement."""
+    p.add_argument("--json", type=json_file, metavar="PATH", help=text)
+
+
+def json_file(text: str) -> Path:
+    """The path of a file to write. Raises MinihireError if it is not writable, or has something else than a JSON object."""
+    path = Path(text)
+    require_writable(path)
+    if path.exists():
+        try:
+            ours = isinstance(json.loads(read_text(path)), dict)
+        except (OSError, ValueError, RecursionError):
+            ours = False
+        if not ours:
+            raise MinihireError(f"--json {path} exists and has no results of a benchmark: choose another file")
+    return path
 
 
 def run(command, arguments: list[str] | None = None) -> int:
@@ -99,6 +118,13 @@ def run(command, arguments: list[str] | None = None) -> int:
         return 130
     except (MinihireError, BackendError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        about = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        print(f"benchmarks: {about}; give another file or folder", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"benchmarks: not enough memory ({error}): choose a smaller network or batch", file=sys.stderr)
         return 2
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.command import run
+from benchmarks.command import add_json, run
 from minihire.app.flags import Parser
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = Parser(prog="python -m benchmarks.compiling", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="runs with an empty and with a filled cache (default: 3)")
     parser.add_argument("--alone", action="store_true", help="use one thread and no second compiler process")
-    parser.add_argument("--json", metavar="PATH", type=Path, help="write all results to this file")
+    add_json(parser)
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         raise MinihireError(f"--rounds must be 1 or more, not {options.rounds}")

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from backends import get_backend
-from benchmarks.command import run
+from benchmarks.command import add_json, run
 from benchmarks.torch_networks import VGG, ResNet
 from minihire.analysis.accuracy import accuracy
 from minihire.data.loading import load
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--weights", type=Path, metavar="FILE", help="trained weights; if missing, train and write them"
     )
     parser.add_argument("--backend", default="numba", metavar="NAME", help="default: numba")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the result to this file")
+    add_json(parser, "write the result to this file")
     options = parser.parse_args(arguments)
     found = measure(options)
     rows = [["PyTorch", "", found["torch"]], ["ANN", "", found["ann"]], *(["SNN", *x] for x in found["snn"].items())]

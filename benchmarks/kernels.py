@@ -18,8 +18,9 @@ import numpy as np
 from backends import get_backend
 from backends.arrays import SpikeTrain
 from backends.numba_cpu import dispatch
-from benchmarks.command import run
+from benchmarks.command import add_json, run
 from minihire.report.tables import table
+from minihire.runtime.files import write_atomically
 
 LAYERS = {  # (image side, input channels, output channels, kernel size, stride), or (inputs, outputs)
     "conv2, VGG5": (16, 64, 128, 3, 1),
@@ -93,7 +94,7 @@ def measure(k, shape: tuple, density: float, rounds: int) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     """Measure all layers and densities, print a table, and write JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="PATH", help="write all results to this file")
+    add_json(parser)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measured rounds (default: 5)")
     options = parser.parse_args(arguments)
     k, load = get_backend("numba"), os.getloadavg()[0]
@@ -108,8 +109,8 @@ def main(arguments: list[str] | None = None) -> None:
         table(["layer (side, channels, size, stride)", "density", "forward", "weight gradient", "input gradient"], rows)
     )
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"threads": k.threads, "load": load, "ratios": content}, file, indent=1)
+        text = json.dumps({"threads": k.threads, "load": load, "ratios": content}, indent=1)
+        write_atomically(options.json, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

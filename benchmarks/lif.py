@@ -11,13 +11,12 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 from backends import get_backend
 from backends.surrogates import triangle
-from benchmarks.command import run
+from benchmarks.command import add_json, run
 from minihire.app.flags import Parser
 from minihire.report.tables import table
 from minihire.runtime.files import write_atomically
@@ -114,7 +113,7 @@ def main(arguments=None) -> None:
     p.add_argument("--batch", type=int, nargs="+", default=[32, 256], metavar="N", help="images (default: 32 256)")
     p.add_argument("--steps", type=int, default=6, metavar="T", help="time steps (default: 6)")
     p.add_argument("--rounds", type=int, default=20, metavar="N", help="measured rounds (default: 20)")
-    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
+    add_json(p)
     options = p.parse_args(arguments)
     k = get_backend("torch", options.device)
     from backends.torch_any import lif

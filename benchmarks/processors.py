@@ -28,7 +28,7 @@ import numpy as np
 
 from backends import surrogates
 from backends.arrays import CurrentGradient, OuterProduct, SpikeTrain
-from benchmarks.command import run
+from benchmarks.command import add_json, run
 from minihire.app.flags import Parser
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
@@ -171,7 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = Parser(prog="python -m benchmarks.processors", description=__doc__.splitlines()[0])
     parser.add_argument("--targets", default=",".join(TARGETS), metavar="NAMES", help=f"default: {','.join(TARGETS)}")
     parser.add_argument("--assembly", type=Path, metavar="DIR", help="write the assembly to this folder")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
+    add_json(parser)
     options = parser.parse_args(arguments)
     names = [name.strip() for name in options.targets.split(",")]
     if unknown := [name for name in names if name not in TARGETS]:

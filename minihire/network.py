@@ -55,6 +55,7 @@ class Prediction(NamedTuple):
 
 # `Backend.logit_loss` computes all but the first.
 LOSSES = ("cross-entropy", "dlr", "dlr-targeted", "margin", "zero-one")
+MAX_STEPS = 10_000  # of a network; a damaged or foreign file may name any number
 VIEW_SETTINGS = {"steps", "coding", "neuron", "time_chunk"}
 
 
@@ -105,6 +106,8 @@ class Network:
                 "and readout membrane or spikes"
             )
         self.spiking, self.steps = bool(self.spiking), checks.whole("the number of time steps", self.steps)
+        if self.steps > MAX_STEPS:
+            raise MinihireError(f"the number of time steps is {self.steps:.6g}: give at most {MAX_STEPS:,}")
         if self.time_chunk is not None:
             self.time_chunk = checks.whole("the time chunk", self.time_chunk)
 

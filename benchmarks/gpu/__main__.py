@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.command import run
+from benchmarks.command import add_json, run
 from benchmarks.gpu import summary
 from benchmarks.gpu.cells import BATCHES, MODELS, Cell, Settings, planned
 from minihire.app.flags import Parser, minutes
@@ -108,7 +108,7 @@ class Measurement:
 
 def _parser():
     p = Parser("python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file, after every cell")
+    add_json(p, "write all results to this file, after every cell")
     p.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda (default) or cpu")
     p.add_argument("--quick", action="store_true", help="tiny networks and few rounds, to test the command")
     p.add_argument("--minutes", type=minutes, metavar="M", help="start no new cell after M minutes")

@@ -17,6 +17,7 @@ from benchmarks.command import run
 from minihire.app.flags import Parser
 from minihire.data import cifar
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 
 SHEET = (50, 100)  # rows and columns of images in one WebP file
 BATCH = 10_000  # images per file of CIFAR-10
@@ -53,7 +54,6 @@ def sheet(images: np.ndarray) -> bytes:
 def unpack(packed: Path, folder: Path) -> None:
     """Write CIFAR-10's binary files from the sheets in `packed`. Raises MinihireError if a sheet is missing."""
     target = folder / "cifar-10-batches-bin"
-    target.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
         labels = [*packed.glob(f"{split}_labels.bin"), *packed.glob(f"part*/{split}_labels.bin")]
         sheets = {
@@ -73,13 +73,18 @@ def unpack(packed: Path, folder: Path) -> None:
         names = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
         for number, name in enumerate(names):
             each = BATCH if split == "test" or len(records) == 5 * BATCH else -(-len(records) // len(names))
-            records[number * each : (number + 1) * each].tofile(target / name)
-    (target / "batches.meta.txt").write_text("\n".join(cifar.CLASSES["cifar10"]) + "\n")
+            batch = records[number * each : (number + 1) * each].tobytes()
+            write_atomically(target / name, lambda file, batch=batch: file.write(batch))
+    text = "\n".join(cifar.CLASSES["cifar10"]) + "\n"
+    write_atomically(target / "batches.meta.txt", lambda file: file.write(text.encode()))
 
 
 def images(path: Path) -> np.ndarray:
     """A sheet's images in the order of CIFAR-10's files: uint8 [n, 3072], reds first."""
-    picture = np.asarray(Image.open(path).convert("RGB"))
+    try:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+    except (OSError, ValueError) as error:  # Pillow's error for an unknown format is an OSError
+        raise MinihireError(f"{path} is damaged: copy it again") from error
     rows, columns = (n // SIDE for n in picture.shape[:2])
     return picture.reshape(rows, SIDE, columns, SIDE, 3).transpose(0, 2, 4, 1, 3).reshape(rows * columns, cifar.PIXELS)
 

@@ -5,13 +5,12 @@ python -m benchmarks.gpu_jobs.parity --device cuda --json check.json
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from backends import get_backend
 from benchmarks import machine
-from benchmarks.command import run
+from benchmarks.command import add_json, run
 from benchmarks.lif import device_name
 from minihire.app.flags import Parser
 from minihire.attacks import Attacker, pgd
@@ -97,7 +96,7 @@ def main(arguments=None) -> None:
     """Compare, print a table, and write JSON if --json is given. Raises MinihireError if a row is wrong."""
     p = Parser("python -m benchmarks.gpu_jobs.parity", description=__doc__)
     p.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda (default) or cpu")
-    p.add_argument("--json", type=Path, metavar="PATH", help="write all results to this file")
+    add_json(p)
     options = p.parse_args(arguments)
     k = get_backend("torch", options.device)
     rows = compare(options.device)

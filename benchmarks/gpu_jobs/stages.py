@@ -6,10 +6,11 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from benchmarks.gpu_jobs.collect import collect
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import write_atomically
+from minihire.runtime.files import read_text, write_atomically
 from minihire.study.settings import preset
 
 TESTS = ("tests/backends", "tests/test_network.py", "tests/training/test_loop.py", "tests/attacks")
@@ -28,7 +29,11 @@ class Job:
     def __init__(self, options, extra: tuple[str, ...]):
         self.options, self.extra, self.start, self.failed = options, extra, time.monotonic(), False
         self.path = options.work / "stages.json"
-        self.notes = json.loads(self.path.read_text()) if self.path.exists() else {"settings": None, "stages": {}}
+        self.notes = read_notes(self.path) if self.path.exists() else {"settings": None, "stages": {}}
+        if options.minutes < MIN_MINUTES:
+            raise MinihireError(
+                f"--minutes {options.minutes:g} is too little to start a command: give at least {MIN_MINUTES:g}"
+            )
 
     @property
     def done(self) -> list[str]:
@@ -122,6 +127,17 @@ class Job:
         )
 
 
+def read_notes(path: Path) -> dict:
+    """The record of all calls. Raises MinihireError if it is damaged."""
+    try:
+        notes = json.loads(read_text(path))
+        if isinstance(notes["stages"], dict) and (notes["settings"] is None or isinstance(notes["settings"], dict)):
+            return notes
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise MinihireError(f"{path} is damaged: delete it, and every stage is checked again; finished networks are kept")
+
+
 def _without_call_flags(words):
     """The command without the flags that differ between calls: --resume and --max-minutes."""
     words = [word for word in words if word != "--resume"]
@@ -139,6 +155,8 @@ def check(job: Job) -> None:
     limit = min(TEST_MINUTES, max(job.left - MIN_MINUTES, 0.1))
     if tests:
         code = job.command("check", "-m", "pytest", "-q", "-x", *tests, limit=limit, may_fail=True)
+        if o.dry_run:
+            return
         print(f"check: the tests ended with code {code}{' (the time was over)' * (code == 124)}", flush=True)
 
 
@@ -190,6 +208,8 @@ def other(job: Job) -> None:
                 *machine,
                 "--json",
                 path,
+                "--max-minutes",
+                f"{max(job.left - 0.2, 0.1):.2f}",
             )
 
 

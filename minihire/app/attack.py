@@ -32,6 +32,8 @@ from minihire.app.inputs import (
     open_checkpoint,
     open_data,
     refuse_misfit,
+    refuse_samples,
+    refuse_seed,
     resolve,
 )
 from minihire.app.outputs import json_path, show_and_write
@@ -109,7 +111,7 @@ def run(options) -> None:
     surrogate = parse_surrogate(options.surrogate)
     _refuse_contradictions(options, json_file)
     saved = open_checkpoint(options.checkpoint)
-    config = resolve(options, saved, USES, needs_data=not options.files)
+    config = resolve(options, saved, USES, needs_data=not (options.files or options.images))
     given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     numbers = {name: checks.whole(flag_of(name), value) for name, value in given.items()}
     if options.files:
@@ -131,6 +133,7 @@ def run(options) -> None:
     target = saved.network(backend)
     source = _source(options, options.source[0], saved, target) if options.source else None
     _refuse_unused(options, source or target, surrogate)
+    refuse_samples(options, target, source or target)
     original, target = target, apply_flags(target, config, options, options.checkpoint)
     refuse_constant_gamma(options, original, target, "these attacks")
     heading = _heading(options, config, attacks, surrogate)
@@ -218,6 +221,7 @@ def _evaluate_file(options, saved, config, numbers):
     _refuse(options, numbers, "--images", flags, ("steps", "time_chunk", "seed"))
     crafted, backend = load_images(options.images, foreign=True), open_backend(options)
     target = apply_flags(saved.network(backend), config, options, options.checkpoint)
+    refuse_seed(options, target)
     answers = evaluate_images(target, crafted, seed=config.seed)
     found = {name: Score(int(correct.sum()), len(correct)).as_dict() for name, correct in answers.items()}
     rows = [[name, str(score["count"]), tables.interval(score)] for name, score in found.items()]

@@ -33,7 +33,7 @@ from minihire.app.streams import guarded_streams
 from minihire.app.suggestions import unknown_arguments, unknown_command
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written
-from minihire.runtime.interrupt import Interrupted, OutOfTime, resumable_by, stop_after
+from minihire.runtime.interrupt import Interrupted, OutOfTime, resumable_by, stop_after, terminated_like_interrupted
 from minihire.runtime.progress import Progress
 
 COMMAND_MODULES = (
@@ -52,6 +52,7 @@ COMMAND_MODULES = (
     demo,
     completion,
 )
+LISTS = {"files": Path, "paths": Path, "names": str}  # arguments of commands that may be repeated, and their type
 COMMANDS = {module.COMMAND.name: module.COMMAND for module in COMMAND_MODULES}
 EXAMPLES = """minihire run                 everything, small, on the embedded data set
   minihire run --preset cifar10-small --data-dir DIR --no-black-box
@@ -66,7 +67,7 @@ CODES = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: see CODES."""
-    with guarded_streams() as output:
+    with guarded_streams() as output, terminated_like_interrupted():
         try:
             with _silence() if backends.torchrun_rank()[0] > 0 else contextlib.nullcontext():
                 code = _main(arguments)
@@ -155,9 +156,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise MinihireError(unknown_command(arguments[0], list(COMMANDS)))
     options, unknown = parser.parse_known_args(arguments)
-    if hasattr(options, "files") and not any(word.startswith("-") for word in unknown):
-        # argparse expects all files in one place; here flags may stand between them
-        options.files += map(Path, unknown)
+    lists = [name for name in LISTS if hasattr(options, name)]
+    if lists and not any(word.startswith("-") for word in unknown):
+        # argparse expects all words of a list in one place; here flags may stand between them
+        getattr(options, lists[0]).extend(map(LISTS[lists[0]], unknown))
     elif unknown:
         raise MinihireError(unknown_arguments(options.name, unknown, completion.commands(parser)))
     return options

@@ -65,7 +65,11 @@ def number(text: str) -> float:
     """Read a number, written as 0.03 or as a fraction, 8/255 or 0.5/255."""
     try:
         above, slash, below = text.partition("/")
-        return float(Fraction(above) / int(below)) if slash else float(text)
+        if not slash:
+            return float(text)
+        if "e" in above.lower():  # as a Fraction, 1e999999999 would fill the memory
+            return float(above) / int(below)
+        return float(Fraction(above) / int(below))
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number (0.03 and 8/255 are)") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import new_folder, refuse_special
+from minihire.runtime.files import new_folder, refuse_special, try_lock
 from minihire.study.results import Results
 
 BASE = Path("runs")
@@ -26,7 +26,7 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
     holds_run = os.path.exists(out / "results.json")
     if holds_run and not resume:
         with lock(out):  # raises a better message if another process uses the folder
-            raise MinihireError(f"{out} holds a run already: --resume resumes it, another --out starts a new one")
+            refuse_run(out)
     if resume and not holds_run:
         raise MinihireError(
             f"there is no run to resume in {out}: leave out --resume, or give the run's folder with --out"
@@ -37,6 +37,12 @@ def choose(out: Path | None, preset: str, resume: bool) -> Path:
             f"{out} holds other files, {', '.join(others)}, which a run would overwrite: choose another --out"
         )
     return out
+
+
+def refuse_run(out: Path) -> None:
+    """Raise MinihireError if the folder contains a run."""
+    if os.path.exists(out / "results.json"):
+        raise MinihireError(f"{out} holds a run already: --resume resumes it, another --out starts a new one")
 
 
 def _latest(preset):
@@ -91,7 +97,7 @@ def lock(out: Path):
             new, file = not path.exists(), stack.enter_context(open(path, "a"))
         except OSError as error:
             raise MinihireError(f"cannot write into {out}: {error.strerror}; choose another --out") from error
-        if not _try_lock(file) or not path.exists():  # another process may have just deleted it
+        if not try_lock(file) or not path.exists():  # another process may have just deleted it
             raise MinihireError(f"{out} is in use by another run: wait for it, or choose another --out")
         try:
             yield
@@ -100,18 +106,3 @@ def lock(out: Path):
                 if new:
                     path.unlink()
             raise
-
-
-def _try_lock(file) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError:
-        return False

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +64,8 @@ def resolve(
             base = preset(preset_of(options, given))
     except (TypeError, LookupError) as error:
         raise MinihireError(f"the saved settings are not readable: {error}") from error
+    if base.data == "folder" and given.get("data", "folder") != "folder":
+        given.setdefault("image_size", None)  # the preset's size is for images of any size
     if "periods" not in uses and "steps" in given and isinstance(given["steps"], int):
         periods = max(1, min(base.periods, given["steps"]))
         if periods != base.periods:  # the steps of each period are no longer those of the training
@@ -79,10 +81,21 @@ def resolve(
 
 
 def read_config(path: Path) -> dict:
-    """The settings in a file, such as config.json of a run, complete and with valid values. A folder stands for its config.json.
+    """The settings in a file, complete and with valid values. Those that the file does not have are those of its preset.
 
-    Settings that the file does not have are those of its preset. Raises MinihireError for a file that cannot be read, and for
-    unknown names.
+    Path and errors: see `read_settings`.
+    """
+    name, content = read_settings(path)
+    try:
+        return preset(name, **content).describe()
+    except TypeError as error:
+        raise MinihireError(f"{path}: the preset must be a name, not {name!r}") from error
+
+
+def read_settings(path: Path) -> tuple[str, dict]:
+    """The preset and the settings in a file, such as config.json of a run. A folder stands for its config.json.
+
+    Raises MinihireError for a file that cannot be read, and for unknown names.
     """
     path = path / "config.json" if path.is_dir() else path
     try:
@@ -103,10 +116,7 @@ def read_config(path: Path) -> dict:
             )
     if isinstance(content.get("methods"), list):
         content["methods"] = tuple(content["methods"])
-    try:
-        return preset(name, **content).describe()
-    except TypeError as error:
-        raise MinihireError(f"{path}: the preset must be a name, not {name!r}") from error
+    return name, content
 
 
 def preset_of(options: argparse.Namespace, given: dict) -> str:
@@ -125,9 +135,12 @@ def preset_of(options: argparse.Namespace, given: dict) -> str:
     return own_images.PRESET if given.get("data") == "folder" else "mini"
 
 
-def adapt(config: Config, options: argparse.Namespace, splits: Splits) -> Config:
-    """The settings of the preset folder for this number of training images. Flags stay as given. Prints one line."""
-    adapted = own_images.adapt(config, len(splits.train), given_settings(options))
+def adapt(config: Config, options: argparse.Namespace, splits: Splits, named: Collection[str] = ()) -> Config:
+    """The settings of the preset folder for this number of training images. Prints one line.
+
+    Flags stay as given, and so do the settings in `named`, which a file of settings has.
+    """
+    adapted = own_images.adapt(config, len(splits.train), {*given_settings(options), *named})
     if adapted.preset == own_images.PRESET:
         say(own_images.in_words(adapted, len(splits.train)))
     return adapted
@@ -137,6 +150,20 @@ def refuse_hidden(options: argparse.Namespace, model: str) -> None:
     """Raise MinihireError if --hidden was given, but the model has no hidden linear layers."""
     if hasattr(options, "hidden") and not has_hidden(model):
         raise MinihireError(f"{model} has no hidden linear layers, to which --hidden applies: leave it out")
+
+
+def refuse_seed(options: argparse.Namespace, network: Network) -> None:
+    """Raise MinihireError if --seed was given, but the network's answers do not depend on it."""
+    if hasattr(options, "seed") and not network.random:
+        raise MinihireError(
+            "--seed chooses the random spikes of rate coding, which this network does not use: leave it out"
+        )
+
+
+def refuse_samples(options: argparse.Namespace, *networks: Network) -> None:
+    """Raise MinihireError if --samples was given, but none of the networks is random."""
+    if options.samples is not None and not any(network.random for network in networks):
+        raise MinihireError("--samples averages over random spikes, which no network here has: leave it out")
 
 
 def data_of(saved: Checkpoint) -> tuple[str | None, tuple[str, ...]]:

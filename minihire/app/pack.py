@@ -109,7 +109,11 @@ def _licence(path):
 def _run_of(saved):
     """The `Results` of the run that trained this network, and the network's name in them; (None, None) if it is not found."""
     path = saved.path.resolve().parent.parent / "results.json"
-    results = Results.load(path) if path.is_file() else None
+    try:
+        results = Results.load(path) if path.is_file() else None
+    except MinihireError as error:
+        print_warnings([f"the model card has no results of the run, because they cannot be read: {error}"])
+        results = None
     ours = weights_digest(saved.arrays)
     names = [name for name, entry in results["models"].items() if entry.get("weights") == ours] if results else []
     return (results, names[0]) if names else (None, None)
@@ -126,9 +130,9 @@ def _archive(packed):
 def _zip(files):
     """The bytes of a ZIP archive. The dates of its members are fixed, so that equal content has an equal checksum."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 

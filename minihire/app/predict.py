@@ -5,13 +5,12 @@ import numpy as np
 from minihire.analysis import measure_activity, measure_energy
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_execution, add_file, add_json, add_modules, add_settings, given_settings
-from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint
+from minihire.app.inputs import apply_flags, class_names, open_backend, open_checkpoint, refuse_seed
 from minihire.app.outputs import csv_path, json_path, refuse_errors, show_and_write, write_csv
 from minihire.app.pictures import open_pictures
 from minihire.encoding import unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
-from minihire.runtime.errors import MinihireError
 from minihire.study.settings import preset
 
 USES = ("data", "steps", "time_chunk", "seed")
@@ -42,10 +41,7 @@ def run(options) -> None:
     saved = open_checkpoint(options.checkpoint)
     config, backend = preset("mini", **{"periods": 1, **given_settings(options)}), open_backend(options)
     network = apply_flags(saved.network(backend), config, options, options.checkpoint)
-    if hasattr(options, "seed") and not network.random:
-        raise MinihireError(
-            "--seed chooses the random spikes of rate coding, which this network does not use: leave it out"
-        )
+    refuse_seed(options, network)
     names = class_names(saved, network, getattr(options, "data", None))
     pictures = open_pictures(options.files, network.model.image_shape)
     found = predict_images(network, pictures.images, names, config.seed, options.explain)

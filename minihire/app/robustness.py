@@ -2,6 +2,7 @@
 
 from backends.surrogates import triangle
 from minihire.app.flags import given_settings
+from minihire.app.inputs import refuse_samples
 from minihire.app.outputs import show_and_write
 from minihire.attacks import Robustness
 from minihire.attacks.suite_state import forget
@@ -21,8 +22,7 @@ ONE_PATH = {Conv2d, Linear, Neuron, AvgPool, Flatten, Readout}
 
 def refuse_without_effect(options, original, target, sources):
     """Raise MinihireError for a flag that changes no attack of the suite on this network."""
-    if options.samples is not None and not any(network.random for network in (target, *(n for _, n in sources))):
-        raise MinihireError("--samples averages over random spikes, which no network here has: leave it out")
+    refuse_samples(options, target, *(network for _, network in sources))
     refuse_constant_gamma(options, original, target, "the attacks of --suite")
 
 

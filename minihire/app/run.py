@@ -20,7 +20,16 @@ from minihire.app.flags import (
     given_settings,
     settings,
 )
-from minihire.app.inputs import adapt, open_backend, open_data, preset_of, read_config, refuse_hidden, resolve
+from minihire.app.inputs import (
+    adapt,
+    open_backend,
+    open_data,
+    preset_of,
+    read_config,
+    read_settings,
+    refuse_hidden,
+    resolve,
+)
 from minihire.app.outputs import print_warnings
 from minihire.app.suggestions import listed
 from minihire.report import page, tables
@@ -85,13 +94,16 @@ def run(options) -> None:
     if options.resume:
         refuse_other_settings(Results.load(out / "results.json"), config, backend.services.ranks)
     splits = open_data(config, options, backend, USES)
-    config = config if given or options.resume else adapt(config, options, splits)
+    if not options.resume:
+        config = adapt(config, options, splits, read_settings(options.config)[1] if given else ())
     callbacks = chosen_callbacks(options, splits.heldout)
     if options.dry_run:
         print_estimate(config, backend, splits, out)
         return
     Written.earlier = options.resume  # so that the message of an early stop does not say that nothing was written
     with folders.lock(out):
+        if not options.resume:
+            folders.refuse_run(out)  # again: another run may have started and finished while the images were read
         whole = Run(config, backend, out, splits, options.resume, callbacks)
         say(
             f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "

@@ -31,7 +31,7 @@ from minihire.app.inputs import (
 )
 from minihire.app.outputs import print_warnings, require_absent
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import Written, require_writable
+from minihire.runtime.files import Written, only_writer, require_writable
 from minihire.study.settings import ANN_METHODS, METHODS
 from minihire.study.single import train_one
 from minihire.study.spec import UNUSED
@@ -91,7 +91,10 @@ def run(options) -> None:
     Written.earlier = options.resume and options.out.exists()
     callbacks = chosen_callbacks(options, data.heldout)
     seen = training_images(start) if start else ()
-    _, training = train_one(config, options.method, data, backend, options.out, network, callbacks, seen)
+    with only_writer(options.out):
+        if not options.resume:
+            require_absent(options.out)  # again: another training may have written it while the images were read
+        _, training = train_one(config, options.method, data, backend, options.out, network, callbacks, seen)
     last = training.history[-1]
     print(
         f"{options.out}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}"

@@ -52,6 +52,8 @@ def download(name: str, data_dir: str | os.PathLike, progress: Progress = show_p
                     unpack(fetched, source.folders[0], source.layouts[0], source.extras)
                     fetched.unlink()
             for path in sorted(scratch.iterdir()):
+                with open(path, "rb+") as file:  # on the disk before it has its name, also after a loss of power
+                    os.fsync(file.fileno())
                 os.replace(path, target / path.name)
     except OSError as error:
         raise DataError(

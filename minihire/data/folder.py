@@ -48,6 +48,8 @@ def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset,
         train, train_labels = train
         test, test_labels = test
         images = _read_all(train + test, size)
+    except BrokenPipeError:  # of standard output, not of a file
+        raise
     except OSError as error:
         raise DataError(f"cannot read {error.filename or root}: {error.strerror}; check its permissions") from None
     statistics = channel_statistics(images[: len(train)])
@@ -201,7 +203,7 @@ def _images(folder: Path) -> list[Path]:
 def find_images(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     """All image files in a folder and below it; and the folders that cannot be read, with a sentence about each.
 
-    Hidden files, hidden folders and ARCHIVE_FOLDER are ignored.
+    Links to folders are followed, and each folder is read once. Hidden files, hidden folders and ARCHIVE_FOLDER are ignored.
     """
     found: list[Path] = []
     errors: dict[Path, str] = {}
@@ -210,8 +212,15 @@ def find_images(folder: Path) -> tuple[list[Path], dict[Path, str]]:
         sentence = f"cannot read the folder {error.filename}: {error.strerror}; check its permissions"
         errors[Path(error.filename)] = sentence
 
-    for place, folders, files in os.walk(folder, onerror=note):
-        folders[:] = [name for name in folders if not _ignored(name)]  # os.walk enters only those that are left
+    def is_new(place: Path) -> bool:
+        known = len(seen)
+        seen.add(os.path.realpath(place))
+        return len(seen) > known
+
+    seen = {os.path.realpath(folder)}
+    for place, folders, files in os.walk(folder, onerror=note, followlinks=True):
+        # os.walk enters only those that are left
+        folders[:] = [name for name in folders if not _ignored(name) and is_new(Path(place, name))]
         paths = [Path(place, name) for name in files if not _ignored(name)]
         found += [path for path in paths if path.suffix.lower() in SUFFIXES]
     return found, errors

@@ -128,14 +128,21 @@ class MakeDType(Inert):
 class Latin1(Inert):
     """Stand-in for codecs.encode, with which Python 3 writes bytes in protocol 2.
 
-    Only latin1 is allowed: a compression codec could expand a small file until the memory is full.
+    Only latin1 is allowed: a compression codec could expand a small file until the memory is full. For the same reason, `room`
+    limits the bytes that one pickle can make: it could encode the same string again and again.
     """
 
-    __slots__ = ()
+    __slots__ = ("room",)
+
+    def __init__(self, room):
+        self.room = room
 
     def __call__(self, string, codec):
         if not isinstance(string, str) or text(codec) != "latin1":
             raise Refused(f"the codec {codec!r}")
+        self.room -= len(string)
+        if self.room < 0:
+            raise Refused("the same string many times")
         return string.encode("latin1")
 
 
@@ -146,14 +153,19 @@ STAND_INS = {
     ("numpy._core.multiarray", "_reconstruct"): MakeArray(),
     ("numpy.core.numeric", "_frombuffer"): FromBuffer(),
     ("numpy._core.numeric", "_frombuffer"): FromBuffer(),
-    ("_codecs", "encode"): Latin1(),
 }
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that knows only the names in STAND_INS."""
+    """An unpickler of `data` that knows only the names in STAND_INS, and codecs.encode."""
+
+    def __init__(self, data):
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self.encode = Latin1(len(data))
 
     def find_class(self, module, name):
+        if (module, name) == ("_codecs", "encode"):
+            return self.encode
         try:
             return STAND_INS[module, name]
         except KeyError:
@@ -189,7 +201,7 @@ def read_pickle(path: Path, max_bytes: int) -> dict[str, object]:
         raise DataError(f"cannot read {path}: {error.strerror}; check the file and its permissions") from None
     try:
         check_opcodes(data)
-        content = ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+        content = ArrayUnpickler(data).load()
         items = {text(key): value.value if isinstance(value, Array) else value for key, value in content.items()}
     except Refused as error:
         raise DataError(

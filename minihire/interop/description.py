@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from minihire.models import Model, rebuild
+from minihire.network import MAX_STEPS
 from minihire.runtime.errors import MinihireError
 from minihire.training.checkpoint import CheckpointError
 
-MAX_STEPS = 10_000
 PARTS = ("model", "network", "about", "data")
 
 

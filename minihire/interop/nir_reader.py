@@ -94,6 +94,8 @@ def _check_declarations(path, file):
         if isinstance(item, h5py.Group):
             links = [item.get(name, getlink=True) for name in item]
             outside = not all(isinstance(link, h5py.HardLink) for link in links)
+        elif h5py.h5o.get_info(item.id).rc > 1:
+            raise CheckpointError(f"{path} has several names for the same data, which nir.write never makes")
         else:
             outside, declared = bool(item.external or item.is_virtual), declared + item.nbytes
         if outside:
@@ -110,6 +112,8 @@ def _check_declarations(path, file):
 def _checkpoint(path, graph, data, steps):
     """The content of a graph. The path is for error messages."""
     nodes = _in_order(path, graph)
+    if not all(isinstance(node.metadata, dict) for node in (graph, *graph.nodes.values())):
+        raise CheckpointError(f"{path} has metadata that is no dictionary, which nir.write never makes")
     text = graph.metadata.get(KEY)
     if text is None:
         model, meta = _assembled(path, nodes, data, steps)

@@ -155,6 +155,9 @@ def _not_saved_by_torch(path):
 
 def _unpickled(torch, path, file):
     """Load the file. Only tensors and plain containers are accepted, so no code in the file can run."""
+    if b"\nbytearray\n" in file.read():  # torch would make one of any size
+        raise CheckpointError(f"{path} contains a bytearray, expected only tensors and plain containers; {OWN}")
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged files; the error below says what is wrong

@@ -137,6 +137,52 @@ def write_atomically(path: Path, write) -> None:
         raise _not_written(path, error) from error
 
 
+@contextlib.contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """While entered, no other process can enter this for the same path. The file .NAME.lock beside it is locked, and deleted at
+    the end; the system releases the lock if the process is killed.
+
+    With torchrun, the first process locks for all. Raises FileError if another process holds the lock, or if the folder is not
+    writable.
+    """
+    if torchrun_rank()[0] > 0:
+        yield
+        return
+    path = Path(path)
+    lock = path.with_name(f".{path.name}.lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(new_folder(path.parent))
+            refuse_special(lock)
+            file = stack.enter_context(open(lock, "a"))
+        except OSError as error:
+            raise _not_written(path, error) from error
+        if not try_lock(file) or not os.path.exists(lock):  # another process may have just deleted it
+            raise FileError(f"{path} is being written by another process: wait for it, or choose another --out")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows does not delete an open file
+                lock.unlink()
+
+
+def try_lock(file) -> bool:
+    """Lock an open file until it is closed. False if another process holds the lock.
+
+    On a file system without locks, no process can hold one.
+    """
+    try:
+        if fcntl is None:
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return fcntl is not None and error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+    return True
+
+
 def _not_written(path: Path, error: OSError) -> FileError:
     return FileError(f"cannot write {path}: {error.strerror or error}; choose another place or free some space")
 

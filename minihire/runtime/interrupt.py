@@ -33,6 +33,19 @@ class TimeLimit:
 
 
 @contextlib.contextmanager
+def terminated_like_interrupted():
+    """While entered, SIGTERM raises KeyboardInterrupt, as Ctrl-C does. A program that handles or ignores it keeps its own way."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
 def stop_after(minutes: float | None):
     """While entered, every StopSignal of this process is `requested` after this many minutes. None: no limit."""
     StopSignal.limit = TimeLimit(math.inf if minutes is None else minutes)
@@ -134,7 +147,9 @@ class StopSignal:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        with contextlib.suppress(OSError):  # a closed terminal: the hangup is heard, the message is not
+        # OSError: a closed terminal; the hangup is heard, the message is not. RuntimeError: the signal came while the main
+        # program was writing to the same stream.
+        with contextlib.suppress(OSError, RuntimeError):
             print("\nstopping after this batch (Ctrl-C again: at once)", flush=True)
 
     def check(self, where: str) -> None:

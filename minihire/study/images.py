@@ -8,6 +8,8 @@ from PIL import Image
 
 from minihire.encoding import in_8_bits
 
+MAX_SIDE = 1024  # pixels of a picture in results.json; those that minihire writes have at most 512
+
 
 def picture(pixels: np.ndarray) -> Image.Image:
     """A uint8 image [H, W, C], C = 1 or 3, as a Pillow image."""
@@ -22,9 +24,12 @@ def as_png(image: np.ndarray) -> str:
 
 
 def from_png(text: str) -> np.ndarray:
-    """The image of a base64 PNG: uint8 [H, W] or [H, W, 3]. Raises ValueError if it cannot be decoded."""
+    """The image of a base64 PNG: uint8 [H, W] or [H, W, 3]. Raises ValueError if it is too large or cannot be decoded."""
     try:
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]))
+        found = Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"])
+        if max(found.size) > MAX_SIDE:  # before decoding: a few bytes may stand for a picture that fills the memory
+            raise ValueError
+        return np.asarray(found)
     except Exception as error:  # Pillow raises all kinds for a damaged file
         raise ValueError("not a PNG picture in base64") from error
 

@@ -12,6 +12,7 @@ from minihire.attacks import Attack, fgsm, pgd
 from minihire.encoding import CODINGS
 from minihire.engine.lif import NeuronOptions
 from minihire.models import MODELS, Model
+from minihire.network import MAX_STEPS
 from minihire.runtime.errors import MinihireError
 from minihire.study.surrogates import parse_surrogate
 from minihire.training import Adversarial, Calibration, CraftedNoise, GaussianNoise, NoNoise, Recipe, training_attack
@@ -47,9 +48,11 @@ class Config:
 
     model: str = _setting("network", "vgg5", "network", choices=MODELS)
     width: float = _setting("network", 1.0, "factor on all channel counts", above=0, high=8)
-    hidden: int | None = _setting("network", None, "size of the hidden linear layers (default: the model's own)", low=1)
+    hidden: int | None = _setting(
+        "network", None, "size of the hidden linear layers (default: the model's own)", low=1, high=10**6
+    )
     dropout: float = _setting("network", 0.2, "dropout rate", low=0, high=0.95)
-    steps: int = _setting("network", 6, "time steps T of the SNN", low=1, high=10_000)
+    steps: int = _setting("network", 6, "time steps T of the SNN", low=1, high=MAX_STEPS)
     coding: str = _setting("network", "direct", "input coding of the SNN", choices=CODINGS)
     readout: str = _setting(
         "network", "membrane", "logits: membrane potential or number of spikes", choices=("membrane", "spikes")
@@ -154,7 +157,7 @@ class Config:
         if self.time_division is None:
             return None
         parts = self.time_division.split("+")
-        if not all(part.isascii() and part.isdigit() and 0 < int(part) <= 10_000 for part in parts):
+        if not all(part.isascii() and part.isdigit() and 0 < int(part) <= MAX_STEPS for part in parts):
             raise MinihireError(
                 f"--time-division must be numbers of time steps joined by +, as in 4+2, not {self.time_division!r}"
             )

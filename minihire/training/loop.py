@@ -142,11 +142,13 @@ class Training:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
         warnings = new_warnings(self)
         self.warnings += warnings
-        if self._worth_saving():
-            self._save()
-        if self.network.backend.services.rank == 0:
+        if (
+            self.network.backend.services.rank == 0
+        ):  # before saving: after an error in a callback, resuming calls it again
             for callback in (*self.callbacks, *CALLBACKS):
                 callback(self)
+        if self._worth_saving():
+            self._save()
         heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
         if is_worth_telling(self, progress):
             progress.tell(

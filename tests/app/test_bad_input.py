@@ -15,11 +15,12 @@ from PIL import Image
 from test_cli import EXECUTION, command, plain, results_of, scores, small, write_cifar10
 
 from backends import get_backend
-from minihire.app import cli, folders
+from minihire.app import cli, folders, run
 from minihire.data import load
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.study.results import Results
 from minihire.study.settings import preset
 from minihire.training import Recipe, checkpoint, train
@@ -256,6 +257,12 @@ CASES = {
         "run --config x.json --resume",
         "--config has all settings, so --resume does not apply",
     ),
+    "an exponent without end": (
+        "attack {place}/snn.npz --epsilon 1e999999999/255",
+        "--epsilon must be in 0 … 1, not inf",
+    ),
+    "a layer without end": (RUN + " --hidden 1000000000000000000", "--hidden must be in 1 … 1000000"),
+    "a name after a flag": ("paper table2 --scale mini figure8", "the paper has no 'figure8'"),
     "the best of nothing": (
         "run --keep-best --heldout 0",
         "--keep-best compares accuracies on held-out images: set some aside, as with --heldout 1000",
@@ -736,6 +743,28 @@ def test_a_folder_that_cannot_be_written(place, tmp_path, capsys):
     tmp_path.chmod(0o500)
     assert command("run", *small(place / "cifar"), "--out", tmp_path / "new")[0] == 2
     assert "cannot write into" in capsys.readouterr().err
+
+
+def test_a_run_that_appeared_while_the_images_were_read_is_kept(place, tmp_path, monkeypatch, capsys):
+    def slowly(*arguments):
+        (tmp_path / "results.json").write_bytes((place / "run" / "results.json").read_bytes())
+        return open_data(*arguments)
+
+    open_data = run.open_data
+    monkeypatch.setattr(run, "open_data", slowly)
+    assert command("run", *small(place / "cifar"), "--out", tmp_path)[0] == 2
+    assert "holds a run already: --resume resumes it" in capsys.readouterr().err
+    assert (tmp_path / "results.json").read_bytes() == (place / "run" / "results.json").read_bytes()
+
+
+def test_a_signal_while_the_stream_is_written_still_stops_the_work(monkeypatch):
+    def reentrant(*_, **__):
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+
+    monkeypatch.setattr("builtins.print", reentrant)
+    with pytest.raises(Interrupted), StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
 
 
 def test_the_environment_s_backend_must_exist_too(place, monkeypatch, capsys):

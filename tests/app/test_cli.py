@@ -166,7 +166,7 @@ def test_run_prints_its_tables_and_where_the_results_are(finished):
         "ANN",
     ):
         assert f"\n{title} " in text, title
-    assert f"{out}/results.json and 4 figures in {out}/figures/" in text
+    assert f"{out}/results.json and 5 figures in {out}/figures/" in text
     assert text.endswith(f"{out}/report.html: the run on one page\n")
 
 

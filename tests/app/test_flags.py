@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -15,7 +16,9 @@ from backends.surrogates import arctan, triangle
 from minihire.analysis import Score
 from minihire.app import cli, completion
 from minihire.app.flags import number
-from minihire.attacks import ATTACKS, Robustness
+from minihire.attacks import ATTACKS, Robustness, fgsm
+from minihire.attacks.images import craft_images, save_images
+from minihire.data import load
 from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.files import FileError
@@ -213,6 +216,18 @@ def test_a_suite_refuses_the_flags_that_would_change_none_of_its_attacks(effect,
     assert not effect("attack", ["…/arctan.npz", "--suite", kind, "--gamma", "0.7"])[1]
 
 
+@pytest.mark.parametrize("kind", ["snn", "rate"])
+def test_samples_and_seeds_are_refused_where_nothing_is_random(effect, place, tmp_path, kind):
+    network = checkpoint.load(place / f"{kind}.npz").network(REFERENCE)
+    save_images(tmp_path / "x.npz", craft_images(network, network, load("shapes", test_limit=2).test, fgsm(0.01)))
+    for arguments, flag in (
+        (["--attacks", "pgd", "--samples", "3"], "--samples averages over random spikes, which no network here has"),
+        (["--images", str(tmp_path / "x.npz"), "--seed", "5"], "--seed chooses the random spikes of rate coding"),
+    ):
+        text, refused = effect("attack", [f"…/{kind}.npz", *arguments])
+        assert refused == (kind == "snn") and (not refused or flag in text), text
+
+
 def test_attacks_refuse_a_gamma_that_changes_nothing(effect, place):
     sentence, refused = effect("attack", ["…/snn.npz", "--attacks", "pgd", "--gamma", "0.7"])
     assert refused and sentence == (
@@ -225,6 +240,7 @@ def test_attacks_refuse_a_gamma_that_changes_nothing(effect, place):
 
 def test_bounds_may_be_fractions_of_a_level():
     assert number("0.5/255") == 0.5 / 255 and number("8/255") == 8 / 255 and number("0.03") == 0.03
+    assert number("8e-1/255") == 0.8 / 255 and number("1e999999999/255") == math.inf  # at once
 
 
 def test_gamma_is_a_constant_factor_only_of_networks_with_one_path_and_no_gradient_through_the_reset(place):

@@ -34,6 +34,15 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def test_a_file_of_settings_is_adapted_to_the_number_of_images(photos, here, capsys):
+    (here / "mine.json").write_text(json.dumps({"preset": "folder", "data_dir": str(photos), "snn_epochs": 7}))
+    flags = (["--config", "mine.json"], ["--data-dir", photos, "--snn-epochs", 7])
+    said = [command("run", *QUIET, *given, "--dry-run")[1].splitlines()[-12:] for given in flags]
+    assert "SNN 7 epochs" in "".join(said[0]) and [s for s in said[0] if "settings for" in s] == [
+        s for s in said[1] if "settings for" in s
+    ]
+
+
 def test_a_folder_without_the_name_of_a_data_set_is_one_s_own_images(tmp_path):
     own = {"data_dir": str(tmp_path)}
     nothing, options = SimpleNamespace(), SimpleNamespace(data_dir=tmp_path)

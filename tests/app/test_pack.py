@@ -103,6 +103,14 @@ def test_a_network_that_another_run_trained_gets_no_figures_of_this_one(place, t
     assert code == 0 and "PGD" not in text and "Its accuracy under attack was not measured." in text
 
 
+def test_results_that_are_not_ours_are_left_out_with_a_warning(place, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "hire.npz").write_bytes((place / "run/models/hire.npz").read_bytes())
+    (tmp_path / "results.json").write_text('{"mine": 1}')
+    code, text = pack(place, "--out", tmp_path / "a.zip", source=tmp_path / "models" / "hire.npz")
+    assert code == 0 and "warning: the model card has no results of the run" in text
+
+
 def test_equal_networks_have_equal_archives(place, tmp_path):
     for name in ("a.zip", "b.zip"):
         assert pack(place, "--out", tmp_path / name)[0] == 0

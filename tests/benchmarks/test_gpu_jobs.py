@@ -117,10 +117,22 @@ def test_without_pytest_parity_is_all_and_that_is_said(tmp_path, machine, monkey
     assert "pytest is not installed here" in capsys.readouterr().out
 
 
-def test_no_command_begins_without_time(tmp_path, machine, capsys):
+def test_no_command_begins_without_time(tmp_path, machine, monkeypatch, capsys):
     found = machine()
-    assert go(tmp_path, "train", "--minutes", "0.4") == 3 and not found.lines
+    assert go(tmp_path, "train", "--minutes", "0.4") == 2 and not found.lines
+    assert "--minutes 0.4 is too little to start a command: give at least 0.5" in capsys.readouterr().err
+    monkeypatch.setattr(stages.Job, "left", 0.4)
+    assert go(tmp_path, "train") == 3 and not found.lines
     assert "train: the time is over; call again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"settings": 3, "stages": {}}'])
+def test_a_damaged_record_is_one_sentence(tmp_path, machine, capsys, content):
+    machine()
+    (tmp_path / "work").mkdir(exist_ok=True)
+    (tmp_path / "work" / "stages.json").write_text(content)
+    assert go(tmp_path, "train") == 2
+    assert "stages.json is damaged: delete it" in capsys.readouterr().err
 
 
 def test_training_needs_data(tmp_path, machine, capsys):

@@ -216,6 +216,26 @@ def test_images_are_found_in_folders_below(tmp_path):
     assert len(found) == 3 and errors == {}
 
 
+def test_links_to_folders_are_followed_and_no_folder_is_read_twice(tmp_path):
+    picture(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "given").mkdir()
+    for name in ("link", "same"):
+        (tmp_path / "given" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "given")
+    (found,), errors = folder.find_images(tmp_path / "given")
+    assert found.name == "a.png" and errors == {}
+
+
+def test_a_closed_pipe_is_not_a_fault_of_the_folder(tmp_path, monkeypatch):
+    def say(*_):
+        raise BrokenPipeError
+
+    classes(tmp_path, {"a": 5, "b": 5})
+    monkeypatch.setattr(folder, "_read_all", say)
+    with pytest.raises(BrokenPipeError):
+        folder.read(tmp_path)
+
+
 @pytest.mark.parametrize("size", [0, -3, 1025])
 def test_a_size_out_of_range_is_refused(parted, size):
     assert f"image size given is {size}; give --image-size 1 to 1024" in refusal(parted, size)

@@ -215,6 +215,13 @@ def test_no_codec_but_latin1(refusal):
     assert "the codec" in said
 
 
+def test_the_bytes_of_a_string_are_made_once(refusal, reading):
+    string = b"X" + (2000).to_bytes(4, "little") + b"s" * 2000
+    start, end = b"\x80\x02}U\x01a]c_codecs\nencode\nq\x00" + string + b"U\x06latin1\x86q\x01Ra", b"s."
+    assert reading(start + end) == {"a": [b"s" * 2000]}
+    assert "the same string many times" in refusal(start + b"h\x00h\x01Ra" * 9 + end)
+
+
 @pytest.mark.parametrize("content", [[1], 3, "text", None, np.zeros(2, np.uint8)])
 def test_a_pickle_of_anything_but_a_dictionary_is_refused(refusal, content):
     assert "is not a complete pickle of a dictionary" in refusal(pickle.dumps(content, protocol=2))

@@ -517,9 +517,20 @@ def external(file):
     file["node/nodes/readout"].create_dataset("weight", (7, 9), "f4", external=[("/etc/passwd", 0, 252)])
 
 
+def twice(file):
+    file["node/nodes/readout/again"] = file["node/nodes/readout/weight"]
+
+
+def no_dictionary(file):
+    del file["node/nodes/neuron1/metadata"]
+    file["node/nodes/neuron1/metadata"] = "text"
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
+        (twice, "several names for the same data"),
+        (no_dictionary, "metadata that is no dictionary"),
         (larger, r"declares [0-9,]+ bytes of data, but the file has"),
         (linked, "outside"),
         (external, "outside of itself"),

@@ -384,6 +384,11 @@ def test_code_in_a_file_is_not_run(save, tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
+def test_a_bytearray_which_could_have_any_size_is_not_made(save):
+    path = save({**Theirs().state_dict(), "size": bytearray(3)})
+    refused(lambda: published.read(path), path, "contains a bytearray, expected only tensors and plain containers")
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_a_truncated_file_is_refused(save, zipped):
     path = save(Theirs().state_dict(), _use_new_zipfile_serialization=zipped)

@@ -1,5 +1,6 @@
 """Files are read only if they are regular; a killed process leaves nothing behind for long."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
+from minihire.app import folders
 from minihire.attacks.images import load_images
 from minihire.data import cifar, folder, mnist, pickles
 from minihire.data.dataset import DataError
+from minihire.runtime import files
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import FileError, open_regular, require_writable, write_atomically
+from minihire.runtime.files import FileError, only_writer, open_regular, require_writable, write_atomically
 from minihire.study import notes
 from minihire.study.results import Results
 from minihire.training import checkpoint
@@ -94,6 +97,32 @@ write_atomically(Path({str(tmp_path)!r}) / "x.npz", write)
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
+def test_a_path_has_one_writer_at_a_time(tmp_path):
+    with only_writer(tmp_path / "new" / "x.npz"):
+        refused = pytest.raises(FileError, match="x.npz is being written by another process: wait for it")
+        with refused, only_writer(tmp_path / "new" / "x.npz"):
+            pass
+        with only_writer(tmp_path / "new" / "y.npz"):
+            pass
+    with only_writer(tmp_path / "new" / "x.npz"):
+        pass
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(ZeroDivisionError), only_writer(tmp_path / "other" / "x.npz"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with only_writer(tmp_path / "x.npz"), folders.lock(tmp_path):
+        pass
 
 
 def test_a_fault_leaves_the_old_file_and_no_other(tmp_path):

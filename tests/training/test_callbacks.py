@@ -59,6 +59,27 @@ def test_the_best_and_every_second_network_are_kept(start, data, make_data, tmp_
         assert saved.meta["history"] == training.history[:epoch] and saved.meta["about"] == {"a": 1}
 
 
+def test_after_a_full_disk_the_best_network_is_written_by_the_resumed_training(
+    start, data, make_data, tmp_path, monkeypatch
+):
+    path, heldout = tmp_path / "ann.npz", make_data(20, seed=1)
+    training = train(start.copy(), RECIPE, data, heldout=heldout, path=path, callbacks=[keep_best])
+    right = [row["heldout_accuracy"] for row in training.history]
+    expected = weights(load(tmp_path / "ann.best.npz").network(start.backend))
+    for file in tmp_path.iterdir():
+        file.unlink()
+
+    def full(training):
+        if training.epoch == 1 + right.index(max(right)):
+            raise MinihireError("no space")
+        keep_best(training)
+
+    with pytest.raises(MinihireError, match="no space"):
+        train(start.copy(), RECIPE, data, heldout=heldout, path=path, callbacks=[full])
+    train(start, RECIPE, data, heldout=heldout, path=path, resume=True, callbacks=[keep_best])
+    assert same(weights(load(tmp_path / "ann.best.npz").network(start.backend)), expected)
+
+
 def test_a_resumed_training_compares_with_the_epochs_before(start, data, make_data, tmp_path):
     path, heldout = tmp_path / "ann.npz", make_data(20, seed=1)
     train(start.copy(), RECIPE, data, heldout=heldout, path=path, callbacks=[keep_best])
