@@ -127,7 +127,12 @@ def adapted_slopes(membrane, threshold, adaptation=None):
 
 
 def derivative(surrogate: Surrogate, z):
-    """f(z), elementwise, in z's dtype. Raises KeyError for "rate" and "adaptive", which are not functions of z alone."""
+    """f(z), elementwise, in z's dtype. Raises BackendError for "rate" and "adaptive", which are not functions of z alone."""
+    if surrogate.kind not in TABLE:
+        raise BackendError(
+            f"the surrogate {surrogate.kind!r} is not a function of z alone, so only the built-in neuron can compute it: "
+            "choose another surrogate or attack"
+        )
     return TABLE[surrogate.kind][0](z, surrogate.height, surrogate.width).astype(z.dtype, copy=False)
 
 

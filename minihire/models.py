@@ -274,7 +274,7 @@ def assemble(
 def rebuild(description: dict[str, Any]) -> Model:
     """The model that `Model.describe` described.
 
-    Raises MinihireError, LookupError, TypeError or ValueError for a description of none.
+    Raises MinihireError, LookupError, TypeError or ValueError if it describes no model.
     """
     if "layers" not in description:
         return build(**description)

@@ -87,8 +87,8 @@ def add_flags(parser):
     add_file(parser, "--images", "evaluate the images in this file instead of attacks", "FILE.npz")
     parser.add_argument(
         "--surrogate",
-        metavar="KIND[:W]",
-        help=f"of the attacker, W: width (default: the network's): {', '.join(SURROGATES)}",
+        metavar="KIND[:N]",
+        help=f"of the attacker, N: width or sharpness (default: the network's): {', '.join(SURROGATES)}",
     )
     for flag, text in NUMBERS.items():
         parser.hide(parser.add_argument(f"--{flag}", type=int, metavar="N", help=text))

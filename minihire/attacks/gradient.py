@@ -43,8 +43,8 @@ class Attack:
     often the attack runs, each time from another start; an image withstands it only if it withstands all runs. samples: for
     a rate-coded network, each gradient and each evaluation is the mean over this many draws of the input spikes (expectation
     over transformation, EOT).
-    Raises MinihireError for negative ε or α, for those above `largest`, for less than one iteration, restart or sample, and for
-    a surrogate that is none.
+    Raises MinihireError for negative ε or α, for those above `largest`, for less than one iteration, restart or sample, and
+    for a `surrogate` that is no Surrogate.
     """
 
     largest: ClassVar[float] = 1.0  # the range of pixels; a larger ε or α is probably in levels of 0 … 255

@@ -110,7 +110,7 @@ class Config:
         high=1000,
     )
     craft_surrogate: str | None = _setting(
-        "SNN training", None, "surrogate KIND[:WIDTH] for crafting κ, in passes of its own (default: the network's)"
+        "SNN training", None, "surrogate KIND[:NUMBER] for crafting κ, in passes of its own (default: the network's)"
     )
     time_division: str | None = _setting(
         "SNN training", None, "time steps of each period, as in 4+2 for N = 2 (default: ⌊T/N⌋ each)"

@@ -21,9 +21,9 @@ SURROGATES = {
 
 
 def parse_surrogate(text: str | None, flag: str = "--surrogate") -> Surrogate | None:
-    """The surrogate that KIND or KIND:WIDTH names; None for None.
+    """The surrogate that KIND or KIND:NUMBER names; None for None.
 
-    Raises MinihireError, naming the flag, for an unknown kind or a width that is none.
+    Raises MinihireError, naming the flag, for an unknown kind or an impossible number.
     """
     if text is None:
         return None
@@ -39,6 +39,6 @@ def parse_surrogate(text: str | None, flag: str = "--surrogate") -> Surrogate | 
     except (ValueError, ZeroDivisionError, OverflowError):
         value = 0.0
     if not takes_width or not 0 < value < 1e6:
-        expected = "KIND:WIDTH with a width above 0, as in arctan:2" if takes_width else f"{kind} without a width"
+        expected = "KIND:NUMBER with a number above 0, as in arctan:2" if takes_width else f"{kind} without a number"
         raise MinihireError(f"{flag} must be {expected}, not {text!r}")
     return make(value)

@@ -313,8 +313,8 @@ def train(
 ) -> Training:
     """Train a network in place.
 
-    path: a checkpoint is written here after every epoch and when training is stopped. If writing takes long compared with an
-    epoch (as for 600 MB on a fast GPU), not every epoch writes one. resume: continue from that checkpoint, bit-identically.
+    path: a checkpoint is written here after every epoch and when training is stopped. An epoch's checkpoint is left out if
+    writing it would take more than 2 % of the time. resume: continue from that checkpoint, bit-identically.
     about: plain data to store as "about" in the checkpoint's meta data. callbacks: functions that are called with the Training
     after each epoch, see callbacks.py. seen: hashes of the images that the network was trained on before, which checkpoints of
     a "folder" record too (`checkpoint.describe_data`). names: what messages call the settings, see `recipe.NAMES`. The returned

@@ -179,7 +179,7 @@ CASES = {
     ),
     "crafting surrogate of no width": (
         RUN + " --craft-surrogate arctan:x",
-        "--craft-surrogate must be KIND:WIDTH with a width above 0, as in arctan:2, not 'arctan:x'",
+        "--craft-surrogate must be KIND:NUMBER with a number above 0, as in arctan:2, not 'arctan:x'",
     ),
     "time division that is none": (
         RUN + " --time-division 2+x",
@@ -426,9 +426,9 @@ CASES = {
         "attack {place}/snn.npz --surrogate sigmoid",
         "there is no surrogate 'sigmoid': choose triangle, exponential, rectangle, arctan, straight_through, rate",
     ),
-    "a surrogate without width": ("attack {place}/snn.npz --surrogate rate:2", "must be rate without a width"),
-    "a surrogate's width of zero": ("attack {place}/snn.npz --surrogate arctan:0", "with a width above 0"),
-    "a surrogate's width in words": ("attack {place}/snn.npz --surrogate arctan:wide", "with a width above 0"),
+    "a surrogate without width": ("attack {place}/snn.npz --surrogate rate:2", "must be rate without a number"),
+    "a surrogate's width of zero": ("attack {place}/snn.npz --surrogate arctan:0", "with a number above 0"),
+    "a surrogate's width in words": ("attack {place}/snn.npz --surrogate arctan:wide", "with a number above 0"),
     "a surrogate for an ANN": ("attack {place}/ann.npz --surrogate arctan", "is an ANN, to which --surrogate"),
     "a source's surrogate that is an ANN's": (
         "attack {place}/snn.npz --source {place}/ann.npz --surrogate arctan",
