@@ -95,7 +95,8 @@ class ReferenceBackend(Backend):
     def scale_to_norm(self, x, order, limit=None):
         axes = tuple(range(1, x.ndim))
         if order == 2:
-            norm = np.sqrt(np.square(x).sum(axes, keepdims=True))
+            squares = np.square(x, dtype=np.float64)  # in float32, those of small gradients would be 0
+            norm = np.sqrt(squares.sum(axes, keepdims=True)).astype(self.float)
         else:
             norm = (np.mean if order == 1 else np.max)(np.abs(x), axes, keepdims=True)
         norm[norm == 0] = 1

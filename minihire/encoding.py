@@ -18,12 +18,12 @@ from minihire.runtime.random_streams import Stream
 CODINGS = ("direct", "rate")
 
 
-def unit_pixels(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """8-bit pixels as float32 in [0, 1], bit-identical to those of `Backend.image_batch`, which training uses.
+def unit_pixels(levels: np.ndarray[Any, Any], dtype: str = "float32") -> np.ndarray[Any, Any]:
+    """8-bit pixels in [0, 1], bit-identical to those of `Backend.image_batch` with this dtype, which training uses.
 
     It matters: a neuron fires if its membrane is above the threshold by any amount.
     """
-    return levels.astype(np.float32) * np.float32(1 / 255)
+    return levels.astype(dtype) * np.dtype(dtype).type(1 / 255)
 
 
 def in_8_bits(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -188,7 +188,7 @@ class Network:
         parts = []
         for first in range(0, len(images), size):
             batch = images[first : first + size]
-            batch = unit_pixels(batch) if images.dtype == np.uint8 else batch.astype(np.float32)
+            batch = unit_pixels(batch, k.dtype) if images.dtype == np.uint8 else batch.astype(k.dtype)
             parts.append(k.to_numpy(self.forward(k.asarray(batch), draws=Draws(seed, 0, first))).astype(np.float64))
         logits = np.concatenate(parts)
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))

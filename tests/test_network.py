@@ -20,6 +20,7 @@ import pytest
 
 from backends import randomness, surrogates
 from backends.randomness import Draw, Draws
+from minihire.encoding import unit_pixels
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import Branches, Flatten, ForwardContext, Linear, Readout
@@ -522,6 +523,15 @@ def test_predictions_are_those_of_the_logits_for_any_kind_and_number_of_images(e
     expected = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(axis=1, keepdims=True)
     for given, size in ((levels, 100), (levels, 2), (floats, 3), (floats.astype(float), 5), (exact.asarray(floats), 1)):
         np.testing.assert_allclose(network.predict(given, seed=7, batch_size=size).probabilities, expected, atol=1e-5)
+
+
+def test_pixels_of_a_prediction_are_those_of_training(backend):
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    none = np.zeros((1, 2), np.int64)
+    trained = backend.image_batch(backend.asarray(levels), np.zeros(1, np.int64), none, np.zeros(1, np.int64), 0)
+    assert np.array_equal(
+        backend.to_numpy(trained), backend.to_numpy(backend.asarray(unit_pixels(levels, backend.dtype)))
+    )
 
 
 @pytest.mark.parametrize(

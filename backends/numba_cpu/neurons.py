@@ -41,8 +41,11 @@ class Neurons(Products):
 
     def conv_lif_forward(
         self, x, weight, stride, padding, state, leak, threshold, steps,
-        *, want_weight=True, reset="immediate", mask=None, want_state=True,
+        *, want_weight=True, reset="immediate", mask=None, soft=None, want_state=True,
     ):  # fmt: skip
+        if soft is not None:
+            options = {"want_weight": want_weight, "reset": reset, "mask": mask, "soft": soft, "want_state": want_state}
+            return super().conv_lif_forward(x, weight, stride, padding, state, leak, threshold, steps, **options)
         conv = self._planned(x, weight, stride, padding)
         shape, lists = (steps, *conv.shape[1:]), self._choose_lists(x)
         layer, saved, spikes, end = self._layer(shape, state, leak, threshold, reset, mask, want_state)

@@ -79,7 +79,7 @@ class TorchServices(Services):
         array = self.backend._dense(array)
         if self.device == "cpu":
             return super().fetch_async(array.clone())
-        values, done = torch.empty(array.shape, dtype=array.dtype, pin_memory=True), torch.cuda.Event()
+        values, done = torch.empty(array.shape, dtype=array.dtype, device="cpu", pin_memory=True), torch.cuda.Event()
         values.copy_(array, non_blocking=True)
         done.record(torch.cuda.current_stream(self.device))
         return lambda: (done.synchronize(), values.numpy())[1]

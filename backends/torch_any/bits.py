@@ -28,5 +28,5 @@ def unpacked(found):
 @functools.cache
 def _table():
     """For each byte, its eight bits as eight bytes in one number: int64 [256]."""
-    bits = torch.arange(256)[:, None] >> torch.arange(8) & 1
+    bits = torch.arange(256, device="cpu")[:, None] >> torch.arange(8, device="cpu") & 1
     return bits.to(torch.uint8).view(torch.int64).reshape(-1)

@@ -47,7 +47,7 @@ def _scratch(like, rows, parts):
     if found is None or found.dtype != like.dtype or len(found) < size:
         thread_local.scratch = None  # free the old memory first
         with torch.inference_mode(False):  # tensors created in inference mode cannot be used outside it
-            thread_local.scratch = found = torch.empty(size, dtype=like.dtype)
+            thread_local.scratch = found = torch.empty(size, dtype=like.dtype, device=like.device)
     return found.detach()[:size].view(shape)
 
 

@@ -39,8 +39,11 @@ class Neurons(Products):
 
     def conv_lif_forward(
         self, x, weight, stride, padding, state, leak, threshold, steps,
-        *, want_weight=True, reset="immediate", mask=None, want_state=True,
+        *, want_weight=True, reset="immediate", mask=None, soft=None, want_state=True,
     ):  # fmt: skip
+        if soft is not None:
+            options = {"want_weight": want_weight, "reset": reset, "mask": mask, "soft": soft, "want_state": want_state}
+            return super().conv_lif_forward(x, weight, stride, padding, state, leak, threshold, steps, **options)
         kernel = self._kernel(weight)
         current, again = self._convolved(x, kernel, stride, padding), None
         if self.device == "cpu" and len(current) == 1 and current.numel() >= LARGE:

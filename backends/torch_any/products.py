@@ -41,7 +41,7 @@ class Products(Storage):
             yield slice(0, count), *self._images(x)
             return
         images = (x.bytes if packed else x.counts).view(count, -1)
-        room = torch.empty((size, *x.shape[2:]), dtype=self.factor)
+        room = torch.empty((size, *x.shape[2:]), dtype=self.factor, device=self.device)
         for first in range(0, count, size):
             part = slice(first, min(first + size, count))
             counts, place = images[part], room[: part.stop - first]
@@ -60,7 +60,7 @@ class Products(Storage):
         if count <= size:
             return x
         images = x.counts.view(count, -1)
-        packed = torch.empty((count, images.shape[1] // 8), dtype=torch.uint8)
+        packed = torch.empty((count, images.shape[1] // 8), dtype=torch.uint8, device=self.device)
         for first in range(0, count, size):
             packed[first : first + size] = bits.packed(images[first : first + size])
         return PackedSpikes(packed, x.scale, tuple(x.shape))

@@ -38,11 +38,12 @@ class Storage(Backend):
         if isinstance(values, OPAQUE):
             values = self._dense(values)
         if isinstance(values, torch.Tensor):
-            return values.detach().to(self.device, values.dtype if values.dtype in KEPT else self.float, copy=True)
+            kind = values.dtype if values.dtype in KEPT else self.float
+            return values.detach().to(self.device, kind, copy=True, memory_format=torch.contiguous_format)
         array = np.asarray(values)
         kept = array.dtype in INTEGER_TYPES
         array = np.asarray(array, array.dtype.newbyteorder("=") if kept else self.dtype, order="C")
-        return self._send(torch.tensor(array))
+        return self._send(torch.tensor(array, device="cpu"))
 
     def _send(self, tensor):
         """Copy a host tensor to the device, without waiting for a GPU."""
@@ -53,7 +54,7 @@ class Storage(Backend):
     def _constant(self, values):
         """A tuple of numbers as a tensor on the device, cached."""
         if values not in self.constants:
-            self.constants[values] = self._send(torch.tensor(values, dtype=self.float))
+            self.constants[values] = self._send(torch.tensor(values, dtype=self.float, device="cpu"))
         return self.constants[values]
 
     def to_numpy(self, array):
@@ -84,7 +85,7 @@ class Storage(Backend):
     def write_rows(self, array, start, values):
         self.versions.updated(array)
         values = self._dense(values)
-        array[start : start + len(values)] = torch.as_tensor(values)
+        array[start : start + len(values)] = torch.as_tensor(values, device=self.device)
 
     def top_k(self, array, count):
         if self.device == "cpu":
@@ -145,11 +146,12 @@ class Storage(Backend):
 
     def scale_to_norm(self, x, order, limit=None):
         x = self._dense(x)
-        axes = tuple(range(1, x.ndim))
+        images = x.flatten(1) if x.ndim > 1 else x[:, None]
         if order == 2:
-            norm = x.square().sum(axes, keepdim=True).sqrt()
+            norm = images.double().square().sum(1).sqrt().to(self.float)
         else:
-            norm = x.abs().mean(axes, keepdim=True) if order == 1 else x.abs().amax(axes, keepdim=True)
+            norm = images.abs().mean(1) if order == 1 else images.abs().amax(1)
+        norm = norm.view(-1, *(1,) * (x.ndim - 1))
         norm = torch.where(norm > 0, norm, torch.ones_like(norm))
         return x / norm if limit is None else x * (rounded(limit, self.float) / norm).clamp(max=1)
 

@@ -6,6 +6,7 @@ import torch
 
 from backends import moments16
 from backends.arrays import OuterProduct
+from backends.errors import BackendError
 from backends.torch_any.neurons import Neurons
 from backends.torch_any.storage import rounded
 
@@ -71,8 +72,14 @@ class Updates(Neurons):
             found = self._linear(x[part], grad.T) if on_cpu else self._times(x[part], grad)
             yield self._product(found, scale), *(None if a is None else a[part] for a in arrays)
 
-    def sgd_step(self, parameter, grad, velocity, learning_rate, momentum, decay, low, high):
+    def _in_place(self, parameter):
+        """Note that a parameter changes. torch's kernels go through memory in order, so they need C order."""
+        if not parameter.is_contiguous():
+            raise BackendError("a parameter that is not contiguous cannot be updated in place: convert it with asarray")
         self.versions.updated(parameter)
+
+    def sgd_step(self, parameter, grad, velocity, learning_rate, momentum, decay, low, high):
+        self._in_place(parameter)
         for g, w, u in self._by_rows(grad, parameter, velocity):
             if not momentum:  # torch's kernel then takes no velocity
                 torch.add(g, w, alpha=decay, out=u)
@@ -91,7 +98,7 @@ class Updates(Neurons):
             _clip(w, low, high)
 
     def adam_step(self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high):
-        self.versions.updated(parameter)
+        self._in_place(parameter)
         count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
         entry, narrow = 0, moments16.are_narrow(mean, square, max_square)
         for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, max_square):

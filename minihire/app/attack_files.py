@@ -103,7 +103,7 @@ def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attac
     with StopSignal(k) as stop, Progress(attack.name, len(images)) as progress:
         for image, label in zip(images, labels, strict=True):
             stop.check(f"during {attack.name}")
-            pixels = k.asarray(unit_pixels(image[None]))
+            pixels = k.asarray(unit_pixels(image[None], k.dtype))
             found.append(k.to_numpy(attacker(pixels, k.asarray(label[None]), Draws(seed)))[0].astype(np.float32))
             progress.add(1)
     return np.stack(found)

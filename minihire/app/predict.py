@@ -65,7 +65,7 @@ def predict_images(
         for name, row in zip(classes, probabilities, strict=True):
             found.append({"class": names[name], "probability": float(row.max()), "probabilities": row.tolist()})
     for row, image in zip(found, images, strict=True) if explain else ():
-        batch = network.backend.asarray(unit_pixels(image[None]))
+        batch = network.backend.asarray(unit_pixels(image[None], network.backend.dtype))
         activity = measure_activity(network, [batch], seed=seed)
         row["activity"] = [layer.as_dict() for layer in activity]
         row["energy"] = measure_energy(network, activity).as_dict()

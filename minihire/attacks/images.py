@@ -62,8 +62,9 @@ def craft_images(
 
 def classify(network: Network, images: np.ndarray[Any, Any], draws: Draws, samples: int = 1) -> np.ndarray[Any, Any]:
     """The network's classes, int64 [B], of one batch of images: floats in [0, 1], or uint8."""
-    pixels = unit_pixels(images) if images.dtype == np.uint8 else images.astype(np.float32)
-    return predict(network, network.backend.asarray(pixels), draws, samples)
+    k = network.backend
+    pixels = unit_pixels(images, k.dtype) if images.dtype == np.uint8 else images.astype(np.float32)
+    return predict(network, k.asarray(pixels), draws, samples)
 
 
 def save_images(path: os.PathLike[str], crafted: Crafted) -> None:

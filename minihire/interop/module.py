@@ -61,12 +61,19 @@ class TorchModule(torch.nn.Module):
     def record(self, images: torch.Tensor, draws: Draws):
         """Return logits [B, classes] and a function from ∂L/∂logits to ∂L/∂images [B, C, H, W], which can be called once."""
         pixels = self._array(images.permute(0, 2, 3, 1))
-        logits, pull = self.network.pullback(pixels, draws=draws, surrogate=self.surrogate)
+        with self._own_precision():
+            logits, pull = self.network.pullback(pixels, draws=draws, surrogate=self.surrogate)
 
         def pull_tensor(grad_logits):
-            return self._tensor(pull(self._array(grad_logits)), images).permute(0, 3, 1, 2).contiguous()
+            with self._own_precision():
+                grad = pull(self._array(grad_logits))
+            return self._tensor(grad, images).permute(0, 3, 1, 2).contiguous()
 
         return self._tensor(logits, images), pull_tensor
+
+    def _own_precision(self):
+        """Context manager: torch.autocast does not change the products of the backend."""
+        return torch.autocast(torch.device(self.network.backend.device).type, enabled=False)
 
     def _check(self, images):
         model = self.network.model

@@ -40,7 +40,7 @@ def attacked_examples(
         if i < len(clean):
             pairs.append((clean[i], attacked[i]))
             continue
-        image, label = k.asarray(unit_pixels(data.images[i : i + 1])), k.asarray(data.labels[i : i + 1])
+        image, label = k.asarray(unit_pixels(data.images[i : i + 1], k.dtype)), k.asarray(data.labels[i : i + 1])
         crafted = perturb(network, image, label, attack, Draws(seed, 0, i))
         pairs.append((k.to_numpy(image)[0], k.to_numpy(crafted)[0]))
     clean, attacked = (np.stack(images) for images in zip(*pairs, strict=True))

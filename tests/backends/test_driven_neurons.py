@@ -11,7 +11,7 @@ from plain_calls import avg_pool, conv2d, conv2d_weight_gradient
 
 from backends import get_backend
 from backends.interface import NeuronState
-from backends.surrogates import rectangle
+from backends.surrogates import arctan, rectangle
 from minihire.models import build
 from minihire.network import Network, initialise
 
@@ -90,6 +90,16 @@ def test_neurons_fire_alike_with_their_convolution_and_after_it(backend, exact, 
         x = avg_pool(k, x) if pooled else x
         results.append(drive(k, x, weight, 1, None, None, "immediate", wanted=True))
     agree(backend, *results)
+
+
+def test_soft_spikes_of_a_convolution_are_those_of_its_current(backend, agrees):
+    rng, k = np.random.default_rng(3), backend
+    x, weight = k.asarray(rng.normal(size=(3, 2, 6, 6, 8))), k.asarray(rng.normal(size=(3, 3, 8, 16)) / 8)
+    leak, threshold, soft = k.asarray([0.9]), k.asarray([0.7]), arctan(2.0)
+    spikes, *_ = k.conv_lif_forward(x, weight, 1, 1, None, leak, threshold, 3, soft=soft)
+    current, _ = k.conv2d(x, weight, 1, 1)
+    expected, *_ = k.lif_forward(current, None, leak, threshold, 3, soft=soft)
+    agrees(spikes, k.to_numpy(expected))
 
 
 def test_one_kernel_gives_what_two_give(backend):

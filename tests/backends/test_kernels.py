@@ -22,7 +22,7 @@ from plain_calls import (
     relu_gradient,
 )
 
-from backends import get_backend
+from backends import BackendError, get_backend
 
 small = {
     "steps": st.integers(1, 3),
@@ -303,6 +303,50 @@ def test_scale_to_norm_divides_each_image_by_its_norm(backend):
     (x,) = arrays(backend, [[3.0, -4.0], [0.0, 0.0], [0.0, 0.5]])
     near(backend, backend.scale_to_norm(x, 1), [[6 / 7, -8 / 7], [0, 0], [0, 2]])
     near(backend, backend.scale_to_norm(x, 2), [[0.6, -0.8], [0, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("size", [1e-19, 1e-22, 1e-25, 1e-30, 1e-35])
+def test_scale_to_norm_of_tiny_values_whose_squares_are_zero_in_float32(backend, size):
+    (x,) = arrays(backend, [[3.0 * size, -4.0 * size]])
+    near(backend, backend.scale_to_norm(x, 2), [[0.6, -0.8]])
+    limited = backend.to_numpy(backend.scale_to_norm(x, 2, 2.5 * size))
+    np.testing.assert_allclose(limited / size, [[1.5, -2.0]], rtol=1e-5)
+
+
+def test_scale_to_norm_of_single_numbers(backend):
+    (x,) = arrays(backend, [1.0, -2.0, 0.0])
+    for order in (1, 2, np.inf):
+        equal(backend, backend.scale_to_norm(x, order), [1, -1, 0])
+
+
+def test_a_transposed_tensor_is_updated_entry_by_entry():
+    torch = pytest.importorskip("torch")
+    k, reference = get_backend("torch"), get_backend("reference")
+    values = torch.arange(6.0).reshape(3, 2).T
+    grad = np.array([[0.0, 10, 20], [30, 40, 50]])
+    found = []
+    for b in (k, reference):
+        w, u, m, s = b.asarray(values if b is k else values.numpy()), *(b.zeros((2, 3)) for _ in range(3))
+        b.sgd_step(w, b.asarray(grad), u, 0.1, 0.9, 0.0, -np.inf, np.inf)
+        b.adam_step(w, b.asarray(grad - 25), m, s, None, 0.1, (0.9, 0.999), 1e-8, 1, -np.inf, np.inf)
+        found.append(b.to_numpy(w))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    with pytest.raises(BackendError, match="not contiguous cannot be updated in place"):
+        k.sgd_step(values, k.asarray(grad), k.zeros((2, 3)), 0.1, 0.9, 0.0, -np.inf, np.inf)
+
+
+def test_torch_s_default_device_is_not_the_backend_s():
+    torch = pytest.importorskip("torch")
+    k, x = get_backend("torch"), np.ones((1, 2, 4, 4, 8))
+    try:
+        torch.set_default_device("meta")
+        made = [k.asarray(np.ones(3)), k.zeros((2,)), k.scale_shift(k.asarray(x), (2.0,) * 8, (1.0,) * 8)]
+        assert {array.device.type for array in made} == {"cpu"}
+        one = k.asarray([0.5])
+        spikes, *_ = k.conv_lif_forward(k.asarray(x), k.asarray(np.ones((3, 3, 8, 4))), 1, 1, None, one, one, 3)
+        assert k.to_numpy(spikes).mean() == 1
+    finally:
+        torch.set_default_device(None)
 
 
 def test_scale_to_norm_shrinks_images_to_the_limit_and_enlarges_none(backend):

@@ -139,6 +139,18 @@ def test_results_have_the_images_type_and_are_computed_in_the_backend_s(images, 
     assert torch.equal(x.grad, exactly.grad.to(x.dtype)) and torch.equal(module(x), module(exactly).to(x.dtype))
 
 
+@pytest.mark.parametrize("kind", ["ann", "direct"])
+def test_autocast_does_not_change_the_precision(images, kind):
+    module = torch_module(network_of(get_backend("torch"), kind))
+    x, same = tensor(images, "float32"), tensor(images, "float32")
+    expected, weights = module(x), torch.tensor([1.0, -2.0, 0.5, 0.25, 4.0])
+    (expected * weights).sum().backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = module(same)
+        (found * weights).sum().backward()
+    assert torch.equal(found, expected) and torch.equal(x.grad, same.grad)
+
+
 def test_gradients_are_contiguous_and_share_no_memory(exact, images):
     """Attack libraries write to gradients and flatten them with `view`."""
     module, x = torch_module(network_of(exact)), tensor(images)
