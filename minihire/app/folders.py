@@ -79,9 +79,10 @@ def saved_config(out: Path) -> dict:
 
 
 @contextlib.contextmanager
-def lock(out: Path):
+def lock(out: Path, new: bool = False):
     """Context manager: lock the folder of a run, so that no second run can use it.
 
+    new: refuse a folder that contains a run by now; another one may have started and finished since `choose`.
     The system releases the lock if the process is killed. With torchrun, the first process locks for all. After an error in the
     context, the lock's file and the folder are deleted if this call made them and, for the folder, if nothing else is in it.
     Raises MinihireError if the folder is in use or not writable.
@@ -94,15 +95,17 @@ def lock(out: Path):
         try:
             stack.enter_context(new_folder(out))
             refuse_special(path)
-            new, file = not path.exists(), stack.enter_context(open(path, "a"))
+            made, file = not path.exists(), stack.enter_context(open(path, "a"))
         except OSError as error:
             raise MinihireError(f"cannot write into {out}: {error.strerror}; choose another --out") from error
         if not try_lock(file) or not path.exists():  # another process may have just deleted it
             raise MinihireError(f"{out} is in use by another run: wait for it, or choose another --out")
         try:
+            if new:
+                refuse_run(out)
             yield
         except BaseException:
             with contextlib.suppress(OSError):  # Windows does not delete an open file
-                if new:
+                if made:
                     path.unlink()
             raise

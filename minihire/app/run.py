@@ -101,9 +101,7 @@ def run(options) -> None:
         print_estimate(config, backend, splits, out)
         return
     Written.earlier = options.resume  # so that the message of an early stop does not say that nothing was written
-    with folders.lock(out):
-        if not options.resume:
-            folders.refuse_run(out)  # again: another run may have started and finished while the images were read
+    with folders.lock(out, new=not options.resume):
         whole = Run(config, backend, out, splits, options.resume, callbacks)
         say(
             f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "

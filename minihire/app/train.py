@@ -91,9 +91,7 @@ def run(options) -> None:
     Written.earlier = options.resume and options.out.exists()
     callbacks = chosen_callbacks(options, data.heldout)
     seen = training_images(start) if start else ()
-    with only_writer(options.out):
-        if not options.resume:
-            require_absent(options.out)  # again: another training may have written it while the images were read
+    with only_writer(options.out, new=not options.resume):
         _, training = train_one(config, options.method, data, backend, options.out, network, callbacks, seen)
     last = training.history[-1]
     print(

@@ -138,12 +138,12 @@ def write_atomically(path: Path, write) -> None:
 
 
 @contextlib.contextmanager
-def only_writer(path: Path) -> Iterator[None]:
+def only_writer(path: Path, new: bool = False) -> Iterator[None]:
     """While entered, no other process can enter this for the same path. The file .NAME.lock beside it is locked, and deleted at
     the end; the system releases the lock if the process is killed.
 
-    With torchrun, the first process locks for all. Raises FileError if another process holds the lock, or if the folder is not
-    writable.
+    new: refuse a file that exists by now; another process may have written it since the caller looked. With torchrun, the first
+    process locks for all. Raises FileError also if another process holds the lock, or if the folder is not writable.
     """
     if torchrun_rank()[0] > 0:
         yield
@@ -160,6 +160,8 @@ def only_writer(path: Path) -> Iterator[None]:
         if not try_lock(file) or not os.path.exists(lock):  # another process may have just deleted it
             raise FileError(f"{path} is being written by another process: wait for it, or choose another --out")
         try:
+            if new and os.path.lexists(path):
+                raise FileError(f"{path} exists by now: choose another --out")
             yield
         finally:
             with contextlib.suppress(OSError):  # Windows does not delete an open file

@@ -110,6 +110,9 @@ def test_a_path_has_one_writer_at_a_time(tmp_path):
     with only_writer(tmp_path / "new" / "x.npz"):
         pass
     assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "new" / "x.npz").touch()
+    with pytest.raises(FileError, match="exists by now"), only_writer(tmp_path / "new" / "x.npz", new=True):
+        pass
     with pytest.raises(ZeroDivisionError), only_writer(tmp_path / "other" / "x.npz"):
         raise ZeroDivisionError
     assert not (tmp_path / "other").exists()
