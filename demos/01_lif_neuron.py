@@ -4,19 +4,19 @@
 # **You learn** to compute the membrane and the spikes of a neuron, and why its firing rate is a clipped ReLU. **You need** NumPy.
 #
 # A leaky integrate-and-fire neuron sums its input current I, loses a part of the sum at every step, and fires when the
-# membrane m exceeds the threshold v (equations 1 and 2 of HIRE-SNN; leak λ, time step t = 0 … T−1):
+# membrane m exceeds the threshold v (leak λ, time step t = 0 … T−1). The neuron of HIRE-SNN's released code is
 #
 #     m[t] = λ·u[t−1] + I[t]        s[t] = 1 if m[t] > v else 0        u[t] = m[t] − v·s[t]
 #
-# This is the "immediate" reset. The "delayed" reset subtracts v one step later, and the leak does not act on it:
+# This is the "immediate" reset. Equation 1, as printed, has the "delayed" one: v is subtracted a step later, without a leak:
 #
 #     m[t] = λ·m[t−1] + I[t] − v·s[t−1]
 #
 # **What to expect.** Without a leak (λ = 1) the two resets give the same spikes. The firing rate is the current divided by
 # the threshold, clipped to at most one spike per step: min(max(I/v, 0), 1), to within 1/T. So a spiking neuron is a rounded
 # and clipped ReLU; this is why a trained ANN can be converted. A leak adds a dead zone: a constant current raises the
-# membrane to at most I/(1−λ), so a current below v·(1−λ) never causes a spike. With a leak, the rate rises in steps (the
-# neuron fires at every second, third … time step), and the delayed reset fires less.
+# membrane to at most I/(1−λ), so a current below v·(1−λ) never causes a spike. With a leak, the rate rises in steps, because
+# it locks to fractions such as 1/3, 2/5 or 1/2, and the delayed reset fires less.
 
 # %%
 import numpy as np
@@ -127,4 +127,4 @@ save(figure, options.out, "01_lif_neuron")
 # 2. With λ = 0.7, plot clip(I/v − (1 − λ)/2, 0, 1), the ramp that backends/lif.py derives for leaky neurons, beside
 #    the measured rate. Where does it fit, and why does it miss the dead zone?
 # 3. Take a noisy current whose mean is half the smallest current that causes a spike. Increase the noise until the neuron fires, then
-#    raise the mean a little. Does the rate grow? Could one measure ∂rate/∂I this way, where the computed gradient is 0?
+#    raise the mean a little. Does the rate grow? Could one measure ∂rate/∂I this way, where the noiseless rate does not change?

@@ -6,15 +6,15 @@
 # A first layer with weights W computes a current I[t] at each of T steps. There are two ways to feed it an image x (pixels in [0, 1]):
 #
 #     direct coding   I[t] = W·x                           the image itself, the same at every step
-#     rate coding     I[t] = W·s[t],  s[t] ~ Bernoulli(x)  a pixel spikes with probability x, drawn again at every step (Poisson)
+#     rate coding     I[t] = W·s[t],  s[t] ~ Bernoulli(x)  a pixel spikes with probability x, drawn again at every step
 #
-# The mean of T such spikes estimates the pixel with a standard deviation of √(x·(1−x)/T). It falls only with the root of T.
+# (Rate coding is often called Poisson coding.) The mean of T such spikes estimates the pixel with a standard deviation of √(x·(1−x)/T). It falls only with the root of T.
 #
 # **What to expect.** The error of a grey pixel is 0.5 after one step and 0.06 after 64 steps; half the error takes four times
 # the steps. One ANN, trained on pixels without normalisation, is converted for both codings with the same weights and thresholds.
 # Then it is trained for two epochs at each T. With direct coding its accuracy is within a few points of the ANN at T = 4. With rate
 # coding it stays lower even at T = 32 (in three of three seeds): training cannot recover what the input does not contain. At
-# T = 2 no spike of the converted network reaches its output. Direct coding has a cost: its first layer multiplies real numbers with
+# T = 2 no spike of the converted network reaches its output; it then answers class 0, which is none of our four. Direct coding has a cost: its first layer multiplies real numbers with
 # weights, where the other layers only add (lesson 7).
 
 # %%

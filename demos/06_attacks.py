@@ -9,8 +9,9 @@
 #     x̂ ← clip(x + clip(x̂ + α·sign(∂L/∂x̂) − x, −ε, ε), 0, 1)          FGSM: K = 1, α = ε
 #
 # **What to expect.** Random noise of size ε has little effect. Under FGSM the trained spiking networks are much more accurate than
-# the ANN. Under 20 small steps most of that is gone. Then each image is attacked five times (the ANN from five starts, the others
-# with five surrogates). Now the converted and the traditional network are far *below* the ANN. HIRE is above the traditional
+# the ANN. Under 20 small steps the advantage is gone: the converted and the
+# traditional network are below the ANN, HIRE is level with it. Then each image is attacked five times (the ANN from five starts, the others
+# with five surrogates). Now the converted and the traditional network are far below the ANN. HIRE is above the traditional
 # one, but also below the ANN (in three of three seeds, not always with a small p). Exponential and arctan are stronger than the
 # defender's own surrogate; the rate gradient, a mean over time, is weak at T = 4. The pictures show how little an attack changes.
 

@@ -117,6 +117,7 @@ save(figure, options.out, "07_energy")
 # ## Exercises
 #
 # 1. A neuron multiplies, too: λ·u + I at each step. Add a MAC per neuron and step. From which T does it matter?
-# 2. Which layers have ζ above 5.1 at T = 32? Let only the other layers spike: how much energy would this hybrid take?
+# 2. Which layers have ζ above 5.1 at T = 32? Compute these layers as in the ANN (MACs) and the others with spikes: how much
+#    energy would this hybrid take?
 # 3. `minihire info vgg5` lists the operations of the full-size network. What is the share of its first layer? What follows for
 #    the column "layer 1 T times"?

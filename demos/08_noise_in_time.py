@@ -8,13 +8,13 @@
 #     κ ← clip(κ + ε_s·sign(∂L/∂κ), −ε_t, ε_t)          with ε_s = ε_t = ε every entry is −ε, 0 or +ε (equation 6)
 #
 # Its alignment with the gradient of the period is a = mean of κ·sign(∂L/∂κ)/ε: 0 for random signs ("blind" noise), 1 if every sign
-# is right. FGSM's noise from the period before (row "anew") only reaches a ≈ 0.19: image and weights have changed since.
+# is right. Even noise that FGSM made in the period before (row "anew") reaches only a ≈ 0.19: image and weights have changed since.
 #
 # **What to expect.** If the signs of ∂L/∂κ were random, 1/3 of the entries of κ would be 0, and an update would change 2/3 of them.
 # It is nearly so. In the first period of a batch κ was made for other images: a ≈ 0. In the second it has just been updated for
-# these images: a ≈ 0.16. The membranes sum κ, since direct coding repeats it at every step. In the first layer, noise made for other
-# images has as much effect as noise made for this image; in later layers less. So one period trains with blind noise, the other
-# with aimed noise. Gaussian noise is blind in both, and so is one κ for both periods: both gain less over the control κ = 0 than HIRE.
+# these images: a ≈ 0.16. So one period trains with blind noise, the other with aimed noise. (The membranes sum κ, since direct coding
+# repeats it at every step. In the first layer, noise made for other images has as much effect as noise made for this image; in later
+# layers less.) Gaussian noise is blind in both, and so is one κ for both periods: both gain less over the control κ = 0 than HIRE.
 # κ = 0 at the start of each batch gains about as much as HIRE (three of three seeds, PGD with an exponential surrogate).
 
 # %%

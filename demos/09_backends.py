@@ -108,4 +108,4 @@ save(figure, options.out, "09_backends")
 #
 # 1. Two float32 backends may change the same spikes. Which numbers are rounded before any backend starts to compute?
 # 2. Find an image with spikes that differ, and the first of them, by layer and step. How far was its membrane from the threshold?
-# 3. Raise the threshold to 2, so that fewer neurons fire. Which backend gets faster, which does not, and why?
+# 3. Raise the threshold a little, so that fewer neurons fire. (At 2, the last layers never fire, and there is no gradient.) Which backend gets faster, which does not, and why?

@@ -15,7 +15,7 @@
 # attackers do fool the second: PGD through an arctan; PGD with images crafted on the first network (transfer); SA-PGD, whose
 # surrogate adapts to the membranes; and Square, which uses no gradient. Few images withstand the arctan, none SA-PGD. Under Square
 # the second network is less accurate than the first. For both networks, no image withstands the strong suite. The suite's red flags
-# are up only for the second: one step is stronger than 20 steps, and many images have a gradient of zero. On the right of the figure the attacker's
+# are up only for the second: 20 steps are not stronger than one, and many images have a gradient of zero. On the right of the figure the attacker's
 # w varies: with the same w, PGD is about as strong against one network as against the other. (All this holds for three of three seeds.)
 
 # %%

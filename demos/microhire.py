@@ -43,7 +43,7 @@ def shapes(count, rng):
 # %% neurons
 
 def lif_forward(current, v, lam):
-    """Membranes m and spikes s of leaky integrate-and-fire neurons with threshold v and leak λ: [T, B, F] (equations 1 and 2)."""
+    """Membranes m and spikes s of leaky integrate-and-fire neurons with threshold v and leak λ, [T, B, F]; reset as in the paper's code."""
     m, s, u = np.empty_like(current), np.empty_like(current), 0
     for t in range(len(current)):
         m[t] = lam * u + current[t]  # the membrane leaks and integrates the current

@@ -150,7 +150,7 @@ def _noise_cases() -> list[Case]:
     for title, kappa, gradient, step, bound in (
         ("the first step, from κ = 0", np.zeros(shape), grad, 0.01, 0.03),
         ("a small gradient, and a gradient of 0", rng.uniform(-0.01, 0.01, shape), small, 0.01, 0.03),
-        ("κ at its bound ±ε_t", 0.02 * np.sign(rng.standard_normal(shape)), grad, 0.008, 0.024),
+        ("κ that reaches its bound ±ε_t", 0.02 * np.sign(rng.standard_normal(shape)), grad, 0.008, 0.024),
     ):
         expected = CraftedNoise(step, bound).after_period(k, kappa, gradient)
         cases.append(Case(title, (kappa, gradient, step, bound), {"κ": expected}))

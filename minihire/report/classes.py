@@ -23,7 +23,8 @@ def classes(results) -> Markup | None:
     shown = networks(dict.fromkeys(model for model, _, _ in found))
     columns = [("clean", "none"), *([("white_box", attack)] if attack else [])]
     cell = lambda model, number: " → ".join(_share(found.get((model, *column)), number) for column in columns)
-    rows = [[name, *(cell(model, number) for model in shown)] for number, name in enumerate(names)]
+    counts = [f"{sum(row):,}" for row in next(iter(found.values()))]
+    rows = [[name, counts[number], *(cell(model, number) for model in shown)] for number, name in enumerate(names)]
     draw = _matrix if len(names) <= WHOLE else _confusions
     matrices = [
         details(f"Confusions: {network_name(model)}, {ATTACK_TITLES.get(attack, attack)}", draw(matrix, names))
@@ -38,7 +39,7 @@ def classes(results) -> Markup | None:
     under = f": clean → under {ATTACK_TITLES.get(attack, attack)}" if attack else ""
     listing = details(
         f"Accuracy of each of the {len(names)} classes, %{under}",
-        table(["", *map(network, shown)], rows, class_="classes"),
+        table(["class", "images", *map(network, shown)], rows, class_="classes"),
     )
     return join([listing, *matrices, note(text)])
 

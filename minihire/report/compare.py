@@ -107,8 +107,11 @@ def energy(runs: list[SavedRun]) -> Markup | None:
             ]
             cells.append(times(once[kind]["ratio"]))
         rows.append([_head(name, n, run, first), *cells])
-    header = ["per image", "FP32, µJ", "", "less than ANN", "INT32, µJ", "", "less than ANN"]
-    text = "Linear scale from 0; the first layer is computed once. “Less” compares with the ANN of the same run."
+    header = ["per image", "FP32, µJ", "", "ANN ÷ this", "INT32, µJ", "", "ANN ÷ this"]
+    text = (
+        "Linear scale from 0; the first layer is computed once. “ANN ÷ this” is the energy of the same run’s ANN divided by "
+        "the network’s."
+    )
     return join([table(header, rows, class_="grouped"), note(text)]) if rows else None
 
 

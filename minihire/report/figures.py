@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from minihire.report.marks import COLOURS, MARKERS, OTHER_MARKER
+from minihire.report.sections import against_ann, microjoules
 from minihire.study.images import from_png, magnified
 from minihire.study.settings import ANN_METHODS
 from minihire.study.titles import ACCESS_TITLES, ATTACK_TITLES, COLUMNS, TITLES
@@ -200,8 +201,9 @@ def energy_per_image(plt, results):
         energies = [by_kind[kind]["total_pj"] / 1e6 for by_kind in found.values()]  # pJ to µJ
         axis.barh(range(len(found)), energies, height=0.6, color=[COLOURS.get(name) for name in found])
         for row, (name, by_kind) in enumerate(found.items()):
-            gain = "" if name in ANN_METHODS else f", {by_kind[kind]['ratio']:.1f}× less"
-            axis.text(energies[row], row, f" {energies[row]:.1f} µJ{gain}", va="center", fontsize=8)
+            gain = "" if name in ANN_METHODS else against_ann(by_kind[kind]["ratio"])
+            words = f" {microjoules(by_kind[kind]['total_pj'])} µJ{gain}"
+            axis.text(energies[row], row, words, va="center", fontsize=8)
         axis.set(title=kind.upper(), xlabel="µJ per image", xlim=(0, 1.25 * max(energies)))
         axis.set(yticks=range(len(found)), yticklabels=[TITLES.get(name, name) for name in found])
         axis.grid(visible=False, axis="y")

@@ -64,7 +64,9 @@ def table(header, rows, *, caption=None, class_=None) -> Markup:
         [tag("tr", _cell(row[0], "th", scope="row"), [_cell(cell, "td") for cell in row[1:]]) for row in rows],
     )
     above = None if caption is None else tag("caption", caption)
-    return tag("div", tag("table", above, head, body, class_=class_), class_="scroll", tabindex="0")
+    named = next((name for name in (caption, *header) if name and type(name) is str), "table")
+    label = {"role": "region", "aria-label": named}
+    return tag("div", tag("table", above, head, body, class_=class_), class_="scroll", tabindex="0", **label)
 
 
 def _cell(content, name, **attributes):

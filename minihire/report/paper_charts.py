@@ -71,7 +71,9 @@ def lines(chart: dict) -> Markup:
         drawn += [text(right + 8, y, one["label"]) for one, y in zip(series, heights, strict=True)]
     heading = text(0, 13, [chart["title"], tag("tspan", f"  {chart['unit']}", class_="unit")], class_="title")
     words = f"{chart['title']}: {chart['unit']} over {chart['across']} for {', '.join(one['label'] for one in series)}"
-    name = text((left + right) / 2, bottom + 34, chart["across"].replace("ε_s", "εₛ"), "middle")
+    steps = {round(b - a, 9) for a, b in zip(places, places[1:], strict=False)}
+    across = chart["across"].replace("ε_s", "εₛ") + (" (evenly spaced)" if len(steps) > 1 else "")
+    name = text((left + right) / 2, bottom + 34, across, "middle")
     return svg(WIDTH, 228, words, heading, grid, line(left, bottom, right, bottom, "axis"), below, drawn, name)
 
 

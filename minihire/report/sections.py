@@ -20,9 +20,12 @@ def times(ratio: float | None) -> str:
     return "–" if ratio is None else f"{number(ratio, 1)}×"
 
 
-def _against_ann(ratio):
+def against_ann(ratio: float | None) -> str:
+    """The ANN's energy divided by a network's, as the end of a sentence: ", 4.6× less", or "" for None."""
     if not ratio:
         return ""
+    if 0.95 < ratio < 1.05:
+        return ", as much as the ANN"
     return f", {times(ratio)} less" if ratio >= 1 else f", {times(1 / ratio)} more"
 
 
@@ -38,10 +41,10 @@ def energy(results) -> Markup | None:
             once, every = (
                 results["energy"][name][mode][kind] for mode in ("first_layer_once", "first_layer_every_step")
             )
-            words = f"{microjoules(once['total_pj'])} µJ{'' if name in ANN_METHODS else _against_ann(once['ratio'])}"
+            words = f"{microjoules(once['total_pj'])} µJ{'' if name in ANN_METHODS else against_ann(once['ratio'])}"
             rows.append((name, network_name(name), once["total_pj"], every["total_pj"], words))
         drawings.append(charts.bars(heading, "µJ per image", rows))
-    header = ["energy per image", "FP32, µJ", "less than ANN", "INT32, µJ", "less than ANN"]
+    header = ["energy per image", "FP32, µJ", "ANN ÷ this", "INT32, µJ", "ANN ÷ this"]
     modes = {"first_layer_once": "first layer once", "first_layer_every_step": "first layer every step"}
     rows = [
         [
@@ -63,8 +66,9 @@ def energy(results) -> Markup | None:
             grid(*drawings),
             note(
                 "Linear scale from 0. Solid: the first layer is computed once, because a directly coded image does not change "
-                "over time. Pale: it is computed at every step. “Less” is the ANN’s energy divided by the network’s, for "
-                "the solid part. Arithmetic only (equations 7 and 8, table 7: 45 nm CMOS, 0.9 V), without memory traffic."
+                "over time. Pale: it is computed at every step. “Less” compares the solid parts. “ANN ÷ this” in "
+                "the table is the ANN’s energy divided by the network’s. Arithmetic only (equations 7 and 8, table 7: 45 nm "
+                "CMOS, 0.9 V), without memory traffic."
             ),
             details("The numbers", table(header, rows)),
             details("Operations, layer by layer", [_operations(results, name) for name in names]),
@@ -141,7 +145,13 @@ def cost(results) -> Markup | None:
         [network(name), of["passes"], of["time_steps"], of["epochs"], f"{of['time_steps'] * of['epochs']:,}"]
         for name, of in found.items()
     ]
-    header = ["training", "gradient passes per batch", "time steps per batch", "epochs", "time steps in all"]
+    header = [
+        "training",
+        "gradient passes per batch",
+        "time steps per batch",
+        "epochs",
+        "time steps per batch × epochs",
+    ]
     text = (
         "A gradient pass is one forward and one backward pass. Time steps per batch are those of all its passes: T for "
         "traditional training, N·⌊T/N⌋ for HIRE, T·(K + 1) for adversarial training with PGD-K. The last column multiplies them "

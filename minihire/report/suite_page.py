@@ -17,7 +17,7 @@ from minihire.study.titles import DATA_TITLES
 
 HEADER = ("attack", "attacked", "withstand", "gradients", "queries")
 COUNTS = ("attacked", "withstood", "gradients", "queries")  # of an attack, as in the results file
-DOWN = "–"  # a red flag that is not up
+DOWN = "down"  # a red flag that is not up
 MANY = 12  # attacks; a longer table is folded
 FIGURES = (  # title, key of the curve, label of the x axis, x of a row
     ("Accuracy by number of steps", "steps", "steps of Auto-PGD", lambda row: int(row["steps"])),
@@ -173,7 +173,7 @@ def flags(shown: list[Shown]) -> Markup | None:
         rows = one.read("Red flags", _flag_rows)
         if rows:
             up = sum(mark != DOWN for _, mark, _ in rows)
-            listing = table(["red flag", "", ""], rows, class_="settings")
+            listing = table(["red flag", "state", "measured"], rows, class_="settings")
             parts += _folded(one, shown, None, f"{len(rows)} red flags, {up or 'none'} up", listing)
     text = (
         "A red flag is a sign that the attacks were too weak, so that the accuracy left does not show a robust network."

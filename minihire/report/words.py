@@ -12,6 +12,7 @@ METHOD_PHRASES = {
     "hire-4x": "with HIRE at four times the noise",
     "adversarial": "by adversarial training",
 }
+SHOWN = 0.05  # the smallest difference of two accuracies, in points, that text with one decimal shows
 
 
 def title(results) -> str:
@@ -64,10 +65,13 @@ def result(results) -> str:
         f"Under {attack}, HIRE classifies {under['hire']:.1f} % of the test images correctly and traditional training "
         f"{under['traditional']:.1f} %: {_points(gained)}."
     )
-    words += _chance(*(rows[model, "white_box", name] for model in ("hire", "traditional")))
+    if abs(gained) >= SHOWN:
+        words += _chance(*(rows[model, "white_box", name] for model in ("hire", "traditional")))
     if all((model, "clean", "none") in rows for model in ("hire", "traditional")):
         clean = percent("hire", "clean", "none") - percent("traditional", "clean", "none")
-        words += f" On clean images: {_points(clean)}.{_time_of_training(results['phases'])}"
+        counts = [rows[model, "clean", "none"] for model in ("hire", "traditional")]
+        of = f" ({counts[0]['correct']:,} and {counts[1]['correct']:,} of {counts[0]['count']:,} images)"
+        words += f" On clean images: {_points(clean)}{of}.{_time_of_training(results['phases'])}"
     return words
 
 
@@ -76,12 +80,14 @@ def _chance(ours, theirs):
     if ours["low"] > theirs["high"] or theirs["low"] > ours["high"]:
         return ""
     counts = f"{ours['correct']:,} and {theirs['correct']:,} of {ours['count']:,}"
-    return f" The 95 % intervals overlap ({counts} images), so this may be chance."
+    return (
+        f" The 95 % intervals overlap ({counts} images); a paired test on these images could still tell the two apart."
+    )
 
 
 def _points(difference):
     """A difference of two accuracies in words."""
-    if abs(difference) < 0.05:
+    if abs(difference) < SHOWN:
         return "no difference"
     return f"HIRE is {abs(difference):.1f} points {'higher' if difference > 0 else 'lower'}"
 

@@ -86,7 +86,7 @@ MISTAKES = {
     "a leak's gradient without time": (3, "d[t] * m[t - 1]", "d[t] * m[t]", "expected ∂L/∂λ ="),
     "no sign": (5, "np.sign(grad)", "grad", "wrong for the first step, from κ = 0: expected κ[0, 0, 0, 0] ="),
     "a sign of 0": (5, "np.sign(grad)", "np.where(grad < 0, -1, 1)", "wrong for a small gradient, and a gradient of 0: expected"),
-    "no bound": (5, BOUNDED, "kappa + step * np.sign(grad)", "κ at its bound ±ε_t: expected"),
+    "no bound": (5, BOUNDED, "kappa + step * np.sign(grad)", "κ that reaches its bound ±ε_t: expected"),
     "no projection": (6, PROJECTED, "moved", "leaves x ± ε and is projected: expected x̂["),
     "no clip": (6, f"np.clip({PROJECTED}, 0, 1)", PROJECTED, "wrong for black and white pixels, which stay in [0, 1]"),
     "downhill": (6, "attacked + alpha", "attacked - alpha", "one step of α = ε from the image: expected x̂[0, 0, 0, 0] ="),

@@ -512,13 +512,27 @@ def test_the_first_sentence_says_what_hire_gained_and_what_it_cost(tiny, made):
 @pytest.mark.parametrize(
     ("pgd", "clean", "says"),
     [
-        ((0.5, 0.25), (0.5, 0.5), "25.0 %: HIRE is 25.0 points higher. On clean images: no difference."),
-        ((0.25, 0.5), (0.5, 0.75), "50.0 %: HIRE is 25.0 points lower. On clean images: HIRE is 25.0 points lower."),
+        (
+            (0.5, 0.25),
+            (0.5, 0.5),
+            "25.0 %: HIRE is 25.0 points higher. On clean images: no difference (5,000 and 5,000 of 10,000 images).",
+        ),
+        (
+            (0.25, 0.5),
+            (0.5, 0.75),
+            "50.0 %: HIRE is 25.0 points lower. On clean images: HIRE is 25.0 points lower "
+            "(5,000 and 7,500 of 10,000 images).",
+        ),
         (
             (0.25, 0.25),
             (0.75, 0.5),
-            "25.0 %: no difference. The 95 % intervals overlap (2,500 and 2,500 of 10,000 images), so this may be chance. "
-            "On clean images: HIRE is 25.0 points higher.",
+            "25.0 %: no difference. On clean images: HIRE is 25.0 points higher (7,500 and 5,000 of 10,000 images).",
+        ),
+        (
+            (0.251, 0.25),
+            (0.5, 0.5),
+            "25.0 %: HIRE is 0.1 points higher. The 95 % intervals overlap (2,510 and 2,500 of 10,000 images); a paired test on "
+            "these images could still tell the two apart. On clean images: no difference (5,000 and 5,000 of 10,000 images).",
         ),
     ],
 )
@@ -553,7 +567,8 @@ def test_classes_have_the_accuracies_and_confusions_of_the_results(tiny, made):
     for number, (name, *cells) in enumerate(table_rows(listing)[1:]):
         share = lambda matrix, n=number: f"{100 * matrix[n][n] / sum(matrix[n]):.1f}" if sum(matrix[n]) else "–"
         expected = [f"{share(found[m, 'clean', 'none'])} → {share(found[m, 'white_box', 'pgd'])}" for m in models]
-        assert [name, *cells] == [names[number], *expected]
+        images = f"{sum(found['ann', 'clean', 'none'][number]):,}"
+        assert [name, *cells] == [names[number], images, *expected]
     assert len(matrices) == len(models) * 3
     _, *rows = table_rows(matrices[0])
     assert [[int(c) if c != "·" else 0 for c in row[1:]] for row in rows] == found["ann", "clean", "none"]

@@ -94,7 +94,7 @@ def test_every_number_of_the_file_is_on_the_page(file_of):
     assert row[2].startswith("60.0 [50.2, 69.1]") and row[2].endswith("60 of 100")
     assert row[3].startswith("58.0 [48.2, 67.2]") and row[3].endswith("58 of 100")
     flags = table_rows(by_id(root, "flags"))[1:]
-    assert flags == [[f["name"], "up" if f["up"] else "–", f["text"]] for f in entry["flags"]]
+    assert flags == [[f["name"], "up" if f["up"] else "down", f["text"]] for f in entry["flags"]]
     attacks = by_id(root, "attacks")
     assert "178,000 gradient evaluations, 178 queries, 1 min 30 s; transfer from a.npz, b.npz." in text_of(attacks)
     assert table_rows(attacks)[1:] == [
