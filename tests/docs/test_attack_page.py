@@ -210,10 +210,16 @@ def test_the_page_is_operated_and_its_questions_are_answered(visit):
         const light = [level(4, 2), level(4, 7), level(4, 12), level(14, 12)];
         click("brush-erase"); point("pointerdown", 4, 7); point("pointerup", 4, 7);
         const erased = [level(4, 2), level(4, 7)];
+        const key = (id, name) => find(id).dispatchEvent(new KeyboardEvent("keydown", { key: name, cancelable: true }));
+        o.pixel = 0; key("attacked-hire", "ArrowUp"); key("change-ann", "ArrowDown"); key("draw", "ArrowRight");
+        click("brush-light"); key("draw", " "); key("attacked-hire", " ");
+        const keyed = [o.pixel, level(1, 1)];
         click("image-6"); const shown = [Math.round(255 * now.x[0]), IMAGES[6].levels[0], find("label").value, IMAGES[6].label];
         open_("epsilon=1e9&image=999&surrogate=__proto__&width=x&drawn=zz&label=9&source=x");
+        const start = (click("start"), JSON.stringify(o) === JSON.stringify(START));
+        open_("epsilon=1e9&image=999&surrogate=__proto__&width=x&drawn=zz&label=9&source=x");
         const broken = ["epsilon", "surrogate", "width", "source", "label"].map((id) => find(id).value);
-        return { unlabelled, tried, changed, drawn, empty, light, erased, shown, broken, last: String(IMAGES.at(-1).label) };""",
+        return { unlabelled, tried, keyed, start, changed, drawn, empty, light, erased, shown, broken, last: String(IMAGES.at(-1).label) };""",
         page="attack.html",
     )
     fooled, right = "fooled", "right"
@@ -225,6 +231,7 @@ def test_the_page_is_operated_and_its_questions_are_answered(visit):
     assert found["tried"]["transfer"] == ["ann", 1]
     assert min(found["changed"]) > 230 and found["drawn"] == ["ring"] * 3
     assert found["empty"] == 1 and found["light"] == [184, 184, 184, 90] and found["erased"] == [184, 90]
+    assert found["keyed"] == [17, 184] and found["start"]
     assert found["shown"][0] == found["shown"][1] and found["shown"][2] == str(found["shown"][3])
     assert found["broken"] == ["64", "triangle", "1", "own", found["last"]]
 
