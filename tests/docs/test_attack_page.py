@@ -219,7 +219,8 @@ def test_the_page_is_operated_and_its_questions_are_answered(visit):
         const start = (click("start"), JSON.stringify(o) === JSON.stringify(START));
         open_("epsilon=1e9&image=999&surrogate=__proto__&width=x&drawn=zz&label=9&source=x");
         const broken = ["epsilon", "surrogate", "width", "source", "label"].map((id) => find(id).value);
-        return { unlabelled, tried, keyed, start, changed, drawn, empty, light, erased, shown, broken, last: String(IMAGES.at(-1).label) };""",
+        return { unlabelled, tried, keyed, start, changed, drawn, empty, light, erased, shown, broken,
+          last: String(IMAGES.at(-1).label) };""",
         page="attack.html",
     )
     fooled, right = "fooled", "right"
