@@ -340,7 +340,7 @@ TWO_CORES = dict(
     black_box=False,
 )
 TWO_CORE_SCHEDULES = {
-    "vgg5-cifar10": dict(ann_epochs=40, ann_learning_rate=0.05, snn_epochs=10),
+    "vgg5-cifar10": dict(ann_epochs=48, ann_batch_size=128, ann_learning_rate=0.1, snn_epochs=6),
     "resnet12-cifar10": dict(ann_epochs=30, ann_learning_rate=0.05, snn_epochs=5),
     "vgg11-cifar100": dict(ann_epochs=30, ann_learning_rate=0.02, snn_epochs=5),
 }
