@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import new_folder, refuse_special, try_lock
+from minihire.runtime.files import locked
 from minihire.study.results import Results
 
 BASE = Path("runs")
@@ -80,32 +80,12 @@ def saved_config(out: Path) -> dict:
 
 @contextlib.contextmanager
 def lock(out: Path, new: bool = False):
-    """Context manager: lock the folder of a run, so that no second run can use it.
+    """Context manager: lock the folder of a run, so that no second run can use it. Errors: as those of `files.locked`.
 
-    new: refuse a folder that contains a run by now; another one may have started and finished since `choose`.
-    The system releases the lock if the process is killed. With torchrun, the first process locks for all. After an error in the
-    context, the lock's file and the folder are deleted if this call made them and, for the folder, if nothing else is in it.
-    Raises MinihireError if the folder is in use or not writable.
+    new: refuse a folder that contains a run by now; another one may have started and finished since `choose`. After an error in
+    the context, the folder is deleted if this call made it and nothing is in it.
     """
-    if torchrun_rank()[0] > 0:
+    with locked(out / ".lock", f"{out} is in use by another run: wait for it, or choose another --out"):
+        if new and torchrun_rank()[0] == 0:
+            refuse_run(out)
         yield
-        return
-    path = out / ".lock"
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(new_folder(out))
-            refuse_special(path)
-            made, file = not path.exists(), stack.enter_context(open(path, "a"))
-        except OSError as error:
-            raise MinihireError(f"cannot write into {out}: {error.strerror}; choose another --out") from error
-        if not try_lock(file) or not path.exists():  # another process may have just deleted it
-            raise MinihireError(f"{out} is in use by another run: wait for it, or choose another --out")
-        try:
-            if new:
-                refuse_run(out)
-            yield
-        except BaseException:
-            with contextlib.suppress(OSError):  # Windows does not delete an open file
-                if made:
-                    path.unlink()
-            raise

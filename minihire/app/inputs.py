@@ -80,22 +80,11 @@ def resolve(
     return config
 
 
-def read_config(path: Path) -> dict:
-    """The settings in a file, complete and with valid values. Those that the file does not have are those of its preset.
+def read_config(path: Path) -> tuple[dict, Collection[str]]:
+    """The settings in a file, such as config.json of a run, complete and with valid values, and the names of those it has.
 
-    Path and errors: see `read_settings`.
-    """
-    name, content = read_settings(path)
-    try:
-        return preset(name, **content).describe()
-    except TypeError as error:
-        raise MinihireError(f"{path}: the preset must be a name, not {name!r}") from error
-
-
-def read_settings(path: Path) -> tuple[str, dict]:
-    """The preset and the settings in a file, such as config.json of a run. A folder stands for its config.json.
-
-    Raises MinihireError for a file that cannot be read, and for unknown names.
+    The others are those of its preset. A folder stands for its config.json. Raises MinihireError for a file that cannot be read,
+    and for unknown names.
     """
     path = path / "config.json" if path.is_dir() else path
     try:
@@ -116,7 +105,10 @@ def read_settings(path: Path) -> tuple[str, dict]:
             )
     if isinstance(content.get("methods"), list):
         content["methods"] = tuple(content["methods"])
-    return name, content
+    try:
+        return preset(name, **content).describe(), [*content]
+    except TypeError as error:
+        raise MinihireError(f"{path}: the preset must be a name, not {name!r}") from error
 
 
 def preset_of(options: argparse.Namespace, given: dict) -> str:

@@ -1,5 +1,6 @@
 """minihire run: train, convert, attack and analyze in one folder. An interrupted run can be resumed."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from minihire import __version__
@@ -26,7 +27,6 @@ from minihire.app.inputs import (
     open_data,
     preset_of,
     read_config,
-    read_settings,
     refuse_hidden,
     resolve,
 )
@@ -82,7 +82,7 @@ def add_flags(parser):
 
 def run(options) -> None:
     """Train, convert, attack and analyze; write results.json, checkpoints, figures and the page."""
-    given = _config_file(options)
+    given, named = _config_file(options)
     name = given["preset"] if given else "" if options.out else preset_of(options, given_settings(options))
     out = folders.choose(options.out, name, options.resume)
     config = resolve(options, folders.saved_config(out) if options.resume else given, _used(options, given))
@@ -95,7 +95,7 @@ def run(options) -> None:
         refuse_other_settings(Results.load(out / "results.json"), config, backend.services.ranks)
     splits = open_data(config, options, backend, USES)
     if not options.resume:
-        config = adapt(config, options, splits, read_settings(options.config)[1] if given else ())
+        config = adapt(config, options, splits, named)
     callbacks = chosen_callbacks(options, splits.heldout)
     if options.dry_run:
         print_estimate(config, backend, splits, out)
@@ -118,10 +118,13 @@ def run(options) -> None:
             show_results(results, out)
 
 
-def _config_file(options) -> dict | None:
-    """The settings in --config FILE. Raises MinihireError for an unreadable file and for flags that exclude --config."""
+def _config_file(options) -> tuple[dict | None, Collection[str]]:
+    """The settings in --config FILE, complete, and the names of those that the file has.
+
+    Raises MinihireError for an unreadable file and for flags that exclude --config.
+    """
     if options.config is None:
-        return None
+        return None, ()
     for name in ("resume", "preset"):
         if getattr(options, name, False):
             raise MinihireError(f"--config has all settings, so --{name} does not apply: leave one of them out")

@@ -138,37 +138,46 @@ def write_atomically(path: Path, write) -> None:
 
 
 @contextlib.contextmanager
-def only_writer(path: Path, new: bool = False) -> Iterator[None]:
-    """While entered, no other process can enter this for the same path. The file .NAME.lock beside it is locked, and deleted at
-    the end; the system releases the lock if the process is killed.
+def locked(lock: Path, busy: str) -> Iterator[None]:
+    """While entered, hold the lock file `lock`, so that no other process can enter with the same one. It is deleted at the end.
 
-    new: refuse a file that exists by now; another process may have written it since the caller looked. With torchrun, the first
-    process locks for all. Raises FileError also if another process holds the lock, or if the folder is not writable.
+    The system releases the lock if the process is killed. With torchrun, the first process locks for all. Raises FileError with
+    the sentence `busy` if another process holds the lock, and FileError if the folder is not writable.
     """
     if torchrun_rank()[0] > 0:
         yield
         return
-    path = Path(path)
-    lock = path.with_name(f".{path.name}.lock")
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(new_folder(path.parent))
+            stack.enter_context(new_folder(lock.parent))
             refuse_special(lock)
             file = stack.enter_context(open(lock, "a"))
         except OSError as error:
-            raise _not_written(path, error) from error
-        if not try_lock(file) or not os.path.exists(lock):  # another process may have just deleted it
-            raise FileError(f"{path} is being written by another process: wait for it, or choose another --out")
+            raise FileError(f"cannot write into {lock.parent}: {error.strerror}; choose another --out") from error
+        if not _lock_alone(file) or not _is_at(file, lock):
+            raise FileError(busy)
         try:
-            if new and os.path.lexists(path):
-                raise FileError(f"{path} exists by now: choose another --out")
             yield
         finally:
             with contextlib.suppress(OSError):  # Windows does not delete an open file
                 lock.unlink()
 
 
-def try_lock(file) -> bool:
+@contextlib.contextmanager
+def only_writer(path: Path, new: bool = False) -> Iterator[None]:
+    """While entered, no other process can enter this for the same path. Errors: as those of `locked`.
+
+    new: raise FileError if the file exists by now; another process may have written it since the caller looked.
+    """
+    path = Path(path)
+    busy = f"{path} is being written by another process: wait for it, or choose another --out"
+    with locked(path.with_name(f".{path.name}.lock"), busy):
+        if new and torchrun_rank()[0] == 0 and os.path.lexists(path):
+            raise FileError(f"{path} exists by now: choose another --out")
+        yield
+
+
+def _lock_alone(file) -> bool:
     """Lock an open file until it is closed. False if another process holds the lock.
 
     On a file system without locks, no process can hold one.
@@ -183,6 +192,14 @@ def try_lock(file) -> bool:
     except OSError as error:
         return fcntl is not None and error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
     return True
+
+
+def _is_at(file, path: Path) -> bool:
+    """Whether an open file is the one at this path: another process may have deleted it since it was opened."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
 
 
 def _not_written(path: Path, error: OSError) -> FileError:
