@@ -180,7 +180,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def scale_to_norm(self, x, order: int, limit: float | None = None) -> Array:
+    def scale_to_norm(self, x, order: float, limit: float | None = None) -> Array:
         """Divide each image of x [B, …] by its norm. With a limit: scale only images with a larger norm, down to the limit.
 
         order 1: the mean of the absolute values (for momentum). order 2: the Euclidean norm. order math.inf: the largest

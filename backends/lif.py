@@ -7,18 +7,21 @@ Forward pass (equations 1 and 2). Each layer has one threshold v and one leak λ
         s[t] = 1 if m[t] > v else 0                            s[t] = 1 if m[t] > v else 0
         u[t] = m[t] − v·s[t]
 
+Equation 1 as printed also delays the input by a step: the spikes of step t enter the next layer's membrane of step t + 1. Here
+I[t] enters m[t], as in the released code.
+
 Backward pass. The derivative of the step is zero almost everywhere, so a surrogate replaces it: ds/dz := f(z) with
 z = m/v − 1 (equation 5). Let g[t] = ∂L/∂s[t] be the gradient from the next layer, d[t] = ∂L/∂I[t], and d[T] = 0. From the
 last step to the first:
 
-    immediate   k    = f(z[t])·g[t]                        (reset_grad: g[t] − v·λ·d[t+1] instead of g[t])
-                d[t] = k/v + λ·d[t+1]
+    immediate   ∂L/∂z = f(z[t])·g[t]                       (reset_grad: g[t] − v·λ·d[t+1] instead of g[t])
+                d[t]  = ∂L/∂z / v + λ·d[t+1]
                 ∂L/∂λ += d[t]·u[t−1]
-                ∂L/∂v += −k·m[t]/v² − λ·d[t+1]·s[t]
-    delayed     k    = f(z[t])·g[t]                        (reset_grad: g[t] − v·d[t+1])
-                d[t] = k/v + λ·d[t+1]
+                ∂L/∂v += −∂L/∂z·m[t]/v² − λ·d[t+1]·s[t]
+    delayed     ∂L/∂z = f(z[t])·g[t]                       (reset_grad: g[t] − v·d[t+1] instead of g[t])
+                d[t]  = ∂L/∂z / v + λ·d[t+1]
                 ∂L/∂λ += d[t]·m[t−1]
-                ∂L/∂v += −k·m[t]/v² − d[t+1]·s[t]
+                ∂L/∂v += −∂L/∂z·m[t]/v² − d[t]·s[t−1]
 
 Time can be split into chunks. In the forward pass, a chunk starts from the last state of the previous chunk. In the backward
 pass, it returns the gradient with respect to this state. The previous chunk uses this gradient at its last step in place of
@@ -33,7 +36,7 @@ from backends.interface import NeuronState
 from backends.surrogates import Surrogate, antiderivative, derivative
 
 
-class Saved(NamedTuple):
+class ForwardValues(NamedTuple):
     """The values of the forward pass that the backward pass needs."""
 
     membrane: np.ndarray  # m [T, B, …], before the reset
@@ -61,11 +64,11 @@ def lif_forward(current, state, leak, threshold, steps, *, reset="immediate", ma
         u_last = m[t] - v * s[t] if reset == "immediate" else m[t]
         s_last = s[t]
     end = NeuronState(u_last) if reset == "immediate" else NeuronState(u_last.copy(), s_last.copy())
-    saved = Saved(m, s, state, leak, threshold, reset, mask, len(current) == 1)
+    saved = ForwardValues(m, s, state, leak, threshold, reset, mask, len(current) == 1)
     return (s if mask is None else s * mask), end, saved
 
 
-def lif_backward(saved: Saved, grad_spikes, grad_state, surrogate: Surrogate, reset_grad: bool = False):
+def lif_backward(saved: ForwardValues, grad_spikes, grad_state, surrogate: Surrogate, reset_grad: bool = False):
     """Return (∂L/∂I, ∂L/∂(initial state), ∂L/∂λ, ∂L/∂v); see `Backend.lif_backward` and the equations above."""
     m, s, lam, v = saved.membrane, saved.spikes, saved.leak[0], saved.threshold[0]
     immediate = saved.reset == "immediate"
@@ -77,26 +80,25 @@ def lif_backward(saved: Saved, grad_spikes, grad_state, surrogate: Surrogate, re
     # (delayed reset: of m[t]). through_reset = −v·d[t+1] is a part of the gradient of s[t], with the delayed reset only.
     through_leak = _or_zero(grad_state and grad_state.membrane, m[0])
     through_reset = _or_zero(grad_state and grad_state.spikes, m[0])
-    # d[t+1] in ∂L/∂v of a delayed reset. It is 0 at the last step: this chunk leaves out the term −d[T]·s[T−1]. The next
-    # chunk, whose initial spikes are s[T−1], adds the term after its loop.
-    d_next = np.zeros_like(m[0])
     for t in reversed(range(len(m))):
         reset_path = -v * through_leak if immediate else through_reset
-        k = f[t] * (g[t] + reset_path if reset_grad else g[t])
-        d = grad_current[t] = k / v + through_leak
+        grad_z = f[t] * (g[t] + reset_path if reset_grad else g[t])
+        d = grad_current[t] = grad_z / v + through_leak
         grad_leak += np.sum(d * _leaking_membrane(saved, t, v), dtype=np.float64)
-        grad_threshold += np.sum(-k * m[t] / v**2 - (through_leak if immediate else d_next) * s[t], dtype=np.float64)
-        through_leak, through_reset, d_next = lam * d, -v * d, d
+        lowered = (
+            through_leak * s[t] if immediate else d * _spikes_before(saved, t)
+        )  # what a higher v takes away by the reset
+        grad_threshold += np.sum(-grad_z * m[t] / v**2 - lowered, dtype=np.float64)
+        through_leak, through_reset = lam * d, -v * d
     grad_start = NeuronState(through_leak)
     if not immediate:
         grad_start = NeuronState(through_leak, through_reset if reset_grad else None)
-        grad_threshold -= np.sum(d_next * _initial_spikes(saved), dtype=np.float64)
     if saved.static:
         grad_current = grad_current.sum(axis=0, keepdims=True)
     return grad_current, grad_start, np.array([grad_leak], m.dtype), np.array([grad_threshold], m.dtype)
 
 
-def lif_rate_backward(saved: Saved, grad_spikes):
+def lif_rate_backward(saved: ForwardValues, grad_spikes):
     """Return ∂L/∂I of the rate gradient, which treats the neuron as a function from mean current Ī to firing rate r.
 
     Derivation: sum u[t] = λ·u[t−1] + I[t] − v·s[t] over t and divide by T. This gives v·r = Ī − (1 − λ)·ū, except for a term
@@ -110,12 +112,12 @@ def lif_rate_backward(saved: Saved, grad_spikes):
     gradients for λ and v, and it needs all time steps at once.
     """
     m, lam, v = saved.membrane, saved.leak[0], saved.threshold[0]
-    current = sum(m[t] - lam * _leaking_membrane(saved, t, v) for t in range(len(m)))
+    total_current = sum(m[t] - lam * _leaking_membrane(saved, t, v) for t in range(len(m)))
     if saved.reset == "delayed":
-        current = current + v * (saved.spikes[:-1].sum(axis=0) + _initial_spikes(saved))
-    rate = current / len(m) / v - (1 - lam) / 2
+        total_current = total_current + v * sum(_spikes_before(saved, t) for t in range(len(m)))
+    firing_rate = total_current / len(m) / v - (1 - lam) / 2
     g = grad_spikes.sum(axis=0) if saved.mask is None else grad_spikes.sum(axis=0) * saved.mask
-    grad_step = np.where((rate > 0) & (rate < 1), g / (v * len(m)), 0).astype(m.dtype)
+    grad_step = np.where((firing_rate > 0) & (firing_rate < 1), g / (v * len(m)), 0).astype(m.dtype)
     return grad_step[None] * len(m) if saved.static else np.broadcast_to(grad_step, m.shape)
 
 
@@ -127,9 +129,11 @@ def _leaking_membrane(saved, t, v):
     return m - v * saved.spikes[t - 1] if saved.reset == "immediate" else m
 
 
-def _initial_spikes(saved):
-    """s[−1] of the delayed reset: the last spikes of the previous chunk."""
-    return 0.0 if saved.start is None or saved.start.spikes is None else saved.start.spikes
+def _spikes_before(saved, t):
+    """s[t−1]; s[−1] are the last spikes of the previous chunk."""
+    if t == 0:
+        return 0.0 if saved.start is None or saved.start.spikes is None else saved.start.spikes
+    return saved.spikes[t - 1]
 
 
 def _or_zero(grad, like):

@@ -30,7 +30,7 @@ class ReferenceBackend(Backend):
 
     def asarray(self, values):
         array = np.asarray(values)
-        if array.dtype in INTEGER_TYPES and is_read_only(array):  # the images of a data set are large
+        if array.dtype in INTEGER_TYPES and is_read_only(array):  # not copied: images are large
             return np.ascontiguousarray(array)
         return np.array(array, array.dtype if array.dtype in INTEGER_TYPES else self.float, order="C")
 
@@ -142,7 +142,7 @@ class ReferenceBackend(Backend):
     def _conv2d_input_gradient(self, grad, weight, shape, stride, padding):
         k, (_, _, height, width, _), (_, _, rows, columns, _) = len(weight), shape, grad.shape
         padded = np.zeros((*shape[:2], height + 2 * padding, width + 2 * padding, shape[4]), grad.dtype)
-        for i in range(k):  # each tap sends its share of the gradient back to the pixels that it read
+        for i in range(k):  # the weight at (i, j) sends its share of the gradient back to the pixels that it read
             for j in range(k):
                 padded[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride] += grad @ weight[i, j].T
         return padded[:, :, padding : padding + height, padding : padding + width]
@@ -196,7 +196,7 @@ class ReferenceBackend(Backend):
 
     def relu(self, x, mask=None):
         out = np.maximum(x, 0) if mask is None else np.maximum(x, 0) * mask
-        return out, Saved((out, mask), self.versions)  # the output is positive where the input is
+        return out, Saved((out, mask), self.versions)  # out > 0 where x > 0; where masked, the gradient is 0 anyway
 
     def relu_backward(self, saved, grad):
         out, mask = saved.open()
@@ -216,24 +216,24 @@ class ReferenceBackend(Backend):
         return losses, grad * self.float.type(weight), sums
 
     def logit_loss(self, logits, labels, kind, targets=None):
-        images, order = np.arange(len(labels)), np.argsort(-logits, axis=1, kind="stable")
+        rows, order = np.arange(len(labels)), np.argsort(-logits, axis=1, kind="stable")
         largest, grad = order[:, 0], np.zeros_like(logits)
         if kind == "zero-one":
             return (largest != labels).astype(self.float), grad
         other = targets if kind == "dlr-targeted" else np.where(largest == labels, order[:, 1], largest)
-        margin = logits[images, labels] - logits[images, other]
+        margin = logits[rows, labels] - logits[rows, other]
         if kind == "margin":
-            grad[images, labels] += 1
-            grad[images, other] -= 1
+            grad[rows, labels] += 1
+            grad[rows, other] -= 1
             return margin, grad
         below = [order[:, 2]] if kind == "dlr" else [order[:, 2], order[:, 3]]  # the classes whose mean is subtracted
-        spread = logits[images, largest] - sum(logits[images, c] for c in below) / len(below) + self.float.type(1e-12)
+        spread = logits[rows, largest] - sum(logits[rows, c] for c in below) / len(below) + self.float.type(1e-12)
         losses = -margin / spread
-        grad[images, labels] -= 1 / spread
-        grad[images, other] += 1 / spread
-        grad[images, largest] -= losses / spread
+        grad[rows, labels] -= 1 / spread
+        grad[rows, other] += 1 / spread
+        grad[rows, largest] -= losses / spread
         for c in below:
-            grad[images, c] += losses / (spread * len(below))
+            grad[rows, c] += losses / (spread * len(below))
         return losses, grad
 
     def sgd_step(self, parameter, grad, velocity, learning_rate, momentum, decay, low, high):

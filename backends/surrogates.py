@@ -1,10 +1,11 @@
 """Surrogate gradients, which replace the derivative of the step function in the backward pass.
 
-    ds/dz := f(z) = γ·max(0, 1 − |z|),   z = m/v − 1,   γ = 0.3          (equation 5; `triangle`, the default)
+    ds/dz := f(z) = γ·max(0, 1 − |z|),   z = m/v − 1     (equation 5, the default: `triangle`; γ = 0.3 is from the authors' code)
 
 All surrogates are functions of the normalised membrane z = m/v − 1, so ds/dz = f(z) and ds/dm = f(z)/v. Each row of TABLE
-has a derivative f and its antiderivative F. If F replaces the step in the forward pass ("soft" spikes), finite differences
-must equal the surrogate gradients. tests/backends/test_lif.py checks this.
+has a derivative f and its antiderivative F. If F replaces the step in the forward pass ("soft" spikes), the surrogate gradients
+equal finite differences: with reset_grad those of the whole neuron, without it those of a neuron whose reset stays constant.
+tests/backends/test_lif.py checks both.
 """
 
 import math
@@ -34,7 +35,7 @@ class Surrogate(NamedTuple):
 
 
 def triangle(gamma: float = 0.3, width: float = 1.0) -> Surrogate:
-    """γ·max(0, 1 − |z|/w). The default, γ = 0.3 and w = 1, is equation 5."""
+    """γ·max(0, 1 − |z|/w). w = 1 is equation 5; γ = 0.3 is the value in the authors' code."""
     return Surrogate("triangle", gamma, width)
 
 

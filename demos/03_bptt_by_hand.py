@@ -7,10 +7,10 @@
 # Let g[t] = ∂L/∂s[t] be the gradient from the next layer, and let the surrogate f(z[t]), z = m/v − 1, replace the derivative of
 # the spike. One loop from the last step to the first gives d[t] = ∂L/∂I[t] and the gradients of leak λ and threshold v. d[T] = 0:
 #
-#     immediate   k    = f(z[t])·(g[t] − v·λ·d[t+1])        delayed   k    = f(z[t])·(g[t] − v·d[t+1])
-#                 d[t] = k/v + λ·d[t+1]                               d[t] = k/v + λ·d[t+1]
+#     immediate   ∂L/∂z = f(z[t])·(g[t] − v·λ·d[t+1])       delayed   ∂L/∂z = f(z[t])·(g[t] − v·d[t+1])
+#                 d[t]  = ∂L/∂z / v + λ·d[t+1]                        d[t]  = ∂L/∂z / v + λ·d[t+1]
 #                 ∂L/∂λ += d[t]·u[t−1]                                ∂L/∂λ += d[t]·m[t−1]
-#                 ∂L/∂v += −k·m[t]/v² − λ·d[t+1]·s[t]                 ∂L/∂v += −k·m[t]/v² − d[t+1]·s[t]
+#                 ∂L/∂v += −∂L/∂z·m[t]/v² − λ·d[t+1]·s[t]             ∂L/∂v += −∂L/∂z·m[t]/v² − d[t]·s[t−1]
 #
 # The terms −v·λ·d[t+1] and −v·d[t+1] are the gradient through the reset: a spike lowers the membrane at later steps. Training
 # leaves these terms out by default ("the reset is a constant", reset_grad=False); a true derivative includes them.
@@ -50,10 +50,11 @@ def by_hand(m, s, lam, v, g, reset, reset_grad=True):
     before = m - v * s if reset == "immediate" else m  # u[t], or m[t]: what leaks into the next step
     carried = lam if reset == "immediate" else 1.0  # how much of the reset reaches the next step
     for t in reversed(range(len(m))):
-        k = derivative(FAMILY, m[t] / v - 1) * (g[t] - v * carried * d[t + 1] * reset_grad)
-        d[t] = k / v + lam * d[t + 1]
+        grad_z = derivative(FAMILY, m[t] / v - 1) * (g[t] - v * carried * d[t + 1] * reset_grad)
+        d[t] = grad_z / v + lam * d[t + 1]
         grad_leak += np.sum(d[t] * before[t - 1]) if t > 0 else 0.0
-        grad_threshold += np.sum(-k * m[t] / v**2 - carried * d[t + 1] * s[t])
+        lowered = lam * d[t + 1] * s[t] if reset == "immediate" else d[t] * s[t - 1] * (t > 0)
+        grad_threshold += np.sum(-grad_z * m[t] / v**2 - lowered)
     return d[:-1], grad_leak, grad_threshold
 
 # %% [markdown]

@@ -13,7 +13,7 @@ import numpy as np
 CLASSES = ("disc", "ring", "square", "triangle", "cross", "bars")
 SIZES = (256, 64, 64, len(CLASSES))  # neurons per layer, from the pixels to the logits
 BATCH = 32
-GAMMA = 0.3  # γ of the surrogate gradient f(z) = γ·max(0, 1 − |z|) with z = m/v − 1 (equation 5)
+GAMMA = 0.3  # γ of the surrogate gradient f(z) = γ·max(0, 1 − |z|), z = m/v − 1 (equation 5; value of the authors' code)
 
 # %% images
 
@@ -43,32 +43,33 @@ def shapes(count, rng):
 # %% neurons
 
 def lif_forward(current, v, lam):
-    """Membranes m and spikes s of leaky integrate-and-fire neurons with threshold v and leak λ, [T, B, F]; reset as in the paper's code."""
+    """Membranes m and spikes s [T, B, F] of leaky integrate-and-fire neurons with threshold v and leak λ."""
     m, s, u = np.empty_like(current), np.empty_like(current), 0
     for t in range(len(current)):
         m[t] = lam * u + current[t]  # the membrane leaks and integrates the current
         s[t] = m[t] > v  # a spike where it exceeds the threshold
-        u = m[t] - v * s[t]  # a spike lowers the membrane by v
+        u = m[t] - v * s[t]  # a spike lowers the membrane by v, as in the authors' code (in equation 1 one step later)
     return m, s
 
 
 def lif_backward(m, s, v, lam, g):
-    """∂L/∂current [T, B, F], ∂L/∂v and ∂L/∂λ from g = ∂L/∂s [T, B, F]: BPTT. In ∂u/∂m the reset counts as a constant (lesson 3)."""
-    k = g * GAMMA * np.maximum(0, 1 - abs(m / v - 1))  # ∂L/∂z: the surrogate in place of the derivative of the spike
+    """∂L/∂current [T, B, F], ∂L/∂v and ∂L/∂λ from g = ∂L/∂s [T, B, F]: BPTT. The spike s in the reset v·s counts as a constant."""
+    grad_z = g * GAMMA * np.maximum(0, 1 - abs(m / v - 1))  # ∂L/∂z: the surrogate in place of the derivative of the spike
     d, grad_v, grad_lam = np.zeros((len(m) + 1, *m.shape[1:])), 0.0, 0.0  # d[t] = ∂L/∂current[t], d[T] = 0
     for t in reversed(range(len(m))):
-        d[t] = k[t] / v + lam * d[t + 1]
-        grad_v += np.sum(-k[t] * m[t] / v**2 - lam * d[t + 1] * s[t])
+        d[t] = grad_z[t] / v + lam * d[t + 1]
+        grad_v += np.sum(-grad_z[t] * m[t] / v**2 - lam * d[t + 1] * s[t])
         grad_lam += np.sum(d[t] * (m[t - 1] - v * s[t - 1])) if t > 0 else 0.0
     return d[:-1], grad_v, grad_lam
 
 
 # %% network
-# An ANN is the list [W_1, W_2, W_3]. An SNN is [W_1, W_2, W_3, v, λ], with one threshold and one leak for each hidden layer.
-# An ANN has ReLUs instead of spiking neurons, and one time step.
+# An ANN, with ReLUs and T = 1, is the list [W_1, W_2, W_3]. An SNN is [W_1, W_2, W_3, v, λ]: one threshold and leak per hidden layer.
+
+is_spiking = lambda net: len(net) == 5
 
 def new_ann(rng):
-    """Random weights with the variance 2/F."""
+    """Random weights from a normal distribution of variance 2/F, where F is the number of the layer's inputs."""
     return [rng.standard_normal(SIZES[i : i + 2]) * (2 / SIZES[i]) ** 0.5 for i in range(3)]
 
 
@@ -76,7 +77,7 @@ def forward(net, x, T):
     """Logits [B, C] of the images x [B, 256], and for each hidden layer its input, membrane and output [T, B, F]."""
     s, layers = np.repeat((x[None] - 0.5) / 0.25, T, axis=0), []  # direct coding: the normalised image at every step
     for i, W in enumerate(net[:2]):
-        if len(net) == 5:
+        if is_spiking(net):
             m, out = lif_forward(s @ W, net[3][i], net[4][i])
         else:
             m = s @ W
@@ -97,7 +98,7 @@ def gradients(net, x, y, T):
     g = np.repeat((error @ net[2].T)[None], T, axis=0)  # ∂L/∂s of the last hidden layer, the same at every step
     for i in reversed(range(2)):
         s, m, out = layers[i]
-        if len(net) == 5:
+        if is_spiking(net):
             d, grads[3][i], grads[4][i] = lif_backward(m, out, net[3][i], net[4][i], g)
         else:
             d = g * (m > 0)
@@ -109,7 +110,7 @@ def gradients(net, x, y, T):
 # %% conversion and training
 
 def convert(ann, x, T=20, scaling=0.3):
-    """The ANN as an SNN. Threshold balancing: v = 99.7th percentile of the layer's currents at a step, the largest over the steps."""
+    """The ANN as an SNN. Threshold balancing: v is the 99.7th percentile of the layer's currents, at the step where it is largest."""
     snn = [*(W.copy() for W in ann), np.ones(2), np.ones(2)]  # no leak: λ = 1
     for i in range(2):  # from the first layer to the last: the layers before it spike
         currents = forward(snn, x, T)[1][i][0] @ snn[i]
@@ -118,7 +119,7 @@ def convert(ann, x, T=20, scaling=0.3):
     return snn
 
 
-def train(net, x, y, rng, *, epochs, rate, T=1, N=1, step=0.0, bound=0.0):
+def train(net, x, y, rng, *, epochs, learning_rate, T=1, N=1, step=0.0, bound=0.0):
     """Train a copy. N = 1 and step = 0: ANN or traditional training. N > 1 and step > 0: HIRE (algorithm 1)."""
     net, kappa = [array.copy() for array in net], np.zeros((BATCH, 256))  # κ, the noise, one row per place in the batch
     mean, square, updates = [0 * array for array in net], [0 * array for array in net], 0  # Adam's first and second moments
@@ -134,8 +135,8 @@ def train(net, x, y, rng, *, epochs, rate, T=1, N=1, step=0.0, bound=0.0):
                     mean[i] = 0.9 * mean[i] + 0.1 * grad
                     square[i] = 0.999 * square[i] + 0.001 * grad**2
                     deviation = np.sqrt(square[i] / (1 - 0.999**updates)) + 1e-8
-                    net[i] -= rate * mean[i] / (1 - 0.9**updates) / deviation
-                if len(net) == 5:
+                    net[i] -= learning_rate * mean[i] / (1 - 0.9**updates) / deviation
+                if is_spiking(net):
                     net[3], net[4] = np.maximum(net[3], 1e-3), np.clip(net[4], 0, 1)  # v > 0 and 0 ≤ λ ≤ 1
     return net
 
@@ -157,7 +158,7 @@ def pgd(net, x, y, T, epsilon=8 / 255, alpha=0.01, iterations=7):
 
 
 def accuracy(net, x, y, T):
-    """The part of the images that the network classifies correctly, in percent."""
+    """The share of the images that the network classifies correctly, in percent."""
     return 100 * np.mean(forward(net, x, T)[0].argmax(axis=1) == y)
 
 
@@ -165,12 +166,12 @@ def main(seed=0, T=4):
     """Train the networks, and print their accuracies on clean images and on images that were attacked for this network."""
     start, rng = time.process_time(), np.random.default_rng(seed)
     (x, y), (x_test, y_test) = shapes(4000, rng), shapes(1000, rng)
-    ann = train(new_ann(rng), x, y, rng, epochs=10, rate=2e-3)
+    ann = train(new_ann(rng), x, y, rng, epochs=10, learning_rate=2e-3)
     converted = convert(ann, x[:200])
-    traditional = train(converted, x, y, rng, epochs=5, rate=1e-3, T=T)
-    control = train(converted, x, y, rng, epochs=5, rate=1e-3, T=T, N=2)  # as many updates as HIRE, without noise: κ = 0
-    # ε_s = ε_t = 0.025, the largest of the paper's values (0.008 to 0.025): these shapes are so easy that clean accuracy stays high.
-    hire = train(converted, x, y, rng, epochs=5, rate=1e-3, T=T, N=2, step=0.025, bound=0.025)
+    traditional = train(converted, x, y, rng, epochs=5, learning_rate=1e-3, T=T)
+    control = train(converted, x, y, rng, epochs=5, learning_rate=1e-3, T=T, N=2)  # as many updates as HIRE, without noise: κ = 0
+    # ε_s = ε_t = 0.025 is the largest value of section 5.1 (0.008 to 0.025): these shapes are so easy that clean accuracy stays high.
+    hire = train(converted, x, y, rng, epochs=5, learning_rate=1e-3, T=T, N=2, step=0.025, bound=0.025)
     print("accuracy, %   clean  FGSM   PGD")
     snns = {"converted": converted, "traditional": traditional, "control": control, "HIRE": hire}
     for name, net, steps in (("ANN", ann, 1), *((name, net, T) for name, net in snns.items())):

@@ -19,7 +19,7 @@ class Neurons(Products):
     def relu(self, x, mask=None):
         out = self._empty(x.shape)
         elementwise.relu(self._by_step(x), *self._mask(mask), self._by_step(out))
-        return out, Saved((out, mask), self.versions)  # the output is positive where the input is
+        return out, Saved((out, mask), self.versions)  # out > 0 where x > 0; where masked, the gradient is 0 anyway
 
     def relu_backward(self, saved, grad):
         x, mask = saved.open()
@@ -167,13 +167,13 @@ class Neurons(Products):
         return out
 
     def _plain_saved(self, saved):
-        """Convert SavedNeurons to `backends.lif.Saved`."""
+        """Convert SavedNeurons to `backends.lif.ForwardValues`."""
         mask = None if len(saved.keep) == 0 else (saved.keep * saved.scale).reshape(saved.shape[1:])
         if saved.membrane is None:
             constants = saved.leak, saved.threshold, saved.shape[0]
             return plain_lif.lif_forward(saved.current, saved.start, *constants, reset=saved.reset, mask=mask)[2]
         spikes = (saved.membrane > saved.threshold[0]).astype(self.float)
-        return plain_lif.Saved(
+        return plain_lif.ForwardValues(
             saved.membrane, spikes, saved.start, saved.leak, saved.threshold, saved.reset, mask, False
         )
 

@@ -172,10 +172,10 @@ def _backward(
                 g = g + through_reset
             else:
                 g = g - v * through_leak
-        k = _slope(_quotient(m, v) - 1.0, KIND, HEIGHT, WIDTH) * g
-        d = _quotient(k, v) + through_leak
+        grad_z = _slope(_quotient(m, v) - 1.0, KIND, HEIGHT, WIDTH) * g
+        d = _quotient(grad_z, v) + through_leak
         spikes = (m > v).to(m.dtype)
-        sum_threshold -= _quotient(k * m, v * v)
+        sum_threshold -= _quotient(grad_z * m, v * v)
         if DELAYED:
             sum_threshold -= lowered * spikes
         else:

@@ -79,7 +79,7 @@ def compare(device: str) -> list[dict]:
                 eager = found if eager is None else eager
                 if record:
                     row["recorded_differs"] = float(np.abs(np.subtract(found, eager)).max())
-                    recordings = [r for each in training.period.values() for r in each.recordings.values()]
+                    recordings = [r for each in training.run_period.values() for r in each.recordings.values()]
                     row["replayed"] = bool(recordings) and all(r.replay is not None for r in recordings)
                     row["said"] = [line for line in said if "graph" in line]
                 rows.append(row)

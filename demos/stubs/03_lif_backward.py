@@ -16,9 +16,9 @@ def lif_backward(m, s, g, leak, threshold):
     passes through the reset). Go from t = T−1 to 0, with d[T] = 0; the sums of ∂L/∂λ and ∂L/∂v are over all t and neurons:
 
         f(z) = γ·max(0, 1 − |z|),  z = m/v − 1     (equation 5)
-        k    = f(z[t])·g[t]
-        d[t] = k/v + λ·d[t+1]                      this is ∂L/∂I[t]
+        ∂L/∂z = f(z[t])·g[t]
+        d[t]  = ∂L/∂z / v + λ·d[t+1]               this is ∂L/∂I[t]
         ∂L/∂λ = Σ d[t]·m[t−1]                      (m[−1] = 0)
-        ∂L/∂v = Σ −k·m[t]/v² − d[t+1]·s[t]
+        ∂L/∂v = Σ −∂L/∂z·m[t]/v² − d[t]·s[t−1]     (s[−1] = 0)
     """
     ...

@@ -1,7 +1,8 @@
 """The compute energy of one inference (section 5.4): operations from table 6, costs from table 7, equations 7 and 8.
 
-An ANN layer performs a multiply-accumulate (MAC) for every input. A spiking layer performs only an accumulate (AC) for every
-event that it receives. So it needs ζ times the operations of the ANN layer, where ζ is the number of events per input neuron.
+An ANN layer performs a multiply-accumulate (MAC) for every product of a weight and an input. A spiking layer needs only
+accumulates (AC): each event that it receives adds one weight to each output that it reaches. So it needs ζ times the operations
+of the ANN layer, where ζ is the number of events per input neuron.
 With direct coding the first layer has analog inputs and needs MACs. So do further layers that the image reaches without passing
 neurons, such as a convolution after a BatchNorm of the image. As in the paper, the sums omit memory traffic, pools, identity
 shortcuts and neuron updates.
@@ -24,8 +25,8 @@ COSTS = {
 class LayerOperations:
     """Operations of one weight layer for one image.
 
-    dense: operations of the layer in an ANN, where every input counts once (table 6). received: ζ, events received per
-    input neuron.
+    dense: MACs of the layer in an ANN, one for each product of a weight and an input (table 6). received: ζ, events received
+    per input neuron.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Energy:
         return sum(layer.energy(number_format) for layer in self.layers)
 
     def ann(self, number_format: str) -> float:
-        """Energy in pJ per image of an ANN with the same model: one MAC for every input of every layer."""
+        """Energy in pJ per image of an ANN with the same model: every operation is a MAC."""
         return sum(layer.dense for layer in self.layers) * COSTS[number_format]["MAC"]
 
     def ratio(self, number_format: str) -> float | None:

@@ -102,7 +102,7 @@ def apgd(
     loss: str = "cross-entropy",
     targets: int = 9,
 ) -> APGDAttack:
-    """Auto-PGD; loss "dlr" and "dlr-targeted" are `apgd-dlr` and `apgd-targeted` of `minihire attack`.
+    """Auto-PGD. loss: "cross-entropy", "dlr" or "dlr-targeted". targets: how many classes "dlr-targeted" aims at in turn.
 
     >>> apgd(iterations=50, loss="dlr").name
     'apgd-dlr'

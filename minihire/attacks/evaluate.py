@@ -145,7 +145,7 @@ def _attack_batches(
                 crafted, own[rows] = attacker(images, labels, draws), True
                 for classes, target in zip(predicted, targets, strict=True):
                     classes[rows] = predict(target, crafted, draws, attack.samples)
-            progress.add(sum(map(batches.images, range(number, min(number + services.ranks, len(batches))))))
+            progress.add(sum(map(batches.image_count, range(number, min(number + services.ranks, len(batches))))))
         predicted = of_all_ranks()
         if stop.asked():  # during the last batch: leaving `with` raises Interrupted
             file.save(predicted, count)

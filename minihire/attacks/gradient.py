@@ -177,7 +177,7 @@ class Attacker:
         return [None]
 
     def iteration_draws(self, draws: Draws, iteration: int) -> Draws:
-        """Return the draws of an iteration, counted from 0, of a run."""
+        """Return the draws of an iteration of a run. Iterations count from 0; number K judges the result."""
         return draws._replace(step=draws.step * self.attack.iterations + iteration + 1)
 
     def judge(self, images: Array, labels: Array, draws: Draws) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The surrogate ensemble: every way in which the strong evaluation differentiates a spiking network.
+"""The surrogate ensemble: surrogates through which the strong evaluation attacks a spiking network, besides the network's own.
 
 A white-box result on a spiking network depends on the surrogate that the attacker differentiates through (arXiv 2311.09266, from
 which most members are). So an image counts as robust only if it withstands the attacks through every member. A member does not

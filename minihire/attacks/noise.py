@@ -1,4 +1,4 @@
-"""Uniform noise of size ε, without gradients. Every attack must lower the accuracy further than this noise."""
+"""Uniform noise of size ε, without gradients. An attack that lowers the accuracy less than this noise does not work."""
 
 from dataclasses import dataclass
 

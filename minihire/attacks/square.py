@@ -86,15 +86,13 @@ class SquareAttacker(Attacker):
         batch, height, width, channels = shape
         side, count = side_of_square(iteration, height, width), 2 + channels
         draw = Draw(draws.seed, Stream.SQUARE, draws.step, iteration + 1)
-        bits = random_bits(draw, batch * count, draws.first * count).astype(np.uint64).reshape(batch, count)
-        top, left = (
-            bits[:, i, None] * np.uint64(size - side + 1) >> np.uint64(32) for i, size in enumerate((height, width))
-        )
+        bits = random_bits(draw, batch * count, draws.first * count).astype(np.int64).reshape(batch, count)
+        top, left = (bits[:, i, None] * (size - side + 1) >> 32 for i, size in enumerate((height, width)))
         rows, columns = (
-            (np.arange(size, dtype=np.uint64) >= start) & (np.arange(size, dtype=np.uint64) < start + np.uint64(side))
+            (start <= np.arange(size)) & (np.arange(size) < start + side)
             for size, start in ((height, top), (width, left))
         )
-        signs = np.where(bits[:, 2:] >> np.uint64(31), np.float32(1), np.float32(-1))[:, None, None, :]
+        signs = np.where(bits[:, 2:] >> 31, np.float32(1), np.float32(-1))[:, None, None, :]
         return (rows[:, :, None] & columns[:, None, :])[..., None] * signs
 
     def _propose(self, best, margin, fooled, images, labels, square, draws):

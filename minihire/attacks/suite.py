@@ -5,7 +5,7 @@
 
 "parity" is what the paper measures: FGSM and PGD-7 through the network's own surrogate. "strong" adds uniform noise, the
 surrogate ensemble (members.py) with PGD-20 and Auto-PGD, targeted Auto-PGD, SA-PGD, Square, and images crafted on other networks.
-It is a cascade: an attack runs only on the images that have withstood all attacks before it. red_flags.py then looks for signs
+Both are cascades: an attack runs only on the images that have withstood all attacks before it. red_flags.py then looks for signs
 that the accuracy left is due to weak attacks, not to a robust network.
 """
 
@@ -132,20 +132,20 @@ def stages(
     ensemble = MEMBERS if members is None else members
     named = [(member.name, member.source(network)) for member in ensemble] if network.spiking else []
     through = [*named[:1], ("own", network), *named[1:]]
-    if network.spiking:  # of all attacks, it fooled most images of a trained VGG5 at ε = 2/255: so it comes first
+    if network.spiking:  # before the ensemble: of all attacks, it fooled most images of a trained VGG5 at ε = 2/255
         whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
         found += [Stage(f"sa-pgd-{steps}", whole, sa_pgd(epsilon, steps, samples=samples)) for steps in SA_PGD_STEPS]
     targeted = network.model.classes >= NEEDED["dlr-targeted"]
     for name, source in through:
-        step = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
-        found += [Stage(f"pgd-{PGD_STEPS} {name}", source, step, run) for run in range(RESTARTS)]
+        attack = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
+        found += [Stage(f"pgd-{PGD_STEPS} {name}", source, attack, run) for run in range(RESTARTS)]
         found.append(Stage(f"apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
         if targeted and (name == "own" or budget == "full"):
             attack = apgd(epsilon, APGD_STEPS, loss="dlr-targeted", samples=samples)
             found.append(Stage(f"apgd-targeted-{APGD_STEPS} {name}", source, attack))
     for name, source in sources:
-        step = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
-        found.append(Stage(f"transfer pgd-{PGD_STEPS} {name}", source, step))
+        attack = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
+        found.append(Stage(f"transfer pgd-{PGD_STEPS} {name}", source, attack))
         found.append(Stage(f"transfer apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
     found.append(Stage(f"square-{QUERIES[budget]}", network, square(epsilon, QUERIES[budget], samples=samples)))
     return found

@@ -49,7 +49,7 @@ class Batches:
     def __len__(self):
         return -(-len(self.dataset) // self.size)
 
-    def images(self, batch: int) -> int:
+    def image_count(self, batch: int) -> int:
         """Number of images in batch number `batch`: `size`, or fewer in the last batch."""
         return min(self.size, len(self.dataset) - batch * self.size)
 

@@ -30,7 +30,7 @@ def linear(tape, x, w):
 
 
 def add_bias(tape, x, bias, times=1):
-    """x [T, B, …, C] + times·bias [1, C], the same at every step. The bias is a weight of an input that is always `times`."""
+    """x [T, B, …, C] + times·bias [1, C], the same at every step: a linear layer whose only input is the number `times`."""
     k = tape.backend
     constant = k.scale_shift(k.zeros((1, math.prod(x.shape[1:-1]), 1)), (0.0,), (float(times),))
     current = reshape(tape, linear(tape, Variable(constant), bias), (1, *x.shape[1:]))

@@ -27,7 +27,7 @@ torch = require("torch", "from_torch")
 from minihire.interop import torch_graph, torch_layers  # noqa: E402  (they import torch)
 
 COMPARED = 8  # images
-TOLERANCE = 1e-3  # of the largest logit
+TOLERANCE = 1e-3  # of the largest absolute logit, or of 1 if that is larger
 
 
 def from_torch(

@@ -59,8 +59,6 @@ class LargestValues:
 
     def add(self, step: int, values: np.ndarray) -> None:
         """Add values to one stream."""
-        if len(values) > self.keep:
-            values = np.partition(values, len(values) - self.keep)[-self.keep :]
         pool = np.concatenate([self.pools[step], values])
         if len(pool) > self.keep:
             pool = np.partition(pool, len(pool) - self.keep)[-self.keep :]

@@ -137,8 +137,8 @@ def _percentile_current(
     sizes = {getattr(each, "name", ""): math.prod(each.output_shape(shape)) for each, shape in network.model.walk()}
     largest = LargestValues(calibration.steps, keep_for(sizes[layer] * len(batches.dataset), calibration.percentile))
     for number, (images, _) in enumerate(batches):
-        kept = "the work before it was kept" if stop.again else "nothing of it was kept, start it again"
-        stop.check(f"converting; {kept}")
+        kept = "earlier work was kept" if stop.again else "its results were discarded, so start it again"
+        stop.check(f"during the conversion; {kept}")
         steps, draws = count(), Draws(seed, 0, number * batches.size)
 
         def observe(event: str, name: str, array: Array, steps: Iterator[int] = steps) -> None:

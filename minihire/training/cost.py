@@ -27,7 +27,7 @@ def cost_per_batch(recipe: Recipe, steps: int) -> Cost:
     """
     periods = recipe.steps_of_periods(steps)
     # per period: passes that craft κ before the update, one pass for the update, and 1 or 0 that craft κ for the next period
-    passes = recipe.noise.passes + 1 + recipe.crafts_apart
+    passes = recipe.noise.passes + 1 + (recipe.crafting in ("before", "after"))
     return Cost(passes * len(periods), passes * sum(periods))
 
 

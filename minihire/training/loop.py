@@ -5,9 +5,11 @@ period is:
 
     logits = net(clip(x + κ, 0, 1), steps = ⌊T/N⌋)
     one backward pass: the gradients of the loss with respect to the weights, thresholds, leaks and x
-    κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t);  optimiser step
+    optimiser step;  κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t)
 
-This is algorithm 1. A noise rule may also craft κ before a period, in gradient passes of its own, as adversarial training does.
+This is algorithm 1; the clip to [0, 1], the optimiser and the membranes at the start of a period are choices that it leaves open
+(docs/choices.md). ∂L/∂x is the gradient at the weights before the step. A noise rule may also craft κ before a period, in
+gradient passes of its own, as adversarial training does.
 
 Several ranks (processes) train one network together, on batches of ranks × B images. Rank r trains on images r·B … (r+1)·B − 1
 of each batch, with the random numbers of these positions and its own κ. Gradients are summed before each optimiser step.
@@ -80,7 +82,7 @@ class Training:
             checks.data(self.heldout, network.model)
         if self.path:
             network.model.describe()  # raises an error for a model that checkpoints cannot contain, before hours of training
-        self.steps = recipe.steps_of_periods(network.steps)
+        self.period_steps = recipe.steps_of_periods(network.steps)
         if network.spiking and network.neuron.surrogate.kind == "rate" and not recipe.freeze:
             raise MinihireError(
                 "the rate gradient trains weights only: give the recipe freeze=True, or the network another surrogate"
@@ -94,11 +96,13 @@ class Training:
         self.share = slice(first, first + recipe.batch_size)  # the images of each batch that this rank trains on
         self.start_fingerprint = fingerprint(network, self.data)
         self.described_data = describe_data(self.data, self.seen)
-        images_of_rank = len(range(self.batches.images(0))[self.share])  # fewer than batch_size for a small data set
+        images_of_rank = len(
+            range(self.batches.image_count(0))[self.share]
+        )  # fewer than batch_size for a small data set
         self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
         # one CUDA graph for each number of time steps, because a graph has a fixed sequence of kernels
-        self.period = {
-            steps: k.services.captured(partial(weak_method(self.train_period), steps)) for steps in self.steps
+        self.run_period = {
+            steps: k.services.captured(partial(weak_method(self.train_period), steps)) for steps in self.period_steps
         }
         self.pending: list[tuple[int, Any]] = []  # (batch, loss and counts) of updates not yet read from the device
         self.save_seconds = 0.0  # time that writing the last checkpoint took
@@ -122,6 +126,7 @@ class Training:
         return self.history
 
     def train_epoch(self, progress: Progress) -> None:
+        """Train on the batches of this epoch that are left; then evaluate, save and report."""
         while self.batch < len(self.batches):
             with memory_advice(self):
                 count = self.train_batch()
@@ -132,28 +137,37 @@ class Training:
             if self.stop.requested and not finished:
                 self._save_and_stop()
         self.drain()
-        loss, accuracy_now = self._averages()
-        row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
-        if self.heldout:
-            correct = accuracy(self.network, self.heldout, seed=self.seed)
-            row["heldout_accuracy"] = float(np.mean(correct))
+        row = self._evaluate_epoch()
         self._check_finite()
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
         warnings = new_warnings(self)
         self.warnings += warnings
-        if (
-            self.network.backend.services.rank == 0
-        ):  # before saving: after an error in a callback, resuming calls it again
-            for callback in (*self.callbacks, *CALLBACKS):
-                callback(self)
+        self._call_back()
         if self._worth_saving():
             self._save()
-        heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
+        self._report(progress, row, warnings)
+
+    def _evaluate_epoch(self) -> dict[str, Any]:
+        """The epoch's entry in the history."""
+        loss, accuracy_now = self._averages()
+        row = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy_now}
+        if self.heldout:
+            row["heldout_accuracy"] = float(np.mean(accuracy(self.network, self.heldout, seed=self.seed)))
+        return row
+
+    def _call_back(self) -> None:
+        """Call the callbacks, on rank 0. This is done before saving: if one fails, the resumed training calls it again."""
+        if self.network.backend.services.rank == 0:
+            for callback in (*self.callbacks, *CALLBACKS):
+                callback(self)
+
+    def _report(self, progress: Progress, row: dict[str, Any], warnings: list[str]) -> None:
+        """Print the epoch's line and its warnings."""
         if is_worth_telling(self, progress):
-            progress.tell(
-                f"epoch {self.epoch:>3}/{self.recipe.epochs}: loss {loss:.3f}, accuracy {accuracy_now:.1%}{heldout}"
-            )
+            heldout = f", held-out {row['heldout_accuracy']:.1%}" if self.heldout else ""
+            measured = f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}{heldout}"
+            progress.tell(f"epoch {row['epoch']:>3}/{self.recipe.epochs}: {measured}")
         for warning in warnings:
             say(f"warning: {warning}")
 
@@ -174,22 +188,22 @@ class Training:
         images, labels = self.batches.load(self.epoch, self.batch, self.share)
         count, state = images.shape[0], None
         kappa = None if self.kappa is None else k.rows(self.kappa, 0, count)
-        learning_rate = recipe.schedule.rate(
+        learning_rate = recipe.schedule.learning_rate(
             recipe.learning_rate, self.epoch, recipe.epochs, self.batch / len(self.batches)
         )
-        for period, steps in enumerate(self.steps):
-            step = (self.epoch * len(self.batches) + self.batch) * recipe.periods + period
+        for index, steps in enumerate(self.period_steps):
+            number = (self.epoch * len(self.batches) + self.batch) * recipe.periods + index
             self.optimiser.steps += 1
             if count:
-                kappa, state, counted = self.period[steps](
-                    images, labels, kappa, state, step, learning_rate, self.optimiser.steps
+                kappa, state, reduced = self.run_period[steps](
+                    images, labels, kappa, state, number, learning_rate, self.optimiser.steps
                 )
-            else:
-                counted = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
-            self.pending.append((self.batch, [k.services.fetch_async(array) for array in counted]))
+            else:  # a small last batch has no images for this rank, which still takes part in the sums over the ranks
+                reduced = self._update({}, k.zeros((3,)), learning_rate, self.optimiser.steps)
+            self.pending.append((self.batch, [k.services.fetch_async(array) for array in reduced]))
         if kappa is not None and recipe.noise.carried:
             k.write_rows(self.kappa, 0, kappa)
-        return self.batches.images(self.batch)
+        return self.batches.image_count(self.batch)
 
     def train_period(
         self,
@@ -198,66 +212,65 @@ class Training:
         labels: Array,
         kappa: Array,
         state: Any,
-        step: Any,
+        number: Any,
         learning_rate: Any,
         update: Any,
     ) -> tuple[Array, Any, list[Array]]:
-        """One period: `steps` time steps and an update. Returns κ, the last membranes, and loss and counts.
+        """One period: `steps` time steps and an update. Returns κ, the last membranes, and the sums of `_update`.
 
-        On CUDA it is captured as a graph and replayed, if there is one rank. Then the shape of `images` determines `scale`, so a
-        graph has the right one. step: number of the period since the start of the training, part of the key of its random
-        numbers. update: number of the optimiser's step, from 1.
+        On CUDA with one rank, each shape of `images` has its own graph; the shape also determines `scale`, so each graph has the
+        right one. number: of the period since the start of the training, from 0; part of the key of its random numbers.
+        update: number of the optimiser's step, from 1; this is `number` + 1.
         """
         recipe, rule, network, k = self.recipe, self.recipe.noise, self.network, self.network.backend
-        draws = Draws(self.seed, step, self.share.start)
+        draws = Draws(self.seed, number, self.share.start)
         options = dict(
             clip_noise=recipe.clip_noise,
             steps=steps,
             draws=draws,
             state=state,
-            scale=1 / self.batches.images(self.batch),
+            scale=1 / self.batches.image_count(self.batch),
             keep_state=recipe.carry_membranes,
             check=False,
         )
         craft = Crafter(network, images, labels, rule.surrogate, options)
         kappa = rule.before_period(k, kappa, draws, craft)
-        shared = rule.crafted and not recipe.crafts_apart
-        result = network.gradients(images, labels, image=shared, noise=kappa, **options)
+        result = network.gradients(images, labels, image=recipe.crafting == "shared", noise=kappa, **options)
         grad, state = result.image, result.state
-        if recipe.crafts_apart and not recipe.craft_after_update:
+        if recipe.crafting == "before":
             grad = craft.gradients(kappa).image
-        counted = self._update(result.weights, result.sums, learning_rate, update)
-        if recipe.crafts_apart and recipe.craft_after_update:
+        reduced = self._update(result.weights, result.sums, learning_rate, update)
+        if recipe.crafting == "after":  # the gradient, and the membranes of the next period, with the new weights
             result = craft.gradients(kappa)
             grad, state = result.image, result.state
-        return rule.after_period(k, kappa, grad), state if recipe.carry_membranes else None, counted
+        return rule.after_period(k, kappa, grad), state if recipe.carry_membranes else None, reduced
 
-    def _update(self, weights: dict[str, Array], tally: Array, learning_rate: Any, update: Any) -> list[Array]:
-        """Sum the weight gradients, `tally` and the stop requests over the ranks, and update the weights.
+    def _update(self, weights: dict[str, Array], sums: Array, learning_rate: Any, update: Any) -> list[Array]:
+        """Add up the weight gradients, `sums` and the stop requests over the ranks, and update the weights.
 
-        weights: gradients by name; empty if this rank has no images of a small last batch. tally: the sums of
-        `Backend.cross_entropy`. Returns [summed tally], and the summed stop requests if there are several ranks.
+        weights: gradients by name; empty if this rank has no images of a small last batch. sums: those of
+        `Backend.cross_entropy`. Returns [sums over all ranks], and the stop requests of all ranks if there are several.
         """
         network, k, names = self.network, self.network.backend, self.optimiser.names
         arrays = [weights[name] if weights else k.zeros(network.parameters[name].shape) for name in names]
         requests = [k.asarray(self.stop.state)] if k.services.ranks > 1 else []
-        sums = k.services.sum_over_ranks([*arrays, tally, *requests])
-        if not k.services.asynchronous and not math.isfinite(k.to_numpy(sums[len(names)])[0]):
+        reduced = k.services.sum_over_ranks([*arrays, sums, *requests])
+        if not k.services.asynchronous and not math.isfinite(k.to_numpy(reduced[len(names)])[0]):
             # before the update, which would spread the non-finite value to all weights
             raise not_finite(self, self.batch)
-        self.optimiser.apply(dict(zip(names, sums, strict=False)), learning_rate, update)
-        return sums[len(names) :]
+        self.optimiser.apply(dict(zip(names, reduced, strict=False)), learning_rate, update)
+        return reduced[len(names) :]
 
     def drain(self, keep: int = 0) -> None:
         """Read loss and counts of all updates except the last `keep`, which a device may still be computing."""
         while len(self.pending) > keep:
-            batch, counted = self.pending.pop(0)
-            tally, *requests = (read() for read in counted)
+            batch, reduced = self.pending.pop(0)
+            sums, *requests = (read() for read in reduced)
             if requests:
                 self.stop.learn(requests[0])
-            if not math.isfinite(tally[0]):
+            if not math.isfinite(sums[0]):
                 raise not_finite(self, batch)
-            for key, value in zip(self.sums, tally, strict=True):
+            for key, value in zip(self.sums, sums, strict=True):
                 self.sums[key] += float(value) if key == "loss" else int(value)
 
     def _averages_so_far(self) -> str:
@@ -313,8 +326,8 @@ def train(
 ) -> Training:
     """Train a network in place.
 
-    path: a checkpoint is written here after every epoch and when training is stopped. An epoch's checkpoint is left out if
-    writing it would take more than 2 % of the time. resume: continue from that checkpoint, bit-identically.
+    path: a checkpoint is written here when training is stopped and after each epoch, unless writing would take more than 2 % of
+    the time. resume: continue from that checkpoint, bit-identically.
     about: plain data to store as "about" in the checkpoint's meta data. callbacks: functions that are called with the Training
     after each epoch, see callbacks.py. seen: hashes of the images that the network was trained on before, which checkpoints of
     a "folder" record too (`checkpoint.describe_data`). names: what messages call the settings, see `recipe.NAMES`. The returned
@@ -341,7 +354,7 @@ def train(
         seen,
         names=names,
     )
-    if resume and training.path and training.path.exists():
+    if resume and training.path and training.has_checkpoint:
         other = f"choose another {names['path']}"
         remedy = f"{other}, or delete the damaged checkpoint and resume, which trains the network again"
         restore(training, load(training.path, remedy=remedy))

@@ -50,7 +50,8 @@ class Crafter:
 class NoiseRule:
     """Base class of noise rules. It does not change κ.
 
-    crafted: whether `after_period` needs ∂L/∂κ. carried: whether κ continues in the next batch; otherwise it starts from zero.
+    crafted: whether `after_period` needs ∂L/∂κ. The network sees x + κ, so this equals the ∂L/∂x of equation 6. carried: whether
+    κ continues in the next batch; otherwise it starts from zero.
     """
 
     crafted: ClassVar[bool] = False

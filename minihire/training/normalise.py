@@ -1,17 +1,17 @@
 """Conversion of a network with biases: data-based normalisation of the weights.
 
-Balanced thresholds (convert.py) suit networks without biases. There, a threshold scales all spikes of a layer and so all
-currents of the next layer. A bias is not scaled with these currents, and the two branches of a residual block may be scaled
-differently.
-So each activation gets a unit u here. It is a percentile of the input of the ANN's ReLU: one for each channel of an image, and
-one for all features of a linear layer. The firing rate of a neuron stands for its activation divided by the unit.
+Balanced thresholds (convert.py) suit networks without biases. There, the threshold of a layer divides all its firing rates by one
+number, and so all currents of the next layer. A bias is not scaled with these currents, and the two branches of a residual block
+may be scaled differently.
+So each activation gets a scale u here. It is a percentile of the input of the ANN's ReLU: one for each channel of an image, and
+one for all features of a linear layer. The firing rate of a neuron stands for its activation divided by the scale.
 
-A layer has the weights W and the bias b, its inputs the unit u_in, and its outputs the unit u_out:
+A layer has the weights W and the bias b, its inputs the scale u_in, and its outputs the scale u_out:
 
     W ← W·u_in/u_out        b ← b/u_out
 
-All thresholds are 1. The neurons fire as often as they would with the original weights and one threshold u_out for each channel.
-Neurons without weights since the last neurons keep the unit of these: spikes, and averages of spikes, do not exceed it.
+All thresholds are 1. The neurons fire as often as with the original weights, input spikes of size u_in and thresholds u_out.
+Neurons that follow other neurons with only pools in between keep the scale of those: averages of spikes do not exceed it.
 Each membrane starts from half a threshold. So after T steps the number of spikes is T·activation/u rounded to the nearest whole
 number; from 0 it would be rounded down, and spikes would lag behind the biases.
 
@@ -62,7 +62,7 @@ def measure_units(ann: Network, batches: Batches, percentile: float) -> Units:
 
     with StopSignal(k) as stop, Progress("conversion", total) as progress:
         for images, _ in batches:
-            stop.check("converting; nothing of it was kept, start it again")
+            stop.check("during the conversion; its results were discarded, so start it again")
             ann.forward(images, observe=observe)
             progress.add(images.shape[0], "activations")
     return {name: _units(name, values.min(axis=0).astype(np.float64)) for name, values in kept.items()}
@@ -85,8 +85,9 @@ def _units(name, percentiles):
 def normalised(ann: Network, units: Units) -> dict[str, np.ndarray]:
     """The weights and biases of the SNN, by name, in float64.
 
-    Raises MinihireError for a block other than Branches, and where there are no weights to scale: before neurons at the start of
-    the network or of a branch, if their input exceeds its unit, and at the end of a branch whose unit is not the sum's.
+    Raises MinihireError for a block other than Branches, and in two places without weights to scale: before neurons at the start
+    of the network or of a branch, if their input is not spikes and may exceed its scale; and at the end of a branch whose scale
+    differs from that of the sum.
     """
     weights = {name: ann.backend.to_numpy(array).astype(np.float64) for name, array in ann.parameters.items()}
     _Normalisation(weights, units).sequence(ann.model.layers, ann.model.image_shape, np.ones(1), None)

@@ -25,7 +25,7 @@ class Schedule(NamedTuple):
     milestones: tuple[float, ...] = (0.6, 0.8, 0.9)
     factor: float = 0.2
 
-    def rate(self, base: float, epoch: int, epochs: int, within: float) -> float:
+    def learning_rate(self, base: float, epoch: int, epochs: int, within: float) -> float:
         """The learning rate at epoch `epoch` + `within` (0 ≤ within < 1) out of `epochs`. base: the largest one."""
         if self.kind == "one-cycle":
             at = (epoch + within) / epochs
@@ -60,31 +60,33 @@ class Optimiser:
     def slot_type(self, name: str):
         """The type of a parameter's arrays; None for the backend's `dtype`."""
 
-    def step(self, grads: dict[str, Any], rate: float) -> None:
+    def step(self, grads: dict[str, Any], learning_rate: float) -> None:
         """Update the network's parameters in place; a parameter without a gradient keeps its value."""
         self.steps += 1
-        self.apply(grads, rate, self.steps)
+        self.apply(grads, learning_rate, self.steps)
 
-    def apply(self, grads: dict[str, Any], rate, step) -> None:
-        """Step number `step` (from 1), which the caller counts: rate and step may be what `Services.captured` makes of them."""
+    def apply(self, grads: dict[str, Any], learning_rate, step) -> None:
+        """Step number `step` (from 1), which the caller counts: both may be what `Services.captured` makes of numbers."""
         for name in self.names:
             if name in grads:
                 bounds = self.network.specification[name]
-                self._update(name, self.network.parameters[name], grads[name], rate, step, bounds.low, bounds.high)
+                self._update(
+                    name, self.network.parameters[name], grads[name], learning_rate, step, bounds.low, bounds.high
+                )
 
 
 @dataclass
 class SGD(Optimiser):
-    """velocity ← momentum·velocity + grad + decay·w; w ← w − rate·velocity. Only weights decay."""
+    """velocity ← momentum·velocity + grad + decay·w; w ← w − learning_rate·velocity. Only weights decay."""
 
     momentum: float = 0.9
     decay: float = 5e-4
     slot_names = ("velocity",)
 
-    def _update(self, name, parameter, grad, rate, step, low, high):
+    def _update(self, name, parameter, grad, learning_rate, step, low, high):
         decay = self.decay if name.endswith(".weight") else 0.0
         self.network.backend.sgd_step(
-            parameter, grad, self.slots["velocity"][name], rate, self.momentum, decay, low, high
+            parameter, grad, self.slots["velocity"][name], learning_rate, self.momentum, decay, low, high
         )
 
 
@@ -95,11 +97,11 @@ class Adam(Optimiser):
     decays: tuple[float, float] = (0.9, 0.999)
     slot_names = ("mean", "square")
 
-    def _update(self, name, parameter, grad, rate, step, low, high):
+    def _update(self, name, parameter, grad, learning_rate, step, low, high):
         mean, square = self.slots["mean"][name], self.slots["square"][name]
         largest = self.slots["largest"][name] if "largest" in self.slots else None
         self.network.backend.adam_step(
-            parameter, grad, mean, square, largest, rate, self.decays, ADAM_EPSILON, step, low, high
+            parameter, grad, mean, square, largest, learning_rate, self.decays, ADAM_EPSILON, step, low, high
         )
 
 

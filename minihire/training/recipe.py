@@ -1,4 +1,4 @@
-"""The recipe of a training: how a network is trained. Its defaults are the paper's traditional training of an SNN."""
+"""The recipe of a training: how a network is trained."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -25,7 +25,7 @@ LATER = ("period_steps", "iterations", "surrogate")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The defaults are the paper's traditional training of an SNN.
+    """How a network is trained. The defaults are the paper's traditional training of an SNN; it names no optimiser, ours is Adam.
 
     batch_size: images per rank. period_steps: time steps of each period, if they are not to be ⌊T/N⌋. carry_membranes: start a
     period from the (detached) membranes at the end of the previous one. clip_noise: clip x + κ to [0, 1]. craft_after_update:
@@ -88,9 +88,16 @@ class Recipe:
                 )
 
     @property
-    def crafts_apart(self) -> bool:
-        """Whether crafting κ after a period needs an additional gradient pass, because it cannot use the update's pass."""
-        return self.noise.crafted and (self.craft_after_update or self.noise.surrogate is not None)
+    def crafting(self) -> str:
+        """The gradient pass that crafts κ for the next period.
+
+        "none". "shared": that of the update, as in algorithm 1. "before", "after": an additional one, before or after the update.
+        """
+        if not self.noise.crafted:
+            return "none"
+        if self.craft_after_update:
+            return "after"
+        return "shared" if self.noise.surrogate is None else "before"
 
     def steps_of_periods(self, steps: int) -> tuple[int, ...]:
         """The time steps of each period of a network with T = steps. Raises MinihireError where T is less than N.

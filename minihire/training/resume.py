@@ -88,7 +88,7 @@ def _load_state(training, saved, content, restored):
     position, k = content["position"], training.network.backend
     shapes = {name: tuple(fresh.shape) for name, fresh in _slots(training).items()}
     if training.kappa is not None:
-        shapes["kappa"] = (training.batches.images(0), *training.data.shape)
+        shapes["kappa"] = (training.batches.image_count(0), *training.data.shape)
     arrays = {name: _native(saved.arrays.pop(name)) for name in shapes}
     for name, shape in shapes.items():  # compiled kernels do not check bounds
         dtype = arrays[name].dtype
@@ -124,7 +124,7 @@ def _slots(training):
 def _kappa_of_all(training):
     """κ [images of a batch, H, W, C] of all ranks together."""
     k = training.network.backend
-    whole = k.zeros((training.batches.images(0), *training.data.shape))
+    whole = k.zeros((training.batches.image_count(0), *training.data.shape))
     k.write_rows(whole, training.share.start, training.kappa)
     return k.services.sum_over_ranks([whole])[0]
 

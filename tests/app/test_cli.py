@@ -590,8 +590,8 @@ def test_ctrl_c_in_a_conversion_says_how_to_get_it(cifar, chain, no_figures, mon
     assert command(what, *first, *small(cifar, what), *EXECUTION, "--out", out)[0] == 130
     assert capsys.readouterr().err.endswith(
         {
-            "run": "minihire: stopped converting; the work before it was kept; --resume resumes it\n",
-            "convert": "minihire: stopped converting; nothing of it was kept, start it again\n",
+            "run": "minihire: stopped during the conversion; earlier work was kept; --resume resumes it\n",
+            "convert": "minihire: stopped during the conversion; its results were discarded, so start it again\n",
         }[what]
     )
 

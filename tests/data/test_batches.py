@@ -46,7 +46,9 @@ def test_shares_of_a_batch_make_up_the_batch(batch):
     batches = Batches(make(13), get_backend("reference"), 9, shuffle=True, augment=True)
     shares = [batches.load(2, batch, slice(first, first + 3)) for first in (0, 3, 6)]
     for whole, parts in zip(batches.load(2, batch), zip(*shares, strict=True), strict=True):
-        assert len(whole) == batches.images(batch) and [len(part) for part in parts] == [[3, 3, 3], [3, 1, 0]][batch]
+        assert (
+            len(whole) == batches.image_count(batch) and [len(part) for part in parts] == [[3, 3, 3], [3, 1, 0]][batch]
+        )
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 

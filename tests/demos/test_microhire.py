@@ -128,9 +128,15 @@ def test_a_training_is_the_engine_s(micro, net, network, data, noise):
     periods = 2 if noise and len(net) == 5 else 1
     rule = CraftedNoise(noise, noise) if noise else NoNoise()
     recipe = Recipe(
-        2, micro.BATCH, learning_rate=1e-3, schedule=Schedule(factor=1.0), augment=False, periods=periods, noise=rule
+        2,
+        micro.BATCH,
+        learning_rate=1e-3,
+        schedule=Schedule(factor=1.0),
+        augment=False,
+        periods=periods,
+        noise=rule,
     )
-    theirs, settings = network(net), dict(epochs=2, rate=1e-3, T=STEPS if len(net) == 5 else 1, N=periods)
+    theirs, settings = network(net), dict(epochs=2, learning_rate=1e-3, T=STEPS if len(net) == 5 else 1, N=periods)
     Progress.quiet, before = True, Progress.quiet
     train(theirs, recipe, dataset, seed=SEED)
     Progress.quiet = before

@@ -1,5 +1,6 @@
 """docs/for-pytorch-users.md: runs the code of the page from top to bottom."""
 
+import inspect
 import re
 
 import numpy as np
@@ -83,12 +84,25 @@ def test_a_module_for_grey_images_of_another_size_becomes_an_snn(monkeypatch):
 def test_names_in_the_text_exist():
     """Every name of minihire in the first table."""
     from backends.interface import Backend
-    from minihire.network import Network
+    from backends.randomness import Draw
+    from minihire import Network, train
+    from minihire.data.batches import Batches
     from minihire.training.optimisers import Optimiser, Schedule
 
-    assert all(hasattr(Backend, name) for name in ("asarray", "to_numpy"))
-    assert all(hasattr(Network, name) for name in ("forward", "gradients"))
-    assert hasattr(Optimiser, "step") and hasattr(Schedule, "rate")
+    owners = {"k": Backend, "network": Network, "Optimiser": Optimiser, "Schedule": Schedule, "Batches": Batches}
+    rows = [
+        line.split("|")[2] for line in (DOCS / PAGE).read_text(encoding="utf-8").splitlines() if line.count("|") == 4
+    ]
+    found = {pair for row in rows for pair in re.findall(r"`(\w+)\.(\w+)", row)}
+    assert len(found) >= 6
+    for owner, name in found:
+        assert name in dir(owners[owner]) or name in owners[owner].__dataclass_fields__, (owner, name)
+    step = re.search(r"`Optimiser\.step\((.*?)\)`", "".join(rows))[1].split(", ")
+    assert step == list(inspect.signature(Optimiser.step).parameters)[1:]
+    assert "`Draw(seed, stream, step, layer)`" in "".join(rows) and Draw._fields == ("seed", "stream", "step", "layer")
+    assert (
+        "`train(network, Recipe(…), data)`" in "".join(rows) and [*inspect.signature(train).parameters][0] == "network"
+    )
 
 
 def test_every_link_leads_somewhere():

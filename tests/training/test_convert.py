@@ -155,7 +155,7 @@ def test_an_unknown_option_is_refused(network, data):
 
 def test_ctrl_c_stops_the_conversion(network, data, press_ctrl_c):
     press_ctrl_c(2)
-    with pytest.raises(Interrupted, match="stopped converting; nothing of it was kept, start it again$"):
+    with pytest.raises(Interrupted, match="stopped during the conversion; its results were discarded, so start it"):
         convert(network(get_backend("reference"), spiking=False), data, steps=4, calibration=CALIBRATION)
 
 

@@ -10,7 +10,9 @@ from minihire.training.optimisers import OPTIMISERS, SGD, Adam, Adam16, AMSGrad,
 
 def drops(recipe):
     """{epoch: rate} of the first epoch and wherever the rate changes."""
-    rates = [recipe.schedule.rate(recipe.learning_rate, epoch, recipe.epochs, 0.0) for epoch in range(recipe.epochs)]
+    rates = [
+        recipe.schedule.learning_rate(recipe.learning_rate, epoch, recipe.epochs, 0.0) for epoch in range(recipe.epochs)
+    ]
     return {epoch: rate for epoch, rate in enumerate(rates) if epoch == 0 or rate != rates[epoch - 1]}
 
 
@@ -23,24 +25,24 @@ def test_ann_rate_falls_after_150_180_and_210_of_240_epochs():
 
 
 def test_step_schedule_is_constant_within_an_epoch():
-    assert Schedule().rate(1.0, 17, 30, 0.999) == 1.0
+    assert Schedule().learning_rate(1.0, 17, 30, 0.999) == 1.0
 
 
 @pytest.mark.parametrize(("at", "expected"), [(0, 1 / 25), (3, 1), (10, 1 / 1000), (1.5, 0.52), (6.5, 0.5005)])
 def test_one_cycle_start_peak_and_end(at, expected):
     epoch = min(int(at), 9)
-    assert Schedule("one-cycle").rate(2.0, epoch, 10, at - epoch) == pytest.approx(2 * expected)
+    assert Schedule("one-cycle").learning_rate(2.0, epoch, 10, at - epoch) == pytest.approx(2 * expected)
 
 
 def test_one_cycle_rises_then_falls():
-    rates = [Schedule("one-cycle").rate(1.0, i // 10, 10, i % 10 / 10) for i in range(100)]
+    rates = [Schedule("one-cycle").learning_rate(1.0, i // 10, 10, i % 10 / 10) for i in range(100)]
     assert (np.diff(rates[:31]) > 0).all() and (np.diff(rates[30:]) < 0).all()
 
 
 def test_rates_are_plain_numbers():
     for kind in ("step", "one-cycle"):
         # a NumPy scalar would change the precision of later products
-        assert type(Schedule(kind).rate(1.0, 5, 10, 0.5)) is float
+        assert type(Schedule(kind).learning_rate(1.0, 5, 10, 0.5)) is float
 
 
 def test_thresholds_and_leaks_do_not_decay(k, network):

@@ -8,7 +8,7 @@ needs time for every slice.
 The gradients of leak and threshold follow from three sums over the neurons at each step t, with n = d[t+1]. At the last step, n
 is the ∂L/∂u[t] that the next time chunk returned:
 
-    E = Σ k·m[t]       Q = Σ n·u[t] (delayed: Σ n·m[t])       R = Σ n·s[t]
+    E = Σ ∂L/∂z·m[t]   Q = Σ n·u[t] (delayed: Σ n·m[t])       R = Σ n·s[t]
 
     ∂L/∂λ =  (sum of Q over all steps except the last) + Σ d[0]·(initial membrane)
     ∂L/∂v = −(sum of E/v² + a·R over all steps)        − Σ d[0]·(initial spikes), which only the delayed reset has
