@@ -89,7 +89,7 @@ assert np.array_equal(by_hand, seen[: len(by_hand)])
 # ## Accuracy on test images in percent, with 95 % intervals; each attack is computed on the network that it attacks
 
 # %%
-right = {name: [accuracy(net, test), *(attack_accuracy([net], net, test, attack)[0] for attack in (fgsm(), pgd()))]
+right = {name: [accuracy(net, test), *(attack_accuracy(net, test, attack) for attack in (fgsm(), pgd()))]
          for name, net in networks.items()}
 scores = {name: [Score(int(r.sum()), len(r)).as_dict() for r in results] for name, results in right.items()}
 print(table(["accuracy, %", "clean", "FGSM", "PGD"], [[TITLES[name], *map(interval, row)] for name, row in scores.items()]))

@@ -64,7 +64,7 @@ for rule, noise in rules.items():
     scores = []
     for seed, network in enumerate(start.copy() for start in starts):
         train(network, Recipe(EPOCHS, 32, learning_rate=1e-3, augment=False, periods=2, noise=noise), training, seed=seed)
-        answers = accuracy(network, test), *attack_accuracy([network], network, test, pgd(surrogate=exponential()))
+        answers = accuracy(network, test), attack_accuracy(network, test, pgd(surrogate=exponential()))
         scores.append([100 * right.mean() for right in answers])
     clean, attacked[rule] = np.transpose(scores)
     a = [f"{np.mean([x for x, _ in noise.seen[period::2]]):.3f}" for period in (0, 1)] if noise.crafted else "––"

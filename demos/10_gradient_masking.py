@@ -61,7 +61,7 @@ scores = {}
 for w, network in networks.items():
     for who, attack in attackers.items():
         source = networks[0.05 / w] if "transfer" in who else network  # transfer: crafted on the other network
-        (scores[who, w],) = attack_accuracy([network], source, test, attack)
+        scores[who, w] = attack_accuracy(network, test, attack, source=source)
 scores = {key: Score(int(right.sum()), TEST).as_dict() for key, right in scores.items()}
 print(table(["accuracy, %", "w = 1", "w = 0.05"], [[who, *(interval(scores[who, w]) for w in networks)] for who in attackers]))
 
@@ -87,7 +87,7 @@ def observe(event, layer, array):
 
 networks[0.05].forward(next(iter(Batches(test, k, TEST)))[0], observe=observe)
 through = [replace(many, surrogate=triangle(0.3, w)) for w in SWEEP]
-curves = {w: [100 * attack_accuracy([n], n, test, attack)[0].mean() for attack in through] for w, n in networks.items()}
+curves = {w: [100 * attack_accuracy(n, test, attack).mean() for attack in through] for w, n in networks.items()}
 
 plt = pyplot()
 figure, (left, dots, right) = plt.subplots(1, 3, figsize=(13, 5), width_ratios=[1, 1.3, 1])

@@ -77,7 +77,7 @@ def measure(entries, test):
     k, measured = get_backend(dtype="float64"), {}
     for name, entry in entries.items():
         net = page_network(entry, k)
-        attacked = (attack_accuracy([net], net, test, attack)[0].mean() for attack in (fgsm(), pgd(random_start=False)))
+        attacked = (attack_accuracy(net, test, attack).mean() for attack in (fgsm(), pgd(random_start=False)))
         measured[name] = [round(100 * float(share), 1) for share in (accuracy(net, test).mean(), *attacked)]
         print(name, *measured[name])
     return measured

@@ -78,7 +78,7 @@ def all_of(training):
 
 def attacked(training):
     """Which of 250 images, in three batches, the network classifies correctly under PGD."""
-    return attack_accuracy([training.network], training.network, images(250, seed=2), pgd(iterations=2))[0]
+    return attack_accuracy(training.network, images(250, seed=2), pgd(iterations=2))
 
 
 # ---------------------------------------------------------------- one of the two processes

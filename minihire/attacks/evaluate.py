@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from backends.randomness import Draws
-from minihire.analysis.accuracy import BATCH, predict
-from minihire.attacks.gradient import Attack
+from minihire.analysis.accuracy import BATCH, Answers, predict
+from minihire.attacks.gradient import Attack, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
@@ -29,44 +29,47 @@ NAMES = ("predicted", "done", "about")  # arrays of a file of answers, in the or
 
 
 def attack_accuracy(
-    targets: list[Network],
-    source: Network,
+    network: Network,
     data: Dataset,
     attack: Attack,
     *,
+    source: Network | None = None,
     seed: int = 0,
     batch_size: int = BATCH,
     path: os.PathLike[str] | None = None,
     about: str = "",
     keep: bool = False,
-) -> list[np.ndarray]:
-    """Whether each target classifies each image correctly after the attack: bool [N] per target.
+) -> Answers:
+    """Whether the network classifies each image correctly after the attack: bool [N].
 
-    Images are crafted on `source`, once for all targets; a white-box attack has targets = [source]. Of several restarts,
-    the source chooses each image's. Several ranks share the batches.
+    source: the network to craft the images on. Default: the network itself, which is a white-box attack; with another one it is
+    a black-box attack. With several restarts, each image is the one that fools the source best. Several ranks share the batches.
+    A warning is printed if the attack leaves its ε ball.
 
     path: a file for the answers of an interrupted attack. The same call resumes from it and then deletes it.
     The file identifies attack, seed, networks and images. keep: write all answers to the file and keep it. about: further text
     that has to be the same when the attack resumes.
 
-    Raises MinihireError for networks and data with different image shapes or numbers of classes, for data without images, and
-    for a file that is damaged, belongs to another attack or has other content.
+    Raises MinihireError for networks and data with different image shapes or numbers of classes, for data without images, for
+    an attack that is no Attack, and for a file that is damaged, belongs to another attack or has other content.
 
     >>> from minihire import Network, attack_accuracy, build, fgsm, get_backend, initialise, load_data
     >>> k, images, model = get_backend("reference"), load_data("shapes", test_limit=10), build("vgg5", width=1 / 16, hidden=16)
     >>> network = Network(model, k, initialise(model, k, seed=0))
-    >>> (answers,) = attack_accuracy([network], network, images.test, fgsm(8 / 255))  # white box
+    >>> answers = attack_accuracy(network, images.test, fgsm(8 / 255))  # white box
     >>> answers.shape, answers.dtype
     ((10,), dtype('bool'))
     """
-    found = attacked_predictions(
-        targets, source, data, attack, seed=seed, batch_size=batch_size, path=path, about=about, keep=keep
-    )
-    return [classes == data.labels for classes in found]
+    if not isinstance(network, Network):
+        raise MinihireError(f"attack_accuracy needs a Network, not {type(network).__name__}")
+    options: dict[str, Any] = dict(seed=seed, batch_size=batch_size, path=path, about=about, keep=keep)
+    (classes,) = attacked_predictions([network], source or network, data, attack, **options)
+    answers: Answers = classes == data.labels
+    return answers
 
 
 def attacked_predictions(
-    targets: list[Network],
+    networks: list[Network],
     source: Network,
     data: Dataset,
     attack: Attack,
@@ -77,30 +80,32 @@ def attacked_predictions(
     about: str = "",
     keep: bool = False,
 ) -> list[np.ndarray]:
-    """The class that each target predicts for each image after the attack: int64 [N] per target.
+    """The class that each network predicts for each image after the attack: int64 [N] per network.
 
-    Arguments and errors: see `attack_accuracy`.
+    The images are crafted once for all networks, on `source`. The other arguments, and the errors: see `attack_accuracy`.
     """
-    if isinstance(targets, Network):
-        raise MinihireError("the targets are a single network: give a list, [network]")
-    for target in targets:
-        ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (target, source))
+    if isinstance(networks, Network):
+        raise MinihireError("the networks are a single one: give a list, [network]")
+    if not isinstance(attack, Attack):
+        raise MinihireError(f"the attack is {attack!r}: give an Attack, as in fgsm(8 / 255)")
+    for network in networks:
+        ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (network, source))
         if ours != theirs:
             raise MinihireError(
-                f"the source network has images {theirs[:3]} and {theirs[3]} classes, but a target has images {ours[:3]} and "
-                f"{ours[3]} classes: give networks for the same data set"
+                f"the source network has images {theirs[:3]} and {theirs[3]} classes, but the attacked one has images {ours[:3]} "
+                f"and {ours[3]} classes: give networks for the same data set"
             )
     checks.data(data, source.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
-    shape = len(targets), len(data)
-    file = AnswerFile(Path(path) if path else None, lambda: _identity(targets, source, data, attack, seed, about))
+    shape = len(networks), len(data)
+    file = AnswerFile(Path(path) if path else None, lambda: _identity(networks, source, data, attack, seed, about))
     loaded = file.load(shape, source.model.classes)
     predicted, done = loaded or (np.full(shape, UNKNOWN), 0)
     if done < len(data):  # start with a whole batch, also if the file was written with another batch size
         done -= done % batch_size
     predicted[:, done:] = UNKNOWN
     batches = Batches(data, source.backend, batch_size)
-    predicted = _attack_batches(targets, source, attack, seed, batches, predicted, done, file)
+    predicted = _attack_batches(networks, source, attack, seed, batches, predicted, done, file)
     if source.backend.services.rank == 0:
         if keep:
             file.save(predicted, len(data))
@@ -110,7 +115,7 @@ def attacked_predictions(
 
 
 def _attack_batches(
-    targets: list[Network],
+    networks: list[Network],
     source: Network,
     attack: Attack,
     seed: int,
@@ -119,13 +124,14 @@ def _attack_batches(
     done: int,
     file: "AnswerFile",
 ) -> np.ndarray:
-    """Attack all images from number `done` on. Returns the predicted classes of all images, int64 [targets, N].
+    """Attack all images from number `done` on. Returns the predicted classes of all images, int64 [networks, N].
 
-    predicted: the classes that are known already, int64 [targets, N]. It is changed in place. If the attack is stopped, the
+    predicted: the classes that are known already, int64 [networks, N]. It is changed in place. If the attack is stopped, the
     classes known so far are written to the file.
     """
     services, attacker, count = source.backend.services, attack.attacker(source), predicted.shape[1]
     own = np.zeros(count, bool)  # the images that this rank attacks
+    farthest = 0.0  # the largest distance of one of them from its original
 
     def of_all_ranks() -> np.ndarray:
         classes, ranks = services.sum_over_ranks([np.where(own, predicted, 0.0), own.astype(float)])
@@ -143,19 +149,21 @@ def _attack_batches(
                 images, labels = batches.load(0, number + services.rank)
                 draws, rows = Draws(seed, 0, first), slice(first, first + batches.size)
                 crafted, own[rows] = attacker(images, labels, draws), True
-                for classes, target in zip(predicted, targets, strict=True):
-                    classes[rows] = predict(target, crafted, draws, attack.samples)
+                farthest = max(farthest, attack.distance(*map(source.backend.to_numpy, (crafted, images))))
+                for classes, network in zip(predicted, networks, strict=True):
+                    classes[rows] = predict(network, crafted, draws, attack.samples)
             progress.add(sum(map(batches.image_count, range(number, min(number + services.ranks, len(batches))))))
         predicted = of_all_ranks()
         if stop.asked():  # during the last batch: leaving `with` raises Interrupted
             file.save(predicted, count)
+    warn_outside_ball(attack, farthest)
     return predicted
 
 
-def _identity(targets: list[Network], source: Network, data: Dataset, attack: Attack, seed: int, about: str) -> str:
+def _identity(networks: list[Network], source: Network, data: Dataset, attack: Attack, seed: int, about: str) -> str:
     """The text that a file of answers must have for this call to resume from it."""
-    networks = [identity(network, data) for network in (source, *targets)]
-    return json.dumps([networks, repr(attack), seed, about])
+    identities = [identity(network, data) for network in (source, *networks)]
+    return json.dumps([identities, repr(attack), seed, about])
 
 
 def _begins_like_answers(path: Path) -> bool:
@@ -182,13 +190,13 @@ class AnswerFile:
         return f"; finished batches were saved in {self.path}" if self.path else ""
 
     def save(self, predicted: np.ndarray[Any, Any], done: int) -> None:
-        """Write the predicted classes, int64 [targets, N]. done: they are known for the first `done` images."""
+        """Write the predicted classes, int64 [networks, N]. done: they are known for the first `done` images."""
         if self.path:
             arrays: dict[str, Any] = dict(zip(NAMES, (predicted, np.array(done), np.array(self.text())), strict=True))
             write_atomically(self.path, lambda file: np.savez_compressed(file, **arrays))
 
     def load(self, shape: tuple[int, int], classes: int) -> tuple[np.ndarray[Any, Any], int] | None:
-        """(predicted classes int64 [targets, N], number of images done) of an interrupted attack; None if there is no file."""
+        """(predicted classes int64 [networks, N], number of images done) of an interrupted attack; None if there is no file."""
         path = self.path
         if path is None or not path.exists():
             return None

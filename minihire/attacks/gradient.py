@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.analysis.accuracy import mean_logits, sample_draws
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
+from minihire.runtime.progress import say
 from minihire.runtime.random_streams import Stream
 from minihire.runtime.weak import weak_method
 
@@ -81,6 +84,10 @@ class Attack:
         """
         judged = self.restarts if self.restarts > 1 else 0  # forward passes that compare the runs
         return Cost(self.samples * self.restarts * self.iterations, self.samples * (judged + 1))
+
+    def distance(self, crafted: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> float:
+        """The largest distance of an adversarial image from its original, in the norm of ε: by default, L∞."""
+        return float(np.abs(crafted - images).max(initial=0.0))
 
     def attacker(self, network: Network) -> Callable[..., Array]:
         """Return the function (images, labels, draws) → adversarial images. A subclass with another algorithm overrides it."""
@@ -251,6 +258,13 @@ def times(k: Backend, x: Array, factor: float, plus: float = 0.0) -> Array:
     """factor·x + plus, with kernels of the backend k."""
     last = x.shape[-1]
     return k.scale_shift(x, (factor,) * last, (plus,) * last)
+
+
+def warn_outside_ball(attack: Attack, farthest: float) -> None:
+    """Print a warning if an adversarial image was this far from its original, and the attack's ε is less."""
+    if farthest > attack.epsilon * 1.0001 + 1e-6:  # float32 rounds
+        distance, epsilon = f"{farthest:.4g}", f"{attack.epsilon:.4g}"
+        say(f"warning: {attack.name} has ε = {epsilon}, but changed an image by {distance}: it has to stay in its ball")
 
 
 def perturb(network: Network, images: Array, labels: Array, attack: Attack, draws: Draws = Draws()) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, predict
-from minihire.attacks.gradient import Attack
+from minihire.attacks.gradient import Attack, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.encoding import in_8_bits, unit_pixels
@@ -48,15 +48,18 @@ def craft_images(
     if k.services.ranks > 1:
         raise MinihireError("adversarial images are crafted by one process: run without torchrun")
     batches = Batches(data, k, batch_size)
+    farthest = 0.0
     with StopSignal(k) as stop, Progress(attack.name, len(data)) as progress:
         for number in range(len(batches)):
             stop.check(f"during {attack.name}")
             (images, labels), draws = batches.load(0, number), Draws(seed, 0, number * batch_size)
             crafted = k.to_numpy(attacker(images, labels, draws)).astype(np.float32)
+            farthest = max(farthest, attack.distance(crafted, k.to_numpy(images)))
             rounded, batch = in_8_bits(crafted), slice(draws.first, draws.first + len(crafted))
             found = classify(target, crafted, draws, attack.samples), classify(target, rounded, draws, attack.samples)
             parts.append((crafted, rounded, data.labels[batch], *found))
             progress.add(len(crafted))
+    warn_outside_ball(attack, farthest)
     return Crafted(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 

@@ -5,7 +5,9 @@ x̂ ← clip(Proj_ε(x)[x̂ + α·(∂L/∂x̂)/‖∂L/∂x̂‖₂], 0, 1),   
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from backends.interface import Array
 from backends.randomness import Draw, Draws
@@ -20,6 +22,11 @@ class L2Attack(Attack):
     """PGD in the L2 ball. epsilon, alpha: Euclidean lengths over all pixels of an image in [0, 1]; see `Attack` for the rest."""
 
     largest: ClassVar[float] = math.inf
+
+    def distance(self, crafted: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> float:
+        """The largest Euclidean distance of an adversarial image from its original."""
+        change = (crafted - images).reshape(len(images), -1).astype(np.float64)
+        return float(np.linalg.norm(change, axis=1).max(initial=0.0))
 
     def attacker(self, network: Network) -> "L2Attacker":
         """Return the attack on this network."""

@@ -6,7 +6,7 @@ change the attack. It gives the network to craft on: the attacked network with a
 weights. The attacked network then classifies the images:
 
     for member in MEMBERS:
-        right &= attack_accuracy([network], member.source(network), data, apgd(8 / 255))[0]
+        right &= attack_accuracy(network, data, apgd(8 / 255), source=member.source(network))
 
 The heights of the surrogates differ. A constant factor of a surrogate multiplies the image gradient of a chain of layers by a
 constant, if no gradient flows through the reset. So it does not matter to an attack that uses only the sign of the gradient.

@@ -39,8 +39,8 @@ class Probes:
         def compute():
             right, own = np.zeros(self._all, bool), replace(attack, name=label, samples=self.samples)
             more = self.state.partial(label)
-            answers = attack_accuracy([self.network], source, self.images, own, seed=self.seed, **more)
-            right[: len(self.images)] = answers[0]
+            answers = attack_accuracy(self.network, self.images, own, source=source, seed=self.seed, **more)
+            right[: len(self.images)] = answers
             return right
 
         return self.first(self.state.once(label, compute))

@@ -279,8 +279,8 @@ def _withstand(network, data, seed, state, stage, left):
     def compute():
         right, attack = np.zeros(len(data), bool), replace(stage.attack, name=stage.label)
         more = state.partial(stage.label)
-        answers = attack_accuracy([network], stage.source, data.take(left), attack, seed=seed + stage.run, **more)
-        right[left] = answers[0]
+        answers = attack_accuracy(network, data.take(left), attack, source=stage.source, seed=seed + stage.run, **more)
+        right[left] = answers
         return right
 
     return state.once(stage.label, compute)

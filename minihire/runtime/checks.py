@@ -113,6 +113,7 @@ def belongs(k: Backend, name: str, array: Array) -> None:
 
 def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
     """The labels [B] of `count` images, as int64. The values of int64 labels on a GPU are not checked: reading waits for it."""
+    array = np.asarray(array) if isinstance(array, list | tuple) else array
     kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
     shape = tuple(getattr(array, "shape", ()))
     if "int" not in kind or shape != (count,):
@@ -128,12 +129,15 @@ def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
     return array
 
 
-def data(dataset: Any, model: Any) -> None:
-    """Check that this is a data set with images, whose shape and number of classes are those of the model."""
+def data(dataset: Any, model: Any, part: str = "test") -> None:
+    """Check that this is a data set with images, whose shape and number of classes are those of the model.
+
+    part: of the parts that `load_data` returns, the one that messages advise.
+    """
     if not hasattr(dataset, "labels"):
-        expected = (
-            "one of its parts, as in images.test" if hasattr(dataset, "test") else "a Dataset, as in load_data(…).test"
-        )
+        expected = f"a Dataset, as in load_data(…).{part} or Dataset(name, images, labels, classes, mean, std)"
+        if hasattr(dataset, part):
+            expected = f"one of its parts, as in images.{part}"
         raise MinihireError(f"the data is of type {type(dataset).__name__}: give {expected}")
     if not len(dataset):
         raise MinihireError(f"{dataset.name} has no images: give at least one")

@@ -77,9 +77,12 @@ class Training:
     def __post_init__(self) -> None:
         network, recipe, k = self.network, self.recipe, self.network.backend
         self.seed = checks.whole("the seed", self.seed, None)
-        checks.data(self.data, network.model)
+        checks.data(self.data, network.model, "train")
         if self.heldout:
-            checks.data(self.heldout, network.model)
+            checks.data(self.heldout, network.model, "heldout")
+        for callback in self.callbacks:
+            if not callable(callback):
+                raise MinihireError(f"the callback {callback!r} is no function: give one that takes a Training")
         if self.path:
             network.model.describe()  # raises an error for a model that checkpoints cannot contain, before hours of training
         self.period_steps = recipe.steps_of_periods(network.steps)

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.training.noise import NoiseRule, NoNoise
@@ -68,7 +70,10 @@ class Recipe:
         factor = checks.number("the schedule's factor", self.schedule.factor)
         object.__setattr__(self, "schedule", self.schedule._replace(milestones=milestones, factor=factor))
         for name in ("augment", "carry_membranes", "clip_noise", "craft_after_update", "freeze"):
-            object.__setattr__(self, name, bool(getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise MinihireError(f"the recipe's {name} is {value!r}: give True or False")
+            object.__setattr__(self, name, bool(value))
         for name in ("epochs", "batch_size", "periods"):
             object.__setattr__(self, name, checks.whole(f"the recipe's {name}", getattr(self, name)))
         for name in ("weight_decay", "momentum"):

@@ -60,7 +60,7 @@ def test_the_cost_is_what_an_attack_computes(network, data, monkeypatch, name, s
             return called(self, images, *arguments, **options)
 
         monkeypatch.setattr(Network, method, count)
-    attack_accuracy([net], net, data, attack)
+    attack_accuracy(net, data, attack)
     assert (passes["gradients"] / len(data), passes["forward"] / len(data)) == attack.cost(net.model.classes)
 
 

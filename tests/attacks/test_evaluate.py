@@ -9,7 +9,7 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy, predict, predictions
-from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd
+from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd, pgd_l2
 from minihire.attacks.images import craft_images, save_images
 from minihire.data.batches import Batches
 from minihire.runtime.errors import MinihireError
@@ -21,35 +21,35 @@ from minihire.runtime.progress import Progress
 @pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
 def test_black_box_images_are_crafted_on_the_source_and_shown_to_the_target(k, network, data, images, kind, attack):
     source, target = network(k, kind), network(k, kind, seed=2)
-    found = attack_accuracy([target], source, data, attack, seed=3)
+    found = attack_accuracy(target, data, attack, source=source, seed=3)
     crafted = perturb(source, images, data.labels, attack, Draws(3, 0))
-    assert found[0].tolist() == (predict(target, crafted, Draws(3, 0)) == data.labels).tolist()
+    assert found.tolist() == (predict(target, crafted, Draws(3, 0)) == data.labels).tolist()
 
 
 def test_white_box_is_stronger_than_black_box(k, network, data):
     source, target = network(k, "ann"), network(k, "ann", seed=2)
     data = data.take(np.flatnonzero(accuracy(target, data)))
-    white, black = (attack_accuracy([target], crafter, data, fgsm(0.1))[0].mean() for crafter in (target, source))
+    white, black = (attack_accuracy(target, data, fgsm(0.1), source=crafter).mean() for crafter in (target, source))
     assert white < black
 
 
 def test_every_target_sees_the_same_images(k, network, data):
     source, targets = network(k), [network(k, seed=seed) for seed in (1, 2, 3)]
-    alone = [attack_accuracy([target], source, data, pgd(iterations=2))[0].tolist() for target in targets]
-    assert [found.tolist() for found in attack_accuracy(targets, source, data, pgd(iterations=2))] == alone
+    alone = [attack_accuracy(target, data, pgd(iterations=2), source=source).tolist() for target in targets]
+    together = attacked_predictions(targets, source, data, pgd(iterations=2))
+    assert [(found == data.labels).tolist() for found in together] == alone
 
 
 def test_without_epsilon_it_is_the_clean_accuracy(k, network, data):
     net = network(k)
-    assert np.array_equal(attack_accuracy([net], net, data, pgd(0.0))[0], accuracy(net, data))
+    assert np.array_equal(attack_accuracy(net, data, pgd(0.0)), accuracy(net, data))
 
 
 @pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
 def test_an_attack_does_not_depend_on_the_batch_size(k, network, data, kind):
     net = network(k, kind)
     found = [
-        attack_accuracy([net], net, data, pgd(0.05, iterations=3), seed=5, batch_size=size)[0].tolist()
-        for size in (12, 5, 1)
+        attack_accuracy(net, data, pgd(0.05, iterations=3), seed=5, batch_size=size).tolist() for size in (12, 5, 1)
     ]
     assert found[0] == found[1] == found[2]
 
@@ -58,14 +58,14 @@ def test_an_attack_does_not_depend_on_the_batch_size(k, network, data, kind):
 def test_networks_with_other_images_or_classes_are_refused(network, data, other):
     k = get_backend("reference")
     with pytest.raises(MinihireError, match="give networks for the same data set"):
-        attack_accuracy([network(k)], network(k, **other), data, fgsm())
+        attack_accuracy(network(k), data, fgsm(), source=network(k, **other))
 
 
 def test_ctrl_c_stops_between_batches(network, data, monkeypatch):
     net = network(get_backend("reference"))
     monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Interrupted, match="stopped during fgsm"):
-        attack_accuracy([net], net, data, fgsm(), batch_size=5)
+        attack_accuracy(net, data, fgsm(), batch_size=5)
 
 
 def test_a_time_limit_stops_between_batches(network, data, monkeypatch):
@@ -73,7 +73,7 @@ def test_a_time_limit_stops_between_batches(network, data, monkeypatch):
     monkeypatch.setattr("minihire.runtime.interrupt.monotonic", lambda: 60.0 * len(batches))
     monkeypatch.setattr(Progress, "add", lambda *_: batches.append(1))
     with pytest.raises(OutOfTime, match="--max-minutes 2 are over: stopped during fgsm"), stop_after(2):
-        attack_accuracy([net], net, data, fgsm(), batch_size=5)
+        attack_accuracy(net, data, fgsm(), batch_size=5)
     assert len(batches) == 2
 
 
@@ -83,7 +83,7 @@ def test_a_stopped_attack_resumes_with_its_next_batch(network, data, monkeypatch
     monkeypatch.setattr(
         Batches, "load", lambda self, *place: (seen.append(place[1] * self.size), load(self, *place))[1]
     )
-    whole = attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=3)
+    whole = attack_accuracy(net, data, pgd(0.05, iterations=2), batch_size=3)
     assert seen == [0, 3, 6, 9]
     for size, begins, after in ((3, 0, 2), (4, 4, 1)):
         del seen[:]
@@ -91,17 +91,17 @@ def test_a_stopped_attack_resumes_with_its_next_batch(network, data, monkeypatch
             patched.setattr(
                 Progress, "add", lambda *_, after=after: len(seen) == after and signal.raise_signal(signal.SIGINT)
             )
-            attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=size, path=path)
+            attack_accuracy(net, data, pgd(0.05, iterations=2), batch_size=size, path=path)
         assert seen == [begins + size * i for i in range(after)]
     del seen[:]
-    found = attack_accuracy([net], net, data, pgd(0.05, iterations=2), batch_size=2, path=path)
+    found = attack_accuracy(net, data, pgd(0.05, iterations=2), batch_size=2, path=path)
     assert seen == [8, 10] and not path.exists()
     np.testing.assert_array_equal(found, whole)
 
 
 def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path):
     net, path = network(get_backend("reference")), tmp_path / "kept.npz"
-    attack_accuracy([net], net, data, fgsm(), path=path, keep=True)
+    attack_accuracy(net, data, fgsm(), path=path, keep=True)
     whole = path.read_bytes()
     for write in (
         lambda: path.write_bytes(whole[:-100]),
@@ -112,7 +112,7 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
     ):
         write()
         with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack starts again"):
-            attack_accuracy([net], net, data, fgsm(), path=path)
+            attack_accuracy(net, data, fgsm(), path=path)
     for write in (
         lambda: path.write_bytes(b""),
         lambda: path.write_bytes(b"PK nothing"),
@@ -124,15 +124,15 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
         with pytest.raises(
             MinihireError, match="kept.npz is not an interim file of this attack: move it, or write the"
         ):
-            attack_accuracy([net], net, data, fgsm(), path=path)
+            attack_accuracy(net, data, fgsm(), path=path)
         assert path.read_bytes() == before
     path.unlink()
-    attack_accuracy([net], net, data, fgsm(), path=path, keep=True)
+    attack_accuracy(net, data, fgsm(), path=path, keep=True)
     own = np.load(path)["about"]
     for images, predicted, about in ((13, 1, own), (12, 1, ""), (12, 10, own), (12, -2, own)):
         np.savez(path, predicted=np.full((1, images), predicted), done=3, about=about)
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
-            attack_accuracy([net], net, data, fgsm(), path=path)
+            attack_accuracy(net, data, fgsm(), path=path)
 
 
 def test_kept_answers_are_those_of_one_attack_on_one_network(network, data, tmp_path):
@@ -140,8 +140,8 @@ def test_kept_answers_are_those_of_one_attack_on_one_network(network, data, tmp_
     net, path = network(k), tmp_path / "kept.npz"
     dark = replace(data, images=data.images // 2)
     normalised = replace(net, model=replace(net.model, mean=(0.4,) * 3))
-    (answers,) = attack_accuracy([net], net, data, fgsm(), path=path, keep=True)
-    assert attack_accuracy([net], net, data, fgsm(), path=path, keep=True)[0].tolist() == answers.tolist()
+    answers = attack_accuracy(net, data, fgsm(), path=path, keep=True)
+    assert attack_accuracy(net, data, fgsm(), path=path, keep=True).tolist() == answers.tolist()
     for targets, source, images, attack, more in (
         ([network(k, seed=2)], net, data, fgsm(), {}),
         ([net], network(k, seed=2), data, fgsm(), {}),
@@ -153,13 +153,13 @@ def test_kept_answers_are_those_of_one_attack_on_one_network(network, data, tmp_
         ([net], net, data, fgsm(), {"about": "other"}),
     ):
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
-            attack_accuracy(targets, source, images, attack, path=path, keep=True, **more)
+            attacked_predictions(targets, source, images, attack, path=path, keep=True, **more)
 
 
 def test_predictions_and_answers_agree(k, network, data):
     net = network(k)
     for attack in (fgsm(0.1), pgd(0.0)):
-        (predicted,), (right,) = (f([net], net, data, attack) for f in (attacked_predictions, attack_accuracy))
+        (predicted,), right = attacked_predictions([net], net, data, attack), attack_accuracy(net, data, attack)
         assert predicted.dtype == np.int64 and np.array_equal(predicted == data.labels, right)
     assert np.array_equal(predicted, predictions(net, data))
 
@@ -171,13 +171,35 @@ def test_a_stop_during_the_last_batch_keeps_all_answers(k, network, data, tmp_pa
         signal.raise_signal(signal.SIGINT)
         return load(self, *arguments)
 
-    (whole,) = attack_accuracy([net], net, data, fgsm(0.1))
+    whole = attack_accuracy(net, data, fgsm(0.1))
     with (
         monkeypatch.context() as patched,
         pytest.raises(Interrupted, match="^stopped"),
     ):
         patched.setattr(Batches, "load", loading)
-        attack_accuracy([net], net, data, fgsm(0.1), path=path)
+        attack_accuracy(net, data, fgsm(0.1), path=path)
     monkeypatch.setattr(Batches, "load", None)  # nothing is computed again
-    (again,) = attack_accuracy([net], net, data, fgsm(0.1), path=path)
+    again = attack_accuracy(net, data, fgsm(0.1), path=path)
     assert again.tolist() == whole.tolist() and not path.exists()
+
+
+@pytest.mark.parametrize("norm", ["L∞", "L2"])
+def test_a_warning_says_that_an_attack_left_its_ball(network, data, capsys, monkeypatch, norm):
+    """One whose images are black, although its ε is small. Those of minihire stay in their balls."""
+    monkeypatch.setattr(Progress, "quiet", False)
+    net = network(get_backend("reference"))
+    inside = [fgsm(0.1), pgd(0.05, 0.02, 3)] if norm == "L∞" else [pgd_l2(0.5, 0.2, 3)]
+    for attack in inside:
+        attack_accuracy(net, data, attack)
+        assert "warning" not in capsys.readouterr().out
+    black = replace(inside[0], name="black")
+    monkeypatch.setattr(type(black), "attacker", lambda *_: lambda images, *_: np.zeros_like(images))
+    attack_accuracy(net, data, black)
+    pixels = data.images / 255
+    largest = pixels.max() if norm == "L∞" else np.sqrt((pixels**2).sum(axis=(1, 2, 3))).max()
+    said = (
+        f"warning: black has ε = {black.epsilon:g}, but changed an image by {largest:.4g}: it has to stay in its ball\n"
+    )
+    assert capsys.readouterr().out.count(said) == 1
+    crafted = craft_images(net, net, data, black)
+    assert not crafted.images.any() and capsys.readouterr().out.count(said) == 1

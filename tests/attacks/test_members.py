@@ -140,7 +140,7 @@ def test_the_gradient_of_the_relu_network_with_biases():
 
 def test_crafting_on_a_member_is_a_white_box_attack(network, data):
     net = network(get_backend("reference"))
-    found = {m.name: attack_accuracy([net], m.source(net), data, fgsm(0.05))[0].mean() for m in MEMBERS}
+    found = {m.name: attack_accuracy(net, data, fgsm(0.05), source=m.source(net)).mean() for m in MEMBERS}
     assert len(set(found.values())) > 1
     with pytest.raises(MinihireError, match="the surrogate ensemble is for spiking networks"):
         MEMBERS[0].source(network(get_backend("reference"), "ann"))

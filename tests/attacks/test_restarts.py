@@ -17,7 +17,7 @@ from minihire.study.study import describe_attack
 def test_an_image_withstands_restarts_only_if_it_withstands_each_of_them(k, network, data, images, kind):
     net, one, three = network(k, kind), pgd(0.01, 0.004, 2), pgd(0.01, 0.004, 2, restarts=3)
     runs = [predict(net, perturb(net, images, data.labels, one, Draws(5, step))) == data.labels for step in range(3)]
-    (found,) = attack_accuracy([net], net, data, three, seed=5)
+    found = attack_accuracy(net, data, three, seed=5)
     assert found.tolist() == np.all(runs, axis=0).tolist()
 
 
@@ -70,7 +70,7 @@ def test_an_evaluation_averages_the_logits_of_as_many_samples(k, network, data, 
     np.testing.assert_allclose(k.to_numpy(mean_logits(net, x, Draws(2), 3)), np.mean(each, axis=0), rtol=1e-5)
     answers = np.mean(each, axis=0).argmax(axis=1) == data.labels
     assert accuracy(net, data, seed=2, samples=3).tolist() == answers.tolist()
-    assert attack_accuracy([net], net, data, pgd(0.0, samples=3), seed=2)[0].tolist() == answers.tolist()
+    assert attack_accuracy(net, data, pgd(0.0, samples=3), seed=2).tolist() == answers.tolist()
     with pytest.raises(MinihireError, match="the number of samples is 0: give a whole number of at least 1"):
         accuracy(net, data, samples=0)
     calls, forward = [], Network.forward

@@ -59,7 +59,7 @@ def test_the_memory_of_the_surrogate_lasts_from_iteration_to_iteration(k, networ
 
 def test_sa_pgd_is_about_as_strong_as_pgd(k, network, data):
     net = network(k)
-    strong, weak = (attack_accuracy([net], net, data, a)[0] for a in (sa_pgd(0.05, 20), pgd(0.05, 0.01, 20)))
+    strong, weak = (attack_accuracy(net, data, a) for a in (sa_pgd(0.05, 20), pgd(0.05, 0.01, 20)))
     assert strong.sum() <= weak.sum() + 1
 
 

@@ -111,7 +111,7 @@ def test_further_attacks_run_last_and_count(numba, network, data, tmp_path):
     data, own = own_answers(net, data), Black("black", 0.02, 0.0, 1)
     plain, found = (evaluate(net, data, "parity", attacks=attacks) for attacks in ((), [own]))
     assert [row["name"] for row in found.stages] == ["fgsm", "pgd-7", "black"]
-    (answers,) = attack_accuracy([net], net, data, own)
+    answers = attack_accuracy(net, data, own)
     assert np.array_equal(found.robust, plain.robust & answers) and found.robust.sum() < plain.robust.sum()
     evaluate(net, data, "parity", attacks=[own], folder=tmp_path)
     with pytest.raises(MinihireError, match="is of another evaluation"):
@@ -315,7 +315,7 @@ def test_the_full_budget_has_curves_over_steps_and_over_epsilon(short_curves, nu
         score = Score(row["correct"], 12)
         assert {**score.as_dict(), **row} == row
     source = net if kind == "ann" else MEMBERS[0].source(net)
-    (answers,) = attack_accuracy([net], source, data, apgd(0.05, 3))
+    answers = attack_accuracy(net, data, apgd(0.05, 3), source=source)
     assert found["steps"][1]["correct"] == answers.sum()
 
 
@@ -514,3 +514,13 @@ def test_members_of_the_same_name_are_refused(numba, network, data):
     members = [MEMBERS[1]._replace(name=MEMBERS[0].name), MEMBERS[0]]
     with pytest.raises(MinihireError, match="give your attack or member another name"):
         evaluate(network(numba), data, members=members)
+
+
+def test_a_probe_attacks_the_first_images(numba, network, data, monkeypatch):
+    monkeypatch.setattr(probes, "IMAGES", len(data) - 2)
+    net = network(numba)
+    found = probes.Probes(net, data, samples=1, seed=3, state=suite_state.State(None, {}))
+    answers = attack_accuracy(net, data.limit(len(data) - 2), fgsm(0.02), seed=3)
+    assert found.score("probe", net, fgsm(0.02)) == Score(
+        int(answers.sum()), len(data) - 2
+    ) and 0 < answers.sum() < len(answers)

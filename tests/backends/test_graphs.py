@@ -161,9 +161,7 @@ def test_recorded_training_gives_the_numbers_of_training_without_a_recording(req
 @pytest.mark.parametrize("device", DEVICES)
 def test_recorded_attacks_give_the_same_images(request, device):
     recorded = request.getfixturevalue("rehearsal" if device == "cpu" else "recordings")
-    found = [
-        attack_accuracy([n], n, images(20), pgd(0.1, 0.03, 5), batch_size=8)[0] for n in map(network, backends(device))
-    ]
+    found = [attack_accuracy(n, images(20), pgd(0.1, 0.03, 5), batch_size=8) for n in map(network, backends(device))]
     assert np.array_equal(*found) and len(recorded) == 2  # batches of 8 and of 4
 
 
@@ -171,7 +169,7 @@ def test_recorded_attacks_give_the_same_images(request, device):
 def test_rate_coded_networks_are_attacked_without_a_recording(rehearsal):
     """Each image has draws of its own there, which depend on its place in the data."""
     found = [
-        attack_accuracy([n], n, images(20), pgd(0.1, 0.03, 3), batch_size=4)[0]
+        attack_accuracy(n, images(20), pgd(0.1, 0.03, 3), batch_size=4)
         for n in (network(k, coding="rate") for k in backends("cpu"))
     ]
     assert np.array_equal(*found) and not rehearsal

@@ -132,7 +132,7 @@ def test_an_attack_never_leaves_the_device(backend, attack, coding):
     model = MODELS["vgg5"]
     target = network(backend("float32"), model, coding=coding)
     with OneDevice() as operations:
-        attack_accuracy([target], target, images(model, 20), attack, batch_size=8)
+        attack_accuracy(target, images(model, 20), attack, batch_size=8)
     assert operations.done["convolution"]
 
 

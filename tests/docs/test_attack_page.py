@@ -134,7 +134,7 @@ def test_the_stated_accuracies_are_those_of_the_networks(demo, networks):
     assert {image.tobytes() for image in shown[:8]} <= {image.tobytes() for image in test.images}
     for name, net in networks.items():
         found = {"clean": accuracy(net, test)}
-        found |= {a.name: attack_accuracy([net], net, test, a)[0] for a in (fgsm(), pgd(random_start=False))}
+        found |= {a.name: attack_accuracy(net, test, a) for a in (fgsm(), pgd(random_start=False))}
         for key, right in found.items():
             assert abs(100 * right.mean() - STATED[name][key]) < 12  # 200 of 1,000 images
 

@@ -165,7 +165,7 @@ def test_a_network_of_it_is_converted_trained_attacked_measured_and_kept(example
     train(snn, recipe, images)
     moved = {name for name, array in snn.parameters.items() if (k.to_numpy(array) != before[name]).any()}
     assert {"conv1.weight", "neuron1.threshold", "neuron2.leak"} <= moved
-    (right,) = attack_accuracy([snn], snn, images, pgd(iterations=2))
+    right = attack_accuracy(snn, images, pgd(iterations=2))
     assert right.shape == (24,)
     activity = measure_activity(snn, [k.asarray(images.images / 255)])
     assert sum(row.kind == "Neuron" and row.spikes > 0 for row in activity) >= 3
@@ -245,7 +245,7 @@ def test_the_attack_without_momentum_is_pgd_and_with_it_another(example, images)
 def test_the_attack_is_evaluated_like_any_other_whatever_the_batch(example, images):
     attack = example("An attack")["MomentumAttack"]("mi-fgsm", 8 / 255, 2 / 255, 3)
     network = network_of("vgg5", get_backend("numba", threads=1), coding="rate")
-    found = [attack_accuracy([network], network, images, attack, batch_size=size)[0] for size in (24, 7)]
+    found = [attack_accuracy(network, images, attack, batch_size=size) for size in (24, 7)]
     np.testing.assert_array_equal(*found)
     with pytest.raises(MinihireError, match="the attack.s ε is -1: give a number from 0 to 1"):
         example("An attack")["MomentumAttack"]("mi-fgsm", -1, 0.1, 3)

@@ -34,7 +34,7 @@ def _checkpoint(where):
 
 
 def _answers(where):
-    attack_accuracy([NETWORK], NETWORK, IMAGES, fgsm(), path=where / "x.npz", keep=True)
+    attack_accuracy(NETWORK, IMAGES, fgsm(), path=where / "x.npz", keep=True)
 
 
 def _adversarial(where):

@@ -42,7 +42,7 @@ def one_round(k, data, folder: Path, number: int) -> None:
     network = checkpoint.load(folder / "hire.npz").network(k)
     accuracy(network, data.test)
     for attack in (fgsm(), pgd(iterations=3)):
-        attack_accuracy([network], network, data.test, attack)
+        attack_accuracy(network, data.test, attack)
     measure_activity(network, (images for images, _ in Batches(data.test, k, 32)))
 
 

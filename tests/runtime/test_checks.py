@@ -8,7 +8,7 @@ import pytest
 
 from backends import get_backend
 from minihire.analysis.accuracy import accuracy, predict
-from minihire.attacks import attack_accuracy, fgsm, perturb, pgd
+from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.engine.lif import NeuronOptions
@@ -62,7 +62,6 @@ BAD_LABELS = {
     "a column": LABELS[:, None],
     "floats": LABELS.astype(float),
     "bools": LABELS > 1,
-    "a list": [0, 1, 2, 3, 0, 1],
     "None": None,
 }
 
@@ -118,8 +117,10 @@ def test_bad_labels_are_refused(backend, name):
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64])
 def test_labels_of_every_whole_type_are_the_same(backend, kind):
     net, images = network(backend), backend.asarray(PIXELS)
-    sums = [backend.to_numpy(net.gradients(images, labels).sums) for labels in (LABELS, LABELS.astype(kind))]
-    assert np.array_equal(*sums)
+    sums = [
+        backend.to_numpy(net.gradients(images, given).sums) for given in (LABELS, LABELS.astype(kind), LABELS.tolist())
+    ]
+    assert np.array_equal(sums[0], sums[1]) and np.array_equal(sums[0], sums[2])
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32])
@@ -138,6 +139,8 @@ def test_labels_on_a_gpu_become_int64_too(kind):
     [
         (lambda: Recipe(noise="hire"), "^the recipe's noise is 'hire': give a noise rule, as in CraftedNoise"),
         (lambda: Recipe(noise=CraftedNoise), "give a noise rule, as in CraftedNoise"),
+        (lambda: Recipe(augment=np.flip), "^the recipe's augment is <.*>: give True or False$"),
+        (lambda: Recipe(freeze="no"), "^the recipe's freeze is 'no': give True or False$"),
         (lambda: Recipe(schedule="step"), "^the recipe's schedule is 'step': give a Schedule"),
         (lambda: Adversarial("pgd"), "^the attack is 'pgd': give an Attack, as in training_attack"),
         (lambda: Adversarial(pgd), "give an Attack, as in training_attack"),
@@ -167,26 +170,28 @@ def test_data_that_do_not_fit_are_refused():
         (dataset(images=dataset().images[:, :7].copy()), "tiny has images of .7, 8, 3. and 4 classes, but vgg5"),
     ]:
         refused(lambda data=data: accuracy(net, data), said)
-        refused(lambda data=data: attack_accuracy([net], net, data, fgsm()), said)
+        refused(lambda data=data: attack_accuracy(net, data, fgsm()), said)
 
 
 def test_what_is_no_data_set_is_refused():
     net, splits = network(get_backend("reference")), Splits(dataset(), dataset(), dataset())
     for data, said in [
-        (PIXELS, "^the data is of type ndarray: give a Dataset, as in load_data"),
-        (splits, "^the data is of type Splits: give one of its parts, as in images.test$"),
+        (PIXELS, "^the data is of type ndarray: give a Dataset, as in load_data.…..{} or Dataset.name, images"),
+        (splits, "^the data is of type Splits: give one of its parts, as in images.{}$"),
     ]:
-        refused(lambda data=data: accuracy(net, data), said)
-        refused(lambda data=data: attack_accuracy([net], net, data, fgsm()), said)
-        refused(lambda data=data: train(net, Recipe(epochs=1), data), said)
+        refused(lambda data=data: accuracy(net, data), said.replace("{}", "test"))
+        refused(lambda data=data: attack_accuracy(net, data, fgsm()), said.replace("{}", "test"))
+        refused(lambda data=data: train(net, Recipe(epochs=1), data), said.replace("{}", "train"))
 
 
 def test_a_single_target_is_refused():
     net = network(get_backend("reference"))
     refused(
-        lambda: attack_accuracy(net, net, dataset(), fgsm()),
-        "^the targets are a single network: give a list, .network.$",
+        lambda: attacked_predictions(net, net, dataset(), fgsm()),
+        "^the networks are a single one: give a list, .network.$",
     )
+    refused(lambda: attack_accuracy([net], dataset(), fgsm()), "^attack_accuracy needs a Network, not list$")
+    refused(lambda: attack_accuracy(net, dataset(), "pgd"), "^the attack is 'pgd': give an Attack, as in fgsm")
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "8", True, None])
@@ -194,7 +199,7 @@ def test_impossible_batches_are_refused(size):
     net = network(get_backend("reference"))
     for call in (
         lambda: accuracy(net, dataset(), batch_size=size),
-        lambda: attack_accuracy([net], net, dataset(), fgsm(), batch_size=size),
+        lambda: attack_accuracy(net, dataset(), fgsm(), batch_size=size),
         lambda: Batches(dataset(), net.backend, size),
     ):
         refused(call, "the batch size is .*: give a whole number of at least 1")

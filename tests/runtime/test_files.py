@@ -27,7 +27,7 @@ def resume_attack(path):
     """Attack a small network, and resume from the answers in a file."""
     k, model = get_backend("reference"), build("vgg5", width=1 / 32, hidden=4)
     network = Network(model, k, initialise(model, k, seed=0))
-    attack_accuracy([network], network, load_data("shapes", test_limit=1).test, fgsm(), path=path)
+    attack_accuracy(network, load_data("shapes", test_limit=1).test, fgsm(), path=path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")

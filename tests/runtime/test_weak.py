@@ -70,6 +70,6 @@ def test_training_and_attacks_leave_nothing_to_the_garbage_collector(name, garba
     accuracy(snn, data.test)
     attacks = fgsm(), pgd(iterations=2), apgd(iterations=3), sa_pgd(iterations=3), square(queries=3)
     for attack in (*attacks, apgd(iterations=3, loss="dlr-targeted", targets=2)):
-        attack_accuracy([snn], snn, data.test, attack, path=tmp_path / "answers.npz")
+        attack_accuracy(snn, data.test, attack, path=tmp_path / "answers.npz")
     measure_activity(snn, (images for images, _ in Batches(data.test, k, 8)))
     assert garbage() == set()

@@ -108,3 +108,8 @@ def test_without_heldout_images_or_a_path_nothing_is_kept(start, data, tmp_path)
 def test_a_number_of_epochs_is_checked():
     with pytest.raises(MinihireError, match="the number of epochs between two checkpoints"):
         KeepEvery(0)
+
+
+def test_what_is_no_function_is_refused_before_training(start, data):
+    with pytest.raises(MinihireError, match="^the callback 'wandb' is no function: give one that takes a Training$"):
+        train(start, RECIPE, data, callbacks=[print, "wandb"])

@@ -316,5 +316,5 @@ def test_training_takes_subnormal_numbers_as_zeros_but_an_attack_does_not(networ
     train(net, replace(HIRE, augment=False), data)
     assert seen and set(seen) == {1}
     seen.clear()
-    attack_accuracy([net], net, data, fgsm(0.01))
+    attack_accuracy(net, data, fgsm(0.01))
     assert seen and set(seen) == {0} and not inside
