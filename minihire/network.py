@@ -278,24 +278,34 @@ class Network:
             later = start
 
     def pullback(
-        self, images: Array, *, draws: Draws = Draws(), surrogate: Surrogate | None = None
-    ) -> tuple[Array, Callable[[Array], Array]]:
-        """Logits [B, classes] as from `forward`, and a function from ∂L/∂logits to ∂L/∂images [B, H, W, C] for any loss L.
+        self,
+        images: Array,
+        *,
+        weights: bool = False,
+        training: bool = False,
+        draws: Draws = Draws(),
+        surrogate: Surrogate | None = None,
+    ) -> tuple[Array, Callable[[Array], Any]]:
+        """Logits [B, classes], and a function from ∂L/∂logits to gradients, for any loss L.
 
-        The function can be called once; until then all time steps stay in memory, whatever the time chunk. There is no
-        dropout; surrogate is as in `gradients`. Raises MinihireError as `forward` does, and for a second call.
+        The gradients are ∂L/∂images [B, H, W, C]; with weights=True, those of the parameters instead, by name. The function can
+        be called once; until then all time steps stay in memory, whatever the time chunk. training, draws and surrogate are as in
+        `gradients`, but without `training` there is no dropout. Raises MinihireError as `forward` does, and for a second call.
         """
         checks.images(self.backend, images, self.model.image_shape, self.model.name)
-        pixels = Variable(images, needs_grad=True)
-        given = _Pass(self._weights(), pixels, self._options(surrogate), draws)
+        pixels = Variable(images, needs_grad=not weights)
+        dropout = draws if training else None
+        given = _Pass(self._weights(weights), pixels, self._options(surrogate), draws, dropout=dropout)
         all_steps = range(self.steps if self.spiking else 1)
         tape, logits, _ = self._run_chunk(given, all_steps, {}, keep_state=False)
 
-        def pull(grad_logits: Array) -> Array:
+        def pull(grad_logits: Array) -> Any:
             if not tape.entries:
                 raise MinihireError("this pullback was used already: ask the network for another")
             tape.backward([(logits, grad_logits)])
-            return pixels.grad
+            if not weights:
+                return pixels.grad
+            return {name: variable.grad for name, variable in given.weights.items() if variable.grad is not None}
 
         return logits.value, pull
 

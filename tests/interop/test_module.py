@@ -203,6 +203,24 @@ def test_a_pullback_may_be_called_once(exact, images):
         pull(np.ones_like(logits))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pullback_to_the_weights_gives_their_gradients(backend, images, kind):
+    """Those of `gradients`, with the same dropout masks and spikes; a new step draws others."""
+    net, x, labels = network_of(backend, kind), backend.asarray(images), LABELS
+    found = []
+    for step in (1, 2):
+        draws = Draws(0, step)
+        logits, pull = net.pullback(x, weights=True, training=True, draws=draws)
+        expected = net.gradients(x, labels, draws=draws)
+        grad = backend.cross_entropy(logits, labels, 1 / len(labels))[1]
+        found.append({name: backend.to_numpy(array) for name, array in pull(grad).items()})
+        assert np.array_equal(backend.to_numpy(logits), backend.to_numpy(expected.logits))
+        assert found[-1].keys() == expected.weights.keys() == net.parameters.keys()
+        for name, array in found[-1].items():
+            assert np.array_equal(array, backend.to_numpy(expected.weights[name])), name
+    assert not np.array_equal(found[0]["conv1.weight"], found[1]["conv1.weight"])
+
+
 def test_rate_coding_draws_new_spikes_in_every_call(exact, images):
     network, x = network_of(exact, "rate"), tensor(images).detach()
     module = torch_module(network, seed=5)
