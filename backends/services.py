@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from backends.interface import Backend
@@ -35,8 +38,15 @@ class Services:
         return contextlib.nullcontext()
 
     def device_memory(self) -> int | None:
-        """The most bytes that were in use on the device so far; None where the device is the CPU."""
+        """The most bytes that were in use on the device since `reset_device_memory`; None where the device is the CPU."""
         return None
+
+    def reset_device_memory(self) -> None:
+        """Let `device_memory` count from now on."""
+
+    def are_finite(self, arrays) -> bool:
+        """Whether every entry of every array is finite."""
+        return all(math.isfinite(self.backend.to_numpy(array).sum(dtype=np.float64)) for array in arrays)
 
     def sum_over_ranks(self, arrays: list) -> list:
         """Each array's sum over all ranks, the same bits on every rank. Every rank waits here for all others.

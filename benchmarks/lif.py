@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from backends import get_backend
+from backends import BackendError, get_backend
 from backends.surrogates import triangle
 from benchmarks.command import add_json, run
 from minihire.app.flags import Parser
@@ -43,16 +43,16 @@ def floor(steps: int, count: int, static: bool) -> tuple[int, int]:
     return forward, backward
 
 
-def seconds(k, action, rounds: int, prepare=lambda: ()) -> float:
+def seconds(k, action, rounds: int, prepare=lambda: (), recordable: bool = True) -> float:
     """Median seconds of one call of `action(*prepare())`. On a CPU, `prepare` is not timed; on a GPU it is.
 
-    On a GPU, ten calls are recorded in a CUDA graph and replayed, so that launches do not count. Actions that cannot be
-    recorded (the plain kernels read values on the host) are timed one by one, with a synchronisation after each.
+    On a GPU, ten calls are recorded in a CUDA graph and replayed, so that launches do not count. Actions that are not
+    `recordable` are timed one by one, with a synchronisation after each.
     """
     import torch
 
     cuda, times = k.device.startswith("cuda"), 1
-    wait = torch.cuda.synchronize if cuda else lambda: None
+    wait = (lambda: torch.cuda.synchronize(k.device)) if cuda else lambda: None
     action(*prepare())
     if cuda:
         from backends.torch_any import graphs
@@ -60,9 +60,10 @@ def seconds(k, action, rounds: int, prepare=lambda: ()) -> float:
         whole, prepare = (lambda action=action, prepare=prepare: action(*prepare())), lambda: ()
         whole()
         action = whole
-        with contextlib.suppress(RuntimeError):
-            action, _ = graphs.record(lambda: [whole() for _ in range(REPEATED)], k.device)
-            times = REPEATED
+        if recordable:
+            with contextlib.suppress(RuntimeError, BackendError):  # such as too little memory
+                action, _ = graphs.record(lambda: [whole() for _ in range(REPEATED)], k.device)
+                times = REPEATED
     found = []
     for _ in range(1 + rounds):
         arguments = prepare()
@@ -98,8 +99,11 @@ def measure(k, name: str, kernels, batch: int, steps: int, rounds: int, rate: fl
     def backward(saved):
         return k.lif_backward(saved, grad, None, triangle())
 
-    alone = seconds(k, forward, rounds)
-    after = seconds(k, backward, rounds, prepare=lambda: (forward(),))  # a backward pass uses up its `saved`
+    from backends.torch_any import lif
+
+    recordable = kernels is not lif  # the plain kernels read values on the host
+    alone = seconds(k, forward, rounds, recordable=recordable)
+    after = seconds(k, backward, rounds, lambda: (forward(),), recordable)  # a backward pass uses up its `saved`
     times = alone, after - alone if k.device.startswith("cuda") else after
     shares = [moved / rate / taken for moved, taken in zip(floor(steps, count, static), times, strict=True)]
     kernels_name = kernels.__name__.rsplit(".", 1)[1]

@@ -56,6 +56,13 @@ class Minihire:
                     self.k.write_rows(optimiser.slots[slot][name], 0, values)
                 optimiser.steps = problem.optimiser_steps
 
+    def unrecorded(self) -> bool:
+        """Whether the task runs its kernels one by one on a device, although it was to record a CUDA graph."""
+        if self.task == "forward" or not self.k.services.records:
+            return False
+        captured = [self.attacker._iteration] if self.task == "attack" else self.training.run_period.values()
+        return any(recording.replay is None for each in captured for recording in each.recordings.values())
+
     def start_batch(self, images, labels) -> None:
         """Continue the training with another batch."""
         self.training.batches = Batches(self._dataset(images, labels), self.k, len(labels))
@@ -74,7 +81,7 @@ class Minihire:
         else:
             training = self.training
             training.train_batch()  # the work of `Training.run` for one batch, including its bookkeeping
-            training.drain(keep=1 if self.k.services.asynchronous else 0)
+            training.drain(keep=len(training.period_steps) if self.k.services.asynchronous else 0)
             training.batch += 1
             if training.batch == len(training.batches):  # so that the next dropout mask differs
                 training.epoch, training.batch = training.epoch + 1, 0

@@ -1,11 +1,9 @@
 """The same kernels on torch tensors, on a CPU or a GPU: forward passes and gradients both by hand, never by autograd.
 
 storage.py: arrays and random numbers; products.py: convolutions and linear layers; neurons.py: ReLU and LIF neurons; updates.py:
-loss and optimisers. This file: the device, its precision and its services.
+loss and optimisers; fused.py: whether Triton works; memory.py: too little memory. This file: the device, its precision and its
+services.
 """
-
-import contextlib
-import functools
 
 import torch
 
@@ -14,41 +12,15 @@ from backends.arguments import checked
 from backends.interface import Backend
 from backends.randomness import NORMAL_QUANTILES
 from backends.services import Services
-from backends.torch_any import graphs, lif, ranks
+from backends.torch_any import fused, graphs, lif, ranks
+from backends.torch_any.memory import says_when_memory_is_short
 from backends.torch_any.updates import Updates
 
 PRECISIONS = ("float32", "tf32", "bf16")
 THREADS = torch.get_num_threads()  # torch's default
-# Texts in the messages of a plain RuntimeError where memory is short
-MEMORY_TEXTS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def _raises_backend_error_out_of_memory(*names):
-    """Decorate a class: its methods of these names raise BackendError if the device has too little memory."""
-
-    def guarded(kernel):
-        @functools.wraps(kernel)
-        def call(self, *arguments, **options):
-            try:
-                return kernel(self, *arguments, **options)
-            except RuntimeError as error:  # the base class of torch.OutOfMemoryError, which the CPU does not raise
-                if not isinstance(error, torch.OutOfMemoryError) and not any(
-                    text in str(error) for text in MEMORY_TEXTS
-                ):
-                    raise
-                raise BackendError(f"{self.device} has too little memory: use a smaller batch") from error
-
-        return call
-
-    def decorate(cls):
-        for name in names:
-            setattr(cls, name, guarded(getattr(cls, name)))
-        return cls
-
-    return decorate
-
-
-@_raises_backend_error_out_of_memory("sum_over_ranks")
+@says_when_memory_is_short("sum_over_ranks", "fetch_async")
 class TorchServices(Services):
     """torchrun's processes, CUDA graphs (graphs.py), and the memory of a GPU. records: whether `captured` records graphs."""
 
@@ -63,10 +35,20 @@ class TorchServices(Services):
         if self.backend.lif_kernels is not lif:
             say("compiling kernels for this GPU as they are needed: some seconds in all, cached for later runs")
         elif self.device != "cpu":
-            say("the neurons run without their fused kernels, which need Triton: pip install triton")
+            say(f"the neurons run without their fused kernels: {fused.obstacle(self.device)}")
 
     def device_memory(self):
         return torch.cuda.max_memory_allocated(self.device) if self.device.startswith("cuda") else None
+
+    def reset_device_memory(self):
+        if self.device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def are_finite(self, arrays):
+        if self.device == "cpu":
+            return super().are_finite(arrays)
+        sums = [self.backend._dense(array).sum(dtype=torch.float64) for array in arrays]
+        return not sums or bool(torch.stack(sums).isfinite().all())
 
     def sum_over_ranks(self, arrays):
         k = self.backend
@@ -85,7 +67,7 @@ class TorchServices(Services):
         return lambda: (done.synchronize(), values.numpy())[1]
 
 
-@_raises_backend_error_out_of_memory(*Backend.__abstractmethods__, "conv_lif_forward", "top_k")
+@says_when_memory_is_short(*Backend.__abstractmethods__, "conv_lif_forward", "top_k", "__init__")
 @checked
 class TorchBackend(Updates):
     """Arrays are torch tensors on one device or have a type of arrays.py.
@@ -160,13 +142,12 @@ def _onednn() -> bool:
 
 
 def _lif_kernels(device: str):
-    """The module with the kernels of LIF neurons: triton_lif on CUDA if Triton is installed, else lif."""
-    if device.startswith("cuda"):
-        with contextlib.suppress(ImportError):
-            from backends.torch_any import triton_lif
+    """The module with the kernels of LIF neurons: triton_lif on CUDA if Triton works there, else lif."""
+    if fused.obstacle(device):
+        return lif
+    from backends.torch_any import triton_lif
 
-            return triton_lif
-    return lif
+    return triton_lif
 
 
 def multiplies_into_float32(device: str) -> bool:

@@ -6,34 +6,60 @@ every call fills first. Arrays are copied; numbers, such as a learning rate, bec
 """
 
 import contextlib
+import functools
 import gc
+import threading
+import weakref
 
 import torch
 from torch.utils import _pytree as trees
 
 from backends import BackendError
+from backends.torch_any.memory import says_when_memory_is_short
 
 EAGER_CALLS = 2  # calls before recording, in which kernels are compiled and libraries loaded
-POOLS: dict[str, tuple] = {}  # by device; all graphs share one memory pool, because only one runs at a time
+# By device. All graphs of a device share one memory pool, because only one runs at a time. The last of them frees it.
+POOLS: weakref.WeakValueDictionary[str, "Pool"] = weakref.WeakValueDictionary()
+
+
+class Pool:
+    """The memory pool of a device's graphs, and the stream on which they are recorded.
+
+    keeper: a graph that keeps the pool alive, because torch rejects a pool without graphs.
+    """
+
+    def __init__(self, device: str):
+        self.handle, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
+        self.keeper = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.keeper, pool=self.handle, stream=self.stream):
+            torch.zeros(1, device=device)  # torch warns about an empty graph
 
 
 def record(function, device: str):
     """Record a function without arguments, without running it. Returns (replay, results)."""
     with torch.cuda.device(device), _undisturbed(device):
-        if device not in POOLS:
-            POOLS[device] = _pool()
+        pool = POOLS.get(device) or Pool(device)
+        POOLS[device] = pool
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=POOLS[device][0]):
-            results = function()
-    return graph.replay, results
+        try:
+            with torch.cuda.graph(graph, pool=pool.handle, stream=pool.stream):
+                results = function()
+        except BaseException:
+            _abandon(device)
+            raise
+    return functools.partial(_replay, graph, pool), results
 
 
-def _pool():
-    """Create a memory pool, and an empty graph that keeps it alive: torch rejects a pool without graphs."""
-    pool, keeper = torch.cuda.graph_pool_handle(), torch.cuda.CUDAGraph()
-    with torch.cuda.graph(keeper, pool=pool):
-        pass
-    return pool, keeper
+def _replay(graph, pool):
+    """Run the graph. The pool is an argument so that it lives as long as the graph."""
+    graph.replay()
+
+
+def _abandon(device):
+    """Give up the device's pool after a failed recording: before torch 2.13 the allocator goes on recording into it."""
+    pool = POOLS.pop(device)
+    with contextlib.suppress(Exception):  # the function is torch's own, and may change
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool.handle)
 
 
 @contextlib.contextmanager
@@ -52,29 +78,32 @@ def _undisturbed(device):
             gc.enable()
 
 
+@says_when_memory_is_short("__call__")
 class Captured:
     """A function as `Services.captured` describes it: a recording for each set of shapes that it is called with.
 
-    running: whether a captured function runs. One that it calls then becomes part of its recording.
+    running: whether a captured function runs. One that it calls then becomes part of its recording. lock: the other threads of
+    the process wait, because torch records one graph at a time.
     """
 
-    running = False
+    running, lock = False, threading.RLock()
 
     def __init__(self, function, device: str, say, versions):
         self.function, self.device, self.say, self.versions, self.recordings = function, device, say, versions, {}
 
     def __call__(self, *arguments):
-        if Captured.running:
-            return self.function(*arguments)
-        leaves, form = trees.tree_flatten(arguments)
-        key = str(form), tuple(_kind(leaf) for leaf in leaves)
-        if key not in self.recordings:
-            self.recordings[key] = Recording(self.function, leaves, form, self.device, self.say, self.versions)
-        Captured.running = True
-        try:
-            return self.recordings[key](leaves)
-        finally:
-            Captured.running = False
+        with Captured.lock:
+            if Captured.running:
+                return self.function(*arguments)
+            leaves, form = trees.tree_flatten(arguments)
+            key = str(form), tuple(_kind(leaf) for leaf in leaves)
+            if key not in self.recordings:
+                self.recordings[key] = Recording(self.function, leaves, form, self.device, self.say, self.versions)
+            Captured.running = True
+            try:
+                return self.recordings[key](leaves)
+            finally:
+                Captured.running = False
 
 
 class Recording:
@@ -95,7 +124,9 @@ class Recording:
             if isinstance(leaf, torch.Tensor):
                 place.copy_(leaf)
             elif leaf is not None:
-                place.fill_(leaf)
+                place.fill_(
+                    leaf if isinstance(leaf, float) else (leaf + 2**63) % 2**64 - 2**63
+                )  # a seed may be 2⁶³ or more
         self.calls += 1
         if self.calls == EAGER_CALLS + 1:
             self.record_graph()

@@ -4,11 +4,10 @@ Torch has no unsigned 64-bit product. The int64 product of two 32-bit numbers ma
 gives the low half; a shift and a mask give the high half.
 """
 
-import importlib.util
-
 import torch
 
 from backends.randomness import MULTIPLIERS, ROUNDS, UNIFORM_STEP, WEYL
+from backends.torch_any.fused import obstacle
 
 LOW = 0xFFFFFFFF
 BLOCK = 1 << 16  # counters per part, so that all words of a part fit in the cache of a CPU
@@ -51,7 +50,7 @@ def _place(draw, count, first):
 
 
 def _fused(device):
-    return torch.device(device).type == "cuda" and importlib.util.find_spec("triton")
+    return obstacle(str(device)) is None
 
 
 def at_least(draw, count: int, first: int, least: int, device) -> torch.Tensor:

@@ -30,8 +30,6 @@ def join(device: str) -> None:
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(device)
-        # A failed reduction then raises an error instead of aborting the process.
-        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     rank, ranks = torchrun_rank()
     try:
         distributed.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks, timeout=TIMEOUT)

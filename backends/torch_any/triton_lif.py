@@ -1,8 +1,8 @@
 """The LIF neuron on CUDA. One kernel computes all time steps of a block of neurons, and reads and writes each array once.
 
 The equations are those of backends/lif.py, and the arguments are those of lif.py in this folder. Products and sums are not
-fused, and quotients are correctly rounded, so that spikes equal those of the plain version. For a static current, the
-backward pass recomputes the membranes at every step, because arithmetic is faster than memory access here.
+fused, and the quotients of `_quotient` are correctly rounded, so that spikes equal those of the plain version. For a static
+current, the backward pass recomputes the membranes at every step, because arithmetic is faster than memory access here.
 """
 
 import contextlib

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 from backends import moments16
@@ -87,7 +88,7 @@ class Updates(Neurons):
                 [w],
                 [g],
                 [u] if momentum else [],
-                lr=fused_learning_rate(learning_rate),
+                lr=fused_learning_rate(learning_rate, self.device),
                 momentum=momentum,
                 weight_decay=decay,
                 dampening=0.0,
@@ -110,7 +111,7 @@ class Updates(Neurons):
                 moments[1:],
                 [] if most is None else [most],
                 [count],
-                lr=fused_learning_rate(learning_rate),
+                lr=fused_learning_rate(learning_rate, self.device),
                 beta1=decays[0],
                 beta2=decays[1],
                 weight_decay=0.0,
@@ -166,10 +167,14 @@ def _narrow(moments, added, cut, codes):
     codes.view(torch.int16).copy_(added.add_(bits).bitwise_right_shift_(cut))
 
 
-def fused_learning_rate(learning_rate):
-    """A learning rate for torch's fused optimisers: on a GPU a float32 tensor, whatever the type of the weights."""
-    on_gpu = isinstance(learning_rate, torch.Tensor) and learning_rate.device.type != "cpu"
-    return learning_rate.float() if on_gpu else learning_rate
+def fused_learning_rate(learning_rate, device: str):
+    """A learning rate for torch's fused optimisers: on a GPU with float32's bits, whatever the type of the weights.
+
+    There these optimisers take a tensor of float32 and a number of float64, so without this a recorded step would differ.
+    """
+    if device == "cpu":
+        return learning_rate
+    return learning_rate.float() if isinstance(learning_rate, torch.Tensor) else float(np.float32(learning_rate))
 
 
 def _clip(parameter, low, high):

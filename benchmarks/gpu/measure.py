@@ -103,6 +103,8 @@ class Side:
             for _ in range(WARM_UP):
                 self.step()
             self.wait()
+            if own and side.unrecorded():
+                raise BackendError("no CUDA graph could be recorded")
         self.held = self.peak = None
         if self.cuda:
             self.held = torch.cuda.memory_allocated(self.device) - before

@@ -163,10 +163,10 @@ class Attacker:
             own = draws._replace(step=draws.step * len(runs) + number)
             found = self.run(images, labels, own, goal)
             if len(runs) == 1:
-                return found
+                return k.asarray(found)  # a copy: the next call may overwrite a captured result
             margin, wrong = self.judge(found, labels, self.iteration_draws(own, self.attack.iterations))
             if smallest is None:
-                best, smallest = k.asarray(found), margin  # a copy: the next run may overwrite a captured result
+                best, smallest = k.asarray(found), margin  # a copy, too
             else:
                 better = k.add(k.greater(smallest, margin), wrong)
                 best, smallest = k.select(better, found, best), k.select(better, margin, smallest)

@@ -112,7 +112,7 @@ def belongs(k: Backend, name: str, array: Array) -> None:
 
 
 def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
-    """The labels [B] of `count` images, as int64. The values of int64 labels on a GPU are not checked: reading waits for it."""
+    """The labels [B] of `count` images, as an int64 array of the backend. On a GPU their range is not checked."""
     array = np.asarray(array) if isinstance(array, list | tuple) else array
     kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
     shape = tuple(getattr(array, "shape", ()))
@@ -125,7 +125,7 @@ def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
             raise MinihireError(
                 f"these labels run from {values.min()} to {values.max()}: give 0 to {classes - 1}, one of {classes} classes"
             )
-        return array if kind == "int64" else k.asarray(values.astype(np.int64))
+        return k.asarray(values.astype(np.int64)) if kind != "int64" or isinstance(array, np.ndarray) else array
     return array
 
 

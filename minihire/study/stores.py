@@ -132,6 +132,7 @@ class RunFolder(Store):
         """Announce a phase of the run; its time, its memory and the device go into results.json."""
         StopSignal(self.backend).check(f"before {name}; finished work was kept")
         say(f"── {name}: {detail}" if detail else f"── {name}")
+        self.backend.services.reset_device_memory()
         try:
             with self.results.phase(name):
                 yield

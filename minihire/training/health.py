@@ -104,22 +104,17 @@ def no_better_than_chance(correct: int, labels: np.ndarray) -> str | None:
     )
 
 
-def is_finite(k, array) -> bool:
-    """Whether every entry of a backend array is finite."""
-    return math.isfinite(k.to_numpy(array).sum(dtype=np.float64))
-
-
 def describe_failure(network: Network, images, seed: int = 0) -> str:
     """Where a value is not finite: the first such weight; if there is none, the first layer with such a value on these images."""
     k = network.backend
-    broken = [name for name, array in network.parameters.items() if not is_finite(k, array)]
+    broken = [name for name, array in network.parameters.items() if not k.services.are_finite([array])]
     if broken:
         others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         return f"the weights {broken[0]}{others} are no longer finite"
     found = []
 
     def observe(event, layer, array):
-        if not found and not is_finite(k, array):
+        if not found and not k.services.are_finite([array]):
             found.append(f"the {event} of {layer}")
 
     network.forward(images, draws=Draws(seed), observe=observe)

@@ -39,7 +39,6 @@ from minihire.runtime.progress import Progress, say
 from minihire.runtime.weak import weak_method
 from minihire.training.callbacks import CALLBACKS, Callback
 from minihire.training.checkpoint import describe_data, load
-from minihire.training.health import is_finite
 from minihire.training.messages import is_worth_telling, memory_advice, new_warnings, not_finite, stopped_at
 from minihire.training.noise import Crafter
 from minihire.training.optimisers import OPTIMISERS
@@ -133,7 +132,8 @@ class Training:
         while self.batch < len(self.batches):
             with memory_advice(self):
                 count = self.train_batch()
-                self.drain(keep=1 if self.network.backend.services.asynchronous else 0)
+                # the host prepares the next batch while a device computes this one
+                self.drain(keep=len(self.period_steps) if self.network.backend.services.asynchronous else 0)
             self.batch += 1
             progress.add(count, f"epoch {self.epoch + 1}/{self.recipe.epochs}{self._averages_so_far()}")
             finished = self.epoch == self.recipe.epochs - 1 and self.batch == len(self.batches)
@@ -285,8 +285,7 @@ class Training:
         return self.sums["loss"] / images, self.sums["correct"] / images
 
     def _check_finite(self) -> None:
-        k = self.network.backend
-        if not all(is_finite(k, array) for array in self.network.parameters.values()):
+        if not self.network.backend.services.are_finite([*self.network.parameters.values()]):
             raise not_finite(self, min(self.batch, len(self.batches) - 1))  # at the end of an epoch: its last batch
 
     def sample(self, epoch: int, batch: int) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backends import BackendError, get_backend
-from backends.randomness import Draw
+from backends.randomness import Draw, Draws
 from backends.surrogates import arctan
 from minihire.attacks import attack_accuracy, pgd
 from minihire.data.dataset import Dataset
@@ -240,19 +240,23 @@ class Driver:
     """What a recording calls of torch.cuda: notes the pools, and which stream is the current one."""
 
     def __init__(self):
-        self.stream, self.pools, self.alive = "own", [], 0
+        self.stream, self.pools, self.alive, self.replayed = "own", [], 0, []
 
     def graph_pool_handle(self):
         return (0, len(self.pools))
+
+    def Stream(self, device):
+        return f"stream of {device}"
 
     def CUDAGraph(self):
         driver = self
 
         class Graph:
-            replay = "replay"
-
             def __init__(self):
                 driver.alive += 1
+
+            def replay(self):
+                driver.replayed.append(self)
 
             def __del__(self):
                 driver.alive -= 1
@@ -266,7 +270,8 @@ class Driver:
         self.stream = stream
 
     @contextlib.contextmanager
-    def graph(self, graph, pool):
+    def graph(self, graph, pool, stream):
+        assert stream == "stream of cpu", "torch's default is a stream of the first device that recorded"
         self.pools.append(pool)
         self.stream = "recording"
         yield
@@ -278,29 +283,44 @@ class Driver:
 
 def test_a_recording_is_undisturbed_and_leaves_stream_and_pool_as_it_found_them(monkeypatch):
     driver, collected = Driver(), []
-    for name in ("graph_pool_handle", "CUDAGraph", "current_stream", "set_stream", "graph", "device"):
+    for name in ("graph_pool_handle", "CUDAGraph", "Stream", "current_stream", "set_stream", "graph", "device"):
         monkeypatch.setattr(torch.cuda, name, getattr(driver, name))
-    monkeypatch.setattr(graphs, "POOLS", {})
 
     def fail():
         collected.append(gc.isenabled())
         raise BackendError("cuda has too little memory: use a smaller batch")
 
-    replay, result = graphs.record(lambda: collected.append(gc.isenabled()) or 5, "cuda")
-    with pytest.raises(BackendError):
-        graphs.record(fail, "cuda")
-    assert (replay, result, collected) == ("replay", 5, [False, False])
-    assert driver.stream == "own" and gc.isenabled()
-    assert driver.pools == [(0, 0)] * 3, "one pool: of the graph that keeps it, and of both recordings"
+    def work():
+        collected.append(gc.isenabled())
+        return 5
+
+    replays, results = zip(*(graphs.record(work, "cpu") for _ in range(2)), strict=True)
+    assert results == (5, 5) and driver.pools == [(0, 0)] * 3, (
+        "one pool: of the graph that keeps it, and of both recordings"
+    )
+    with pytest.raises(BackendError, match="too little memory"):
+        graphs.record(fail, "cpu")
+    assert collected == [False] * 3 and driver.stream == "own" and gc.isenabled()
+    later, _ = graphs.record(work, "cpu")
+    assert driver.pools[4:] == [(0, 4)] * 2, "the pool of a failed recording is not used again"
+    for replay in (*replays, later):
+        replay()
+    assert len(driver.replayed) == 3
+    driver.replayed.clear()
+    assert driver.alive == 5, (
+        "three graphs, and those that keep the two pools: torch refuses a pool whose graphs are all gone"
+    )
+    del replays, replay, later
     gc.collect()
-    assert driver.alive == 1, "torch refuses a pool whose graphs are all gone"
+    assert driver.alive == 0 and "cpu" not in graphs.POOLS, "the last graph frees its pool"
 
 
 def test_learning_rates_are_float32_on_a_gpu():
     """Its fused optimisers refuse others; on a CPU they have the weights' own precision."""
-    assert updates.fused_learning_rate(torch.zeros((), dtype=torch.float64, device="meta")).dtype == torch.float32
-    assert updates.fused_learning_rate(torch.full((), 0.1, dtype=torch.float64)).item() == 0.1
-    assert updates.fused_learning_rate(0.1) == 0.1
+    a_tenth = torch.full((), 0.1, dtype=torch.float64)
+    assert updates.fused_learning_rate(a_tenth, "cuda").dtype == torch.float32
+    assert updates.fused_learning_rate(a_tenth, "cuda").item() == updates.fused_learning_rate(0.1, "cuda") != 0.1
+    assert updates.fused_learning_rate(a_tenth, "cpu").item() == updates.fused_learning_rate(0.1, "cpu") == 0.1
 
 
 def test_draws_may_have_their_step_on_the_device():
@@ -317,3 +337,22 @@ def test_a_fetched_value_does_not_change_when_its_array_does():
     read = k.services.fetch_async(array)
     k.write_rows(array, 0, k.asarray([5.0, 6.0]))
     assert read().tolist() == [1.0, 2.0]
+
+
+def test_the_results_of_an_attack_are_not_overwritten_by_the_next_call(rehearsal):
+    k = backends("cpu")[1]
+    attacker, pixels = pgd(0.1, 0.03, 2, random_start=False).attacker(network(k)), images(8).images / np.float32(255)
+    given = [k.asarray(pixels[:4] if i % 2 else pixels[4:]) for i in range(6)]
+    found = [attacker(x, np.zeros(4, np.int64)) for x in given]
+    assert rehearsal and np.abs(k.to_numpy(found[4]) - k.to_numpy(given[4])).max() < 0.1001
+    assert torch.equal(found[2], found[4]) and torch.equal(found[3], found[5]) and not torch.equal(found[4], found[5])
+
+
+def test_a_seed_of_64_bits_can_be_recorded(rehearsal):
+    found = []
+    for k in backends("cpu"):
+        net, seed = network(k), 2**64 - 3
+        found.append([attack_accuracy(net, images(20), pgd(0.1, 0.03, 3), batch_size=4, seed=0).tolist()])
+        attacker, pixels = pgd(0.1, 0.03, 2).attacker(net), k.asarray(images(4).images / 255)
+        found[-1] += [k.to_numpy(attacker(pixels, np.zeros(4, np.int64), Draws(seed))).tolist() for _ in range(4)]
+    assert rehearsal and found[0] == found[1]

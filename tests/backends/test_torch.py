@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,9 +28,8 @@ from minihire.training import CraftedNoise, Recipe
 from minihire.training.loop import Training
 
 torch = pytest.importorskip("torch")
-bits, lif, neurons, products = (
-    pytest.importorskip(f"backends.torch_any.{name}") for name in ("bits", "lif", "neurons", "products")
-)
+from backends.torch_any import bits, fused, lif, neurons, products  # noqa: E402 - they need torch
+
 ROOT = Path(__file__).parent.parent.parent
 MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
 
@@ -394,3 +394,27 @@ def test_fused_kernels_equal_the_plain_ones_in_triton_s_interpreter(size):
     command = [sys.executable, "-c", INTERPRETED, str(size)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "equal", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (None, None),
+        (ImportError("No module named 'triton'"), "they need Triton: pip install triton"),
+        (RuntimeError("Failed to find C compiler.\nSet CC."), "Triton failed: Failed to find C compiler."),
+    ],
+)
+def test_what_hinders_fused_kernels_is_said(monkeypatch, error, reason):
+    """Triton fails with its first kernel where there is no C compiler."""
+    started = []
+
+    def at_least(*arguments):
+        started.append(arguments)
+        if error:
+            raise error
+
+    monkeypatch.setitem(sys.modules, "backends.torch_any.triton_philox", SimpleNamespace(at_least=at_least))
+    fused.obstacle.cache_clear()
+    assert [fused.obstacle("cuda") for _ in range(2)] == [reason] * 2 and len(started) == 1
+    assert fused.obstacle("cpu") == "they need CUDA"
+    fused.obstacle.cache_clear()

@@ -113,6 +113,7 @@ def train_batches(config, method: str, batches: int, backend: str, options: dict
     training, seconds = Training(network, config.recipe(method), data, 0), []
     for number in range(batches + WARM_UP):
         if number == WARM_UP:
+            k.services.reset_device_memory()
             reset_peak_memory()  # without the memory for reading all of CIFAR-10 and for compiling kernels
         start = time.perf_counter()
         training.train_batch()
