@@ -27,7 +27,7 @@ from minihire.runtime.files import read_text
 from minihire.runtime.progress import say
 from minihire.study import own_images
 from minihire.study.networks import load_data
-from minihire.study.settings import Config, preset
+from minihire.study.settings import DATA, Config, preset
 from minihire.training import checkpoint
 from minihire.training.checkpoint import Checkpoint
 
@@ -55,6 +55,8 @@ def resolve(
         refuse_foreign(about.get("model"), saved.path if isinstance(saved, Checkpoint) else "this run")
     if isinstance(saved, Checkpoint):
         given = _its_own_data(saved, given, needs_data)
+        if given.get("data") == "folder" and "image_size" not in (about if isinstance(about, dict) else ()):
+            given = {"image_size": _side_of_images(saved), **given}
     try:
         if isinstance(about, dict) and about and getattr(options, "preset", about.get("preset")) == about.get("preset"):
             known = {name: value for name, value in about.items() if name in Config.__dataclass_fields__}
@@ -199,11 +201,25 @@ def class_names(saved: Checkpoint, network: Network, data: str | None = None) ->
 def _its_own_data(saved, given, needed=True):
     """The given settings with the checkpoint's data set. Raises MinihireError for another one, and if a needed one is unknown."""
     name, _ = data_of(saved)
+    if name is not None and name not in DATA:  # a Dataset that was made in Python
+        if "data" not in given and needed:
+            raise MinihireError(
+                f"{saved.path} was trained on the Dataset {name!r} of a Python program: give images of the same classes with "
+                "--data and --data-dir, or use Python"
+            )
+        return given
     if name is None and "data" not in given and needed:
         raise MinihireError(f"{saved.path} does not say which data set it was trained on: give it with --data")
     if name is not None and given.get("data", name) != name:
         raise MinihireError(f"{saved.path} was trained on {name}, not on {given['data']}: leave --data out")
     return given if name is None else {**given, "data": name}
+
+
+def _side_of_images(saved):
+    """The number of pixels to which images are resized for a checkpoint that does not say how its own were: its network's."""
+    description = saved.meta.get("model")
+    shape = description.get("image_shape") if isinstance(description, dict) else None
+    return shape[0] if isinstance(shape, list) and shape[0] == shape[1] else None
 
 
 def open_backend(options: argparse.Namespace) -> Backend:

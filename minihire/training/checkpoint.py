@@ -128,12 +128,20 @@ def _check(backend: Backend, name: str, array: np.ndarray[Any, Any], expected: P
 
 
 def save(
-    path: Path, network: Network, *, extra: dict[str, Any] | None = None, arrays: dict[str, Any] | None = None
+    path: Path,
+    network: Network,
+    *,
+    data: Dataset | None = None,
+    extra: dict[str, Any] | None = None,
+    arrays: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint of a network. extra: further meta data. arrays: further backend arrays, by their name in the archive.
+    """Write a checkpoint of a network.
 
-    The file appears whole or not at all. Raises CheckpointError for what is not a Network, and MinihireError where the file
-    cannot be written.
+    data: the data set that it was trained on; its name and the names of its classes are recorded (`describe_data`).
+    extra: further meta data. arrays: further backend arrays, by their name in the archive.
+
+    The file appears whole or not at all. Raises CheckpointError for what is not a Network or not a Dataset, and MinihireError
+    where the file cannot be written.
 
     >>> from minihire import Network, build, get_backend, initialise, load_checkpoint, save_checkpoint
     >>> k, model = get_backend("reference"), build("vgg5", width=1 / 16, hidden=16)
@@ -145,6 +153,10 @@ def save(
         raise CheckpointError(
             f"a checkpoint contains a Network, not {type(network).__name__}: from_torch makes one of a torch module"
         )
+    if data is not None and not isinstance(data, Dataset):
+        raise CheckpointError(
+            f"a checkpoint records a Dataset, not {type(data).__name__}: give the training images' Dataset"
+        )
     k = network.backend
     meta = {
         "format": FORMAT,
@@ -153,6 +165,7 @@ def save(
         "backend": k.name,
         "dtype": k.dtype,
         **describe_network(network),
+        **({"data": describe_data(data)} if data is not None else {}),
         **(extra or {}),
     }
     held = {**{f"parameter/{name}": array for name, array in network.parameters.items()}, **(arrays or {})}
