@@ -46,9 +46,7 @@ def test_the_commands_take_a_folder_of_the_same_classes(place, tmp_path, name, c
         )
         == 0
     )
-    assert (
-        cli.main(["attack", file, str(place / "images" / "cat" / "0.png"), "--label", "cat", "--attacks", "fgsm"]) == 0
-    )
+    assert cli.main(["attack", file, str(place / "images" / "cat" / "0.png"), "--attacks", "fgsm"]) == 0
     capsys.readouterr()
     assert cli.main(["predict", file, str(place / "images" / "cat" / "0.png")]) == 0
     assert {"cat", "dog"} & set(capsys.readouterr().out.split())
