@@ -134,6 +134,10 @@ def adapt(config: Config, options: argparse.Namespace, splits: Splits, named: Co
 
     Flags stay as given, and so do the settings in `named`, which a file of settings has.
     """
+    if not len(splits.train):
+        raise MinihireError(
+            f"{config.data_dir} has only test images, in its folder test: put training images into its folder train"
+        )
     adapted = own_images.adapt(config, len(splits.train), {*given_settings(options), *named})
     if adapted.preset == own_images.PRESET:
         say(own_images.in_words(adapted, len(splits.train)))

@@ -240,6 +240,8 @@ def _check(network, data, suite, budget, sources):
 def _further(network: Network, attacks: Sequence[Attack], epsilon: float) -> list[Stage]:
     """The stages of attacks that do not belong to the suite."""
     for attack in attacks:
+        if not isinstance(attack, Attack):
+            raise MinihireError(f"the attack is {attack!r}: give an Attack, as in fgsm(8 / 255)")
         if not math.isclose(attack.epsilon, epsilon, rel_tol=1e-6):
             raise MinihireError(
                 f"the attack {attack.name!r} has ε = {attack.epsilon:.4g}, the suite ε = {epsilon:.4g}: give both the same"

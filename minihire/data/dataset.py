@@ -107,12 +107,12 @@ def split_training(dataset: Dataset, heldout: int, seed: int) -> tuple[Dataset, 
 
     The seed alone decides which images are held out. `train` is in random order, so `train.limit(n)` is a random subset,
     and a larger n contains every smaller one.
-    Raises DataError unless 0 ≤ heldout < N.
+    Raises DataError unless 0 ≤ heldout < N; of no images, none can be held out.
     """
-    if not 0 <= heldout < len(dataset):
+    if not 0 <= heldout < max(len(dataset), 1):
         raise DataError(
             f"{heldout} held-out images were requested; {dataset.name} has {len(dataset)} training images: "
-            f"give 0 to {len(dataset) - 1}"
+            f"give 0 to {max(len(dataset) - 1, 0)}"
         )
     order = permutation(Draw(seed, Stream.SPLIT, 0), len(dataset))
     return dataset.take(order[heldout:]), dataset.take(order[:heldout])

@@ -1,7 +1,7 @@
 """Reader for folders of images, one folder per class. Pillow decodes the images.
 
 Two layouts are supported: DIR/train/CLASS/* with DIR/test/CLASS/*, or DIR/CLASS/*. In the second, a fifth of each class
-becomes the test images.
+becomes the test images. A folder DIR with DIR/test/CLASS/* alone has test images only, for networks that are trained already.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read(data_dir: str | os.PathLike, size: int | None = None) -> tuple[Dataset,
         raise
     except OSError as error:
         raise DataError(f"cannot read {error.filename or root}: {error.strerror}; check its permissions") from None
-    statistics = channel_statistics(images[: len(train)])
+    statistics = channel_statistics(images[: len(train)] if train else images)
     return (
         Dataset("folder", images[: len(train)], np.array(train_labels, np.int64), classes, *statistics),
         Dataset("folder", images[len(train) :], np.array(test_labels, np.int64), classes, *statistics),
@@ -127,6 +127,10 @@ def _list_images(root: Path):
         _say_ignored(
             root, [root / part / name for part in ("train", "test") for name in classes], {*names} - {"train", "test"}
         )
+    elif names == ["test"] and len(_folders(root / "test")) > 1:
+        classes, train = _class_names(root / "test"), []
+        test = [(path, k) for k, name in enumerate(classes) for path in _images(root / "test" / name)]
+        _say_ignored(root, [root / "test" / name for name in classes])
     else:
         classes, train, test = _class_names(root), [], []
         _refuse_parts(root, classes)
@@ -141,7 +145,12 @@ def _list_images(root: Path):
             train += [(path, label) for i, path in enumerate(paths) if i not in chosen]
             test += [(path, label) for i, path in enumerate(paths) if i in chosen]
         _say_ignored(root, [root / name for name in classes])
-    return classes, tuple(zip(*train, strict=True)), tuple(zip(*test, strict=True))
+    return classes, _columns(train), _columns(test)
+
+
+def _columns(pairs):
+    """(files, labels) of a list of pairs."""
+    return tuple(zip(*pairs, strict=True)) or ((), ())
 
 
 def _refuse_parts(root: Path, names: tuple[str, ...]) -> None:
@@ -181,13 +190,16 @@ def _say_ignored(root, class_folders, folders=()):
     """Say which files and folders of the class folders are not read, and which `folders` of the root."""
     found = [path for folder in class_folders for path in folder.iterdir() if not _ignored(path.name)]
     found = sorted(path for path in found if path.suffix.lower() not in SUFFIXES)
-    names = [*sorted(folders), *(str(path.relative_to(root)) for path in found)]
-    if names:
-        more = ", …" if len(names) > 3 else ""
-        say(
-            f"ignored in {root}: {', '.join(names[:3])}{more} ({len(names):,} in all); "
-            f"only files {' '.join(SUFFIXES)} directly in the folder of a class are read"
-        )
+    for names, reason in (
+        (sorted(folders), "only the folders train and test are read"),
+        (
+            [str(path.relative_to(root)) for path in found],
+            f"only files {' '.join(SUFFIXES)} directly in the folder of a class are read",
+        ),
+    ):
+        if names:
+            more = ", …" if len(names) > 3 else ""
+            say(f"ignored in {root}: {', '.join(names[:3])}{more} ({len(names):,} in all); {reason}")
 
 
 def _images(folder: Path) -> list[Path]:

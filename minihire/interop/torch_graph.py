@@ -43,6 +43,7 @@ class DropoutInEvaluation(nn.Module):
 LOGITS = "return the logits, and leave the softmax to the loss"
 RECTIFY = "spike rates stand for ReLU; train the network with ReLU"
 STATISTICS = "its statistics depend on the image, so it cannot be folded; train with BatchNorm2d"
+NORMALISE = "leave the normalisation of images out of the module, and give from_torch mean= and std="
 PLAIN = "use nn.Conv2d, nn.Linear and nn.BatchNorm2d themselves, not functions or subclasses"
 LAZY = "call the module once with a batch of images, so that it knows its input"
 ADVICE = {  # what to do about modules, functions and methods that many networks have, by their names
@@ -51,12 +52,14 @@ ADVICE = {  # what to do about modules, functions and methods that many networks
     **dict.fromkeys(("leaky_relu", "prelu", "elu", "gelu", "silu", "hardswish", "relu6", "tanh"), RECTIFY),
     **dict.fromkeys(("Sigmoid", "sigmoid"), f"{RECTIFY}; at its end, return one logit for each class"),
     **dict.fromkeys(("LayerNorm", "GroupNorm", "InstanceNorm2d", "layer_norm", "group_norm", "instance_norm"), STATISTICS),
+    **dict.fromkeys(("sub", "truediv", "div", "mul"), NORMALISE),
     **dict.fromkeys(("conv2d", "linear", "batch_norm"), PLAIN),
     **dict.fromkeys(("LazyConv2d", "LazyLinear", "LazyBatchNorm1d", "LazyBatchNorm2d"), LAZY),
     **dict.fromkeys(("ParametrizedConv2d", "ParametrizedLinear"),
                     "call torch.nn.utils.parametrize.remove_parametrizations for each of its weights"),
     "DropoutInEvaluation": "it also drops values in evaluation: give it training=self.training",
 }  # fmt: skip
+SPIKING = ("snntorch", "spikingjelly", "norse", "sinabs")  # programs whose modules are neurons
 WRAPPED = {  # what to give instead of modules that contain the user's module, by their names
     "DataParallel": "its attribute `module`",
     "DistributedDataParallel": "its attribute `module`",
@@ -146,6 +149,13 @@ def trace(module: nn.Module) -> list[Any]:
     kind = type(module).__name__
     if kind in WRAPPED:
         raise MinihireError(f"{kind} is not supported: give {WRAPPED[kind]}")
+    for part in module.modules():
+        program = type(part).__module__.partition(".")[0]
+        if program in SPIKING:
+            raise MinihireError(
+                f"{kind} is a spiking network of {program}, and from_torch converts networks with ReLU: export it to a NIR file, "
+                "and import that (`minihire import`, docs/exchange.md)"
+            )
     try:
         graph = fx.Tracer().trace(module)
     except Exception as error:  # whatever the module's own code raises when it is given a proxy instead of a tensor

@@ -24,6 +24,7 @@ from backends.interface import Array
 from backends.randomness import Draws
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.engine.lif import NeuronOptions
 from minihire.models import Model
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
@@ -68,7 +69,12 @@ def convert(
         raise MinihireError("this network is an SNN already: give an ANN to convert")
     unknown = sorted(options.keys() - OPTIONS)
     if unknown:
-        raise MinihireError(f"convert has no option {unknown[0]!r}: {choose(unknown[0], OPTIONS)}")
+        advice = choose(unknown[0], OPTIONS)
+        if unknown[0] in NeuronOptions.__dataclass_fields__:
+            advice = f"give neuron=NeuronOptions({unknown[0]}=…), of minihire.engine.lif"
+        raise MinihireError(f"convert has no option {unknown[0]!r}: {advice}")
+    if not isinstance(calibration, Calibration):
+        raise MinihireError(f"the calibration is {calibration!r}: give a Calibration, as in Calibration(images=512)")
     k, model = ann.backend, ann.model
     if options.get("coding", ann.coding) == "rate" and (any(model.mean) or set(model.std) != {1.0}):
         raise MinihireError(

@@ -32,12 +32,12 @@ def silent_layers(network: Network, images, seed: int = 0) -> list[str]:
     for layer, (fired, size) in counts.items():
         if fired == 0:
             sentences.append(
-                f"{layer} never fires: lower its threshold (a smaller scaling factor), "
+                f"{layer} never fires: lower its threshold (in a conversion, by a smaller scaling factor), "
                 "otherwise the layers after it cannot learn"
             )
         elif fired == size:
             sentences.append(
-                f"{layer} always fires: raise its threshold (a larger scaling factor), "
+                f"{layer} always fires: raise its threshold (in a conversion, by a larger scaling factor), "
                 "otherwise it passes no information on"
             )
     return sentences
@@ -82,7 +82,7 @@ def failed_training(
     more = " or a better ANN to start from" if network.spiking else ""
     more += f", a smaller {names['epsilon']}" if attacked else ""
     return (
-        f"it ended at chance level ({accuracy:.1%} of the {kind} images right; always answering with the most "
+        f"its accuracy cannot be told from chance ({accuracy:.1%} of the {kind} images right; always answering with the most "
         f"frequent class gets {chance:.1%}): try more epochs ({names['epochs']}){more}, more training images, or {rate}"
     )
 

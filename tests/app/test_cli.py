@@ -664,4 +664,4 @@ def test_an_unknown_flag_names_the_command_whose_help_has_them(capsys):
 def test_a_training_at_chance_level_says_so_at_its_end(cifar, tmp_path):
     flags = [*small(cifar, "train ann", ann_epochs=1, ann_learning_rate=1e-6), *EXECUTION]
     code, text = command("train", "ann", *flags, "--out", tmp_path / "ann.npz")
-    assert code == 0 and text.splitlines()[-1].startswith("warning: ann: it ended at chance level")
+    assert code == 0 and text.splitlines()[-1].startswith("warning: ann: its accuracy cannot be told from chance")

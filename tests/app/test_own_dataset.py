@@ -1,6 +1,7 @@
 """Checkpoints of networks that a Python program trained on a Dataset of its own: the commands take images of the same classes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -67,3 +68,16 @@ def test_what_is_no_data_set_is_refused(place, tmp_path):
         CheckpointError, match="^a checkpoint records a Dataset, not tuple: give the training images' Dataset$"
     ):
         save_checkpoint(tmp_path / "x.npz", Network(model, k, initialise(model, k, 0)), data=CLASSES)
+
+
+def test_a_folder_of_test_images_only_is_for_commands_that_do_not_train(place, tmp_path, capsys):
+    shutil.copytree(place / "images", tmp_path / "new" / "test")
+    given = ["--data", "folder", "--data-dir", str(tmp_path / "new")]
+    scores = tmp_path / "scores.json"
+    attack = ["attack", str(place / "saved.npz"), *given, "--attacks", "fgsm", "--json", str(scores)]
+    assert cli.main(attack) == 0 and json.loads(scores.read_text())["accuracy"]["clean"]["count"] == 12
+    capsys.readouterr()
+    for command in (["run", "--data-dir", str(tmp_path / "new")], ["convert", str(place / "saved.npz"), *given]):
+        assert cli.main([*command, "--out", str(tmp_path / "out.npz")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and ("has only test images" in error or "folder has no images" in error)

@@ -108,7 +108,8 @@ def test_what_is_ignored_is_said(tmp_path, parted, capsys):
     (parted / "train" / "a" / "IMG_1.HEIC").write_text("")
     folder.read(parted)
     said = capsys.readouterr().out
-    assert f"ignored in {parted}: cats, test/b/2020, train/a/IMG_1.HEIC (3 in all); only files .png" in said
+    assert f"ignored in {parted}: cats (1 in all); only the folders train and test are read\n" in said
+    assert f"ignored in {parted}: test/b/2020, train/a/IMG_1.HEIC (2 in all); only files .png" in said
     folder.read(parted / "train")
     assert f"ignored in {parted / 'train'}: a/IMG_1.HEIC (1 in all)" in capsys.readouterr().out
     (parted / "train" / "a" / "IMG_1.HEIC").unlink()
@@ -327,3 +328,15 @@ def test_images_without_classes_in_train_and_test_are_refused(tmp_path, parts):
 def test_a_class_whose_name_is_not_utf8_is_refused(tmp_path):
     classes(tmp_path, {"a": 2, os.fsdecode(b"caf\xe9"): 2})
     assert "is not valid UTF-8; rename it" in refusal(tmp_path)
+
+
+def test_a_folder_may_have_test_images_only(tmp_path):
+    classes(tmp_path / "test", {"a": 2, "b": 1}, first=100)
+    (tmp_path / "test" / "b" / "notes.txt").write_text("")
+    train, test = folder.read(tmp_path)
+    assert len(train) == 0 and train.classes == test.classes == ("a", "b")
+    assert levels(test) == [100, 101, 102] and test.labels.tolist() == [0, 0, 1] and train.mean == test.mean
+    splits = load("folder", tmp_path)
+    assert [len(part) for part in (splits.train, splits.heldout, splits.test)] == [0, 0, 3]
+    classes(tmp_path / "cats", {"c": 2})
+    assert "cats" in refusal(tmp_path)

@@ -223,6 +223,7 @@ REFUSED = [
     (nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Softmax(1)), "Softmax at 2 is not supported: return the logits"),
     (nn.Sequential(nn.ConvTranspose2d(3, 4, 3)), "ConvTranspose2d at 0 is not supported: Conv2d, Linear, BatchNorm1d, "),
     (Calls(lambda self, x: torch.sigmoid(self.a(x)), a=conv(4, 3)), "sigmoid at sigmoid is not supported: spike rates stand"),
+    (Calls(lambda self, x: self.a((x - 0.5) / 0.25), a=conv(4, 3)), "truediv at truediv is not supported: leave the norm"),
     (Calls(lambda self, x: torch.softmax(self.a(x), 1), a=conv(4, 3)), "softmax at softmax is not supported: return the logits"),
     (nn.Sequential(type("Mine", (nn.Conv2d,), {})(3, 4, 3)), "conv2d at 0.conv2d is not supported: use nn.Conv2d, nn.Linear and"),
     (nn.Sequential(nn.Flatten(), nn.LazyLinear(5)), "LazyLinear at 1 is not supported: call the module once"),
@@ -449,3 +450,15 @@ def test_the_command_records_the_names_of_the_classes(exact, tmp_path):
 def test_the_example_in_the_docstring_runs():
     found = doctest.testmod(importlib.import_module("minihire.interop.torch_import"))
     assert found.attempted >= 4 and not found.failed
+
+
+def test_a_network_of_another_spiking_program_is_named():
+    class Leaky(nn.Module):
+        def forward(self, x):
+            return x
+
+    Leaky.__module__ = "snntorch._neurons.leaky"
+    with pytest.raises(
+        MinihireError, match="^Sequential is a spiking network of snntorch, and from_torch converts .* NIR file"
+    ):
+        from_torch(nn.Sequential(conv(4, 3), Leaky()), torch.zeros(1, 3, 8, 8))

@@ -135,7 +135,7 @@ def epochs(*losses, accuracy=0.9):
 def test_a_training_at_chance_level_is_named_with_what_to_try(k, network):
     labels = np.arange(1000) % 10
     sentence = failed_training(epochs(2.4, 2.3, accuracy=0.12), labels, NONE, network(k), 0.01)
-    assert sentence.startswith("it ended at chance level (12.0% of the training images right; ")
+    assert sentence.startswith("its accuracy cannot be told from chance (12.0% of the training images right; ")
     assert "always answering with the most frequent class gets 10.0%" in sentence
     assert "more epochs (epochs)" in sentence and "learning rate (learning_rate 0.0033 or 0.03)" in sentence
 
@@ -210,10 +210,10 @@ def test_a_failed_training_says_so_at_its_end_and_in_its_checkpoint(k, network, 
     monkeypatch.setattr(Progress, "quiet", False)
     data = replace(data, labels=np.zeros_like(data.labels))  # every answer is right: at most chance
     done = train(network(k), replace(RECIPE, epochs=2), data, label="hire", path=tmp_path / "x.npz")
-    assert done.warnings[-1].startswith("hire: it ended at chance level")
+    assert done.warnings[-1].startswith("hire: its accuracy cannot be told from chance")
     assert load(tmp_path / "x.npz").meta["training"]["warnings"] == done.warnings
     assert f"warning: {done.warnings[-1]}" in capsys.readouterr().out.splitlines()[-1]
-    assert sum("chance level" in warning for warning in done.warnings) == 1
+    assert sum("told from chance" in warning for warning in done.warnings) == 1
 
 
 def test_a_test_accuracy_is_compared_with_chance_by_its_interval():
