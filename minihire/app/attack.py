@@ -272,7 +272,7 @@ def chosen_attacks(
     attacks, used = [], set()
     for name in dict.fromkeys(chosen):
         _refuse_name(name)
-        parameters = inspect.signature(ATTACKS[name]).parameters
+        parameters = _parameters(name, (*values, "surrogate", *NUMBERS))
         takes = values.keys() & parameters
         if "alpha" not in parameters:
             takes -= {"iterations", "random_start"} - given.keys()
@@ -295,6 +295,22 @@ def _refuse_name(name):
             f"give the attack {name!r} another name in ATTACKS: 'clean' is the result without an attack, and file names contain "
             "the attack's, so it has no /"
         )
+
+
+def _parameters(name, known):
+    """The parameters of a row of ATTACKS. Raises MinihireError for what is no function, and for a parameter that has no flag."""
+    if not callable(ATTACKS[name]):
+        raise MinihireError(
+            f"the row {name!r} of ATTACKS is {ATTACKS[name]!r}: give a function that returns an Attack, as in docs/attacks.md"
+        )
+    parameters = inspect.signature(ATTACKS[name]).parameters
+    for each in parameters.values():
+        if each.name not in known and each.default is each.empty and each.kind is not each.VAR_KEYWORD:
+            raise MinihireError(
+                f"the function of the row {name!r} of ATTACKS needs {each.name!r}: give it a default, or the name of a flag, "
+                f"such as {', '.join(known)}"
+            )
+    return parameters
 
 
 def _named(name, attack):

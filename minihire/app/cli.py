@@ -27,7 +27,7 @@ from minihire.app import (
     train,
 )
 from minihire.app.flags import Parser
-from minihire.app.modules import load_modules
+from minihire.app.modules import explain, load_modules
 from minihire.app.outputs import STDOUT, tell
 from minihire.app.streams import guarded_streams
 from minihire.app.suggestions import unknown_arguments, unknown_command
@@ -84,11 +84,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments):
     rank, Written.count, Written.earlier = backends.torchrun_rank()[0], 0, False
-    quiet = Progress.quiet
+    quiet, modules = Progress.quiet, []
     try:
         options = parse(arguments)
         Progress.quiet = getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == STDOUT
-        load_modules(getattr(options, "module", None) or ())
+        modules = getattr(options, "module", None) or []
+        load_modules(modules)
         how_to_resume = "--resume" if hasattr(options, "resume") else None
         with stop_after(getattr(options, "max_minutes", None)), resumable_by(how_to_resume):
             options.command(options)
@@ -101,17 +102,28 @@ def _main(arguments):
     except (MinihireError, backends.BackendError) as error:
         tell(str(error))
         return 2
-    except MemoryError as error:
-        tell(f"not enough memory ({error}): choose a smaller --width, --hidden or --batch-size")
-        return 2
     except BrokenPipeError:
         return 1
-    except OSError as error:  # from a check such as Path.exists; readers and writers raise MinihireError
-        about = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
-        tell(f"{about}; give another file or folder")
+    except Exception as error:
+        said = _cause(error, modules)
+        if said is None:  # a fault of minihire: the traceback is wanted
+            raise
+        tell(said)
         return 2
     finally:
         Progress.quiet = quiet  # --quiet is for this command, and a program may call `main` again
+
+
+def _cause(error, modules):
+    """A line about an error that the machine or a file of --module caused; else None."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}): choose a smaller --width, --hidden or --batch-size"
+    if said := explain(error, modules):
+        return said
+    if isinstance(error, OSError):  # from a check such as Path.exists; readers and writers raise MinihireError
+        about = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        return f"{about}; give another file or folder"
+    return None
 
 
 @contextlib.contextmanager

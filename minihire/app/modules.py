@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,14 @@ def load_module(path: Path, flag: str) -> ModuleType:
         del sys.modules[name]
         raise MinihireError(f"{flag} {path} fails with {failure(error, path)}") from error
     return module
+
+
+def explain(error: BaseException, paths: Iterable[Path]) -> str | None:
+    """A line about an error in one of these files, which a command called; None if the error did not come through one."""
+    for path in paths:
+        if str(path.absolute()) in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}:
+            return f"--module {path} fails with {failure(error, path)}"
+    return None
 
 
 def failure(error: BaseException, path: Path) -> str:

@@ -116,3 +116,22 @@ def test_a_row_that_returns_no_attack_is_refused(attack, capsys):
     assert attack("ATTACKS['mine'] = lambda epsilon: None", "--attacks", "mine") == 2
     said = "the function of the row 'mine' of ATTACKS returns NoneType: let it return an Attack, as in docs/attacks.md"
     assert capsys.readouterr().err == f"minihire: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ATTACKS['mine'] = 3", "the row 'mine' of ATTACKS is 3: give a function that returns an Attack"),
+        ("ATTACKS['mine'] = lambda eps: pgd(eps)", "the function of the row 'mine' of ATTACKS needs 'eps': give it"),
+        ("ATTACKS['mine'] = lambda epsilon: pgd(epsilon, epsilon / 0)", "fails with ZeroDivisionError: float division by zero"),
+        (
+            "class Mine(Attack):\n    def attacker(self, network):\n        return lambda images, labels, draws: images.missing\n"
+            "ATTACKS['mine'] = lambda epsilon: Mine('mine', epsilon, 0.0, 1)",
+            "fails with AttributeError: 'numpy.ndarray' object has no attribute 'missing' in line 5",
+        ),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_user_s_file_is_one_line(attack, capsys, code, said):
+    assert attack(f"from minihire.attacks import Attack\n{code}", "--attacks", "mine") in (1, 2)
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1, error
