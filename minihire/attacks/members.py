@@ -43,6 +43,12 @@ class Member(NamedTuple):
         return network.view(neuron=neuron, time_chunk=chunk)
 
 
+def has_own_neurons(network: Network) -> bool:
+    """Whether an SNN has neurons that override `Neuron.fire`. SA-PGD and the surrogate "rate" need those of minihire."""
+    neurons = [layer for layer, _ in network.model.walk() if isinstance(layer, Neuron)]
+    return network.spiking and any(type(layer).fire is not Neuron.fire for layer in neurons)
+
+
 def relu_network(network: Network) -> Network:
     """The network on which the member "activation-only" crafts images: an ANN with the SNN's weights.
 

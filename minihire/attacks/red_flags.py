@@ -12,6 +12,7 @@ from backends.randomness import Draws
 from minihire.analysis.accuracy import predict
 from minihire.attacks.apgd import apgd
 from minihire.attacks.gradient import Attack, fgsm, pgd
+from minihire.attacks.members import has_own_neurons
 from minihire.attacks.noise import uniform_noise
 from minihire.attacks.probes import Probes, strongest
 from minihire.attacks.sa_pgd import sa_pgd
@@ -28,7 +29,8 @@ def flag_attacks(network: Network, epsilon: float) -> dict[str, tuple[Network, A
     """The attacks of which the red flags compare the accuracies, by name: (network to craft images on, attack)."""
     _, through = strongest(network)
     whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
-    adaptive = {f"sa-pgd-{steps}": (whole, sa_pgd(epsilon, steps)) for steps in COMPARED_STEPS if network.spiking}
+    compared = COMPARED_STEPS if network.spiking and not has_own_neurons(network) else ()
+    adaptive = {f"sa-pgd-{steps}": (whole, sa_pgd(epsilon, steps)) for steps in compared}
     return {
         "fgsm": (network, fgsm(epsilon)),
         "pgd-20": (network, pgd(epsilon, epsilon / 4, 20)),
@@ -54,7 +56,7 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
     noise, unbounded = left["noise"], left["apgd-100 unbounded"]
     a, b = COMPARED_STEPS
     first, last = (left.get(f"sa-pgd-{steps}", 0.0) for steps in COMPARED_STEPS)
-    sizes = _sizes(epsilon)
+    own, sizes = has_own_neurons(network), _sizes(epsilon)
     curve = [left[_at(size)] for size in sizes]
     vanished = _zero_gradients(network, images, seed)
     changed = _changed(network, images, samples, seed)
@@ -85,7 +87,12 @@ def red_flags(probes: Probes, found: Any, epsilon: float) -> list[dict[str, Any]
                     f"SA-PGD leaves {first:.1%} after {a} steps, {last:.1%} after {b}",
                 )
             ]
-            if network.spiking
+            if network.spiking and not own
+            else []
+        ),
+        *(
+            [_flag("neurons of your own", True, "SA-PGD and the surrogate rate need minihire's neurons; not run")]
+            if own
             else []
         ),
         _flag("gradients vanish", vanished > POINT, f"{vanished:.1%} of the images have an input gradient of zero"),

@@ -25,7 +25,7 @@ from minihire.attacks.apgd import apgd
 from minihire.attacks.curves import curve_attacks, curves
 from minihire.attacks.evaluate import attack_accuracy
 from minihire.attacks.gradient import Attack, fgsm, pgd
-from minihire.attacks.members import MEMBERS, Member
+from minihire.attacks.members import MEMBERS, Member, has_own_neurons
 from minihire.attacks.noise import uniform_noise
 from minihire.attacks.pace import Pace
 from minihire.attacks.probes import Probes
@@ -129,10 +129,15 @@ def stages(
     if suite == "parity":
         return found
     found.append(Stage("noise", network, uniform_noise(epsilon, samples=samples)))
-    ensemble = MEMBERS if members is None else members
+    own = has_own_neurons(network)  # a red flag says what is then left out
+    ensemble = [
+        member for member in (MEMBERS if members is None else members) if not (own and member.surrogate.kind == "rate")
+    ]
     named = [(member.name, member.source(network)) for member in ensemble] if network.spiking else []
     through = [*named[:1], ("own", network), *named[1:]]
-    if network.spiking:  # before the ensemble: of all attacks, it fooled most images of a trained VGG5 at ε = 2/255
+    if (
+        network.spiking and not own
+    ):  # before the ensemble: of all attacks, it fooled most images of a trained VGG5 at ε = 2/255
         whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
         found += [Stage(f"sa-pgd-{steps}", whole, sa_pgd(epsilon, steps, samples=samples)) for steps in SA_PGD_STEPS]
     targeted = network.model.classes >= NEEDED["dlr-targeted"]

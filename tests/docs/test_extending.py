@@ -14,7 +14,7 @@ from backends.surrogates import exponential
 from minihire import data
 from minihire.analysis import measure_activity, measure_energy
 from minihire.app import cli
-from minihire.attacks import ATTACKS, attack_accuracy, pgd
+from minihire.attacks import ATTACKS, MEMBERS, apgd, attack_accuracy, evaluate_robustness, pgd, red_flags, suite
 from minihire.data.dataset import Dataset
 from minihire.data.loading import READERS
 from minihire.engine import Tape, Variable, ops
@@ -351,3 +351,18 @@ def test_the_data_set_s_errors_are_sentences(example, images, tmp_path):
         data.load("npz", tmp_path)
     with pytest.raises(MinihireError, match="there is no data set 'tiff'; choose one of shapes, .*, npz"):
         data.load("tiff", tmp_path)
+
+
+def test_the_strong_suite_leaves_out_what_needs_the_built_in_neuron(example, images, monkeypatch):
+    example("A neuron")
+    network = network_of("vgg5-hard", get_backend("numba", threads=1))
+    for name, value in {"PGD_STEPS": 2, "APGD_STEPS": 3, "RESTARTS": 1, "QUERIES": {"small": 3, "full": 3}}.items():
+        monkeypatch.setattr(suite, name, value)
+    monkeypatch.setattr(red_flags, "apgd", lambda epsilon, steps: apgd(epsilon, 3))
+    few = [member for member in MEMBERS if member.name in ("arctan-2", "rate", "activation-only")]
+    found = evaluate_robustness(network, images, "strong", epsilon=0.001, members=few)
+    ran = {row["name"] for row in found.stages}
+    assert "pgd-2 arctan-2" in ran and "pgd-2 activation-only" in ran
+    assert not any("rate" in name or "sa-pgd" in name for name in ran)
+    up = [flag["text"] for flag in found.flags if flag["name"] == "neurons of your own"]
+    assert up == ["SA-PGD and the surrogate rate need minihire's neurons; not run"] and not found.established
