@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from backends.interface import Adaptation, NeuronState
 from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
+from minihire.engine.arrays import times
 from minihire.engine.lif import NeuronInputs, NeuronOptions, conv_lif, lif
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
@@ -232,8 +233,8 @@ class Neuron:
         start, initial = ctx.state.get(self.name), ctx.neuron.initial
         if start is not None or not initial:
             return start
-        k, channels = ctx.tape.backend, shape[-1]
-        membrane = k.scale_shift(k.zeros(shape), (0.0,) * channels, (initial,) * channels)
+        k = ctx.tape.backend
+        membrane = times(k, k.zeros(shape), 0.0, initial)
         spikes = Variable(k.zeros(shape)) if ctx.neuron.reset == "delayed" else None
         return NeuronState(Variable(membrane), spikes)
 
@@ -246,7 +247,7 @@ class Neuron:
             return None
         if self.name not in ctx.adaptation:
             k, every_step = ctx.tape.backend, (ctx.steps, *shape)
-            ones = k.scale_shift(k.zeros(every_step), (0.0,) * shape[-1], (1.0,) * shape[-1])
+            ones = times(k, k.zeros(every_step), 0.0, 1.0)
             ctx.adaptation[self.name] = Adaptation(ones, k.zeros(every_step))
         return ctx.adaptation[self.name]
 
@@ -453,5 +454,5 @@ class Readout:
             if ctx.spiking and x.shape[0] < ctx.steps:  # the image itself, without neurons before the readout
                 x = ops.repeat_time(tape, x, ctx.steps)
             logits = ops.linear(tape, ops.sum_time(tape, x), weight)
-            logits = logits if bias is None else ops.add_bias(tape, logits, bias, times=x.shape[0])
+            logits = logits if bias is None else ops.add_bias(tape, logits, bias, count=x.shape[0])
         return ops.reshape(tape, logits, logits.shape[1:])

@@ -14,6 +14,7 @@ from backends.surrogates import Surrogate
 from minihire import layers
 from minihire.encoding import CODINGS, encode, unit_pixels
 from minihire.engine import Tape, Variable, ops
+from minihire.engine.arrays import times
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import ForwardContext
 from minihire.models import Model
@@ -450,5 +451,4 @@ def _loss(
         losses, grad, sums = k.cross_entropy(logits, labels, weight)
         return losses, grad, sums
     losses, grad = k.logit_loss(logits, labels, name, targets)
-    classes = logits.shape[1]
-    return losses, k.scale_shift(grad, (weight,) * classes, (0.0,) * classes), None
+    return losses, times(k, grad, weight), None

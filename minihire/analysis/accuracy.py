@@ -8,6 +8,7 @@ from backends.interface import Array
 from backends.randomness import Draws
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
+from minihire.engine.arrays import times
 from minihire.network import Network
 from minihire.runtime import checks
 
@@ -27,7 +28,7 @@ def mean_logits(network: Network, images: Array, draws: Draws = Draws(), samples
         return logits
     for other in sample_draws(draws, samples)[1:]:
         logits = k.add(logits, network.forward(images, draws=other))
-    return k.scale_shift(logits, (1 / samples,) * logits.shape[1], (0.0,) * logits.shape[1])
+    return times(k, logits, 1 / samples)
 
 
 def predict(network: Network, images: Array, draws: Draws = Draws(), samples: int = 1) -> Answers:

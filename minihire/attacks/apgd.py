@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import times
 from minihire.attacks.tracking import Now, Track, TrackingAttack, TrackingAttacker
+from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 from minihire.runtime.random_streams import Stream
 

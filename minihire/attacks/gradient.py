@@ -14,10 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from backends.interface import Array, Backend
+from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.analysis.accuracy import mean_logits, sample_draws
+from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.progress import say
@@ -212,9 +213,9 @@ class Attacker:
         attack, k = self.attack, self.network.backend
         if not attack.random_start:
             return images
-        channels, first = images.shape[-1], draws.first * math.prod(images.shape[1:])
+        first = draws.first * math.prod(images.shape[1:])
         start = k.random(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
-        offset = k.scale_shift(start, (2 * attack.epsilon,) * channels, (-attack.epsilon,) * channels)
+        offset = times(k, start, 2 * attack.epsilon, -attack.epsilon)
         return self.clip(k.add(images, offset))
 
     def memory(self, images: Array) -> tuple[Array, ...]:
@@ -252,12 +253,6 @@ class Attacker:
         """One iteration: the gradient, then the hooks."""
         direction, memory = self.normalise(self.gradient(current, labels, draws).image, memory)
         return self.update(current, direction, images), memory
-
-
-def times(k: Backend, x: Array, factor: float, plus: float = 0.0) -> Array:
-    """factor·x + plus, with kernels of the backend k."""
-    last = x.shape[-1]
-    return k.scale_shift(x, (factor,) * last, (plus,) * last)
 
 
 def warn_outside_ball(attack: Attack, farthest: float) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import Attack, Attacker, times
+from minihire.attacks.gradient import Attack, Attacker
+from minihire.engine.arrays import times
 from minihire.network import Network
 from minihire.runtime.random_streams import Stream
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from backends import surrogates
 from backends.surrogates import Surrogate
 from minihire.engine import ops
+from minihire.engine.arrays import times
 from minihire.layers import Branches, Neuron, Residual
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
@@ -78,7 +79,7 @@ def relu_network(network: Network) -> Network:
     for threshold in thresholds.values():  # with biases, those of the readout and of other blocks are left
         scale /= threshold
     for name in {f"{last}.weight", f"{last}.bias"} & weights.keys():
-        weights[name] = k.scale_shift(weights[name], (scale,) * model.classes, (0.0,) * model.classes)
+        weights[name] = times(k, weights[name], scale)
     return Network(model, k, weights)
 
 

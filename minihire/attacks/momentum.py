@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from backends.interface import Array
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import Attack, Attacker, times
+from minihire.attacks.gradient import Attack, Attacker
+from minihire.engine.arrays import times
 from minihire.network import Network
 from minihire.runtime import checks
 

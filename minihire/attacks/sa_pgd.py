@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from backends.interface import Adaptation, Array
 from backends.surrogates import adaptive
-from minihire.attacks.gradient import times
 from minihire.attacks.tracking import Now, Track, TrackingAttack, TrackingAttacker
+from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 
 MEAN_DECAY, SQUARE_DECAY, TINY = 0.5, 0.8, 1e-12

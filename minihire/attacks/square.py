@@ -19,7 +19,8 @@ import numpy as np
 
 from backends.interface import Array
 from backends.randomness import Draw, Draws, random_bits
-from minihire.attacks.gradient import Attack, Attacker, Cost, times
+from minihire.attacks.gradient import Attack, Attacker, Cost
+from minihire.engine.arrays import times
 from minihire.network import Network
 from minihire.runtime.random_streams import Stream
 from minihire.runtime.weak import weak_method

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from backends.interface import Array
 from backends.randomness import Draws
 from minihire.analysis.accuracy import mean_logits
-from minihire.attacks.gradient import Attack, Attacker, Cost, times
+from minihire.attacks.gradient import Attack, Attacker, Cost
 from minihire.attacks.schedule import FEW
 from minihire.attacks.schedule import checks as checks_of
 from minihire.attacks.targets import refuse_few_classes, target_classes
+from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError

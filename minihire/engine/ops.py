@@ -6,6 +6,7 @@ arrays that it needs. For example, an attack computes no weight gradients and st
 
 import math
 
+from minihire.engine.arrays import times
 from minihire.engine.tape import Tape, Variable
 
 
@@ -29,10 +30,10 @@ def linear(tape, x, w):
     return _op(tape, out, [x, w], lambda g: k.linear_backward(saved, g, *grads_wanted))
 
 
-def add_bias(tape, x, bias, times=1):
-    """x [T, B, …, C] + times·bias [1, C], the same at every step: a linear layer whose only input is the number `times`."""
+def add_bias(tape, x, bias, count=1):
+    """x [T, B, …, C] + count·bias [1, C], the same at every step: a linear layer whose only input is the number `count`."""
     k = tape.backend
-    constant = k.scale_shift(k.zeros((1, math.prod(x.shape[1:-1]), 1)), (0.0,), (float(times),))
+    constant = times(k, k.zeros((1, math.prod(x.shape[1:-1]), 1)), 0.0, float(count))
     current = reshape(tape, linear(tape, Variable(constant), bias), (1, *x.shape[1:]))
     return add(tape, x, current if x.shape[0] == 1 else repeat_time(tape, current, x.shape[0]))
 

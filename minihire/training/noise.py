@@ -8,6 +8,7 @@ from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, pgd
+from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
@@ -40,10 +41,10 @@ class Crafter:
         The attack runs in evaluation mode, which means without dropout, like every attack on a trained network. Without dropout
         all iterations increase the same loss: the loss of the network as it is evaluated.
         """
-        network, k, channels = self.network, self.network.backend, self.images.shape[-1]
+        network, k = self.network, self.network.backend
         attacked = network.view(steps=self.options["steps"]) if network.spiking else network
         crafted = attack.attacker(attacked)(self.images, self.labels, self.options["draws"])
-        return k.add(crafted, k.scale_shift(self.images, (-1.0,) * channels, (0.0,) * channels))
+        return k.add(crafted, times(k, self.images, -1.0))
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,9 @@ class GaussianNoise(NoiseRule):
 
     def before_period(self, k: Backend, kappa: Array, draws: Draws, craft: Crafter) -> Array:
         """Return a new draw."""
-        channels = kappa.shape[-1]
         first = draws.first * math.prod(kappa.shape[1:])
         values = k.random(Draw(draws.seed, Stream.NOISE, draws.step), kappa.shape, first, "normal")
-        return k.scale_shift(values, (self.std,) * channels, (0.0,) * channels)
+        return times(k, values, self.std)
 
 
 @dataclass(frozen=True)
