@@ -78,7 +78,7 @@ class Conv2d:
     bias: bool = False
 
     def __post_init__(self) -> None:
-        _plain(self, features=1, size=1, stride=1, **({} if self.padding is None else {"padding": 0}))
+        _check_fields(self, features=1, size=1, stride=1, **({} if self.padding is None else {"padding": 0}))
 
     @property
     def border(self) -> int:
@@ -118,7 +118,7 @@ class Linear:
     bias: bool = False
 
     def __post_init__(self) -> None:
-        _plain(self, features=1)
+        _check_fields(self, features=1)
 
     def output_shape(self, shape):
         """(F_in,) → (F_out,)."""
@@ -141,7 +141,7 @@ class Linear:
         return ops.add_bias(ctx.tape, out, ctx.weights[f"{self.name}.bias"]) if self.bias else out
 
 
-def _plain(layer, **least: int) -> None:
+def _check_fields(layer, **least: int) -> None:
     """Turn fields of a frozen layer into Python's own types, which checkpoints can store: `bias` and the whole numbers `least`.
 
     least: the smallest value of each field. Raises MinihireError for other values.
@@ -176,7 +176,7 @@ class Neuron:
     index: int = 0  # distinguishes the dropout masks of different layers
 
     def __post_init__(self) -> None:
-        _plain(self, index=0)
+        _check_fields(self, index=0)
         object.__setattr__(self, "dropout", dropout_rate(f"dropout of {self.name!r}", self.dropout))
 
     def output_shape(self, shape):
@@ -336,7 +336,7 @@ class Residual:
     index: int
 
     def __post_init__(self) -> None:
-        _plain(self, features=1, stride=1, index=0)
+        _check_fields(self, features=1, stride=1, index=0)
         object.__setattr__(self, "dropout", dropout_rate(f"dropout of {self.name!r}", self.dropout))
 
     def parts(self, shape) -> "tuple[Branches, Neuron]":
@@ -428,7 +428,7 @@ class Readout:
     bias: bool = False
 
     def __post_init__(self) -> None:
-        _plain(self, features=1)
+        _check_fields(self, features=1)
 
     def output_shape(self, shape):
         """(F,) → (classes,)."""

@@ -209,7 +209,7 @@ def build(
     width = checks.positive("the model's width", checks.number("the model's width", width, 0, WIDEST))
     hidden = None if hidden is None else checks.whole("the model's number of hidden neurons", hidden)
     dropout = dropout_rate("the model's dropout", dropout)
-    layers = _told_apart((*row.layers(width, hidden, dropout), Readout("readout", classes)))
+    layers = _with_distinct_masks((*row.layers(width, hidden, dropout), Readout("readout", classes)))
     shape: tuple[int, ...] = whole_shape
     for layer in layers:
         shape = layer.output_shape(shape)
@@ -251,7 +251,7 @@ def assemble(
         raise MinihireError(f"a model of other layers needs a name that is not in MODELS, not {name!r}")
     whole_shape = _image_shape(image_shape)
     classes, steps = checks.whole("the number of classes", classes), checks.whole("the number of time steps", steps)
-    layers = _told_apart(layers)
+    layers = _with_distinct_masks(layers)
     shape: tuple[int, ...] = whole_shape
     try:
         for layer in layers:
@@ -353,8 +353,8 @@ def _image_shape(given: Sequence[int]) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _told_apart(layers: Sequence[Any]) -> tuple[Any, ...]:
-    """The layers, with another `index` for each neuron with dropout whose index an earlier one has: else they had one mask."""
+def _with_distinct_masks(layers: Sequence[Any]) -> tuple[Any, ...]:
+    """The layers, with a new index where an earlier layer with dropout has the same: two layers would share one mask."""
     found = [*_with_dropout(layers)]
     free = iter(range(max((layer.index for layer in found), default=0) + 1, sys.maxsize))
     return _renumbered(layers, set(), free)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.attacks.tracking import Now, Track, TrackingAttack, TrackingAttacker
+from minihire.attacks.tracking import Iteration, Track, TrackingAttack, TrackingAttacker
 from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 from minihire.runtime.random_streams import Stream
@@ -66,14 +66,16 @@ class APGDAttacker(TrackingAttacker):
             images, times(k, zeros, 0.0, 2 * self.attack.epsilon), zeros, zeros, times(k, zeros, 0.0, 1.0), zeros
         )
 
-    def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
+    def move(
+        self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, iteration: Iteration
+    ) -> Any:
         """Return the next x̂ and memory; see the docstring of this file."""
         k, grad = self.network.backend, found.image
-        if not now.first:
+        if not iteration.first:
             rises = k.add(memory.rises, k.greater(found.losses, memory.last_loss))
             memory = memory._replace(rises=rises, last_loss=found.losses)
-        if now.check:
-            few = self._not(k.greater(memory.rises, now.few))
+        if iteration.check:
+            few = self._not(k.greater(memory.rises, iteration.few_rises))
             stuck = k.multiply(self._not(memory.halved), self._not(k.greater(track.best_loss, memory.checked_loss)))
             halve = k.greater(k.add(few, stuck), 0.0)
             current, grad = k.select(halve, track.best, current), k.select(halve, track.best_grad, grad)
@@ -82,7 +84,7 @@ class APGDAttacker(TrackingAttacker):
         zeros = k.zeros(tuple(current.shape))
         signs = k.sign_step(zeros, grad, 1.0, -1.0, 1.0)
         moved = self.inside(k.add(current, k.multiply(signs, memory.step)), images)
-        if not now.first:
+        if not iteration.first:
             new, old = (k.add(a, times(k, b, -1.0)) for a, b in ((moved, current), (current, memory.before)))
             moved = k.add(k.add(current, times(k, new, MOMENTUM)), times(k, old, 1 - MOMENTUM))
             moved = self.inside(moved, images)

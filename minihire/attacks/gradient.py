@@ -9,6 +9,7 @@ or the loop.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,7 +27,7 @@ from minihire.runtime.random_streams import Stream
 from minihire.runtime.weak import weak_method
 
 
-class Cost(NamedTuple):
+class AttackCost(NamedTuple):
     """The work of an attack for each image: gradient evaluations, and forward passes without a gradient."""
 
     gradients: int
@@ -73,7 +74,7 @@ class Attack:
         if self.surrogate is not None:
             object.__setattr__(self, "surrogate", checks.surrogate("the attack's surrogate", self.surrogate))
 
-    def cost(self, classes: int | None = None) -> Cost:
+    def cost(self, classes: int | None = None) -> AttackCost:
         """The work for each image, with the classification of the adversarial image.
 
         classes: those of the network; None: as many as the attack has targets for. `samples` are counted as given, although a
@@ -81,10 +82,10 @@ class Attack:
 
         >>> from minihire import pgd
         >>> pgd(iterations=7).cost(), pgd(iterations=7, restarts=3).cost()
-        (Cost(gradients=7, forwards=1), Cost(gradients=21, forwards=4))
+        (AttackCost(gradients=7, forwards=1), AttackCost(gradients=21, forwards=4))
         """
         judged = self.restarts if self.restarts > 1 else 0  # forward passes that compare the runs
-        return Cost(self.samples * self.restarts * self.iterations, self.samples * (judged + 1))
+        return AttackCost(self.samples * self.restarts * self.iterations, self.samples * (judged + 1))
 
     def distance(self, crafted: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> float:
         """The largest distance of an adversarial image from its original, in the norm of ε: by default, L∞."""
@@ -159,18 +160,18 @@ class Attacker:
         checks.images(k, images, model.image_shape, model.name)
         labels = checks.labels(k, labels, images.shape[0], model.classes)
         runs = list(product(self.goals(images, draws), range(self.attack.restarts)))
-        best = smallest = None
+        best = best_margins = None
         for number, (goal, _) in enumerate(runs):
-            own = draws._replace(step=draws.step * len(runs) + number)
-            found = self.run(images, labels, own, goal)
+            run_draws = draws._replace(step=draws.step * len(runs) + number)
+            crafted = self.run(images, labels, run_draws, goal)
             if len(runs) == 1:
-                return k.asarray(found)  # a copy: the next call may overwrite a captured result
-            margin, wrong = self.judge(found, labels, self.iteration_draws(own, self.attack.iterations))
-            if smallest is None:
-                best, smallest = k.asarray(found), margin  # a copy, too
+                return k.asarray(crafted)  # a copy: the next call may overwrite a captured result
+            margins, wrong = self.judge(crafted, labels, self.iteration_draws(run_draws, self.attack.iterations))
+            if best_margins is None:
+                best, best_margins = k.asarray(crafted), margins  # a copy, too
             else:
-                better = k.add(k.greater(smallest, margin), wrong)
-                best, smallest = k.select(better, found, best), k.select(better, margin, smallest)
+                better = k.add(k.greater(best_margins, margins), wrong)
+                best, best_margins = k.select(better, crafted, best), k.select(better, margins, best_margins)
         return best
 
     def run(self, images: Array, labels: Array, draws: Draws, goal: Array | None) -> Array:
@@ -197,16 +198,15 @@ class Attacker:
         """Return losses, logits and image gradient at x̂, each the mean over `samples` draws. options: of Network.gradients."""
         options |= {"weights": False, "image": True, "training": False, "scale": 1.0, "keep_state": False}
         options |= {"check": False, "surrogate": self.attack.surrogate}
-        first, *others = sample_draws(draws, self.attack.samples if self.network.random else 1)
-        found = self.network.gradients(current, labels, draws=first, **options)
-        k, sums = self.network.backend, (found.losses, found.logits, found.image)
-        for own in others:
-            more = self.network.gradients(current, labels, draws=own, **options)
-            sums = (k.add(sums[0], more.losses), k.add(sums[1], more.logits), k.add(sums[2], more.image))
-        if others:
-            losses, logits, image = (times(k, x, 1 / (1 + len(others))) for x in sums)
-            found = found._replace(losses=losses, logits=logits, image=image)
-        return found
+        k, samples = self.network.backend, self.attack.samples if self.network.random else 1
+        results = [
+            self.network.gradients(current, labels, draws=each, **options) for each in sample_draws(draws, samples)
+        ]
+        if samples == 1:
+            return results[0]
+        names = ("losses", "logits", "image")
+        means = {name: times(k, reduce(k.add, (getattr(r, name) for r in results)), 1 / samples) for name in names}
+        return results[0]._replace(**means)
 
     def start(self, images: Array, draws: Draws) -> Array:
         """Return the first x̂: the images, or with `random_start` a uniform random point of the L∞ ball, clipped."""

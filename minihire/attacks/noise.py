@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from backends.interface import Array
 from backends.randomness import Draws
-from minihire.attacks.gradient import Attack, Attacker, Cost
+from minihire.attacks.gradient import Attack, AttackCost, Attacker
 from minihire.network import Network
 
 
@@ -12,7 +12,7 @@ from minihire.network import Network
 class NoiseAttack(Attack):
     """Noise uniform in ±ε, clipped to [0, 1]. See `Attack`; alpha and iterations have no effect."""
 
-    def cost(self, classes: int | None = None) -> Cost:
+    def cost(self, classes: int | None = None) -> AttackCost:
         """See `Attack.cost`. No gradient is used."""
         return super().cost(classes)._replace(gradients=0)
 

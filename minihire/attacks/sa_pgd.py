@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from backends.interface import Adaptation, Array
 from backends.surrogates import adaptive
-from minihire.attacks.tracking import Now, Track, TrackingAttack, TrackingAttacker
+from minihire.attacks.tracking import Iteration, Track, TrackingAttack, TrackingAttacker
 from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 
@@ -54,10 +54,12 @@ class SAPGDAttacker(TrackingAttacker):
         """Return the memory of the surrogate, which the gradient updates."""
         return {"adaptation": memory.adaptation}
 
-    def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
+    def move(
+        self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, iteration: Iteration
+    ) -> Any:
         """Return the next x̂ and memory; see the docstring of this file."""
         k = self.network.backend
-        step = times(k, memory.step, 0.5) if now.check else memory.step
+        step = times(k, memory.step, 0.5) if iteration.check else memory.step
         grad = k.scale_to_norm(found.image, 1)  # before it is squared, so that the squares of small gradients are not 0
         p = k.add(times(k, memory.mean, MEAN_DECAY), grad)
         q = k.add(times(k, memory.square, SQUARE_DECAY), k.scale_to_norm(k.multiply(grad, grad), 1))

@@ -19,7 +19,7 @@ import numpy as np
 
 from backends.interface import Array
 from backends.randomness import Draw, Draws, random_bits
-from minihire.attacks.gradient import Attack, Attacker, Cost
+from minihire.attacks.gradient import Attack, AttackCost, Attacker
 from minihire.engine.arrays import times
 from minihire.network import Network
 from minihire.runtime.random_streams import Stream
@@ -44,10 +44,10 @@ def side_of_square(iteration: int, height: int, width: int) -> int:
 class SquareAttack(Attack):
     """The Square attack. iterations: queries of the network per image, the start included. See `Attack`; alpha has no effect."""
 
-    def cost(self, classes: int | None = None) -> Cost:
+    def cost(self, classes: int | None = None) -> AttackCost:
         """See `Attack.cost`. Each query is a forward pass; no gradient is used."""
         queries, forwards = super().cost(classes)
-        return Cost(0, queries + forwards)
+        return AttackCost(0, queries + forwards)
 
     def attacker(self, network: Network) -> "SquareAttacker":
         """Return the attack on this network."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from backends.interface import Array
 from backends.randomness import Draws
 from minihire.analysis.accuracy import mean_logits
-from minihire.attacks.gradient import Attack, Attacker, Cost
+from minihire.attacks.gradient import Attack, AttackCost, Attacker
 from minihire.attacks.schedule import FEW
 from minihire.attacks.schedule import checks as checks_of
 from minihire.attacks.targets import refuse_few_classes, target_classes
@@ -42,21 +42,21 @@ class TrackingAttack(Attack):
             raise MinihireError(f"the attack's loss is {self.loss!r}: choose {', '.join(INCREASED)}")
         object.__setattr__(self, "targets", checks.whole("the attack's number of targets", self.targets))
 
-    def cost(self, classes: int | None = None) -> Cost:
+    def cost(self, classes: int | None = None) -> AttackCost:
         """See `Attack.cost`. A run also evaluates its last x̂, and with targets, the clean images are classified first."""
         targeted = self.loss == "dlr-targeted"
         goals = min(self.targets, self.targets if classes is None else classes - 1) if targeted else 1
         runs = goals * self.restarts
         forwards = targeted + runs + (runs if runs > 1 else 0) + 1
-        return Cost(self.samples * runs * self.iterations, self.samples * forwards)
+        return AttackCost(self.samples * runs * self.iterations, self.samples * forwards)
 
 
-class Now(NamedTuple):
+class Iteration(NamedTuple):
     """The present iteration: whether it is the first, whether a check is due, and the check's limit for rises of the loss."""
 
     first: bool
     check: bool
-    few: Any  # FEW × the number of steps since the previous check; at most this many rises of the loss are few
+    few_rises: Any  # FEW × the number of steps since the previous check; at most this many rises of the loss are few
 
 
 class Track(NamedTuple):
@@ -107,7 +107,9 @@ class TrackingAttacker(Attacker):
         """Return further arguments of `Network.gradients`. Default: none."""
         return {}
 
-    def move(self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, now: Now) -> Any:
+    def move(
+        self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, iteration: Iteration
+    ) -> Any:
         """Return the next x̂, and the memory for it. found: loss, logits and gradient at x̂."""
         raise NotImplementedError
 
@@ -120,7 +122,7 @@ class TrackingAttacker(Attacker):
         options = {"loss": self.attack.loss, "targets": goal, **self.options(memory)}
         found = self.gradient(current, labels, draws, **options)
         track = self._remember(track, current, found, labels)
-        current, memory = self.move(current, found, track, memory, images, Now(first, check, few))
+        current, memory = self.move(current, found, track, memory, images, Iteration(first, check, few))
         return current, track, memory
 
     def _remember(self, track, current, found, labels):

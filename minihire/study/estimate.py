@@ -32,8 +32,8 @@ def estimate(config: Config, backend: Backend, splits: Splits, done=lambda metho
     """The work of a run, in its order. done(method, seed): whether this network exists already."""
     ann, few = new_ann(config, splits.train, backend, config.seed), splits.train.limit(min(64, len(splits.train)))
     two, steps = few.limit(min(2, len(few))), min(4, config.calibration_steps)
-    # silent: a layer of an untrained ANN may receive no positive current
-    short = replace(config.calibration, images=len(few), steps=steps, silent=1.0)
+    # fallback_threshold: a layer of an untrained ANN may receive no positive current
+    short = replace(config.calibration, images=len(few), steps=steps, fallback_threshold=1.0)
     converted_snn(ann, config, two, config.seed, replace(short, images=len(two)))  # compiles kernels
     start = perf_counter()
     snn = converted_snn(ann, config, few, config.seed, short)

@@ -2,7 +2,7 @@
 
 from minihire.training.calibration import Calibration
 from minihire.training.convert import convert
-from minihire.training.cost import Cost, cost_per_batch, epochs_at_equal_cost
+from minihire.training.cost import TrainingCost, cost_per_batch, epochs_at_equal_cost
 from minihire.training.loop import train
 from minihire.training.noise import Adversarial, CraftedNoise, GaussianNoise, NoNoise, training_attack
 from minihire.training.recipe import Recipe
@@ -10,7 +10,7 @@ from minihire.training.recipe import Recipe
 __all__ = [
     "Adversarial",
     "Calibration",
-    "Cost",
+    "TrainingCost",
     "CraftedNoise",
     "GaussianNoise",
     "NoNoise",

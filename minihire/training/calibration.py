@@ -20,9 +20,9 @@ IMAGES_AT_ONCE = 32
 class Calibration:
     """Settings of a conversion.
 
-    images: number of calibration images. steps: their time steps T_cal. percentile: of the input current, in percent. scaling:
-    factor on all thresholds at the end. silent: the current to assume if a layer receives no positive one; None: raise an error.
-    A network with biases uses `images` and `percentile` only; see normalise.py.
+    images: number of calibration images. steps: their time steps T_cal. percentile: of the input current, in percent.
+    scaling: factor on all thresholds at the end. fallback_threshold: of a layer without a positive current, before the scaling; None:
+    raise an error. A network with biases uses `images` and `percentile` only; see normalise.py.
 
     >>> from minihire import Calibration
     >>> Calibration(images=64, steps=10).scaling
@@ -33,15 +33,16 @@ class Calibration:
     steps: int = 100
     percentile: float = 99.7
     scaling: float = 0.3
-    silent: float | None = None
+    fallback_threshold: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("images", "steps"):
             object.__setattr__(self, name, checks.whole(f"the calibration's {name}", getattr(self, name)))
         for name in ("percentile", "scaling"):
             object.__setattr__(self, name, checks.positive(f"the calibration's {name}", getattr(self, name)))
-        if self.silent is not None:
-            object.__setattr__(self, "silent", checks.positive("the calibration's silent", self.silent))
+        if self.fallback_threshold is not None:
+            fallback = checks.positive("the calibration's fallback_threshold", self.fallback_threshold)
+            object.__setattr__(self, "fallback_threshold", fallback)
         checks.number("the calibration's percentile", self.percentile, 0, 100)
 
 

@@ -31,7 +31,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
 from minihire.training.calibration import Calibration, LargestValues, calibration_batches, keep_for
-from minihire.training.normalise import INITIAL, has_biases, measure_units, normalised
+from minihire.training.normalise import INITIAL, has_biases, measure_scales, normalised
 
 STEPS_AT_ONCE = 10
 OPTIONS = ("coding", "readout", "neuron", "time_chunk")  # further arguments of `convert`: fields of the SNN
@@ -57,6 +57,40 @@ def convert(
     >>> snn.spiking, sorted(set(snn.parameters) - set(ann.parameters))[:2]
     (True, ['neuron1.leak', 'neuron1.threshold'])
     """
+    _check(ann, data, calibration, options)
+    k = ann.backend
+    if has_biases(ann):
+        return _convert_with_biases(ann, data, steps, calibration, seed, options)
+    snn = replace(
+        ann,
+        parameters=_with_neurons(ann.model, ann.parameters, options.get("readout", "membrane")),
+        spiking=True,
+        steps=steps,
+        **options,
+    )
+    batches = calibration_batches(data, k, calibration, seed)
+    # a view shares the parameters: a threshold that is set in `snn` is used for the layers after it
+    calibrated, thresholds = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps)), {}
+    names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
+    with StopSignal(k) as stop, Progress("conversion", len(names) * len(batches.dataset)) as progress:
+        for name in names:
+            threshold = _balanced_threshold(calibrated, name, batches, calibration, seed, stop, progress)
+            if not threshold > 0:
+                if calibration.fallback_threshold is None:
+                    raise MinihireError(
+                        f"{name} receives no positive current from the converted layers before it: "
+                        "train the ANN for longer before converting"
+                    )
+                threshold = calibration.fallback_threshold
+            snn.parameters[f"{name}.threshold"] = k.asarray([threshold])
+            thresholds[name] = threshold
+    for name, threshold in thresholds.items():
+        snn.parameters[f"{name}.threshold"] = k.asarray([threshold * calibration.scaling])
+    return snn
+
+
+def _check(ann: Network, data: Dataset, calibration: Calibration, options: dict[str, Any]) -> None:
+    """Raise MinihireError for arguments of `convert` that are wrong or do not fit together."""
     if not isinstance(ann, Network):
         raise MinihireError(
             f"convert needs a Network, not {type(ann).__name__}: from_torch makes one of a torch module"
@@ -75,50 +109,22 @@ def convert(
         raise MinihireError(f"convert has no option {unknown[0]!r}: {advice}")
     if not isinstance(calibration, Calibration):
         raise MinihireError(f"the calibration is {calibration!r}: give a Calibration, as in Calibration(images=512)")
-    k, model = ann.backend, ann.model
+    model = ann.model
     if options.get("coding", ann.coding) == "rate" and (any(model.mean) or set(model.std) != {1.0}):
         raise MinihireError(
             f"{model.name} normalises its images, but rate coding does not: convert it with direct coding, or train one "
             "with mean 0 and std 1 (`minihire train ann --coding rate` does)"
         )
-    if has_biases(ann):
-        return _normalised(ann, data, steps, calibration, seed, options)
-    snn = replace(
-        ann,
-        parameters=_with_neurons(ann.model, ann.parameters, options.get("readout", "membrane")),
-        spiking=True,
-        steps=steps,
-        **options,
-    )
-    batches = calibration_batches(data, k, calibration, seed)
-    # a view shares the parameters: a threshold that is set in `snn` is used for the layers after it
-    calibrated, currents = snn.view(time_chunk=min(STEPS_AT_ONCE, calibration.steps)), {}
-    names = [name.removesuffix(".threshold") for name in snn.parameters if name.endswith(".threshold")]
-    with StopSignal(k) as stop, Progress("conversion", len(names) * len(batches.dataset)) as progress:
-        for name in names:
-            current = _percentile_current(calibrated, name, batches, calibration, seed, stop, progress)
-            if not current > 0:
-                if calibration.silent is None:
-                    raise MinihireError(
-                        f"{name} receives no positive current from the converted layers before it: "
-                        "train the ANN for longer before converting"
-                    )
-                current = calibration.silent
-            snn.parameters[f"{name}.threshold"] = k.asarray([current])
-            currents[name] = current
-    for name, current in currents.items():
-        snn.parameters[f"{name}.threshold"] = k.asarray([current * calibration.scaling])
-    return snn
 
 
-def _normalised(
+def _convert_with_biases(
     ann: Network, data: Dataset, steps: int, calibration: Calibration, seed: int, options: dict[str, Any]
 ) -> Network:
     """The SNN of an ANN with biases; see normalise.py."""
     if options.get("readout", "membrane") != "membrane":
         raise MinihireError("a network with biases can be converted only with the readout membrane")
-    units = measure_units(ann, calibration_batches(data, ann.backend, calibration, seed), calibration.percentile)
-    parameters = _with_neurons(ann.model, normalised(ann, units))
+    scales = measure_scales(ann, calibration_batches(data, ann.backend, calibration, seed), calibration.percentile)
+    parameters = _with_neurons(ann.model, normalised(ann, scales))
     options["neuron"] = replace(options.get("neuron", ann.neuron), initial=INITIAL)
     return replace(ann, parameters=parameters, spiking=True, steps=steps, **options)
 
@@ -129,7 +135,7 @@ def _with_neurons(model: Model, weights: dict[str, Array], readout: str = "membr
     return {name: weights.get(name, np.full(p.shape, p.start)) for name, p in specification.items()}
 
 
-def _percentile_current(
+def _balanced_threshold(
     network: Network,
     layer: str,
     batches: Batches,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from minihire.training.recipe import Recipe
 
 
-class Cost(NamedTuple):
+class TrainingCost(NamedTuple):
     """Gradient passes per batch, and the time steps of all these passes together.
 
     A gradient pass is one forward and one backward pass. A crafting pass counts like the pass of an update, although it computes
@@ -16,19 +16,19 @@ class Cost(NamedTuple):
     time_steps: int
 
 
-def cost_per_batch(recipe: Recipe, steps: int) -> Cost:
+def cost_per_batch(recipe: Recipe, steps: int) -> TrainingCost:
     """The cost of a batch in a training of a network with T = steps (1 for an ANN).
 
     >>> from minihire import Adversarial, CraftedNoise, Recipe, cost_per_batch, training_attack
     >>> cost_per_batch(Recipe(periods=2, noise=CraftedNoise(step=0.013, bound=0.013)), steps=7)
-    Cost(passes=2, time_steps=6)
+    TrainingCost(passes=2, time_steps=6)
     >>> cost_per_batch(Recipe(noise=Adversarial(training_attack(iterations=7))), steps=7)
-    Cost(passes=8, time_steps=56)
+    TrainingCost(passes=8, time_steps=56)
     """
     periods = recipe.steps_of_periods(steps)
     # per period: passes that craft κ before the update, one pass for the update, and 1 or 0 that craft κ for the next period
     passes = recipe.noise.passes + 1 + (recipe.crafting in ("before", "after"))
-    return Cost(passes * len(periods), passes * sum(periods))
+    return TrainingCost(passes * len(periods), passes * sum(periods))
 
 
 def epochs_at_equal_cost(recipe: Recipe, other: Recipe, steps: int) -> int:

@@ -34,8 +34,8 @@ from minihire.runtime.progress import Progress
 from minihire.training.calibration import keep_for
 
 INITIAL = 0.5  # membrane: half a threshold
-ROUNDED = 1 + 1e-6  # the input of neurons, in float32, may exceed its unit by this factor
-Units = dict[str, np.ndarray]  # by layer of neurons: [C], or [1] for one unit for all
+ROUNDED = 1 + 1e-6  # the input of neurons, in float32, may exceed its scale by this factor
+Scales = dict[str, np.ndarray]  # by layer of neurons: [C], or [1] for one scale for all
 
 
 def has_biases(network: Network) -> bool:
@@ -43,10 +43,10 @@ def has_biases(network: Network) -> bool:
     return any(name.endswith(".bias") for name in network.parameters)
 
 
-def measure_units(ann: Network, batches: Batches, percentile: float) -> Units:
+def measure_scales(ann: Network, batches: Batches, percentile: float) -> Scales:
     """The percentile (nearest rank) of the input of every ReLU over all images: per channel of an image, or per linear layer.
 
-    A channel whose percentile is not positive gets the smallest positive unit of its layer. Raises MinihireError if no channel
+    A channel whose percentile is not positive gets the smallest positive scale of its layer. Raises MinihireError if no channel
     of a layer has a positive one.
     """
     k, total = ann.backend, len(batches.dataset)
@@ -65,7 +65,7 @@ def measure_units(ann: Network, batches: Batches, percentile: float) -> Units:
             stop.check("during the conversion; its results were discarded, so start it again")
             ann.forward(images, observe=observe)
             progress.add(images.shape[0], "activations")
-    return {name: _units(name, values.min(axis=0).astype(np.float64)) for name, values in kept.items()}
+    return {name: _scales(name, values.min(axis=0).astype(np.float64)) for name, values in kept.items()}
 
 
 def _largest(values, keep):
@@ -73,7 +73,7 @@ def _largest(values, keep):
     return np.partition(values, len(values) - keep, axis=0)[-keep:] if len(values) > keep else values
 
 
-def _units(name, percentiles):
+def _scales(name, percentiles):
     positive = percentiles[percentiles > 0]
     if not positive.size:
         raise MinihireError(
@@ -82,7 +82,7 @@ def _units(name, percentiles):
     return np.where(percentiles > 0, percentiles, positive.min())
 
 
-def normalised(ann: Network, units: Units) -> dict[str, np.ndarray]:
+def normalised(ann: Network, scales: Scales) -> dict[str, np.ndarray]:
     """The weights and biases of the SNN, by name, in float64.
 
     Raises MinihireError for a block other than Branches, and in two places without weights to scale: before neurons at the start
@@ -90,54 +90,54 @@ def normalised(ann: Network, units: Units) -> dict[str, np.ndarray]:
     differs from that of the sum.
     """
     weights = {name: ann.backend.to_numpy(array).astype(np.float64) for name, array in ann.parameters.items()}
-    _Normalisation(weights, units).sequence(ann.model.layers, ann.model.image_shape, np.ones(1), None)
+    _Normalisation(weights, scales).sequence(ann.model.layers, ann.model.image_shape, np.ones(1), None)
     return weights
 
 
 class _Normalisation:
     """Scales the weights of one layer after the other, in place."""
 
-    def __init__(self, weights: dict[str, np.ndarray], units: Units):
-        self.weights, self.units = weights, units
+    def __init__(self, weights: dict[str, np.ndarray], scales: Scales):
+        self.weights, self.scales = weights, scales
 
     def sequence(
-        self, layers: Any, shape: tuple[int, ...], unit: np.ndarray, end: np.ndarray | None, spikes: bool = False
+        self, layers: Any, shape: tuple[int, ...], scale: np.ndarray, end: np.ndarray | None, spikes: bool = False
     ) -> np.ndarray:
-        """Scale layers whose input [shape] has this unit, and return the unit of their output.
+        """Scale layers whose input [shape] has this scale, and return the scale of their output.
 
-        end: the unit that the last layer's output should have; None: 1. spikes: whether the input is spikes or their averages.
+        end: the scale that the last layer's output should have; None: 1. spikes: whether the input is spikes or their averages.
         """
         for position, layer in enumerate(layers):
             wanted = self._wanted(layers[position + 1 :], end)
             if isinstance(layer, Neuron):
-                if not spikes and np.any(self.units[layer.name] > unit * ROUNDED):
+                if not spikes and np.any(self.scales[layer.name] > scale * ROUNDED):
                     raise MinihireError(
                         f"{layer.name} is at the start of the network or of a branch, without weights that conversion could "
                         f"scale: put {_identity(shape)} before it"
                     )
                 spikes = True
             elif isinstance(layer, Flatten):
-                unit = unit if len(unit) == 1 else np.tile(unit, shape[0] * shape[1])
+                scale = scale if len(scale) == 1 else np.tile(scale, shape[0] * shape[1])
             elif isinstance(layer, Branches):
-                self._branches(layer, shape, unit, wanted, spikes)
-                unit, spikes = wanted, False
+                self._branches(layer, shape, scale, wanted, spikes)
+                scale, spikes = wanted, False
             elif isinstance(layer, Conv2d | Linear | Readout):
                 weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-                self.weights[weight] = self.weights[weight] * unit[:, None] / wanted
+                self.weights[weight] = self.weights[weight] * scale[:, None] / wanted
                 if layer.bias:
                     self.weights[bias] = self.weights[bias] / wanted
-                unit, spikes = wanted, False
+                scale, spikes = wanted, False
             elif not isinstance(layer, AvgPool):
                 raise MinihireError(f"a network with biases and a layer {type(layer).__name__} cannot be converted")
             shape = layer.output_shape(shape)
-        return unit
+        return scale
 
     def _branches(
-        self, layer: Branches, shape: tuple[int, ...], unit: np.ndarray, wanted: np.ndarray, spikes: bool
+        self, layer: Branches, shape: tuple[int, ...], scale: np.ndarray, wanted: np.ndarray, spikes: bool
     ) -> None:
-        """Scale both branches, so that their outputs have the unit `wanted`. The other arguments are those of `sequence`."""
+        """Scale both branches, so that their outputs have the scale `wanted`. The other arguments are those of `sequence`."""
         for branch in ("main", "shortcut"):
-            found = self.sequence(getattr(layer, branch), shape, unit, wanted, spikes)
+            found = self.sequence(getattr(layer, branch), shape, scale, wanted, spikes)
             if np.any(found != wanted):
                 raise MinihireError(
                     f"the {branch} branch of {layer.name} has no weights after its last neurons that conversion could scale: "
@@ -145,10 +145,10 @@ class _Normalisation:
                 )
 
     def _wanted(self, following: Any, end: np.ndarray | None) -> np.ndarray:
-        """The unit that the neurons after a layer with weights need. If other weights come first, any unit will do: 1."""
+        """The scale that the neurons after a layer with weights need. If other weights come first, any scale will do: 1."""
         for layer in following:
             if isinstance(layer, Neuron):
-                return self.units[layer.name]
+                return self.scales[layer.name]
             if not isinstance(layer, AvgPool | Flatten):
                 return np.ones(1)
         return np.ones(1) if end is None else end

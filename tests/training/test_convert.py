@@ -136,7 +136,7 @@ def test_a_dead_layer_is_refused(k, network, data):
     ann.parameters["conv2.weight"][...] = 0
     with pytest.raises(MinihireError, match="neuron2 receives no positive current .* train the ANN for longer"):
         convert(ann, data, steps=4, calibration=CALIBRATION)
-    snn = convert(ann, data, steps=4, calibration=replace(CALIBRATION, silent=2.0))
+    snn = convert(ann, data, steps=4, calibration=replace(CALIBRATION, fallback_threshold=2.0))
     thresholds = {name: float(a[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}
     assert [name for name, threshold in thresholds.items() if threshold != 0.5] == ["neuron1.threshold"]
 
@@ -163,7 +163,7 @@ def test_ctrl_c_stops_the_conversion(network, data, press_ctrl_c):
     "wrong",
     [
         *(dict(images=0), dict(steps=0), dict(percentile=0), dict(percentile=101)),
-        *(dict(scaling=0), dict(scaling=math.nan), dict(silent=0)),
+        *(dict(scaling=0), dict(scaling=math.nan), dict(fallback_threshold=0)),
     ],
 )
 def test_impossible_calibrations_are_refused(wrong):

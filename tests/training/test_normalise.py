@@ -1,4 +1,4 @@
-"""Conversion of networks with biases: units, scaled weights, and rates that converge to the ANN's activations."""
+"""Conversion of networks with biases: scales, scaled weights, and rates that converge to the ANN's activations."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ from minihire.models import assemble
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.training import Calibration, convert
-from minihire.training.normalise import measure_units, normalised
+from minihire.training.normalise import measure_scales, normalised
 
 EVERYTHING = Calibration(images=40, percentile=100)
 
@@ -58,21 +58,21 @@ def images(exact, data):
 
 
 def test_scaled_weights_compute_the_same_logits_in_the_ann(exact, images, make):
-    """Whatever the units are: ReLU(c·x) = c·ReLU(x)."""
+    """Whatever the scales are: ReLU(c·x) = c·ReLU(x)."""
     ann, rng = make(exact, layers()), np.random.default_rng(1)
     channels = {"neuron1": 4, "neuron_a": 6, "neuron2": 6, "neuron3": 8, "neuron4": 1}
-    units = {name: rng.uniform(0.2, 3, count) for name, count in channels.items()}
-    scaled = ann.copy(parameters=normalised(ann, units))
+    scales = {name: rng.uniform(0.2, 3, count) for name, count in channels.items()}
+    scaled = ann.copy(parameters=normalised(ann, scales))
     np.testing.assert_allclose(scaled.forward(images), ann.forward(images), rtol=1e-8, atol=1e-9)
     seen = {}
     for network in (ann, scaled):
         network.forward(images, observe=lambda event, name, array: seen.setdefault((event, name), []).append(array))
-    for name, unit in units.items():
-        np.testing.assert_allclose(seen["spikes", name][1] * unit, seen["spikes", name][0], rtol=1e-8, atol=1e-9)
+    for name, scale in scales.items():
+        np.testing.assert_allclose(seen["spikes", name][1] * scale, seen["spikes", name][0], rtol=1e-8, atol=1e-9)
 
 
 def test_rates_converge_to_the_activations(k, exact, data, images, make):
-    """With the largest activation as unit, nothing is clipped, and the error of the logits falls as 1/T."""
+    """With the largest activation as scale, nothing is clipped, and the error of the logits falls as 1/T."""
     ann = make(k, layers())
     pixels = Batches(data, k, len(data)).load(0, 0)[0]
     expected = exact.to_numpy(make(exact, layers()).forward(images))
@@ -87,17 +87,17 @@ def test_rates_converge_to_the_activations(k, exact, data, images, make):
 
 
 def test_spikes_are_the_nearest_number(exact, data, make):
-    """One layer of neurons on static currents: round(T·activation/unit), because the membrane starts from half a threshold."""
+    """One layer of neurons on static currents: round(T·activation/scale), because the membrane starts from half a threshold."""
     ann = make(exact, [Conv2d("conv1", 4, bias=True), Neuron("neuron1"), Flatten(), Readout("readout", 4, bias=True)])
     batches, seen = Batches(data, exact, len(data)), {}
-    units = measure_units(ann, batches, 100)
+    scales = measure_scales(ann, batches, 100)
     snn = convert(ann, data, steps=7, calibration=EVERYTHING)
     for network in (ann, snn):
         network.forward(
             batches.load(0, 0)[0], observe=lambda event, name, a: seen.setdefault((event, name), []).append(a)
         )
     activations, spikes = seen["spikes", "neuron1"]
-    share = 7 * activations[0] / units["neuron1"]
+    share = 7 * activations[0] / scales["neuron1"]
     clear = np.abs(share % 1 - 0.5) > 1e-6
     np.testing.assert_array_equal(spikes.sum(axis=0)[clear], np.rint(share)[clear])
     assert len(np.unique(spikes.sum(axis=0))) == 8
@@ -109,27 +109,27 @@ def test_units_are_percentiles_of_the_activations(exact, data, images, make, per
     """Per channel of an image, but one for all features of a linear layer; whatever the batches."""
     ann, currents = make(exact, layers()), {}
     ann.forward(images, observe=lambda event, name, array: currents.setdefault((event, name), array[0]))
-    found = measure_units(ann, Batches(data, exact, size), percentile)
-    assert {name: unit.shape for name, unit in found.items()} == {
+    found = measure_scales(ann, Batches(data, exact, size), percentile)
+    assert {name: scale.shape for name, scale in found.items()} == {
         "neuron1": (4,),
         "neuron_a": (6,),
         "neuron2": (6,),
         "neuron3": (8,),
         "neuron4": (1,),
     }
-    for name, unit in found.items():
-        columns = np.sort(currents["current", name].reshape(-1, len(unit)), axis=0)
+    for name, scale in found.items():
+        columns = np.sort(currents["current", name].reshape(-1, len(scale)), axis=0)
         expected = columns[math.ceil(percentile / 100 * len(columns)) - 1]
         positive = expected > 0
-        np.testing.assert_allclose(unit[positive], expected[positive], rtol=1e-12)
-        np.testing.assert_array_equal(unit[~positive], unit[positive].min())
+        np.testing.assert_allclose(scale[positive], expected[positive], rtol=1e-12)
+        np.testing.assert_array_equal(scale[~positive], scale[positive].min())
 
 
 def test_a_channel_that_is_never_active_gets_the_smallest_unit(exact, data, make):
     ann = make(exact, layers())
     ann.parameters["conv1.bias"][0, 2] = -100
-    units = measure_units(ann, Batches(data, exact, 40), 100)["neuron1"]
-    assert units[2] == np.delete(units, 2).min() > 0
+    scales = measure_scales(ann, Batches(data, exact, 40), 100)["neuron1"]
+    assert scales[2] == np.delete(scales, 2).min() > 0
 
 
 @pytest.mark.parametrize("reset", ["immediate", "delayed"])
@@ -218,7 +218,7 @@ LAST = (Flatten(), Readout("readout", 4, bias=True))
     ids=["neurons", "pool", "flatten", "branch", "image", "shortcut of the image"],
 )
 def test_neurons_without_weights_keep_their_unit(data, make, layers):
-    """Spikes, averages of spikes, and pixels of at most 1 do not exceed their unit, so that nothing has to be scaled."""
+    """Spikes, averages of spikes, and pixels of at most 1 do not exceed their scale, so that nothing has to be scaled."""
     ann = make(get_backend("numba", threads=1), layers)
     ann = replace(ann, model=replace(ann.model, std=(0.5,) * 3))  # pixels from -1 to 1
     expected = ann.forward(Batches(data, ann.backend, len(data)).load(0, 0)[0])
