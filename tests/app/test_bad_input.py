@@ -389,6 +389,22 @@ CASES = {
         "predict {place}/snn.npz {place}/pictures --seed 3",
         "--seed chooses the random spikes of rate coding, which this network does not use: leave it out",
     ),
+    "a seed for a measurement without random spikes": (
+        "analyze {place}/snn.npz --data-dir {place}/cifar --test-limit 20 --neurobench --seed 3",
+        "--seed chooses the random spikes of rate coding, which this network does not use: leave it out",
+    ),
+    "a seed for a packed network without random spikes": (
+        "pack {place}/snn.npz --license {place}/file --data-dir {place}/cifar --test-limit 20 --seed 3",
+        "--seed chooses the random spikes of rate coding, which this network does not use: leave it out",
+    ),
+    "a seed for attacks without random numbers": (
+        "attack {place}/snn.npz --attacks fgsm --data-dir {place}/cifar --test-limit 20 --seed 3",
+        "--seed chooses random numbers, which neither these attacks nor the network use: leave it out",
+    ),
+    "a seed for attacks on a file without random numbers": (
+        "attack {place}/snn.npz {place}/pictures --attacks pgd --no-random-start --seed 3",
+        "--seed chooses random numbers, which neither these attacks nor the network use: leave it out",
+    ),
     "predictions over JSON of another command": (
         "predict {place}/ann.npz {place}/pictures --json {place}/figures.json",
         "`minihire predict --json` did not write it",
