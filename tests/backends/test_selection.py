@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import os
 import shutil
@@ -113,6 +114,25 @@ def test_a_backend_whose_library_is_missing_says_what_to_install(monkeypatch):
         get_backend("abacus")
 
 
+@pytest.mark.parametrize("name", ["backends.reference", "minihire.of_no_such_name"])
+def test_an_import_error_of_this_project_is_not_reported_as_a_missing_library(monkeypatch, name):
+    monkeypatch.setitem(backends.BACKENDS, "abacus", (name, "Abacus", "pip install abacus"))
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=name):
+        get_backend("abacus")
+
+
+def test_a_missing_module_of_the_torch_backend_is_not_reported_as_a_missing_library():
+    pytest.importorskip("torch")
+    code = """import sys, backends
+sys.modules["backends.torch_any.graphs"] = None
+try:
+    backends.get_backend("torch")
+except ImportError as error:
+    print(error.name)"""
+    assert fresh_process(code) == "backends.torch_any.graphs"
+
+
 def test_the_environment_chooses_unless_a_name_is_given(monkeypatch):
     monkeypatch.setenv("MINIHIRE_BACKEND", "reference")
     assert get_backend().name == "reference"
@@ -152,14 +172,9 @@ def test_the_reference_needs_no_numba():
 
 
 def concrete():
-    """The class of every backend that can be imported here."""
-    found = []
-    for module, cls, _ in backends.BACKENDS.values():
-        try:
-            found.append(getattr(importlib.import_module(module), cls))
-        except ImportError:
-            continue
-    return found
+    """The class of every backend whose package is installed here."""
+    installed = [row for row in backends.BACKENDS.values() if importlib.util.find_spec(row[2].split()[-1])]
+    return [getattr(importlib.import_module(module), cls) for module, cls, _ in installed]
 
 
 @pytest.mark.parametrize("cls", concrete(), ids=lambda cls: cls.__name__)
