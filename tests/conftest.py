@@ -11,6 +11,12 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # a plain clone needs no installation, and tests/backends must not be taken for backends
 
+from allowed_skips import (  # noqa: E402, F401 (hooks)
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 from every_backend import EVERY, marked  # noqa: E402 (it imports backends, which ROOT holds)
 
 settings.register_profile(
