@@ -1,6 +1,7 @@
 """Short forms of the reliability harnesses, and proofs that they find faults. docs/reliability.md has the long forms."""
 
 import json
+import os
 import subprocess
 
 import numpy as np
@@ -15,6 +16,7 @@ from runs import undisturbed
 
 from backends import get_backend
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import write_atomically
 
 
 @pytest.mark.slow
@@ -43,6 +45,45 @@ def write_elsewhere(where):
     raise MinihireError("refused")
 
 
+def write_by_descriptor(where):
+    os.close(os.open(where.parent / "elsewhere", os.O_WRONLY | os.O_CREAT))
+    raise MinihireError("refused")
+
+
+def write_atomically_elsewhere(where):
+    write_atomically(where.parent / "elsewhere", lambda file: file.write(b"x"))
+    raise MinihireError("refused")
+
+
+def delete_elsewhere(where):
+    (where.parent / "elsewhere").unlink(missing_ok=True)
+    raise MinihireError("refused")
+
+
+def delete_by_descriptor(where):
+    descriptor = os.open(where.parent, os.O_RDONLY)
+    try:
+        os.remove("elsewhere", dir_fd=descriptor)
+    except FileNotFoundError as error:
+        raise MinihireError("refused") from error
+    finally:
+        os.close(descriptor)
+
+
+def make_a_folder_elsewhere(where):
+    (where.parent / "elsewhere-folder").mkdir(exist_ok=True)
+    raise MinihireError("refused")
+
+
+def write_inside(where):
+    write_atomically(where / "inside", lambda file: file.write(b"x"))
+    (where / "folder").mkdir()
+    (where / "folder").rename(where / "renamed")
+    (where / "renamed").rmdir()
+    (where / "inside").unlink()
+    raise MinihireError("refused")
+
+
 def hang(where):
     while True:
         pass
@@ -59,11 +100,18 @@ def take_memory(where):
         (read_badly, "JSONDecodeError"),
         (run_a_program, "forbidden: subprocess.Popen"),
         (write_elsewhere, "forbidden: open"),
+        (write_by_descriptor, "forbidden: open"),
+        (write_atomically_elsewhere, "forbidden: "),
+        (delete_elsewhere, "forbidden: os.remove"),
+        (delete_by_descriptor, "forbidden: os.remove"),
+        (make_a_folder_elsewhere, "forbidden: os.mkdir"),
+        (write_inside, None),
         (hang, "more than 2 seconds"),
         (take_memory, "MiB of memory"),
     ],
 )
-def test_the_fuzzer_finds_planted_faults(read, fault, monkeypatch):
+def test_the_fuzzer_finds_planted_faults(read, fault, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("fuzz.SECONDS", 2)
     monkeypatch.setattr("fuzz.MEMORY", 64 << 20)
     reads = []
@@ -75,7 +123,7 @@ def test_the_fuzzer_finds_planted_faults(read, fault, monkeypatch):
 
     monkeypatch.setitem(READERS, "planted", (write_json, well_at_first))
     found = fuzz("planted", 3)
-    assert found and fault in found[0]
+    assert found == [] if fault is None else found and fault in found[0]
 
 
 @pytest.fixture(scope="module")
