@@ -289,7 +289,7 @@ def test_a_recording_is_undisturbed_and_leaves_stream_and_pool_as_it_found_them(
         raise BackendError("cuda has too little memory: use a smaller batch")
 
     replay, result = graphs.record(lambda: collected.append(gc.isenabled()) or 5, "cuda")
-    with pytest.raises(BackendError):
+    with pytest.raises(BackendError, match="too little memory"):
         graphs.record(fail, "cuda")
     assert (replay, result, collected) == ("replay", 5, [False, False])
     assert driver.stream == "own" and gc.isenabled()

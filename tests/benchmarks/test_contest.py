@@ -344,7 +344,7 @@ def test_a_failed_compilation_is_one_sentence(monkeypatch):
     monkeypatch.setattr(Contestant, "make", lambda *_: Broken())
     with pytest.raises(CannotCompile, match="^compiling it failed: RuntimeError: no C\\+\\+ compiler$"):
         Contestant(PEERS["torch-compiled"], "train", None, None, 1).prepare()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="^no C\\+\\+ compiler\nand a long explanation$"):
         Contestant(PEERS["torch"], "train", None, None, 1).prepare()
 
 
