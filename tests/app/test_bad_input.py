@@ -20,6 +20,7 @@ from minihire.data import load
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import only_writer
 from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.study.results import Results
 from minihire.study.settings import preset
@@ -849,6 +850,22 @@ def test_a_run_in_use_by_another_process_is_refused_until_that_ends(place, capsy
         process.kill()
         process.communicate()
     assert files_below(place) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
+@pytest.mark.parametrize("name", ["run", "paper", "train"])
+def test_an_output_in_use_is_refused_by_every_command_that_writes_for_long(place, tmp_path, monkeypatch, capsys, name):
+    for work in ("run.Run", "paper.reproduce", "train.train_one"):
+        monkeypatch.setattr(f"minihire.app.{work}", None)
+    out = tmp_path / ("new.npz" if name == "train" else "new")
+    what = "train ann" if name == "train" else name
+    arguments = ["table7"] if name == "paper" else small(place / "cifar", what)
+    with only_writer(out) if name == "train" else folders.lock(out):
+        before = files_below(tmp_path)
+        assert command(*what.split(), *arguments, "--out", out)[0] == 2
+        said = "is being written by another process" if name == "train" else "is in use by another run"
+        assert capsys.readouterr().err == f"minihire: {out} {said}: wait for it, or choose another --out\n"
+        assert files_below(tmp_path) == before
 
 
 # ---------------------------------------------------------------- Ctrl-C in a process of its own
