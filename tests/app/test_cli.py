@@ -180,6 +180,27 @@ def test_run_evaluates_every_network_under_every_attack(finished):
     assert scores(results_of(finished[0])).keys() == white | black
 
 
+def test_the_page_of_the_schema_lists_the_entries_of_results_json(finished):
+    results = results_of(finished[0])
+    page = (ROOT / "docs" / "results-schema.md").read_text(encoding="utf-8").partition("\n# ")[0]
+    rows = re.findall(r"^\| (`.+?`) \| (.+) \|$", page, re.MULTILINE)
+    listed = [key for cell, _ in rows for key in re.findall(r"`([\w.*]+)`", cell)]
+    assert {key for key in listed if "." not in key} == {*results}
+    words = {cell.strip("`"): {*re.findall(r"`([\w-]+)`", text)} for cell, text in rows}
+    words["models"] |= {key.rpartition(".")[2] for key in listed if key.startswith("models.*")}
+    first = lambda entries: next(iter(entries.values()))
+    for key, entries in {
+        **{key: [results[key]] for key in ("machine", "data")},
+        **{key: results[key] for key in ("accuracy", "examples")},
+        **{key: [*results[key].values()] for key in ("phases", "models", "energy", "distance")},
+        **{key: first(results[key]) for key in ("activity", "spike_trains")},
+        "models.*.history": first(results["models"])["history"],
+        "models.*.cost": [results["models"]["hire"]["cost"]],
+        "models.*.noise": [results["models"]["hire"]["noise"]],
+    }.items():
+        assert entries and {name for entry in entries for name in entry} <= words[key], key
+
+
 def test_the_small_run_is_worth_comparing(finished):
     assert len(set(scores(results_of(finished[0])).values())) > 3  # else equal accuracies would say nothing
 
