@@ -31,11 +31,8 @@ settings.load_profile("minihire")
 
 
 def pytest_report_header(config):
-    """How long the tests take; pytest prints it before the first test, unless -q is given."""
-    return (
-        "all tests: about 14 minutes of processor time (8 minutes with -n 2); "
-        '-m "not slow": about 110 seconds on two cores (90 with -n 2)'
-    )
+    """pytest prints it before the first test, unless -q is given."""
+    return 'README.md says how long the tests take; -m "not slow" runs the fast ones'
 
 
 @pytest.fixture(scope="session", params=list(map(marked, EVERY)), ids="-".join)
