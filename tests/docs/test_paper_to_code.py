@@ -1,11 +1,11 @@
-"""docs/paper-to-code.md: every name and every link exists, and the page lists all equations, tables and figures."""
+"""docs/paper-to-code.md: every name exists, and the page lists all equations, tables and figures."""
 
 import importlib
 import inspect
 import re
 
 import pytest
-from handbook_pages import DOCS, ROOT, links, rows
+from handbook_pages import DOCS, ROOT, rows
 
 from minihire.app.paper import EXPERIMENTS, GROUPS
 
@@ -56,10 +56,6 @@ def test_attributes_beside_a_name_belong_to_it():
     _, activity = found("minihire.analysis.activity.LayerActivity")
     assert all(hasattr(training, name) for name in ("train_batch", "train_period"))
     assert all(hasattr(activity, name) for name in ("spiking_activity", "time_averaged"))
-
-
-def test_every_link_leads_somewhere():
-    assert [link for link in links(DOCS / PAGE) if not (DOCS / link).exists()] == []
 
 
 FIRST = [row[0] for row in rows(PAGE)]
