@@ -72,6 +72,8 @@ def get_backend(
     try:
         backend: Callable[..., Backend] = getattr(importlib.import_module(module), cls)
     except ImportError as error:
+        if (error.name or "").partition(".")[0] in ("backends", "minihire"):
+            raise  # a fault of this project, which no installation repairs
         raise BackendError(
             f"the {name} backend needs {error.name or error}, which is not installed: {remedy}"
         ) from error

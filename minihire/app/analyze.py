@@ -2,7 +2,15 @@
 
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_json, add_modules, add_settings, settings
-from minihire.app.inputs import apply_flags, open_backend, open_checkpoint, open_data, refuse_misfit, resolve
+from minihire.app.inputs import (
+    apply_flags,
+    open_backend,
+    open_checkpoint,
+    open_data,
+    refuse_misfit,
+    refuse_seed,
+    resolve,
+)
 from minihire.app.outputs import json_path, show_and_write
 from minihire.report import tables
 from minihire.study.networks import activity_and_energy, neurobench_metrics
@@ -29,6 +37,7 @@ def run(options) -> None:
     saved = open_checkpoint(options.checkpoint)
     config, backend = resolve(options, saved, USES), open_backend(options)
     network = apply_flags(saved.network(backend), config, options, options.checkpoint)
+    refuse_seed(options, network)
     test = open_data(config, options, backend, USES).test
     refuse_misfit(saved, network, test)
     activity, measured = activity_and_energy(network, test, config.seed)

@@ -134,6 +134,7 @@ def run(options) -> None:
     source = _source(options, options.source[0], saved, target) if options.source else None
     _refuse_unused(options, source or target, surrogate)
     refuse_samples(options, target, source or target)
+    _refuse_seed(options, attacks, target, source or target)
     original, target = target, apply_flags(target, config, options, options.checkpoint)
     refuse_constant_gamma(options, original, target, "these attacks")
     heading = _heading(options, config, attacks, surrogate)
@@ -341,6 +342,18 @@ def _refuse_unused(options, attacker, surrogate):
                 f"{flag_of(name)} changes the gradients of {options.checkpoint}, but the images are crafted on "
                 f"{options.source[0]}: leave it out"
             )
+
+
+def _refuse_seed(options, attacks, *networks):
+    """Raise MinihireError if --seed was given, but neither the attacks nor the networks use random numbers.
+
+    A user's own class of attacks may use random numbers without a random start, so --seed is not refused for it.
+    """
+    random = [a for a in attacks if a.random_start or not type(a).__module__.startswith("minihire.")]
+    if hasattr(options, "seed") and not random and not any(network.random for network in networks):
+        raise MinihireError(
+            "--seed chooses random numbers, which neither these attacks nor the network use: leave it out"
+        )
 
 
 def _source(options, path, saved, target):

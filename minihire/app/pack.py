@@ -17,6 +17,7 @@ from minihire.app.inputs import (
     open_checkpoint,
     open_data,
     refuse_misfit,
+    refuse_seed,
     resolve,
     unfinished,
 )
@@ -54,6 +55,7 @@ def run(options) -> None:
         raise MinihireError(f"the training of {options.checkpoint} is not finished: resume it first")
     config, backend = resolve(options, saved, USES), open_backend(options)
     network = saved.network(backend)
+    refuse_seed(options, network)
     data = open_data(config, options, backend, USES)
     refuse_misfit(saved, network, data.test)
     warnings = refuse_seen(saved, data, config.data_dir)

@@ -21,8 +21,8 @@ class Calibration:
     """Settings of a conversion.
 
     images: number of calibration images. steps: their time steps T_cal. percentile: of the input current, in percent.
-    scaling: factor on all thresholds at the end. fallback_threshold: of a layer without a positive current, before the scaling; None:
-    raise an error. A network with biases uses `images` and `percentile` only; see normalise.py.
+    scaling: factor on all thresholds at the end. fallback_threshold: of a layer without a positive current, before the scaling;
+    None: raise an error. A network with biases uses `images` and `percentile` only; see normalise.py.
 
     >>> from minihire import Calibration
     >>> Calibration(images=64, steps=10).scaling

@@ -31,9 +31,18 @@ def test_wilson_agrees_with_scipy(confidence):
         )
 
 
-@pytest.mark.parametrize("arguments", [(0, 0), (-1, 10), (11, 10), (5, 10, 0.0), (5, 10, 95)])
-def test_wilson_refuses_impossible_counts(arguments):
-    with pytest.raises(MinihireError):
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((0, 0), "0 correct answers among 0 images were given"),
+        ((-1, 10), "-1 correct answers among 10 images were given"),
+        ((11, 10), "11 correct answers among 10 images were given"),
+        ((5, 10, 0.0), r"the confidence given is 0\.0"),
+        ((5, 10, 95), "the confidence given is 95"),
+    ],
+)
+def test_wilson_refuses_impossible_counts(arguments, sentence):
+    with pytest.raises(MinihireError, match=sentence):
         wilson(*arguments)
 
 

@@ -1,5 +1,7 @@
 """Records what a command would do: its work is replaced by functions that note their arguments."""
 
+import hashlib
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +19,7 @@ REFERENCE = backends.get_backend("reference")
 IN_FULL = (  # the names in minihire.app that methods of `Recorder` replace
     *("inputs.load_data", "inputs.backends.get_backend", "train.train_one", "convert.convert_one", "run.Run"),
     *("attack.attack_one", "attack.attack_files", "robustness.robustness_of"),
-    *("analyze.activity_and_energy", "predict.predict_images"),
+    *("analyze.activity_and_energy", "predict.predict_images", "pack.predictions", "pack.write_atomically"),
 )
 
 
@@ -88,12 +90,14 @@ class Recorder:
 
     def attack_one(self, config, attacks, target, source, splits, backend, scores=None):
         networks = of_network(target), of_network(source)
-        self.record(attacks, config.seed, *networks, Progress.quiet, StopSignal.limit.minutes)
+        seed = of_seed(config.seed, attacks, target, source or target)
+        self.record(attacks, seed, *networks, Progress.quiet, StopSignal.limit.minutes)
         return {"clean": np.ones(8, bool)}, SimpleNamespace(clear=lambda: None)
 
     def attack_files(self, options, config, saved, target, source, attacks, heading):
         networks = of_network(target), of_network(source)
-        self.stop(attacks, config.seed, *networks, options.save_images, options.json, Progress.quiet)
+        seed = of_seed(config.seed, attacks, target, source)
+        self.stop(attacks, seed, *networks, options.save_images, options.json, Progress.quiet)
 
     def robustness_of(self, config, suite, budget, target, sources, data, samples, attacks, scores):
         networks = [(name, of_network(source)) for name, source in sources]
@@ -102,12 +106,27 @@ class Recorder:
         return Robustness(suite, budget, config.epsilon, np.ones(8, bool), np.ones(8, bool)), None
 
     def activity_and_energy(self, network, test, seed):
-        self.record(of_network(network), seed, Progress.quiet)
+        self.record(of_network(network), of_seed(seed, (), network), Progress.quiet)
         return [], {"first_layer_once": SimpleNamespace(as_dict=dict)}
 
     def predict_images(self, network, images, names, seed, explain):
-        self.record(of_network(network), seed, explain, Progress.quiet)
+        self.record(of_network(network), of_seed(seed, (), network), explain, Progress.quiet)
         return [{"class": "disc", "probability": 1.0, "probabilities": [1.0]}]
+
+    def predictions(self, network, data, seed):
+        self.record(of_network(network), of_seed(seed, (), network))
+        return np.zeros(len(data), np.int64)
+
+    def write_atomically(self, path, write):
+        file = io.BytesIO()
+        write(file)
+        self.stop(path, hashlib.sha256(file.getvalue()).hexdigest())
+
+
+def of_seed(seed, attacks, *networks):
+    """The seed if it has an effect: if one of the attacks or networks uses random numbers."""
+    used = any(attack.random_start for attack in attacks) or any(network.random for network in networks)
+    return seed if used else None
 
 
 def of_network(network):

@@ -20,6 +20,7 @@ from minihire.data import load
 from minihire.models import MODELS, build
 from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.files import only_writer
 from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.study.results import Results
 from minihire.study.settings import preset
@@ -146,18 +147,18 @@ CASES = {
     "mistyped flag": ("run --noise-stepp 3", "run has no --noise-stepp: did you mean --noise-step?"),
     "abbreviated flag": ("run --noise-s 0.1", "run has no --noise-s: did you mean --noise-step?"),
     "an argument too many": ("info vgg5 vgg9", "info has no argument 'vgg9'; see minihire info --help"),
-    "no value": ("run --steps", "--steps"),
+    "no value": ("run --steps", "argument --steps: expected one argument"),
     "unknown preset": ("run --preset maxi", "there is no preset 'maxi'"),
     "unknown backend": (RUN + " --backend abacus", "there is no backend 'abacus': choose numba, reference"),
-    "no cuda": (RUN + " --device cuda", "'cuda'"),
+    "no cuda": (RUN + " --device cuda", "the numba backend runs on the CPU only, not on 'cuda'"),
     "no threads": (RUN + " --threads 0", "threads must be 1 … 1024, not 0"),
-    "threads in words": (RUN + " --threads two", "--threads"),
+    "threads in words": (RUN + " --threads two", "argument --threads: invalid int value: 'two'"),
     "too many threads": (RUN + " --threads 4096", "threads must be 1 … 1024, not 4096"),
     # settings
     "no steps": (RUN + " --steps 0", "--steps must be in 1 … 10000, not 0"),
-    "half a step": (RUN + " --steps 2.5", "--steps"),
+    "half a step": (RUN + " --steps 2.5", "argument --steps: invalid int value: '2.5'"),
     "more periods than steps": (RUN + " --steps 3 --periods 4", "4 periods do not fit into 3 time steps"),
-    "negative epsilon": (RUN + " --epsilon -0.1", "--epsilon"),
+    "negative epsilon": (RUN + " --epsilon -0.1", "--epsilon must be in 0 … 1, not -0.1"),
     "epsilon in levels": (
         RUN + " --epsilon 8",
         "--epsilon must be in 0 … 1, not 8, because pixels lie in [0, 1]: did you mean 8/255?",
@@ -166,9 +167,9 @@ CASES = {
     "epsilon in words": (RUN + " --epsilon abc", "'abc' is not a number (0.03 and 8/255 are)"),
     "epsilon over nothing": (RUN + " --epsilon 8/0", "'8/0' is not a number"),
     "epsilon nan": (RUN + " --epsilon nan", "--epsilon must be in 0 … 1, not nan"),
-    "enormous epsilon": (RUN + f" --epsilon {10**400}/1", "--epsilon"),
-    "negative seed": (RUN + " --seed -1", "--seed"),
-    "enormous seed": (RUN + f" --seed {10**400}", "--seed"),
+    "enormous epsilon": (RUN + f" --epsilon {10**400}/1", "/1' is not a number (0.03 and 8/255 are)"),
+    "negative seed": (RUN + " --seed -1", "--seed must be in 0 … 9223372036854775806, not -1"),
+    "enormous seed": (RUN + f" --seed {10**400}", f"--seed must be in 0 … 9223372036854775806, not {10**400}"),
     "unknown method": (
         RUN + " --methods hire,magic",
         "--methods must be traditional or control or gaussian or hire or hire-4x or adversarial or adversarial-ann, not 'magic'",
@@ -220,15 +221,15 @@ CASES = {
     "a folder for mini": ("paper table2 --data-dir {place}/cifar", "but scale mini uses the data set shapes"),
     "missing folder": (RUN + " --data-dir {place}/none", "no CIFAR-10 in"),
     "no folder": ("run --data cifar10 --out {place}/new", "give the folder of its files (--data-dir or data_dir)"),
-    "a file for a folder": (RUN + " --data-dir {place}/file", "file"),
+    "a file for a folder": (RUN + " --data-dir {place}/file", "no CIFAR-10 in {place}/file: expected data_batch_1.bin"),
     "part of the files": (RUN + " --data-dir {place}/partial", "lacks test_batch.bin"),
     "a file cut short": (
         RUN + " --data-dir {place}/cut",
         "data_batch_3.bin has 27656 bytes, and record 8 at byte offset 24584 ends after",
     ),
     "an impossible label": (RUN + " --data-dir {place}/odd", "label 77 at record 0"),
-    "more images than there are": (RUN + " --train-limit 41", "41"),
-    "many more": (RUN + f" --train-limit {10**400}", "0"),
+    "more images than there are": (RUN + " --train-limit 41", "41 images of cifar10 were requested; this split has 40"),
+    "many more": (RUN + f" --train-limit {10**400}", "0 images of cifar10 were requested; this split has 40"),
     "everything held out": (RUN + " --heldout 45", "45 held-out images were requested"),
     "a size for images that have one": (RUN + " --image-size 64", "leave the size out"),
     # folders
@@ -287,14 +288,14 @@ CASES = {
         "run --resume --out {place}/bare",
         "is not a results file of minihire, or it is damaged",
     ),
-    "resume of damaged settings": ("run --resume --out {place}/settings", "--steps"),
+    "resume of damaged settings": ("run --resume --out {place}/settings", "--steps must be a whole number, not 'six'"),
     "resume of newer results": (
         "run --resume --out {place}/newer",
         "has schema 99, this version reads up to 1: update minihire",
     ),
     # train
     "no such method": ("train magic " + TO, "there is no method 'magic': choose ann, traditional"),
-    "no --out": ("train ann {small}", "--out"),
+    "no --out": ("train ann {small}", "the following arguments are required: --out"),
     "an SNN from nothing": ("train hire {small} " + TO, "hire training starts from a converted SNN: give --from FILE"),
     "an ANN from something": ("train ann --from {place}/snn.npz {small} " + TO, "leave out --from"),
     "an SNN from an ANN": ("train hire --from {place}/ann.npz {small} " + TO, "is an ANN: convert it first"),
@@ -321,7 +322,10 @@ CASES = {
         "holds no training to resume",
     ),
     "resume of no checkpoint": ("train ann {small} --out {place}/text.npz --resume", "is not a minihire checkpoint"),
-    "training below a file": ("train ann {small} --out {place}/file/x.npz --ann-epochs 1", "cannot write"),
+    "training below a file": (
+        "train ann {small} --out {place}/file/x.npz --ann-epochs 1",
+        "cannot write {place}/file/x.npz: ",
+    ),
     # convert, attack, analyze, info
     "conversion of an SNN": ("convert {place}/snn.npz " + TO, "is a spiking network already"),
     "conversion with other data": (
@@ -389,6 +393,22 @@ CASES = {
         "predict {place}/snn.npz {place}/pictures --seed 3",
         "--seed chooses the random spikes of rate coding, which this network does not use: leave it out",
     ),
+    "a seed for a measurement without random spikes": (
+        "analyze {place}/snn.npz --data-dir {place}/cifar --test-limit 20 --neurobench --seed 3",
+        "--seed chooses the random spikes of rate coding, which this network does not use: leave it out",
+    ),
+    "a seed for a packed network without random spikes": (
+        "pack {place}/snn.npz --license {place}/file --data-dir {place}/cifar --test-limit 20 --seed 3",
+        "--seed chooses the random spikes of rate coding, which this network does not use: leave it out",
+    ),
+    "a seed for attacks without random numbers": (
+        "attack {place}/snn.npz --attacks fgsm --data-dir {place}/cifar --test-limit 20 --seed 3",
+        "--seed chooses random numbers, which neither these attacks nor the network use: leave it out",
+    ),
+    "a seed for attacks on a file without random numbers": (
+        "attack {place}/snn.npz {place}/pictures --attacks pgd --no-random-start --seed 3",
+        "--seed chooses random numbers, which neither these attacks nor the network use: leave it out",
+    ),
     "predictions over JSON of another command": (
         "predict {place}/ann.npz {place}/pictures --json {place}/figures.json",
         "`minihire predict --json` did not write it",
@@ -420,7 +440,10 @@ CASES = {
     ),
     "attack on a folder": ("attack {place}/models", "is a folder: give one of its checkpoints, "),
     "analysis of an empty folder": ("analyze {place}/cifar", "is a folder without checkpoints"),
-    "info of a folder": ("info {place}/models", "second/b.npz"),
+    "info of a folder": (
+        "info {place}/models",
+        "is a folder: give one of its checkpoints, {place}/models/a.npz, {place}/models/second/b.npz",
+    ),
     "attack on a device": ("attack /dev/null", "/dev/null is not a regular file: give a checkpoint"),
     "unknown surrogate": (
         "attack {place}/snn.npz --surrogate sigmoid",
@@ -557,7 +580,10 @@ CASES = {
     "attack without steps": ("attack {place}/snn.npz --steps 0", "--steps must be in 1 … 10000, not 0"),
     "attack without iterations": ("attack {place}/snn.npz --iterations 0", "--iterations must be in 1 … 100000, not 0"),
     "attack with a negative step": ("attack {place}/snn.npz --alpha=-1", "--alpha must be in 0 … 1, not -1"),
-    "scores below a file": ("attack {place}/ann.npz --threads 1 --json {place}/file/x.json", "cannot write"),
+    "scores below a file": (
+        "attack {place}/ann.npz --threads 1 --json {place}/file/x.json",
+        "cannot write {place}/file/x.json: ",
+    ),
     "scores in a folder": ("analyze {place}/ann.npz --json {place}", "which is not a regular file: give another file"),
     "scores over a checkpoint": (
         "attack {place}/ann.npz --json {place}/snn.npz",
@@ -596,18 +622,24 @@ CASES = {
     "report of newer results": ("report {place}/newer", "has schema 99, this version reads up to 1: update minihire"),
     "report of two without a file": ("report {place}/run {place}/run", "give --out FILE"),
     "report over the results": ("report {place}/run --out {place}/run/results.json", "is not a report of minihire"),
-    "report below a file": ("report {place}/run --out {place}/file/x.html", "cannot write"),
-    "report of no folder": ("report", "DIR"),
+    "report below a file": ("report {place}/run --out {place}/file/x.html", "cannot write {place}/file/x.html: "),
+    "report of no folder": ("report", "the following arguments are required: DIR|FILE"),
     "a width for a checkpoint": ("info {place}/ann.npz --width 0.5", "--width describes a model by name: leave it out"),
     "info of nothing": ("info vgg6", "there is no model 'vgg6': choose vgg5"),
     "info of a missing checkpoint": ("info nothing.npz", "there is no checkpoint nothing.npz"),
     "info of a corrupt file": ("info {place}/corrupt.npz", "is not a minihire checkpoint, or it is damaged"),
     "info of tiny images": ("info vgg11 --image-shape 4 4 3", "halves the image too often for 4×4 pixels"),
-    "info without colours": ("info vgg5 --image-shape 32 32 0", ""),
-    "info of negative images": ("info vgg5 --image-shape 32 -32 3", ""),
+    "info without colours": (
+        "info vgg5 --image-shape 32 32 0",
+        "the image shape is [32, 32, 0]: give (height, width, channels)",
+    ),
+    "info of negative images": (
+        "info vgg5 --image-shape 32 -32 3",
+        "the image shape is [32, -32, 3]: give (height, width, channels)",
+    ),
     "info of one class": ("info vgg5 --classes 1", "the number of classes is 1: give a whole number of at least 2"),
-    "info of no width": ("info vgg5 --width nan", "width"),
-    "info of infinite width": ("info vgg5 --width inf", "width"),
+    "info of no width": ("info vgg5 --width nan", "--width must be above 0, at most 8, not nan"),
+    "info of infinite width": ("info vgg5 --width inf", "--width must be above 0, at most 8, not inf"),
     "info of enormous width": ("info vgg5 --width 1e307", "--width must be above 0, at most 8, not 1e+307"),
     "info of more width than a run has": ("info vgg5 --width 8.5", "--width must be above 0, at most 8, not 8.5"),
     "a folder with a zero byte": (
@@ -642,6 +674,10 @@ TOO_LONG = (
     "demo 1 --check {long}.py",
     "paper table2 --scale small --data-dir {long}",
 )
+
+
+def test_no_case_is_satisfied_by_nearly_every_message():
+    assert [name for name, (_, expected) in CASES.items() if len(expected) <= 8] == []
 
 
 def files_below(folder):
@@ -814,6 +850,22 @@ def test_a_run_in_use_by_another_process_is_refused_until_that_ends(place, capsy
         process.kill()
         process.communicate()
     assert files_below(place) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
+@pytest.mark.parametrize("name", ["run", "paper", "train"])
+def test_an_output_in_use_is_refused_by_every_command_that_writes_for_long(place, tmp_path, monkeypatch, capsys, name):
+    for work in ("run.Run", "paper.reproduce", "train.train_one"):
+        monkeypatch.setattr(f"minihire.app.{work}", None)
+    out = tmp_path / ("new.npz" if name == "train" else "new")
+    what = "train ann" if name == "train" else name
+    arguments = ["table7"] if name == "paper" else small(place / "cifar", what)
+    with only_writer(out) if name == "train" else folders.lock(out):
+        before = files_below(tmp_path)
+        assert command(*what.split(), *arguments, "--out", out)[0] == 2
+        said = "is being written by another process" if name == "train" else "is in use by another run"
+        assert capsys.readouterr().err == f"minihire: {out} {said}: wait for it, or choose another --out\n"
+        assert files_below(tmp_path) == before
 
 
 # ---------------------------------------------------------------- Ctrl-C in a process of its own

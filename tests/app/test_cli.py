@@ -180,6 +180,27 @@ def test_run_evaluates_every_network_under_every_attack(finished):
     assert scores(results_of(finished[0])).keys() == white | black
 
 
+def test_the_page_of_the_schema_lists_the_entries_of_results_json(finished):
+    results = results_of(finished[0])
+    page = (ROOT / "docs" / "results-schema.md").read_text(encoding="utf-8").partition("\n# ")[0]
+    rows = re.findall(r"^\| (`.+?`) \| (.+) \|$", page, re.MULTILINE)
+    listed = [key for cell, _ in rows for key in re.findall(r"`([\w.*]+)`", cell)]
+    assert {key for key in listed if "." not in key} == {*results}
+    words = {cell.strip("`"): {*re.findall(r"`([\w-]+)`", text)} for cell, text in rows}
+    words["models"] |= {key.rpartition(".")[2] for key in listed if key.startswith("models.*")}
+    first = lambda entries: next(iter(entries.values()))
+    for key, entries in {
+        **{key: [results[key]] for key in ("machine", "data")},
+        **{key: results[key] for key in ("accuracy", "examples")},
+        **{key: [*results[key].values()] for key in ("phases", "models", "energy", "distance")},
+        **{key: first(results[key]) for key in ("activity", "spike_trains")},
+        "models.*.history": first(results["models"])["history"],
+        "models.*.cost": [results["models"]["hire"]["cost"]],
+        "models.*.noise": [results["models"]["hire"]["noise"]],
+    }.items():
+        assert entries and {name for entry in entries for name in entry} <= words[key], key
+
+
 def test_the_small_run_is_worth_comparing(finished):
     assert len(set(scores(results_of(finished[0])).values())) > 3  # else equal accuracies would say nothing
 
@@ -505,7 +526,17 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch, environment, colo
 def test_completion_knows_every_command_and_flag(shell, capsys, tmp_path):
     assert cli.main(["completion", shell]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in COMMANDS) and "noise-step" in text and "resnet20" in text
+    parsers = completion.commands(cli.make_parser())
+    assert {*parsers} == {*COMMANDS} and "resnet20" in text
+    for name, parser in parsers.items():
+        flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
+        if shell == "fish":
+            found = {f"--{flag}" for flag in re.findall(rf"from {name}' -l (\S+)", text)}
+        else:
+            found = {
+                word for word in re.search(rf'^ *{name}\) words="([^"]*)"', text, re.M)[1].split() if word[0] == "-"
+            }
+        assert found == flags, name
     if shutil.which(shell):
         path = tmp_path / "completion"
         path.write_text(text, encoding="utf-8")
@@ -649,7 +680,13 @@ def test_more_threads_than_cores_are_noted(finished, monkeypatch):
 
 
 def test_quiet_prints_the_tables_and_nothing_else(finished):
-    assert "──" not in finished[1].split("\n")[0] and "images/s" not in finished[1]
+    out, text = finished
+    *tables, end = text.strip().split("\n\n")
+    assert [table.split("  ")[0] for table in tables] == ["accuracy, %", "TASA", "energy per image", "phase"]
+    for table in tables:
+        rule, *rows = table.splitlines()[1:]
+        assert {*rule} == {"─", " "} and {len(row) for row in rows} == {len(rule)}
+    assert all(line.startswith((f"{out}/", "warning: ")) for line in end.splitlines())
 
 
 def test_quiet_ends_with_its_command(capsys):

@@ -23,9 +23,11 @@ from minihire.models import build
 from minihire.network import Network, initialise
 from minihire.runtime.files import FileError
 from minihire.runtime.progress import Progress
+from minihire.study.results import Results
 from minihire.study.settings import ANN_METHODS, METHODS, preset
 from minihire.training import checkpoint
 
+UNKNOWN = ["--data", "cifar100"]  # for checkpoints that do not record their data set
 # the arguments of each command without any flag that is optional; "…" is the folder with the files below
 BASES = {
     "run": ["--out", "…/run"],
@@ -34,15 +36,23 @@ BASES = {
     "convert": ["…/ann.npz", "--out", "…/new.npz"],
     "attack": ["…/snn.npz"],
     "attack FILE": ["…/snn.npz", "…/image.png"],
+    "attack fgsm": ["…/snn.npz", "--attacks", "fgsm"],
+    "attack rate": ["…/rate.npz"],
     "attack --suite": ["…/snn.npz", "--suite", "parity"],
     "analyze": ["…/snn.npz"],
+    "analyze rate": ["…/rate.npz"],
     "predict": ["…/rate.npz", "…/image.png"],
+    **{f"{name} unknown": ["…/unknown.npz", *UNKNOWN] for name in ("attack", "analyze")},
+    "convert unknown": ["…/unknown-ann.npz", *UNKNOWN, "--out", "…/new.npz"],
+    "predict unknown": ["…/unknown.npz", "…/image.png"],
     "info": ["vgg5"],
     "report": ["…/a"],
     "paper": ["table2", "--scale", "small", "--data-dir", "…/c"],
     "import": ["…/a.pt"],
     "export": ["…/snn.npz"],
     "pack": ["…/snn.npz", "--license", "…/module.py"],
+    "pack rate": ["…/rate.npz", "--license", "…/module.py"],
+    "pack unknown": ["…/unknown.npz", *UNKNOWN, "--license", "…/module.py"],
     "demo": ["1"],
     "completion": ["bash"],
 }
@@ -57,17 +67,26 @@ VALUES = """--data cifar10 | --data-dir …/elsewhere | --image-size 16 | --trai
 --noise-step 0.5 | --noise-bound 0.5 | --epsilon 0.5 | --alpha 0.5 | --iterations 3 | --seed 3 |
 --preset cifar10-small | --out …/other.npz | --max-minutes 3 | --module …/module.py | --backend torch |
 --device cuda | --precision tf32 | --threads 3 | --from …/other-snn.npz | --source …/other-snn.npz |
---suite strong | --budget full | --save-images …/crafted.npz | --images …/snn.npz | --restarts 2 | --samples 3 | --queries 7 |
---json …/scores.json | --csv …/scores.csv | --attacks fgsm |
+--suite strong | --budget full | --save-images …/crafted.npz | --images …/x.npz | --restarts 2 | --samples 3 | --queries 7 |
+--json …/scores.json | --csv …/scores.csv | --attacks apgd |
 --surrogate arctan:3 | --classes 7 | --image-shape 16 16 3 | --scale full | --to nir |
---seeds 3 | --models vgg5 | --check …/module.py"""
+--seeds 3 | --models vgg5 | --check …/module.py | --keep-every 2 | --config …/config.json | --license …/LICENSE"""
 VALUES = dict(part.strip().split(" ", 1) for part in VALUES.split("|"))
+OWN_VALUES = {("export", "--out"): "…/other.pt", ("pack", "--out"): "…/other.zip"}
 NEEDS = {  # what a flag needs beside it to have an effect
     ("attack", "--max-minutes"): ["--json", "…/scores.json"],
     ("attack", "--budget"): ["--suite", "strong"],
+    ("attack", "--queries"): ["--attacks", "square"],
+    ("attack", "--gamma"): ["--reset-grad"],
+    ("run", "--resume"): ["--out", "…/done"],
+    **{
+        ("run", f"--adversarial-{name}"): ["--methods", "adversarial"]
+        for name in ("epsilon", "iterations", "alpha", "epochs")
+    },
     ("train", "--resume"): ["--out", "…/snn.npz"],
     ("paper", "--models"): ["--scale", "full"],
     **{(name, "--no-record"): ["--device", "cuda"] for name in ("run", "train", "attack", "paper")},
+    **{(name, "--record"): ["--device", "cuda"] for name in ("run", "train", "attack", "paper")},
 }
 ALREADY_ON = {"--record", "--augment", "--carry-noise", "--clip-noise", "--random-start", "--black-box"}
 ALREADY_OFF = {"--no-reset-grad", "--no-freeze", "--no-carry-membranes", "--no-craft-after-update"}
@@ -105,7 +124,16 @@ def place(tmp_path_factory):
             network = replace(network, neuron=replace(network.neuron, surrogate=arctan(2.0)))
         checkpoint.save(folder / f"{name}.npz", network, extra={"about": about})
     Image.new("RGB", (40, 30)).save(folder / "image.png")
+    for name in ("snn", "ann"):
+        network = checkpoint.load(folder / f"{name}.npz").network(REFERENCE)
+        checkpoint.save(folder / f"unknown{'-ann' if name == 'ann' else ''}.npz", network)
+        if name == "snn":
+            images = load("shapes", test_limit=2).test
+            save_images(folder / "x.npz", craft_images(network, network, images, fgsm(0.01)))
     (folder / "a").mkdir()  # for `report`
+    (folder / "LICENSE").write_text("Free for all.\n")
+    (folder / "config.json").write_text(json.dumps(preset("mini", steps=3).describe()))
+    Results.new(folder / "done" / "results.json", preset("mini").describe(), REFERENCE).save()
     (folder / "module.py").write_text("print('the module was run')\n")
     return folder
 
@@ -132,8 +160,8 @@ def effect(place, monkeypatch, tmp_path, capsys):
     return run
 
 
-def given(flag):
-    value = VALUES.get(flag)
+def given(flag, command=""):
+    value = OWN_VALUES.get((command, flag), VALUES.get(flag))
     return [flag] if value is None else [flag, *value.split()]
 
 
@@ -141,17 +169,35 @@ def given(flag):
 def test_a_flag_changes_what_the_command_does_or_is_refused(effect, command):
     base, refused = effect(command, BASES[command])
     assert not refused, base
-    own = flags_of(parsers()[command.split()[0]])
     idle = []
-    for flag in own:
+    for flag in flags_of(parsers()[command.split()[0]]):
         if flag in ALREADY_ON | ALREADY_OFF:
             continue  # the other form of the switch is tested
         more = NEEDS.get((command.split()[0], flag), [])
         start, blocked = effect(command, [*BASES[command], *more]) if more else (base, False)
-        found, refused = effect(command, [*BASES[command], *more, *given(flag)])
+        found, _ = with_flag(effect, command, flag)
         if found == start and not blocked:  # blocked: what the flag needs is refused, so nobody can give it here
             idle.append(flag)
     assert idle == []
+
+
+def with_flag(effect, command, flag):
+    """The effect of a command with a flag, and with what the flag needs. A flag without its value is a fault of these tests."""
+    name = command.split()[0]
+    found, refused = effect(command, [*BASES[command], *NEEDS.get((name, flag), []), *given(flag, name)])
+    assert not (refused and re.search("expected (one|at least one|[0-9]+) argument", found)), found
+    return found, refused
+
+
+def test_every_flag_is_accepted_by_its_command_somewhere(effect):
+    """Else the test above could not see a flag without an effect."""
+    refused = []
+    for name, parser in parsers().items():
+        bases = [command for command in BASES if command.split()[0] == name]
+        for flag in flags_of(parser):
+            if all(with_flag(effect, command, flag)[1] for command in bases):
+                refused.append((name, flag))
+    assert refused == []
 
 
 @pytest.mark.parametrize("command", BASES)

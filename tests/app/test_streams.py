@@ -53,6 +53,25 @@ def test_streams_that_cannot_be_written(line, code, error, tmp_path):
         assert done.stderr == error
 
 
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads_ends_with_1():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "minihire", "info", "vgg5"]
+        done = subprocess.run(command, cwd=ROOT, env=plain(), stdout=write, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_sigterm_while_python_starts_ends_the_process():
+    """A shell reports 128 + 15 = 143."""
+    process = subprocess.Popen([sys.executable, "-m", "minihire", "info", "vgg5"], cwd=ROOT, env=plain())
+    process.terminate()
+    assert process.wait(60) == -signal.SIGTERM
+
+
 class Full(io.StringIO):
     """A stream on a full disk."""
 

@@ -175,7 +175,7 @@ class Case:
     """A random layer with a linear read-out of all that it returns, so that its gradient has every path in it."""
 
     def __init__(
-        self, backend, surrogate, reset, reset_grad, steps, batch, features, static, with_state, with_mask, seed
+        self, backend, surrogate, reset, reset_grad, steps, batch, features, static, with_state, with_mask, leak, seed
     ):
         rng = np.random.default_rng(seed)
         self.backend, self.surrogate, self.reset, self.reset_grad, self.steps = (
@@ -187,7 +187,7 @@ class Case:
         )
         shape = (batch, features)
         self.current = rng.uniform(-0.5, 2.0, (1 if static else steps, *shape))
-        self.leak, self.threshold = rng.uniform(0.3, 1.0, 1), rng.uniform(0.6, 1.6, 1)
+        self.leak, self.threshold = np.array([leak]), rng.uniform(0.6, 1.6, 1)
         self.membrane = rng.uniform(-0.5, 1.0, shape) if with_state else None
         self.spikes = rng.uniform(0, 1, shape) if with_state and reset == "delayed" else None
         self.mask = np.where(rng.uniform(size=shape) < 0.3, 0, 1.25) if with_mask else None
@@ -257,6 +257,7 @@ cases = {
     "static": st.booleans(),
     "with_state": st.booleans(),
     "with_mask": st.booleans(),
+    "leak": st.sampled_from((0.3, 0.7, 0.0, 1.0)),
     "seed": st.integers(0, 2**32 - 1),
 }
 
@@ -286,14 +287,15 @@ def test_back_propagation_equals_finite_differences(exact, check_gradient, reset
     cut=st.integers(1, 4),
     seed=st.integers(0, 2**32 - 1),
     masked=st.booleans(),
+    leak=st.sampled_from((0.5, 0.0, 1.0)),
 )
 def test_chunks_of_time_give_the_gradients_of_the_whole(
-    backend, agrees, reset, reset_grad, surrogate, cut, seed, masked
+    backend, agrees, reset, reset_grad, surrogate, cut, seed, masked, leak
 ):
     """Forward: equal to the bit. Backward: the state's gradient takes the place of the steps to come."""
     rng, steps, shape = np.random.default_rng(seed), 5, (2, 3)
     current = backend.asarray(rng.integers(-8, 32, (steps, *shape)) / 16)
-    leak, v = scalar(backend, 0.5), scalar(backend, 1.0)
+    leak, v = scalar(backend, leak), scalar(backend, 1.0)
     mask = backend.asarray(np.where(rng.uniform(size=shape) < 0.3, 0, 1.25)) if masked else None
     grad = backend.asarray(rng.integers(-16, 16, (steps, *shape)) / 8)
     whole, end, saved = backend.lif_forward(current, None, leak, v, steps, reset=reset, mask=mask)
@@ -375,9 +377,10 @@ def test_the_gradient_of_a_current_takes_the_memory_of_the_membranes(name):
 @pytest.mark.parametrize("with_state", [False, True])
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("reset", RESETS)
-def test_the_rate_gradient_is_the_derivative_of_its_ramp(backend, agrees, reset, static, with_state):
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
+def test_the_rate_gradient_is_the_derivative_of_its_ramp(backend, agrees, lam, reset, static, with_state):
     """r = clip(Ī/v − (1 − λ)/2, 0, 1) of the mean current Ī; the loss is Σ_t g[t]·r, times the mask."""
-    rng, steps, shape, lam, v = np.random.default_rng(1), 4, (2, 41), 0.5, 0.75
+    rng, steps, shape, v = np.random.default_rng(1), 4, (2, 41), 0.75
     current = rng.integers(-8, 24, (1 if static else steps, *shape)) / 16 + 2.0**-8  # never on the ramp's ends
     grad, mask = rng.standard_normal((steps, *shape)), np.where(rng.uniform(size=shape) < 0.3, 0, 1.25)
     start = None
@@ -421,25 +424,27 @@ EXTRAS = ["plain", "static mask", "state", "static state mask"]
 
 @compared
 @pytest.mark.parametrize(
-    "reset, reset_grad, extras, steps, batch, features",
+    "reset, reset_grad, extras, steps, batch, features, leak",
     [
-        *((*resets, extras, 5, 2, 1025) for resets in RESET_GRADS for extras in EXTRAS),
+        *((*resets, "static state mask", 5, 2, 1025, leak) for resets in RESET_GRADS for leak in (0.0, 1.0)),
+        *((*resets, "plain", 5, 2, 1025, leak) for resets in RESET_GRADS for leak in (0.0, 1.0)),
+        *((*resets, extras, 5, 2, 1025, 0.5) for resets in RESET_GRADS for extras in EXTRAS),
         # One neuron, one step, and a number of neurons that vectors divide: with little and with much around them.
         *(
-            (*case, *shape)
+            (*case, *shape, 0.5)
             for case in (("immediate", False, "plain"), ("delayed", True, "static state mask"))
             for shape in ((1, 1, 1), (1, 3, 683), (8, 1, 4096))
         ),
     ],
 )
 def test_equals_the_reference_on_exact_numbers(
-    backend, exact, agrees, steps, batch, features, reset, reset_grad, extras
+    backend, exact, agrees, steps, batch, features, reset, reset_grad, extras, leak
 ):
     """Multiples of powers of two, so that float32 rounds nothing away: equal spikes and states, gradients within 1e-5."""
     rng, shape = np.random.default_rng(features), (batch, features)
     arrays = {
         "current": rng.integers(-12, 32, (1 if "static" in extras else steps, *shape)) / 16,
-        "leak": np.array([0.5]),
+        "leak": np.array([leak]),
         "threshold": np.array([0.5]),
         "membrane": rng.integers(-8, 24, shape) / 16,
         "spikes": rng.integers(0, 2, shape).astype(float),

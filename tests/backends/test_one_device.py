@@ -56,8 +56,11 @@ class Elsewhere(torch_any.TorchBackend):
     def events(self, array):
         return 0
 
-    def largest(self, array, count):
+    def top_k(self, array, count):
         return self.to_numpy(array).reshape(-1)[:count]
+
+
+assert all(hasattr(torch_any.TorchBackend, name) for name in vars(Elsewhere) if not name.startswith("__"))
 
 
 def _all_there(*arguments):

@@ -28,6 +28,7 @@ from backends.surrogates import rectangle
 # With three quarters of the neurons kept, and after pooling, the arrays of the first test have densities of 0, 0.015, 0.06,
 # 0.075, 0.27, 0.3, 0.75, 0.76 and 1: on both sides of every crossover that dispatch.limit names (0.15, 0.5, 0.6, 0.75, 0.9).
 DENSITIES = [0.0, 0.02, 0.1, 0.4, 1.0]
+LEAKS = [0.0, 0.5, 1.0]
 
 
 @event_driven("density", DENSITIES, otherwise=[0.4])
@@ -159,9 +160,10 @@ def test_all_other_kernels_take_spikes(backend):
 
 
 @compared
+@pytest.mark.parametrize("leak", LEAKS)
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("height, width", [(4, 6), (5, 7)])
-def test_the_gradient_of_a_pool_reaches_the_neurons_before_it(backend, exact, agrees, static, height, width):
+def test_the_gradient_of_a_pool_reaches_the_neurons_before_it(backend, exact, agrees, static, height, width, leak):
     """Whatever form it has on the way; odd last rows and columns receive nothing."""
     from backends.surrogates import triangle
 
@@ -170,8 +172,7 @@ def test_the_gradient_of_a_pool_reaches_the_neurons_before_it(backend, exact, ag
     grad = dyadic(rng, (3, 2, height // 2, width // 2, 5))
     found = []
     for k in (backend, exact):
-        leak, threshold = k.asarray([0.5]), k.asarray([0.5])
-        _, _, saved = k.lif_forward(k.asarray(current), None, leak, threshold, 3)
+        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([leak]), k.asarray([0.5]), 3)
         back = avg_pool_gradient(k, k.asarray(grad), shape)
         found.append(k.lif_backward(saved, back, None, triangle()))
     (mine, _, *parameters), (expected, _, *their) = found
@@ -210,7 +211,8 @@ def test_products_of_spikes_do_not_depend_on_the_number_of_threads():
     otherwise=[(4, 9, 0.1)],
 )
 @pytest.mark.parametrize("layer", ["conv2d", "narrow", "linear"])
-def test_input_gradients_through_leaky_neurons_equal_the_reference(backend, exact, layer, steps, batch, density):
+@pytest.mark.parametrize("leak", LEAKS)
+def test_input_gradients_through_leaky_neurons_equal_the_reference(backend, exact, layer, leak, steps, batch, density):
     """What neurons hand to the layer before them goes back through its weights: most of it leaks, little is new."""
     rng = np.random.default_rng(steps * batch)
     shape, weight = (steps, batch, 5, 6, 64), dyadic(rng, (3, 3, 48 if layer == "narrow" else 64, 64))
@@ -218,10 +220,9 @@ def test_input_gradients_through_leaky_neurons_equal_the_reference(backend, exac
         shape, weight = (steps, batch, 130), dyadic(rng, (192, 130))
     current, grad = dyadic(rng, shape), dyadic(rng, shape) * choose(rng, shape, density)
     end = dyadic(rng, shape[1:]) * choose(rng, shape[1:], density)
-    leak, threshold = [0.5], [1.0]
     found = []
     for k in (backend, exact):
-        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray(leak), k.asarray(threshold), steps)
+        _, _, saved = k.lif_forward(k.asarray(current), None, k.asarray([leak]), k.asarray([1.0]), steps)
         d, *_ = k.lif_backward(saved, k.asarray(grad), NeuronState(k.asarray(end), None), rectangle())
         if layer == "linear":
             back = linear_input_gradient(k, d, k.asarray(weight))
@@ -376,7 +377,8 @@ def test_positions_in_a_wide_image_fit_the_lists(backend, exact, height, stride)
     same(backend, got, conv2d_weight_gradient(exact, grad, x, 3, stride, 0))
 
 
-def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact, agrees):
+@pytest.mark.parametrize("leak", LEAKS)
+def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact, agrees, leak):
     """Spikes, a pool's gradient, a current's gradient, where most kernels never meet them."""
     rng, k = np.random.default_rng(3), backend
     shape = (2, 3, 4, 4, 8)
@@ -385,8 +387,8 @@ def test_every_kernel_takes_the_arrays_that_other_kernels_return(backend, exact,
     draw = Draw(0, 0, 0, 0)
 
     def made(k):
-        leak, threshold, array = k.asarray([0.5]), k.asarray([1.0]), k.asarray
-        _, _, saved = k.lif_forward(array(current), None, leak, threshold, 2)
+        array = k.asarray
+        _, _, saved = k.lif_forward(array(current), None, array([leak]), array([1.0]), 2)
         return (
             fire(k, wanted),
             avg_pool_gradient(k, array(small), shape),

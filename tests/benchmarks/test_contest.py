@@ -214,18 +214,22 @@ def test_a_network_is_trained_once(tmp_path):
     assert "training the SNN" not in second
 
 
-@pytest.mark.slow
+def after_imports(*values):
+    """A case that is refused only after torch and the peers were imported."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        (["--model", "vgg4"], "vgg4"),
+        after_imports(["--model", "vgg4"], "vgg4"),
         (["--density", "-0.1"], "--density"),
         (["--density", "trained"], "--checkpoint"),
-        (["--checkpoint", "README.md"], "README.md"),
-        (["--peers", "norse"], "norse"),
+        after_imports(["--checkpoint", "README.md"], "README.md"),
+        after_imports(["--peers", "norse"], "norse"),
         (["--rounds", "0"], "--rounds"),
         (["--batch", "two"], "two"),
-        (["--width", "-1"], "width"),
+        after_imports(["--width", "-1"], "width"),
         (["--hire", "--ann"], "--hire"),
         (["--instructions", "avx3"], "avx3"),
         (["--busy", "-1"], "--busy"),
@@ -344,7 +348,7 @@ def test_a_failed_compilation_is_one_sentence(monkeypatch):
     monkeypatch.setattr(Contestant, "make", lambda *_: Broken())
     with pytest.raises(CannotCompile, match="^compiling it failed: RuntimeError: no C\\+\\+ compiler$"):
         Contestant(PEERS["torch-compiled"], "train", None, None, 1).prepare()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="^no C\\+\\+ compiler\nand a long explanation$"):
         Contestant(PEERS["torch"], "train", None, None, 1).prepare()
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from minihire.analysis import Score
 from minihire.runtime.errors import MinihireError
 from minihire.study.results import Results
 from minihire.study.settings import preset
+
+ROOT = Path(__file__).parents[2]
 
 
 class Machine:
@@ -98,12 +101,14 @@ def test_a_call_with_other_flags_is_refused(tmp_path, machine, capsys):
 
 
 def test_parity_that_fails_ends_the_call_and_tests_that_fail_do_not(tmp_path, machine, capsys):
-    machine(1)
+    found = machine(1, 0)
+    stages_of = lambda: json.loads((tmp_path / "work" / "stages.json").read_text())["stages"]
     assert go(tmp_path, "check") == 1 and "a command ended with code 1" in capsys.readouterr().err
-    assert (
-        "check" not in json.loads((tmp_path / "work" / "stages.json").read_text())["stages"]
-        or go(tmp_path, "check") == 0
-    )
+    assert len(found.lines) == 1 and not stages_of()["check"]["done"]
+    assert go(tmp_path, "check") == 0, "the stage is not finished, so that the next call repeats it"
+    assert [line.split()[1] for line in found.lines[1:]] == ["benchmarks.gpu_jobs.parity", "pytest"]
+    assert stages_of()["check"]["done"]
+    (tmp_path / "work" / "stages.json").unlink()
     tests = machine(0, "forever")
     assert go(tmp_path, "check", "--minutes", "2") == 0
     assert tests.limits[0] is None and 60 < tests.limits[1] <= 90
@@ -143,7 +148,8 @@ def test_training_needs_data(tmp_path, machine, capsys):
 
 @pytest.mark.slow
 def test_a_wrong_flag_is_one_sentence(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "benchmarks.gpu_jobs", "nothing"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.gpu_jobs", "nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "invalid choice" in done.stderr
 
 

@@ -167,7 +167,7 @@ def test_a_damaged_set_already_there_survives_a_failed_download(offer, tmp_path)
     offer(archive(members()), md5="0" * 32)
     (tmp_path / INSIDE).mkdir()
     (tmp_path / INSIDE / "test_batch.bin").write_bytes(b"mine")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=f"expected {'0' * 32}"):
         download("cifar10", tmp_path)
     assert [path.name for path in (tmp_path / INSIDE).iterdir()] == ["test_batch.bin"]
     assert (tmp_path / INSIDE / "test_batch.bin").read_bytes() == b"mine"

@@ -67,6 +67,19 @@ def test_a_fifth_of_each_class_becomes_the_test_images(tmp_path):
     assert levels(test) == levels(folder.read(tmp_path)[1])
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("x.webp", "RGB"), ("x.ppm", "RGB"), ("x.bmp", "RGB"), ("x.tif", "RGB"), ("x.jpg", "CMYK"), ("x.tiff", "CMYK")],
+)
+def test_every_format_is_read(tmp_path, name, mode):
+    levels = np.random.default_rng(0).integers(0, 256, 3)
+    image = Image.new("RGB", (8, 6), tuple(map(int, levels))).convert(mode)
+    image.save(tmp_path / name, quality=95)
+    found = folder.read_image(tmp_path / name)
+    assert found.shape == (6, 8, 3) and found.dtype == np.uint8
+    assert np.abs(found - levels).max() <= (5 if name in ("x.webp", "x.jpg") else 0)
+
+
 def test_no_seed_moves_an_image_from_test_to_training(tmp_path):
     classes(tmp_path, {"a": 10, "b": 10})
     one, two = load("folder", tmp_path, seed=1), load("folder", tmp_path, seed=2)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from handbook_pages import DOCS, blocks, links, run
+from handbook_pages import DOCS, blocks, run
 
 from minihire.runtime.progress import Progress
 
@@ -103,11 +103,6 @@ def test_names_in_the_text_exist():
     assert (
         "`train(network, Recipe(…), data)`" in "".join(rows) and [*inspect.signature(train).parameters][0] == "network"
     )
-
-
-def test_every_link_leads_somewhere():
-    found = links(DOCS / PAGE)
-    assert found and [link for link in found if not (DOCS / link).exists()] == []
 
 
 def test_no_line_of_code_is_too_wide_to_read():

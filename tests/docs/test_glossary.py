@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from handbook_pages import DOCS, blocks, links, rows, run
+from handbook_pages import blocks, rows, run
 
 from backends import surrogates
 from backends.surrogates import Surrogate
@@ -270,7 +270,3 @@ def test_custom_surrogate_takes_any_of_ours(exact, case):
     leaf, spikes, _ = step_by_step(neuron, current)
     (spikes * torch.tensor(grad)).sum().backward()
     same(leaf.grad, ours(exact, current, grad, 0.875, v, f, "delayed", False)[3])
-
-
-def test_every_link_of_the_page_leads_somewhere():
-    assert all((DOCS / link).exists() for link in links(DOCS / PAGE)) and links(DOCS / PAGE)

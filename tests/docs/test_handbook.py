@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from handbook_pages import DOCS, ROOT, blocks, links, lost_anchors
+from handbook_pages import DOCS, ROOT, links, lost_anchors, without_code
 
 from minihire.app import cli, completion
 
@@ -40,28 +40,41 @@ def test_the_readme_s_map_names_the_index():
     assert "docs/README.md" in line
 
 
-OURS = (
-    "presets.md",
-    "attacks.md",
-    "command-line.md",
-    "extending.md",
-    "glossary.md",
-    "paper-to-code.md",
-    "for-pytorch-users.md",
-    "your-data.md",
-    "README.md",
-)
+EVERY = [*PAGES, *sorted(ROOT.glob("*.md"))]
+OF_OTHERS = {"--nproc-per-node", "--no-deps"}  # torchrun's and pip's
+# pages that also show the flags of benchmarks and of the tests' harnesses
+WITH_HARNESSES = ("performance.md", "kernels.md", "gpu.md", "reliability.md")
+FLAG = r"(?<![\w-])--[a-z][a-z-]*"
 
 
-@pytest.mark.parametrize("page", OURS)
-def test_flags_and_commands_in_the_text_exist(page):
-    """`minihire NAME` has a command NAME, and each `--flag` of the text is a flag of some command."""
-    commands = completion.commands(cli.make_parser())
-    flags = {flag for parser in commands.values() for flag in parser._option_string_actions}
-    text = (DOCS / page).read_text(encoding="utf-8")
-    for found in blocks(page).values():
-        for block in found:
-            text = text.replace(block, "")
-    text = re.sub(r"^python -m benchmarks.*$", "", text, flags=re.M)  # they have flags of their own
-    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= flags
-    assert set(re.findall(r"`minihire ([a-z]+)", text)) <= commands.keys()
+@pytest.fixture(scope="module")
+def commands():
+    return completion.commands(cli.make_parser())
+
+
+def code_of(page):
+    """The code of a page but for Python: the lines of its blocks, and the spans in its text."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    fenced = [part.split("\n", 1) for part in re.findall(r"^```(.*?)^```$", text, re.M | re.S)]
+    lines = [line for language, block in fenced if language != "python" for line in block.splitlines()]
+    return [*lines, *re.findall(r"`([^`\n]+)`", without_code(page))]
+
+
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: str(page.relative_to(ROOT)))
+def test_flags_and_commands_of_a_page_exist(page, commands):
+    """In the code, `minihire NAME` has a command NAME, which has the flags that follow."""
+    for line in code_of(page):
+        for name, rest in re.findall(r"^\s*(?:python -m )?minihire ([a-z]+)\b([^#]*)", line):
+            assert name in commands, line
+            assert {*re.findall(FLAG, rest)} <= commands[name]._option_string_actions.keys(), line
+
+
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_flag_of_a_page_is_one_of_some_command(page, commands):
+    known = OF_OTHERS.union(*(parser._option_string_actions for parser in commands.values()))
+    if page.name in WITH_HARNESSES:
+        sources = [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "tests" / "reliability").glob("*.py")]
+        known |= {flag for source in sources for flag in re.findall(rf'"({FLAG})"', source.read_text(encoding="utf-8"))}
+    text = re.sub(r"^```python\n.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    others = r"^\s*(python -m (benchmarks|pytest)|python tests/|pip |ruff ).*$"
+    assert {*re.findall(FLAG, re.sub(others, "", text, flags=re.M))} <= known

@@ -46,7 +46,8 @@ class Guarded(Workspace):
         return np.ndarray(shape, dtype, memory, start)
 
     def damaged(self) -> bool:
-        """Whether a guard byte has changed. Forgets all arrays."""
+        """Whether a guard byte has changed. Forgets all arrays. Without any array, nothing was checked: an AssertionError."""
+        assert self.memory, "no kernel took an array from the workspace"
         found = any((m[:a] != BYTE).any() or (m[b:] != BYTE).any() for m, a, b in self.memory)
         self.memory.clear()
         return found

@@ -49,6 +49,11 @@ def damage_once(source: Path, expected: Path, folder: Path, name: str, kind: str
     return "" if Path(name).name in errors else f"the message does not name the file: {errors.strip()[-300:]}"
 
 
+def files_of(run: Path) -> list[str]:
+    """The files of a run that can be damaged. A run that was killed early may have none."""
+    return sorted(str(p.relative_to(run)) for p in run.rglob("*") if p.suffix in (".json", ".npz") and p.is_file())
+
+
 def damages(folder: Path, expected: Path, seconds: float, cases: int, seed: int = 0) -> list[str]:
     """Damage files of runs that were killed at several moments, and of a finished one. Returns the faults.
 
@@ -61,15 +66,11 @@ def damages(folder: Path, expected: Path, seconds: float, cases: int, seed: int 
         time.sleep(part * seconds)
         process.kill()
         process.communicate()
-        sources.append(out)
+        if files_of(out):
+            sources.append(out)
     for number in range(cases):
-        source, kind = sources[number % len(sources)], [*DAMAGES][number // len(sources) % len(DAMAGES)]
-        files = sorted(
-            str(p.relative_to(source)) for p in source.rglob("*") if p.suffix in (".json", ".npz") and p.is_file()
-        )
-        if not files:
-            continue
-        name = rng.choice(files)
+        source, kind = sources[number % len(sources)], rng.choice([*DAMAGES])
+        name = rng.choice(files_of(source))
         fault = damage_once(source, expected, folder, name, kind, rng)
         if fault:
             faults.append(f"{source.name}, {name}, {kind}: {fault}")

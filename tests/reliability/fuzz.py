@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import hashlib
 import io
+import os
 import random
 import signal
 import sys
@@ -27,20 +28,42 @@ from minihire.runtime.machine import peak_memory, reset_peak_memory
 SECONDS, MEMORY = 10, 512 << 20
 PROCESSES = ("os.system", "subprocess.Popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork")
 FORBIDDEN = (*PROCESSES, "socket.connect", "pickle.find_class")
+CHANGES = {  # audit event → positions of its (path, file descriptor of the folder that the path is relative to)
+    **dict.fromkeys(("os.remove", "os.rmdir"), [(0, 1)]),
+    **dict.fromkeys(("os.rename", "os.link"), [(0, 2), (1, 3)]),
+    "os.mkdir": [(0, 2)],
+    "os.symlink": [(1, 2)],
+    "os.truncate": [(0, None)],
+}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 watching: list[str] = []  # what the file being read has done that it must not do
 active, folder, hooked = [False], [Path()], []
 
 
 def watch(event: str, arguments: tuple) -> None:
     """An audit hook: notes forbidden events while a file is read."""
-    if active[0] and (event.startswith(FORBIDDEN) or event == "open" and _writes(arguments, folder[0])):
+    if active[0] and (event.startswith(FORBIDDEN) or any(map(_outside, *_changed(event, arguments)))):
         watching.append(f"{event} {str(arguments)[:100]}")
 
 
-def _writes(arguments, allowed):
-    path, mode, _ = arguments
-    writes = isinstance(path, str) and isinstance(mode, str) and any(letter in mode for letter in "wax+")
-    return writes and not Path(path).resolve().is_relative_to(allowed)
+def _changed(event, arguments):
+    """(paths that the event writes to, the folders' descriptors). `os.open` gives flags instead of a mode."""
+    if event == "open":
+        path, mode, flags = arguments
+        writes = flags & WRITING if mode is None else any(letter in mode for letter in "wax+")
+        return ([path], [None]) if writes else ([], [])
+    places = CHANGES.get(event, [])
+    return [arguments[at] for at, _ in places], [None if at is None else arguments[at] for _, at in places]
+
+
+def _outside(path, descriptor):
+    """Whether a path is outside the folder. A number is the descriptor of a file that is open already."""
+    if isinstance(path, int):
+        return False
+    path = Path(os.fsdecode(path))
+    if descriptor not in (None, -1):
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}")) / path
+    return not path.resolve().is_relative_to(folder[0])
 
 
 class TooLong(BaseException):
@@ -88,12 +111,13 @@ def watched():
     if not hooked:
         hooked.append(True)
         sys.addaudithook(watch)
-    before = signal.signal(signal.SIGALRM, _too_long)
+    before, sys.dont_write_bytecode = signal.signal(signal.SIGALRM, _too_long), True
     try:
         with np.errstate(all="ignore"):
             yield
     finally:
         signal.signal(signal.SIGALRM, before)
+        sys.dont_write_bytecode = False
 
 
 def mutation(name: str, rng: random.Random):

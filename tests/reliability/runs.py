@@ -15,6 +15,7 @@ SETTINGS = [
     *("--iterations", "3", "--methods", "traditional,hire", "--quiet"),
 ]
 UNEQUAL = ("phases", "machine", "minihire", "checksum")  # parts of results.json that differ between equal runs
+ROOT = Path(__file__).parents[2]
 PATIENCE = 300  # seconds after which a command counts as hanging
 
 
@@ -23,7 +24,9 @@ def start(out: Path, threads: int, resume: bool = False, **options) -> subproces
     flags = ["--resume"] if resume else []
     command = [sys.executable, "-m", "minihire", "run", *flags, *SETTINGS, "--threads", str(threads), "--out", str(out)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, env={**os.environ, "MPLBACKEND": "Agg"}, **{**pipes, **options})
+    return subprocess.Popen(
+        command, text=True, cwd=ROOT, env={**os.environ, "MPLBACKEND": "Agg"}, **{**pipes, **options}
+    )
 
 
 def finish(out: Path, threads: int, resume: bool = True) -> tuple[int, str]:

@@ -119,6 +119,20 @@ def test_a_path_has_one_writer_at_a_time(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs flock")
+def test_a_lock_whose_file_was_deleted_meanwhile_is_not_held(tmp_path, monkeypatch):
+    """A second process would make a new file at the path, and lock that one."""
+    lock_alone = files._lock_alone
+
+    def late(file):
+        os.unlink(file.name)
+        return lock_alone(file)
+
+    monkeypatch.setattr(files, "_lock_alone", late)
+    with pytest.raises(FileError, match="another process"), only_writer(tmp_path / "x.npz"):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
 def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minihire.report import paper_charts as charts
 from minihire.study.paper import accuracy, cost, spikes, sweeps
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.scales import SCALES, Scale
@@ -111,9 +110,3 @@ def test_the_memory_of_training_is_not_that_of_reading_the_data(backend, monkeyp
     options = dict(device=backend.device, dtype=backend.dtype, threads=backend.threads, precision=backend.precision)
     seconds, peak = cost.train_batches(TINY.settings[0], "hire", 2, backend.name, options)
     assert len(seconds) == 2 and 0 < peak < before + 2**28
-
-
-def test_labels_at_the_ends_of_lines_do_not_cover_one_another():
-    assert charts.spread_labels([100.0, 50.0], 194) == [100.0, 50.0]
-    assert charts.spread_labels([194.0, 190.0, 194.0], 194) == [194.0, 168.0, 181.0]
-    assert charts.spread_labels([300.0], 194) == [194]

@@ -83,7 +83,6 @@ def test_hire_4x_has_the_key_of_hire_with_four_times_the_noise():
         assert four_times.describe() == NetworkSpec(more, "hire", 3).describe()
 
 
-@pytest.mark.slow
 def test_no_training_depends_on_a_setting_that_the_key_leaves_out():
     """Two recipes are equal wherever two keys are: what UNUSED says is true."""
     for method in MATTERS.keys() - {"converted"}:
