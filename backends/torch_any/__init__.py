@@ -5,6 +5,7 @@ loss and optimisers; fused.py: whether Triton works; memory.py: too little memor
 services.
 """
 
+import numpy as np
 import torch
 
 from backends import BackendError, processors, torchrun_rank
@@ -48,7 +49,7 @@ class TorchServices(Services):
         if self.device == "cpu":
             return super().are_finite(arrays)
         sums = [self.backend._dense(array).sum(dtype=torch.float64) for array in arrays]
-        return not sums or bool(torch.stack(sums).isfinite().all())
+        return not sums or bool(np.isfinite(self.backend.to_numpy(torch.stack(sums))).all())
 
     def sum_over_ranks(self, arrays):
         k = self.backend

@@ -418,3 +418,13 @@ def test_what_hinders_fused_kernels_is_said(monkeypatch, error, reason):
     assert [fused.obstacle("cuda") for _ in range(2)] == [reason] * 2 and len(started) == 1
     assert fused.obstacle("cpu") == "they need CUDA"
     fused.obstacle.cache_clear()
+
+
+def test_whether_values_are_finite_is_found_with_one_look_at_the_device(monkeypatch):
+    k, fine = get_backend("torch"), torch.ones(3, 4)
+    monkeypatch.setattr(k.services, "device", "cuda")  # its arrays stay on the CPU
+    reads, to_numpy = [], k.to_numpy
+    monkeypatch.setattr(k, "to_numpy", lambda array: (reads.append(1), to_numpy(array))[1])
+    for value, finite in ((1.0, True), (float("nan"), False), (float("-inf"), False)):
+        assert k.services.are_finite([fine, torch.full((2,), value)]) is finite
+    assert len(reads) == 3 and k.services.are_finite([])
