@@ -31,8 +31,25 @@ class Pool:
     def __init__(self, device: str):
         self.handle, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
         self.keeper = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.keeper, pool=self.handle, stream=self.stream):
+        with self.recording(self.keeper):
             torch.zeros(1, device=device)  # torch warns about an empty graph
+
+    @contextlib.contextmanager
+    def recording(self, graph):
+        """Record what runs in this context. After an error, the pool must not be used again."""
+        try:
+            with torch.cuda.graph(graph, pool=self.handle, stream=self.stream):
+                yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # torch's own functions, which may change
+                _end_allocation()(torch.cuda.current_device(), self.handle)
+            raise
+
+
+def _end_allocation():
+    """Torch's function after which the allocator no longer records into a pool; until torch 2.13, a failed recording omits it."""
+    new = getattr(torch._C, "_cuda_endAllocateToPool", None)
+    return new or torch._C._cuda_endAllocateCurrentStreamToPool  # before torch 2.8
 
 
 def record(function, device: str):
@@ -42,10 +59,10 @@ def record(function, device: str):
         POOLS[device] = pool
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, pool=pool.handle, stream=pool.stream):
+            with pool.recording(graph):
                 results = function()
         except BaseException:
-            _abandon(device)
+            del POOLS[device]
             raise
     return functools.partial(_replay, graph, pool), results
 
@@ -53,13 +70,6 @@ def record(function, device: str):
 def _replay(graph, pool):
     """Run the graph. The pool is an argument so that it lives as long as the graph."""
     graph.replay()
-
-
-def _abandon(device):
-    """Give up the device's pool after a failed recording: before torch 2.13 the allocator goes on recording into it."""
-    pool = POOLS.pop(device)
-    with contextlib.suppress(Exception):  # the function is torch's own, and may change
-        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool.handle)
 
 
 @contextlib.contextmanager
@@ -124,9 +134,7 @@ class Recording:
             if isinstance(leaf, torch.Tensor):
                 place.copy_(leaf)
             elif leaf is not None:
-                place.fill_(
-                    leaf if isinstance(leaf, float) else (leaf + 2**63) % 2**64 - 2**63
-                )  # a seed may be 2⁶³ or more
+                place.fill_(leaf if isinstance(leaf, float) else _signed(int(leaf)))
         self.calls += 1
         if self.calls == EAGER_CALLS + 1:
             self.record_graph()
@@ -145,6 +153,11 @@ class Recording:
             self.say(f"no CUDA graph could be recorded, kernels are launched one by one: {str(error).splitlines()[0]}")
         finally:
             self.versions.log = None
+
+
+def _signed(whole):
+    """The lower 64 bits of a whole number as a signed one: a seed may be 2⁶³ or more."""
+    return (whole + 2**63) % 2**64 - 2**63
 
 
 def _kind(leaf):

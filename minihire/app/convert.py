@@ -2,7 +2,7 @@
 
 from minihire.app.command import STEPS, Command
 from minihire.app.flags import add_download, add_execution, add_file, add_modules, add_settings, settings
-from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, resolve
+from minihire.app.inputs import open_backend, open_checkpoint, open_data, refuse_misfit, refuse_test_only, resolve
 from minihire.app.outputs import require_absent
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
@@ -41,6 +41,7 @@ def run(options) -> None:
             f"--{unused[0].replace('_', '-')} has no effect on a network with biases, whose weights are normalised: leave it out"
         )
     data = open_data(config, options, backend, USES)
+    refuse_test_only(config, data)
     refuse_misfit(saved, ann, data.train)
     snn = convert_one(config, ann, data, backend, options.out, training_images(saved))
     values = {name: float(backend.to_numpy(a)[0]) for name, a in snn.parameters.items() if name.endswith(".threshold")}

@@ -129,15 +129,20 @@ def preset_of(options: argparse.Namespace, given: dict) -> str:
     return own_images.PRESET if given.get("data") == "folder" else "mini"
 
 
+def refuse_test_only(config: Config, splits: Splits) -> None:
+    """Raise MinihireError if there are no training images."""
+    if not len(splits.train):
+        raise MinihireError(
+            f"{config.data_dir} has only test images, in its folder test: put training images into its folder train"
+        )
+
+
 def adapt(config: Config, options: argparse.Namespace, splits: Splits, named: Collection[str] = ()) -> Config:
     """The settings of the preset folder for this number of training images. Prints one line.
 
     Flags stay as given, and so do the settings in `named`, which a file of settings has.
     """
-    if not len(splits.train):
-        raise MinihireError(
-            f"{config.data_dir} has only test images, in its folder test: put training images into its folder train"
-        )
+    refuse_test_only(config, splits)
     adapted = own_images.adapt(config, len(splits.train), {*given_settings(options), *named})
     if adapted.preset == own_images.PRESET:
         say(own_images.in_words(adapted, len(splits.train)))

@@ -30,7 +30,7 @@ def refuse_seen(saved: Checkpoint, splits: Splits, folder: str | os.PathLike | N
             "too high: remove the copies and train again"
         )
     missing = len(trained - now)
-    if missing:
+    if missing and now:  # a folder of test images only is not that of the training
         found.append(
             f"{folder} has changed since the training, or it is another folder: {missing:,} of the {len(trained):,} images that "
             f"{saved.path} was trained on are not among its training images; if its test images are edited copies of them, the "

@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, Answers, predict
-from minihire.attacks.gradient import Attack, warn_outside_ball
+from minihire.attacks.gradient import Attack, checked_images, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
@@ -148,7 +148,7 @@ def _attack_batches(
                 first = (number + services.rank) * batches.size
                 images, labels = batches.load(0, number + services.rank)
                 draws, rows = Draws(seed, 0, first), slice(first, first + batches.size)
-                crafted, own[rows] = attacker(images, labels, draws), True
+                crafted, own[rows] = checked_images(attack, attacker(images, labels, draws), images), True
                 farthest = max(farthest, attack.distance(*map(source.backend.to_numpy, (crafted, images))))
                 for classes, network in zip(predicted, networks, strict=True):
                     classes[rows] = predict(network, crafted, draws, attack.samples)
@@ -156,7 +156,9 @@ def _attack_batches(
         predicted = of_all_ranks()
         if stop.asked():  # during the last batch: leaving `with` raises Interrupted
             file.save(predicted, count)
-    warn_outside_ball(attack, farthest)
+    distances = np.zeros(services.ranks)
+    distances[services.rank] = farthest
+    warn_outside_ball(attack, float(services.sum_over_ranks([distances])[0].max()))
     return predicted
 
 

@@ -2,14 +2,13 @@
 
     x̂ ← clip(Proj_ε(x)[x̂ + α·sign(∂L/∂x̂)], 0, 1)
 
-FGSM is the one-step case with α = ε and no random start. The other files of this package replace some of the four operations,
+FGSM is the one-step case with α = ε and no random start. The other files of this package replace some of the five operations,
 or the loop.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import reduce
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,6 +21,7 @@ from minihire.analysis.accuracy import mean_logits, sample_draws
 from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import say
 from minihire.runtime.random_streams import Stream
 from minihire.runtime.weak import weak_method
@@ -127,7 +127,7 @@ def pgd(
 class Attacker:
     """A gradient attack on one network. Call it once for each batch; the weights must not change between the calls.
 
-    Each iteration computes the gradient of the loss and applies four hooks, which a subclass may override:
+    Each iteration computes the gradient of the loss and applies hooks. A subclass may override them, and `gradient`:
 
         direction, memory = normalise(∂L/∂x̂, memory);  x̂ ← clip(project(step(x̂, direction), x))
 
@@ -199,14 +199,16 @@ class Attacker:
         options |= {"weights": False, "image": True, "training": False, "scale": 1.0, "keep_state": False}
         options |= {"check": False, "surrogate": self.attack.surrogate}
         k, samples = self.network.backend, self.attack.samples if self.network.random else 1
-        results = [
-            self.network.gradients(current, labels, draws=each, **options) for each in sample_draws(draws, samples)
-        ]
-        if samples == 1:
-            return results[0]
+        first, *others = sample_draws(draws, samples)
+        result = self.network.gradients(current, labels, draws=first, **options)
+        if not others:
+            return result
         names = ("losses", "logits", "image")
-        means = {name: times(k, reduce(k.add, (getattr(r, name) for r in results)), 1 / samples) for name in names}
-        return results[0]._replace(**means)
+        sums = [getattr(result, name) for name in names]
+        for each in others:
+            more = self.network.gradients(current, labels, draws=each, **options)
+            sums = [k.add(total, getattr(more, name)) for total, name in zip(sums, names, strict=True)]
+        return result._replace(**{name: times(k, x, 1 / samples) for name, x in zip(names, sums, strict=True)})
 
     def start(self, images: Array, draws: Draws) -> Array:
         """Return the first x̂: the images, or with `random_start` a uniform random point of the L∞ ball, clipped."""
@@ -253,6 +255,15 @@ class Attacker:
         """One iteration: the gradient, then the hooks."""
         direction, memory = self.normalise(self.gradient(current, labels, draws).image, memory)
         return self.update(current, direction, images), memory
+
+
+def checked_images(attack: Attack, crafted: Array, images: Array) -> Array:
+    """The adversarial images. Raises MinihireError if an attack did not return one for each image."""
+    found = getattr(crafted, "shape", None)
+    if found is None or tuple(found) != tuple(images.shape):
+        given = type(crafted).__name__ if found is None else f"an array {list(found)}"
+        raise MinihireError(f"the attack {attack.name!r} returned {given}: let it return images, {list(images.shape)}")
+    return crafted
 
 
 def warn_outside_ball(attack: Attack, farthest: float) -> None:

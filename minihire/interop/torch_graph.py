@@ -43,7 +43,7 @@ class DropoutInEvaluation(nn.Module):
 LOGITS = "return the logits, and leave the softmax to the loss"
 RECTIFY = "spike rates stand for ReLU; train the network with ReLU"
 STATISTICS = "its statistics depend on the image, so it cannot be folded; train with BatchNorm2d"
-NORMALISE = "leave the normalisation of images out of the module, and give from_torch mean= and std="
+NORMALISE = "if it normalises the images, leave it out of the module, and give from_torch mean= and std="
 PLAIN = "use nn.Conv2d, nn.Linear and nn.BatchNorm2d themselves, not functions or subclasses"
 LAZY = "call the module once with a batch of images, so that it knows its input"
 ADVICE = {  # what to do about modules, functions and methods that many networks have, by their names

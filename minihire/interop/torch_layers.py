@@ -8,7 +8,7 @@ same:
     AvgPool2d(2ⁿ)         n average pools of 2×2; other sizes: a convolution with a diagonal matrix
     AdaptiveAvgPool2d     an average pool; with windows of several sizes, it is multiplied into the linear layer after it
     MaxPool2d             max(a, b) = b + ReLU(a − b): convolutions and neurons that compare the values in pairs
-    residual identity     a 1×1 convolution with the identity matrix, because conversion gives both branches the same unit
+    residual identity     a 1×1 convolution with the identity matrix, because conversion gives both branches the same scale
 """
 
 from collections.abc import Callable

@@ -113,7 +113,12 @@ def belongs(k: Backend, name: str, array: Array) -> None:
 
 def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
     """The labels [B] of `count` images, as an int64 array of the backend. On a GPU their range is not checked."""
-    array = np.asarray(array) if isinstance(array, list | tuple) else array
+    try:
+        array = np.asarray(array) if isinstance(array, list | tuple) else array
+    except ValueError:
+        raise MinihireError(
+            f"these labels are a list of parts of unequal length: give one whole number per image, int64 [{count}]"
+        ) from None
     kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
     shape = tuple(getattr(array, "shape", ()))
     if "int" not in kind or shape != (count,):

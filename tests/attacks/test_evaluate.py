@@ -203,3 +203,17 @@ def test_a_warning_says_that_an_attack_left_its_ball(network, data, capsys, monk
     assert capsys.readouterr().out.count(said) == 1
     crafted = craft_images(net, net, data, black)
     assert not crafted.images.any() and capsys.readouterr().out.count(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [(lambda images: None, "NoneType"), (lambda images: images[:2], r"an array \[2, 8, 8, 3\]")],
+)
+def test_an_attack_that_does_not_return_its_images_is_refused(network, data, monkeypatch, returned, said):
+    net, mine = network(get_backend("reference")), fgsm(0.1)
+    monkeypatch.setattr(type(mine), "attacker", lambda *_: lambda images, *_: returned(images))
+    for call in (lambda: attack_accuracy(net, data, mine), lambda: craft_images(net, net, data, mine)):
+        with pytest.raises(
+            MinihireError, match=rf"^the attack 'fgsm' returned {said}: let it return images, \[12, 8, 8, 3\]$"
+        ):
+            call()

@@ -6,6 +6,7 @@ that the next call overwrites, and no look at a value while it runs.
 
 import contextlib
 import gc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from backends import BackendError, get_backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import arctan
+from benchmarks.own import Minihire
 from minihire.attacks import attack_accuracy, pgd
 from minihire.data.dataset import Dataset
 from minihire.models import build
@@ -281,10 +283,17 @@ class Driver:
         return contextlib.nullcontext()
 
 
-def test_a_recording_is_undisturbed_and_leaves_stream_and_pool_as_it_found_them(monkeypatch):
+@pytest.mark.parametrize("old", [False, True], ids=["torch 2.8", "torch 2.7"])
+def test_a_recording_is_undisturbed_and_leaves_stream_and_pool_as_it_found_them(monkeypatch, old):
     driver, collected = Driver(), []
     for name in ("graph_pool_handle", "CUDAGraph", "Stream", "current_stream", "set_stream", "graph", "device"):
         monkeypatch.setattr(torch.cuda, name, getattr(driver, name))
+
+    ended, names = [], ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for name in names:
+        monkeypatch.delattr(torch._C, name, raising=False)
+    monkeypatch.setattr(torch._C, names[old], lambda device, pool: ended.append(pool), raising=False)
 
     def fail():
         collected.append(gc.isenabled())
@@ -300,6 +309,7 @@ def test_a_recording_is_undisturbed_and_leaves_stream_and_pool_as_it_found_them(
     )
     with pytest.raises(BackendError, match="too little memory"):
         graphs.record(fail, "cpu")
+    assert ended == [(0, 0)], "the allocator must not go on recording into the pool"
     assert collected == [False] * 3 and driver.stream == "own" and gc.isenabled()
     later, _ = graphs.record(work, "cpu")
     assert driver.pools[4:] == [(0, 4)] * 2, "the pool of a failed recording is not used again"
@@ -348,11 +358,29 @@ def test_the_results_of_an_attack_are_not_overwritten_by_the_next_call(rehearsal
     assert torch.equal(found[2], found[4]) and torch.equal(found[3], found[5]) and not torch.equal(found[4], found[5])
 
 
-def test_a_seed_of_64_bits_can_be_recorded(rehearsal):
+@pytest.mark.parametrize("seed", [2**64 - 3, np.int64(3)])
+def test_a_seed_of_64_bits_can_be_recorded(rehearsal, seed):
     found = []
     for k in backends("cpu"):
-        net, seed = network(k), 2**64 - 3
+        net = network(k)
         found.append([attack_accuracy(net, images(20), pgd(0.1, 0.03, 3), batch_size=4, seed=0).tolist()])
         attacker, pixels = pgd(0.1, 0.03, 2).attacker(net), k.asarray(images(4).images / 255)
         found[-1] += [k.to_numpy(attacker(pixels, np.zeros(4, np.int64), Draws(seed))).tolist() for _ in range(4)]
     assert rehearsal and found[0] == found[1]
+
+
+def test_a_benchmark_notices_that_nothing_was_recorded(rehearsal, monkeypatch):
+    def side(record):
+        monkeypatch.setattr(graphs, "record", record)
+        k = backends("cpu")[1]
+        training = Training(network(k), Recipe(1, 5, augment=False, **HIRE), images(20), 0)
+        for _ in range(4):
+            training.train_batch()
+        made = SimpleNamespace(task="hire", k=k, training=training)
+        return Minihire.unrecorded(made)
+
+    def fails(function, device):
+        raise BackendError("too little memory")
+
+    assert side(graphs.record) is False and rehearsal
+    assert side(fails) is True

@@ -28,7 +28,7 @@ from minihire.training import CraftedNoise, Recipe
 from minihire.training.loop import Training
 
 torch = pytest.importorskip("torch")
-from backends.torch_any import bits, fused, lif, neurons, products  # noqa: E402 - they need torch
+from backends.torch_any import bits, fused, graphs, lif, memory, neurons, products  # noqa: E402 - they need torch
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = build("vgg5", image_shape=(16, 16, 3), width=0.125, hidden=32)
@@ -178,7 +178,11 @@ def test_a_request_for_too_much_memory_is_one_sentence():
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        *(RuntimeError(f"{text}, as torch says") for text in memory.MEMORY_TEXTS),
+    ],
 )
 def test_too_little_memory_is_one_sentence(monkeypatch, error):
     k = get_backend("torch")
@@ -189,6 +193,28 @@ def test_too_little_memory_is_one_sentence(monkeypatch, error):
     monkeypatch.setattr(torch.nn.functional, "conv2d", full)
     with pytest.raises(BackendError, match="cpu has too little memory: use a smaller batch"):
         conv2d(k, k.zeros((1, 1, 4, 4, 2)), k.zeros((3, 3, 2, 2)), 1, 1)
+    captured = graphs.Captured(full, "cuda:0", None, k.versions)
+    with pytest.raises(BackendError, match="cuda:0 has too little memory: use a smaller batch"):
+        captured()
+    assert not graphs.Captured.running
+    monkeypatch.setattr(torch, "set_num_threads", full)
+    with pytest.raises(BackendError, match="cpu has too little memory: use a smaller batch"):
+        get_backend("torch")
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), ImportError("no lif", name="backends.torch_any.triton_lif")]
+)
+def test_errors_that_are_not_triton_s_are_not_taken_for_its(monkeypatch, error):
+    def at_least(*_):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "backends.torch_any.triton_philox", SimpleNamespace(at_least=at_least))
+    fused.obstacle.cache_clear()
+    for _ in range(2):  # it is not remembered, either
+        with pytest.raises(type(error)):
+            fused.obstacle("cuda")
+    fused.obstacle.cache_clear()
 
 
 @pytest.mark.parametrize("values", [np.arange(4.0)[::-1], np.arange(3, dtype=">f4"), np.arange(3, dtype=">i8"), [1, 2]])
@@ -400,7 +426,7 @@ def test_fused_kernels_equal_the_plain_ones_in_triton_s_interpreter(size):
     ("error", "reason"),
     [
         (None, None),
-        (ImportError("No module named 'triton'"), "they need Triton: pip install triton"),
+        (ImportError("No module named 'triton'", name="triton"), "they need Triton: pip install triton"),
         (RuntimeError("Failed to find C compiler.\nSet CC."), "Triton failed: Failed to find C compiler."),
     ],
 )

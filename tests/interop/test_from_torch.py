@@ -223,7 +223,7 @@ REFUSED = [
     (nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Softmax(1)), "Softmax at 2 is not supported: return the logits"),
     (nn.Sequential(nn.ConvTranspose2d(3, 4, 3)), "ConvTranspose2d at 0 is not supported: Conv2d, Linear, BatchNorm1d, "),
     (Calls(lambda self, x: torch.sigmoid(self.a(x)), a=conv(4, 3)), "sigmoid at sigmoid is not supported: spike rates stand"),
-    (Calls(lambda self, x: self.a((x - 0.5) / 0.25), a=conv(4, 3)), "truediv at truediv is not supported: leave the norm"),
+    (Calls(lambda self, x: self.a((x - 0.5) / 0.25), a=conv(4, 3)), "truediv at truediv is not supported: if it normalises"),
     (Calls(lambda self, x: torch.softmax(self.a(x), 1), a=conv(4, 3)), "softmax at softmax is not supported: return the logits"),
     (nn.Sequential(type("Mine", (nn.Conv2d,), {})(3, 4, 3)), "conv2d at 0.conv2d is not supported: use nn.Conv2d, nn.Linear and"),
     (nn.Sequential(nn.Flatten(), nn.LazyLinear(5)), "LazyLinear at 1 is not supported: call the module once"),

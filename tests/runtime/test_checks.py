@@ -63,6 +63,7 @@ BAD_LABELS = {
     "floats": LABELS.astype(float),
     "bools": LABELS > 1,
     "None": None,
+    "a ragged list": [[0], [1, 2], 3, 0, 1, 2],
 }
 
 

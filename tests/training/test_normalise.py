@@ -12,7 +12,7 @@ from minihire.data.dataset import Dataset
 from minihire.engine.lif import NeuronOptions
 from minihire.layers import AvgPool, Branches, Conv2d, Flatten, Linear, Neuron, Readout, Residual
 from minihire.models import assemble
-from minihire.network import Network
+from minihire.network import Network, initialise
 from minihire.runtime.errors import MinihireError
 from minihire.training import Calibration, convert
 from minihire.training.normalise import measure_scales, normalised
@@ -272,3 +272,11 @@ def test_where_weights_are_missing_the_message_says_which_layer_to_add(data, mak
     expected = ann.forward(Batches(data, ann.backend, len(data)).load(0, 0)[0])
     few, many = errors(followed, data, expected)
     assert many < 0.02 * np.abs(expected).max() and many < few / 4
+
+
+def test_options_of_neurons_that_are_none_are_refused(exact, data):
+    layers = [Flatten(), Linear("a", 4, bias=True), Neuron("n"), Readout("out", 3, bias=True)]
+    model = assemble("mine", layers, (8, 8, 3), 3, mean=[0.0] * 3, std=[1.0] * 3)
+    ann = Network(model, exact, initialise(model, exact, 0))
+    with pytest.raises(MinihireError, match="^the neurons' options are 'delayed': give a NeuronOptions"):
+        convert(ann, data, steps=4, neuron="delayed")
