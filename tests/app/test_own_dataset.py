@@ -77,20 +77,12 @@ def test_a_folder_of_test_images_only_is_for_commands_that_do_not_train(place, t
     attack = ["attack", str(place / "saved.npz"), *given, "--attacks", "fgsm", "--json", str(scores)]
     assert cli.main(attack) == 0 and json.loads(scores.read_text())["accuracy"]["clean"]["count"] == 12
     capsys.readouterr()
-    assert (
-        cli.main(
-            ["train", "ann", "--data-dir", str(place / "images"), "--ann-epochs", "1", "--out", str(tmp_path / "a.npz")]
-        )
-        == 0
-    )
+    ann = str(tmp_path / "a.npz")
+    assert cli.main(["train", "ann", "--data-dir", str(place / "images"), "--ann-epochs", "1", "--out", ann]) == 0
     capsys.readouterr()
-    trained = set(map(str, (place / "images" / "cat").iterdir()))
     for path in (tmp_path / "new" / "test").rglob("*.png"):
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)  # new pictures
-    assert (
-        trained
-        and cli.main(["attack", str(tmp_path / "a.npz"), "--data-dir", str(tmp_path / "new"), "--attacks", "fgsm"]) == 0
-    )
+    assert cli.main(["attack", ann, "--data-dir", str(tmp_path / "new"), "--attacks", "fgsm"]) == 0
     assert "has changed since the training" not in capsys.readouterr().out
     for command in (["run", "--data-dir", str(tmp_path / "new")], ["convert", str(place / "saved.npz"), *given]):
         assert cli.main([*command, "--out", str(tmp_path / "out.npz")]) == 2
