@@ -85,9 +85,8 @@ def lif_backward(saved: ForwardValues, grad_spikes, grad_state, surrogate: Surro
         grad_z = f[t] * (g[t] + reset_path if reset_grad else g[t])
         d = grad_current[t] = grad_z / v + through_leak
         grad_leak += np.sum(d * _leaking_membrane(saved, t, v), dtype=np.float64)
-        lowered = (
-            through_leak * s[t] if immediate else d * _spikes_before(saved, t)
-        )  # what a higher v takes away by the reset
+        # ∂m/∂v by the reset: each spike lowers the membrane by v
+        lowered = through_leak * s[t] if immediate else d * _spikes_before(saved, t)
         grad_threshold += np.sum(-grad_z * m[t] / v**2 - lowered, dtype=np.float64)
         through_leak, through_reset = lam * d, -v * d
     grad_start = NeuronState(through_leak)

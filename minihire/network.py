@@ -106,10 +106,7 @@ class Network:
                 f"coding {self.coding!r} and readout {self.readout!r} were given: choose coding {' or '.join(CODINGS)}, "
                 "and readout membrane or spikes"
             )
-        if not isinstance(self.neuron, NeuronOptions):
-            raise MinihireError(
-                f"the neurons' options are {self.neuron!r}: give a NeuronOptions, of minihire.engine.lif"
-            )
+        NeuronOptions.require(self.neuron)
         self.spiking, self.steps = bool(self.spiking), checks.whole("the number of time steps", self.steps)
         if self.steps > MAX_STEPS:
             raise MinihireError(f"the number of time steps is {self.steps:.6g}: give at most {MAX_STEPS:,}")

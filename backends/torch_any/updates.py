@@ -170,7 +170,7 @@ def _narrow(moments, added, cut, codes):
 def fused_learning_rate(learning_rate, device: str):
     """A learning rate for torch's fused optimisers: on a GPU with float32's bits, whatever the type of the weights.
 
-    There these optimisers take a tensor of float32 and a number of float64, so without this a recorded step would differ.
+    A recorded step passes a float32 tensor, an unrecorded one a number, which torch would take in float64: their bits must agree.
     """
     if device == "cpu":
         return learning_rate

@@ -54,10 +54,8 @@ class TorchSide:
     def build(self) -> None:
         """Create the weights from the problem."""
         self.weights = {n: self.to_device(self.layout.to_torch(n, self.problem.parameter(n))) for n in self.names()}
-        if self.precision == "bf16" and self.task in (
-            "attack",
-            "forward",
-        ):  # the weights stay, so one conversion suffices
+        constant = self.task in ("attack", "forward")  # the weights stay, so one conversion suffices
+        if self.precision == "bf16" and constant:
             self.weights = {n: w.bfloat16() if n.endswith(".weight") else w for n, w in self.weights.items()}
 
     def names(self):

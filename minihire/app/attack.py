@@ -273,7 +273,7 @@ def chosen_attacks(
     attacks, used = [], set()
     for name in dict.fromkeys(chosen):
         _refuse_name(name)
-        parameters = _parameters(name, (*values, "surrogate", *NUMBERS))
+        parameters = _parameters(name, dict.fromkeys((*values, "surrogate", *NUMBERS)))
         takes = values.keys() & parameters
         if "alpha" not in parameters:
             takes -= {"iterations", "random_start"} - given.keys()

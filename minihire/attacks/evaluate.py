@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, Answers, predict
-from minihire.attacks.gradient import Attack, checked_images, warn_outside_ball
+from minihire.attacks.gradient import Attack, checked_images, require_attack, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
@@ -86,8 +86,7 @@ def attacked_predictions(
     """
     if isinstance(networks, Network):
         raise MinihireError("the networks are a single one: give a list, [network]")
-    if not isinstance(attack, Attack):
-        raise MinihireError(f"the attack is {attack!r}: give an Attack, as in fgsm(8 / 255)")
+    require_attack(attack)
     for network in networks:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (network, source))
         if ours != theirs:

@@ -257,6 +257,12 @@ class Attacker:
         return self.update(current, direction, images), memory
 
 
+def require_attack(attack: Any, example: str = "fgsm(8 / 255)") -> None:
+    """Raise MinihireError for what is not an Attack."""
+    if not isinstance(attack, Attack):
+        raise MinihireError(f"the attack is {attack!r}: give an Attack, as in {example}")
+
+
 def checked_images(attack: Attack, crafted: Array, images: Array) -> Array:
     """The adversarial images. Raises MinihireError if an attack did not return one for each image."""
     found = getattr(crafted, "shape", None)

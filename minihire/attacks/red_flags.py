@@ -22,7 +22,7 @@ from minihire.network import Network
 BATCH = 100
 POINT, LITTLE = 0.01, 0.002  # shares of the images: the tolerance, and how many only Square or transfer may fool
 COMPARED_STEPS = 200, 400  # of SA-PGD, whose accuracies a red flag compares
-ENOUGH = 10  # answers that are means of at least so many draws of random spikes raise no flag
+ENOUGH = 10  # draws: an answer that is the mean of so many draws of random spikes raises no flag
 
 
 def flag_attacks(network: Network, epsilon: float) -> dict[str, tuple[Network, Attack]]:

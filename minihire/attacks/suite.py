@@ -24,7 +24,7 @@ from minihire.analysis.statistics import Score
 from minihire.attacks.apgd import apgd
 from minihire.attacks.curves import curve_attacks, curves
 from minihire.attacks.evaluate import attack_accuracy
-from minihire.attacks.gradient import Attack, fgsm, pgd
+from minihire.attacks.gradient import Attack, fgsm, pgd, require_attack
 from minihire.attacks.members import MEMBERS, Member, has_own_neurons
 from minihire.attacks.noise import uniform_noise
 from minihire.attacks.pace import Pace
@@ -130,14 +130,13 @@ def stages(
         return found
     found.append(Stage("noise", network, uniform_noise(epsilon, samples=samples)))
     own = has_own_neurons(network)  # a red flag says what is then left out
-    ensemble = [
-        member for member in (MEMBERS if members is None else members) if not (own and member.surrogate.kind == "rate")
-    ]
+    ensemble = MEMBERS if members is None else members
+    if own:
+        ensemble = [member for member in ensemble if member.surrogate.kind != "rate"]
     named = [(member.name, member.source(network)) for member in ensemble] if network.spiking else []
     through = [*named[:1], ("own", network), *named[1:]]
-    if (
-        network.spiking and not own
-    ):  # before the ensemble: of all attacks, it fooled most images of a trained VGG5 at ε = 2/255
+    if network.spiking and not own:
+        # before the ensemble: of all attacks, it fooled most images of a trained VGG5 at ε = 2/255
         whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
         found += [Stage(f"sa-pgd-{steps}", whole, sa_pgd(epsilon, steps, samples=samples)) for steps in SA_PGD_STEPS]
     targeted = network.model.classes >= NEEDED["dlr-targeted"]
@@ -245,8 +244,7 @@ def _check(network, data, suite, budget, sources):
 def _further(network: Network, attacks: Sequence[Attack], epsilon: float) -> list[Stage]:
     """The stages of attacks that do not belong to the suite."""
     for attack in attacks:
-        if not isinstance(attack, Attack):
-            raise MinihireError(f"the attack is {attack!r}: give an Attack, as in fgsm(8 / 255)")
+        require_attack(attack)
         if not math.isclose(attack.epsilon, epsilon, rel_tol=1e-6):
             raise MinihireError(
                 f"the attack {attack.name!r} has ε = {attack.epsilon:.4g}, the suite ε = {epsilon:.4g}: give both the same"

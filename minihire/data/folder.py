@@ -122,14 +122,13 @@ def _list_images(root: Path):
             raise DataError(
                 f"{root / 'test'} has the class {unknown[0]}, but {root / 'train'} does not; rename or remove it"
             )
-        train = [(path, k) for k, name in enumerate(classes) for path in _images(root / "train" / name)]
-        test = [(path, k) for k, name in enumerate(classes) for path in _images(root / "test" / name)]
+        train, test = _labelled(root / "train", classes), _labelled(root / "test", classes)
         _say_ignored(
             root, [root / part / name for part in ("train", "test") for name in classes], {*names} - {"train", "test"}
         )
     elif names == ["test"] and len(_folders(root / "test")) > 1:
         classes, train = _class_names(root / "test"), []
-        test = [(path, k) for k, name in enumerate(classes) for path in _images(root / "test" / name)]
+        test = _labelled(root / "test", classes)
         _say_ignored(root, [root / "test" / name for name in classes])
     else:
         classes, train, test = _class_names(root), [], []
@@ -146,6 +145,11 @@ def _list_images(root: Path):
             test += [(path, label) for i, path in enumerate(paths) if i in chosen]
         _say_ignored(root, [root / name for name in classes])
     return classes, _columns(train), _columns(test)
+
+
+def _labelled(root, classes):
+    """(file, label) of each image in the folders of the classes."""
+    return [(path, label) for label, name in enumerate(classes) for path in _images(root / name)]
 
 
 def _columns(pairs):

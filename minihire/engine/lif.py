@@ -33,6 +33,12 @@ class NeuronOptions:
     soft: bool = False
     initial: float = 0.0
 
+    @classmethod
+    def require(cls, options: object) -> None:
+        """Raise MinihireError for what is not NeuronOptions."""
+        if not isinstance(options, cls):
+            raise MinihireError(f"the neurons' options are {options!r}: give NeuronOptions, of minihire.engine.lif")
+
     def __post_init__(self):
         if self.reset not in ("immediate", "delayed"):
             raise MinihireError(f"reset must be 'immediate' or 'delayed', not {self.reset!r}")

@@ -112,7 +112,10 @@ def belongs(k: Backend, name: str, array: Array) -> None:
 
 
 def labels(k: Backend, array: Array, count: int, classes: int) -> Array:
-    """The labels [B] of `count` images, as an int64 array of the backend. On a GPU their range is not checked."""
+    """The labels [B] of `count` images, as an int64 array of the backend.
+
+    The range of int64 labels on a GPU is not checked, because reading it waits for the GPU.
+    """
     try:
         array = np.asarray(array) if isinstance(array, list | tuple) else array
     except ValueError:

@@ -107,9 +107,7 @@ def _check(ann: Network, data: Dataset, calibration: Calibration, options: dict[
         if unknown[0] in NeuronOptions.__dataclass_fields__:
             advice = f"give neuron=NeuronOptions({unknown[0]}=…), of minihire.engine.lif"
         raise MinihireError(f"convert has no option {unknown[0]!r}: {advice}")
-    neuron = options.get("neuron", ann.neuron)
-    if not isinstance(neuron, NeuronOptions):
-        raise MinihireError(f"the neurons' options are {neuron!r}: give a NeuronOptions, of minihire.engine.lif")
+    NeuronOptions.require(options.get("neuron", ann.neuron))
     if not isinstance(calibration, Calibration):
         raise MinihireError(f"the calibration is {calibration!r}: give a Calibration, as in Calibration(images=512)")
     model = ann.model

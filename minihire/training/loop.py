@@ -98,9 +98,8 @@ class Training:
         self.share = slice(first, first + recipe.batch_size)  # the images of each batch that this rank trains on
         self.start_fingerprint = fingerprint(network, self.data)
         self.described_data = describe_data(self.data, self.seen)
-        images_of_rank = len(
-            range(self.batches.image_count(0))[self.share]
-        )  # fewer than batch_size for a small data set
+        # fewer than batch_size for a small data set
+        images_of_rank = len(range(self.batches.image_count(0))[self.share])
         self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
         # one CUDA graph for each number of time steps, because a graph has a fixed sequence of kernels
         self.run_period = {

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import Attack, pgd
+from minihire.attacks.gradient import Attack, pgd, require_attack
 from minihire.engine.arrays import times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
-from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
 
@@ -190,8 +189,7 @@ class Adversarial(NoiseRule):
     attack: Attack
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, Attack):
-            raise MinihireError(f"the attack is {self.attack!r}: give an Attack, as in training_attack(8 / 255)")
+        require_attack(self.attack, "training_attack(8 / 255)")
 
     @property
     def passes(self) -> int:

@@ -278,5 +278,5 @@ def test_options_of_neurons_that_are_none_are_refused(exact, data):
     layers = [Flatten(), Linear("a", 4, bias=True), Neuron("n"), Readout("out", 3, bias=True)]
     model = assemble("mine", layers, (8, 8, 3), 3, mean=[0.0] * 3, std=[1.0] * 3)
     ann = Network(model, exact, initialise(model, exact, 0))
-    with pytest.raises(MinihireError, match="^the neurons' options are 'delayed': give a NeuronOptions"):
+    with pytest.raises(MinihireError, match="^the neurons' options are 'delayed': give NeuronOptions"):
         convert(ann, data, steps=4, neuron="delayed")
