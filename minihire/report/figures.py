@@ -166,7 +166,7 @@ def accuracy_intervals(plt, results):
     axis.tick_params(axis="x", length=0, labelsize=9)
     for boundary in range(1, len(groups)):
         axis.axvline(boundary - 0.5, color="#dddddd", lw=0.6)
-    _legend(plt, figure, models, title="points: mean; bars: 95 % interval")
+    _legend(plt, figure, models, title="bars: 95 % interval")
     return figure
 
 
@@ -204,7 +204,7 @@ def energy_per_image(plt, results):
             gain = "" if name in ANN_METHODS else against_ann(by_kind[kind]["ratio"])
             words = f" {microjoules(by_kind[kind]['total_pj'])} µJ{gain}"
             axis.text(energies[row], row, words, va="center", fontsize=8)
-        axis.set(title=kind.upper(), xlabel="µJ per image", xlim=(0, 1.25 * max(energies)))
+        axis.set(title=kind.upper(), xlabel="µJ per image", xlim=(0, 1.35 * max(energies)))
         axis.set(yticks=range(len(found)), yticklabels=[TITLES.get(name, name) for name in found])
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
