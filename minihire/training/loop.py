@@ -8,8 +8,9 @@ period is:
     optimiser step;  κ ← clip(κ + ε_s·sign(∂L/∂x), −ε_t, ε_t)
 
 This is algorithm 1; the clip to [0, 1], the optimiser and the membranes at the start of a period are choices that it leaves open
-(docs/choices.md). ∂L/∂x is the gradient at the weights before the step. A noise rule may also craft κ before a period, in
-gradient passes of its own, as adversarial training does.
+(docs/choices.md). The last T − N·⌊T/N⌋ time steps are not used. ∂L/∂x is the gradient at the weights before the step, so the
+order of the two updates does not matter. "Free" adversarial training (Shafahi et al. 2019) is this loop with T steps a period.
+A noise rule may also craft κ before a period, in gradient passes of its own, as adversarial training does.
 
 Several ranks (processes) train one network together, on batches of ranks × B images. Rank r trains on images r·B … (r+1)·B − 1
 of each batch, with the random numbers of these positions and its own κ. Gradients are summed before each optimiser step.
