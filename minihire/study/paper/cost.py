@@ -32,8 +32,9 @@ def figure7(study: PaperStudy) -> Outcome:
     """Figure 7: time and memory of HIRE and of traditional training."""
     outcome = Outcome("fig7", "Figure 7: training time and memory of HIRE compared with traditional training")
     outcome.text = (
-        f"The median of {ROUNDS} times {study.scale.batches} batches after {WARM_UP} batches of warm-up. Both trainings run in "
-        "processes of their own, in turn. Memory is the peak of such a process while it trains (weights, Adam's moments and the "
+        f"The median of {ROUNDS} times {study.scale.batches} batches after {WARM_UP} batches of warm-up, from untrained weights. "
+        "(Trained networks fire more often, and event-driven kernels then take longer.) Both trainings run in processes of their "
+        "own, in turn. Memory is the peak of such a process while it trains (weights, Adam's moments and the "
         "program, without reading the data) or, on a GPU, the device's. “No extra time” means at most a twentieth more, “less "
         "memory” at least a twentieth less."
     )

@@ -86,7 +86,8 @@ def recipes(study: PaperStudy) -> Outcome:
     outcome.text = (
         f"White box: APGD with {STEPS} steps through arctan (a = 2), ε = {bounds}, on {images} training images set aside; "
         f"{config.snn_epochs} epochs of HIRE. Cost: time steps of all gradient passes for a batch, times epochs. A recipe "
-        f"whose batch costs more than HIRE's has fewer epochs. Time: measured, HIRE = 1; * marks recipes above {LONGER}. In the "
+        f"whose batch costs more than HIRE's has fewer epochs. Time: HIRE = 1, measured in {ROUNDS} times {BATCHES} batches with "
+        f"untrained weights; recipes that do the same work differ by up to a quarter. * marks recipes above {LONGER}. In the "
         "chart, the points that no other point exceeds have the numbers of their rows. The p values are not corrected for the "
         "number of recipes. The best recipe is the one with the highest mean over both ε."
     )

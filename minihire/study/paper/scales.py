@@ -1,4 +1,7 @@
-"""The scales of a reproduction: minutes on "shapes", hours on a part of CIFAR-10, or the paper's own settings."""
+"""The scales of a reproduction: minutes on "shapes", hours on a part of CIFAR-10, or the paper's own settings.
+
+The rate-coded SNN has our own T at every scale: the paper takes its accuracies from another paper (Sharmin et al.).
+"""
 
 from dataclasses import dataclass, field, replace
 

@@ -118,12 +118,13 @@ def figure5(study: PaperStudy) -> Outcome:
 def _over_the_leak(study, outcome):
     config = study.scale.config("vgg5")
     digits, source = _digits(study, config)
-    what = {"leak sweep": [digits.name, *LEAKS], "source": source.describe()}
+    attack = pgd(config.epsilon, config.alpha, 1, random_start=False)
+    what = {"leak sweep": [digits.name, *LEAKS], "source": source.describe(), "attack": describe_attack(attack)}
 
     def compute():
         k, network = study.backend, study.network(source)
         images, labels = Batches(digits.limit(min(64, len(digits))), k, 64).load(0, 0)
-        crafted = perturb(network, images, labels, pgd(8 / 255, 8 / 255, 1, random_start=False))
+        crafted = perturb(network, images, labels, attack)
         found = {"pixels": perturbation_distance(k.to_numpy(images), k.to_numpy(crafted)).tolist(), "rates": []}
         for leak in LEAKS:
             rates = []
@@ -180,7 +181,16 @@ def _points(values):
 def _digits(study, config):
     """Test images of MNIST if the user has it, else of "shapes", and the ANN that attacks them."""
     try:
-        digits = replace(config, data="mnist", width=0.125, hidden=64, train_limit=4000, test_limit=200, ann_epochs=3)
+        digits = replace(
+            config,
+            data="mnist",
+            augment=False,  # a mirrored digit is none
+            width=0.125,
+            hidden=64,
+            train_limit=4000,
+            test_limit=200,
+            ann_epochs=3,
+        )
         return study.splits(digits, download=False).test, NetworkSpec(digits, "ann", 0)
     except DataError:
         shapes = config if config.data == "shapes" else MINI.settings[0]

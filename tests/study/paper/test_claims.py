@@ -59,7 +59,48 @@ def test_figure_9_holds_gaussian_noise_against_traditional_training(full):
 
 def test_figure_4_asks_for_both_attacks_white_and_black_box(full):
     found = claims(sweeps.figure4(full("vgg11")))
-    assert len(found) == 4 and {verdict for _, verdict in found.values()} == {"agrees"}  # the same for each T
+    clean = found.pop("the clean accuracy is lower with T = 4 than with T = 8")
+    assert clean == ("yes", "undecided")  # the same for each T
+    assert len(found) == 4 and {verdict for _, verdict in found.values()} == {"agrees"}
+
+
+@pytest.mark.parametrize(("most", "verdict"), [(0.7, "agrees"), (0.5, "differs")])
+def test_figure_4_also_asks_whether_more_time_steps_help_on_clean_images(full, monkeypatch, most, verdict):
+    def measured(study, config, way, access):
+        return [[answers(most if dict(way.changes)["steps"] == 8 else 0.6)], [answers(0.4)], [answers(0.4)]]
+
+    monkeypatch.setattr(sweeps, "measured", measured)
+    found = claims(sweeps.figure4(full("vgg11")))
+    assert found["the clean accuracy is lower with T = 4 than with T = 8"] == ("yes", verdict)
+
+
+def test_figure_10_compares_hire_with_the_rate_coded_network_on_the_same_images(full, monkeypatch):
+    def measured(study, config, way, access):
+        if way.printed == "rate_coded":
+            return [[answers(0.6)[:200]], [np.arange(200) < 40], [np.arange(200) < 120]]
+        return [[answers(0.6)], [np.arange(4000) % 2 == 0], [np.arange(4000) % 2 == 0]]
+
+    monkeypatch.setattr(sweeps, "measured", measured)
+    outcome = sweeps.figure10(full("vgg5"))
+    found = claims(outcome)
+    name = "VGG5 on CIFAR-10: HIRE with its best ε_s is above the rate-coded SNN under white-box "
+    assert found[name + "FGSM"] == ("yes", "agrees") and found[name + "PGD"][1] != "agrees"
+    (rows,) = (table["rows"] for table in outcome.tables if "the same 200 images" in table["caption"])
+    assert [row[:3] for row in rows] == [["rate-coded SNN", "100", "16.7"], ["HIRE, ε_s = 0.013", "6", "1.0"]]
+
+
+@pytest.mark.parametrize(("hire", "verdict"), [(0.60, "agrees"), (0.55, "differs")])
+def test_table_2_asks_what_hire_loses_on_clean_images(full, monkeypatch, hire, verdict):
+    def measured(study, config, way, access):
+        return [[answers(hire if way.method == "hire" else 0.6)], [answers(0.4)], [answers(0.4)]]
+
+    monkeypatch.setattr(accuracy, "measured", measured)
+    found = claims(accuracy.table2(full("vgg5")))
+    assert found["VGG5 on CIFAR-10: HIRE loses no noticeable clean accuracy against traditional SNN"] == (
+        "0.4 lost",
+        verdict,
+    )
+    assert not any("clean" in claim for claim in claims(accuracy.table3(full("vgg5"))))
 
 
 @pytest.mark.parametrize(("iterations", "verdict"), [((1, 20, 40), "not comparable"), ((1, 40, 80), "agrees")])
