@@ -106,6 +106,8 @@ def lif_rate_backward(saved: ForwardValues, grad_spikes):
 
         r = clip(Ī/v − (1 − λ)/2, 0, 1),   ∂r/∂I[t] = 1/(v·T) where 0 < r < 1, else 0.
 
+    With the delayed reset, m[t] = λ·m[t−1] + I[t] − v·s[t−1] has the average v/2 + v·r, because a spike is subtracted one step
+    later. Then r and ∂r/∂I[t] are divided by 2 − λ.
     Replace the spikes of every step by their mean, s[τ] ≈ r. Then ∂L/∂I[t] = Σ_τ g[τ]·∂r/∂I[t], which is Σ_τ g[τ] / (v·T)
     where 0 < r < 1: every step receives the same gradient. This gradient is for attacks, not for training: it has no
     gradients for λ and v, and it needs all time steps at once.
@@ -114,9 +116,10 @@ def lif_rate_backward(saved: ForwardValues, grad_spikes):
     total_current = sum(m[t] - lam * _leaking_membrane(saved, t, v) for t in range(len(m)))
     if saved.reset == "delayed":
         total_current = total_current + v * sum(_spikes_before(saved, t) for t in range(len(m)))
-    firing_rate = total_current / len(m) / v - (1 - lam) / 2
+    divisor = 2 - lam if saved.reset == "delayed" else 1
+    firing_rate = (total_current / len(m) / v - (1 - lam) / 2) / divisor
     g = grad_spikes.sum(axis=0) if saved.mask is None else grad_spikes.sum(axis=0) * saved.mask
-    grad_step = np.where((firing_rate > 0) & (firing_rate < 1), g / (v * len(m)), 0).astype(m.dtype)
+    grad_step = np.where((firing_rate > 0) & (firing_rate < 1), g / (v * len(m) * divisor), 0).astype(m.dtype)
     return grad_step[None] * len(m) if saved.static else np.broadcast_to(grad_step, m.shape)
 
 

@@ -202,8 +202,9 @@ class Neurons(Products):
             if saved.reset == "delayed":
                 current += v * (saved.membrane[:-1] > v).sum(dim=0)
                 current += 0 if start_spikes is None else v * start_spikes
-        rate = current / steps / v - (1 - lam) / 2
-        every_step = torch.where((rate > 0) & (rate < 1), g / (v * steps), 0).reshape(1, *saved.shape[1:])
+        divisor = 2 - lam if saved.reset == "delayed" else 1
+        rate = (current / steps / v - (1 - lam) / 2) / divisor
+        every_step = torch.where((rate > 0) & (rate < 1), g / (v * steps * divisor), 0).reshape(1, *saved.shape[1:])
         return every_step * steps if saved.membrane is None else every_step.expand(saved.shape)
 
     def _like(self, tensor):

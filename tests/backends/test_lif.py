@@ -379,7 +379,7 @@ def test_the_gradient_of_a_current_takes_the_memory_of_the_membranes(name):
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
 def test_the_rate_gradient_is_the_derivative_of_its_ramp(backend, agrees, lam, reset, static, with_state):
-    """r = clip(Ī/v − (1 − λ)/2, 0, 1) of the mean current Ī; the loss is Σ_t g[t]·r, times the mask."""
+    """r = clip(Ī/v − (1 − λ)/2, 0, 1) of the mean current Ī (delayed: over 2 − λ); the loss is Σ_t g[t]·r, times the mask."""
     rng, steps, shape, v = np.random.default_rng(1), 4, (2, 41), 0.75
     current = rng.integers(-8, 24, (1 if static else steps, *shape)) / 16 + 2.0**-8  # never on the ramp's ends
     grad, mask = rng.standard_normal((steps, *shape)), np.where(rng.uniform(size=shape) < 0.3, 0, 1.25)
@@ -392,7 +392,7 @@ def test_the_rate_gradient_is_the_derivative_of_its_ramp(backend, agrees, lam, r
 
     def loss(i):
         mean = np.broadcast_to(i, (steps, *shape)).mean(axis=0)
-        return (grad.sum(axis=0) * np.clip(mean / v - (1 - lam) / 2, 0, 1) * mask).sum()
+        return (grad.sum(axis=0) * np.clip(ramp(mean, v, lam, reset), 0, 1) * mask).sum()
 
     numerical, h = np.zeros_like(current), 2.0**-12
     for index in np.ndindex(current.shape):
@@ -413,6 +413,22 @@ def test_the_rate_gradient_is_the_derivative_of_its_ramp(backend, agrees, lam, r
     agrees(
         rate_gradient(backend, saved, backend.asarray(grad)), numerical, 1e-5 if backend.dtype == "float32" else 1e-9
     )
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("lam, largest", [(0.5, 0.09), (0.7, 0.05), (0.9, 0.012), (1.0, 0.002)])
+def test_the_ramp_is_the_firing_rate_of_the_neuron(exact, lam, largest, reset):
+    """Many steps, constant currents. Without its divisor, the delayed reset would exceed each limit but the last."""
+    v, steps, current = 0.75, 400, np.linspace(0.05, 0.7, 60)
+    spikes, *_ = exact.lif_forward(
+        current[None, None], None, exact.asarray([lam]), exact.asarray([v]), steps, reset=reset
+    )
+    error = np.mean(spikes, axis=0)[0] - np.clip(ramp(current, v, lam, reset), 0, 1)
+    assert np.sqrt(np.mean(error**2)) < largest
+
+
+def ramp(mean_current, v, lam, reset):
+    return (mean_current / v - (1 - lam) / 2) / (2 - lam if reset == "delayed" else 1)
 
 
 # ---------------------------------------------------------------- every backend against the reference
