@@ -139,6 +139,8 @@ def stages(
         # before the ensemble: of all attacks, it fooled most images of a trained VGG5 at ε = 2/255
         whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
         found += [Stage(f"sa-pgd-{steps}", whole, sa_pgd(epsilon, steps, samples=samples)) for steps in SA_PGD_STEPS]
+        if budget == "full":
+            found += _more_of_sa_pgd(whole, epsilon, samples)
     targeted = network.model.classes >= NEEDED["dlr-targeted"]
     for name, source in through:
         attack = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
@@ -147,12 +149,40 @@ def stages(
         if targeted and (name == "own" or budget == "full"):
             attack = apgd(epsilon, APGD_STEPS, loss="dlr-targeted", samples=samples)
             found.append(Stage(f"apgd-targeted-{APGD_STEPS} {name}", source, attack))
+    if network.spiking and budget == "full":
+        found += _other_time_steps(network, named, epsilon, samples)
     for name, source in sources:
         attack = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
         found.append(Stage(f"transfer pgd-{PGD_STEPS} {name}", source, attack))
         found.append(Stage(f"transfer apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
+        if budget == "full" and source.spiking and not has_own_neurons(source):
+            few = SA_PGD_STEPS[0]
+            attack = sa_pgd(epsilon, few, samples=samples)
+            found.append(Stage(f"transfer sa-pgd-{few} {name}", source.view(time_chunk=None), attack))
     found.append(Stage(f"square-{QUERIES[budget]}", network, square(epsilon, QUERIES[budget], samples=samples)))
     return found
+
+
+def _more_of_sa_pgd(network: Network, epsilon: float, samples: int) -> list[Stage]:
+    """SA-PGD once more with most steps: from another start, and with another loss."""
+    steps = SA_PGD_STEPS[-1]
+    found = [Stage(f"sa-pgd-{steps}", network, sa_pgd(epsilon, steps, samples=samples), 1)]
+    if network.model.classes >= NEEDED["dlr"]:
+        found.append(Stage(f"sa-pgd-{steps} dlr", network, sa_pgd(epsilon, steps, samples=samples, loss="dlr")))
+    return found
+
+
+def _other_time_steps(
+    network: Network, members: list[tuple[str, Network]], epsilon: float, samples: int
+) -> list[Stage]:
+    """Auto-PGD on the same weights with half and twice the time steps. HIRE crafts its noise with T/N steps."""
+    attack = apgd(epsilon, APGD_STEPS, samples=samples)
+    chosen = sorted({max(network.steps // 2, 1), 2 * network.steps})
+    return [
+        Stage(f"apgd-{APGD_STEPS} {name}, T = {steps}", source.view(steps=steps), attack)
+        for name, source in members[:1]
+        for steps in chosen
+    ]
 
 
 def evaluate_robustness(
@@ -174,10 +204,11 @@ def evaluate_robustness(
     """Attack a network with a whole suite, on all images of `data`.
 
     suite: one of SUITES. budget: of the strong suite, one of BUDGETS; "full" adds targeted Auto-PGD through every member of the
-    ensemble, 5,000 queries of Square instead of 1,000, and the curves of curves.py. epsilon: ε in pixels of [0, 1]. sources:
-    (name, network) pairs to craft images on for the transfer attacks of the strong suite. samples: of a network with random
-    spikes, draws per gradient and evaluation. flags: whether to evaluate the red flags of the strong suite, and the curves.
-    members: the surrogate ensemble, by default all MEMBERS; fewer of them save time where gradients are expensive.
+    ensemble, SA-PGD from a second start, with the DLR loss and on the sources, Auto-PGD with half and twice the time steps, 5,000
+    queries of Square instead of 1,000, and the curves of curves.py. epsilon: ε in pixels of [0, 1]. sources: (name, network)
+    pairs to craft images on for the transfer attacks of the strong suite. samples: of a network with random spikes, draws per
+    gradient and evaluation. flags: whether to evaluate the red flags of the strong suite, and the curves. members: the surrogate
+    ensemble, by default all MEMBERS; fewer of them save time where gradients are expensive.
     attacks: further attacks with the same ε, such as your own; they run last, on the images that withstood all others.
     folder: keeps the state, so that the same call resumes after an interruption. The state identifies network, sources and
     images. about: further text that has to be the same when the evaluation resumes.

@@ -98,6 +98,25 @@ def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each
     assert names["small"].index("sa-pgd-400") == names["small"].index("sa-pgd-100") + 1
 
 
+def test_the_full_budget_repeats_sa_pgd_and_attacks_with_other_time_steps(network):
+    net = network(get_backend("reference")).view(steps=5)
+    found = {b: suite.stages(net, "strong", b, 0.1, [("two", net)], 1) for b in ("small", "full")}
+    more = [stage for stage in found["full"] if stage.label not in {other.label for other in found["small"]}]
+    by_name = {stage.label: stage for stage in more if "targeted" not in stage.name}
+    assert [*by_name] == [
+        "sa-pgd-400, restart 1",
+        "sa-pgd-400 dlr",
+        "apgd-100 arctan-2, T = 2",
+        "apgd-100 arctan-2, T = 10",
+        "transfer sa-pgd-100 two",
+        "square-5000",
+    ]
+    assert by_name["sa-pgd-400 dlr"].attack.loss == "dlr"
+    sources = [by_name[f"apgd-100 arctan-2, T = {steps}"].source for steps in (2, 10)]
+    assert [(source.steps, source.neuron.surrogate.kind) for source in sources] == [(2, "arctan"), (10, "arctan")]
+    assert all(source.parameters is net.parameters for source in sources) and net.steps == 5
+
+
 @dataclass(frozen=True)
 class Black(Attack):
     """Replaces every image by a black one."""
