@@ -58,10 +58,10 @@ def relu_network(network: Network) -> Network:
     The input is what the SNN's neurons see: normalised pixels with direct coding, the pixels themselves with rate coding. The
     logits have about the scale of the SNN's. With a smaller or larger scale, the softmax might saturate, and the gradient vanish.
 
-    Without biases, the last weight is multiplied by T and divided by all thresholds. With biases, this is not enough: a bias
-    would not be scaled with the other currents of its layer. So each ReLU is divided by the threshold of its neurons. The result
-    is their firing rate, if their leak is 1 and none has to fire more than once a step. The last weight and the last bias are
-    multiplied by T.
+    In a chain of layers without biases, the last weight is multiplied by T and divided by all thresholds. With biases or with
+    residual blocks, this is not enough: a bias would not be scaled with the other currents of its layer, nor a shortcut with the
+    branch beside it. So each ReLU is divided by the threshold of its neurons. The result is their firing rate, if their leak is 1
+    and none has to fire more than once a step. The last weight and the last bias are multiplied by T.
     """
     k, model = network.backend, network.model
     if network.coding == "rate":
@@ -74,9 +74,10 @@ def relu_network(network: Network) -> Network:
         if name.endswith(".threshold")
     }
     last, scale = model.layers[-1].name, float(network.steps)
-    if any(name.endswith(".bias") for name in weights):
+    blocks = any(isinstance(layer, Residual | Branches) for layer in model.layers)
+    if blocks or any(name.endswith(".bias") for name in weights):
         model = replace(model, layers=tuple(_divided(model.layers, model.image_shape, thresholds)))
-    for threshold in thresholds.values():  # with biases, those of the readout and of other blocks are left
+    for threshold in thresholds.values():  # in the second case, those of the readout and of other blocks are left
         scale /= threshold
     for name in {f"{last}.weight", f"{last}.bias"} & weights.keys():
         weights[name] = times(k, weights[name], scale)
