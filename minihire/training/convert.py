@@ -9,9 +9,9 @@ Memory stays bounded: images and time steps are processed in chunks, and only th
 which is all that the percentile needs.
 
 This suits networks without biases. normalise.py converts the others. In a residual block, the threshold of neuron1 divides the
-main branch but not the shortcut, so their sum is not the ANN's; the training that follows adapts to it. Multiplying the weights of
-conv2 by that threshold is no better with low thresholds: a quarter-width ResNet12 (ANN: 50.1 % of 1,000 images of CIFAR-10) has
-31.7 % with it and 38.0 % without it (T = 10, scaling factor 0.3), and with the scaling factor 1 47.5 and 41.8 % (T = 40).
+main branch but not the shortcut, so their sum is not the ANN's; the training that follows adapts to it. Multiplying the weights
+of conv2 by that threshold is no better with low thresholds: a quarter-width ResNet12 (ANN: 50.1 % of 1,000 images of CIFAR-10)
+has 31.7 % with it and 38.0 % without it (T = 10, scaling factor 0.3), and with the scaling factor 1 47.5 and 41.8 % (T = 40).
 """
 
 import math
