@@ -58,7 +58,7 @@ class NeuronState(NamedTuple):
 
 
 class Adaptation(NamedTuple):
-    """The memory of the adaptive surrogate for one layer of neurons, [T, B, …] each; see `surrogates.adaptive`.
+    """The memory of the adaptive surrogate for one layer of neurons, [T, B, …] each; see `surrogates.adapted_slopes`.
 
     mean: a running mean of |m − v|, which starts from 1. deviation: a running mean of the distance between |m − v| and
     `mean`, which starts from 0.

@@ -78,11 +78,12 @@ def lif_backward(saved: ForwardValues, grad_spikes, grad_state, surrogate: Surro
     grad_current = np.empty_like(m)
     # What later steps contribute to the gradients of step t. through_leak = λ·d[t+1] is a part of the gradient of u[t]
     # (delayed reset: of m[t]). through_reset = −v·d[t+1] is a part of the gradient of s[t], with the delayed reset only.
-    through_leak = _or_zero(grad_state and grad_state.membrane, m[0])
-    through_reset = _or_zero(grad_state and grad_state.spikes, m[0])
+    end = grad_state or NeuronState(None)
+    through_leak, through_reset = (_or_zero(grad, m[0]) for grad in (end.membrane, end.spikes))
     for t in reversed(range(len(m))):
         reset_path = -v * through_leak if immediate else through_reset
-        grad_z = f[t] * (g[t] + reset_path if reset_grad else g[t])
+        grad_s = g[t] + reset_path if reset_grad else g[t]
+        grad_z = f[t] * grad_s
         d = grad_current[t] = grad_z / v + through_leak
         grad_leak += np.sum(d * _leaking_membrane(saved, t, v), dtype=np.float64)
         # ∂m/∂v by the reset: each spike lowers the membrane by v

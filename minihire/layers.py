@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from backends.interface import Adaptation, NeuronState
 from backends.randomness import Draw, Draws
 from minihire.engine import Tape, Variable, ops
-from minihire.engine.arrays import times
+from minihire.engine.arrays import full
 from minihire.engine.lif import NeuronInputs, NeuronOptions, conv_lif, lif
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
@@ -234,7 +234,7 @@ class Neuron:
         if start is not None or not initial:
             return start
         k = ctx.tape.backend
-        membrane = times(k, k.zeros(shape), 0.0, initial)
+        membrane = full(k, shape, initial)
         spikes = Variable(k.zeros(shape)) if ctx.neuron.reset == "delayed" else None
         return NeuronState(Variable(membrane), spikes)
 
@@ -247,8 +247,7 @@ class Neuron:
             return None
         if self.name not in ctx.adaptation:
             k, every_step = ctx.tape.backend, (ctx.steps, *shape)
-            ones = times(k, k.zeros(every_step), 0.0, 1.0)
-            ctx.adaptation[self.name] = Adaptation(ones, k.zeros(every_step))
+            ctx.adaptation[self.name] = Adaptation(full(k, every_step, 1.0), k.zeros(every_step))
         return ctx.adaptation[self.name]
 
     def _store(self, ctx, end_state):

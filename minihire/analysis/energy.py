@@ -2,7 +2,8 @@
 
 An ANN layer performs a multiply-accumulate (MAC) for every product of a weight and an input. A spiking layer needs only
 accumulates (AC): each event that it receives adds one weight to each output that it reaches. So it needs ζ times the operations
-of the ANN layer, where ζ is the number of events per input neuron.
+of the ANN layer, where ζ is the number of events per input neuron. (After average pooling an input is ¼, ½, ¾ or 1. As in the
+paper and its code, each that is not zero counts as one accumulate; neurobench.py counts such inputs as MACs.)
 With direct coding the first layer has analog inputs and needs MACs. So do further layers that the image reaches without passing
 neurons, such as a convolution after a BatchNorm of the image. As in the paper, the sums omit memory traffic, pools, identity
 shortcuts and neuron updates.

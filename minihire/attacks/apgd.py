@@ -20,7 +20,7 @@ from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.tracking import Iteration, Track, TrackingAttack, TrackingAttacker
-from minihire.engine.arrays import times
+from minihire.engine.arrays import full, subtract, times
 from minihire.network import Gradients, Network
 from minihire.runtime.random_streams import Stream
 
@@ -61,10 +61,9 @@ class APGDAttacker(TrackingAttacker):
 
     def memory(self, images: Array) -> Any:
         """Return the memory of the first step."""
-        k, zeros = self.network.backend, self.network.backend.zeros((images.shape[0],))
-        return Memory(
-            images, times(k, zeros, 0.0, 2 * self.attack.epsilon), zeros, zeros, times(k, zeros, 0.0, 1.0), zeros
-        )
+        k, each = self.network.backend, (images.shape[0],)
+        zeros = k.zeros(each)
+        return Memory(images, full(k, each, 2 * self.attack.epsilon), zeros, zeros, full(k, each, 1.0), zeros)
 
     def move(
         self, current: Array, found: Gradients, track: Track, memory: Any, images: Array, iteration: Iteration
@@ -85,8 +84,8 @@ class APGDAttacker(TrackingAttacker):
         signs = k.sign_step(zeros, grad, 1.0, -1.0, 1.0)
         moved = self.inside(k.add(current, k.multiply(signs, memory.step)), images)
         if not iteration.first:
-            new, old = (k.add(a, times(k, b, -1.0)) for a, b in ((moved, current), (current, memory.before)))
-            moved = k.add(k.add(current, times(k, new, MOMENTUM)), times(k, old, 1 - MOMENTUM))
+            new, last = subtract(k, moved, current), subtract(k, current, memory.before)
+            moved = k.add(k.add(current, times(k, new, MOMENTUM)), times(k, last, 1 - MOMENTUM))
             moved = self.inside(moved, images)
         # a copy: a captured function must not return an argument (here `current`) as the next value of another (here `before`)
         return moved, memory._replace(before=k.asarray(current))

@@ -246,7 +246,7 @@ class Attacker:
         hooks = ("step", "project", "clip")
         if any(getattr(type(self), hook) is not getattr(Attacker, hook) for hook in hooks):
             return self.clip(self.project(self.step(current, direction), images))
-        k, attack = self.network.backend, self.attack
+        k, attack = self.network.backend, self.attack  # equation 4
         return k.sign_step(current, direction, attack.alpha, 0.0, 1.0, center=images, bound=attack.epsilon)
 
     def _iterate(

@@ -13,7 +13,7 @@ from backends.interface import Array
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, Attacker
-from minihire.engine.arrays import times
+from minihire.engine.arrays import subtract, times
 from minihire.network import Network
 from minihire.runtime.random_streams import Stream
 
@@ -61,8 +61,8 @@ class L2Attacker(Attacker):
     def project(self, moved: Array, images: Array) -> Array:
         """Return the nearest point of the L2 ball of radius ε around the images."""
         k = self.network.backend
-        difference = k.add(moved, times(k, images, -1.0))
-        return k.add(images, k.scale_to_norm(difference, 2, limit=self.attack.epsilon))
+        difference = k.scale_to_norm(subtract(k, moved, images), 2, limit=self.attack.epsilon)
+        return k.add(images, difference)
 
 
 def pgd_l2(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from backends.interface import Adaptation, Array
 from backends.surrogates import adaptive
 from minihire.attacks.tracking import Iteration, Track, TrackingAttack, TrackingAttacker
-from minihire.engine.arrays import times
+from minihire.engine.arrays import full, times
 from minihire.network import Gradients, Network
 
 MEAN_DECAY, SQUARE_DECAY, TINY = 0.5, 0.8, 1e-12
@@ -48,7 +48,7 @@ class SAPGDAttacker(TrackingAttacker):
         """Return p = q = 0 and η = ε."""
         k = self.network.backend
         zeros = k.zeros(tuple(images.shape))
-        return Memory(zeros, zeros, times(k, k.zeros((images.shape[0],)), 0.0, self.attack.epsilon), {})
+        return Memory(zeros, zeros, full(k, (images.shape[0],), self.attack.epsilon), {})
 
     def options(self, memory: Any) -> dict[str, Any]:
         """Return the memory of the surrogate, which the gradient updates."""

@@ -15,7 +15,7 @@ from minihire.attacks.gradient import Attack, AttackCost, Attacker
 from minihire.attacks.schedule import FEW
 from minihire.attacks.schedule import checks as checks_of
 from minihire.attacks.targets import refuse_few_classes, target_classes
-from minihire.engine.arrays import times
+from minihire.engine.arrays import full
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
@@ -86,7 +86,7 @@ class TrackingAttacker(Attacker):
         k, count, due = self.network.backend, self.attack.iterations, checks_of(self.attack.iterations)
         current, flags = self.start(images, draws), k.zeros((images.shape[0],))
         memory = self.memory(images)
-        track = Track(current, flags, current, k.zeros(tuple(images.shape)), times(k, flags, 0.0, LOW))
+        track = Track(current, flags, current, k.zeros(tuple(images.shape)), full(k, flags.shape, LOW))
         for i in range(count):
             step = self._first if i == 0 else self._checked if i in due else self._later
             given = images, labels, goal, self.iteration_draws(draws, i), FEW * due.get(i, 1)

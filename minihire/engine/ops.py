@@ -6,7 +6,7 @@ arrays that it needs. For example, an attack computes no weight gradients and st
 
 import math
 
-from minihire.engine.arrays import times
+from minihire.engine.arrays import full
 from minihire.engine.tape import Tape, Variable
 
 
@@ -33,7 +33,7 @@ def linear(tape, x, w):
 def add_bias(tape, x, bias, count=1):
     """x [T, B, …, C] + count·bias [1, C], the same at every step: a linear layer whose only input is the number `count`."""
     k = tape.backend
-    constant = times(k, k.zeros((1, math.prod(x.shape[1:-1]), 1)), 0.0, float(count))
+    constant = full(k, (1, math.prod(x.shape[1:-1]), 1), float(count))
     current = reshape(tape, linear(tape, Variable(constant), bias), (1, *x.shape[1:]))
     return add(tape, x, current if x.shape[0] == 1 else repeat_time(tape, current, x.shape[0]))
 

@@ -238,15 +238,17 @@ class Training:
         )
         craft = Crafter(network, images, labels, rule.surrogate, options)
         kappa = rule.before_period(k, kappa, draws, craft)
+        # lines 12 to 17 of algorithm 1: one pass for the gradients of weights, thresholds, leaks and, for κ, of the images
         result = network.gradients(images, labels, image=recipe.crafting == "shared", noise=kappa, **options)
         grad, state = result.image, result.state
         if recipe.crafting == "before":
             grad = craft.gradients(kappa).image
-        reduced = self._update(result.weights, result.sums, learning_rate, update)
+        reduced = self._update(result.weights, result.sums, learning_rate, update)  # lines 19 to 22
         if recipe.crafting == "after":  # the gradient, and the membranes of the next period, with the new weights
             result = craft.gradients(kappa)
             grad, state = result.image, result.state
-        return rule.after_period(k, kappa, grad), state if recipe.carry_membranes else None, reduced
+        kappa = rule.after_period(k, kappa, grad)  # line 18
+        return kappa, state if recipe.carry_membranes else None, reduced
 
     def _update(self, weights: dict[str, Array], sums: Array, learning_rate: Any, update: Any) -> list[Array]:
         """Add up the weight gradients, `sums` and the stop requests over the ranks, and update the weights.

@@ -8,7 +8,7 @@ from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, pgd, require_attack
-from minihire.engine.arrays import times
+from minihire.engine.arrays import subtract, times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
 from minihire.runtime.random_streams import Stream
@@ -43,7 +43,7 @@ class Crafter:
         network, k = self.network, self.network.backend
         attacked = network.view(steps=self.options["steps"]) if network.spiking else network
         crafted = attack.attacker(attacked)(self.images, self.labels, self.options["draws"])
-        return k.add(crafted, times(k, self.images, -1.0))
+        return subtract(k, crafted, self.images)
 
 
 @dataclass(frozen=True)

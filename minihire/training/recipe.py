@@ -27,7 +27,7 @@ LATER = ("period_steps", "iterations", "surrogate")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The defaults are the paper's traditional training. It names no optimiser: Adam is ours.
+    """How a network is trained. The defaults are the paper's traditional training, with Adam: the paper names no optimiser.
 
     batch_size: images per rank. period_steps: time steps of each period, if they are not to be ⌊T/N⌋. carry_membranes: start a
     period from the (detached) membranes at the end of the previous one. clip_noise: clip x + κ to [0, 1]. craft_after_update:
