@@ -2,7 +2,9 @@
 
 import errno
 import os
+import pickle
 import sys
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -387,6 +389,43 @@ def test_code_in_a_file_is_not_run(save, tmp_path):
 def test_a_bytearray_which_could_have_any_size_is_not_made(save):
     path = save({**Theirs().state_dict(), "size": bytearray(3)})
     refused(lambda: published.read(path), path, "contains a bytearray, expected only tensors and plain containers")
+
+
+def nested(container, depth, width):
+    """A container of containers, `depth` times; each of them contains the next one `width` times."""
+    found = container()
+    for _ in range(depth):
+        found = container([found] * width)
+    return found
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_containers_nested_so_that_python_crashes_or_never_ends_are_refused(save, zipped):
+    for value, reason in (
+        (nested(tuple, 200, 1), "more than 50 tuples inside one another"),
+        (nested(tuple, 20, 2), "more than 10 references to earlier containers"),
+        (nested(list, 20, 2), "more than 10 references to earlier containers"),
+    ):
+        path = save({"state_dict": Theirs().state_dict(), "args": value}, _use_new_zipfile_serialization=zipped)
+        refused(lambda path=path: published.read(path), path, f"contains {reason}, which a state dict does not need")
+
+
+def test_every_pickle_that_torch_could_read_is_checked(tmp_path):
+    """torch finds data.pkl in whatever case it is written, and reads a file that begins with a pickle as no archive."""
+    path, deep = tmp_path / "model.pt", pickle.dumps({nested(tuple, 200, 1): 1}, 2)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/DATA.PKL", deep)
+        archive.writestr("model/other_data.pkl", pickle.dumps({}, 2))
+    refused(lambda: published.read(path), path, "more than 50 tuples")
+    path.write_bytes(deep + path.read_bytes())
+    refused(lambda: published.read(path), path, "more than 50 tuples")
+
+
+def test_tensors_and_tuples_of_an_optimiser_may_occur_in_two_places(save):
+    state, betas = Theirs().state_dict(), (0.9, 0.999)
+    groups = [{"betas": betas, "nested": nested(tuple, 40, 1)} for _ in range(3)]
+    found = published.read(save({"state_dict": state, "best": dict(state), "optimizer": {"param_groups": groups}}))
+    assert len(found.arrays) == len(state)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
