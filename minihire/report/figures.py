@@ -4,6 +4,7 @@ from pathlib import Path
 
 from minihire.report.marks import COLOURS, MARKERS, OTHER_MARKER
 from minihire.report.sections import against_ann, microjoules
+from minihire.runtime.files import FileError, write_atomically
 from minihire.study.images import from_png, magnified
 from minihire.study.settings import ANN_METHODS
 from minihire.study.titles import ACCESS_TITLES, ATTACK_TITLES, COLUMNS, TITLES
@@ -48,9 +49,13 @@ def pyplot():
 
 
 def draw_all(results, folder: Path) -> list[Path]:
-    """Draw every figure of a run as a PNG file in `folder`, and return the paths. Raises NoMatplotlib."""
+    """Draw every figure of a run as a PNG file in `folder`, and return the paths.
+
+    Raises NoMatplotlib, and FileError if a file cannot be written or the folder is a link.
+    """
     plt = pyplot()
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise FileError(f"cannot write into {folder}, because it is a link: delete the link")
     drawings = {
         "training": training_curves,
         "examples": attacked_images,
@@ -63,7 +68,7 @@ def draw_all(results, folder: Path) -> list[Path]:
         figure = draw(plt, results)
         if figure is not None:
             paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1], dpi=220)
+            write_atomically(paths[-1], lambda file, figure=figure: figure.savefig(file, format="png", dpi=220))
             plt.close(figure)
     return paths
 

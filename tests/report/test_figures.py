@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from minihire.report import figures, marks
+from minihire.runtime.files import FileError
 from minihire.study.images import as_png, from_png
 
 MODELS = ["ann", "converted", "traditional", "hire"]
@@ -92,6 +93,26 @@ def test_grey_images_one_epoch_and_nothing_to_show(tmp_path):
     assert [path.stem for path in figures.draw_all(results, tmp_path)] == ["training", "examples", "accuracy"]
     results["examples"] = []
     assert figures.attacked_images(figures.pyplot(), results) is None
+
+
+def test_figures_are_not_written_through_links(tmp_path):
+    pytest.importorskip("matplotlib")
+    results, folder, other = (
+        make_results() | {"examples": [], "activity": {}, "energy": {}},
+        tmp_path / "figures",
+        tmp_path / "x",
+    )
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileError, match="cannot write into .*figures, because it is a link"):
+        figures.draw_all(results, folder)
+    folder.unlink()
+    folder.mkdir()
+    other.write_text("mine")
+    (folder / "training.png").symlink_to(other)
+    with pytest.raises(FileError, match=r"cannot write .*training\.png, because it is not a regular file"):
+        figures.draw_all(results, folder)
+    assert other.read_text() == "mine" and not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_without_matplotlib_it_says_what_is_missing(tmp_path, monkeypatch):
