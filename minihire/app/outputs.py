@@ -118,9 +118,10 @@ def show_and_write(options: argparse.Namespace, content: dict, text: str) -> Non
 
     With --json -, print only the content. The text is printed first, so that it is not lost if the file cannot be written.
     """
-    written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
-    if options.json == STDOUT:
-        print(utf8(written).decode())
+    to_stdout = options.json == STDOUT  # which escapes control characters in its own way, and may have another encoding
+    written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=to_stdout, allow_nan=False)
+    if to_stdout:
+        print(written)
     else:
         print(text, end="\n" if text else "")
         print_warnings(content.get("warnings", ()))

@@ -338,6 +338,28 @@ def test_control_characters_in_a_file_s_name_are_escaped(place, tmp_path):
     assert "a\\x1b[2J.png" in predict(place, "ann", tmp_path)
 
 
+def test_json_on_standard_output_is_valid_for_any_name(place, tmp_path):
+    file = tmp_path / "a\x7f\x85\u2028ß\x1b.png"
+    Image.new("RGB", (12, 16)).save(file)
+    assert as_json(place, "ann", file)["images"][0]["image"] == str(file)
+
+
+@pytest.mark.filterwarnings("error")
+def test_logits_that_are_not_finite_are_one_sentence(place, tmp_path, capsys):
+    saved = checkpoint.load(place / "ann.npz")
+    arrays = {name: array * np.float32(1e30) for name, array in saved.arrays.items() if "weight" in name}
+    checkpoint.save(
+        tmp_path / "large.npz", saved._replace(arrays=arrays).network(K), extra={"data": saved.meta["data"]}
+    )
+    for arguments in (["predict"], ["predict", "--json", "-"], ["attack"]):
+        name, *flags = arguments
+        code, text = command(name, tmp_path / "large.npz", place / "pictures" / "a.png", *flags, *REFERENCE)
+        assert code == 2 and "nan" not in text.lower()
+        assert capsys.readouterr().err.startswith(
+            "minihire: the network's logits are not finite, because its weights are too"
+        )
+
+
 def test_control_characters_in_the_name_of_a_class_are_escaped(place, tmp_path):
     network = checkpoint.load(place / "ann.npz").network(K)
     checkpoint.save(tmp_path / "ann.npz", network, extra={"data": {"name": "folder", "classes": ["a\nb"] * 3}})
