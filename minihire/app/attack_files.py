@@ -117,7 +117,7 @@ def _write_files(files, paths, found, crafted):
     for number, (path, row) in enumerate(zip(paths, found, strict=True)):
         for name, images in crafted.items():
             image = picture(images[number])
-            write_atomically(files[path, name], lambda file, image=image: image.save(file, "PNG"))
+            write_atomically(files[path, name], lambda file, image=image: image.save(file, "PNG"), new=True)
             row["attacks"][name]["file"] = str(files[path, name])
 
 

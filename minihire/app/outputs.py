@@ -105,9 +105,12 @@ def _begins_with(path, text):
         return False
 
 
-def write_csv(options: argparse.Namespace, rows: Iterable[list]) -> None:
-    """Write the rows, of which the first has the names of the columns, to --csv FILE, if it was given."""
-    if options.csv is not None:
+def write_csv(options: argparse.Namespace, columns: list[str], rows: Iterable[list]) -> None:
+    """Write the rows, of which the first has the names of the columns, to --csv FILE, if it was given.
+
+    columns and errors: those of `csv_path`, because another program may have written the file in the meantime.
+    """
+    if csv_path(options, columns) is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_atomically(options.csv, lambda file: file.write(utf8(text.getvalue())))

@@ -79,7 +79,7 @@ def run(options) -> None:
     files = {name: _archive(packed), "MODEL_CARD.md": utf8(card), "LICENSE": licence.encode()}
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in files.items())
     content = _zip({**files, "SHA256SUMS": sums.encode()})
-    write_atomically(out, lambda file: file.write(content))
+    write_atomically(out, lambda file: file.write(content), new=True)
     print(card)
     print_warnings(warnings)
     print(f"{out}: {len(content) / 1e6:.1f} MB, SHA-256 {hashlib.sha256(content).hexdigest()}")

@@ -345,7 +345,7 @@ def write(path: Path, saved: Checkpoint) -> None:
     }
     buffer = io.BytesIO()  # torch's writer would hide the OSError of a full disk
     torch.save(content, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()), new=True)
 
 
 def _refuse_other_neurons(path, network):

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import glob
+import itertools
 import os
 import re
 import shutil
@@ -119,19 +120,21 @@ def require_writable(path: Path) -> None:
         _remove_empty(new)
 
 
-def write_atomically(path: Path, write) -> None:
+def write_atomically(path: Path, write, new: bool = False) -> None:
     """Call write(file) on a temporary file in the same folder, then rename it to `path`.
 
+    new: never replace a file. If `path` exists by now, the content is kept under a name with a number, and FileError says so.
     Temporary files of the same path that a killed process left are deleted. Only the first of the processes that torchrun
     started writes, so callers need not check the rank. Raises FileError if the file cannot be written.
     """
     if torchrun_rank()[0] > 0:
         return
     path = Path(path)
-    refuse_special(path)
+    if not new:
+        refuse_special(path)
     try:
         with new_folder(path.parent):
-            _write(path, write)
+            _write(path, write, new)
         Written.count += 1
     except OSError as error:
         raise _not_written(path, error) from error
@@ -206,7 +209,7 @@ def _not_written(path: Path, error: OSError) -> FileError:
     return FileError(f"cannot write {path}: {error.strerror or error}; choose another place or free some space")
 
 
-def _write(path: Path, write) -> None:
+def _write(path: Path, write, new: bool) -> None:
     _remove_stale(path)
     file, name = _temporary(path)
     try:
@@ -216,13 +219,24 @@ def _write(path: Path, write) -> None:
             os.fsync(file.fileno())
             if fcntl:  # renamed before the lock is released, so that no other process takes it for stale
                 os.chmod(name, 0o666 & ~_umask())
-                os.replace(name, path)
+                _rename(name, path, new)
         if not fcntl:
-            os.replace(name, path)
+            _rename(name, path, new)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def _rename(name: str, path: Path, new: bool) -> None:
+    """Rename the temporary file `name` to `path`. new: see `write_atomically`."""
+    if not new or not os.path.lexists(path):
+        os.replace(name, path)
+        return
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    free = next(other for other in numbered if not os.path.lexists(other))
+    os.replace(name, free)
+    raise FileError(f"{path} exists by now, so the output was written to {free}: rename that file, or delete it")
 
 
 def _temporary(path: Path) -> tuple[BinaryIO, str]:

@@ -135,11 +135,13 @@ def save(
     data: Dataset | None = None,
     extra: dict[str, Any] | None = None,
     arrays: dict[str, Any] | None = None,
+    new: bool = False,
 ) -> None:
     """Write a checkpoint of a network.
 
     data: the data set that it was trained on; its name and the names of its classes are recorded (`describe_data`).
-    extra: further meta data. arrays: further backend arrays, by their name in the archive.
+    extra: further meta data. arrays: further backend arrays, by their name in the archive. new: never replace a file; if there is
+    one, the checkpoint gets a name with a number, which the error says.
 
     The file appears whole or not at all. Raises CheckpointError for what is not a Network or not a Dataset, and MinihireError
     where the file cannot be written.
@@ -176,7 +178,7 @@ def save(
             yield name, k.to_numpy(array)
         yield "meta", np.frombuffer(json.dumps(meta).encode(), np.uint8)
 
-    write_atomically(path, lambda file: write_arrays(file, entries()))
+    write_atomically(path, lambda file: write_arrays(file, entries()), new)
 
 
 def load(

@@ -136,6 +136,16 @@ def test_equal_networks_have_equal_archives(place, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
+def test_a_file_that_appeared_while_the_network_was_packed_is_kept(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("minihire.app.outputs.require_absent", lambda path: path)  # it looked before the file was there
+    (tmp_path / "a.zip").write_text("mine")
+    assert pack(place, "--out", tmp_path / "a.zip")[0] == 2
+    assert (
+        f"a.zip exists by now, so the output was written to {tmp_path / 'a-2.zip'}: rename" in capsys.readouterr().err
+    )
+    assert (tmp_path / "a.zip").read_text() == "mine" and zipfile.is_zipfile(tmp_path / "a-2.zip")
+
+
 def test_what_cannot_be_packed_is_refused_in_a_sentence(place, tmp_path, capsys):
     def refused(says, *arguments, **options):
         assert pack(place, *arguments, **options)[0] == 2

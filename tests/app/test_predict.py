@@ -13,6 +13,7 @@ from run_files import command
 
 from backends import get_backend
 from minihire.analysis import measure_activity, measure_energy
+from minihire.app.predict import predict_images
 from minihire.data import cifar
 from minihire.data.dataset import Dataset
 from minihire.data.folder import read_image, resize
@@ -165,6 +166,17 @@ def test_the_answers_are_not_lost_if_the_csv_file_cannot_be_written(place, tmp_p
     monkeypatch.setattr("minihire.app.outputs.write_atomically", unwritable)
     code, text = command("predict", place / "ann.npz", place / "pictures", "--csv", tmp_path / "x.csv", *REFERENCE)
     assert code == 2 and "b.jpg" in text and capsys.readouterr().err.startswith("minihire: cannot write x.csv")
+
+
+def test_a_csv_file_that_appeared_meanwhile_is_kept(place, tmp_path, monkeypatch, capsys):
+    def late(*arguments):
+        (tmp_path / "x.csv").write_text("mine")
+        return predict_images(*arguments)
+
+    monkeypatch.setattr("minihire.app.predict.predict_images", late)
+    code, text = command("predict", place / "ann.npz", place / "pictures", "--csv", tmp_path / "x.csv", *REFERENCE)
+    assert code == 2 and "b.jpg" in text and (tmp_path / "x.csv").read_text() == "mine"
+    assert "x.csv exists, and `minihire predict --csv` did not write it" in capsys.readouterr().err
 
 
 def test_files_that_cannot_be_written_are_named_before_the_prediction(place, tmp_path, monkeypatch, capsys):

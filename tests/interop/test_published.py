@@ -472,6 +472,7 @@ def test_flags_that_do_not_fit_the_file_are_refused(save, tmp_path):
         lambda: published.read(path, data="cifar100"), path, "has 10 classes, but cifar100 has 100: give --data cifar10"
     )
     checkpoint.save(tmp_path / "x.npz", ours())
+    path = tmp_path / "ours.pt"
     published.write(path, checkpoint.load(tmp_path / "x.npz"))
     refused(lambda: published.read(path, data="cifar10"), path, "records the data set it was trained on: omit --data")
 
@@ -535,6 +536,22 @@ def test_no_command_writes_over_a_file(save, tmp_path, capsys):
     assert "exists" in sentence(capsys, "import", path, "--out", tmp_path / "model.npz")
     assert "cannot write" in sentence(capsys, "import", path, "--out", path / "x.npz")
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_a_file_that_appeared_while_a_network_was_exported_or_imported_is_kept(save, tmp_path, monkeypatch, capsys):
+    path = save(Theirs().state_dict())
+    assert command("import", path)[0] == 0
+    monkeypatch.setattr("minihire.app.outputs.require_absent", lambda path: path)  # it looked before the file was there
+    for arguments in (
+        ["import", path],
+        *(["export", tmp_path / "model.npz", "--to", form] for form in ("pt", "nir", "onnx")),
+    ):
+        out = tmp_path / f"out.{arguments[-1] if len(arguments) > 2 else 'npz'}"
+        out.write_text("mine")
+        said = sentence(capsys, *arguments, "--out", out)
+        kept = out.with_stem("out-2")
+        assert f"{out} exists by now, so the output was written to {kept}: rename that file, or delete it" in said
+        assert out.read_text() == "mine" and kept.stat().st_size > 1000
 
 
 def test_wrong_flags_are_one_sentence(save, tmp_path, capsys):

@@ -142,6 +142,19 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
         pass
 
 
+def test_a_new_file_replaces_none_that_appeared_meanwhile(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    write_atomically(path, lambda file: file.write(b"first"), new=True)
+    for number in (2, 3):
+        with pytest.raises(FileError, match=rf"x\.tar\.gz exists by now, .* written to .*x\.tar-{number}\.gz: rename"):
+            write_atomically(path, lambda file, number=number: file.write(b"%d" % number), new=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        "x.tar.gz": b"first",
+        "x.tar-2.gz": b"2",
+        "x.tar-3.gz": b"3",
+    }
+
+
 def test_a_fault_leaves_the_old_file_and_no_other(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"old")
 
