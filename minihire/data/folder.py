@@ -68,6 +68,9 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # about damaged EXIF data, for example; an image that is read is good enough
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
                 grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")

@@ -1,5 +1,6 @@
 """PNG figures of a run, drawn with matplotlib from the content of results.json. Needs the extra `plots`."""
 
+import warnings
 from pathlib import Path
 
 from minihire.report.marks import COLOURS, MARKERS, OTHER_MARKER
@@ -64,12 +65,14 @@ def draw_all(results, folder: Path) -> list[Path]:
         "energy": energy_per_image,
     }
     paths = []
-    for name, draw in drawings.items():
-        figure = draw(plt, results)
-        if figure is not None:
-            paths.append(folder / f"{name}.png")
-            write_atomically(paths[-1], lambda file, figure=figure: figure.savefig(file, format="png", dpi=220))
-            plt.close(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a class's name; a box takes the place of the letter
+        for name, draw in drawings.items():
+            figure = draw(plt, results)
+            if figure is not None:
+                paths.append(folder / f"{name}.png")
+                write_atomically(paths[-1], lambda file, figure=figure: figure.savefig(file, format="png", dpi=220))
+                plt.close(figure)
     return paths
 
 

@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -51,6 +52,15 @@ def test_train_and_test_folders_in_sorted_order(parted):
     assert levels(train) == [2, 3, 4, 0, 1] and train.labels.tolist() == [0, 0, 0, 1, 1]
     assert levels(test) == [100, 101, 102] and test.labels.tolist() == [0, 1, 1]
     assert train.shape == (4, 4, 3)
+
+
+def test_damaged_exif_data_are_no_warning(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 1, "a description"
+    picture(tmp_path / "x.jpg", 50, exif=exif.tobytes()[:-20])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder.read_image(tmp_path / "x.jpg").shape == (4, 4, 3)
 
 
 def test_the_normalisation_is_that_of_the_training_images(parted):

@@ -128,6 +128,14 @@ def test_images_survive_their_png(channels):
     assert np.array_equal(from_png(as_png(levels / np.float32(255))).reshape(levels.shape), levels)
 
 
+@pytest.mark.filterwarnings("error")
+def test_names_of_classes_whose_letters_the_font_lacks_are_drawn_without_a_warning(tmp_path):
+    pytest.importorskip("matplotlib")
+    results = make_results() | {"activity": {}, "energy": {}, "accuracy": []}
+    results["data"]["classes"] = ["猫", "犬", "鸟"]
+    assert tmp_path / "examples.png" in figures.draw_all(results, tmp_path)
+
+
 def test_dollars_in_names_of_classes_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     results = make_results()
