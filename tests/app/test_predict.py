@@ -145,6 +145,28 @@ def test_csv_has_a_column_for_each_class_and_is_written_again(place, tmp_path):
     assert [list(map(float, row[3:-1])) for row in rows] == [row["probabilities"] for row in found]
 
 
+def test_no_text_of_the_csv_file_is_a_formula(place, tmp_path, monkeypatch):
+    network, names = checkpoint.load(place / "ann.npz").network(K), ["@class", "-class", "plain"]
+    checkpoint.save(tmp_path / "ann.npz", network, extra={"data": {"name": "folder", "classes": names}})
+    monkeypatch.chdir(tmp_path)
+    for name in ("=cmd.png", "+1.png", "photo.png"):
+        Image.new("RGB", (12, 16)).save(name)
+    predict(tmp_path, "ann", "=cmd.png", "+1.png", "photo.png", "--csv", "x.csv")
+    header, *rows = csv.reader((tmp_path / "x.csv").read_text().splitlines())
+    assert header[3:6] == ["'@class", "'-class", "plain"]
+    assert [row[0] for row in rows] == ["'=cmd.png", "'+1.png", "photo.png"]
+    assert all(0 <= float(cell) <= 1 for row in rows for cell in row[2:6])
+
+
+def test_a_large_json_file_is_written_again(place, tmp_path):
+    predict(place, "ann", place / "pictures" / "a.png", "--json", tmp_path / "x.json")
+    small = (tmp_path / "x.json").read_bytes()
+    with (tmp_path / "x.json").open("r+b") as file:
+        file.truncate(65 << 20)
+    predict(place, "ann", place / "pictures" / "a.png", "--json", tmp_path / "x.json")
+    assert (tmp_path / "x.json").read_bytes() == small
+
+
 def test_no_column_of_the_csv_file_has_the_name_of_another(place, tmp_path):
     model = build("vgg5", 6, (16, 12, 3), width=1 / 16, hidden=8)
     network = Network(model, K, initialise(model, K, 1, True), spiking=True, steps=4)
