@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import glob
 import itertools
 import os
 import re
@@ -20,6 +19,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where a file that a process has open cannot be deleted
     fcntl = None  # type: ignore[assignment]
+
+
+RANDOM = "[a-z0-9_]{8}"  # what the module tempfile puts into a name
 
 
 class FileError(MinihireError):
@@ -252,7 +254,7 @@ def _temporary(path: Path) -> tuple[BinaryIO, str]:
 
 def _remove_stale(path: Path) -> None:
     """Delete the temporary files of this path that no process holds. A process that was killed left them."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{RANDOM}\.tmp")
     for name in filter(pattern.fullmatch, os.listdir(path.parent)):
         with contextlib.suppress(OSError), open_regular(path.parent / name) as file:
             if not os.path.islink(path.parent / name) and _lock(file):
@@ -261,14 +263,15 @@ def _remove_stale(path: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder in `parent`, deleted at the end. First, the folders of this prefix that a killed process left are deleted.
+    """A new folder in `parent`, deleted at the end. First, those with this prefix that a killed process left are deleted.
 
     Where the system has no file locks, they are kept, because another process may be using them.
     """
-    for path in parent.glob(f"{glob.escape(prefix)}*") if fcntl else ():
-        with contextlib.suppress(OSError), _locked_folder(path) as free:
-            if free and not path.is_symlink():
-                shutil.rmtree(path)
+    pattern = re.compile(re.escape(prefix) + RANDOM)
+    for name in filter(pattern.fullmatch, os.listdir(parent)) if fcntl else ():
+        with contextlib.suppress(OSError), _locked_folder(parent / name) as free:
+            if free and not os.path.islink(parent / name):
+                shutil.rmtree(parent / name)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, _locked_folder(Path(name)):
         yield Path(name)
 
