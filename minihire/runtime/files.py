@@ -164,7 +164,9 @@ def locked(lock: Path, busy: str) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # Windows does not delete an open file
+            if not fcntl:  # Windows deletes no open file: now not this one, and after that not the next holder's
+                file.close()
+            with contextlib.suppress(OSError):
                 lock.unlink()
 
 
@@ -253,7 +255,12 @@ def _temporary(path: Path) -> tuple[BinaryIO, str]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Delete the temporary files of this path that no process holds. A process that was killed left them."""
+    """Delete the temporary files of this path that no process holds. A process that was killed left them.
+
+    On Windows they are kept, because a process closes its file before it renames it, and no lock would protect it then.
+    """
+    if not fcntl:
+        return
     pattern = re.compile(rf"\.{re.escape(path.name)}\.{RANDOM}\.tmp")
     for name in filter(pattern.fullmatch, os.listdir(path.parent)):
         with contextlib.suppress(OSError), open_regular(path.parent / name) as file:

@@ -163,7 +163,7 @@ class RunFolder(Store):
         k = network.backend
         weights = {f"parameter/{name}": array for name, array in network.parameters.items()}
         self.results["models"][self.label(spec)] = {
-            "checkpoint": str(self.checkpoint(spec).relative_to(self.out)),
+            "checkpoint": self.checkpoint(spec).relative_to(self.out).as_posix(),
             "seed": spec.seed,
             "weights": weights_digest(weights, k.to_numpy),
             "history": training.history if training else [],
