@@ -1,5 +1,6 @@
 """Helpers of the lessons: the import path of a clone, --quick and --out, a small data set, a small ANN, pictures, writing the figure."""
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -141,17 +142,13 @@ def save(figure, out: Path, name: str) -> None:
     """Write the figure to out/NAME.png with 256 colours and print its path; then the exercises, or in a notebook the figure."""
     from PIL import Image as Picture
 
-    from minihire.runtime.errors import MinihireError
+    from minihire.runtime.files import write_atomically
 
-    path = out / f"{name}.png"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise MinihireError(f"cannot write {path}: {error.strerror}; choose another --out") from error
-    with Picture.open(path) as picture:
+    path, drawn = out / f"{name}.png", io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with Picture.open(drawn) as picture:
         small = picture.convert("RGB").quantize(256, dither=Picture.Dither.NONE)
-    small.save(path, optimize=True)
+    write_atomically(path, lambda file: small.save(file, "PNG", optimize=True))
     print(f"figure: {os.path.relpath(path) if NOTEBOOK else path}")  # no absolute paths in notebooks that are published
     if NOTEBOOK:
         from IPython.display import Image, display

@@ -175,7 +175,7 @@ class Network:
         """Classes and probabilities of images [N, H, W, C]: uint8, or floats with pixels in [0, 1], of NumPy or of the backend.
 
         seed: of the random spikes of a rate-coded network. batch_size: images in memory at a time. Raises MinihireError for
-        images of another shape, type or range, and if there are none.
+        images of another shape, type or range, if there are none, and if a logit is not finite.
 
         >>> import numpy as np
         >>> from minihire import Network, build, get_backend, initialise
@@ -191,8 +191,10 @@ class Network:
         for first in range(0, len(images), size):
             batch = images[first : first + size]
             batch = unit_pixels(batch, k.dtype) if images.dtype == np.uint8 else batch.astype(k.dtype)
-            parts.append(k.to_numpy(self.forward(k.asarray(batch), draws=Draws(seed, 0, first))).astype(np.float64))
+            with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
+                parts.append(k.to_numpy(self.forward(k.asarray(batch), draws=Draws(seed, 0, first))).astype(np.float64))
         logits = np.concatenate(parts)
+        checks.finite_logits(logits)
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
         return Prediction(logits.argmax(axis=1), exponents / exponents.sum(axis=1, keepdims=True))
 

@@ -34,9 +34,11 @@ def mean_logits(network: Network, images: Array, draws: Draws = Draws(), samples
 def predict(network: Network, images: Array, draws: Draws = Draws(), samples: int = 1) -> Answers:
     """Predict the classes, int64 [B], of backend images [B, H, W, C] with pixels in [0, 1].
 
-    samples: see `mean_logits`.
+    samples: see `mean_logits`. Raises MinihireError if a logit is not finite.
     """
-    logits = network.backend.to_numpy(mean_logits(network, images, draws, samples))
+    with np.errstate(over="ignore", invalid="ignore"):  # the check below says it in a sentence
+        logits = network.backend.to_numpy(mean_logits(network, images, draws, samples))
+    checks.finite_logits(logits)
     classes: Answers = logits.argmax(axis=1)
     return classes
 

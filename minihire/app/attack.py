@@ -172,6 +172,7 @@ def _attack_test_images(options, config, saved, target, source, attacks, heading
     text = f"{heading}\n{tables.table(['attack', 'images', 'accuracy, %'], rows)}"
     try:
         if options.save_images:
+            _check_images_file(options.save_images)  # again, because it may have appeared in the meantime
             save_images(options.save_images, crafted)
             text += f"\n{options.save_images}: {len(data.test):,} adversarial images"
     finally:  # the scores are not lost if the images cannot be written

@@ -15,6 +15,7 @@ from minihire.app.outputs import refuse_errors, show_and_write
 from minihire.app.pictures import open_pictures
 from minihire.app.predict import predict_images
 from minihire.attacks import Attack
+from minihire.attacks.gradient import measured_distance
 from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
@@ -104,7 +105,9 @@ def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attac
         for image, label in zip(images, labels, strict=True):
             stop.check(f"during {attack.name}")
             pixels = k.asarray(unit_pixels(image[None], k.dtype))
-            found.append(k.to_numpy(attacker(pixels, k.asarray(label[None]), Draws(seed)))[0].astype(np.float32))
+            crafted = k.to_numpy(attacker(pixels, k.asarray(label[None]), Draws(seed))).astype(np.float32)
+            measured_distance(attack, crafted, k.to_numpy(pixels))  # refuses NaN
+            found.append(crafted[0])
             progress.add(1)
     return np.stack(found)
 
@@ -114,7 +117,7 @@ def _write_files(files, paths, found, crafted):
     for number, (path, row) in enumerate(zip(paths, found, strict=True)):
         for name, images in crafted.items():
             image = picture(images[number])
-            write_atomically(files[path, name], lambda file, image=image: image.save(file, "PNG"))
+            write_atomically(files[path, name], lambda file, image=image: image.save(file, "PNG"), new=True)
             row["attacks"][name]["file"] = str(files[path, name])
 
 

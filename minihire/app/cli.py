@@ -31,6 +31,7 @@ from minihire.app.modules import explain, load_modules
 from minihire.app.outputs import STDOUT, tell
 from minihire.app.streams import guarded_streams
 from minihire.app.suggestions import unknown_arguments, unknown_command
+from minihire.report.words import listed
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written
 from minihire.runtime.interrupt import Interrupted, OutOfTime, resumable_by, stop_after, terminated_like_interrupted
@@ -52,6 +53,13 @@ COMMAND_MODULES = (
     demo,
     completion,
 )
+SIZES = (
+    "--width",
+    "--hidden",
+    "--batch-size",
+    "--time-chunk",
+    "--test-limit",
+)  # flags that reduce the memory of a command
 LISTS = {"files": Path, "paths": Path, "names": str}  # arguments of commands that may be repeated, and their type
 COMMANDS = {module.COMMAND.name: module.COMMAND for module in COMMAND_MODULES}
 EXAMPLES = """minihire run                 everything, small, on the embedded data set
@@ -84,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments):
     rank, Written.count, Written.earlier = backends.torchrun_rank()[0], 0, False
-    quiet, modules = Progress.quiet, []
+    quiet, modules, options = Progress.quiet, [], None
     try:
         options = parse(arguments)
         Progress.quiet = getattr(options, "quiet", False) or rank > 0 or getattr(options, "json", None) == STDOUT
@@ -105,7 +113,7 @@ def _main(arguments):
     except BrokenPipeError:
         return 1
     except Exception as error:
-        said = _cause(error, modules)
+        said = _cause(error, modules, options)
         if said is None:  # a fault of minihire: the traceback is wanted
             raise
         tell(said)
@@ -114,10 +122,13 @@ def _main(arguments):
         Progress.quiet = quiet  # --quiet is for this command, and a program may call `main` again
 
 
-def _cause(error, modules):
-    """A line about an error that the machine or a file of --module caused; else None."""
+def _cause(error, modules, options):
+    """A line about an error that the machine or a file of --module caused; else None. options: the parsed arguments, if any."""
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error}): choose a smaller --width, --hidden or --batch-size"
+        known = completion.commands(options.program)[options.name]._option_string_actions if options else ()
+        flags = [flag for flag in SIZES if flag in known]
+        advice = f"choose a smaller {listed(flags, 'or')}" if flags else "close other programs"
+        return f"not enough memory{f' ({error})' if str(error) else ''}: {advice}"
     if said := explain(error, modules):
         return said
     if isinstance(error, OSError):  # from a check such as Path.exists; readers and writers raise MinihireError

@@ -34,7 +34,7 @@ def run(options) -> None:
             saved = published.read(options.file, data=options.data, steps=options.steps, about=paper_settings)
     out = output_path(options.file, options.out, ".npz")
     extra = {name: saved.meta[name] for name in ("about", "data") if name in saved.meta}
-    checkpoint.save(out, saved.network(backends.get_backend("reference")), extra=extra)
+    checkpoint.save(out, saved.network(backends.get_backend("reference")), extra=extra, new=True)
     print(f"{out}: {in_words(saved.meta)}")
 
 

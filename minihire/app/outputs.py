@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import stat
 import sys
 import warnings
@@ -21,7 +22,8 @@ from minihire.runtime.terminal import RED, YELLOW, escaped, styled
 
 STDOUT = Path("-")  # --json -: print only JSON on standard output
 OUTPUTS = ("json", "csv", "save_images")  # flags of which one command may have several
-MAX_BYTES = 64 << 20  # size of a JSON file that is read to see which command wrote it
+START = 1024  # bytes of a JSON file that are read to see which command wrote it; "command" is its first key
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # the first character of a formula in a spreadsheet
 
 
 def json_path(options: argparse.Namespace) -> Path | None:
@@ -57,22 +59,22 @@ def _own_json(options):
     if path in (None, STDOUT):
         return None
     if os.path.lexists(path):
-        status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
             raise MinihireError(f"--json cannot replace {path}, which is not a regular file: give another file, or -")
-        if not _written_by(options.name, path, status.st_size):
+        if not _written_by(options.name, path):
             raise MinihireError(
                 f"{path} exists, and `minihire {options.name} --json` did not write it: give another file, or delete it"
             )
     return path
 
 
-def _written_by(command, path, size):
+def _written_by(command, path):
     try:
-        content = json.loads(path.read_text("utf-8")) if size <= MAX_BYTES else None
-    except (OSError, ValueError, RecursionError):
+        with path.open("rb") as file:
+            start = file.read(START).decode("utf-8", "replace")
+    except OSError:
         return False
-    return isinstance(content, dict) and content.get("command") == command
+    return re.match(rf'\s*{{\s*"command"\s*:\s*"{re.escape(command)}"', start) is not None
 
 
 def csv_path(options: argparse.Namespace, columns: list[str]) -> Path | None:
@@ -105,12 +107,20 @@ def _begins_with(path, text):
         return False
 
 
-def write_csv(options: argparse.Namespace, rows: Iterable[list]) -> None:
-    """Write the rows, of which the first has the names of the columns, to --csv FILE, if it was given."""
-    if options.csv is not None:
+def write_csv(options: argparse.Namespace, columns: list[str], rows: Iterable[list]) -> None:
+    """Write the rows, of which the first has the names of the columns, to --csv FILE, if it was given.
+
+    columns and errors: those of `csv_path`, because another program may have written the file in the meantime.
+    """
+    if csv_path(options, columns) is not None:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(text, lineterminator="\n").writerows([*map(_not_a_formula, row)] for row in rows)
         write_atomically(options.csv, lambda file: file.write(utf8(text.getvalue())))
+
+
+def _not_a_formula(cell):
+    """The cell, with ' before a text that a spreadsheet would take for a formula and run: names of files come from anywhere."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def show_and_write(options: argparse.Namespace, content: dict, text: str) -> None:
@@ -118,9 +128,10 @@ def show_and_write(options: argparse.Namespace, content: dict, text: str) -> Non
 
     With --json -, print only the content. The text is printed first, so that it is not lost if the file cannot be written.
     """
-    written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=False)
-    if options.json == STDOUT:
-        print(utf8(written).decode())
+    to_stdout = options.json == STDOUT  # which escapes control characters in its own way, and may have another encoding
+    written = json.dumps({"command": options.name, **content}, indent=1, ensure_ascii=to_stdout, allow_nan=False)
+    if to_stdout:
+        print(written)
     else:
         print(text, end="\n" if text else "")
         print_warnings(content.get("warnings", ()))

@@ -25,7 +25,8 @@ from minihire.app.outputs import output_path, print_warnings
 from minihire.app.seen import refuse_seen
 from minihire.report import model_card
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import read_text, write_atomically
+from minihire.runtime.files import read_text, utf8, write_atomically
+from minihire.runtime.terminal import escaped
 from minihire.study.results import Results
 from minihire.training.checkpoint import Checkpoint, weights_digest
 
@@ -46,11 +47,12 @@ def add_flags(parser):
 
 def run(options) -> None:
     """Round the weights to 16 bits, compare the predictions with those of the original, and write the archive."""
+    saved = open_checkpoint(options.checkpoint, note=False)
+    name = _name_in_archive(options.checkpoint)
     out = output_path(options.checkpoint, options.out, SUFFIX)
     if out.suffix != SUFFIX:
         raise MinihireError(f"--out {out} must end in {SUFFIX}: a ZIP archive is written")
     licence = _licence(options.license)
-    saved = open_checkpoint(options.checkpoint, note=False)
     if unfinished(saved):
         raise MinihireError(f"the training of {options.checkpoint} is not finished: resume it first")
     config, backend = resolve(options, saved, USES), open_backend(options)
@@ -62,7 +64,6 @@ def run(options) -> None:
     packed = rounded(saved)
     given, kept = (predictions(one, data.test, seed=config.seed) for one in (network, packed.network(backend)))
     scores = [Score(int((answers == data.test.labels).sum()), len(answers)).as_dict() for answers in (given, kept)]
-    name = f"{options.checkpoint.stem}.npz"
     results, trained_as = _run_of(saved)
     card = model_card.card(
         name,
@@ -75,10 +76,10 @@ def run(options) -> None:
         results=results,
         name=trained_as,
     )
-    files = {name: _archive(packed), "MODEL_CARD.md": card.encode(), "LICENSE": licence.encode()}
+    files = {name: _archive(packed), "MODEL_CARD.md": utf8(card), "LICENSE": licence.encode()}
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in files.items())
     content = _zip({**files, "SHA256SUMS": sums.encode()})
-    write_atomically(out, lambda file: file.write(content))
+    write_atomically(out, lambda file: file.write(content), new=True)
     print(card)
     print_warnings(warnings)
     print(f"{out}: {len(content) / 1e6:.1f} MB, SHA-256 {hashlib.sha256(content).hexdigest()}")
@@ -98,6 +99,14 @@ def rounded(saved: Checkpoint) -> Checkpoint:
     if isinstance(meta.get("about"), dict):
         meta["about"] = {**meta["about"], "data_dir": None}
     return Checkpoint(saved.path, meta, arrays)
+
+
+def _name_in_archive(path):
+    """The name of the packed checkpoint. SHA256SUMS has it on a line, as UTF-8."""
+    name = f"{path.stem}.npz"
+    if escaped(name) != name or utf8(name) != name.encode("utf-8", "replace"):
+        raise MinihireError(f"the name of {path} has bytes that are not UTF-8, or control characters: rename it")
+    return name
 
 
 def _licence(path):

@@ -183,7 +183,7 @@ def _command(study, names):
 
 def _write(out, content):
     files = {
-        "paper.json": json.dumps(content, indent=1, ensure_ascii=False),
+        "paper.json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False),
         "paper.md": page.as_markdown(content),
         "paper.html": page.as_page(content),
     }

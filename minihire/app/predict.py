@@ -48,7 +48,7 @@ def run(options) -> None:
     rows = pictures.rows(found)
     content = {"checkpoint": str(options.checkpoint), "classes": list(names), "images": rows}
     try:
-        write_csv(options, _csv(rows, names))
+        write_csv(options, COLUMNS, _csv(rows, names))
     finally:  # the answers are not lost if the CSV file cannot be written
         show_and_write(options, content, _tables([row for row in rows if "error" not in row], names))
     refuse_errors(pictures.errors.values(), len(rows))

@@ -36,7 +36,7 @@ from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.report.layout import SavedRun, guarded
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import Written, write_atomically
+from minihire.runtime.files import FileError, Written, write_atomically
 from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import duration, say
 from minihire.study.estimate import estimate
@@ -167,7 +167,7 @@ def show_results(results, out: Path) -> None:
         print(f"\n{out}/results.json and {len(figures)} figures in {out}/figures/")
     except NoMatplotlib as missing:
         print(f"\n{out}/results.json; {missing}")
-    except (OSError, ValueError) as error:  # ValueError: pictures in an edited results.json
+    except (FileError, OSError, ValueError) as error:  # ValueError: pictures in an edited results.json
         print(f"\n{out}/results.json; the figures could not be written: {error}")
     print_warnings(results["warnings"])
     _write_pages(results, out)

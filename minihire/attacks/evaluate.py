@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, Answers, predict
-from minihire.attacks.gradient import Attack, checked_images, require_attack, warn_outside_ball
+from minihire.attacks.gradient import Attack, checked_images, measured_distance, require_attack, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
@@ -148,7 +148,8 @@ def _attack_batches(
                 images, labels = batches.load(0, number + services.rank)
                 draws, rows = Draws(seed, 0, first), slice(first, first + batches.size)
                 crafted, own[rows] = checked_images(attack, attacker(images, labels, draws), images), True
-                farthest = max(farthest, attack.distance(*map(source.backend.to_numpy, (crafted, images))))
+                distance = measured_distance(attack, *map(source.backend.to_numpy, (crafted, images)))
+                farthest = max(farthest, distance)
                 for classes, network in zip(predicted, networks, strict=True):
                     classes[rows] = predict(network, crafted, draws, attack.samples)
             progress.add(sum(map(batches.image_count, range(number, min(number + services.ranks, len(batches))))))

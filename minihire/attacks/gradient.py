@@ -272,6 +272,17 @@ def checked_images(attack: Attack, crafted: Array, images: Array) -> Array:
     return crafted
 
 
+def measured_distance(attack: Attack, crafted: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> float:
+    """The largest distance of an adversarial image from its original. Raises MinihireError if it is NaN: so are pixels, then."""
+    distance = attack.distance(crafted, images)
+    if math.isnan(distance):
+        raise MinihireError(
+            f"{attack.name} made pixels that are NaN, because the gradient of the attacked network is not finite: its weights "
+            "are too large; give another network, or train it with a lower learning rate"
+        )
+    return distance
+
+
 def warn_outside_ball(attack: Attack, farthest: float) -> None:
     """Print a warning if an adversarial image was this far from its original, and the attack's ε is less."""
     if farthest > attack.epsilon * 1.0001 + 1e-6:  # float32 rounds

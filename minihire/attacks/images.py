@@ -17,7 +17,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, predict
-from minihire.attacks.gradient import Attack, checked_images, warn_outside_ball
+from minihire.attacks.gradient import Attack, checked_images, measured_distance, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.encoding import in_8_bits, unit_pixels
@@ -54,7 +54,7 @@ def craft_images(
             stop.check(f"during {attack.name}")
             (images, labels), draws = batches.load(0, number), Draws(seed, 0, number * batch_size)
             crafted = k.to_numpy(checked_images(attack, attacker(images, labels, draws), images)).astype(np.float32)
-            farthest = max(farthest, attack.distance(crafted, k.to_numpy(images)))
+            farthest = max(farthest, measured_distance(attack, crafted, k.to_numpy(images)))
             rounded, batch = in_8_bits(crafted), slice(draws.first, draws.first + len(crafted))
             found = classify(target, crafted, draws, attack.samples), classify(target, rounded, draws, attack.samples)
             parts.append((crafted, rounded, data.labels[batch], *found))

@@ -116,8 +116,9 @@ def read_python(path: Path, name: str, max_records: int) -> tuple[np.ndarray, np
         )
     for record, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < len(CLASSES[name]):
+            shown = f"{label}"[:20] if isinstance(label, int | float | str) else f"of type {type(label).__name__}"
             raise DataError(
-                f"{path} has label {str(label)[:20]} at record {record}; expected a label from 0 to "
+                f"{path} has the label {shown} at record {record}; expected a label from 0 to "
                 f"{len(CLASSES[name]) - 1}: the file is damaged or not a {SOURCES[name].title} file"
             )
     return pixels, np.array(labels)

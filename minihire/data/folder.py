@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,9 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # about damaged EXIF data, for example; an image that is read is good enough
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
                 grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
@@ -167,7 +171,12 @@ def _refuse_parts(root: Path, names: tuple[str, ...]) -> None:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not _ignored(path.name))
+    return _by_name(path for path in root.iterdir() if path.is_dir() and not _ignored(path.name))
+
+
+def _by_name(paths: Iterable[Path]) -> list[Path]:
+    """The paths, all of one folder, sorted by name. The order of paths themselves ignores upper and lower case on Windows."""
+    return sorted(paths, key=lambda path: path.name)
 
 
 def _ignored(name: str) -> bool:
@@ -210,7 +219,7 @@ def _images(folder: Path) -> list[Path]:
     """The image files of a class, sorted. Hidden files and files of other types are ignored."""
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; give one with images for this class")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not _ignored(path.name))
+    paths = _by_name(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not _ignored(path.name))
     if not paths:
         raise DataError(f"{folder} contains no images ({' '.join(SUFFIXES)}); add some or remove the folder")
     return paths

@@ -10,12 +10,15 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minihire.data.dataset import DataError
 from minihire.runtime.files import open_regular
+from minihire.runtime.pickle_nesting import TooNested, check_nesting
 
 # Opcodes of protocols 2 to 5 for plain data, and GLOBAL, REDUCE and BUILD, which can reach only the stand-ins.
 # fmt: off
@@ -139,7 +142,7 @@ class Latin1(Inert):
 
     def __call__(self, string, codec):
         if not isinstance(string, str) or text(codec) != "latin1":
-            raise Refused(f"the codec {codec!r}")
+            raise Refused(f"the codec {text(codec)!r}")
         self.room -= len(string)
         if self.room < 0:
             raise Refused("the same string many times")
@@ -179,11 +182,15 @@ def text(value) -> str:
     return value if isinstance(value, str) else value.decode("latin1")
 
 
-def check_opcodes(data: bytes) -> None:
-    """Raise Refused for an opcode outside OPCODES or a memo slot beyond the file's length, which would waste memory."""
+def checked_opcodes(data: bytes) -> Iterator[tuple[Any, Any, int | None]]:
+    """The opcodes of a pickle, as pickletools.genops yields them.
+
+    Raises Refused for an opcode outside OPCODES or a memo slot beyond the file's length, which would waste memory.
+    """
     for opcode, argument, position in pickletools.genops(data):
         if opcode.name not in OPCODES or (opcode.name == "LONG_BINPUT" and argument > len(data)):
             raise Refused(f"the opcode {opcode.name} at byte offset {position}")
+        yield opcode, argument, position
 
 
 def read_pickle(path: Path, max_bytes: int) -> dict[str, object]:
@@ -200,12 +207,12 @@ def read_pickle(path: Path, max_bytes: int) -> dict[str, object]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the file and its permissions") from None
     try:
-        check_opcodes(data)
+        check_nesting(checked_opcodes(data))
         content = ArrayUnpickler(data).load()
         items = {text(key): value.value if isinstance(value, Array) else value for key, value in content.items()}
-    except Refused as error:
+    except (Refused, TooNested) as error:
         raise DataError(
-            f"{path} uses {error}, but a pickle of plain arrays does not need that; "
+            f"{path} uses {error!s:.200}, but a pickle of plain arrays does not need that; "
             "nothing in the file was run: get the official file"
         ) from None
     except Exception as error:  # a damaged pickle can fail in any way

@@ -70,7 +70,7 @@ def write(path: Path, saved: Checkpoint) -> None:
     warnings.warn(_differences(network), ExchangeWarning, stacklevel=2)
     buffer = io.BytesIO()
     package().write(buffer, graph)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()), new=True)
 
 
 def _differences(network: Network) -> str:

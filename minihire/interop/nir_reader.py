@@ -22,7 +22,7 @@ from minihire.network import Network
 from minihire.runtime.archive import SPARE_BYTES
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import open_regular
-from minihire.training.checkpoint import Checkpoint, CheckpointError
+from minihire.training.checkpoint import MAX_META_BYTES, Checkpoint, CheckpointError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 TOLERANCE = 1e-5  # relative; τ and R are float32
@@ -144,6 +144,8 @@ def _in_order(path, graph):
 def _described(path, text, data, steps):
     """(model, metadata) of a graph that minihire wrote."""
     try:
+        if len(text) > MAX_META_BYTES:
+            raise ValueError(f"{len(text):,} characters")
         entry = json.loads(text)
         found = entry.pop("steps")
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:

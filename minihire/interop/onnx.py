@@ -70,7 +70,7 @@ def _check(network: Network) -> None:
 def write(path: Path, saved: Checkpoint) -> None:
     """Write the network of a checkpoint as an ONNX file. Errors as in `to_onnx`."""
     model = to_onnx(saved.network(get_backend("reference")))
-    write_atomically(path, lambda file: file.write(model.SerializeToString()))
+    write_atomically(path, lambda file: file.write(model.SerializeToString()), new=True)
 
 
 class _Graph:

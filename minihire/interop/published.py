@@ -16,9 +16,11 @@ import io
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from pickletools import genops
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +35,7 @@ from minihire.layers import Conv2d, Flatten, Linear, Neuron, Parameter, Readout
 from minihire.models import MODELS, VGG, A, Model, build
 from minihire.runtime.archive import ArchiveError, checked_copy, member_names
 from minihire.runtime.files import open_regular, write_atomically
+from minihire.runtime.pickle_nesting import TooNested, check_nesting
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
 FILE = "a .pt file"  # what needs torch
@@ -42,6 +45,7 @@ FAMILY = {sum(size != A for size in row.features): name for name, row in MODELS.
 SCALAR = Layout((1,), (), (1, 1, 1))
 GIVE = "give a .pt file of torch.save, or a .nir file"
 PICKLE = b"\x80"  # its first byte
+LEGACY_PICKLES = 5  # before torch 1.6: magic number, format, machine, content, names of the tensors' bytes
 OWN = "this format is that of the paper's authors; minihire.interop.from_torch converts your own module"
 
 
@@ -157,11 +161,15 @@ def _unpickled(torch, path, file):
     """Load the file. Only tensors and plain containers are accepted, so no code in the file can run."""
     if b"\nbytearray\n" in file.read():  # torch would make one of any size
         raise CheckpointError(f"{path} contains a bytearray, expected only tensors and plain containers; {OWN}")
-    file.seek(0)
     try:
+        for opcodes in _pickles(file):
+            check_nesting(opcodes)
+        file.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged files; the error below says what is wrong
             return torch.load(file, map_location="cpu", weights_only=True)
+    except TooNested as error:
+        raise CheckpointError(f"{path} contains {error}, which a state dict does not need; {OWN}") from error
     except Exception as error:  # torch documents no common class for the errors of damaged files
         found = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if not found:
@@ -170,6 +178,19 @@ def _unpickled(torch, path, file):
             f"{path} contains a {found[1]}, expected only tensors and plain containers: "
             f"save only the state dict, with torch.save(model.state_dict(), FILE); {OWN}"
         ) from error
+
+
+def _pickles(file):
+    """The opcodes of each pickle in a file of torch.save: those of the zip archive, or the five before the tensors' bytes."""
+    file.seek(0)
+    is_zip = file.read(2) == b"PK"  # as torch decides; a pickle may end with a zip archive
+    file.seek(0)
+    if is_zip:
+        with zipfile.ZipFile(file) as archive:
+            # torch ignores the case of the name
+            yield from (genops(archive.read(name)) for name in archive.namelist() if name.lower().endswith("data.pkl"))
+    else:
+        yield from (genops(file) for _ in range(LEGACY_PICKLES))
 
 
 def _state(path, content) -> dict[str, Any]:
@@ -324,7 +345,7 @@ def write(path: Path, saved: Checkpoint) -> None:
     }
     buffer = io.BytesIO()  # torch's writer would hide the OSError of a full disk
     torch.save(content, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()), new=True)
 
 
 def _refuse_other_neurons(path, network):

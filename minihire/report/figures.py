@@ -1,9 +1,11 @@
 """PNG figures of a run, drawn with matplotlib from the content of results.json. Needs the extra `plots`."""
 
+import warnings
 from pathlib import Path
 
 from minihire.report.marks import COLOURS, MARKERS, OTHER_MARKER
 from minihire.report.sections import against_ann, microjoules
+from minihire.runtime.files import FileError, write_atomically
 from minihire.study.images import from_png, magnified
 from minihire.study.settings import ANN_METHODS
 from minihire.study.titles import ACCESS_TITLES, ATTACK_TITLES, COLUMNS, TITLES
@@ -48,9 +50,13 @@ def pyplot():
 
 
 def draw_all(results, folder: Path) -> list[Path]:
-    """Draw every figure of a run as a PNG file in `folder`, and return the paths. Raises NoMatplotlib."""
+    """Draw every figure of a run as a PNG file in `folder`, and return the paths.
+
+    Raises NoMatplotlib, and FileError if a file cannot be written or the folder is a link.
+    """
     plt = pyplot()
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise FileError(f"cannot write into {folder}, because it is a link: delete the link")
     drawings = {
         "training": training_curves,
         "examples": attacked_images,
@@ -59,12 +65,14 @@ def draw_all(results, folder: Path) -> list[Path]:
         "energy": energy_per_image,
     }
     paths = []
-    for name, draw in drawings.items():
-        figure = draw(plt, results)
-        if figure is not None:
-            paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1], dpi=220)
-            plt.close(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a class's name; a box takes the place of the letter
+        for name, draw in drawings.items():
+            figure = draw(plt, results)
+            if figure is not None:
+                paths.append(folder / f"{name}.png")
+                write_atomically(paths[-1], lambda file, figure=figure: figure.savefig(file, format="png", dpi=220))
+                plt.close(figure)
     return paths
 
 

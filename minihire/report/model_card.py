@@ -142,9 +142,15 @@ def _settings(results):
     if results is None:
         return ""
     config = results["config"]
+    try:
+        attacks = (
+            f"ε = {255 * config['epsilon']:.4g}/255; PGD with {config['iterations']:d} steps of α = {config['alpha']:g}"
+        )
+    except (LookupError, TypeError, ValueError):  # the run of another program
+        attacks = "the run does not record their settings"
     return (
-        f" Attacks: ε = {255 * config['epsilon']:.4g}/255; PGD with {config['iterations']} steps of α = {config['alpha']:g}. In "
-        "the table, wb is white box, and bb is black box: the images were crafted on a network of another seed."
+        f" Attacks: {attacks}. In the table, wb is white box, and bb is black box: the images were crafted on a network of "
+        "another seed."
     )
 
 

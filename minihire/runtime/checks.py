@@ -101,6 +101,15 @@ def pixels(low: Any, high: Any) -> None:
         )
 
 
+def finite_logits(logits: np.ndarray[Any, Any]) -> None:
+    """Check the logits of a network, before classes and probabilities are made of them."""
+    if not np.isfinite(logits).all():
+        raise MinihireError(
+            "the network's logits are not finite, because its weights are too large: give another network, or train it with a "
+            "lower learning rate"
+        )
+
+
 def belongs(k: Backend, name: str, array: Array) -> None:
     """Check that this is a floating-point array of the backend."""
     kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")

@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-import glob
+import itertools
 import os
 import re
 import shutil
@@ -19,6 +19,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where a file that a process has open cannot be deleted
     fcntl = None  # type: ignore[assignment]
+
+
+RANDOM = "[a-z0-9_]{8}"  # what the module tempfile puts into a name
 
 
 class FileError(MinihireError):
@@ -119,19 +122,21 @@ def require_writable(path: Path) -> None:
         _remove_empty(new)
 
 
-def write_atomically(path: Path, write) -> None:
+def write_atomically(path: Path, write, new: bool = False) -> None:
     """Call write(file) on a temporary file in the same folder, then rename it to `path`.
 
+    new: never replace a file. If `path` exists by now, the content is kept under a name with a number, and FileError says so.
     Temporary files of the same path that a killed process left are deleted. Only the first of the processes that torchrun
     started writes, so callers need not check the rank. Raises FileError if the file cannot be written.
     """
     if torchrun_rank()[0] > 0:
         return
     path = Path(path)
-    refuse_special(path)
+    if not new:
+        refuse_special(path)
     try:
         with new_folder(path.parent):
-            _write(path, write)
+            _write(path, write, new)
         Written.count += 1
     except OSError as error:
         raise _not_written(path, error) from error
@@ -159,7 +164,9 @@ def locked(lock: Path, busy: str) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # Windows does not delete an open file
+            if not fcntl:  # Windows deletes no open file: now not this one, and after that not the next holder's
+                file.close()
+            with contextlib.suppress(OSError):
                 lock.unlink()
 
 
@@ -206,7 +213,7 @@ def _not_written(path: Path, error: OSError) -> FileError:
     return FileError(f"cannot write {path}: {error.strerror or error}; choose another place or free some space")
 
 
-def _write(path: Path, write) -> None:
+def _write(path: Path, write, new: bool) -> None:
     _remove_stale(path)
     file, name = _temporary(path)
     try:
@@ -216,13 +223,24 @@ def _write(path: Path, write) -> None:
             os.fsync(file.fileno())
             if fcntl:  # renamed before the lock is released, so that no other process takes it for stale
                 os.chmod(name, 0o666 & ~_umask())
-                os.replace(name, path)
+                _rename(name, path, new)
         if not fcntl:
-            os.replace(name, path)
+            _rename(name, path, new)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def _rename(name: str, path: Path, new: bool) -> None:
+    """Rename the temporary file `name` to `path`. new: see `write_atomically`."""
+    if not new or not os.path.lexists(path):
+        os.replace(name, path)
+        return
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    free = next(other for other in numbered if not os.path.lexists(other))
+    os.replace(name, free)
+    raise FileError(f"{path} exists by now, so the output was written to {free}: rename that file, or delete it")
 
 
 def _temporary(path: Path) -> tuple[BinaryIO, str]:
@@ -237,8 +255,13 @@ def _temporary(path: Path) -> tuple[BinaryIO, str]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Delete the temporary files of this path that no process holds. A process that was killed left them."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")
+    """Delete the temporary files of this path that no process holds. A process that was killed left them.
+
+    On Windows they are kept, because a process closes its file before it renames it, and no lock would protect it then.
+    """
+    if not fcntl:
+        return
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{RANDOM}\.tmp")
     for name in filter(pattern.fullmatch, os.listdir(path.parent)):
         with contextlib.suppress(OSError), open_regular(path.parent / name) as file:
             if not os.path.islink(path.parent / name) and _lock(file):
@@ -247,14 +270,15 @@ def _remove_stale(path: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder in `parent`, deleted at the end. First, the folders of this prefix that a killed process left are deleted.
+    """A new folder in `parent`, deleted at the end. First, those with this prefix that a killed process left are deleted.
 
     Where the system has no file locks, they are kept, because another process may be using them.
     """
-    for path in parent.glob(f"{glob.escape(prefix)}*") if fcntl else ():
-        with contextlib.suppress(OSError), _locked_folder(path) as free:
-            if free and not path.is_symlink():
-                shutil.rmtree(path)
+    pattern = re.compile(re.escape(prefix) + RANDOM)
+    for name in filter(pattern.fullmatch, os.listdir(parent)) if fcntl else ():
+        with contextlib.suppress(OSError), _locked_folder(parent / name) as free:
+            if free and not os.path.islink(parent / name):
+                shutil.rmtree(parent / name)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, _locked_folder(Path(name)):
         yield Path(name)
 

@@ -23,6 +23,8 @@ from minihire.training.loop import Training
 class Store:
     """Interface of the stores. By default a store has no finished networks and keeps no measurements."""
 
+    only_new = False  # whether the checkpoint of a conversion never replaces a file
+
     def checkpoint(self, spec: NetworkSpec) -> Path:
         """The file of a network's checkpoint."""
         raise NotImplementedError
@@ -77,6 +79,8 @@ class Files(Store):
     out: the checkpoint to write. scores: the JSON file that `attack` will write the scores to. The answers of each attack are
     stored in another file, in the same folder. `clear` deletes the files with answers.
     """
+
+    only_new = True
 
     def __init__(self, out: Path | None = None, scores: Path | None = None):
         self.out, self.scores = out, scores
@@ -159,7 +163,7 @@ class RunFolder(Store):
         k = network.backend
         weights = {f"parameter/{name}": array for name, array in network.parameters.items()}
         self.results["models"][self.label(spec)] = {
-            "checkpoint": str(self.checkpoint(spec).relative_to(self.out)),
+            "checkpoint": self.checkpoint(spec).relative_to(self.out).as_posix(),
             "seed": spec.seed,
             "weights": weights_digest(weights, k.to_numpy),
             "history": training.history if training else [],

@@ -86,7 +86,7 @@ class Study:
             if spec.method == "converted":
                 network, training = converted_snn(start, config, data.train, spec.seed), None
                 extra = {"about": config.describe(), "data": checkpoint.describe_data(data.train, seen)}
-                checkpoint.save(path, network, extra=extra)
+                checkpoint.save(path, network, extra=extra, new=self.store.only_new)
             else:
                 self._release_networks()  # the optimiser needs the memory
                 network = start.copy() if start else new_ann(config, data.train, self.backend, spec.seed)

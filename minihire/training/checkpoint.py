@@ -28,6 +28,7 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 
 FORMAT = 1
+MAX_META_BYTES = 16 << 20  # of metadata larger than the file: Python's objects take up to 26 times as much memory
 OTHER_FORMATS = {  # what to do about other files
     **dict.fromkeys((".nir", ".pt", ".pth"), "`minihire import` makes a checkpoint of a .nir or .pt file"),
     ".onnx": "ONNX files can be exported, but not read",
@@ -134,11 +135,13 @@ def save(
     data: Dataset | None = None,
     extra: dict[str, Any] | None = None,
     arrays: dict[str, Any] | None = None,
+    new: bool = False,
 ) -> None:
     """Write a checkpoint of a network.
 
     data: the data set that it was trained on; its name and the names of its classes are recorded (`describe_data`).
-    extra: further meta data. arrays: further backend arrays, by their name in the archive.
+    extra: further meta data. arrays: further backend arrays, by their name in the archive. new: never replace a file; if there is
+    one, the checkpoint gets a name with a number, which the error says.
 
     The file appears whole or not at all. Raises CheckpointError for what is not a Network or not a Dataset, and MinihireError
     where the file cannot be written.
@@ -175,7 +178,7 @@ def save(
             yield name, k.to_numpy(array)
         yield "meta", np.frombuffer(json.dumps(meta).encode(), np.uint8)
 
-    write_atomically(path, lambda file: write_arrays(file, entries()))
+    write_atomically(path, lambda file: write_arrays(file, entries()), new)
 
 
 def load(
@@ -195,7 +198,7 @@ def load(
     path = Path(path)
     try:
         arrays = read_arrays(path, wanted=lambda name: training or name == "meta" or name.startswith("parameter/"))
-        meta = json.loads(bytes(arrays.pop("meta")).decode())
+        meta = json.loads(_text_of_meta(arrays.pop("meta"), path.stat().st_size))
         too_new = meta["format"] > FORMAT
     except FileNotFoundError as error:
         raise CheckpointError(
@@ -212,3 +215,10 @@ def load(
             f"{path} has checkpoint format {meta['format']}, this version reads up to {FORMAT}: update minihire"
         )
     return Checkpoint(path, meta, arrays)
+
+
+def _text_of_meta(array: np.ndarray[Any, Any], file_size: int) -> str:
+    """The JSON text in the array "meta". Raises ArchiveError if it is large and was compressed, which `save` does not do."""
+    if array.nbytes > max(MAX_META_BYTES, file_size):
+        raise ArchiveError(f"its metadata have {array.nbytes:,} bytes, but the file has {file_size:,}")
+    return bytes(array).decode()

@@ -140,8 +140,8 @@ class Training:
             if self.stop.requested and not finished:
                 self._save_and_stop()
         self.drain()
-        row = self._evaluate_epoch()
         self._check_finite()
+        row = self._evaluate_epoch()
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {"loss": 0.0, "correct": 0, "images": 0}
         warnings = new_warnings(self)

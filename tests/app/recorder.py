@@ -117,7 +117,7 @@ class Recorder:
         self.record(of_network(network), of_seed(seed, (), network))
         return np.zeros(len(data), np.int64)
 
-    def write_atomically(self, path, write):
+    def write_atomically(self, path, write, new=False):
         file = io.BytesIO()
         write(file)
         self.stop(path, hashlib.sha256(file.getvalue()).hexdigest())

@@ -719,6 +719,24 @@ def test_an_error_of_the_system_without_a_file_is_one_sentence(monkeypatch, caps
     assert capsys.readouterr().err == "minihire: the disk is gone; give another file or folder\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "error", "said"),
+    [
+        ("info", MemoryError("3 GiB"), "not enough memory (3 GiB): choose a smaller --width or --hidden"),
+        ("predict", MemoryError(), "not enough memory: choose a smaller --time-chunk"),
+        ("report", MemoryError(), "not enough memory: close other programs"),
+    ],
+)
+def test_if_memory_runs_out_only_flags_of_the_command_are_named(tmp_path, monkeypatch, capsys, command, error, said):
+    def fail(*_):
+        raise error
+
+    for name in ("info.open_checkpoint", "predict.open_checkpoint", "report.page.read"):
+        monkeypatch.setattr(f"minihire.app.{name}", fail)
+    assert cli.main([command, str(tmp_path), *(["x.png"] if command == "predict" else [])]) == 2
+    assert capsys.readouterr().err == f"minihire: {said}\n"
+
+
 def test_a_wrong_flag_makes_no_folder(place, tmp_path):
     assert command("run", *small(place / "cifar"), "--out", tmp_path / "new", "--backend", "abacus")[0] == 2
     assert command("run", *small(place / "none"), "--out", tmp_path / "new")[0] == 2

@@ -292,6 +292,15 @@ def test_single_commands_train_what_a_run_trains(chain, finished, name):
     assert weights(chain[0] / f"{name}.npz") == weights(finished[0] / "models" / f"{name}.npz")
 
 
+def test_a_file_that_appeared_during_a_conversion_is_kept(chain, cifar, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("minihire.app.convert.require_absent", lambda path: path)  # it looked before the file was there
+    (tmp_path / "x.npz").write_text("mine")
+    arguments = ["convert", chain[0] / "ann.npz", *small(cifar, "convert"), *EXECUTION, "--out", tmp_path / "x.npz"]
+    assert command(*arguments)[0] == 2 and (tmp_path / "x.npz").read_text() == "mine"
+    assert "x.npz exists by now, so the output was written to" in capsys.readouterr().err
+    assert weights(tmp_path / "x-2.npz") == weights(chain[0] / "converted.npz")
+
+
 def test_single_commands_say_what_they_made(chain, finished):
     folder, texts = chain
     models = results_of(finished[0])["models"]

@@ -111,10 +111,39 @@ def test_results_that_are_not_ours_are_left_out_with_a_warning(place, tmp_path):
     assert code == 0 and "warning: the model card has no results of the run" in text
 
 
+def test_a_run_that_does_not_record_the_settings_of_its_attacks_is_packed(place, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "hire.npz").write_bytes((place / "run/models/hire.npz").read_bytes())
+    content = json.loads((place / "run/results.json").read_text())
+    del content["checksum"], content["config"]["alpha"]
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    code, text = pack(place, "--out", tmp_path / "a.zip", source=tmp_path / "models" / "hire.npz")
+    assert code == 0 and "Attacks: the run does not record their settings. In the table" in text and "PGD wb" in text
+
+
+def test_a_checkpoint_with_text_that_utf8_cannot_express_is_packed(place, tmp_path):
+    given = checkpoint.load(place / "run/models/hire.npz")
+    meta = np.frombuffer(json.dumps({**given.meta, "minihire": "\udcff"}).encode(), np.uint8)
+    np.savez(tmp_path / "x.npz", **given.arrays, meta=meta)
+    assert pack(place, source=tmp_path / "x.npz")[0] == 0
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert r"With minihire \udcff or later" in archive.read("MODEL_CARD.md").decode()
+
+
 def test_equal_networks_have_equal_archives(place, tmp_path):
     for name in ("a.zip", "b.zip"):
         assert pack(place, "--out", tmp_path / name)[0] == 0
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_a_file_that_appeared_while_the_network_was_packed_is_kept(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("minihire.app.outputs.require_absent", lambda path: path)  # it looked before the file was there
+    (tmp_path / "a.zip").write_text("mine")
+    assert pack(place, "--out", tmp_path / "a.zip")[0] == 2
+    assert (
+        f"a.zip exists by now, so the output was written to {tmp_path / 'a-2.zip'}: rename" in capsys.readouterr().err
+    )
+    assert (tmp_path / "a.zip").read_text() == "mine" and zipfile.is_zipfile(tmp_path / "a-2.zip")
 
 
 def test_what_cannot_be_packed_is_refused_in_a_sentence(place, tmp_path, capsys):
@@ -127,6 +156,10 @@ def test_what_cannot_be_packed_is_refused_in_a_sentence(place, tmp_path, capsys)
     refused("exists: choose another --out", "--out", tmp_path / "old.zip")
     assert (tmp_path / "old.zip").read_text() == "mine"
     refused("there is no checkpoint", "--out", tmp_path / "a.zip", source="none.npz")
+    refused("/ is a folder", source="/")
+    for name in ("a\udcff.npz", "a\nb.npz"):
+        (tmp_path / name).write_bytes((place / "run/models/hire.npz").read_bytes())
+        refused("has bytes that are not UTF-8, or control characters: rename it", source=tmp_path / name)
     refused("cannot read --license", "--out", tmp_path / "a.zip", "--license", tmp_path / "none")
     given = checkpoint.load(place / "run/models/hire.npz")
     for name, change in (

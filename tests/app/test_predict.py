@@ -13,6 +13,7 @@ from run_files import command
 
 from backends import get_backend
 from minihire.analysis import measure_activity, measure_energy
+from minihire.app.predict import predict_images
 from minihire.data import cifar
 from minihire.data.dataset import Dataset
 from minihire.data.folder import read_image, resize
@@ -144,6 +145,28 @@ def test_csv_has_a_column_for_each_class_and_is_written_again(place, tmp_path):
     assert [list(map(float, row[3:-1])) for row in rows] == [row["probabilities"] for row in found]
 
 
+def test_no_text_of_the_csv_file_is_a_formula(place, tmp_path, monkeypatch):
+    network, names = checkpoint.load(place / "ann.npz").network(K), ["@class", "-class", "plain"]
+    checkpoint.save(tmp_path / "ann.npz", network, extra={"data": {"name": "folder", "classes": names}})
+    monkeypatch.chdir(tmp_path)
+    for name in ("=cmd.png", "+1.png", "photo.png"):
+        Image.new("RGB", (12, 16)).save(name)
+    predict(tmp_path, "ann", "=cmd.png", "+1.png", "photo.png", "--csv", "x.csv")
+    header, *rows = csv.reader((tmp_path / "x.csv").read_text().splitlines())
+    assert header[3:6] == ["'@class", "'-class", "plain"]
+    assert [row[0] for row in rows] == ["'=cmd.png", "'+1.png", "photo.png"]
+    assert all(0 <= float(cell) <= 1 for row in rows for cell in row[2:6])
+
+
+def test_a_large_json_file_is_written_again(place, tmp_path):
+    predict(place, "ann", place / "pictures" / "a.png", "--json", tmp_path / "x.json")
+    small = (tmp_path / "x.json").read_bytes()
+    with (tmp_path / "x.json").open("r+b") as file:
+        file.truncate(65 << 20)
+    predict(place, "ann", place / "pictures" / "a.png", "--json", tmp_path / "x.json")
+    assert (tmp_path / "x.json").read_bytes() == small
+
+
 def test_no_column_of_the_csv_file_has_the_name_of_another(place, tmp_path):
     model = build("vgg5", 6, (16, 12, 3), width=1 / 16, hidden=8)
     network = Network(model, K, initialise(model, K, 1, True), spiking=True, steps=4)
@@ -165,6 +188,17 @@ def test_the_answers_are_not_lost_if_the_csv_file_cannot_be_written(place, tmp_p
     monkeypatch.setattr("minihire.app.outputs.write_atomically", unwritable)
     code, text = command("predict", place / "ann.npz", place / "pictures", "--csv", tmp_path / "x.csv", *REFERENCE)
     assert code == 2 and "b.jpg" in text and capsys.readouterr().err.startswith("minihire: cannot write x.csv")
+
+
+def test_a_csv_file_that_appeared_meanwhile_is_kept(place, tmp_path, monkeypatch, capsys):
+    def late(*arguments):
+        (tmp_path / "x.csv").write_text("mine")
+        return predict_images(*arguments)
+
+    monkeypatch.setattr("minihire.app.predict.predict_images", late)
+    code, text = command("predict", place / "ann.npz", place / "pictures", "--csv", tmp_path / "x.csv", *REFERENCE)
+    assert code == 2 and "b.jpg" in text and (tmp_path / "x.csv").read_text() == "mine"
+    assert "x.csv exists, and `minihire predict --csv` did not write it" in capsys.readouterr().err
 
 
 def test_files_that_cannot_be_written_are_named_before_the_prediction(place, tmp_path, monkeypatch, capsys):
@@ -336,6 +370,28 @@ def test_a_tie_names_each_class_once(place, tmp_path):
 def test_control_characters_in_a_file_s_name_are_escaped(place, tmp_path):
     Image.new("RGB", (12, 16)).save(tmp_path / "a\x1b[2J.png")
     assert "a\\x1b[2J.png" in predict(place, "ann", tmp_path)
+
+
+def test_json_on_standard_output_is_valid_for_any_name(place, tmp_path):
+    file = tmp_path / "a\x7f\x85\u2028ß\x1b.png"
+    Image.new("RGB", (12, 16)).save(file)
+    assert as_json(place, "ann", file)["images"][0]["image"] == str(file)
+
+
+@pytest.mark.filterwarnings("error")
+def test_logits_that_are_not_finite_are_one_sentence(place, tmp_path, capsys):
+    saved = checkpoint.load(place / "ann.npz")
+    arrays = {name: array * np.float32(1e30) for name, array in saved.arrays.items() if "weight" in name}
+    checkpoint.save(
+        tmp_path / "large.npz", saved._replace(arrays=arrays).network(K), extra={"data": saved.meta["data"]}
+    )
+    for arguments in (["predict"], ["predict", "--json", "-"], ["attack"]):
+        name, *flags = arguments
+        code, text = command(name, tmp_path / "large.npz", place / "pictures" / "a.png", *flags, *REFERENCE)
+        assert code == 2 and "nan" not in text.lower()
+        assert capsys.readouterr().err.startswith(
+            "minihire: the network's logits are not finite, because its weights are too"
+        )
 
 
 def test_control_characters_in_the_name_of_a_class_are_escaped(place, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy, predict, predictions
-from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd, pgd_l2
+from minihire.attacks import Attack, attack_accuracy, attacked_predictions, fgsm, perturb, pgd, pgd_l2
 from minihire.attacks.images import craft_images, save_images
 from minihire.data.batches import Batches
 from minihire.runtime.errors import MinihireError
@@ -38,6 +38,30 @@ def test_every_target_sees_the_same_images(k, network, data):
     alone = [attack_accuracy(target, data, pgd(iterations=2), source=source).tolist() for target in targets]
     together = attacked_predictions(targets, source, data, pgd(iterations=2))
     assert [(found == data.labels).tolist() for found in together] == alone
+
+
+class Broken(Attack):
+    """An attack whose images are NaN, as if the gradient were."""
+
+    def attacker(self, network):
+        return lambda images, labels, draws: images * np.nan
+
+
+@pytest.mark.parametrize("evaluate", [attack_accuracy, lambda net, *rest: craft_images(net, net, *rest)])
+def test_pixels_that_the_attack_made_nan_are_blamed_on_the_network(network, data, evaluate):
+    with pytest.raises(MinihireError, match="made pixels that are NaN, because the gradient of the attacked network"):
+        evaluate(network(get_backend("reference")), data, Broken("broken", 0.1, 0.1, 1))
+
+
+@pytest.mark.filterwarnings("error")
+def test_logits_that_are_not_finite_are_refused(k, network, data):
+    net = network(k, "ann")
+    net = net.copy(parameters={name: array * np.float32(1e30) for name, array in net.parameters.items()})
+    for evaluate in (accuracy, lambda net, data: net.predict(data.images)):
+        with pytest.raises(
+            MinihireError, match="the network's logits are not finite, because its weights are too large"
+        ):
+            evaluate(net, data)
 
 
 def test_without_epsilon_it_is_the_clean_accuracy(k, network, data):

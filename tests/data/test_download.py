@@ -115,21 +115,23 @@ def test_load_fetches_what_is_missing_once(offer, site, tmp_path):
 def test_what_a_killed_download_left_is_deleted_and_a_running_one_is_left_alone(offer, tmp_path):
     offer(archive(members()))
     fcntl = pytest.importorskip("fcntl")
-    dead, alive, outside = (
-        tmp_path / INSIDE / ".partial-dead",
-        tmp_path / INSIDE / ".partial-alive",
+    dead, alive, outside, mine = (
+        tmp_path / INSIDE / ".partial-dead_123",
+        tmp_path / INSIDE / ".partial-alive_12",
         tmp_path / "outside",
+        tmp_path / INSIDE / ".partial-backup",
     )
-    for folder in (dead, alive, outside):
+    for folder in (dead, alive, outside, mine):
         folder.mkdir(parents=True)
         (folder / "data_batch_1.bin").write_bytes(b"half")
-    (tmp_path / INSIDE / ".partial-link").symlink_to(outside)
+    (tmp_path / INSIDE / ".partial-link_123").symlink_to(outside)
     holder = os.open(alive, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
     download("cifar10", tmp_path)
     os.close(holder)
     assert not dead.exists() and (alive / "data_batch_1.bin").exists() and (outside / "data_batch_1.bin").exists()
-    assert not list((tmp_path / INSIDE).glob(".partial-[!al]*"))
+    assert (mine / "data_batch_1.bin").exists()
+    assert not list((tmp_path / INSIDE).glob(".partial-[!abl]*"))
 
 
 def test_nothing_is_downloaded_without_permission(offer, tmp_path):

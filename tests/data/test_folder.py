@@ -3,7 +3,9 @@
 import os
 import struct
 import sys
+import warnings
 import zlib
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -51,6 +53,28 @@ def test_train_and_test_folders_in_sorted_order(parted):
     assert levels(train) == [2, 3, 4, 0, 1] and train.labels.tolist() == [0, 0, 0, 1, 1]
     assert levels(test) == [100, 101, 102] and test.labels.tolist() == [0, 1, 1]
     assert train.shape == (4, 4, 3)
+
+
+def test_the_order_is_the_same_where_paths_ignore_upper_and_lower_case(tmp_path, monkeypatch):
+    """As those of Windows do: other classes would have other labels, and other images would be test images."""
+    classes(tmp_path, {"b": 10, "C": 10, "a": 10})
+    picture(tmp_path / "b" / "A.png", 200)
+    picture(tmp_path / "b" / "a.png", 201)
+    expected = folder.read(tmp_path)
+    monkeypatch.setattr(PurePath, "__lt__", lambda one, other: str(one).lower() < str(other).lower())
+    found = folder.read(tmp_path)
+    assert found[0].classes == ("C", "a", "b")
+    for one, other in zip(expected, found, strict=True):
+        assert levels(one) == levels(other) and one.labels.tolist() == other.labels.tolist()
+
+
+def test_damaged_exif_data_are_no_warning(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 1, "a description"
+    picture(tmp_path / "x.jpg", 50, exif=exif.tobytes()[:-20])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder.read_image(tmp_path / "x.jpg").shape == (4, 4, 3)
 
 
 def test_the_normalisation_is_that_of_the_training_images(parted):

@@ -210,6 +210,30 @@ def test_no_stand_in_can_be_changed(refusal, name, state):
     assert "a change of a callable's state" in said
 
 
+def nested(container, depth, width=1):
+    """A container of containers, `depth` times. With width 2, each of them contains the next one twice."""
+    found = container()
+    for _ in range(depth):
+        found = container([found] * width)
+    return found
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_containers_nested_so_that_python_crashes_or_never_ends_are_refused(refusal, reading, protocol):
+    for value in (nested(tuple, 200), (nested(tuple, 60), [])):
+        assert "uses more than 50 tuples inside one another" in refusal(pickle.dumps({"a": value}, protocol))
+    for value in (nested(tuple, 20, 2), nested(list, 20, 2)):
+        assert "uses more than 10 references to earlier containers" in refusal(pickle.dumps({"a": value}, protocol))
+    assert "more than 50 tuples" in refusal(pickle.dumps({nested(tuple, 200): 1}, protocol))
+    for value in (nested(tuple, 40), nested(list, 200), nested(tuple, 5, 2)):
+        assert reading(pickle.dumps({"a": value}, protocol)) == {"a": value}
+
+
+@pytest.mark.parametrize("nothing", [b"(u", b"(e", b"Nb"], ids=["SETITEMS", "APPENDS", "BUILD"])
+def test_a_change_by_nothing_does_not_hide_that_a_value_is_a_tuple(refusal, nothing):
+    assert "more than 50 tuples" in refusal(b"\x80\x02})" + 60 * (nothing + b"\x85") + b"Ns.")
+
+
 def test_no_codec_but_latin1(refusal):
     said = refusal(b"\x80\x02}U\x01ac_codecs\nencode\nX\x01\x00\x00\x00aU\x03zip\x86Rs.")
     assert "the codec" in said

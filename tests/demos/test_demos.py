@@ -72,6 +72,20 @@ def test_an_out_whose_name_is_too_long_is_one_sentence():
     assert done.stderr == f"minihire: {Path(name).absolute()}: File name too long; give another file or folder\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_figure_is_not_written_through_a_link(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "other").write_text("mine")
+    (tmp_path / "x.png").symlink_to(tmp_path / "other")
+    code = (
+        "import lesson, pathlib; from matplotlib.figure import Figure; lesson.save(Figure(), pathlib.Path.cwd(), 'x')"
+    )
+    path = {**os.environ, "PYTHONPATH": str(DEMOS)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1 and (tmp_path / "other").read_text() == "mine"
+    assert done.stderr.startswith(f"minihire: cannot write {tmp_path / 'x.png'}, because it is not a regular file")
+
+
 @pytest.mark.slow
 def test_without_matplotlib_the_table_still_prints(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')\n")

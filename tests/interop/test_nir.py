@@ -360,6 +360,10 @@ REFUSED = {
         "'minihire' of .* is not the description of a network",
     ),
     "a list": (lambda graph: graph.metadata.update(minihire="[]"), "'minihire' of .* is not the description"),
+    "much text": (
+        lambda graph: graph.metadata.update(minihire=graph.metadata["minihire"] + " " * checkpoint.MAX_META_BYTES),
+        "'minihire' of .* is not the description",
+    ),
     "half a step": (lambda graph: describe(graph, steps=2.5), "'steps' of .* is a float, expected a whole number"),
     "another model": (lambda graph: describe(graph, model={"name": "vgg6"}), "there is no model 'vgg6'"),
     "another size": (lambda graph: describe(graph, model={"name": "vgg9"}), "has 16 nodes, expected 26 for vgg9"),

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import pickle
 import sys
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -389,6 +391,43 @@ def test_a_bytearray_which_could_have_any_size_is_not_made(save):
     refused(lambda: published.read(path), path, "contains a bytearray, expected only tensors and plain containers")
 
 
+def nested(container, depth, width):
+    """A container of containers, `depth` times; each of them contains the next one `width` times."""
+    found = container()
+    for _ in range(depth):
+        found = container([found] * width)
+    return found
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_containers_nested_so_that_python_crashes_or_never_ends_are_refused(save, zipped):
+    for value, reason in (
+        (nested(tuple, 200, 1), "more than 50 tuples inside one another"),
+        (nested(tuple, 20, 2), "more than 10 references to earlier containers"),
+        (nested(list, 20, 2), "more than 10 references to earlier containers"),
+    ):
+        path = save({"state_dict": Theirs().state_dict(), "args": value}, _use_new_zipfile_serialization=zipped)
+        refused(lambda path=path: published.read(path), path, f"contains {reason}, which a state dict does not need")
+
+
+def test_every_pickle_that_torch_could_read_is_checked(tmp_path):
+    """torch finds data.pkl in whatever case it is written, and reads a file that begins with a pickle as no archive."""
+    path, deep = tmp_path / "model.pt", pickle.dumps({nested(tuple, 200, 1): 1}, 2)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/DATA.PKL", deep)
+        archive.writestr("model/other_data.pkl", pickle.dumps({}, 2))
+    refused(lambda: published.read(path), path, "more than 50 tuples")
+    path.write_bytes(deep + path.read_bytes())
+    refused(lambda: published.read(path), path, "more than 50 tuples")
+
+
+def test_tensors_and_tuples_of_an_optimiser_may_occur_in_two_places(save):
+    state, betas = Theirs().state_dict(), (0.9, 0.999)
+    groups = [{"betas": betas, "nested": nested(tuple, 40, 1)} for _ in range(3)]
+    found = published.read(save({"state_dict": state, "best": dict(state), "optimizer": {"param_groups": groups}}))
+    assert len(found.arrays) == len(state)
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_a_truncated_file_is_refused(save, zipped):
     path = save(Theirs().state_dict(), _use_new_zipfile_serialization=zipped)
@@ -433,6 +472,7 @@ def test_flags_that_do_not_fit_the_file_are_refused(save, tmp_path):
         lambda: published.read(path, data="cifar100"), path, "has 10 classes, but cifar100 has 100: give --data cifar10"
     )
     checkpoint.save(tmp_path / "x.npz", ours())
+    path = tmp_path / "ours.pt"
     published.write(path, checkpoint.load(tmp_path / "x.npz"))
     refused(lambda: published.read(path, data="cifar10"), path, "records the data set it was trained on: omit --data")
 
@@ -496,6 +536,22 @@ def test_no_command_writes_over_a_file(save, tmp_path, capsys):
     assert "exists" in sentence(capsys, "import", path, "--out", tmp_path / "model.npz")
     assert "cannot write" in sentence(capsys, "import", path, "--out", path / "x.npz")
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_a_file_that_appeared_while_a_network_was_exported_or_imported_is_kept(save, tmp_path, monkeypatch, capsys):
+    path = save(Theirs().state_dict())
+    assert command("import", path)[0] == 0
+    monkeypatch.setattr("minihire.app.outputs.require_absent", lambda path: path)  # it looked before the file was there
+    for arguments in (
+        ["import", path],
+        *(["export", tmp_path / "model.npz", "--to", form] for form in ("pt", "nir", "onnx")),
+    ):
+        out = tmp_path / f"out.{arguments[-1] if len(arguments) > 2 else 'npz'}"
+        out.write_text("mine")
+        said = sentence(capsys, *arguments, "--out", out)
+        kept = out.with_stem("out-2")
+        assert f"{out} exists by now, so the output was written to {kept}: rename that file, or delete it" in said
+        assert out.read_text() == "mine" and kept.stat().st_size > 1000
 
 
 def test_wrong_flags_are_one_sentence(save, tmp_path, capsys):

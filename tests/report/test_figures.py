@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from minihire.report import figures, marks
+from minihire.runtime.files import FileError
 from minihire.study.images import as_png, from_png
 
 MODELS = ["ann", "converted", "traditional", "hire"]
@@ -94,6 +95,26 @@ def test_grey_images_one_epoch_and_nothing_to_show(tmp_path):
     assert figures.attacked_images(figures.pyplot(), results) is None
 
 
+def test_figures_are_not_written_through_links(tmp_path):
+    pytest.importorskip("matplotlib")
+    results, folder, other = (
+        make_results() | {"examples": [], "activity": {}, "energy": {}},
+        tmp_path / "figures",
+        tmp_path / "x",
+    )
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileError, match="cannot write into .*figures, because it is a link"):
+        figures.draw_all(results, folder)
+    folder.unlink()
+    folder.mkdir()
+    other.write_text("mine")
+    (folder / "training.png").symlink_to(other)
+    with pytest.raises(FileError, match=r"cannot write .*training\.png, because it is not a regular file"):
+        figures.draw_all(results, folder)
+    assert other.read_text() == "mine" and not any((tmp_path / "elsewhere").iterdir())
+
+
 def test_without_matplotlib_it_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(figures.NoMatplotlib, match="figures were not drawn, because matplotlib is not installed"):
@@ -105,6 +126,14 @@ def test_without_matplotlib_it_says_what_is_missing(tmp_path, monkeypatch):
 def test_images_survive_their_png(channels):
     levels = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
     assert np.array_equal(from_png(as_png(levels / np.float32(255))).reshape(levels.shape), levels)
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_classes_whose_letters_the_font_lacks_are_drawn_without_a_warning(tmp_path):
+    pytest.importorskip("matplotlib")
+    results = make_results() | {"activity": {}, "energy": {}, "accuracy": []}
+    results["data"]["classes"] = ["猫", "犬", "鸟"]
+    assert tmp_path / "examples.png" in figures.draw_all(results, tmp_path)
 
 
 def test_dollars_in_names_of_classes_are_drawn(tmp_path):

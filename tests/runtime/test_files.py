@@ -118,6 +118,23 @@ def test_a_path_has_one_writer_at_a_time(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="imitates Windows by means of /proc")
+def test_a_lock_file_is_deleted_on_windows_too(tmp_path, monkeypatch):
+    """There, a file that a process has open cannot be deleted."""
+
+    def unlink(path):
+        if any(os.path.realpath(file) == str(path) for file in Path("/proc/self/fd").iterdir()):
+            raise PermissionError("the process cannot access the file because it is being used")
+        os.unlink(path)
+
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files, "_lock_alone", lambda file: True)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with only_writer(tmp_path / "x.npz"):
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs flock")
 def test_a_lock_whose_file_was_deleted_meanwhile_is_not_held(tmp_path, monkeypatch):
     """A second process would make a new file at the path, and lock that one."""
@@ -140,6 +157,19 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", flock)
     with only_writer(tmp_path / "x.npz"), folders.lock(tmp_path):
         pass
+
+
+def test_a_new_file_replaces_none_that_appeared_meanwhile(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    write_atomically(path, lambda file: file.write(b"first"), new=True)
+    for number in (2, 3):
+        with pytest.raises(FileError, match=rf"x\.tar\.gz exists by now, .* written to .*x\.tar-{number}\.gz: rename"):
+            write_atomically(path, lambda file, number=number: file.write(b"%d" % number), new=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        "x.tar.gz": b"first",
+        "x.tar-2.gz": b"2",
+        "x.tar-3.gz": b"3",
+    }
 
 
 def test_a_fault_leaves_the_old_file_and_no_other(tmp_path):

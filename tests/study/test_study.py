@@ -1,6 +1,7 @@
 """One study: networks and answers are made once; a store only decides where they lie."""
 
 from dataclasses import replace
+from pathlib import PureWindowsPath
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
 from minihire.study import networks
 from minihire.study.networks import LIMITS, load_data
+from minihire.study.results import Results
 from minihire.study.run import Run
 from minihire.study.settings import preset
 from minihire.study.single import attack_one, convert_one, train_one
 from minihire.study.spec import NetworkSpec
+from minihire.study.stores import RunFolder
 from minihire.training.checkpoint import load
 
 CONFIG = preset(
@@ -54,6 +57,13 @@ def finished(k, splits, tmp_path_factory):
 
 def arrays(path):
     return {name: array.tobytes() for name, array in load(path).arrays.items() if name.startswith("parameter/")}
+
+
+def test_results_made_on_windows_name_files_as_others_do(k, splits, tmp_path):
+    results = Results.new(tmp_path / "results.json", CONFIG.describe(), k)
+    ann = networks.new_ann(CONFIG, splits.train, k, CONFIG.seed)
+    RunFolder(PureWindowsPath("x"), CONFIG, k, results).note_made(NetworkSpec(CONFIG, "ann", CONFIG.seed), ann, None)
+    assert results["models"]["ann"]["checkpoint"] == "models/ann.npz"
 
 
 def test_single_commands_make_the_networks_of_a_run(k, splits, finished, tmp_path):

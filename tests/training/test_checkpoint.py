@@ -17,7 +17,7 @@ from minihire.engine.lif import NeuronOptions
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import FileError, write_atomically
-from minihire.training import Adversarial, CraftedNoise, Recipe, train
+from minihire.training import Adversarial, CraftedNoise, Recipe, checkpoint, train
 from minihire.training.checkpoint import FORMAT, CheckpointError, load, save
 from minihire.training.optimisers import Schedule
 
@@ -221,6 +221,17 @@ def foreign(kind):
 def test_foreign_files_are_refused(tmp_path, kind):
     (tmp_path / "x.npz").write_bytes(foreign(kind))
     refused(tmp_path / "x.npz")
+
+
+def test_compressed_metadata_that_would_take_gigabytes_are_not_parsed(written, monkeypatch):
+    monkeypatch.setattr(checkpoint, "MAX_META_BYTES", 100_000)
+    with np.load(written) as archive:
+        entries = dict(archive)
+    entries["meta"] = np.frombuffer(bytes(entries["meta"])[:-1] + b', "x": [' + b"{}," * 200_000 + b"0]}", np.uint8)
+    np.savez(written, **entries)
+    assert len(load(written).meta["x"]) == 200_001  # `save` does not compress them, so the file is as large
+    np.savez_compressed(written, **entries)
+    refused(written, "its metadata have 6[0-9,]* bytes, but the file has")
 
 
 @pytest.mark.parametrize(
