@@ -75,10 +75,8 @@ def test_the_table_of_results_is_that_of_the_measurements(measured):
 def test_the_figures_in_the_text_of_results_are_those_of_the_measurements(measured):
     hire, control = (measured[name, 2][3] for name in ("HIRE-SNN", "N periods, κ = 0"))
     assert f"strong attacks leave {measured['HIRE-SNN', 8][3]} % of HIRE's images" in README
-    assert (
-        f"with HIRE at most {hire} % of the images withstand, with the same training without noise (κ = 0) {control} %"
-        in README
-    )
+    sentence = f"at most {hire} % of the images withstand with HIRE, and at most {control} % with the same training"
+    assert f"{sentence} without noise (κ = 0)" in README
     page = (RESULTS / "full-size.md").read_text(encoding="utf-8")
     clean = dict(re.findall(r"^\| (ANN|traditional SNN|HIRE-SNN) \| ([\d.]+) \[", page, re.M)[:3])
     assert (
