@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from backends import torchrun_rank
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written, read_text, write_atomically
 from minihire.runtime.interrupt import Interrupted
 
 
 class State:
-    """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of an interrupted attack.
+    """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of the attack in progress.
 
     key: what the suite was called with. Without a folder nothing is kept. Raises MinihireError if the file is damaged, or if it
     belongs to another evaluation or another program.
@@ -65,13 +66,19 @@ class State:
                 self._save()  # for the time that was spent
                 raise
             self._save()
+            if self.path and torchrun_rank()[0] == 0:
+                self._interim.unlink(missing_ok=True)
         return self.answers[label]
 
     def partial(self, label: str) -> dict[str, Any]:
-        """Arguments of `attack_accuracy` with which an interrupted attack resumes."""
+        """Arguments of `attack_accuracy` with which an attack resumes. It keeps its answers until `once` has stored them."""
         if self.path is None:
             return {}
-        return {"path": self.path.with_name("suite.npz"), "about": json.dumps([self.key, label])}
+        return {"path": self._interim, "about": json.dumps([self.key, label]), "keep": True}
+
+    @property
+    def _interim(self):
+        return self.path.with_name("suite.npz")
 
     def _save(self):
         if self.path:

@@ -143,8 +143,10 @@ class CacheFolder(Store):
         with self._timed(path):
             value = compute()
         notes.write(path, {"what": key, "value": value, "seconds": self.used[path], "backend": self.maker()})
-        path.with_suffix(".spent").unlink(missing_ok=True)
+        if self.backend.services.rank == 0:
+            for suffix in (".spent", ".npz"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
         return value
 
     def attack_file(self, key, spec, attack, source):
-        return {"path": self.measurement(key).with_suffix(".npz")}
+        return {"path": self.measurement(key).with_suffix(".npz"), "keep": True}

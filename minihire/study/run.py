@@ -104,10 +104,14 @@ class Run:
     def _accuracy(self, spec, attack: Attack | None, source, access):
         """A row of "accuracy" in results.json, unless it is there."""
         row = {"model": spec.method, "access": access, "attack": attack.name if attack else "none"}
-        if any(row.items() <= known.items() for known in self.results["accuracy"]):
-            return
+        if not any(row.items() <= known.items() for known in self.results["accuracy"]):
+            self._measure_accuracy(row, spec, attack, source)
+        if attack:
+            self.folder.clear(spec, attack, source)
+
+    def _measure_accuracy(self, row, spec, attack, source):
         phase = f"attack {attack.name}" if attack else "clean test images"
-        with self.folder.phase(phase, f"{spec.method}, {access.replace('_', ' ')}" if attack else spec.method):
+        with self.folder.phase(phase, f"{spec.method}, {row['access'].replace('_', ' ')}" if attack else spec.method):
             test, predicted = self.splits.test, self.study.predictions(spec, attack, source)
             confusion = confusion_matrix(test.labels, predicted, len(test.classes))
             score = Score(int(confusion.trace()), len(test)).as_dict()

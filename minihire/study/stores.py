@@ -218,7 +218,12 @@ class RunFolder(Store):
 
     def attack_file(self, key, spec, attack, source):
         access = "white_box" if source == spec else "black_box"
-        return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz"}
+        return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz", "keep": True}
+
+    def clear(self, spec, attack, source) -> None:
+        """Delete the file with the answers of an attack. Call it when its row of "accuracy" is written."""
+        if self.backend.services.rank == 0:
+            self.attack_file(None, spec, attack, source)["path"].unlink(missing_ok=True)
 
 
 def _scalars(network, ending):

@@ -333,6 +333,20 @@ def test_the_sizes_are_those_of_every_network_and_its_own():
     assert 0.3 in curves.sizes(0.3) and len(curves.sizes(0.3)) == len(levels) + 1
 
 
+def test_answers_of_a_suite_s_attack_are_kept_until_they_are_in_its_state(tmp_path, network, data, monkeypatch):
+    net, key = network(get_backend("reference")), {"images": len(data)}
+
+    def once(state):
+        return state.once("fgsm", lambda: suite.attack_accuracy(net, data, fgsm(), **state.partial("fgsm")))
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(suite_state.State, "_save", lambda self: (_ for _ in ()).throw(SystemExit))
+        once(suite_state.State(tmp_path, key))
+    monkeypatch.setattr(Progress, "add", None)  # no batch is attacked again
+    answers = once(suite_state.State(tmp_path, key))
+    assert len(answers) == len(data) and [path.name for path in tmp_path.iterdir()] == ["suite.json"]
+
+
 @pytest.mark.slow
 def test_curves_resume_and_share_the_answers_of_the_flags(short_curves, numba, network, data, monkeypatch, tmp_path):
     """The 100 steps at this ε are an attack of a red flag too. Batches have 5 images here."""

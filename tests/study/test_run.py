@@ -439,3 +439,24 @@ def test_a_network_that_was_trained_again_to_the_same_weights_keeps_its_results(
     assert {name: model["weights"] for name, model in after["models"].items() if name != "control"} == {
         name: model["weights"] for name, model in before["models"].items()
     }
+
+
+def test_answers_of_an_attack_are_kept_until_its_row_is_written(go, tmp_path, monkeypatch):
+    few = dict(methods=("traditional",), black_box=False, ann_epochs=1, snn_epochs=1)
+    matrix, calls = run.confusion_matrix, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 4:  # after three clean accuracies, that of the first attack
+            raise SystemExit
+        return matrix(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(run, "confusion_matrix", killed)
+        go(tmp_path, **few)
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["fgsm-ann-white_box.npz"]
+    attacked, add = [], Progress.add
+    monkeypatch.setattr(Progress, "add", lambda self, *a: attacked.append(self.label) or add(self, *a))
+    assert len(go(tmp_path, resume=True, **few)["accuracy"]) == 9
+    assert attacked.count("fgsm") == 2 * 2  # two batches of each network but the ANN
+    assert not list(tmp_path.glob("*.npz"))

@@ -9,6 +9,7 @@ from tiny_scale import TINY
 
 from minihire.attacks import fgsm, pgd
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import Progress
 from minihire.study import cache_folder
 from minihire.study import study as study_module
 from minihire.study.paper import paper_study
@@ -217,6 +218,17 @@ def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(st
     path.with_suffix(".done").write_text("{", encoding="utf-8")
     with pytest.raises(MinihireError, match=f"done is damaged: delete it, and {path.name} too"):
         PaperStudy(TINY, backend, study.out).network(spec)
+
+
+def test_answers_of_an_attack_are_kept_until_they_are_noted(study, monkeypatch):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    study.network(spec)
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(cache_folder.notes, "write", lambda *_: (_ for _ in ()).throw(SystemExit))
+        study.answers(spec, fgsm())
+    monkeypatch.setattr(Progress, "add", None)  # no batch is attacked again
+    assert len(study.answers(spec, fgsm())) == 30
+    assert [path.suffix for path in (study.store.folder / "measured").iterdir()] == [".json"]
 
 
 def test_a_measurement_of_something_else_is_damaged(study):
