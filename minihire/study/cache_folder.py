@@ -127,16 +127,20 @@ class CacheFolder(Store):
     def has_value(self, key):
         return self.measurement(key).exists()
 
-    def measure_once(self, key, compute, specs, title):
+    def measure_once(self, key, compute, specs, title, read):
         for spec in specs:
             self.note_loaded(spec)
         path = self.measurement(key)
         if path.exists():
             content = notes.read(path, "and it is measured again", "what", "value", "seconds")
-            if content["what"] != json.loads(json.dumps(key)):
-                raise MinihireError(f"{path} is damaged: delete it, and it is measured again")
+            try:
+                if content["what"] != json.loads(json.dumps(key)):
+                    raise ValueError("it is the measurement of something else")
+                value = read(content["value"])
+            except (LookupError, TypeError, ValueError) as error:
+                raise MinihireError(f"{path} is damaged: delete it, and it is measured again") from error
             self.used[path], self.makers[path] = content["seconds"], content.get("backend")
-            return content["value"]
+            return value
         if title:
             StopSignal(self.backend).check(f"before {title}; finished work was kept")
             say(f"── {title}")
@@ -146,7 +150,7 @@ class CacheFolder(Store):
         if self.backend.services.rank == 0:
             for suffix in (".spent", ".npz"):
                 path.with_suffix(suffix).unlink(missing_ok=True)
-        return value
+        return read(value)
 
     def attack_file(self, key, spec, attack, source):
         return {"path": self.measurement(key).with_suffix(".npz"), "keep": True}

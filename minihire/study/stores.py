@@ -62,9 +62,9 @@ class Store:
         """Whether the measurement with this key is in the store."""
         return False
 
-    def measure_once(self, key: dict, compute, specs, title: str):
-        """Return the stored measurement. If there is none, return compute() and store it."""
-        return compute()
+    def measure_once(self, key: dict, compute, specs, title: str, read):
+        """Return read(value) of the stored measurement. If there is none, compute() it and store it."""
+        return read(compute())
 
     def attack_file(self, key, spec, attack, source) -> dict:
         """Keyword arguments for `attack_accuracy` that say where it stores its answers, so that it can resume."""

@@ -124,9 +124,10 @@ def withstood(
         return {"right": pack_answers(found.robust), "found": found.as_dict()}
 
     title = f"strong suite at ε = {255 * epsilon:g}/255 on {study.store.title(spec)}"
-    value = study.measure_once(key, compute, spec, *sources.values(), title=title)
+    read = lambda value: Withstood(unpack_answers(value["right"], len(data)), value["found"])
+    found = study.measure_once(key, compute, spec, *sources.values(), title=title, read=read)
     forget(folder)  # the result is in the cache, so the state is not needed
-    return Withstood(unpack_answers(value["right"]), value["found"])
+    return found
 
 
 def answers_of_part(study, config, main, way, seed, epsilon, images, whole):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_scale import NAMES, TINY
+from tiny_scale import NAMES, TINY, edit_note
 
 from minihire.app import cli
 from minihire.app import paper as command
@@ -295,7 +295,7 @@ def test_results_of_another_backend_are_named(made, backend, tmp_path):
     shutil.copytree(made[0], tmp_path / "copy")
     assert "made earlier" not in made[1]["machine"]
     for path in (tmp_path / "copy" / "cache" / "measured").glob("*.json"):
-        path.write_text(path.read_text("utf-8").replace(f'"backend": "{backend.name}"', '"backend": "other"'), "utf-8")
+        edit_note(path, backend="other")
     content = command.reproduce(PaperStudy(TINY, backend, tmp_path / "copy", seeds=2), ["table2"], tmp_path)
     assert content["machine"].endswith("(in part made earlier by other)")
 

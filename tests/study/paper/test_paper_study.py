@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_scale import TINY
+from tiny_scale import TINY, edit_note
 
 from minihire.attacks import fgsm, pgd
 from minihire.runtime.errors import MinihireError
@@ -197,7 +197,7 @@ def test_time_of_interrupted_work_counts_too(study, backend, monkeypatch):
 def test_seconds_of_what_was_found_are_not_taken_off(study, backend):
     study.network(NetworkSpec(CONFIG, "converted", 0))
     for path in study.store.folder.glob("models/*.done"):
-        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "seconds": 5000}), encoding="utf-8")
+        edit_note(path, seconds=5000)
     again, spec = PaperStudy(TINY, backend, study.out), NetworkSpec(CONFIG, "hire", 0)
     again.network(spec)
     assert again.store.used[again.store.checkpoint(spec).with_suffix(".done")] > 0 and again.store.seconds() > 10_000
@@ -218,6 +218,33 @@ def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(st
     path.with_suffix(".done").write_text("{", encoding="utf-8")
     with pytest.raises(MinihireError, match=f"done is damaged: delete it, and {path.name} too"):
         PaperStudy(TINY, backend, study.out).network(spec)
+
+
+def test_a_changed_digit_of_a_measurement_is_noticed(study, monkeypatch):
+    """Files of earlier versions have no checksum: only values of another form are noticed in them."""
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    right = study.answers(spec)
+    (path,) = (study.store.folder / "measured").glob("*.json")
+    text = path.read_text(encoding="utf-8")
+    value = json.loads(text)["value"]
+    flipped = value["bits"][:-1] + f"{int(value['bits'][-1], 16) ^ 8:x}"
+    path.write_text(text.replace(value["bits"], flipped), encoding="utf-8")
+    with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+        study.answers(spec)
+    for damaged in (
+        {"count": 30},
+        {"count": 30, "bits": "zz"},
+        {**value, "bits": "ff"},
+        {**value, "count": 29},
+        3,
+        None,
+    ):
+        edit_note(path, value=damaged)
+        with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+            study.answers(spec)
+    edit_note(path, value=value)
+    monkeypatch.setattr(study_module, "predictions", None)
+    assert np.array_equal(study.answers(spec), right)
 
 
 def test_answers_of_an_attack_are_kept_until_they_are_noted(study, monkeypatch):
