@@ -172,7 +172,7 @@ class Study:
     def _predictions(self, spec, attack, source, data, key=None, steps=None, samples=1):
         network = self._with_steps(spec, steps)
         if attack is None:
-            return predictions(network, data, seed=spec.seed, samples=samples)
+            return predictions(network, data, seed=spec.seed, samples=samples, label="clean images")
         crafted_on = self._with_steps(source, steps)
         file = self.store.attack_file(key, spec, attack, source)
         return attacked_predictions([network], crafted_on, data, attack, seed=spec.seed, **file)[0]

@@ -116,7 +116,10 @@ def press_ctrl_c(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "number"),
-    [("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3), ("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3)],
+    [
+        *(("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3)),
+        *(("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3), ("activity", 1)),
+    ],
 )
 def test_a_run_stopped_in_the_middle_of_its_work_goes_on(go, white, press_ctrl_c, tmp_path, label, number):
     press_ctrl_c(label, number)
@@ -168,6 +171,15 @@ def test_a_run_killed_between_checkpoint_and_results_goes_on(go, white, tmp_path
         patch.setattr(stores, "_scalars", lambda *_: (_ for _ in ()).throw(SystemExit))  # what follows the checkpoint
         go(tmp_path, black_box=False)
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
+
+
+def test_the_analysis_stops_after_a_batch(go, press_ctrl_c, tmp_path, monkeypatch):
+    few = dict(methods=("traditional",), black_box=False, ann_epochs=1, snn_epochs=1)
+    press_ctrl_c("activity", 1)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted, match="^stopped during the measurement of act"):
+        patched.setattr(run, "perturb", None)
+        go(tmp_path, **few)
+    assert sorted(go(tmp_path, resume=True, **few)["activity"]) == ["ann", "converted", "traditional"]
 
 
 def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypatch):
