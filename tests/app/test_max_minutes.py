@@ -92,7 +92,8 @@ def test_a_run_in_pieces_finds_what_an_unbroken_run_finds(run, a_minute_a_batch,
         codes.append(run(out, "--max-minutes", 6, *(["--resume"] if codes else [])))
     stops = capsys.readouterr().err.splitlines()
     assert codes == [3] * (len(codes) - 1) + [0] and len(codes) > 4
-    assert all(re.fullmatch(r"minihire: --max-minutes 6 are over: stopped .*; --resume resumes it", s) for s in stops)
+    how = f"minihire run --resume --out {re.escape(str(out))}"
+    assert all(re.fullmatch(rf"minihire: --max-minutes 6 are over: stopped .*; {how} resumes it", s) for s in stops)
     assert left == dict.fromkeys(("ann", "conversion", "hire", "clean images", "fgsm", "pgd", "activity"), 0)
     same_as((unbroken, results_of(unbroken)), out, results_of(out))
 
@@ -210,7 +211,8 @@ def test_work_that_is_done_when_the_time_is_over_is_kept(a_minute_a_batch):
 
 def test_no_phase_begins_after_the_limit(run, a_minute_a_batch, tmp_path, capsys):
     assert run(tmp_path / "x", "--max-minutes", BATCHES) == 3
-    assert "stopped before convert ann; finished work was kept; --resume resumes it\n" in capsys.readouterr().err
+    stop = f"stopped before convert ann; finished work was kept; minihire run --resume --out {tmp_path}/x resumes it\n"
+    assert stop in capsys.readouterr().err
     assert results_of(tmp_path / "x")["models"].keys() == {"ann"}
 
 
