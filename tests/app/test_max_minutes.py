@@ -15,6 +15,7 @@ from backends import BackendError, get_backend
 from backends.services import Services
 from minihire.attacks import attacked_predictions
 from minihire.network import Network
+from minihire.runtime.files import only_writer
 from minihire.runtime.interrupt import Interrupted, OutOfTime, StopSignal, stop_after
 from minihire.runtime.progress import Progress, counted
 from minihire.study.networks import load_data
@@ -137,6 +138,19 @@ def test_the_attack_command_goes_on_where_it_stopped(attack, a_minute_a_batch, t
     )
     assert len(stops) == len(codes) - 1 and all(re.fullmatch(told, line) for line in stops)
     assert pieces.read_text() == whole.read_text() and not list(tmp_path.glob("pieces.*.npz"))
+
+
+@pytest.mark.parametrize("flags", [(), ("--suite", "parity")], ids=["attacks", "suite"])
+def test_two_attack_commands_do_not_share_their_interim_files(attack, cifar, tmp_path, capsys, flags):
+    path = tmp_path / "x.json"
+    arguments = ["attack", tmp_path / "snn.npz", "--data-dir", cifar, *flags, *EXECUTION, "--json", path]
+    with only_writer(path):  # as the other command does
+        assert command(*arguments)[0] == 2
+    assert capsys.readouterr().err == (
+        f"minihire: another process is attacking with --json {path}: wait for it, or give another file\n"
+    )
+    assert command(*arguments)[0] == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ann.npz", "snn.npz", "x.json"]
 
 
 def test_answers_to_another_attack_are_not_gone_on_with(attack, a_minute_a_batch, tmp_path, capsys):
