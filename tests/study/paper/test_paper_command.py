@@ -101,6 +101,30 @@ def test_the_page_of_the_schema_lists_the_entries_of_paper_json(study, tmp_path)
     assert set(content["outcomes"][0]) == {"name", "title", "text", "notes", "tables", "charts", "claims"}
 
 
+def test_a_page_with_more_tables_is_replaced_only_at_the_end(study, tmp_path, monkeypatch, capsys):
+    seen, table7 = [], command.EXPERIMENTS["table7"]
+
+    def watched(study):
+        path = tmp_path / "paper.json"
+        seen.append(len(json.loads(path.read_text("utf-8"))["outcomes"]) if path.exists() else 0)
+        return table7.make(study)
+
+    monkeypatch.setitem(command.EXPERIMENTS, "table7", table7._replace(make=watched))
+    command.reproduce(study, ["table7"] * 3, tmp_path)
+    assert seen == [0, 1, 2] and "was replaced" not in capsys.readouterr().out
+    command.reproduce(study, ["table7"] * 4, tmp_path)
+    assert seen[3:] == [3, 3, 3, 3]
+    capsys.readouterr()
+    command.reproduce(study, ["table7"] * 2, tmp_path)
+    assert seen[7:] == [4, 4]
+    assert capsys.readouterr().out.endswith(
+        "the page of `minihire paper table7 table7 table7 table7 --scale tiny --seeds 1` was replaced: that command, with the "
+        "same --out, makes it again from the cache\n"
+    )
+    watched(study)
+    assert seen[9:] == [2]
+
+
 @pytest.mark.slow
 def test_the_second_time_nothing_is_trained_or_attacked(made, backend, monkeypatch, tmp_path):
     for module, name in (
