@@ -15,7 +15,7 @@ from minihire.study.pictures import noise_pictures
 from minihire.study.results import Results
 from minihire.study.settings import METHODS, Config
 from minihire.study.spec import NetworkSpec
-from minihire.training.checkpoint import Checkpoint, weights_digest
+from minihire.training.checkpoint import Checkpoint, network_digest, weights_digest
 from minihire.training.cost import cost_per_batch
 from minihire.training.loop import Training
 
@@ -58,8 +58,8 @@ class Store:
     def refuse_other_weights(self, spec: NetworkSpec, saved: Checkpoint) -> None:
         """Raise MinihireError if a checkpoint does not hold the network that was recorded by `note_made`."""
 
-    def has_value(self, key: dict) -> bool:
-        """Whether the measurement with this key is in the store."""
+    def has_value(self, key: dict, specs) -> bool:
+        """Whether the measurement of these networks with this key is in the store."""
         return False
 
     def measure_once(self, key: dict, compute, specs, title: str, read):
@@ -179,9 +179,7 @@ class RunFolder(Store):
             )
 
     def note_made(self, spec, network, training):
-        k = network.backend
-        weights = {f"parameter/{name}": array for name, array in network.parameters.items()}
-        digest = weights_digest(weights, k.to_numpy)
+        digest = network_digest(network)
         if self._recorded(spec) and self._recorded(spec).get("weights") != digest:
             self._forget(spec)
         start = self._recorded(spec.start).get("weights") if spec.start else None

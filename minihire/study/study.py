@@ -183,7 +183,7 @@ class Study:
         key and value: plain data. specs: the networks that are measured. title: announced when the computation starts. read:
         raises LookupError, TypeError or ValueError for a value that is damaged.
         """
-        if not self.store.has_value(key):
+        if not self.store.has_value(key, specs):
             # train the networks now, so that the time of training is not counted as time of measuring
             for spec in specs:
                 self.network(spec)

@@ -79,7 +79,7 @@ class DryRun(PaperStudy):
     def measure_once(self, key, compute, *specs, title="", read=lambda value: value):
         for spec in specs:
             self._note(spec)
-        exists, name = self.store.has_value(key), json.dumps(key, sort_keys=True)
+        exists, name = self.store.has_value(key, specs), json.dumps(key, sort_keys=True)
         if name not in self._seen:
             self._seen.add(name)
             self.needs.measurements += 1

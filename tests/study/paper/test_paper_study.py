@@ -220,6 +220,36 @@ def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(st
         PaperStudy(TINY, backend, study.out).network(spec)
 
 
+def test_a_network_that_was_trained_again_is_measured_again(study, backend, monkeypatch):
+    """On another machine the same training gives other weights. What was made or measured with the earlier ones is made again."""
+    ann, snn = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "converted"))
+    study.answers(snn), study.answers(ann)
+    predicted, predictions, new_ann = [], study_module.predictions, study_module.new_ann
+    monkeypatch.setattr(study_module, "predictions", lambda *a, **o: predicted.append(1) or predictions(*a, **o))
+    for seed, again in ((0, 0), (7, 2)):
+        monkeypatch.setattr(study_module, "new_ann", lambda *a, seed=seed: new_ann(*a[:-1], seed))
+        study.store.checkpoint(ann).unlink()
+        other = PaperStudy(TINY, backend, study.out)
+        other.network(ann)
+        other.answers(ann), other.answers(snn)
+        assert len(predicted) == again
+    assert study.store.has(snn)
+
+
+def test_networks_and_measurements_of_an_earlier_version_are_used(study, backend, monkeypatch):
+    ann, snn = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "converted"))
+    right = study.answers(snn)
+    for path in (*study.store.folder.glob("models/*.done"), *study.store.folder.glob("measured/*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("weights", "start", "checksum"):
+            content.pop(name, None)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    for name in ("train", "converted_snn", "predictions"):
+        monkeypatch.setattr(study_module, name, None)
+    again = PaperStudy(TINY, backend, study.out)
+    assert np.array_equal(again.answers(snn), right) and again.network(snn).spiking and not again.network(ann).spiking
+
+
 def test_a_changed_digit_of_a_measurement_is_noticed(study, monkeypatch):
     """Files of earlier versions have no checksum: only values of another form are noticed in them."""
     spec = NetworkSpec(CONFIG, "ann", 0)
