@@ -12,7 +12,7 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import say
 from minihire.study import notes
 from minihire.study.settings import Config
-from minihire.study.spec import WITHOUT_EFFECT
+from minihire.study.spec import WITHOUT_EFFECT, NetworkSpec
 from minihire.study.stores import Store
 from minihire.training.checkpoint import network_digest
 
@@ -29,7 +29,7 @@ class CacheFolder(Store):
     def __init__(self, folder: Path, backend: Backend, writes: bool = True):
         self.folder, self.backend, self.writes = Path(folder), backend, writes
         self.used: dict[Path, float] = {}  # seconds that each file which was made or loaded took to make
-        self._notes: dict[Path, dict] = {}  # about networks, as they were read or written
+        self._notes: dict[NetworkSpec, dict] = {}  # about networks, as they were read
         self.makers: dict[Path, str | None] = {}  # backend of each file that was loaded, None where it was not noted
 
     def digest(self, content) -> str:
@@ -86,13 +86,12 @@ class CacheFolder(Store):
 
     def _noted(self, spec, name):
         """An entry of the note about a network; None if there is none, or if an earlier version wrote the note."""
-        done = self._done(spec)
-        if done not in self._notes:
+        if spec not in self._notes:
             try:
-                self._notes[done] = notes.read(done, "")
+                self._notes[spec] = notes.read(self._done(spec), "")
             except MinihireError:
-                self._notes[done] = {}
-        return self._notes[done].get(name)
+                return None
+        return self._notes[spec].get(name)
 
     def label(self, spec):
         return f"{spec.method}, seed {spec.seed}"
@@ -114,7 +113,7 @@ class CacheFolder(Store):
         about = {"seconds": self.used[done], "of": spec.describe(), "backend": self.maker()}
         about |= {"weights": network_digest(network), "start": spec.start and self._noted(spec.start, "weights")}
         notes.write(done, about)
-        self._notes[done] = about
+        self._notes.clear()
         done.with_suffix(".spent").unlink(missing_ok=True)
 
     def note_loaded(self, spec):
