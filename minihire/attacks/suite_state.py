@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from backends import torchrun_rank
+from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written, read_text, write_atomically
 from minihire.runtime.interrupt import Interrupted
@@ -38,10 +39,13 @@ class State:
     def _read(self, path):
         try:
             content = json.loads(read_text(path))
-            if not (isinstance(content, dict) and content.keys() == {"key", "answers", "seconds"}):
+            if not (isinstance(content, dict) and content.keys() - {"checksum"} == {"key", "answers", "seconds"}):
                 raise MinihireError(
                     f"{path} is not the state of a suite: move it, or write the result to another file or folder"
                 )
+            stored = content.pop("checksum", None)  # files of earlier versions have none
+            if stored not in (None, checksum(content)):
+                raise ValueError("its checksum differs")
             same, seconds = content["key"] == self.key, float(content["seconds"])
             found = {label: bytes.fromhex(text) for label, text in content["answers"].items()} if same else {}
             size = (self.key["images"] + 7) // 8
@@ -83,7 +87,8 @@ class State:
     def _save(self):
         if self.path:
             answers = {label: np.packbits(right).tobytes().hex() for label, right in self.answers.items()}
-            text = json.dumps({"key": self.key, "answers": answers, "seconds": self.seconds})
+            content = {"key": self.key, "answers": answers, "seconds": self.seconds}
+            text = json.dumps({**content, "checksum": checksum(content)})
             write_atomically(self.path, lambda file: file.write(text.encode()))
 
 

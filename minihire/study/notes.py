@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from minihire.data.dataset import Splits
+from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, utf8, write_atomically
-from minihire.study.results import checksum
 
 
 def read(path: Path, remedy: str, *names: str) -> dict:

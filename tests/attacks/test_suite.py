@@ -244,8 +244,12 @@ def test_a_damaged_state_or_one_of_another_evaluation_is_one_sentence(numba, net
     evaluate(net, data, "parity", folder=tmp_path, about="mine")
     good = path.read_text()
     content = json.loads(good)
+    bits = content["answers"]["clean"]
+    flipped = f"{int(bits[0], 16) ^ 1:x}{bits[1:]}"
+    del content["checksum"]
     wrong = [
         "",
+        good.replace(f'"clean": "{bits}"', f'"clean": "{flipped}"'),
         good[:-1],
         "[" * 100_000,
         json.dumps({**content, "answers": {"clean": "00"}}),
