@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import torchrun_rank
+from backends.services import Services
 from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written, read_text, write_atomically
@@ -20,13 +20,13 @@ from minihire.runtime.interrupt import Interrupted
 class State:
     """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of the attack in progress.
 
-    key: what the suite was called with. Without a folder nothing is kept. Raises MinihireError if the file is damaged, or if it
-    belongs to another evaluation or another program.
+    key: what the suite was called with. services: those of the network's backend. Without a folder nothing is kept. Raises
+    MinihireError if the file is damaged, or if it belongs to another evaluation or another program.
     """
 
-    def __init__(self, folder: Path | None, key: dict[str, Any]):
+    def __init__(self, folder: Path | None, key: dict[str, Any], services: Services):
         self.path = None if folder is None else Path(folder) / "suite.json"
-        self.key, self._begin = key, perf_counter()
+        self.key, self.services, self._begin = key, services, perf_counter()
         self.answers: dict[str, np.ndarray] = {}
         if self.path and self.path.exists():
             self._read(self.path)
@@ -70,8 +70,10 @@ class State:
                 self._save()  # for the time that was spent
                 raise
             self._save()
-            if self.path and torchrun_rank()[0] == 0:
-                self._interim.unlink(missing_ok=True)
+            if self.path:
+                if self.services.rank == 0:
+                    self._interim.unlink(missing_ok=True)
+                self.services.sum_over_ranks([np.ones(1)])  # no rank looks for the file before rank 0 has deleted it
         return self.answers[label]
 
     def partial(self, label: str) -> dict[str, Any]:

@@ -345,9 +345,9 @@ def test_answers_of_a_suite_s_attack_are_kept_until_they_are_in_its_state(tmp_pa
 
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(suite_state.State, "_save", lambda self: (_ for _ in ()).throw(SystemExit))
-        once(suite_state.State(tmp_path, key))
+        once(suite_state.State(tmp_path, key, net.backend.services))
     monkeypatch.setattr(Progress, "add", None)  # no batch is attacked again
-    answers = once(suite_state.State(tmp_path, key))
+    answers = once(suite_state.State(tmp_path, key, net.backend.services))
     assert len(answers) == len(data) and [path.name for path in tmp_path.iterdir()] == ["suite.json"]
 
 
@@ -537,7 +537,7 @@ def test_members_of_the_same_name_are_refused(numba, network, data):
 def test_a_probe_attacks_the_first_images(numba, network, data, monkeypatch):
     monkeypatch.setattr(probes, "IMAGES", len(data) - 2)
     net = network(numba)
-    found = probes.Probes(net, data, samples=1, seed=3, state=suite_state.State(None, {}))
+    found = probes.Probes(net, data, samples=1, seed=3, state=suite_state.State(None, {}, net.backend.services))
     answers = attack_accuracy(net, data.limit(len(data) - 2), fgsm(0.02), seed=3)
     assert found.score("probe", net, fgsm(0.02)) == Score(
         int(answers.sum()), len(data) - 2
