@@ -112,13 +112,13 @@ def small_ann(k, training, epochs: int, *, seed: int = 0, optimiser: str = "sgd"
 
 
 def pyplot():
-    """matplotlib.pyplot with the style of the reports. Without matplotlib, print a sentence and end the lesson."""
+    """matplotlib.pyplot with the style of the reports. Without matplotlib, print a sentence and end with exit code 1."""
     from minihire.report.figures import NoMatplotlib, pyplot
 
     try:
         return pyplot()
     except NoMatplotlib as error:
-        sys.exit(print(error))
+        sys.exit(str(error))
 
 
 def percent(scores):

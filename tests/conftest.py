@@ -67,6 +67,21 @@ def agrees(backend):
     return check
 
 
+@pytest.fixture
+def progress_shown(monkeypatch):
+    """{label: (units done, units in all)} of all work that shows its progress."""
+    from minihire.runtime.progress import Progress
+
+    shown, add = {}, Progress.add
+
+    def adding(self, *arguments):
+        add(self, *arguments)
+        shown[self.label] = self.done + self.count, self.total
+
+    monkeypatch.setattr(Progress, "add", adding)
+    return shown
+
+
 @pytest.fixture(scope="session")
 def check_gradient():
     """check_gradient(function, arrays, grads): within 1e-6 of central differences in float64; see minihire/engine/check.py."""

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from backends import BackendError, get_backend, torchrun_rank  # noqa: E402
 from minihire.app import cli  # noqa: E402
 from minihire.app import run as run_command  # noqa: E402
-from minihire.attacks import attack_accuracy, pgd  # noqa: E402
+from minihire.attacks import attack_accuracy, evaluate, evaluate_robustness, pgd  # noqa: E402
 from minihire.data.dataset import Dataset  # noqa: E402
 from minihire.models import build  # noqa: E402
 from minihire.network import Network, initialise  # noqa: E402
@@ -90,6 +90,14 @@ def work(folder):
     for case in CASES:
         done = start(k, case, folder / f"{case}.npz")
         np.savez(folder / f"{case}-{k.services.rank}.npz", right=attacked(done), **all_of(done))
+    with pytest.MonkeyPatch.context() as patch:  # answers are saved before every batch
+        patch.setattr(evaluate, "SAVE_EVERY", 0)
+        patch.setattr(evaluate, "WRITE_RATIO", 0)
+        suite = evaluate_robustness(done.network, images(250, seed=2), "parity", folder=folder / "suite")
+    assert (
+        suite.as_dict()["robust"]
+        == evaluate_robustness(done.network, images(250, seed=2), "parity").as_dict()["robust"]
+    )
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted, match="in epoch 2 after batch 2; saved in"):
         if k.services.rank == 1:
             patch.setattr(Progress, "add", after(STOPPED_AFTER, lambda: signal.raise_signal(signal.SIGINT)))

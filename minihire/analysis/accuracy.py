@@ -1,5 +1,6 @@
 """Predictions and accuracy of a network. Several ranks share the batches, and all ranks get the complete result."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from minihire.data.dataset import Dataset
 from minihire.engine.arrays import times
 from minihire.network import Network
 from minihire.runtime import checks
+from minihire.runtime.progress import counted
 
 BATCH = 100
 Answers = np.ndarray[Any, Any]
@@ -60,15 +62,21 @@ def accuracy(network: Network, data: Dataset, *, seed: int = 0, batch_size: int 
 
 
 def predictions(
-    network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH, samples: int = 1
+    network: Network, data: Dataset, *, seed: int = 0, batch_size: int = BATCH, samples: int = 1, label: str = ""
 ) -> Answers:
-    """The predicted class of each image: int64 [N]. Arguments and errors: see `accuracy`."""
+    """The predicted class of each image: int64 [N]. label: the name under which progress is shown; "" shows none.
+
+    Other arguments and errors: see `accuracy`.
+    """
     checks.data(data, network.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     samples = checks.whole("the number of samples", samples)
     k, found = network.backend, np.zeros(len(data))
-    batches = Batches(data, k, batch_size)
-    for number in range(k.services.rank, len(batches), k.services.ranks):
+    batches, ranks = Batches(data, k, batch_size), k.services.ranks
+    numbers: Iterable[int] = range(k.services.rank, len(batches), ranks)
+    if label:
+        numbers = counted(numbers, label, len(data), count=lambda number: ranks * batches.image_count(number))
+    for number in numbers:
         (images, _), first = batches.load(0, number), number * batch_size
         found[first : first + batch_size] = predict(network, images, Draws(seed, 0, first), samples)
     (found,) = k.services.sum_over_ranks([found])

@@ -1,5 +1,6 @@
 """minihire attack: accuracy of a checkpoint on clean and attacked test images, or its answers to attacked image files."""
 
+import contextlib
 import inspect
 import os
 from dataclasses import replace
@@ -45,7 +46,7 @@ from minihire.attacks.suite import BUDGETS, SUITES
 from minihire.report import tables
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import require_writable
+from minihire.runtime.files import locked, require_writable
 from minihire.runtime.interrupt import resumable_by
 from minihire.study.settings import Config
 from minihire.study.single import attack_one
@@ -124,7 +125,8 @@ def run(options) -> None:
             raise MinihireError("a suite needs an attack bound above 0: give one such as --epsilon 8/255")
         further = chosen_attacks(options.attacks, config, {}, None, {}) if options.attacks is not None else []
         further = [replace(attack, samples=options.samples or 1) for attack in further]
-        return _evaluate_suite(options, saved, config, json_file, further)
+        with _only_writer(json_file):
+            return _evaluate_suite(options, saved, config, json_file, further)
     chosen = DEFAULT if options.attacks is None else options.attacks
     attacks = chosen_attacks(chosen, config, given_settings(options), surrogate, numbers)
     if options.save_images and not options.files and (len(attacks) != 1 or options.max_minutes is not None):
@@ -140,7 +142,16 @@ def run(options) -> None:
     heading = _heading(options, config, attacks, surrogate)
     if options.files:
         return attack_files(options, config, saved, target, source or target, attacks, heading)
-    _attack_test_images(options, config, saved, target, source, attacks, heading, json_file)
+    with _only_writer(json_file):
+        _attack_test_images(options, config, saved, target, source, attacks, heading, json_file)
+
+
+def _only_writer(json_file):
+    """A context manager: while entered, no other process attacks with the same --json FILE, so with the same interim files."""
+    if json_file is None:
+        return contextlib.nullcontext()
+    busy = f"another process is attacking with --json {json_file}: wait for it, or give another file"
+    return locked(json_file.with_name(f".{json_file.name}.lock"), busy)
 
 
 def _attack_test_images(options, config, saved, target, source, attacks, heading, json_file):

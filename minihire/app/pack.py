@@ -62,7 +62,8 @@ def run(options) -> None:
     refuse_misfit(saved, network, data.test)
     warnings = refuse_seen(saved, data, config.data_dir)
     packed = rounded(saved)
-    given, kept = (predictions(one, data.test, seed=config.seed) for one in (network, packed.network(backend)))
+    both = {"original": network, "16-bit weights": packed.network(backend)}
+    given, kept = (predictions(one, data.test, seed=config.seed, label=label) for label, one in both.items())
     scores = [Score(int((answers == data.test.labels).sum()), len(answers)).as_dict() for answers in (given, kept)]
     results, trained_as = _run_of(saved)
     card = model_card.card(

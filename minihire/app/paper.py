@@ -17,7 +17,7 @@ from minihire.app.inputs import open_backend
 from minihire.report import paper_page as page
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import utf8, write_atomically
+from minihire.runtime.files import read_text, utf8, write_atomically
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration, say
 from minihire.study.paper import accuracy, adversarial, attackers, choices, cost, recipes, robustness, spikes, sweeps
@@ -147,7 +147,10 @@ def listing(study: PaperStudy, names: list[str]) -> str:
 
 
 def reproduce(study: PaperStudy, names: list[str], out: Path) -> dict:
-    """Make the outcomes, print each and write all to OUT/paper.json, paper.md and paper.html. Returns the content."""
+    """Make the outcomes, print each and write all to OUT/paper.json, paper.md and paper.html. Returns the content.
+
+    The files are written after each outcome. Earlier files with more outcomes are replaced only at the end.
+    """
     machine = f"{study.store.maker()} backend on {study.backend.device}, {os.cpu_count()} cores, {platform.system()}"
     content = {
         "schema": 1,
@@ -158,7 +161,8 @@ def reproduce(study: PaperStudy, names: list[str], out: Path) -> dict:
         "seconds": 0.0,
         "outcomes": [],
     }
-    for name in names:
+    earlier, earlier_command = _earlier(out)
+    for number, name in enumerate(names, 1):
         outcome = EXPERIMENTS[name].make(study).as_dict()
         outcome["notes"] += study.scale.left_out if EXPERIMENTS[name].several else ()
         content["outcomes"].append(outcome)
@@ -166,8 +170,22 @@ def reproduce(study: PaperStudy, names: list[str], out: Path) -> dict:
         others = sorted({maker for maker in study.store.makers.values() if maker and maker != study.store.maker()})
         content["machine"] = machine + (f" (in part made earlier by {', '.join(others)})" if others else "")
         say("\n" + page.as_text(outcome) + "\n")
-        _write(out, content)
+        if number >= min(earlier, len(names)):
+            _write(out, content)
+    if earlier_command not in ("", content["command"]):
+        say(
+            f"the page of `{earlier_command}` was replaced: that command, with the same --out, makes it again from the cache"
+        )
     return content
+
+
+def _earlier(out) -> tuple[int, str]:
+    """The number of outcomes in OUT/paper.json and the command that makes them again; (0, "") if there is no such file."""
+    try:
+        content = json.loads(read_text(out / "paper.json"))
+        return len(content["outcomes"]), str(content["command"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return 0, ""
 
 
 def _command(study, names):

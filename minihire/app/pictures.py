@@ -9,7 +9,7 @@ import numpy as np
 from minihire.data.dataset import DataError
 from minihire.data.folder import SUFFIXES, find_images, read_image, resize
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.progress import say
+from minihire.runtime.progress import counted, say
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue, as in Pillow
 
@@ -41,7 +41,8 @@ def open_pictures(given: list[Path], shape: tuple[int, int, int]) -> Pictures:
         raise MinihireError(
             f"this network needs {channels} channels, image files have 1 or 3: call network.predict in Python"
         )
-    for path in (path for path in paths if path not in errors):
+    readable = [path for path in paths if path not in errors]
+    for path in counted(readable, "reading images", len(readable)):
         try:
             image = read_image(path)
         except DataError as error:

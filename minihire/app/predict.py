@@ -11,6 +11,7 @@ from minihire.app.pictures import open_pictures
 from minihire.encoding import unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
+from minihire.runtime.progress import counted
 from minihire.study.settings import preset
 
 USES = ("data", "steps", "time_chunk", "seed")
@@ -60,11 +61,12 @@ def predict_images(
     """One dictionary per image. explain: also activity and energy of each image, see analysis.activity and analysis.energy."""
     size = 1 if network.random else BATCH  # the random spikes of an image must not depend on the images before it
     found = []
-    for first in range(0, len(images), size):
+    for first in counted(range(0, len(images), size), "predictions", len(images), count=lambda first: size):
         classes, probabilities = network.predict(images[first : first + size], seed=seed)
         for name, row in zip(classes, probabilities, strict=True):
             found.append({"class": names[name], "probability": float(row.max()), "probabilities": row.tolist()})
-    for row, image in zip(found, images, strict=True) if explain else ():
+    pairs = zip(found, images, strict=True) if explain else ()
+    for row, image in counted(pairs, "spikes and energy", len(images)):
         batch = network.backend.asarray(unit_pixels(image[None], network.backend.dtype))
         activity = measure_activity(network, [batch], seed=seed)
         row["activity"] = [layer.as_dict() for layer in activity]

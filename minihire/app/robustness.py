@@ -9,10 +9,10 @@ from minihire.attacks.suite_state import forget
 from minihire.layers import AvgPool, Conv2d, Flatten, Linear, Neuron, Readout
 from minihire.report import tables
 from minihire.report.suite_page import verdict
+from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import resumable_by
 from minihire.runtime.progress import duration
-from minihire.study.results import checksum
 from minihire.study.single import robustness_of
 
 # If a network has only these layers, and no gradient flows through the reset, every path from the input to the logits passes the

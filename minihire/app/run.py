@@ -1,5 +1,6 @@
 """minihire run: train, convert, attack and analyze in one folder. An interrupted run can be resumed."""
 
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
@@ -36,8 +37,8 @@ from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.report.layout import SavedRun, guarded
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import FileError, Written, write_atomically
-from minihire.runtime.interrupt import Interrupted
+from minihire.runtime.files import Written, write_atomically
+from minihire.runtime.interrupt import Interrupted, resumable_by
 from minihire.runtime.progress import duration, say
 from minihire.study.estimate import estimate
 from minihire.study.results import Results
@@ -66,7 +67,7 @@ COMMON = (
 def add_flags(parser):
     """Add the flags of this command to the parser."""
     add_file(parser, "--out", "folder of the run (default: runs/PRESET or PRESET-2 …)", "DIR")
-    text = "resume the run in --out or the latest one"
+    text = "resume the run in --out, or the preset's latest run"
     parser.add_argument("--resume", action="store_true", help=text)
     text = "estimate how long the run takes; write nothing"
     parser.add_argument("--dry-run", action="store_true", help=text)
@@ -101,7 +102,7 @@ def run(options) -> None:
         print_estimate(config, backend, splits, out)
         return
     Written.earlier = options.resume  # so that the message of an early stop does not say that nothing was written
-    with folders.lock(out, new=not options.resume):
+    with folders.lock(out, new=not options.resume), resumable_by(_resuming(options, out)):
         whole = Run(config, backend, out, splits, options.resume, callbacks)
         say(
             f"minihire {__version__}, {backend.name} backend, {backend.threads} threads; preset {config.preset}; "
@@ -112,10 +113,17 @@ def run(options) -> None:
             results = whole.run()
         except Interrupted:
             if backend.services.rank == 0:
-                _write_pages(results=whole.results, out=out)
+                for failure in _write_pages(results=whole.results, out=out):
+                    print(failure)
             raise
         if backend.services.rank == 0:
             show_results(results, out)
+
+
+def _resuming(options, out: Path) -> str:
+    """The command that resumes the run in a folder."""
+    modules = [word for path in getattr(options, "module", None) or () for word in ("--module", str(path))]
+    return shlex.join(["minihire", "run", "--resume", "--out", str(out), *modules])
 
 
 def _config_file(options) -> tuple[dict | None, Collection[str]]:
@@ -158,30 +166,38 @@ def print_estimate(config, backend, splits, out: Path) -> None:
 
 
 def show_results(results, out: Path) -> None:
-    """Print the tables of a finished run, draw its figures and write its page."""
+    """Print the tables of a finished run, draw its figures and write its page. Raises MinihireError if one cannot be written."""
     made = (tables.accuracy_table, tables.activity_summary, tables.energy_table, tables.phase_table)
     parts = [guarded(SavedRun(out, results.content), "tables", make) for make in made]
     print("\n" + "\n\n".join(parts))
+    failures = []
     try:
         figures = draw_all(results, out / "figures")
         print(f"\n{out}/results.json and {len(figures)} figures in {out}/figures/")
     except NoMatplotlib as missing:
         print(f"\n{out}/results.json; {missing}")
-    except (FileError, OSError, ValueError) as error:  # ValueError: pictures in an edited results.json
-        print(f"\n{out}/results.json; the figures could not be written: {error}")
+    except (OSError, ValueError, MinihireError) as error:  # ValueError: pictures in an edited results.json
+        print(f"\n{out}/results.json")
+        failures.append(f"the figures could not be written ({error})")
     print_warnings(results["warnings"])
-    _write_pages(results, out)
+    failures += _write_pages(results, out)
+    if failures:
+        raise MinihireError(
+            f"{' and '.join(failures)}, but all results are in {out}/results.json: remove the cause, and "
+            f"`{shlex.join(['minihire', 'run', '--resume', '--out', str(out)])}` writes the rest"
+        )
 
 
-def _write_pages(results, out: Path) -> None:
-    """Write curves.csv and the page of the run. A failure is only printed, because results.json already has all results."""
+def _write_pages(results, out: Path) -> list[str]:
+    """Write curves.csv and the page of the run. Returns a sentence if that fails, else nothing."""
     try:
         text = guarded(SavedRun(out, results.content), "training", tables.curves_csv)
         write_atomically(out / "curves.csv", lambda file: file.write(text.encode()))
         page.write(out / "report.html", [page.read(out)])
         print(f"{out}/report.html: the run on one page")
     except MinihireError as error:
-        print(f"the page could not be written: {error}")
+        return [f"the page could not be written ({error})"]
+    return []
 
 
 COMMAND = Command(

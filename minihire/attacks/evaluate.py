@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.runtime.progress import Progress
 
 UNKNOWN = -1  # the predicted class of an image that was not attacked yet
-NAMES = ("predicted", "done", "about")  # arrays of a file of answers, in the order in which they are written
+# Arrays of a file of answers, in the order in which they are written. Earlier versions did not write "farthest".
+NAMES = ("predicted", "done", "about", "farthest")
+# The answers are saved every SAVE_EVERY seconds, and less often if writing them takes more than 1 / WRITE_RATIO of the time.
+SAVE_EVERY, WRITE_RATIO = 60, 50
 
 
 def attack_accuracy(
@@ -46,9 +50,9 @@ def attack_accuracy(
     a black-box attack. With several restarts, each image is the one that fools the source best. Several ranks share the batches.
     A warning is printed if the attack leaves its ε ball.
 
-    path: a file for the answers of an interrupted attack. The same call resumes from it and then deletes it.
-    The file identifies attack, seed, networks and images. keep: write all answers to the file and keep it. about: further text
-    that has to be the same when the attack resumes.
+    path: a file for the answers of an attack. They are written about once a minute and when the attack is stopped. The same call
+    resumes from the file and then deletes it. The file identifies attack, seed, networks and images. keep: write all answers to
+    the file and keep it. about: further text that has to be the same when the attack resumes.
 
     Raises MinihireError for networks and data with different image shapes or numbers of classes, for data without images, for
     an attack that is no Attack, and for a file that is damaged, belongs to another attack or has other content.
@@ -99,17 +103,20 @@ def attacked_predictions(
     shape = len(networks), len(data)
     file = AnswerFile(Path(path) if path else None, lambda: _identity(networks, source, data, attack, seed, about))
     loaded = file.load(shape, source.model.classes)
-    predicted, done = loaded or (np.full(shape, UNKNOWN), 0)
+    predicted, done, farthest = loaded or (np.full(shape, UNKNOWN), 0, 0.0)
     if done < len(data):  # start with a whole batch, also if the file was written with another batch size
         done -= done % batch_size
     predicted[:, done:] = UNKNOWN
     batches = Batches(data, source.backend, batch_size)
-    predicted = _attack_batches(networks, source, attack, seed, batches, predicted, done, file)
+    predicted, farthest = _attack_batches(networks, source, attack, seed, batches, predicted, farthest, done, file)
     if source.backend.services.rank == 0:
         if keep:
-            file.save(predicted, len(data))
-        elif loaded:
+            file.save(predicted, farthest, len(data))
+        else:
             file.delete()
+    if file.path:
+        source.backend.services.sum_over_ranks([np.ones(1)])  # no rank looks for the file before rank 0 is done with it
+    warn_outside_ball(attack, farthest)
     return list(predicted)
 
 
@@ -120,29 +127,38 @@ def _attack_batches(
     seed: int,
     batches: Batches,
     predicted: np.ndarray,
+    farthest: float,
     done: int,
     file: "AnswerFile",
-) -> np.ndarray:
-    """Attack all images from number `done` on. Returns the predicted classes of all images, int64 [networks, N].
+) -> tuple[np.ndarray, float]:
+    """Attack all images from number `done` on. Returns the predicted classes of all images, int64 [networks, N], and the largest
+    distance of an adversarial image from its original.
 
-    predicted: the classes that are known already, int64 [networks, N]. It is changed in place. If the attack is stopped, the
-    classes known so far are written to the file.
+    predicted: the classes that are known already, int64 [networks, N]. It is changed in place. farthest: the largest distance so
+    far. From time to time, and if the attack is stopped, both are written to the file.
     """
     services, attacker, count = source.backend.services, attack.attacker(source), predicted.shape[1]
     own = np.zeros(count, bool)  # the images that this rank attacks
-    farthest = 0.0  # the largest distance of one of them from its original
 
-    def of_all_ranks() -> np.ndarray:
-        classes, ranks = services.sum_over_ranks([np.where(own, predicted, 0.0), own.astype(float)])
-        return np.where(ranks > 0, classes, predicted).astype(np.int64)
+    def of_all_ranks() -> tuple[np.ndarray, float]:
+        distances = np.zeros(services.ranks)
+        distances[services.rank] = farthest
+        mine = [np.where(own, predicted, 0.0), own.astype(float), distances]
+        classes, ranks, distances = services.sum_over_ranks(mine)
+        return np.where(ranks > 0, classes, predicted).astype(np.int64), float(distances.max())
+
+    def due() -> bool:
+        return bool(file.path and services.sum_over_ranks([np.array([float(file.due)])])[0][0])
 
     with StopSignal(source.backend) as stop, Progress(attack.name, count, done=done) as progress:
         for number in range(math.ceil(done / batches.size), len(batches), services.ranks):  # one batch for each rank
             try:
                 stop.check(f"during {attack.name}" + file.where)
             except Interrupted:
-                file.save(of_all_ranks(), number * batches.size)
+                file.save(*of_all_ranks(), number * batches.size)
                 raise
+            if due():
+                file.save(*of_all_ranks(), number * batches.size)
             if number + services.rank < len(batches):
                 first = (number + services.rank) * batches.size
                 images, labels = batches.load(0, number + services.rank)
@@ -153,13 +169,10 @@ def _attack_batches(
                 for classes, network in zip(predicted, networks, strict=True):
                     classes[rows] = predict(network, crafted, draws, attack.samples)
             progress.add(sum(map(batches.image_count, range(number, min(number + services.ranks, len(batches))))))
-        predicted = of_all_ranks()
+        predicted, farthest = of_all_ranks()
         if stop.asked():  # during the last batch: leaving `with` raises Interrupted
-            file.save(predicted, count)
-    distances = np.zeros(services.ranks)
-    distances[services.rank] = farthest
-    warn_outside_ball(attack, float(services.sum_over_ranks([distances])[0].max()))
-    return predicted
+            file.save(predicted, farthest, count)
+    return predicted, farthest
 
 
 def _identity(networks: list[Network], source: Network, data: Dataset, attack: Attack, seed: int, about: str) -> str:
@@ -178,36 +191,52 @@ def _begins_like_answers(path: Path) -> bool:
 
 
 class AnswerFile:
-    """The file from which an interrupted attack resumes. path: None for no file; then nothing is loaded or saved.
+    """The file from which an attack resumes. path: None for no file; then nothing is loaded or saved.
 
     text: a function that returns the text of `_identity`. It is called only if it is needed, because it hashes all weights.
     """
 
     def __init__(self, path: Path | None, text: Callable[[], str]):
         self.path, self.text = path, cache(text)
+        self.used = False  # whether it was loaded or saved
+        self.save_seconds, self.saved_at = 0.0, perf_counter()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last save was so long ago that the answers should be saved again."""
+        return perf_counter() - self.saved_at > max(SAVE_EVERY, WRITE_RATIO * self.save_seconds)
 
     @property
     def where(self) -> str:
         """The end of a message about an interrupted attack."""
         return f"; finished batches were saved in {self.path}" if self.path else ""
 
-    def save(self, predicted: np.ndarray[Any, Any], done: int) -> None:
-        """Write the predicted classes, int64 [networks, N]. done: they are known for the first `done` images."""
-        if self.path:
-            arrays: dict[str, Any] = dict(zip(NAMES, (predicted, np.array(done), np.array(self.text())), strict=True))
-            write_atomically(self.path, lambda file: np.savez_compressed(file, **arrays))
+    def save(self, predicted: np.ndarray[Any, Any], farthest: float, done: int) -> None:
+        """Write the predicted classes, int64 [networks, N], and the largest distance. done: number of images attacked so far."""
+        if self.path is None:
+            return
+        start, self.used = perf_counter(), True
+        distance = np.array(np.nan_to_num(farthest))  # an archive with infinity would be refused
+        arrays: dict[str, Any] = dict(
+            zip(NAMES, (predicted, np.array(done), np.array(self.text()), distance), strict=True)
+        )
+        write_atomically(self.path, lambda file: np.savez_compressed(file, **arrays))
+        self.saved_at = perf_counter()
+        self.save_seconds = self.saved_at - start
 
-    def load(self, shape: tuple[int, int], classes: int) -> tuple[np.ndarray[Any, Any], int] | None:
-        """(predicted classes int64 [networks, N], number of images done) of an interrupted attack; None if there is no file."""
+    def load(self, shape: tuple[int, int], classes: int) -> tuple[np.ndarray[Any, Any], int, float] | None:
+        """(predicted classes int64 [networks, N], number of images done, largest distance); None if there is no file."""
         path = self.path
         if path is None or not path.exists():
             return None
         try:
-            saved = read_arrays(path, {*NAMES})
-            if saved["predicted"].dtype != np.int64 or saved["done"].dtype.kind != "i":
+            saved = read_arrays(path, wanted=lambda name: name in NAMES)
+            farthest = saved.get("farthest", np.array(0.0))
+            if saved["predicted"].dtype != np.int64 or saved["done"].dtype.kind + farthest.dtype.kind != "if":
                 raise ValueError("other types")
             predicted, done, about = saved["predicted"].copy(), int(saved["done"]), str(saved["about"])
-        except (OSError, ArchiveError, ValueError, TypeError) as error:
+            distance = float(farthest)
+        except (OSError, ArchiveError, LookupError, ValueError, TypeError) as error:
             if _begins_like_answers(path):
                 raise MinihireError(f"{path} is damaged: delete it, and the attack starts again") from error
             raise MinihireError(
@@ -217,9 +246,10 @@ class AnswerFile:
         fits = predicted.shape == shape and 0 <= done <= shape[1]
         if about != self.text() or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
             raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")
-        return predicted, done
+        self.used = True
+        return predicted, done, distance
 
     def delete(self) -> None:
-        """Delete the file."""
-        if self.path:
-            self.path.unlink()
+        """Delete the file, if it was loaded or saved."""
+        if self.path and self.used:
+            self.path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from minihire.runtime.archive import ArchiveError, read_arrays
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import write_atomically
 from minihire.runtime.interrupt import StopSignal
-from minihire.runtime.progress import Progress
+from minihire.runtime.progress import Progress, counted
 
 
 class Crafted(NamedTuple):
@@ -118,11 +118,10 @@ def evaluate_images(
             f"these images are {crafted.images.shape[1:]} with labels up to {crafted.labels.max()}, but the network has images "
             f"{shape} and {classes} classes: give a network for the same data set"
         )
-    starts = range(0, len(crafted.labels), batch_size)
-    return {
-        name: np.concatenate(
-            [classify(network, getattr(crafted, name)[i : i + batch_size], Draws(seed, 0, i)) for i in starts]
-        )
-        == crafted.labels
-        for name in ("images", "rounded")
-    }
+    found, count = {}, len(crafted.labels)
+    for name in ("images", "rounded"):
+        images = getattr(crafted, name)
+        starts = counted(range(0, count, batch_size), name, count, count=lambda _: batch_size)
+        classes = [classify(network, images[i : i + batch_size], Draws(seed, 0, i)) for i in starts]
+        found[name] = np.concatenate(classes) == crafted.labels
+    return found

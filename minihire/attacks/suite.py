@@ -238,7 +238,8 @@ def evaluate_robustness(
         key["attacks"] = [repr(attack) for attack in attacks]
     if folder is not None:
         key["identity"] = [identity(each, data) for each in (network, *(source for _, source in sources))]
-    state = State(folder, {**key, "images": len(data), "seed": checks.whole("the seed", seed, None), "about": about})
+    key |= {"images": len(data), "seed": checks.whole("the seed", seed, None), "about": about}
+    state = State(folder, key, network.backend.services)
     clean = state.once("clean", partial(accuracy, network, data, seed=seed, samples=samples))
     found = Robustness(suite, budget, float(epsilon), clean, clean.copy())
     probes = Probes(network, data, samples=samples, seed=seed, state=state)

@@ -10,21 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from backends.services import Services
+from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written, read_text, write_atomically
 from minihire.runtime.interrupt import Interrupted
 
 
 class State:
-    """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of an interrupted attack.
+    """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of the attack in progress.
 
-    key: what the suite was called with. Without a folder nothing is kept. Raises MinihireError if the file is damaged, or if it
-    belongs to another evaluation or another program.
+    key: what the suite was called with. services: those of the network's backend. Without a folder nothing is kept. Raises
+    MinihireError if the file is damaged, or if it belongs to another evaluation or another program.
     """
 
-    def __init__(self, folder: Path | None, key: dict[str, Any]):
+    def __init__(self, folder: Path | None, key: dict[str, Any], services: Services):
         self.path = None if folder is None else Path(folder) / "suite.json"
-        self.key, self._begin = key, perf_counter()
+        self.key, self.services, self._begin = key, services, perf_counter()
         self.answers: dict[str, np.ndarray] = {}
         if self.path and self.path.exists():
             self._read(self.path)
@@ -37,10 +39,13 @@ class State:
     def _read(self, path):
         try:
             content = json.loads(read_text(path))
-            if not (isinstance(content, dict) and content.keys() == {"key", "answers", "seconds"}):
+            if not (isinstance(content, dict) and content.keys() - {"checksum"} == {"key", "answers", "seconds"}):
                 raise MinihireError(
                     f"{path} is not the state of a suite: move it, or write the result to another file or folder"
                 )
+            stored = content.pop("checksum", None)  # files of earlier versions have none
+            if stored not in (None, checksum(content)):
+                raise ValueError("its checksum differs")
             same, seconds = content["key"] == self.key, float(content["seconds"])
             found = {label: bytes.fromhex(text) for label, text in content["answers"].items()} if same else {}
             size = (self.key["images"] + 7) // 8
@@ -65,18 +70,27 @@ class State:
                 self._save()  # for the time that was spent
                 raise
             self._save()
+            if self.path:
+                if self.services.rank == 0:
+                    self._interim.unlink(missing_ok=True)
+                self.services.sum_over_ranks([np.ones(1)])  # no rank looks for the file before rank 0 has deleted it
         return self.answers[label]
 
     def partial(self, label: str) -> dict[str, Any]:
-        """Arguments of `attack_accuracy` with which an interrupted attack resumes."""
+        """Arguments of `attack_accuracy` with which an attack resumes. It keeps its answers until `once` has stored them."""
         if self.path is None:
             return {}
-        return {"path": self.path.with_name("suite.npz"), "about": json.dumps([self.key, label])}
+        return {"path": self._interim, "about": json.dumps([self.key, label]), "keep": True}
+
+    @property
+    def _interim(self):
+        return self.path.with_name("suite.npz")
 
     def _save(self):
         if self.path:
             answers = {label: np.packbits(right).tobytes().hex() for label, right in self.answers.items()}
-            text = json.dumps({"key": self.key, "answers": answers, "seconds": self.seconds})
+            content = {"key": self.key, "answers": answers, "seconds": self.seconds}
+            text = json.dumps({**content, "checksum": checksum(content)})
             write_atomically(self.path, lambda file: file.write(text.encode()))
 
 

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-import sys
 import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
 from minihire.data.dataset import DataError
 from minihire.data.sources import SOURCES, Remote, manual_instructions
 from minihire.runtime.files import new_folder, temporary_folder
+from minihire.runtime.progress import Progress
 
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 1 << 20  # bytes read at once
 MAX_BYTES = 400 << 20  # of a download or a file in an archive; the largest known archive has 170 MB
-
-Progress = Callable[[int, "int | None"], None]
-
-
-def show_progress(done: int, total: int | None) -> None:
-    """Show the megabytes downloaded so far in one line of the terminal. Prints nothing if stderr is not a terminal."""
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        of = f" of {total / 1e6:.0f}" if total else ""
-        print(f"\r{done / 1e6:.0f}{of} MB", end=end, file=sys.stderr, flush=True)
+MEGABYTE = 10**6
 
 
-def download(name: str, data_dir: str | os.PathLike, progress: Progress = show_progress) -> Path:
+def download(name: str, data_dir: str | os.PathLike) -> Path:
     """Download "cifar10", "cifar100" or "mnist" into its usual folder below `data_dir` and return that folder.
 
-    progress(done, total) is called after each block, with sizes in bytes; total is None if the server does not tell it.
     Raises DataError if the network fails, a checksum differs, the archive is not as expected, or the folder is not
     writable. No partial file remains after an error; those of a killed download are deleted by the next one.
     """
@@ -47,7 +37,7 @@ def download(name: str, data_dir: str | os.PathLike, progress: Progress = show_p
     try:
         with new_folder(target), temporary_folder(target, ".partial-") as scratch:
             for remote in source.remotes:
-                fetched = fetch(remote, scratch, manual_instructions(name, data_dir), progress)
+                fetched = fetch(remote, scratch, manual_instructions(name, data_dir))
                 if fetched.name.endswith(".tar.gz"):
                     unpack(fetched, source.folders[0], source.layouts[0], source.extras)
                     fetched.unlink()
@@ -62,21 +52,23 @@ def download(name: str, data_dir: str | os.PathLike, progress: Progress = show_p
     return target
 
 
-def fetch(remote: Remote, folder: Path, instructions: str, progress: Progress) -> Path:
+def fetch(remote: Remote, folder: Path, instructions: str) -> Path:
     """Download one file into `folder`, verify its MD5 and return its path.
 
     instructions: how to get the file by hand; error messages end with it. Raises DataError as `download` does.
     """
     path = folder / remote.url.rsplit("/", 1)[1]
     digest, done = hashlib.md5(usedforsecurity=False), 0
-    with open(path, "wb") as file:
+    with open(path, "wb") as file, contextlib.ExitStack() as stack:
         for block, total in _blocks(remote.url, instructions):
+            if done == 0:  # now the size is known, unless the server does not tell it
+                progress = stack.enter_context(Progress(path.name, (total or 0) // MEGABYTE, "MB"))
             file.write(block)
             digest.update(block)
             done += len(block)
             if done > MAX_BYTES:
                 raise DataError(f"{remote.url} sends more than {MAX_BYTES >> 20} MiB, expected less; {instructions}")
-            progress(done, total)
+            progress.add(done // MEGABYTE - progress.count)
     if total is not None and done != total:
         raise DataError(
             f"the download of {remote.url} stopped after {done} of {total} bytes; try again, or {instructions}"

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from backends.randomness import Draw, permutation
 from minihire.data.dataset import DataError, Dataset, channel_statistics
 from minihire.runtime.files import open_regular
-from minihire.runtime.progress import say
+from minihire.runtime.progress import counted, say
 from minihire.runtime.random_streams import Stream
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
@@ -256,7 +256,8 @@ def _read_all(paths, size: int | None) -> np.ndarray:
     first = read_image(paths[0])
     height, width = (size, size) if size else first.shape[:2]
     too_large = height * width * 3 * len(paths) > MAX_TOTAL_BYTES
-    if too_large and size is None and any(read_image(path).shape != first.shape for path in paths):
+    shapes = (read_image(path).shape for path in counted(paths, "reading sizes", len(paths)))
+    if too_large and size is None and any(shape != first.shape for shape in shapes):
         return _read_all(paths, SIDE)
     if too_large:
         raise DataError(
@@ -264,7 +265,7 @@ def _read_all(paths, size: int | None) -> np.ndarray:
             f"{MAX_TOTAL_BYTES >> 30} GiB; give a smaller --image-size"
         )
     images, resized = np.empty((len(paths), height, width, 3), np.uint8), 0
-    for i, path in enumerate(paths):
+    for i, path in enumerate(counted(paths, "reading images", len(paths))):
         image = read_image(path) if i else first
         if size is None and image.shape != first.shape:
             return _read_all(paths, SIDE)

@@ -152,10 +152,13 @@ class StopSignal:
         with contextlib.suppress(OSError, RuntimeError):
             print("\nstopping after this batch (Ctrl-C again: at once)", flush=True)
 
-    def check(self, where: str) -> None:
-        """Raise Interrupted or OutOfTime if any rank is requested to stop. All ranks must call this at the same place."""
+    def check(self, where: str, time_limit: bool = True) -> None:
+        """Raise Interrupted or OutOfTime if any rank is requested to stop. All ranks must call this at the same place.
+
+        time_limit: False for work that starts again from its beginning, because it would never end if the limit is too short.
+        """
         self._ask_all()
-        if self.requested:
+        if self.requested if time_limit else self._reasons[0]:
             raise self.interruption(f"{where}; {self.again} resumes it" if self.again else where)
 
     def interruption(self, where: str) -> Interrupted:

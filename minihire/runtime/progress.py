@@ -2,13 +2,16 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter, process_time
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from backends import torchrun_rank
 from minihire.runtime.terminal import BOLD, YELLOW, styled
+
+T = TypeVar("T")
 
 
 class Progress:
@@ -113,6 +116,19 @@ class Progress:
 
     def __exit__(self, *_):
         self.bar.close()
+
+
+def counted(
+    items: Iterable[T], label: str, total: int, unit: str = "images", count: Callable[[T], int] = lambda item: 1
+) -> Iterator[T]:
+    """Yield the items, and show the progress of the work on them.
+
+    total: the units of all items. count(item): those of an item; the last ones may have fewer.
+    """
+    with Progress(label, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.add(min(count(item), total - progress.count))
 
 
 def say(line: str = "") -> None:

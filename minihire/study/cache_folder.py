@@ -12,14 +12,16 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import say
 from minihire.study import notes
 from minihire.study.settings import Config
-from minihire.study.spec import WITHOUT_EFFECT
+from minihire.study.spec import WITHOUT_EFFECT, NetworkSpec
 from minihire.study.stores import Store
+from minihire.training.checkpoint import network_digest
 
 FORMAT = 1  # part of every key: raise it when the same settings give other results
 
 
 class CacheFolder(Store):
-    """models/*.npz with *.done (seconds, key, backend), measured/*.json (key, value, seconds, backend) and images/*.json.
+    """models/*.npz with *.done (seconds, key, backend, hashes of the weights and of those that it started from), measured/*.json
+    (key, value, seconds, backend, hashes of the weights) and images/*.json. Earlier versions did not write the hashes.
 
     Interrupted work leaves *.spent: the seconds that it took so far.
     """
@@ -27,6 +29,7 @@ class CacheFolder(Store):
     def __init__(self, folder: Path, backend: Backend, writes: bool = True):
         self.folder, self.backend, self.writes = Path(folder), backend, writes
         self.used: dict[Path, float] = {}  # seconds that each file which was made or loaded took to make
+        self._notes: dict[NetworkSpec, dict] = {}  # about networks, as they were read
         self.makers: dict[Path, str | None] = {}  # backend of each file that was loaded, None where it was not noted
 
     def digest(self, content) -> str:
@@ -72,7 +75,23 @@ class CacheFolder(Store):
         return self.checkpoint(spec).with_suffix(".done")
 
     def has(self, spec):
-        return self._done(spec).exists() and self.checkpoint(spec).exists()
+        return self._done(spec).exists() and self.checkpoint(spec).exists() and not self._outdated(spec)
+
+    def _outdated(self, spec):
+        """Whether the network, or the one that it started from, was made from one that is another network by now."""
+        start = spec.start
+        return start is not None and (
+            _differ(self._noted(spec, "start"), self._noted(start, "weights")) or self._outdated(start)
+        )
+
+    def _noted(self, spec, name):
+        """An entry of the note about a network; None if there is none, or if an earlier version wrote the note."""
+        if spec not in self._notes:
+            try:
+                self._notes[spec] = notes.read(self._done(spec), "")
+            except MinihireError:
+                return None
+        return self._notes[spec].get(name)
 
     def label(self, spec):
         return f"{spec.method}, seed {spec.seed}"
@@ -91,7 +110,10 @@ class CacheFolder(Store):
 
     def note_made(self, spec, network, training):
         done = self._done(spec)
-        notes.write(done, {"seconds": self.used[done], "of": spec.describe(), "backend": self.maker()})
+        about = {"seconds": self.used[done], "of": spec.describe(), "backend": self.maker()}
+        about |= {"weights": network_digest(network), "start": spec.start and self._noted(spec.start, "weights")}
+        notes.write(done, about)
+        self._notes.clear()
         done.with_suffix(".spent").unlink(missing_ok=True)
 
     def note_loaded(self, spec):
@@ -124,27 +146,49 @@ class CacheFolder(Store):
         """The file of a measurement."""
         return self.folder / "measured" / f"{self.digest(key)}.json"
 
-    def has_value(self, key):
-        return self.measurement(key).exists()
+    def has_value(self, key, specs):
+        path = self.measurement(key)
+        if not path.exists():
+            return False
+        measured = self._read(path).get("weights", [None] * len(specs))
+        return not any(map(_differ, measured, self._weights(specs))) and not any(map(self._outdated, specs))
 
-    def measure_once(self, key, compute, specs, title):
+    def _read(self, path):
+        return notes.read(path, "and it is measured again", "what", "value", "seconds")
+
+    def _weights(self, specs):
+        return [self._noted(spec, "weights") for spec in specs]
+
+    def measure_once(self, key, compute, specs, title, read):
         for spec in specs:
             self.note_loaded(spec)
         path = self.measurement(key)
-        if path.exists():
-            content = notes.read(path, "and it is measured again", "what", "value", "seconds")
-            if content["what"] != json.loads(json.dumps(key)):
-                raise MinihireError(f"{path} is damaged: delete it, and it is measured again")
+        if self.has_value(key, specs):
+            content = self._read(path)
+            try:
+                if content["what"] != json.loads(json.dumps(key)):
+                    raise ValueError("it is the measurement of something else")
+                value = read(content["value"])
+            except (LookupError, TypeError, ValueError) as error:
+                raise MinihireError(f"{path} is damaged: delete it, and it is measured again") from error
             self.used[path], self.makers[path] = content["seconds"], content.get("backend")
-            return content["value"]
+            return value
         if title:
             StopSignal(self.backend).check(f"before {title}; finished work was kept")
             say(f"── {title}")
         with self._timed(path):
             value = compute()
-        notes.write(path, {"what": key, "value": value, "seconds": self.used[path], "backend": self.maker()})
-        path.with_suffix(".spent").unlink(missing_ok=True)
-        return value
+        about = {"seconds": self.used[path], "backend": self.maker(), "weights": self._weights(specs)}
+        notes.write(path, {"what": key, "value": value, **about})
+        if self.backend.services.rank == 0:
+            for suffix in (".spent", ".npz"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
+        return read(value)
 
     def attack_file(self, key, spec, attack, source):
-        return {"path": self.measurement(key).with_suffix(".npz")}
+        return {"path": self.measurement(key).with_suffix(".npz"), "keep": True}
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    """Whether two hashes are of different weights. None: not noted, so they are taken for the same."""
+    return None not in (one, other) and one != other

@@ -12,7 +12,8 @@ from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.models import Model, build
 from minihire.network import Network, initialise
-from minihire.runtime.progress import say
+from minihire.runtime.interrupt import StopSignal
+from minihire.runtime.progress import counted, say
 from minihire.study.settings import Config
 from minihire.training import Calibration, convert
 
@@ -103,9 +104,21 @@ def converted_snn(
     )
 
 
-def activity_and_energy(network: Network, data: Dataset, seed: int) -> tuple[list[LayerActivity], dict[str, Energy]]:
-    """Activity of every layer, and the energy of an inference with the first layer computed once or at every step."""
-    activity = measure_activity(network, (images for images, _ in Batches(data, network.backend, BATCH)), seed=seed)
+def activity_and_energy(
+    network: Network, data: Dataset, seed: int, stop: StopSignal | None = None
+) -> tuple[list[LayerActivity], dict[str, Energy]]:
+    """Activity of every layer, and the energy of an inference with the first layer computed once or at every step.
+
+    stop: checked after every batch.
+    """
+
+    def batches():
+        for images in _batches(network, data, "activity"):
+            yield images
+            if stop:
+                stop.check("during the measurement of activity", time_limit=False)
+
+    activity = measure_activity(network, batches(), seed=seed)
     return activity, {
         "first_layer_once": measure_energy(network, activity),
         "first_layer_every_step": measure_energy(network, activity, first_layer_every_step=True),
@@ -114,4 +127,10 @@ def activity_and_energy(network: Network, data: Dataset, seed: int) -> tuple[lis
 
 def neurobench_metrics(network: Network, data: Dataset, seed: int) -> NeuroBench:
     """NeuroBench's metrics of a network, in batches of the size of an evaluation."""
-    return measure_neurobench(network, (images for images, _ in Batches(data, network.backend, BATCH)), seed=seed)
+    return measure_neurobench(network, _batches(network, data, "NeuroBench"), seed=seed)
+
+
+def _batches(network, data, label):
+    """The images in batches, with progress."""
+    batches = (images for images, _ in Batches(data, network.backend, BATCH))
+    return counted(batches, label, len(data), count=lambda images: images.shape[0])

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from minihire.data.dataset import Splits
+from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, utf8, write_atomically
 
@@ -17,6 +18,9 @@ def read(path: Path, remedy: str, *names: str) -> dict:
     """
     try:
         content = json.loads(read_text(path))
+        stored = content.pop("checksum", None)  # notes of earlier versions have none
+        if stored not in (None, checksum(content)):
+            raise ValueError("its checksum differs")
         if all(name in content for name in names) and isinstance(content.get("seconds", 0), int | float):
             return content
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
@@ -25,8 +29,9 @@ def read(path: Path, remedy: str, *names: str) -> dict:
 
 
 def write(path: Path, content: dict) -> None:
-    """Write a note. Raises ValueError for content that JSON cannot express."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    """Write a note with a checksum. Raises ValueError for content that JSON cannot express."""
+    as_read = json.loads(json.dumps(content, allow_nan=False))  # with lists for tuples and texts for keys
+    text = json.dumps({**content, "checksum": checksum(as_read)}, ensure_ascii=False)
     write_atomically(path, lambda file: file.write(utf8(text)))
 
 

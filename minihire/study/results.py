@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minihire import __version__
+from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, utf8, write_atomically
 from minihire.runtime.machine import peak_memory, processor, reset_peak_memory
@@ -156,12 +156,6 @@ def load_suite(path: Path) -> dict[str, Any]:
             "--json, or the folder of a run"
         )
     return content
-
-
-def checksum(content: dict) -> str:
-    """A hash of the content, by which a later reader notices a changed character."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _has_fields(content: dict) -> bool:

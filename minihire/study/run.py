@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from backends.interface import Backend
@@ -104,10 +105,14 @@ class Run:
     def _accuracy(self, spec, attack: Attack | None, source, access):
         """A row of "accuracy" in results.json, unless it is there."""
         row = {"model": spec.method, "access": access, "attack": attack.name if attack else "none"}
-        if any(row.items() <= known.items() for known in self.results["accuracy"]):
-            return
+        if not any(row.items() <= known.items() for known in self.results["accuracy"]):
+            self._measure_accuracy(row, spec, attack, source)
+        if attack:
+            self.folder.clear(spec, attack, source)
+
+    def _measure_accuracy(self, row, spec, attack, source):
         phase = f"attack {attack.name}" if attack else "clean test images"
-        with self.folder.phase(phase, f"{spec.method}, {access.replace('_', ' ')}" if attack else spec.method):
+        with self.folder.phase(phase, f"{spec.method}, {row['access'].replace('_', ' ')}" if attack else spec.method):
             test, predicted = self.splits.test, self.study.predictions(spec, attack, source)
             confusion = confusion_matrix(test.labels, predicted, len(test.classes))
             score = Score(int(confusion.trace()), len(test)).as_dict()
@@ -127,11 +132,13 @@ class Run:
         results, test, k, seed = self.results, self.splits.test, self.backend, self.config.seed
         images, labels = Batches(test, k, min(DISTANCE_IMAGES, len(test))).load(0, 0)
         attack = self.config.attacks[-1]
-        with self.folder.phase("analysis", name), StopSignal(k):
-            activity, energy = activity_and_energy(network, test, seed)
+        with self.folder.phase("analysis", name), StopSignal(k) as stop:
+            check = partial(stop.check, "during the analysis", time_limit=False)
+            activity, energy = activity_and_energy(network, test, seed, stop)
             results["activity"][name] = [layer.as_dict() for layer in activity]
             results["energy"][name] = {kind: value.as_dict() for kind, value in energy.items()}
             crafted = perturb(network, images, labels, attack, Draws(seed))
+            check()
             clean, attacked = k.to_numpy(images), k.to_numpy(crafted)
             distance = {
                 "attack": attack.name,
@@ -140,6 +147,7 @@ class Run:
             }
             if network.spiking:
                 layers = spike_distance(network, images, crafted, seed=seed)
+                check()
                 distance["spikes"] = {layer: float(values.mean()) for layer, values in layers.items()}
                 pair = (k.rows(batch, 0, 1) for batch in (images, crafted))
                 results["spike_trains"][name] = spike_trains(network, *pair, seed=seed)

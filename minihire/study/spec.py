@@ -1,6 +1,6 @@
 """The specification of a network: settings, method and seed. It is the key under which the study trains and loads it."""
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import NamedTuple
 
 from minihire.study.settings import ANN_METHODS, Config
@@ -66,5 +66,4 @@ class NetworkSpec(NamedTuple):
         if self.method in ANN_METHODS:
             left_out |= {*NETWORK_SETTINGS_OF_SNNS_ONLY}
         chosen = [f.name for f in fields(Config) if f.metadata.get("group") in groups and f.name not in left_out]
-        values = asdict(self.config)
-        return {"method": self.method, "seed": self.seed, **{name: values[name] for name in chosen}}
+        return {"method": self.method, "seed": self.seed, **{name: getattr(self.config, name) for name in chosen}}

@@ -13,9 +13,9 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import say
 from minihire.study.pictures import noise_pictures
 from minihire.study.results import Results
-from minihire.study.settings import Config
+from minihire.study.settings import METHODS, Config
 from minihire.study.spec import NetworkSpec
-from minihire.training.checkpoint import Checkpoint, weights_digest
+from minihire.training.checkpoint import Checkpoint, network_digest, weights_digest
 from minihire.training.cost import cost_per_batch
 from minihire.training.loop import Training
 
@@ -60,13 +60,13 @@ class Store:
     def refuse_other_weights(self, spec: NetworkSpec, saved: Checkpoint) -> None:
         """Raise MinihireError if a checkpoint does not hold the network that was recorded by `note_made`."""
 
-    def has_value(self, key: dict) -> bool:
-        """Whether the measurement with this key is in the store."""
+    def has_value(self, key: dict, specs) -> bool:
+        """Whether the measurement of these networks with this key is in the store."""
         return False
 
-    def measure_once(self, key: dict, compute, specs, title: str):
-        """Return the stored measurement. If there is none, return compute() and store it."""
-        return compute()
+    def measure_once(self, key: dict, compute, specs, title: str, read):
+        """Return read(value) of the stored measurement. If there is none, compute() it and store it."""
+        return read(compute())
 
     def attack_file(self, key, spec, attack, source) -> dict:
         """Keyword arguments for `attack_accuracy` that say where it stores its answers, so that it can resume."""
@@ -120,7 +120,16 @@ class RunFolder(Store):
         return self.out / "models" / ("second" if self._second(spec) else "") / f"{spec.method}.npz"
 
     def has(self, spec):
-        return self.label(spec) in self.results["models"] and self.checkpoint(spec).exists()
+        recorded = self.label(spec) in self.results["models"]
+        return recorded and self.checkpoint(spec).exists() and not self._outdated(spec)
+
+    def _outdated(self, spec):
+        """Whether the network was made from an ANN or a converted SNN that is another one by now."""
+        made_from = self._recorded(spec).get("start")  # older versions did not record it
+        return made_from is not None and made_from != self._recorded(spec.start).get("weights")
+
+    def _recorded(self, spec):
+        return self.results["models"].get(self.label(spec), {})
 
     def label(self, spec):
         return f"second {spec.method}" if self._second(spec) else spec.method
@@ -129,7 +138,21 @@ class RunFolder(Store):
         return spec.seed != self.config.seed
 
     def work_context(self, spec):
+        self._refuse_outdated(spec)
         return self.phase(self.work_on(spec))
+
+    def _refuse_outdated(self, spec):
+        """Raise MinihireError for the checkpoint of a training that started from another network: it must not resume.
+
+        A converted SNN is only converted again, which takes little time.
+        """
+        trained = [spec._replace(method=method) for method in METHODS]
+        old = [str(self.checkpoint(s)) for s in trained if self._outdated(s) and self.checkpoint(s).exists()]
+        if str(self.checkpoint(spec)) in old:
+            raise MinihireError(
+                f"{self.label(spec.start)} was made again and is another network now, but {', '.join(old)} started from the "
+                f"earlier one: delete {'it' if len(old) == 1 else 'them'} and resume, which trains again"
+            )
 
     @contextlib.contextmanager
     def phase(self, name: str, detail: str = ""):
@@ -152,7 +175,7 @@ class RunFolder(Store):
         self.results.save()
 
     def refuse_other_weights(self, spec, saved):
-        recorded = self.results["models"][self.label(spec)].get("weights")  # older versions did not record it
+        recorded = self._recorded(spec).get("weights")  # older versions did not record it
         if recorded not in (None, weights_digest(saved.arrays)):
             raise MinihireError(
                 f"{saved.path} is not the network that this run trained: put its own file back, or delete it, and it is "
@@ -160,12 +183,15 @@ class RunFolder(Store):
             )
 
     def note_made(self, spec, network, training):
-        k = network.backend
-        weights = {f"parameter/{name}": array for name, array in network.parameters.items()}
+        digest = network_digest(network)
+        if self._recorded(spec) and self._recorded(spec).get("weights") != digest:
+            self._forget(spec)
+        start = self._recorded(spec.start).get("weights") if spec.start else None
         self.results["models"][self.label(spec)] = {
             "checkpoint": self.checkpoint(spec).relative_to(self.out).as_posix(),
             "seed": spec.seed,
-            "weights": weights_digest(weights, k.to_numpy),
+            "weights": digest,
+            **({"start": start} if start else {}),
             "history": training.history if training else [],
             "thresholds": _scalars(network, ".threshold"),
             "leaks": _scalars(network, ".leak"),
@@ -180,9 +206,26 @@ class RunFolder(Store):
             self.results.warn(sentence)
         self.results.save()
 
+    def _forget(self, spec):
+        """Remove all measurements of a network that another one replaces, so that the other one is measured."""
+        label, results = self.label(spec), self.results
+        results["accuracy"] = [r for r in results["accuracy"] if label not in (r["model"], r.get("source"))]
+        results["examples"] = [e for e in results["examples"] if e["model"] != label]
+        results["warnings"] = [w for w in results["warnings"] if not w.startswith((f"{label}:", f"{label},"))]
+        for part in ("activity", "energy", "distance", "spike_trains"):
+            results.content.get(part, {}).pop(label, None)
+        for other in (spec._replace(method=method) for method in ("converted", *METHODS)):
+            if other.start == spec and self._recorded(other):  # older versions did not record its start
+                self._recorded(other).setdefault("start", self._recorded(spec).get("weights", ""))
+
     def attack_file(self, key, spec, attack, source):
         access = "white_box" if source == spec else "black_box"
-        return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz"}
+        return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz", "keep": True}
+
+    def clear(self, spec, attack, source) -> None:
+        """Delete the file with the answers of an attack. Call it when its row of "accuracy" is written."""
+        if self.backend.services.rank == 0:
+            self.attack_file(None, spec, attack, source)["path"].unlink(missing_ok=True)
 
 
 def _scalars(network, ending):

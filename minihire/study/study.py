@@ -10,6 +10,7 @@ the files for checkpoints and answers, and the notes about them.
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,8 @@ class Study:
         box = "" if source == spec else ", black box"
         title = f"{attack.name} on {self.store.title(spec)}{box}" if attack else ""
         measured = [spec] if source == spec else [spec, source]
-        return unpack_answers(self.measure_once(key, compute, *measured, title=title))
+        read = partial(unpack_answers, count=len(data))
+        return self.measure_once(key, compute, *measured, title=title, read=read)
 
     def predictions(
         self, spec: NetworkSpec, attack: Attack | None = None, source: NetworkSpec | None = None
@@ -170,21 +172,22 @@ class Study:
     def _predictions(self, spec, attack, source, data, key=None, steps=None, samples=1):
         network = self._with_steps(spec, steps)
         if attack is None:
-            return predictions(network, data, seed=spec.seed, samples=samples)
+            return predictions(network, data, seed=spec.seed, samples=samples, label="clean images")
         crafted_on = self._with_steps(source, steps)
         file = self.store.attack_file(key, spec, attack, source)
         return attacked_predictions([network], crafted_on, data, attack, seed=spec.seed, **file)[0]
 
-    def measure_once(self, key: dict, compute, *specs: NetworkSpec, title: str = "") -> Any:
-        """Return the stored value for this key. If there is none, return compute() and store it.
+    def measure_once(self, key: dict, compute, *specs: NetworkSpec, title: str = "", read=lambda value: value) -> Any:
+        """Return read(value) of the stored value for this key. If there is none, compute() it and store it.
 
-        key and value: plain data. specs: the networks that are measured. title: announced when the computation starts.
+        key and value: plain data. specs: the networks that are measured. title: announced when the computation starts. read:
+        raises LookupError, TypeError or ValueError for a value that is damaged.
         """
-        if not self.store.has_value(key):
+        if not self.store.has_value(key, specs):
             # train the networks now, so that the time of training is not counted as time of measuring
             for spec in specs:
                 self.network(spec)
-        return self.store.measure_once(key, compute, specs, title)
+        return self.store.measure_once(key, compute, specs, title, read)
 
     def _with_steps(self, spec, steps):
         network = self.network(spec)
@@ -196,10 +199,12 @@ def pack_answers(right: np.ndarray) -> dict:
     return {"count": len(right), "bits": np.packbits(right).tobytes().hex()}
 
 
-def unpack_answers(answers: dict) -> np.ndarray:
-    """Answers bool [N] from plain data."""
+def unpack_answers(answers: dict, count: int) -> np.ndarray:
+    """Answers bool [N] from plain data. Raises LookupError, TypeError or ValueError if they are not N = count answers."""
     bits = np.frombuffer(bytes.fromhex(answers["bits"]), np.uint8)
-    return np.unpackbits(bits, count=answers["count"]).astype(bool)
+    if answers["count"] != count or len(bits) != (count + 7) // 8:
+        raise ValueError(f"{answers['count']} answers in {len(bits)} bytes, not {count}")
+    return np.unpackbits(bits, count=count).astype(bool)
 
 
 def describe_attack(attack: Attack) -> dict:

@@ -92,6 +92,12 @@ def weights_digest(arrays: dict[str, Any], to_numpy: Callable[[Any], np.ndarray[
     return digest.hexdigest()
 
 
+def network_digest(network: Network) -> str:
+    """`weights_digest` of a network."""
+    arrays = {f"parameter/{name}": array for name, array in network.parameters.items()}
+    return weights_digest(arrays, network.backend.to_numpy)
+
+
 def describe_data(data: Dataset, seen: Iterable[str] = ()) -> dict[str, Any]:
     """What a checkpoint records about the images that its network was trained on: the data set's name and the class names.
 

@@ -81,7 +81,8 @@ def _require_same_training(training, saved, content, restored):
     }
     for what, (ours, saved_value) in pairs.items():
         if _as_json(ours) != _as_json(saved_value):
-            raise CheckpointError(f"{saved.path} was trained with other {what}: resume with the same settings, {other}")
+            same = "ones, delete it to train again" if what.startswith("images") else "settings"
+            raise CheckpointError(f"{saved.path} was trained with other {what}: resume with the same {same}, {other}")
 
 
 def _load_state(training, saved, content, restored):

@@ -237,6 +237,20 @@ def test_without_matplotlib_run_says_what_it_left_out(finished, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("taken", [("figures",), ("report.html",), ("figures", "curves.csv")])
+def test_what_cannot_be_written_after_a_run_is_an_error(finished, tmp_path, monkeypatch, capsys, taken):
+    out = shutil.copytree(finished[0], tmp_path / "my run")
+    for name in taken:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        path.write_text("") if name == "figures" else path.mkdir()
+    code, text = command("run", "--resume", "--out", out, *EXECUTION)
+    assert code == 2 and "accuracy, %" in text
+    error = capsys.readouterr().err
+    assert error.count("could not be written (") == len(taken) and error.count("\n") == 1
+    assert error.endswith(f"remove the cause, and `minihire run --resume --out '{out}'` writes the rest\n")
+
+
 def test_a_run_needs_no_folder_and_numbers_itself(cifar, tmp_path, monkeypatch, no_figures):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("minihire.study.run.Run.run", lambda self: self.results)
@@ -630,7 +644,8 @@ def test_ctrl_c_in_a_conversion_says_how_to_get_it(cifar, chain, no_figures, mon
     assert command(what, *first, *small(cifar, what), *EXECUTION, "--out", out)[0] == 130
     assert capsys.readouterr().err.endswith(
         {
-            "run": "minihire: stopped during the conversion; earlier work was kept; --resume resumes it\n",
+            "run": "minihire: stopped during the conversion; earlier work was kept; "
+            f"minihire run --resume --out {out} resumes it\n",
             "convert": "minihire: stopped during the conversion; its results were discarded, so start it again\n",
         }[what]
     )

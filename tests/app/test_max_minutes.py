@@ -15,8 +15,9 @@ from backends import BackendError, get_backend
 from backends.services import Services
 from minihire.attacks import attacked_predictions
 from minihire.network import Network
+from minihire.runtime.files import only_writer
 from minihire.runtime.interrupt import Interrupted, OutOfTime, StopSignal, stop_after
-from minihire.runtime.progress import Progress
+from minihire.runtime.progress import Progress, counted
 from minihire.study.networks import load_data
 from minihire.study.run import Run
 from minihire.study.settings import Config
@@ -92,8 +93,9 @@ def test_a_run_in_pieces_finds_what_an_unbroken_run_finds(run, a_minute_a_batch,
         codes.append(run(out, "--max-minutes", 6, *(["--resume"] if codes else [])))
     stops = capsys.readouterr().err.splitlines()
     assert codes == [3] * (len(codes) - 1) + [0] and len(codes) > 4
-    assert all(re.fullmatch(r"minihire: --max-minutes 6 are over: stopped .*; --resume resumes it", s) for s in stops)
-    assert left == dict.fromkeys(("ann", "conversion", "hire", "fgsm", "pgd"), 0)
+    how = f"minihire run --resume --out {re.escape(str(out))}"
+    assert all(re.fullmatch(rf"minihire: --max-minutes 6 are over: stopped .*; {how} resumes it", s) for s in stops)
+    assert left == dict.fromkeys(("ann", "conversion", "hire", "clean images", "fgsm", "pgd", "activity"), 0)
     same_as((unbroken, results_of(unbroken)), out, results_of(out))
 
 
@@ -127,15 +129,28 @@ def test_the_attack_command_goes_on_where_it_stopped(attack, a_minute_a_batch, t
     assert attack("--json", whole) == 0
     capsys.readouterr()
     while not codes or codes[-1] == 3 and len(codes) < 40:
-        codes.append(attack("--json", pieces, "--max-minutes", 7))
+        codes.append(attack("--json", pieces, "--max-minutes", 8))
     assert codes == [3, 3, 0]  # were the first attack made again, its eight batches would end every try
     stops = capsys.readouterr().err.splitlines()
     told = (
-        r"minihire: --max-minutes 7 are over: stopped during (fgsm|pgd); finished batches were saved in "
+        r"minihire: --max-minutes 8 are over: stopped during (fgsm|pgd); finished batches were saved in "
         rf"{tmp_path}/pieces.\1.npz; the same command resumes it"
     )
     assert len(stops) == len(codes) - 1 and all(re.fullmatch(told, line) for line in stops)
     assert pieces.read_text() == whole.read_text() and not list(tmp_path.glob("pieces.*.npz"))
+
+
+@pytest.mark.parametrize("flags", [(), ("--suite", "parity")], ids=["attacks", "suite"])
+def test_two_attack_commands_do_not_share_their_interim_files(attack, cifar, tmp_path, capsys, flags):
+    path = tmp_path / "x.json"
+    arguments = ["attack", tmp_path / "snn.npz", "--data-dir", cifar, *flags, *EXECUTION, "--json", path]
+    with only_writer(path):  # as the other command does
+        assert command(*arguments)[0] == 2
+    assert capsys.readouterr().err == (
+        f"minihire: another process is attacking with --json {path}: wait for it, or give another file\n"
+    )
+    assert command(*arguments)[0] == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ann.npz", "snn.npz", "x.json"]
 
 
 def test_answers_to_another_attack_are_not_gone_on_with(attack, a_minute_a_batch, tmp_path, capsys):
@@ -159,7 +174,7 @@ def test_images_where_answers_would_be_written_are_not_called_damaged(attack, tm
 
 
 def test_ctrl_c_in_an_attack_says_where_its_answers_are(attack, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(Progress, "add", lambda self, *_: self.label == "fgsm" and signal.raise_signal(signal.SIGINT))
     assert attack("--json", tmp_path / "q.json") == 130
     assert capsys.readouterr().err == (
         f"minihire: stopped during fgsm; finished batches were saved in {tmp_path / 'q.fgsm.npz'}; the same command resumes it\n"
@@ -189,7 +204,7 @@ def test_an_attack_command_that_keeps_nothing_says_nothing_else(attack, monkeypa
         )
         == 2
     )
-    monkeypatch.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(Progress, "add", lambda self, *_: self.label == "fgsm" and signal.raise_signal(signal.SIGINT))
     assert attack() == 130
     assert capsys.readouterr().err == "minihire: stopped during fgsm\n"
     assert not list(tmp_path.glob("*.fgsm.npz"))
@@ -210,8 +225,17 @@ def test_work_that_is_done_when_the_time_is_over_is_kept(a_minute_a_batch):
 
 def test_no_phase_begins_after_the_limit(run, a_minute_a_batch, tmp_path, capsys):
     assert run(tmp_path / "x", "--max-minutes", BATCHES) == 3
-    assert "stopped before convert ann; finished work was kept; --resume resumes it\n" in capsys.readouterr().err
+    stop = f"stopped before convert ann; finished work was kept; minihire run --resume --out {tmp_path}/x resumes it\n"
+    assert stop in capsys.readouterr().err
     assert results_of(tmp_path / "x")["models"].keys() == {"ann"}
+
+
+def test_work_that_cannot_be_resumed_is_ended_by_ctrl_c_and_not_by_the_limit(a_minute_a_batch):
+    with pytest.raises(Interrupted, match="^stopped here$"), stop_after(1), StopSignal() as stop:
+        Progress("work", 1).add(1)
+        stop.check("here", time_limit=False)
+        signal.raise_signal(signal.SIGINT)
+        stop.check("here", time_limit=False)
 
 
 def test_ctrl_c_after_the_limit_is_ctrl_c(a_minute_a_batch):
@@ -280,6 +304,12 @@ def test_a_pipe_gets_a_line_a_minute(seconds, capsys):
         "pgd                a note, 300/1,000 images, 3.3 images/s, 3 min 30 s left, device memory 3,072 MiB",
         "pgd                a note, 500/1,000 images, 3.3 images/s, 2 min 30 s left, device memory 3,072 MiB",
     ]
+
+
+def test_counted_work_gets_lines_too(seconds, capsys):
+    for batch in counted(iter([30, 30, 30, 10]), "activity", 100, count=lambda batch: batch):
+        seconds[0] += batch
+    assert capsys.readouterr().out == "activity           60/100 images, 1.0 images/s, 40 s left\n"
 
 
 def test_a_line_for_an_epoch_is_a_line_too(seconds, capsys):

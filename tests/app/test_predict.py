@@ -74,6 +74,11 @@ def test_the_answers_are_those_of_the_network_on_the_resized_images(place):
     assert [row["probability"] for row in found["images"]] == expected.probabilities.max(axis=1).tolist()
 
 
+def test_reading_and_predicting_show_their_progress(place, progress_shown):
+    predict(place, "snn", place / "pictures", "--explain")
+    assert progress_shown == dict.fromkeys(("reading images", "predictions", "spikes and energy"), (4, 4))
+
+
 def test_the_table_has_each_image_its_class_and_the_next_ones(place):
     text = predict(place, "snn", place / "pictures" / "a.png", place / "pictures" / "below")
     assert text.startswith("images resized to 12x16 pixels, the size that the network needs: 1 of 3\n")

@@ -9,7 +9,7 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy, predict, predictions
-from minihire.attacks import Attack, attack_accuracy, attacked_predictions, fgsm, perturb, pgd, pgd_l2
+from minihire.attacks import Attack, attack_accuracy, attacked_predictions, evaluate, fgsm, perturb, pgd, pgd_l2
 from minihire.attacks.images import craft_images, save_images
 from minihire.data.batches import Batches
 from minihire.runtime.errors import MinihireError
@@ -57,11 +57,11 @@ def test_pixels_that_the_attack_made_nan_are_blamed_on_the_network(network, data
 def test_logits_that_are_not_finite_are_refused(k, network, data):
     net = network(k, "ann")
     net = net.copy(parameters={name: array * np.float32(1e30) for name, array in net.parameters.items()})
-    for evaluate in (accuracy, lambda net, data: net.predict(data.images)):
+    for answer in (accuracy, lambda net, data: net.predict(data.images)):
         with pytest.raises(
             MinihireError, match="the network's logits are not finite, because its weights are too large"
         ):
-            evaluate(net, data)
+            answer(net, data)
 
 
 def test_without_epsilon_it_is_the_clean_accuracy(k, network, data):
@@ -123,6 +123,44 @@ def test_a_stopped_attack_resumes_with_its_next_batch(network, data, monkeypatch
     np.testing.assert_array_equal(found, whole)
 
 
+@pytest.fixture
+def save_always(monkeypatch):
+    """Answers are saved before every batch, not only once a minute."""
+    monkeypatch.setattr(evaluate, "SAVE_EVERY", 0)
+    monkeypatch.setattr(evaluate, "WRITE_RATIO", 0)
+
+
+def test_a_killed_attack_resumes_from_the_last_save(network, data, monkeypatch, tmp_path, save_always):
+    net, path, seen, load = network(get_backend("reference")), tmp_path / "kept.npz", [], Batches.load
+    monkeypatch.setattr(
+        Batches, "load", lambda self, *place: (seen.append(place[1] * self.size), load(self, *place))[1]
+    )
+    attack = pgd(0.05, iterations=2)
+    whole = attack_accuracy(net, data, attack, batch_size=3)
+    del seen[:]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Progress, "add", lambda *_: len(seen) == 3 and signal.default_int_handler(2, None))
+        attack_accuracy(net, data, attack, batch_size=3, path=path)
+    del seen[:]
+    found = attack_accuracy(net, data, attack, batch_size=3, path=path)
+    assert seen == [6, 9] and not path.exists()
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_a_short_attack_writes_no_file(network, data, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate, "write_atomically", None)
+    attack_accuracy(network(get_backend("reference")), data, fgsm(), batch_size=3, path=tmp_path / "kept.npz")
+
+
+def test_a_file_of_an_earlier_version_resumes(network, data, tmp_path):
+    net, path = network(get_backend("reference")), tmp_path / "kept.npz"
+    whole = attack_accuracy(net, data, fgsm(), path=path, keep=True)
+    arrays = dict(np.load(path))
+    del arrays["farthest"]
+    np.savez_compressed(path, **{**arrays, "done": np.array(5)})
+    assert attack_accuracy(net, data, fgsm(), path=path).tolist() == whole.tolist() and not path.exists()
+
+
 def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path):
     net, path = network(get_backend("reference")), tmp_path / "kept.npz"
     attack_accuracy(net, data, fgsm(), path=path, keep=True)
@@ -133,6 +171,8 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
         lambda: np.savez(path, predicted=np.ones((1, 12), np.int64)),
         lambda: np.savez(path, predicted=np.array([{}]), done=3),
         lambda: np.savez(path, predicted=np.ones((1, 12)), done=3, about=""),
+        lambda: np.savez(path, predicted=np.ones((1, 12), np.int64), done=3, about="", farthest=0),
+        lambda: np.savez(path, predicted=np.ones((1, 12), np.int64), done=3, about="", farthest=np.zeros(2)),
     ):
         write()
         with pytest.raises(MinihireError, match="kept.npz is damaged: delete it, and the attack starts again"):
@@ -154,7 +194,7 @@ def test_files_that_are_no_unfinished_attack_are_refused(network, data, tmp_path
     attack_accuracy(net, data, fgsm(), path=path, keep=True)
     own = np.load(path)["about"]
     for images, predicted, about in ((13, 1, own), (12, 1, ""), (12, 10, own), (12, -2, own)):
-        np.savez(path, predicted=np.full((1, images), predicted), done=3, about=about)
+        np.savez(path, predicted=np.full((1, images), predicted), done=3, about=about, farthest=0.0)
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
             attack_accuracy(net, data, fgsm(), path=path)
 
@@ -227,6 +267,20 @@ def test_a_warning_says_that_an_attack_left_its_ball(network, data, capsys, monk
     assert capsys.readouterr().out.count(said) == 1
     crafted = craft_images(net, net, data, black)
     assert not crafted.images.any() and capsys.readouterr().out.count(said) == 1
+
+
+def test_a_resumed_attack_warns_that_it_left_its_ball_before(network, data, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(Progress, "quiet", False)
+    net, path, attack, inside = network(get_backend("reference")), tmp_path / "kept.npz", fgsm(0.1), []
+    leaves = lambda *_: lambda images, *_: images if inside else np.zeros_like(images)
+    monkeypatch.setattr(type(attack), "attacker", leaves)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(Progress, "add", lambda *_: signal.raise_signal(signal.SIGINT))
+        attack_accuracy(net, data, attack, batch_size=5, path=path)
+    inside.append(True)
+    assert "warning" not in capsys.readouterr().out
+    attack_accuracy(net, data, attack, batch_size=5, path=path)
+    assert capsys.readouterr().out.count("warning: fgsm has ε = 0.1, but changed an image by") == 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from minihire.runtime.errors import MinihireError
 
 
 @pytest.mark.parametrize("kind", ["ann", "direct", "rate"])
-def test_images_from_a_file_give_the_answers_of_the_attack(k, network, data, tmp_path, kind):
+def test_images_from_a_file_give_the_answers_of_the_attack(k, network, data, tmp_path, kind, progress_shown):
     source, other, path = network(k, kind), network(k, kind, seed=2), tmp_path / "pgd.npz"
     crafted = craft_images(source, source, data, pgd(0.05, iterations=3), seed=4, batch_size=5)
     save_images(path, crafted)
@@ -26,6 +26,7 @@ def test_images_from_a_file_give_the_answers_of_the_attack(k, network, data, tmp
     for net, classes in zip((source, other), expected, strict=True):
         answers = evaluate_images(net, found, seed=4, batch_size=7)["images"]
         assert answers.tolist() == (classes == data.labels).tolist()
+    assert progress_shown["images"] == progress_shown["rounded"] == (12, 12)
 
 
 def test_rounded_images_are_within_half_a_level(network, data):

@@ -263,8 +263,12 @@ def test_a_damaged_state_or_one_of_another_evaluation_is_one_sentence(numba, net
     evaluate(net, data, "parity", folder=tmp_path, about="mine")
     good = path.read_text()
     content = json.loads(good)
+    bits = content["answers"]["clean"]
+    flipped = f"{int(bits[0], 16) ^ 1:x}{bits[1:]}"
+    del content["checksum"]
     wrong = [
         "",
+        good.replace(f'"clean": "{bits}"', f'"clean": "{flipped}"'),
         good[:-1],
         "[" * 100_000,
         json.dumps({**content, "answers": {"clean": "00"}}),
@@ -350,6 +354,20 @@ def test_the_sizes_are_those_of_every_network_and_its_own():
     assert levels == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 255]) and 8 / 255 in curves.sizes(8 / 255)
     assert curves.sizes(0.0) == curves.sizes(1.0) == curves.sizes(8 / 255)
     assert 0.3 in curves.sizes(0.3) and len(curves.sizes(0.3)) == len(levels) + 1
+
+
+def test_answers_of_a_suite_s_attack_are_kept_until_they_are_in_its_state(tmp_path, network, data, monkeypatch):
+    net, key = network(get_backend("reference")), {"images": len(data)}
+
+    def once(state):
+        return state.once("fgsm", lambda: suite.attack_accuracy(net, data, fgsm(), **state.partial("fgsm")))
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(suite_state.State, "_save", lambda self: (_ for _ in ()).throw(SystemExit))
+        once(suite_state.State(tmp_path, key, net.backend.services))
+    monkeypatch.setattr(Progress, "add", None)  # no batch is attacked again
+    answers = once(suite_state.State(tmp_path, key, net.backend.services))
+    assert len(answers) == len(data) and [path.name for path in tmp_path.iterdir()] == ["suite.json"]
 
 
 @pytest.mark.slow
@@ -538,7 +556,7 @@ def test_members_of_the_same_name_are_refused(numba, network, data):
 def test_a_probe_attacks_the_first_images(numba, network, data, monkeypatch):
     monkeypatch.setattr(probes, "IMAGES", len(data) - 2)
     net = network(numba)
-    found = probes.Probes(net, data, samples=1, seed=3, state=suite_state.State(None, {}))
+    found = probes.Probes(net, data, samples=1, seed=3, state=suite_state.State(None, {}, net.backend.services))
     answers = attack_accuracy(net, data.limit(len(data) - 2), fgsm(0.02), seed=3)
     assert found.score("probe", net, fgsm(0.02)) == Score(
         int(answers.sum()), len(data) - 2

@@ -17,6 +17,7 @@ from minihire.data import DataError, load
 from minihire.data import download as module
 from minihire.data.download import download
 from minihire.data.sources import MNIST_FILES, SOURCES, Remote
+from minihire.runtime.progress import Progress
 
 INSIDE = "cifar-10-batches-bin"
 NAMES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
@@ -93,14 +94,23 @@ def refusal(folder, name="cifar10"):
     return str(caught.value)
 
 
-def test_an_archive_is_unpacked_into_its_folder(offer, tmp_path):
-    offer(archive(members()))
-    seen = []
-    target = download("cifar10", tmp_path / "new", progress=lambda done, total: seen.append((done, total)))
+def test_an_archive_is_unpacked_into_its_folder(offer, tmp_path, monkeypatch, progress_shown):
+    monkeypatch.setattr(module, "MEGABYTE", 1)
+    packed = archive(members())
+    offer(packed)
+    target = download("cifar10", tmp_path / "new")
     assert target == tmp_path / "new" / INSIDE
     assert sorted(path.name for path in target.iterdir()) == sorted([*NAMES, "batches.meta.txt"])
     assert (target / "test_batch.bin").read_bytes() == members()[f"{INSIDE}/test_batch.bin"]
-    assert seen[-1][0] == seen[-1][1] > 0
+    assert progress_shown == {"cifar-10-binary.tar.gz": (len(packed), len(packed))}
+
+
+def test_quiet_downloads_show_nothing(offer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(Progress, "quiet", True)
+    offer(archive(members()))
+    download("cifar10", tmp_path)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_load_fetches_what_is_missing_once(offer, site, tmp_path):

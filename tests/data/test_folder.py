@@ -77,6 +77,11 @@ def test_damaged_exif_data_are_no_warning(tmp_path):
         assert folder.read_image(tmp_path / "x.jpg").shape == (4, 4, 3)
 
 
+def test_reading_shows_its_progress(parted, progress_shown):
+    folder.read(parted)
+    assert progress_shown == {"reading images": (8, 8)}
+
+
 def test_the_normalisation_is_that_of_the_training_images(parted):
     train, test = folder.read(parted)
     assert train.mean == test.mean == (round(2 / 255, 4),) * 3

@@ -728,7 +728,7 @@ def test_a_file_in_the_page_s_place_loses_no_results(tmp_path, monkeypatch, caps
 
     monkeypatch.setattr("minihire.study.run.Run.run", written_meanwhile)
     assert cli.main(["run", "--train-limit", "20", "--test-limit", "10", "--threads", "1", "--out", str(out)]) == 130
-    assert "the page could not be written: " in capsys.readouterr().out
+    assert "the page could not be written (" in capsys.readouterr().out
     assert (out / "report.html").read_text() == "mine" and Results.load(out / "results.json")
 
 

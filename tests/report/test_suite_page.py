@@ -12,8 +12,8 @@ from minihire.attacks import Robustness
 from minihire.report import page
 from minihire.report.marks import COLOURS
 from minihire.report.suite_page import verdict
+from minihire.runtime.checksum import checksum
 from minihire.runtime.errors import MinihireError
-from minihire.study.results import checksum
 from minihire.study.settings import preset
 
 EVIL = "<script>alert('x')</script>&\""

@@ -21,7 +21,7 @@ from minihire.study import study as study_module
 from minihire.study.images import from_png
 from minihire.study.pictures import EXAMPLES, choose_examples
 from minihire.study.settings import Config
-from minihire.training.checkpoint import load
+from minihire.training.checkpoint import load, weights_digest
 
 CONFIG = Config(
     data="cifar10",
@@ -116,7 +116,10 @@ def press_ctrl_c(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "number"),
-    [("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3), ("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3)],
+    [
+        *(("ann", 1), ("ann", 6), ("conversion", 0), ("conversion", 3)),
+        *(("hire", 0), ("hire", 3), ("fgsm", 1), ("pgd", 3), ("activity", 1)),
+    ],
 )
 def test_a_run_stopped_in_the_middle_of_its_work_goes_on(go, white, press_ctrl_c, tmp_path, label, number):
     press_ctrl_c(label, number)
@@ -168,6 +171,15 @@ def test_a_run_killed_between_checkpoint_and_results_goes_on(go, white, tmp_path
         patch.setattr(stores, "_scalars", lambda *_: (_ for _ in ()).throw(SystemExit))  # what follows the checkpoint
         go(tmp_path, black_box=False)
     same_as(white, tmp_path, go(tmp_path, resume=True, black_box=False))
+
+
+def test_the_analysis_stops_after_a_batch(go, press_ctrl_c, tmp_path, monkeypatch):
+    few = dict(methods=("traditional",), black_box=False, ann_epochs=1, snn_epochs=1)
+    press_ctrl_c("activity", 1)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted, match="^stopped during the measurement of act"):
+        patched.setattr(run, "perturb", None)
+        go(tmp_path, **few)
+    assert sorted(go(tmp_path, resume=True, **few)["activity"]) == ["ann", "converted", "traditional"]
 
 
 def test_a_finished_run_trains_and_attacks_nothing_again(go, unbroken, monkeypatch):
@@ -365,3 +377,98 @@ def test_a_network_that_was_exchanged_is_refused(go, unbroken, tmp_path):
     results.write_text(json.dumps({**content, "finished": False}))
     with pytest.raises(MinihireError, match=r"ann\.npz .*delete it, and it is trained again"):
         go(tmp_path / "run", resume=True)
+
+
+@pytest.fixture
+def retrained(go, tmp_path, monkeypatch):
+    """retrained(change) resumes an extended run without its ann.npz, on another machine: (folder, earlier results, resume)."""
+    few = dict(methods=("traditional",), black_box=False, ann_epochs=1, snn_epochs=1)
+    more = few | dict(methods=("traditional", "control"))
+
+    def arrange(change=lambda content: None, other_machine=True):
+        before = go(tmp_path, **few)
+        content = json.loads((tmp_path / "results.json").read_text())
+        del content["checksum"]
+        change(content)
+        (tmp_path / "results.json").write_text(json.dumps(content))
+        (tmp_path / "models" / "ann.npz").unlink()
+        new_ann, seed = networks.new_ann, 7 if other_machine else 0
+        monkeypatch.setattr(study_module, "new_ann", lambda *a: new_ann(*a[:-1], seed))
+        return tmp_path, before, lambda: go(tmp_path, resume=True, **more)
+
+    return arrange
+
+
+def rows_of(results, *names):
+    return [row for row in results["accuracy"] if row["model"] in names]
+
+
+def in_an_older_version(content):
+    for model in content["models"].values():
+        model.pop("start", None)
+
+
+def in_the_oldest_version(content):
+    in_an_older_version(content)
+    for model in content["models"].values():
+        del model["weights"]
+
+
+@pytest.mark.parametrize("change", [lambda content: None, in_an_older_version, in_the_oldest_version], ids=range(3))
+def test_a_network_that_was_trained_again_is_measured_again_with_all_that_start_from_it(retrained, splits, change):
+    out, before, resume = retrained(change)
+    for _ in range(2):
+        with pytest.raises(
+            MinihireError,
+            match=r"^converted was made again and is another network now, but .*traditional.npz started from the earlier one: "
+            "delete it and resume, which trains again$",
+        ):
+            resume()
+    (out / "models" / "traditional.npz").unlink()
+    after = resume()
+    assert after["finished"]
+    for name in ("ann", "converted", "traditional"):
+        assert after["models"][name]["weights"] == weights_digest(load(out / "models" / f"{name}.npz").arrays)
+        assert after["models"][name]["weights"] != before["models"][name]["weights"]
+        assert after["energy"][name] != before["energy"][name] or name == "ann"
+        assert len(rows_of(after, name)) == 3
+        net = load(out / "models" / f"{name}.npz").network(get_backend("numba", threads=1))
+        assert scores(after)[name, "clean", "none"] == int(accuracy(net, splits.test).sum())
+    for name, start in (("converted", "ann"), ("traditional", "converted"), ("control", "converted")):
+        assert after["models"][name]["start"] == after["models"][start]["weights"]
+    assert "start" not in after["models"]["ann"] and len(after["examples"]) == 4 * EXAMPLES
+    warned = [warning.split(":")[0] for warning in after["warnings"]]
+    assert len(warned) == len(set(warned))
+
+
+def test_a_network_that_was_trained_again_to_the_same_weights_keeps_its_results(retrained, monkeypatch):
+    out, before, resume = retrained(in_an_older_version, other_machine=False)
+    trained, train = [], study_module.train
+    monkeypatch.setattr(study_module, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
+    after = resume()
+    assert trained == ["ann", "control"]
+    assert rows_of(after, *before["models"]) == before["accuracy"]
+    assert {name: model["weights"] for name, model in after["models"].items() if name != "control"} == {
+        name: model["weights"] for name, model in before["models"].items()
+    }
+
+
+def test_answers_of_an_attack_are_kept_until_its_row_is_written(go, tmp_path, monkeypatch):
+    few = dict(methods=("traditional",), black_box=False, ann_epochs=1, snn_epochs=1)
+    matrix, calls = run.confusion_matrix, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 4:  # after three clean accuracies, that of the first attack
+            raise SystemExit
+        return matrix(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(run, "confusion_matrix", killed)
+        go(tmp_path, **few)
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["fgsm-ann-white_box.npz"]
+    attacked, add = [], Progress.add
+    monkeypatch.setattr(Progress, "add", lambda self, *a: attacked.append(self.label) or add(self, *a))
+    assert len(go(tmp_path, resume=True, **few)["accuracy"]) == 9
+    assert attacked.count("fgsm") == 2 * 2  # two batches of each network but the ANN
+    assert not list(tmp_path.glob("*.npz"))

@@ -78,6 +78,14 @@ def test_single_commands_make_the_networks_of_a_run(k, splits, finished, tmp_pat
     assert {"none" if n == "clean" else n: int(right.sum()) for n, right in answers.items()} == recorded
 
 
+def test_measurements_show_their_progress(k, splits, finished, tmp_path, progress_shown):
+    hire = load(finished[0] / "models" / "hire.npz").network(k)
+    attack_one(CONFIG, [], hire, None, splits, k)
+    networks.activity_and_energy(hire, splits.test, 0)
+    networks.neurobench_metrics(hire, splits.test, 0)
+    assert progress_shown == dict.fromkeys(("clean images", "activity", "NeuroBench"), (30, 30))
+
+
 def test_training_leaves_the_network_that_it_starts_from_as_it_is(k, splits, finished, tmp_path):
     start = load(finished[0] / "models" / "converted.npz").network(k)
     before = {name: k.to_numpy(array).copy() for name, array in start.parameters.items()}

@@ -1,8 +1,6 @@
 """Figures 7 and 11, tables 6 and 7: time and memory of training, operations and compute energy of inference."""
 
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +11,7 @@ from minihire.analysis.accuracy import BATCH
 from minihire.analysis.energy import COSTS
 from minihire.data.batches import Batches
 from minihire.network import Network, initialise
+from minihire.runtime.apart import call_apart
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.machine import peak_memory, reset_peak_memory
 from minihire.study.networks import build_model, load_data
@@ -90,9 +89,7 @@ def _measured_apart(study, config):
     for turn in range(ROUNDS):
         for method in list(found)[:: -1 if turn % 2 else 1]:
             StopSignal(k).check("before a measurement of training; finished work was kept")
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-                task = apart.submit(train_batches, config, method, study.scale.batches, k.name, options)
-                found[method].append(task.result())
+            found[method].append(call_apart(train_batches, config, method, study.scale.batches, k.name, options))
     return {
         m: (float(np.median([one for each, _ in f for one in each])), max(peak for _, peak in f))
         for m, f in found.items()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class PaperStudy(Study):
                     right[number * BATCH : number * BATCH + len(answers)] &= answers == k.to_numpy(labels)
             return pack_answers(right)
 
-        return unpack_answers(self.measure_once(key, compute, spec))
+        return self.measure_once(key, compute, spec, read=partial(unpack_answers, count=len(test)))
 
     def each(self, measure, parts) -> list:
         """[measure(study, part), …]. Experiments ask for several measurements here, so that a dry run can list all of them."""

@@ -115,18 +115,19 @@ def withstood(
     if "members" in options:
         options["members"] = [member for member in MEMBERS if member.name in options["members"]]
     data = study.splits(spec.config).test.limit(images)
+    folder = study.store.measurement(key).with_suffix(".suite")
 
     def compute():
-        folder = study.store.measurement(key).with_suffix(".suite")
         networks = [(name, study.network(source)) for name, source in sources.items()]
         given = dict(epsilon=epsilon, sources=networks, seed=spec.seed, folder=folder, **options)
         found = evaluate_robustness(study.network(spec), data, **given)
-        forget(folder)
         return {"right": pack_answers(found.robust), "found": found.as_dict()}
 
     title = f"strong suite at ε = {255 * epsilon:g}/255 on {study.store.title(spec)}"
-    value = study.measure_once(key, compute, spec, *sources.values(), title=title)
-    return Withstood(unpack_answers(value["right"]), value["found"])
+    read = lambda value: Withstood(unpack_answers(value["right"], len(data)), value["found"])
+    found = study.measure_once(key, compute, spec, *sources.values(), title=title, read=read)
+    forget(folder)  # the result is in the cache, so the state is not needed
+    return found
 
 
 def answers_of_part(study, config, main, way, seed, epsilon, images, whole):

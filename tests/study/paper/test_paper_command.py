@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_scale import NAMES, TINY
+from tiny_scale import NAMES, TINY, edit_note
 
 from minihire.app import cli
 from minihire.app import paper as command
@@ -99,6 +99,30 @@ def test_the_page_of_the_schema_lists_the_entries_of_paper_json(study, tmp_path)
     keys = re.findall(r"^\| (`.+?`) \|", section.partition("An outcome has")[0], re.MULTILINE)
     assert re.findall(r"`(\w+)`", " ".join(keys)) == list(json.loads((tmp_path / "paper.json").read_text("utf-8")))
     assert set(content["outcomes"][0]) == {"name", "title", "text", "notes", "tables", "charts", "claims"}
+
+
+def test_a_page_with_more_tables_is_replaced_only_at_the_end(study, tmp_path, monkeypatch, capsys):
+    seen, table7 = [], command.EXPERIMENTS["table7"]
+
+    def watched(study):
+        path = tmp_path / "paper.json"
+        seen.append(len(json.loads(path.read_text("utf-8"))["outcomes"]) if path.exists() else 0)
+        return table7.make(study)
+
+    monkeypatch.setitem(command.EXPERIMENTS, "table7", table7._replace(make=watched))
+    command.reproduce(study, ["table7"] * 3, tmp_path)
+    assert seen == [0, 1, 2] and "was replaced" not in capsys.readouterr().out
+    command.reproduce(study, ["table7"] * 4, tmp_path)
+    assert seen[3:] == [3, 3, 3, 3]
+    capsys.readouterr()
+    command.reproduce(study, ["table7"] * 2, tmp_path)
+    assert seen[7:] == [4, 4]
+    assert capsys.readouterr().out.endswith(
+        "the page of `minihire paper table7 table7 table7 table7 --scale tiny --seeds 1` was replaced: that command, with the "
+        "same --out, makes it again from the cache\n"
+    )
+    watched(study)
+    assert seen[9:] == [2]
 
 
 @pytest.mark.slow
@@ -295,7 +319,7 @@ def test_results_of_another_backend_are_named(made, backend, tmp_path):
     shutil.copytree(made[0], tmp_path / "copy")
     assert "made earlier" not in made[1]["machine"]
     for path in (tmp_path / "copy" / "cache" / "measured").glob("*.json"):
-        path.write_text(path.read_text("utf-8").replace(f'"backend": "{backend.name}"', '"backend": "other"'), "utf-8")
+        edit_note(path, backend="other")
     content = command.reproduce(PaperStudy(TINY, backend, tmp_path / "copy", seeds=2), ["table2"], tmp_path)
     assert content["machine"].endswith("(in part made earlier by other)")
 

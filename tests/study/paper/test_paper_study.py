@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_scale import TINY
+from tiny_scale import TINY, edit_note
 
 from minihire.attacks import fgsm, pgd
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.progress import Progress
 from minihire.study import cache_folder
 from minihire.study import study as study_module
 from minihire.study.paper import paper_study
@@ -196,7 +197,7 @@ def test_time_of_interrupted_work_counts_too(study, backend, monkeypatch):
 def test_seconds_of_what_was_found_are_not_taken_off(study, backend):
     study.network(NetworkSpec(CONFIG, "converted", 0))
     for path in study.store.folder.glob("models/*.done"):
-        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "seconds": 5000}), encoding="utf-8")
+        edit_note(path, seconds=5000)
     again, spec = PaperStudy(TINY, backend, study.out), NetworkSpec(CONFIG, "hire", 0)
     again.network(spec)
     assert again.store.used[again.store.checkpoint(spec).with_suffix(".done")] > 0 and again.store.seconds() > 10_000
@@ -217,6 +218,74 @@ def test_a_damaged_network_is_one_sentence_and_a_missing_one_is_trained_again(st
     path.with_suffix(".done").write_text("{", encoding="utf-8")
     with pytest.raises(MinihireError, match=f"done is damaged: delete it, and {path.name} too"):
         PaperStudy(TINY, backend, study.out).network(spec)
+
+
+def test_a_network_that_was_trained_again_is_measured_again(study, backend, monkeypatch):
+    """On another machine the same training gives other weights. What was made or measured with the earlier ones is made again."""
+    ann, snn = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "converted"))
+    study.answers(snn), study.answers(ann)
+    predicted, predictions, new_ann = [], study_module.predictions, study_module.new_ann
+    monkeypatch.setattr(study_module, "predictions", lambda *a, **o: predicted.append(1) or predictions(*a, **o))
+    for seed, again in ((0, 0), (7, 2)):
+        monkeypatch.setattr(study_module, "new_ann", lambda *a, seed=seed: new_ann(*a[:-1], seed))
+        study.store.checkpoint(ann).unlink()
+        other = PaperStudy(TINY, backend, study.out)
+        other.network(ann)
+        other.answers(ann), other.answers(snn)
+        assert len(predicted) == again
+    assert study.store.has(snn)
+
+
+def test_networks_and_measurements_of_an_earlier_version_are_used(study, backend, monkeypatch):
+    ann, snn = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "converted"))
+    right = study.answers(snn)
+    for path in (*study.store.folder.glob("models/*.done"), *study.store.folder.glob("measured/*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("weights", "start", "checksum"):
+            content.pop(name, None)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    for name in ("train", "converted_snn", "predictions"):
+        monkeypatch.setattr(study_module, name, None)
+    again = PaperStudy(TINY, backend, study.out)
+    assert np.array_equal(again.answers(snn), right) and again.network(snn).spiking and not again.network(ann).spiking
+
+
+def test_a_changed_digit_of_a_measurement_is_noticed(study, monkeypatch):
+    """Files of earlier versions have no checksum: only values of another form are noticed in them."""
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    right = study.answers(spec)
+    (path,) = (study.store.folder / "measured").glob("*.json")
+    text = path.read_text(encoding="utf-8")
+    value = json.loads(text)["value"]
+    flipped = value["bits"][:-1] + f"{int(value['bits'][-1], 16) ^ 8:x}"
+    path.write_text(text.replace(value["bits"], flipped), encoding="utf-8")
+    with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+        study.answers(spec)
+    for damaged in (
+        {"count": 30},
+        {"count": 30, "bits": "zz"},
+        {**value, "bits": "ff"},
+        {**value, "count": 29},
+        3,
+        None,
+    ):
+        edit_note(path, value=damaged)
+        with pytest.raises(MinihireError, match="is damaged: delete it, and it is measured again"):
+            study.answers(spec)
+    edit_note(path, value=value)
+    monkeypatch.setattr(study_module, "predictions", None)
+    assert np.array_equal(study.answers(spec), right)
+
+
+def test_answers_of_an_attack_are_kept_until_they_are_noted(study, monkeypatch):
+    spec = NetworkSpec(CONFIG, "ann", 0)
+    study.network(spec)
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(cache_folder.notes, "write", lambda *_: (_ for _ in ()).throw(SystemExit))
+        study.answers(spec, fgsm())
+    monkeypatch.setattr(Progress, "add", None)  # no batch is attacked again
+    assert len(study.answers(spec, fgsm())) == 30
+    assert [path.suffix for path in (study.store.folder / "measured").iterdir()] == [".json"]
 
 
 def test_a_measurement_of_something_else_is_damaged(study):
