@@ -11,10 +11,14 @@ from typing import Any
 
 MAX_DEPTH = 50  # tuples inside one another
 MAX_REUSED = 10  # n uses of containers that exist already multiply the elements to visit by at most e^(n/e), here 40
+FEW = 8  # a tuple of at most so many atoms, such as the shape of an array, may be used again without limit
 # The check represents a container by the number of tuples inside one another, 0 if it is no tuple; and by negative numbers
 ATOM = -1  # a value that contains no other value
+SHORT = -3  # a tuple of at most FEW atoms
 MAKES_ATOMS = -2  # one of FUNCTIONS, whose results are atoms
-FUNCTIONS = frozenset(("_codecs encode", "numpy dtype", "torch._utils _rebuild_tensor_v2"))
+FUNCTIONS = frozenset(
+    ("_codecs encode", "numpy dtype", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter")
+)
 # Names of types in pickletools.
 TYPES_OF_ATOMS = ("int", "int_or_bool", "bool", "float", "None", "str", "bytes", "bytes_or_str", "bytearray")
 SIZES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -56,10 +60,11 @@ def check_nesting(opcodes: Iterable[tuple[Any, Any, Any]]) -> None:
             marks.append(len(stack))
         elif name == "TUPLE" or name in SIZES:
             start = marks.pop() if name == "TUPLE" else len(stack) - SIZES[name]
-            depth = 1 + max([0, *stack[start:]])
+            parts = stack[start:]
+            depth = 1 + max([0, *parts])
             if depth > MAX_DEPTH:
                 raise TooNested(f"more than {MAX_DEPTH} tuples inside one another")
-            stack[start:] = [depth]
+            stack[start:] = [SHORT if len(parts) <= FEW and {*parts} <= {ATOM} else depth]
         elif name == "GLOBAL":
             stack.append(MAKES_ATOMS if argument in FUNCTIONS else ATOM)
         else:
