@@ -147,11 +147,14 @@ def run(options) -> None:
 
 
 def _only_writer(json_file):
-    """A context manager: while entered, no other process attacks with the same --json FILE, so with the same interim files."""
+    """A context manager: while entered, no other process attacks with interim files of the same names.
+
+    These have the name of the --json FILE without its ending.
+    """
     if json_file is None:
         return contextlib.nullcontext()
     busy = f"another process is attacking with --json {json_file}: wait for it, or give another file"
-    return locked(json_file.with_name(f".{json_file.name}.lock"), busy)
+    return locked(json_file.with_name(f".{json_file.stem}.lock"), busy)
 
 
 def _attack_test_images(options, config, saved, target, source, attacks, heading, json_file):

@@ -20,7 +20,7 @@ from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
 from minihire.runtime.errors import MinihireError
-from minihire.runtime.files import require_writable, write_atomically
+from minihire.runtime.files import Appeared, require_writable, write_atomically
 from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress
 from minihire.study.images import picture
@@ -113,12 +113,21 @@ def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attac
 
 
 def _write_files(files, paths, found, crafted):
-    """Write the attacked images as PNG, and note the name of each file in the row of its answer."""
+    """Write the attacked images as PNG, and note the name of each file in the row of its answer.
+
+    Raises the FileError of the first file that appeared in the meantime, after all others are written.
+    """
+    failures = []
     for number, (path, row) in enumerate(zip(paths, found, strict=True)):
         for name, images in crafted.items():
             image = picture(images[number])
-            write_atomically(files[path, name], lambda file, image=image: image.save(file, "PNG"), new=True)
-            row["attacks"][name]["file"] = str(files[path, name])
+            try:
+                write_atomically(files[path, name], lambda file, image=image: image.save(file, "PNG"), new=True)
+                row["attacks"][name]["file"] = str(files[path, name])
+            except Appeared as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def _text(heading, rows, attacks):

@@ -177,10 +177,11 @@ def _other_time_steps(
 ) -> list[Stage]:
     """Auto-PGD on the same weights with half and twice the time steps. HIRE crafts its noise with T/N steps."""
     attack = apgd(epsilon, APGD_STEPS, samples=samples)
-    chosen = sorted({max(network.steps // 2, 1), 2 * network.steps})
+    chosen = [steps for steps in (network.steps // 2, 2 * network.steps) if steps]
+    spiking = [(name, source) for name, source in members if source.spiking]  # not the ReLU network, which has no T
     return [
         Stage(f"apgd-{APGD_STEPS} {name}, T = {steps}", source.view(steps=steps), attack)
-        for name, source in members[:1]
+        for name, source in spiking[:1]
         for steps in chosen
     ]
 

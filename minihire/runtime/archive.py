@@ -58,10 +58,8 @@ def write_arrays(file: BinaryIO, arrays: Iterable[tuple[str, np.ndarray[Any, Any
             del array
 
 
-def read_arrays(
-    path: Path, names: set[str] | None = None, wanted: Callable[[str], bool] = lambda name: True
-) -> dict[str, np.ndarray]:
-    """The arrays of an archive, by name. names: if given, the archive must have exactly these arrays.
+def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
+    """The arrays of an archive, by name.
 
     wanted(name): whether to read this array. An array that is not wanted needs no memory, and its bytes are not checked.
     Raises OSError if the file cannot be opened, and ArchiveError if it is damaged or declares more bytes than it may.
@@ -73,8 +71,6 @@ def read_arrays(
                 for name, info in members.items():
                     if not NAME.fullmatch(name) or info.filename == name:
                         raise ArchiveError("a member's name is not that of an array")
-                if names is not None and members.keys() != names:
-                    raise ArchiveError(f"it has the arrays {escaped(', '.join(sorted(members)))[:80]}")
                 return {name: _read_array(archive, name, info) for name, info in members.items() if wanted(name)}
         except DAMAGE as error:
             raise _in_words(error) from error

@@ -28,6 +28,10 @@ class FileError(MinihireError):
     """A file that cannot be written."""
 
 
+class Appeared(FileError):
+    """A file that must be new, but another program made it in the meantime. The output has another name."""
+
+
 class Written:
     """How many files `write_atomically` has written since the command started. earlier: whether it resumes an earlier one's."""
 
@@ -240,7 +244,7 @@ def _rename(name: str, path: Path, new: bool) -> None:
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
     free = next(other for other in numbered if not os.path.lexists(other))
     os.replace(name, free)
-    raise FileError(f"{path} exists by now, so the output was written to {free}: rename that file, or delete it")
+    raise Appeared(f"{path} exists by now, so the output was written to {free}: rename that file, or delete it")
 
 
 def _temporary(path: Path) -> tuple[BinaryIO, str]:

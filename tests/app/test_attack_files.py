@@ -9,6 +9,7 @@ from run_files import command
 
 from backends import get_backend
 from backends.randomness import Draws
+from minihire.app.attack_files import craft
 from minihire.attacks import fgsm, perturb, pgd
 from minihire.data.folder import read_image, resize
 from minihire.models import build
@@ -155,6 +156,22 @@ def test_the_answers_are_not_lost_if_a_file_cannot_be_written_after_the_attack(p
     assert "b.jpg" in text and "PNG files" not in text
     rows = json.loads((tmp_path / "x.json").read_text())["images"]
     assert [row["attacks"]["fgsm"]["file"] for row in rows] == [None] * 4
+
+
+def test_a_file_that_appears_during_the_attack_is_kept_and_all_other_images_are_written(
+    place, tmp_path, capsys, monkeypatch
+):
+    appeared = tmp_path / "a.fgsm.png"
+
+    def crafted(*arguments):
+        appeared.write_text("theirs")
+        return craft(*arguments)
+
+    monkeypatch.setattr("minihire.app.attack_files.craft", crafted)
+    flags = ["--attacks", "fgsm", "--save-images", tmp_path, *REFERENCE]
+    assert command("attack", place / "ann.npz", place / "pictures", *flags)[0] == 2
+    assert f"{appeared} exists by now" in capsys.readouterr().err and appeared.read_text() == "theirs"
+    assert len(list(tmp_path.glob("*.png"))) == 5  # and the image that would have replaced it
 
 
 def test_a_grey_network_writes_grey_images(place, tmp_path):

@@ -115,6 +115,9 @@ def test_the_full_budget_repeats_sa_pgd_and_attacks_with_other_time_steps(networ
     sources = [by_name[f"apgd-100 arctan-2, T = {steps}"].source for steps in (2, 10)]
     assert [(source.steps, source.neuron.surrogate.kind) for source in sources] == [(2, "arctan"), (10, "arctan")]
     assert all(source.parameters is net.parameters for source in sources) and net.steps == 5
+    relu = next(member for member in MEMBERS if member.relu)  # it has no time steps
+    names = [stage.name for stage in suite.stages(net.view(steps=1), "strong", "full", 0.1, [], 1, [relu, MEMBERS[0]])]
+    assert [name for name in names if "T =" in name] == ["apgd-100 arctan-2, T = 2"]
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,6 @@ def test_a_large_member_is_refused_before_it_takes_memory(tmp_path, declared):
 
 
 def test_names_are_checked(tmp_path):
-    with pytest.raises(ArchiveError, match="it has the arrays a, b"):
-        read_arrays(archive(tmp_path / "x.npz", a=npy(), b=npy()), {"a"})
     with pytest.raises(ArchiveError, match="a member's name"):
         read_arrays(archive(tmp_path / "x.npz", **{"a\x1b[31m": npy()}))
     with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "x.npz", "w") as file:

@@ -44,9 +44,10 @@ def figure4(study: PaperStudy) -> Outcome:
     """Figure 4: accuracy over the number of time steps T."""
     outcome = Outcome("fig4", "Figure 4: a traditionally trained SNN as the number of time steps T varies")
     configs = study.scale.configs("vgg11")
+    usual = " and ".join(f"T = {config.steps} ({named(config)})" for config in configs)
     outcome.text = (
-        "Converted and trained separately for each T, with the same scaling factor of the thresholds and the same learning rate. "
-        "Both were chosen for another T than the largest one here, and with low thresholds firing rates saturate over many steps."
+        "Converted and trained separately for each T, with the same scaling factor of the thresholds and the same learning rate, "
+        f"those of {usual}. Other factors may suit other T better."
     )
     way_at = lambda steps: Way("", "", "traditional", (("steps", steps),))
     values = study.scale.time_steps

@@ -77,14 +77,14 @@ def test_figure_4_also_asks_whether_more_time_steps_help_on_clean_images(full, m
 def test_figure_10_compares_hire_with_the_rate_coded_network_on_the_same_images(full, monkeypatch):
     def measured(study, config, way, access):
         if way.printed == "rate_coded":
-            return [[answers(0.6)[:200]], [np.arange(200) < 40], [np.arange(200) < 120]]
+            return [[answers(0.6)[:200]], [np.arange(200) < 40], [np.arange(200) < 180]]
         return [[answers(0.6)], [np.arange(4000) % 2 == 0], [np.arange(4000) % 2 == 0]]
 
     monkeypatch.setattr(sweeps, "measured", measured)
     outcome = sweeps.figure10(full("vgg5"))
     found = claims(outcome)
     name = "VGG5 on CIFAR-10: HIRE with its best ε_s is above the rate-coded SNN under white-box "
-    assert found[name + "FGSM"] == ("yes", "agrees") and found[name + "PGD"][1] != "agrees"
+    assert found[name + "FGSM"] == ("yes", "agrees") and found[name + "PGD"] == ("yes", "differs")
     (rows,) = (table["rows"] for table in outcome.tables if "the same 200 images" in table["caption"])
     assert [row[:3] for row in rows] == [["rate-coded SNN", "100", "16.7"], ["HIRE, ε_s = 0.013", "6", "1.0"]]
 
@@ -101,6 +101,9 @@ def test_table_2_asks_what_hire_loses_on_clean_images(full, monkeypatch, hire, v
         verdict,
     )
     assert not any("clean" in claim for claim in claims(accuracy.table3(full("vgg5"))))
+    name = "ResNet12 on CIFAR-10: HIRE loses clean accuracy against traditional SNN"  # the paper's loss is noticeable there
+    expected = {0.60: "undecided", 0.55: "agrees"}[hire]
+    assert claims(accuracy.table2(full("resnet12")))[name] == ("1.6 lost", expected)
 
 
 @pytest.mark.parametrize(("iterations", "verdict"), [((1, 20, 40), "not comparable"), ((1, 40, 80), "agrees")])
