@@ -77,10 +77,13 @@ class State:
         return self.answers[label]
 
     def partial(self, label: str) -> dict[str, Any]:
-        """Arguments of `attack_accuracy` with which an attack resumes. It keeps its answers until `once` has stored them."""
+        """Arguments of `attack_accuracy` with which an attack resumes. It keeps its answers until `once` has stored them.
+
+        A file that an earlier attack of the suite left is replaced.
+        """
         if self.path is None:
             return {}
-        return {"path": self._interim, "about": json.dumps([self.key, label]), "keep": True}
+        return {"path": self._interim, "about": json.dumps([self.key, label]), "keep": True, "replace": True}
 
     @property
     def _interim(self):

@@ -186,7 +186,8 @@ class CacheFolder(Store):
         return read(value)
 
     def attack_file(self, key, spec, attack, source):
-        return {"path": self.measurement(key).with_suffix(".npz"), "keep": True}
+        path = self.measurement(key).with_suffix(".npz")
+        return {"path": path, "keep": True, "replace": True}  # those of an earlier network are replaced
 
 
 def _differ(one: str | None, other: str | None) -> bool:

@@ -220,7 +220,8 @@ class RunFolder(Store):
 
     def attack_file(self, key, spec, attack, source):
         access = "white_box" if source == spec else "black_box"
-        return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz", "keep": True}
+        path = self.out / f"{attack.name}-{spec.method}-{access}.npz"
+        return {"path": path, "keep": True, "replace": True}  # those of an earlier network are replaced
 
     def clear(self, spec, attack, source) -> None:
         """Delete the file with the answers of an attack. Call it when its row of "accuracy" is written."""
