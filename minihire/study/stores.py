@@ -69,6 +69,10 @@ class Store:
                 "trained again"
             )
 
+    def discard(self, spec: NetworkSpec) -> bool:
+        """Delete a checkpoint whose training started from another network. False: this store leaves that to the user."""
+        return False
+
     def has_value(self, key: dict, specs) -> bool:
         """Whether the measurement of these networks with this key is in the store."""
         return False
