@@ -159,7 +159,7 @@ def _refuse_unused(options, config):
 
 def print_estimate(config, backend, splits, out: Path) -> None:
     """Print the parts of a run that are still to do, each with its estimated time."""
-    done = finished_networks(out) if (out / "results.json").exists() else set()
+    done = finished_networks(out, config, backend) if (out / "results.json").exists() else set()
     work = estimate(config, backend, splits, lambda method, seed: (method, seed) in done)
     rows = [[part.name, f"about {duration(part.seconds)}"] for part in work]
     print(tables.table(["work", "time"], [*rows, ["all", f"about {duration(sum(part.seconds for part in work))}"]]))

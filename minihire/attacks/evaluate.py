@@ -43,6 +43,7 @@ def attack_accuracy(
     path: os.PathLike[str] | None = None,
     about: str = "",
     keep: bool = False,
+    replace: bool = False,
 ) -> Answers:
     """Whether the network classifies each image correctly after the attack: bool [N].
 
@@ -52,7 +53,8 @@ def attack_accuracy(
 
     path: a file for the answers of an attack. They are written about once a minute and when the attack is stopped. The same call
     resumes from the file and then deletes it. The file identifies attack, seed, networks and images. keep: write all answers to
-    the file and keep it. about: further text that has to be the same when the attack resumes.
+    the file and keep it. about: further text that has to be the same when the attack resumes. replace: if the file belongs to
+    another attack, start anew and replace it, instead of raising an error.
 
     Raises MinihireError for networks and data with different image shapes or numbers of classes, for data without images, for
     an attack that is no Attack, and for a file that is damaged, belongs to another attack or has other content.
@@ -66,7 +68,7 @@ def attack_accuracy(
     """
     if not isinstance(network, Network):
         raise MinihireError(f"attack_accuracy needs a Network, not {type(network).__name__}")
-    options: dict[str, Any] = dict(seed=seed, batch_size=batch_size, path=path, about=about, keep=keep)
+    options: dict[str, Any] = dict(seed=seed, batch_size=batch_size, path=path, about=about, keep=keep, replace=replace)
     (classes,) = attacked_predictions([network], source or network, data, attack, **options)
     answers: Answers = classes == data.labels
     return answers
@@ -83,6 +85,7 @@ def attacked_predictions(
     path: os.PathLike[str] | None = None,
     about: str = "",
     keep: bool = False,
+    replace: bool = False,
 ) -> list[np.ndarray]:
     """The class that each network predicts for each image after the attack: int64 [N] per network.
 
@@ -101,7 +104,9 @@ def attacked_predictions(
     checks.data(data, source.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     shape = len(networks), len(data)
-    file = AnswerFile(Path(path) if path else None, lambda: _identity(networks, source, data, attack, seed, about))
+    file = AnswerFile(
+        Path(path) if path else None, lambda: _identity(networks, source, data, attack, seed, about), replace
+    )
     loaded = file.load(shape, source.model.classes)
     predicted, done, farthest = loaded or (np.full(shape, UNKNOWN), 0, 0.0)
     if done < len(data):  # start with a whole batch, also if the file was written with another batch size
@@ -194,10 +199,11 @@ class AnswerFile:
     """The file from which an attack resumes. path: None for no file; then nothing is loaded or saved.
 
     text: a function that returns the text of `_identity`. It is called only if it is needed, because it hashes all weights.
+    replace: whether a file of another attack is replaced. Otherwise loading it raises MinihireError.
     """
 
-    def __init__(self, path: Path | None, text: Callable[[], str]):
-        self.path, self.text = path, cache(text)
+    def __init__(self, path: Path | None, text: Callable[[], str], replace: bool = False):
+        self.path, self.text, self.replace = path, cache(text), replace
         self.used = False  # whether it was loaded or saved
         self.save_seconds, self.saved_at = 0.0, perf_counter()
 
@@ -225,7 +231,7 @@ class AnswerFile:
         self.save_seconds = self.saved_at - start
 
     def load(self, shape: tuple[int, int], classes: int) -> tuple[np.ndarray[Any, Any], int, float] | None:
-        """(predicted classes int64 [networks, N], number of images done, largest distance); None if there is no file."""
+        """(predicted classes int64 [networks, N], number of images done, largest distance); None if there is nothing to load."""
         path = self.path
         if path is None or not path.exists():
             return None
@@ -243,6 +249,8 @@ class AnswerFile:
                 f"{path} is not an interim file of this attack: move it, or write the results elsewhere, as with another --json "
                 "or --out"
             ) from error
+        if self.replace and about != self.text():
+            return None
         fits = predicted.shape == shape and 0 <= done <= shape[1]
         if about != self.text() or not fits or not ((predicted >= UNKNOWN) & (predicted < classes)).all():
             raise MinihireError(f"{path} is of another attack or other images: delete it, and the attack starts again")

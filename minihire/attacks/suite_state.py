@@ -17,11 +17,15 @@ from minihire.runtime.files import Written, read_text, write_atomically
 from minihire.runtime.interrupt import Interrupted
 
 
+class OtherEvaluation(MinihireError):
+    """The state of an evaluation of another network, or with other images or settings."""
+
+
 class State:
     """Answers of the finished attacks of a suite, in FOLDER/suite.json. FOLDER/suite.npz has those of the attack in progress.
 
     key: what the suite was called with. services: those of the network's backend. Without a folder nothing is kept. Raises
-    MinihireError if the file is damaged, or if it belongs to another evaluation or another program.
+    MinihireError if the file is damaged or belongs to another program, and OtherEvaluation if it belongs to another evaluation.
     """
 
     def __init__(self, folder: Path | None, key: dict[str, Any], services: Services):
@@ -54,7 +58,7 @@ class State:
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise MinihireError(f"{path} is damaged: delete it, and the suite starts again") from error
         if not same:
-            raise MinihireError(
+            raise OtherEvaluation(
                 f"{path} is of another evaluation: delete it, or write the result to another file or folder"
             )
         Written.earlier, self._begin = True, self._begin - seconds
@@ -77,10 +81,13 @@ class State:
         return self.answers[label]
 
     def partial(self, label: str) -> dict[str, Any]:
-        """Arguments of `attack_accuracy` with which an attack resumes. It keeps its answers until `once` has stored them."""
+        """Arguments of `attack_accuracy` with which an attack resumes. It keeps its answers until `once` has stored them.
+
+        A file that an earlier attack of the suite left is replaced.
+        """
         if self.path is None:
             return {}
-        return {"path": self._interim, "about": json.dumps([self.key, label]), "keep": True}
+        return {"path": self._interim, "about": json.dumps([self.key, label]), "keep": True, "replace": True}
 
     @property
     def _interim(self):

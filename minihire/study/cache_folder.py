@@ -5,6 +5,8 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+
 from backends.interface import Backend
 from minihire.data.dataset import Splits
 from minihire.runtime.errors import MinihireError
@@ -79,19 +81,22 @@ class CacheFolder(Store):
 
     def _outdated(self, spec):
         """Whether the network, or the one that it started from, was made from one that is another network by now."""
-        start = spec.start
-        return start is not None and (
-            _differ(self._noted(spec, "start"), self._noted(start, "weights")) or self._outdated(start)
-        )
+        note, start = self._note(spec), spec.start
+        if start is None:
+            return False
+        return bool(note) and _is_later(self.weights(start), note.get("start")) or self._outdated(start)
 
-    def _noted(self, spec, name):
-        """An entry of the note about a network; None if there is none, or if an earlier version wrote the note."""
+    def _note(self, spec):
+        """The note about a finished network; empty if there is none."""
         if spec not in self._notes:
             try:
                 self._notes[spec] = notes.read(self._done(spec), "")
             except MinihireError:
-                return None
-        return self._notes[spec].get(name)
+                return {}
+        return self._notes[spec]
+
+    def weights(self, spec):
+        return self._note(spec).get("weights")
 
     def label(self, spec):
         return f"{spec.method}, seed {spec.seed}"
@@ -105,13 +110,21 @@ class CacheFolder(Store):
     def work_context(self, spec):
         StopSignal(self.backend).check(f"before {self.work_on(spec)}; finished work was kept")
         say(f"── {'converting' if spec.method == 'converted' else 'training'} {self.title(spec)}")
+        self._done(spec).unlink(missing_ok=True)  # now its checkpoint may be that of an unfinished training
+        self._notes.clear()
         with self._timed(self._done(spec)):
             yield
+
+    def discard(self, spec):
+        say(f"{self.title(spec)}: the network that it started from is another one now, so it is trained again")
+        self.backend.services.sum_over_ranks([np.ones(1)])  # a barrier: every rank has read the checkpoint
+        self.checkpoint(spec).unlink(missing_ok=True)
+        return True
 
     def note_made(self, spec, network, training):
         done = self._done(spec)
         about = {"seconds": self.used[done], "of": spec.describe(), "backend": self.maker()}
-        about |= {"weights": network_digest(network), "start": spec.start and self._noted(spec.start, "weights")}
+        about |= {"weights": network_digest(network), "start": spec.start and self.weights(spec.start)}
         notes.write(done, about)
         self._notes.clear()
         done.with_suffix(".spent").unlink(missing_ok=True)
@@ -151,13 +164,10 @@ class CacheFolder(Store):
         if not path.exists():
             return False
         measured = self._read(path).get("weights", [None] * len(specs))
-        return not any(map(_differ, measured, self._weights(specs))) and not any(map(self._outdated, specs))
+        return not any(map(_is_later, map(self.weights, specs), measured)) and not any(map(self._outdated, specs))
 
     def _read(self, path):
         return notes.read(path, "and it is measured again", "what", "value", "seconds")
-
-    def _weights(self, specs):
-        return [self._noted(spec, "weights") for spec in specs]
 
     def measure_once(self, key, compute, specs, title, read):
         for spec in specs:
@@ -178,7 +188,7 @@ class CacheFolder(Store):
             say(f"── {title}")
         with self._timed(path):
             value = compute()
-        about = {"seconds": self.used[path], "backend": self.maker(), "weights": self._weights(specs)}
+        about = {"seconds": self.used[path], "backend": self.maker(), "weights": [*map(self.weights, specs)]}
         notes.write(path, {"what": key, "value": value, **about})
         if self.backend.services.rank == 0:
             for suffix in (".spent", ".npz"):
@@ -186,9 +196,13 @@ class CacheFolder(Store):
         return read(value)
 
     def attack_file(self, key, spec, attack, source):
-        return {"path": self.measurement(key).with_suffix(".npz"), "keep": True}
+        path = self.measurement(key).with_suffix(".npz")
+        return {"path": path, "keep": True, "replace": True}  # those of an earlier network are replaced
 
 
-def _differ(one: str | None, other: str | None) -> bool:
-    """Whether two hashes are of different weights. None: not noted, so they are taken for the same."""
-    return None not in (one, other) and one != other
+def _is_later(weights: str | None, noted: str | None) -> bool:
+    """Whether a network was made after a note about it. weights: the hash of the network's weights. noted: the hash in the note.
+
+    Earlier versions recorded no hashes (None): a network with a hash is later than a note without one.
+    """
+    return weights is not None and weights != noted

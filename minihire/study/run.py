@@ -155,14 +155,12 @@ class Run:
             results["examples"] += attacked_examples(name, network, test, attack, seed, clean, attacked)
 
 
-def finished_networks(out: Path) -> set[tuple[str, int]]:
-    """(method, seed) of the networks of a run whose training is finished and whose checkpoints are there."""
-    models = Results.load(out / "results.json")["models"]
-    return {
-        (label.removeprefix("second "), model["seed"])
-        for label, model in models.items()
-        if (out / model["checkpoint"]).exists()
-    }
+def finished_networks(out: Path, config: Config, backend: Backend) -> set[tuple[str, int]]:
+    """(method, seed) of the networks that a resumed run in the folder `out` does not make again."""
+    folder = RunFolder(out, config, backend, Results.load(out / "results.json"))
+    methods, seeds = ("ann", "converted", *config.methods), (config.seed, config.seed + 1)
+    specs = [NetworkSpec(config, method, seed) for seed in seeds for method in methods]
+    return {(spec.method, spec.seed) for spec in specs if folder.has(spec)}
 
 
 def describe_images(splits: Splits) -> dict:

@@ -57,8 +57,21 @@ class Store:
     def note_loaded(self, spec: NetworkSpec) -> None:
         """Record that a network is loaded from the store instead of being made."""
 
+    def weights(self, spec: NetworkSpec) -> str | None:
+        """The hash of a network's weights that `note_made` recorded; None if there is none. Earlier versions recorded none."""
+        return None
+
     def refuse_other_weights(self, spec: NetworkSpec, saved: Checkpoint) -> None:
         """Raise MinihireError if a checkpoint does not hold the network that was recorded by `note_made`."""
+        if self.weights(spec) not in (None, weights_digest(saved.arrays)):
+            raise MinihireError(
+                f"{saved.path} is not the network that was trained here: put its own file back, or delete it, and it is "
+                "trained again"
+            )
+
+    def discard(self, spec: NetworkSpec) -> bool:
+        """Delete a checkpoint whose training started from another network. False: this store leaves that to the user."""
+        return False
 
     def has_value(self, key: dict, specs) -> bool:
         """Whether the measurement of these networks with this key is in the store."""
@@ -120,13 +133,17 @@ class RunFolder(Store):
         return self.out / "models" / ("second" if self._second(spec) else "") / f"{spec.method}.npz"
 
     def has(self, spec):
-        recorded = self.label(spec) in self.results["models"]
-        return recorded and self.checkpoint(spec).exists() and not self._outdated(spec)
+        recorded = self._recorded(spec)
+        finished = bool(recorded) and not recorded.get("in_progress")
+        return finished and self.checkpoint(spec).exists() and not self._outdated(spec)
 
     def _outdated(self, spec):
         """Whether the network was made from an ANN or a converted SNN that is another one by now."""
         made_from = self._recorded(spec).get("start")  # older versions did not record it
-        return made_from is not None and made_from != self._recorded(spec.start).get("weights")
+        return made_from is not None and made_from != self.weights(spec.start)
+
+    def weights(self, spec):
+        return self._recorded(spec).get("weights")
 
     def _recorded(self, spec):
         return self.results["models"].get(self.label(spec), {})
@@ -138,21 +155,12 @@ class RunFolder(Store):
         return spec.seed != self.config.seed
 
     def work_context(self, spec):
-        self._refuse_outdated(spec)
+        if self._recorded(
+            spec
+        ):  # it is made again: until `note_made`, its checkpoint may be that of an unfinished training
+            self._recorded(spec)["in_progress"] = True
+            self.results.save()
         return self.phase(self.work_on(spec))
-
-    def _refuse_outdated(self, spec):
-        """Raise MinihireError for the checkpoint of a training that started from another network: it must not resume.
-
-        A converted SNN is only converted again, which takes little time.
-        """
-        trained = [spec._replace(method=method) for method in METHODS]
-        old = [str(self.checkpoint(s)) for s in trained if self._outdated(s) and self.checkpoint(s).exists()]
-        if str(self.checkpoint(spec)) in old:
-            raise MinihireError(
-                f"{self.label(spec.start)} was made again and is another network now, but {', '.join(old)} started from the "
-                f"earlier one: delete {'it' if len(old) == 1 else 'them'} and resume, which trains again"
-            )
 
     @contextlib.contextmanager
     def phase(self, name: str, detail: str = ""):
@@ -174,19 +182,11 @@ class RunFolder(Store):
             phase["peak_device_memory_bytes"] = max(used, phase.get("peak_device_memory_bytes", 0))
         self.results.save()
 
-    def refuse_other_weights(self, spec, saved):
-        recorded = self._recorded(spec).get("weights")  # older versions did not record it
-        if recorded not in (None, weights_digest(saved.arrays)):
-            raise MinihireError(
-                f"{saved.path} is not the network that this run trained: put its own file back, or delete it, and it is "
-                "trained again"
-            )
-
     def note_made(self, spec, network, training):
         digest = network_digest(network)
-        if self._recorded(spec) and self._recorded(spec).get("weights") != digest:
+        if self._recorded(spec) and self.weights(spec) != digest:
             self._forget(spec)
-        start = self._recorded(spec.start).get("weights") if spec.start else None
+        start = self.weights(spec.start) if spec.start else None
         self.results["models"][self.label(spec)] = {
             "checkpoint": self.checkpoint(spec).relative_to(self.out).as_posix(),
             "seed": spec.seed,
@@ -216,11 +216,12 @@ class RunFolder(Store):
             results.content.get(part, {}).pop(label, None)
         for other in (spec._replace(method=method) for method in ("converted", *METHODS)):
             if other.start == spec and self._recorded(other):  # older versions did not record its start
-                self._recorded(other).setdefault("start", self._recorded(spec).get("weights", ""))
+                self._recorded(other).setdefault("start", self.weights(spec) or "")
 
     def attack_file(self, key, spec, attack, source):
         access = "white_box" if source == spec else "black_box"
-        return {"path": self.out / f"{attack.name}-{spec.method}-{access}.npz", "keep": True}
+        path = self.out / f"{attack.name}-{spec.method}-{access}.npz"
+        return {"path": path, "keep": True, "replace": True}  # those of an earlier network are replaced
 
     def clear(self, spec, attack, source) -> None:
         """Delete the file with the answers of an attack. Call it when its row of "accuracy" is written."""

@@ -27,6 +27,7 @@ from minihire.study.spec import NetworkSpec
 from minihire.study.stores import Store
 from minihire.training import checkpoint, train
 from minihire.training.callbacks import Callback
+from minihire.training.resume import OtherStart
 
 
 class Study:
@@ -92,22 +93,33 @@ class Study:
                 self._release_networks()  # the optimiser needs the memory
                 network = start.copy() if start else new_ann(config, data.train, self.backend, spec.seed)
                 del start
-                training = train(
-                    network,
-                    config.recipe(spec.method),
-                    data.train,
-                    seed=spec.seed,
-                    heldout=data.heldout,
-                    path=path,
-                    resume=True,
-                    label=self.store.label(spec),
-                    about=config.describe(),
-                    callbacks=self.callbacks,
-                    seen=seen,
-                    names=training_flags(spec.method),
-                )
+                training = self._train(spec, network, data, seen)
         self.store.note_made(spec, network, training)
         return network
+
+    def _train(self, spec, network, data, seen):
+        """Train a network, or resume its training from its checkpoint."""
+        resumed = partial(
+            train,
+            network,
+            spec.config.recipe(spec.method),
+            data.train,
+            seed=spec.seed,
+            heldout=data.heldout,
+            path=self.store.checkpoint(spec),
+            resume=True,
+            label=self.store.label(spec),
+            about=spec.config.describe(),
+            callbacks=self.callbacks,
+            seen=seen,
+            names=training_flags(spec.method),
+        )
+        try:
+            return resumed()
+        except OtherStart:
+            if not self.store.discard(spec):
+                raise
+        return resumed()  # outside of `except`, where the memory of the first attempt is released
 
     def _load(self, spec):
         self._release_networks(room=1)

@@ -6,6 +6,10 @@ from minihire.training import checkpoint
 from minihire.training.checkpoint import Checkpoint, CheckpointError
 
 
+class OtherStart(CheckpointError):
+    """The checkpoint of a training that started from other images or other weights."""
+
+
 def save(training) -> None:
     """Write the training's checkpoint: network, optimiser, κ of all ranks, position, recipe, history, warnings.
 
@@ -81,8 +85,10 @@ def _require_same_training(training, saved, content, restored):
     }
     for what, (ours, saved_value) in pairs.items():
         if _as_json(ours) != _as_json(saved_value):
-            same = "ones, delete it to train again" if what.startswith("images") else "settings"
-            raise CheckpointError(f"{saved.path} was trained with other {what}: resume with the same {same}, {other}")
+            other_start = what.startswith("images")
+            same = "ones, delete it to train again" if other_start else "settings"
+            kind = OtherStart if other_start else CheckpointError
+            raise kind(f"{saved.path} was trained with other {what}: resume with the same {same}, {other}")
 
 
 def _load_state(training, saved, content, restored):

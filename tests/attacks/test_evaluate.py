@@ -1,5 +1,6 @@
 """White-box and black-box accuracy: which network the images are crafted on, and which networks classify them."""
 
+import shutil
 import signal
 from dataclasses import replace
 
@@ -218,6 +219,10 @@ def test_kept_answers_are_those_of_one_attack_on_one_network(network, data, tmp_
     ):
         with pytest.raises(MinihireError, match="is of another attack or other images: delete it"):
             attacked_predictions(targets, source, images, attack, path=path, keep=True, **more)
+        expected = attacked_predictions(targets, source, images, attack, seed=more.get("seed", 0))
+        copy = shutil.copy(path, tmp_path / "copy.npz")
+        found = attacked_predictions(targets, source, images, attack, path=copy, keep=True, replace=True, **more)
+        assert np.array_equal(found, expected) and np.array_equal(np.load(copy)["predicted"], expected)
 
 
 def test_predictions_and_answers_agree(k, network, data):

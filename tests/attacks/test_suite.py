@@ -3,6 +3,7 @@
 import json
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -371,6 +372,24 @@ def test_answers_of_a_suite_s_attack_are_kept_until_they_are_in_its_state(tmp_pa
     monkeypatch.setattr(Progress, "add", None)  # no batch is attacked again
     answers = once(suite_state.State(tmp_path, key, net.backend.services))
     assert len(answers) == len(data) and [path.name for path in tmp_path.iterdir()] == ["suite.json"]
+
+
+def test_answers_that_a_finished_attack_of_the_suite_left_do_not_stop_the_next_attack(
+    tmp_path, network, data, monkeypatch
+):
+    """A kill between writing the state and deleting the answers leaves them."""
+    net, key = network(get_backend("reference")), {"images": len(data)}
+
+    def once(label, attack):
+        state = suite_state.State(tmp_path, key, net.backend.services)
+        return state.once(label, lambda: suite.attack_accuracy(net, data, attack, **state.partial(label)))
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+        once("first", fgsm())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["suite.json", "suite.npz"]
+    assert np.array_equal(once("second", pgd(iterations=2)), suite.attack_accuracy(net, data, pgd(iterations=2)))
+    assert [path.name for path in tmp_path.iterdir()] == ["suite.json"]
 
 
 @pytest.mark.slow

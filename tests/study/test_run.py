@@ -12,6 +12,7 @@ from run_files import found, same_as, scores, weights, write_cifar10
 
 from backends import get_backend
 from minihire.analysis.accuracy import accuracy
+from minihire.attacks import attacked_predictions
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted
@@ -366,7 +367,7 @@ def test_a_network_that_was_exchanged_is_refused(go, unbroken, tmp_path):
     models = tmp_path / "run" / "models"
     shutil.copy(models / "second" / "hire.npz", models / "hire.npz")
     with pytest.raises(
-        MinihireError, match=r"hire\.npz is not the network that this run trained: put its own file back"
+        MinihireError, match=r"hire\.npz is not the network that was trained here: put its own file back"
     ):
         go(tmp_path / "run", resume=True)
     del content["models"]["hire"]["weights"]  # a folder of an older version
@@ -420,8 +421,7 @@ def test_a_network_that_was_trained_again_is_measured_again_with_all_that_start_
     for _ in range(2):
         with pytest.raises(
             MinihireError,
-            match=r"^converted was made again and is another network now, but .*traditional.npz started from the earlier one: "
-            "delete it and resume, which trains again$",
+            match=r"traditional\.npz was trained with other images or starting weights: .*, delete it to train again",
         ):
             resume()
     (out / "models" / "traditional.npz").unlink()
@@ -451,6 +451,50 @@ def test_a_network_that_was_trained_again_to_the_same_weights_keeps_its_results(
     assert {name: model["weights"] for name, model in after["models"].items() if name != "control"} == {
         name: model["weights"] for name, model in before["models"].items()
     }
+
+
+@pytest.mark.parametrize("change", [lambda content: None, in_the_oldest_version], ids=range(2))
+def test_an_interrupted_retraining_resumes(go, retrained, press_ctrl_c, config, change):
+    out, _, resume = retrained(change)
+    press_ctrl_c("ann", 2)
+    with pytest.raises(Interrupted, match="stopped ann"):
+        resume()
+    assert (out / "models" / "ann.npz").exists()
+    more = dict(methods=("traditional", "control"), black_box=False, ann_epochs=1, snn_epochs=1)
+    made = run.finished_networks(out, replace(config, **more), None)
+    assert made == {("converted", 0), ("traditional", 0)}
+    with pytest.raises(MinihireError, match="delete it to train again"):
+        resume()
+    assert run.finished_networks(out, replace(config, **more), None) == {("ann", 0), ("converted", 0)}
+    (out / "models" / "traditional.npz").unlink()
+    press_ctrl_c("traditional", 1)
+    with pytest.raises(Interrupted, match="stopped traditional"):
+        resume()
+    found, expected = resume(), go(out / "unbroken", **more)
+    assert scores(found) == scores(expected) and len(found["accuracy"]) == len(expected["accuracy"])
+    for name, model in expected["models"].items():
+        assert found["models"][name] == model
+        assert weights(out / "models" / f"{name}.npz") == weights(out / "unbroken" / "models" / f"{name}.npz")
+
+
+def test_answers_that_an_interrupted_attack_on_an_earlier_network_left_are_replaced(retrained, splits):
+    def not_attacked(content):
+        content["accuracy"] = [row for row in content["accuracy"] if row["access"] == "clean"]
+
+    out, _, resume = retrained(not_attacked)
+    left, earlier = out / "fgsm-ann-white_box.npz", load(out / "models" / "traditional.npz")
+    earlier = earlier.network(get_backend("numba", threads=1))
+    attacked_predictions([earlier], earlier, splits.test, CONFIG.attacks[0], path=left, keep=True)
+    (out / "models" / "traditional.npz").unlink()
+    assert resume()["finished"] and not left.exists()
+
+
+def test_trained_networks_resume_after_an_older_ann_was_trained_again_to_the_same_weights(retrained, monkeypatch):
+    out, before, resume = retrained(in_the_oldest_version, other_machine=False)
+    kept = weights(out / "models" / "traditional.npz")
+    after = resume()
+    assert after["finished"] and weights(out / "models" / "traditional.npz") == kept
+    assert {key: value for key, value in scores(after).items() if key[0] != "control"} == scores(before)
 
 
 def test_answers_of_an_attack_are_kept_until_its_row_is_written(go, tmp_path, monkeypatch):

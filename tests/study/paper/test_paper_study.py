@@ -1,14 +1,18 @@
 """The cache of networks and measurements: what makes two of them different, and that nothing is made twice."""
 
 import json
+import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from run_files import weights
 from tiny_scale import TINY, edit_note
 
-from minihire.attacks import fgsm, pgd
+from minihire.attacks import attack_accuracy, fgsm, pgd
 from minihire.runtime.errors import MinihireError
+from minihire.runtime.interrupt import Interrupted
 from minihire.runtime.progress import Progress
 from minihire.study import cache_folder
 from minihire.study import study as study_module
@@ -236,14 +240,98 @@ def test_a_network_that_was_trained_again_is_measured_again(study, backend, monk
     assert study.store.has(snn)
 
 
-def test_networks_and_measurements_of_an_earlier_version_are_used(study, backend, monkeypatch):
-    ann, snn = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "converted"))
-    right = study.answers(snn)
-    for path in (*study.store.folder.glob("models/*.done"), *study.store.folder.glob("measured/*.json")):
+def in_an_earlier_version(folder):
+    """Remove from the notes of a cache what earlier versions did not write."""
+    for path in (*folder.glob("models/*.done"), *folder.glob("measured/*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         for name in ("weights", "start", "checksum"):
             content.pop(name, None)
         path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_trained_snn_is_trained_again_from_an_ann_that_was_trained_again(study, backend, monkeypatch, earlier):
+    ann, hire = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "hire"))
+    study.answers(hire, fgsm())
+    before = weights(study.store.checkpoint(hire))
+    if earlier:
+        in_an_earlier_version(study.store.folder)
+    trained, train, new_ann = [], study_module.train, study_module.new_ann
+    monkeypatch.setattr(study_module, "train", lambda *a, **o: trained.append(o["label"]) or train(*a, **o))
+    monkeypatch.setattr(study_module, "new_ann", lambda *a: new_ann(*a[:-1], 7))
+    study.store.checkpoint(ann).unlink()
+    other = PaperStudy(TINY, backend, study.out)
+    other.network(ann)
+    assert not other.store.has(hire)
+    right = other.answers(hire, fgsm())
+    assert trained == ["ann, seed 0", "hire, seed 0", "hire, seed 0"]  # the first checkpoint of HIRE is refused
+    assert weights(study.store.checkpoint(hire)) != before
+    afresh = PaperStudy(TINY, backend, study.out / "afresh")
+    assert np.array_equal(afresh.answers(hire, fgsm()), right)
+    assert weights(afresh.store.checkpoint(hire)) == weights(study.store.checkpoint(hire))
+
+
+def test_an_interrupted_retraining_resumes(study, backend, monkeypatch):
+    spec, batches, add = NetworkSpec(CONFIG, "ann", 0), [], Progress.add
+    study.network(spec)
+    path, before = study.store.checkpoint(spec), weights(study.store.checkpoint(spec))
+    path.unlink()
+
+    def stop_at_the_second_batch(*arguments):
+        batches.append(1)
+        if len(batches) == 2:
+            signal.raise_signal(signal.SIGINT)
+        add(*arguments)
+
+    monkeypatch.setattr(Progress, "add", stop_at_the_second_batch)
+    with pytest.raises(Interrupted):
+        PaperStudy(TINY, backend, study.out).network(spec)
+    assert path.exists() and weights(path) != before
+    again = PaperStudy(TINY, backend, study.out)
+    assert not again.store.has(spec)
+    again.network(spec)
+    assert again.store.has(spec) and weights(path) == before and len(batches) == 10  # two epochs of five batches
+
+
+def test_a_network_that_was_exchanged_is_refused(study, backend):
+    first, second = (NetworkSpec(CONFIG, "ann", seed) for seed in (0, 1))
+    for spec in (first, second):
+        study.network(spec)
+    shutil.copy(study.store.checkpoint(second), study.store.checkpoint(first))
+    with pytest.raises(MinihireError, match="is not the network that was trained here: put its own file back, or"):
+        PaperStudy(TINY, backend, study.out).network(first)
+
+
+def test_an_older_measurement_of_a_network_that_was_trained_again_is_made_again(study, backend, monkeypatch):
+    """Earlier versions did not note weights: a network with a note of its weights is newer."""
+    ann, snn = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "converted"))
+    study.answers(ann), study.answers(snn)
+    in_an_earlier_version(study.store.folder)
+    new_ann = study_module.new_ann
+    monkeypatch.setattr(study_module, "new_ann", lambda *a: new_ann(*a[:-1], 7))
+    study.store.checkpoint(ann).unlink()
+    again = PaperStudy(TINY, backend, study.out)
+    again.network(ann)
+    afresh = PaperStudy(TINY, backend, study.out / "afresh")
+    for spec in (ann, snn):
+        assert np.array_equal(again.answers(spec), afresh.answers(spec))
+        assert weights(again.store.checkpoint(spec)) == weights(afresh.store.checkpoint(spec))
+
+
+def test_answers_that_an_interrupted_attack_on_an_earlier_network_left_are_replaced(study, backend):
+    first, second = (NetworkSpec(CONFIG, "ann", seed) for seed in (0, 1))
+    right, test = study.answers(first, fgsm()), study.splits(CONFIG).test
+    (measured,) = study.store.folder.glob("measured/*.json")
+    measured.unlink()
+    left = measured.with_suffix(".npz")
+    attack_accuracy(study.network(second), test, fgsm(), path=left, keep=True)
+    assert np.array_equal(study.answers(first, fgsm()), right) and not left.exists()
+
+
+def test_networks_and_measurements_of_an_earlier_version_are_used(study, backend, monkeypatch):
+    ann, snn = (NetworkSpec(CONFIG, method, 0) for method in ("ann", "converted"))
+    right = study.answers(snn)
+    in_an_earlier_version(study.store.folder)
     for name in ("train", "converted_snn", "predictions"):
         monkeypatch.setattr(study_module, name, None)
     again = PaperStudy(TINY, backend, study.out)

@@ -8,12 +8,14 @@ import pytest
 from tiny_scale import TINY
 
 from minihire.attacks import suite
+from minihire.study import study as study_module
 from minihire.study.paper import recipes
 from minihire.study.paper import robustness as module
-from minihire.study.paper.dry_run import Plan
+from minihire.study.paper.dry_run import DryRun, Needs, Plan
 from minihire.study.paper.paper_study import PaperStudy
 from minihire.study.paper.robustness import robustness, withstood
 from minihire.study.paper.scales import SCALES
+from minihire.study.spec import NetworkSpec
 
 # the column "with a red flag", in all tables: ε = 8, 2: main; HIRE, hire-4x, other recipes, ANN; one-seed rows; 4: all
 FLAGS = 10 * ["1 of 1"] + 2 * (2 * ["1 of 1"] + 3 * ["not evaluated"] + ["1 of 1"]) + 25 * ["not evaluated"]
@@ -68,6 +70,27 @@ def test_no_image_withstands_the_suite_but_falls_to_the_paper_s_attacks(short, b
         assert not (found.right & ~right[:4]).any()
     assert found.found["robust"]["correct"] == found.right.sum()
     assert not list((tmp_path / "cache" / "measured").glob("*.suite"))  # the state of a finished suite is deleted
+
+
+def test_the_state_of_a_suite_on_an_earlier_network_is_replaced_and_a_dry_run_deletes_none(
+    short, study, backend, monkeypatch
+):
+    spec, options = NetworkSpec(TINY.config("vgg5"), "ann", 0), dict(flags=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "forget", lambda folder: None)
+        withstood(study, spec, 0.02, 4, {}, **options)
+    (measured,) = study.store.folder.glob("measured/*.json")
+    state = measured.with_suffix(".suite") / "suite.json"
+    withstood(DryRun(study, Needs()), spec, 0.02, 4, {}, **options)
+    assert state.exists()
+    measured.unlink()
+    study.store.checkpoint(spec).unlink()
+    new_ann = study_module.new_ann
+    monkeypatch.setattr(study_module, "new_ann", lambda *a: new_ann(*a[:-1], 7))
+    found = withstood(PaperStudy(TINY, backend, study.out), spec, 0.02, 4, {}, **options)
+    expected = withstood(PaperStudy(TINY, backend, study.out / "afresh"), spec, 0.02, 4, {}, **options)
+    assert np.array_equal(found.right, expected.right) and found.found["stages"] == expected.found["stages"]
+    assert not state.parent.exists()
 
 
 def test_only_the_first_seed_of_the_main_rows_and_of_two_methods_gets_the_whole_suite(backend, tmp_path, monkeypatch):
