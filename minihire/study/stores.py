@@ -155,9 +155,8 @@ class RunFolder(Store):
         return spec.seed != self.config.seed
 
     def work_context(self, spec):
-        if self._recorded(
-            spec
-        ):  # it is made again: until `note_made`, its checkpoint may be that of an unfinished training
+        # It is made again: until `note_made`, its checkpoint may be that of an unfinished training.
+        if self._recorded(spec):
             self._recorded(spec)["in_progress"] = True
             self.results.save()
         return self.phase(self.work_on(spec))
