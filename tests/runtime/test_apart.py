@@ -15,7 +15,8 @@ from minihire.runtime.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell may have started the tests with SIGINT ignored
 from minihire.runtime.apart import call_apart
 print("started", flush=True)
 try:
