@@ -57,6 +57,10 @@ class Services:
         """
         return arrays
 
+    def wait_for_all_ranks(self) -> None:
+        """Return when every rank has called this. Then all of them have done what comes before the call."""
+        self.sum_over_ranks([np.ones(1)])
+
     def captured(self, function):
         """A version of `function` that may record its kernels once and replay them, which is faster.
 

@@ -53,13 +53,8 @@ COMMAND_MODULES = (
     demo,
     completion,
 )
-SIZES = (
-    "--width",
-    "--hidden",
-    "--batch-size",
-    "--time-chunk",
-    "--test-limit",
-)  # flags that reduce the memory of a command
+# Flags that reduce the memory of a command.
+SIZES = ("--width", "--hidden", "--batch-size", "--time-chunk", "--test-limit")
 LISTS = {"files": Path, "paths": Path, "names": str}  # arguments of commands that may be repeated, and their type
 COMMANDS = {module.COMMAND.name: module.COMMAND for module in COMMAND_MODULES}
 EXAMPLES = """minihire run                 everything, small, on the embedded data set

@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 import backends
 from backends import processors
 from backends.errors import choose
@@ -263,7 +261,7 @@ def open_data(config: Config, options: argparse.Namespace, backend: Backend, use
     config = replace(config, **{name: value for name, value in unused.items() if name not in uses})
     given = given_settings(options)
     splits = load_data(config, options.download, given) if backend.services.rank == 0 else None
-    backend.services.sum_over_ranks([np.ones(1)])
+    backend.services.wait_for_all_ranks()
     return splits or load_data(config, given=given)
 
 

@@ -120,7 +120,7 @@ def attacked_predictions(
         else:
             file.delete()
     if file.path:
-        source.backend.services.sum_over_ranks([np.ones(1)])  # no rank looks for the file before rank 0 is done with it
+        source.backend.services.wait_for_all_ranks()  # no rank looks for the file before rank 0 is done with it
     warn_outside_ball(attack, farthest)
     return list(predicted)
 

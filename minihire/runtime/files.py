@@ -129,7 +129,7 @@ def require_writable(path: Path) -> None:
 def write_atomically(path: Path, write, new: bool = False) -> None:
     """Call write(file) on a temporary file in the same folder, then rename it to `path`.
 
-    new: never replace a file. If `path` exists by now, the content is kept under a name with a number, and FileError says so.
+    new: never replace a file. If `path` exists by now, the content gets a name with a number, and Appeared says so.
     Temporary files of the same path that a killed process left are deleted. Only the first of the processes that torchrun
     started writes, so callers need not check the rank. Raises FileError if the file cannot be written.
     """

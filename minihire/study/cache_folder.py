@@ -5,8 +5,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 from backends.interface import Backend
 from minihire.data.dataset import Splits
 from minihire.runtime.errors import MinihireError
@@ -117,7 +115,7 @@ class CacheFolder(Store):
 
     def discard(self, spec):
         say(f"{self.title(spec)}: the network that it started from is another one now, so it is trained again")
-        self.backend.services.sum_over_ranks([np.ones(1)])  # a barrier: every rank has read the checkpoint
+        self.backend.services.wait_for_all_ranks()  # every rank has read the checkpoint
         self.checkpoint(spec).unlink(missing_ok=True)
         return True
 

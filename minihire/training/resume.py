@@ -35,7 +35,7 @@ def save(training) -> None:
     extra = {"about": training.about, "data": training.described_data, "training": content}
     kappa = {} if training.kappa is None else {"kappa": _kappa_of_all(training)}
     checkpoint.save(training.path, training.network, extra=extra, arrays={**_slots(training), **kappa})
-    training.network.backend.services.sum_over_ranks([np.ones(1)])  # a barrier: returns when every rank has called it
+    training.network.backend.services.wait_for_all_ranks()
 
 
 def restore(training, saved: Checkpoint) -> None:

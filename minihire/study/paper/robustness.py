@@ -125,7 +125,7 @@ def withstood(
         try:
             found = evaluate()
         except OtherEvaluation:  # a network was trained again after the suite was interrupted
-            study.backend.services.sum_over_ranks([np.ones(1)])  # a barrier: every rank has read the state
+            study.backend.services.wait_for_all_ranks()  # every rank has read the state
             forget(folder)
             found = evaluate()
         return {"right": pack_answers(found.robust), "found": found.as_dict()}
