@@ -132,7 +132,12 @@ def smallest_square(k):
     return square
 
 
-@pytest.mark.skipif(not subnormals.X86 or numba.config.DISABLE_JIT, reason="x86 processors have the control register")
+has_control_register = pytest.mark.skipif(
+    not subnormals.X86 or numba.config.DISABLE_JIT, reason="x86 processors have the control register"
+)
+
+
+@has_control_register
 @pytest.mark.parametrize("threads", [1, 2])
 def test_all_threads_take_subnormal_numbers_as_zeros_only_inside_the_context(threads):
     k = get_backend("numba", threads=threads)
@@ -146,3 +151,21 @@ def test_all_threads_take_subnormal_numbers_as_zeros_only_inside_the_context(thr
     with pytest.raises(KeyboardInterrupt), k.services.subnormals_as_zeros():
         raise KeyboardInterrupt
     assert np.all(smallest_square(k) > 0)
+
+
+@has_control_register
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+def test_threads_that_start_inside_the_context_compute_with_subnormal_numbers_after_it(layer):
+    """A new thread inherits the setting of the thread that starts it."""
+    code = """
+weight, mean, square = (k.zeros((256, 256)) for _ in range(3))
+gradient = np.full((256, 256), 1e-20, np.float32)
+with k.services.subnormals_as_zeros():
+    pass
+k.adam_step(weight, gradient, mean, square, None, 1e-3, (0.9, 0.999), 1e-8, 1, -1, 1)
+print(np.all(square > 0))
+"""
+    status, said = fresh_process(code, NUMBA_THREADING_LAYER=layer)
+    if "No threading layer could be loaded" in said:
+        pytest.skip(f"this Numba has no layer {layer}")
+    assert (status, said) == (0, "True\n")

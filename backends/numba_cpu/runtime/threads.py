@@ -16,7 +16,7 @@ import threadpoolctl
 from backends import BackendError
 from backends.interface import KERNELS
 from backends.numba_cpu.runtime.kernel_cache import compiled
-from backends.numba_cpu.simd.subnormals import take_as_zeros
+from backends.numba_cpu.simd.subnormals import take_as_zeros, takes_as_zeros
 
 SPIN_COUNT = 2000  # how often a waiting thread of GNU's OpenMP polls before it sleeps: about 50 µs
 FORKED = (
@@ -113,18 +113,22 @@ def _use(threads):
 def _exchange(zeros):
     """zeros: for each thread, whether it takes subnormal numbers as zeros from now on, and afterwards whether it did before."""
     for thread in numba.prange(len(zeros)):  # Numba gives each thread one
-        zeros[thread] = take_as_zeros(zeros[thread])
+        before = takes_as_zeros()
+        take_as_zeros(zeros[thread])
+        zeros[thread] = before
 
 
 @contextlib.contextmanager
 def subnormals_as_zeros(threads: int):
     """Context manager: the calling thread and Numba's threads take subnormal numbers as zeros."""
     _use(threads)
-    own, zeros = take_as_zeros(True), np.ones(threads, np.bool_)
+    own, zeros = takes_as_zeros(), np.ones(threads, np.bool_)
     lock = _one_at_a_time if _serial else contextlib.nullcontext()
     try:
         with lock:
+            # This may start Numba's threads. They inherit the calling thread's setting, which is therefore changed last.
             _exchange(zeros)
+        take_as_zeros(True)
         yield
     finally:
         with lock:

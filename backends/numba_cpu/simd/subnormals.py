@@ -55,8 +55,13 @@ def _write_control(typingctx, value):
 
 
 @compiled
+def takes_as_zeros():
+    """Whether the calling thread takes subnormal numbers as zeros."""
+    return (_read_control() & AS_ZEROS) != 0
+
+
+@compiled
 def take_as_zeros(wanted):
-    """Whether the calling thread takes subnormal numbers as zeros from now on. Returns whether it did so before."""
-    before = _read_control()
-    _write_control(before | AS_ZEROS if wanted else before & ~AS_ZEROS)
-    return (before & AS_ZEROS) != 0
+    """Whether the calling thread takes subnormal numbers as zeros from now on."""
+    control = _read_control()
+    _write_control(control | AS_ZEROS if wanted else control & ~AS_ZEROS)
