@@ -2,6 +2,7 @@
 import argparse
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,8 @@ def arguments(about: str):
         print(f"minihire: --out {options.out}: {folder} {reason}; give another folder", file=sys.stderr)
         sys.exit(2)
     if not NOTEBOOK:
+        if hasattr(signal, "SIGPIPE"):  # not on Windows
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends a lesson without a traceback
         words = words_of(Path(sys.argv[0]))
         print(words.question, words.goals, words.expected, sep="\n\n", end="\n\n", flush=True)
     if options.quick:

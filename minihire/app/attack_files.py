@@ -15,7 +15,7 @@ from minihire.app.outputs import refuse_errors, show_and_write
 from minihire.app.pictures import open_pictures
 from minihire.app.predict import predict_images
 from minihire.attacks import Attack
-from minihire.attacks.gradient import measured_distance
+from minihire.attacks.gradient import craft, measured_distance, warn_outside_ball
 from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
@@ -65,7 +65,7 @@ def _answers(config, target, source, attacks, images, names):
     found, crafted = [{**row, "attacks": {}} for row in predict(images)], {}
     labels = np.array([np.argmax(row["probabilities"]) for row in found], np.int64)
     for attack in attacks if found else ():
-        attacked = craft(source, images, labels, attack, config.seed)
+        attacked = craft_images(source, images, labels, attack, config.seed)
         crafted[attack.name] = rounded = in_8_bits(attacked)
         for row, after, after_rounding in zip(found, predict(attacked), predict(rounded), strict=True):
             row["attacks"][attack.name] = {**after, "rounded": after_rounding, "file": None}
@@ -98,17 +98,18 @@ def output_files(folder: Path | None, paths: list[Path], attacks: list[Attack]) 
     return found
 
 
-def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attack, seed: int) -> np.ndarray:
+def craft_images(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attack, seed: int) -> np.ndarray:
     """Adversarial images, float32 [N, H, W, C] in [0, 1], of uint8 images. labels: int64 [N], the classes to leave."""
-    k, attacker, found = source.backend, attack.attacker(source), []
+    k, attacker, found, farthest = source.backend, attack.attacker(source), [], 0.0
     with StopSignal(k) as stop, Progress(attack.name, len(images)) as progress:
         for image, label in zip(images, labels, strict=True):
             stop.check(f"during {attack.name}")
             pixels = k.asarray(unit_pixels(image[None], k.dtype))
-            crafted = k.to_numpy(attacker(pixels, k.asarray(label[None]), Draws(seed))).astype(np.float32)
-            measured_distance(attack, crafted, k.to_numpy(pixels))  # refuses NaN
-            found.append(crafted[0])
+            crafted = k.to_numpy(craft(k, attack, attacker, pixels, k.asarray(label[None]), Draws(seed)))
+            farthest = max(farthest, measured_distance(attack, crafted, k.to_numpy(pixels)))
+            found.append(crafted[0].astype(np.float32))
             progress.add(1)
+    warn_outside_ball(attack, farthest)
     return np.stack(found)
 
 

@@ -29,7 +29,7 @@ from minihire.app import (
 from minihire.app.flags import Parser
 from minihire.app.modules import explain, load_modules
 from minihire.app.outputs import STDOUT, tell
-from minihire.app.streams import guarded_streams
+from minihire.app.streams import guarded_streams, reader_is_gone
 from minihire.app.suggestions import unknown_arguments, unknown_command
 from minihire.report.words import listed
 from minihire.runtime.errors import MinihireError
@@ -105,11 +105,11 @@ def _main(arguments):
     except (MinihireError, backends.BackendError) as error:
         tell(str(error))
         return 2
-    except BrokenPipeError:
-        return 1
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            return 1
         said = _cause(error, modules, options)
-        if said is None:  # a fault of minihire: the traceback is wanted
+        if said is None:  # the end of a help text, or a fault of minihire: the traceback is wanted
             raise
         tell(said)
         return 2

@@ -6,6 +6,7 @@ The lessons are part of a clone of the repository, not of the installed package.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -131,7 +132,7 @@ def run_lesson(lesson: Lesson, quick: bool = False, out: Path | None = None) -> 
         code = subprocess.run(command).returncode
     except KeyboardInterrupt:
         raise Interrupted(f"stopped lesson {lesson.number}") from None
-    if code != 0:
+    if code not in (0, -getattr(signal, "SIGPIPE", 0)):  # SIGPIPE: the reader of a pipe, such as `head`, wants no more
         raise MinihireError(f"lesson {lesson.number} ended with exit code {code}; its own message is above")
 
 

@@ -11,11 +11,12 @@ class GuardedOutput:
     """A text stream that does not raise write errors: the first one is noted in `error`, and later text is discarded.
 
     Control characters that the program does not use are escaped, because names of files may contain them. A closed pipe still
-    raises BrokenPipeError, because its reader wants no more. Other attributes are those of the stream.
+    raises BrokenPipeError, because its reader wants no more; `gone` is then true. Other attributes are those of the stream.
     """
 
     def __init__(self, stream):
         self.stream, self.error = stream, None if stream is not None else "it is closed"
+        self.gone = False
 
     def _try(self, call, otherwise):
         if self.error:
@@ -23,6 +24,7 @@ class GuardedOutput:
         try:
             return call()
         except BrokenPipeError:
+            self.gone = True
             _discard(self.stream)
             raise
         except OSError as error:
@@ -63,6 +65,11 @@ def guarded_streams():
             error.flush()
     finally:
         sys.stdout, sys.stderr = before
+
+
+def reader_is_gone() -> bool:
+    """Whether standard output or error is a pipe whose reader has closed it, as `| head` does."""
+    return any(getattr(stream, "gone", False) for stream in (sys.stdout, sys.stderr))
 
 
 def _fill_closed_descriptors():

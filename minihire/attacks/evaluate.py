@@ -13,7 +13,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, Answers, predict
-from minihire.attacks.gradient import Attack, checked_images, measured_distance, require_attack, warn_outside_ball
+from minihire.attacks.gradient import Attack, craft, measured_distance, require_attack, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
@@ -142,7 +142,8 @@ def _attack_batches(
     predicted: the classes that are known already, int64 [networks, N]. It is changed in place. farthest: the largest distance so
     far. From time to time, and if the attack is stopped, both are written to the file.
     """
-    services, attacker, count = source.backend.services, attack.attacker(source), predicted.shape[1]
+    k, attacker, count = source.backend, attack.attacker(source), predicted.shape[1]
+    services = k.services
     own = np.zeros(count, bool)  # the images that this rank attacks
 
     def of_all_ranks() -> tuple[np.ndarray, float]:
@@ -155,7 +156,7 @@ def _attack_batches(
     def due() -> bool:
         return bool(file.path and services.sum_over_ranks([np.array([float(file.due)])])[0][0])
 
-    with StopSignal(source.backend) as stop, Progress(attack.name, count, done=done) as progress:
+    with StopSignal(k) as stop, Progress(attack.name, count, done=done) as progress:
         for number in range(math.ceil(done / batches.size), len(batches), services.ranks):  # one batch for each rank
             try:
                 stop.check(f"during {attack.name}" + file.where)
@@ -168,8 +169,8 @@ def _attack_batches(
                 first = (number + services.rank) * batches.size
                 images, labels = batches.load(0, number + services.rank)
                 draws, rows = Draws(seed, 0, first), slice(first, first + batches.size)
-                crafted, own[rows] = checked_images(attack, attacker(images, labels, draws), images), True
-                distance = measured_distance(attack, *map(source.backend.to_numpy, (crafted, images)))
+                crafted, own[rows] = craft(k, attack, attacker, images, labels, draws), True
+                distance = measured_distance(attack, *map(k.to_numpy, (crafted, images)))
                 farthest = max(farthest, distance)
                 for classes, network in zip(predicted, networks, strict=True):
                     classes[rows] = predict(network, crafted, draws, attack.samples)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from backends.interface import Array
+from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
 from minihire.analysis.accuracy import mean_logits, sample_draws
@@ -263,13 +263,26 @@ def require_attack(attack: Any, example: str = "fgsm(8 / 255)") -> None:
         raise MinihireError(f"the attack is {attack!r}: give an Attack, as in {example}")
 
 
-def checked_images(attack: Attack, crafted: Array, images: Array) -> Array:
-    """The adversarial images. Raises MinihireError if an attack did not return one for each image."""
-    found = getattr(crafted, "shape", None)
-    if found is None or tuple(found) != tuple(images.shape):
-        given = type(crafted).__name__ if found is None else f"an array {list(found)}"
-        raise MinihireError(f"the attack {attack.name!r} returned {given}: let it return images, {list(images.shape)}")
+def craft(
+    k: Backend, attack: Attack, attacker: Callable[..., Array], images: Array, labels: Array, draws: Draws
+) -> Array:
+    """The adversarial images of a batch. attacker: what attack.attacker returned. Other arguments: see `Attacker.__call__`.
+
+    The attacker gets a copy of the images, so the originals do not change if it works in place. Raises MinihireError if it does
+    not return one image of the same type for each image.
+    """
+    crafted = attacker(k.asarray(images), labels, draws)
+    given, wanted = _kind(crafted), _kind(images)
+    if given != wanted:
+        raise MinihireError(f"the attack {attack.name!r} returned {given}: let it return images, {wanted}")
     return crafted
+
+
+def _kind(array: Any) -> str:
+    """The type and shape of an array of any backend, for messages; the class of anything else."""
+    if not (hasattr(array, "dtype") and hasattr(array, "shape")):
+        return type(array).__name__
+    return f"{str(array.dtype).removeprefix('torch.')} {list(array.shape)}"
 
 
 def measured_distance(attack: Attack, crafted: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> float:
@@ -277,8 +290,8 @@ def measured_distance(attack: Attack, crafted: np.ndarray[Any, Any], images: np.
     distance = attack.distance(crafted, images)
     if math.isnan(distance):
         raise MinihireError(
-            f"{attack.name} made pixels that are NaN, because the gradient of the attacked network is not finite: its weights "
-            "are too large; give another network, or train it with a lower learning rate"
+            f"the attack {attack.name!r} made pixels that are NaN: if it is your own, correct it; else the network's weights are "
+            "so large that its gradient is not finite: give another network, or train it with a lower learning rate"
         )
     return distance
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from backends.interface import Array, Backend
 from backends.randomness import Draw, Draws
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import Attack, pgd, require_attack
+from minihire.attacks.gradient import Attack, craft, pgd, require_attack
 from minihire.engine.arrays import subtract, times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
@@ -42,7 +42,7 @@ class Crafter:
         """
         network, k = self.network, self.network.backend
         attacked = network.view(steps=self.options["steps"]) if network.spiking else network
-        crafted = attack.attacker(attacked)(self.images, self.labels, self.options["draws"])
+        crafted = craft(k, attack, attack.attacker(attacked), self.images, self.labels, self.options["draws"])
         return subtract(k, crafted, self.images)
 
 

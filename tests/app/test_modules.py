@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from minihire import Network, build, get_backend, initialise, save_checkpoint
 from minihire.app import cli
@@ -84,7 +86,8 @@ def attack(attacks, tmp_path):
 
     def command(rows, *flags):
         (tmp_path / "mine.py").write_text(f"from minihire.attacks import ATTACKS, pgd\n{rows}\n")
-        data = ["--data", "shapes", "--test-limit", "10", "--backend", "reference"]
+        files = [flag for flag in flags if flag.endswith(".png")]
+        data = ["--backend", "reference", *([] if files else ["--data", "shapes", "--test-limit", "10"])]
         return cli.main(["attack", str(tmp_path / "x.npz"), "--module", str(tmp_path / "mine.py"), *data, *flags])
 
     return command
@@ -135,3 +138,41 @@ def test_a_fault_of_the_user_s_file_is_one_line(attack, capsys, code, said):
     assert attack(f"from minihire.attacks import Attack\n{code}", "--attacks", "mine") in (1, 2)
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("exit()", "SystemExit: None"),
+        ("raise BrokenPipeError(32, 'of a connection')", "BrokenPipeError: [Errno 32] of a connection"),
+    ],
+)
+def test_a_user_s_file_cannot_end_the_program_without_a_word(attack, capsys, code, said):
+    row = f"def mine(epsilon):\n    {code}\nATTACKS['mine'] = mine"
+    assert attack(row, "--attacks", "mine") == 2
+    assert capsys.readouterr().err.endswith(f"mine.py fails with {said} in line 3\n")
+
+
+OWN = """from minihire.attacks import Attack
+class Mine(Attack):
+    def attacker(self, network):
+        return lambda images, labels, draws: {}
+ATTACKS['mine'] = lambda epsilon: Mine('mine', epsilon, 0.0, 1)"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("None", "the attack 'mine' returned NoneType: let it return images, float32 [1, 32, 32, 3]"),
+        ("images[:, 1:]", "the attack 'mine' returned float32 [1, 31, 32, 3]: let it return images, float32"),
+        ("images / 0", "the attack 'mine' made pixels that are NaN: if it is your own, correct it; else"),
+        ("images.fill(0.5) or images", "warning: mine has ε = 0.03137, but changed an image by 0.5: it has to stay in its ball"),
+    ],
+)  # fmt: skip
+def test_the_result_of_an_own_attack_on_image_files_is_checked(attack, tmp_path, capsys, returned, said):
+    Image.new("RGB", (32, 32)).save(tmp_path / "black.png")
+    with np.errstate(invalid="ignore"):
+        code = attack(OWN.format(returned), "--attacks", "mine", str(tmp_path / "black.png"))
+    assert code == (0 if said.startswith("warning") else 2)
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err

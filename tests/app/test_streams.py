@@ -95,8 +95,10 @@ def test_a_closed_pipe_still_raises_so_that_work_nobody_reads_ends():
         def write(self, text):
             raise BrokenPipeError
 
+    output = GuardedOutput(Closed())
     with pytest.raises(BrokenPipeError):
-        GuardedOutput(Closed()).write("text")
+        output.write("text")
+    assert output.gone
 
 
 def test_standard_streams_are_those_from_before_afterwards():

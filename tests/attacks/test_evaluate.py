@@ -45,12 +45,14 @@ class Broken(Attack):
     """An attack whose images are NaN, as if the gradient were."""
 
     def attacker(self, network):
-        return lambda images, labels, draws: images * np.nan
+        return lambda images, labels, draws: images * np.float32("nan")
 
 
 @pytest.mark.parametrize("evaluate", [attack_accuracy, lambda net, *rest: craft_images(net, net, *rest)])
-def test_pixels_that_the_attack_made_nan_are_blamed_on_the_network(network, data, evaluate):
-    with pytest.raises(MinihireError, match="made pixels that are NaN, because the gradient of the attacked network"):
+def test_pixels_that_the_attack_made_nan_are_refused(network, data, evaluate):
+    with pytest.raises(
+        MinihireError, match="^the attack 'broken' made pixels that are NaN: if it is your own, correct it; else"
+    ):
         evaluate(network(get_backend("reference")), data, Broken("broken", 0.1, 0.1, 1))
 
 
@@ -288,15 +290,28 @@ def test_a_resumed_attack_warns_that_it_left_its_ball_before(network, data, caps
     assert capsys.readouterr().out.count("warning: fgsm has ε = 0.1, but changed an image by") == 1
 
 
+def test_an_attack_that_works_in_place_changes_no_originals(k, network, data, monkeypatch, capsys):
+    monkeypatch.setattr(Progress, "quiet", False)
+    net, attack = network(k), fgsm(0.1)
+    monkeypatch.setattr(type(attack), "attacker", lambda *_: lambda images, *_: images.__imul__(0))
+    attack_accuracy(net, data, attack)
+    assert "warning: fgsm has ε = 0.1, but changed an image by" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("returned", "said"),
-    [(lambda images: None, "NoneType"), (lambda images: images[:2], r"an array \[2, 8, 8, 3\]")],
+    [
+        (lambda images: None, "NoneType"),
+        (lambda images: images[:2], r"float32 \[2, 8, 8, 3\]"),
+        (lambda images: images.astype(np.float64), r"float64 \[12, 8, 8, 3\]"),
+        (list, "list"),
+    ],
 )
 def test_an_attack_that_does_not_return_its_images_is_refused(network, data, monkeypatch, returned, said):
     net, mine = network(get_backend("reference")), fgsm(0.1)
     monkeypatch.setattr(type(mine), "attacker", lambda *_: lambda images, *_: returned(images))
     for call in (lambda: attack_accuracy(net, data, mine), lambda: craft_images(net, net, data, mine)):
         with pytest.raises(
-            MinihireError, match=rf"^the attack 'fgsm' returned {said}: let it return images, \[12, 8, 8, 3\]$"
+            MinihireError, match=rf"^the attack 'fgsm' returned {said}: let it return images, float32 \[12, 8, 8, 3\]$"
         ):
             call()

@@ -51,6 +51,19 @@ def test_a_lesson_prints_one_table_and_draws_one_figure(lesson, tmp_path):
     assert 0.01 < np.mean(pixels < 250) < 0.9
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE")
+@pytest.mark.parametrize("command", [[LESSONS[0]], ["-m", "minihire", "demo", "1"]])
+def test_a_lesson_whose_output_is_cut_off_ends_without_a_traceback(command, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, *command, "--quick", "--out", tmp_path]
+        done = subprocess.run(command, cwd=DEMOS.parent, stdout=write, stderr=subprocess.PIPE, text=True, timeout=300)
+    finally:
+        os.close(write)
+    assert done.stderr == "" and done.returncode in (0, -signal.SIGPIPE)
+
+
 def test_an_out_that_is_a_file_is_refused_before_the_lesson_computes(tmp_path):
     (tmp_path / "file").touch()
     command = [sys.executable, LESSONS[0], "--quick", "--out", tmp_path / "file"]

@@ -57,6 +57,23 @@ def test_fgsm_rs_is_one_step_of_five_quarters_of_the_bound_from_a_uniform_start(
     assert abs(update["noise"]).max() == pytest.approx(EPSILON, abs=1e-6)
 
 
+def test_an_attack_that_works_in_place_does_not_change_the_batch_of_later_periods(k, network, make_data, digest):
+    class Darken(Attack):
+        def attacker(self, network):
+            return lambda images, labels, draws: images * 0.5
+
+    class DarkenInPlace(Attack):
+        def attacker(self, network):
+            return lambda images, labels, draws: images.__imul__(0.5)
+
+    found = []
+    for kind in (Darken, DarkenInPlace):
+        trained = network(k)
+        train(trained, replace(PGD, periods=2, noise=Adversarial(kind("darken", 0.5, 0.5, 1))), make_data(32))
+        found.append(digest(trained.parameters))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     "attack",
     [training_attack(EPSILON, 3), training_attack(EPSILON, 1), momentum_pgd(EPSILON, 0.05, 2)],
