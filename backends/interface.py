@@ -2,8 +2,8 @@
 
 **Arrays are opaque.** The layers above pass arrays from kernel to kernel and read nothing but `.shape`, the logical shape. A
 backend may store spikes as bytes, bit masks or event lists, and choose dense or event-driven kernels by measured density.
-Only `to_numpy`, `top_k`, `events` and `services.fetch_async` return values to the host. Floating point arrays have the
-backend's `dtype`.
+Only `to_numpy`, `top_k`, `events`, `services.are_finite` and `services.fetch_async` return values to the host. Floating
+point arrays have the backend's `dtype`.
 
 **Layout.** T time steps, B images, H×W pixels, C channels, F features. Activations are [T, B, H, W, C] or [T, B, F]:
 time-major, channels last; T = 1 for an ANN or a static input. Convolution weights are [k, k, C_in, C_out], linear weights
@@ -55,6 +55,10 @@ class NeuronState(NamedTuple):
 
     membrane: Array
     spikes: Array | None = None
+
+    def map(self, function) -> "NeuronState":
+        """The state with function(array) for each array. None stays None."""
+        return NeuronState(*(None if array is None else function(array) for array in self))
 
 
 class Adaptation(NamedTuple):

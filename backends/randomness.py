@@ -5,6 +5,7 @@ numbers are the same on every backend, for any number of threads and order of ev
 Number i is lane i mod 4 of the Philox block with counter (i // 4, step, stream, layer) and key seed.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,14 @@ class Draws(NamedTuple):
     seed: int = 0
     step: int = 0
     first: int = 0
+
+    def key(self, stream: int, layer: int = 0) -> Draw:
+        """The key of the draw of this purpose."""
+        return Draw(self.seed, stream, self.step, layer)
+
+    def skipped(self, shape) -> int:
+        """How many numbers of a draw belong to earlier images, if an array [B, …] of this shape has one for each entry."""
+        return self.first * math.prod(shape[1:])
 
 
 def philox(counter, key):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from backends.randomness import Draw
 from minihire.engine import ops
 from minihire.runtime.random_streams import Stream
 
@@ -39,7 +38,4 @@ def encode(tape, image, coding, mean, std, draws, first_step, steps):
     """
     if coding == "direct":
         return ops.normalise(tape, image, mean, std)
-    pixels = image.shape[2] * image.shape[3] * image.shape[4]
-    return ops.rate_code(
-        tape, image, Draw(draws.seed, Stream.RATE_CODE, draws.step), first_step, steps, draws.first * pixels
-    )
+    return ops.rate_code(tape, image, draws.key(Stream.RATE_CODE), first_step, steps, draws.skipped(image.shape[1:]))

@@ -4,14 +4,13 @@ Shapes of layers are those of one image at one time step: (H, W, C), or (F,) aft
 and SNN: a `Neuron` is a ReLU in an ANN and a layer of LIF neurons in an SNN.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, NamedTuple
 
 from backends.interface import Adaptation, NeuronState
-from backends.randomness import Draw, Draws
+from backends.randomness import Draws
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.arrays import full
 from minihire.engine.lif import NeuronInputs, NeuronOptions, conv_lif, lif
@@ -224,9 +223,8 @@ class Neuron:
         """The dropout mask for neurons [B, …], or None."""
         if not (ctx.dropout and self.dropout):
             return None
-        seed, step, first = ctx.dropout
-        draw = Draw(seed, Stream.DROPOUT, step, self.index)
-        return ctx.tape.backend.dropout_mask(draw, shape, self.dropout, first * math.prod(shape[1:]))
+        draw = ctx.dropout.key(Stream.DROPOUT, self.index)
+        return ctx.tape.backend.dropout_mask(draw, shape, self.dropout, ctx.dropout.skipped(shape))
 
     def _start(self, ctx, shape):
         """The state of neurons [B, …] before this chunk, the initial membrane before the first one. None: a membrane of 0."""

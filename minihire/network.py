@@ -409,15 +409,12 @@ def initialise(
 
 def _values(state: State) -> State:
     """The state with an array for each Variable."""
-    return {name: NeuronState(*(None if x is None else x.value for x in pair)) for name, pair in state.items()}
+    return {name: each.map(lambda variable: variable.value) for name, each in state.items()}
 
 
 def _variables(state: State, needs_grad: bool) -> State:
     """The state with a Variable for each array."""
-    return {
-        name: NeuronState(*(None if x is None else Variable(x, needs_grad) for x in pair))
-        for name, pair in state.items()
-    }
+    return {name: each.map(lambda array: Variable(array, needs_grad)) for name, each in state.items()}
 
 
 def _seeds(end: State, start: State) -> list[tuple[Variable, Array]]:

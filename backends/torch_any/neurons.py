@@ -89,7 +89,7 @@ class Neurons(Products):
     def _soft(self, current, state, leak, threshold, steps, reset, mask, soft):
         """Spikes without a step, for gradient checks, where the reference is fast enough."""
         host = lambda array: None if array is None else self.to_numpy(array)
-        state = None if state is None else NeuronState(*(host(x) for x in state))
+        state = None if state is None else state.map(self.to_numpy)
         spikes, end, saved = plain_lif.lif_forward(
             host(current),
             state,
@@ -100,8 +100,7 @@ class Neurons(Products):
             mask=host(mask),
             soft=soft,
         )
-        here = lambda array: None if array is None else self.asarray(array)
-        return self.asarray(spikes), NeuronState(*(here(x) for x in end)), saved
+        return self.asarray(spikes), end.map(self.asarray), saved
 
     def lif_backward(
         self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True, adaptation=None
@@ -114,11 +113,10 @@ class Neurons(Products):
             return self._rate_backward(saved, grad_spikes), None, None, None
         grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
         if not isinstance(saved, SavedNeurons):  # soft spikes
-            grad_state = NeuronState(*(None if x is None else self.to_numpy(x) for x in (grad_end, grad_end_spikes)))
+            grad_state = NeuronState(grad_end, grad_end_spikes).map(self.to_numpy)
             above = self._host_gradient(saved, grad_spikes)
             found = plain_lif.lif_backward(saved, above, grad_state, surrogate, reset_grad)
-            start = NeuronState(*(None if x is None else self.asarray(x) for x in found[1]))
-            start = start if want_state else None
+            start = found[1].map(self.asarray) if want_state else None
             return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
         delayed, static = saved.reset == "delayed", saved.membrane is None
         if grad_spikes is None:

@@ -32,10 +32,10 @@ from minihire.app.inputs import (
     resolve,
 )
 from minihire.app.outputs import print_warnings
-from minihire.app.suggestions import listed
 from minihire.report import page, tables
 from minihire.report.figures import NoMatplotlib, draw_all
 from minihire.report.layout import SavedRun, guarded
+from minihire.report.words import listed
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written, write_atomically
 from minihire.runtime.interrupt import Interrupted, resumable_by

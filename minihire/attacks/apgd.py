@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from backends.interface import Array
-from backends.randomness import Draw, Draws
+from backends.randomness import Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.tracking import Iteration, Track, TrackingAttack, TrackingAttacker
 from minihire.engine.arrays import full, subtract, times
@@ -54,8 +54,8 @@ class APGDAttacker(TrackingAttacker):
 
     def start(self, images: Array, draws: Draws) -> Array:
         """Return clip(x + ε·U/‖U‖∞)."""
-        k, first = self.network.backend, draws.first * math.prod(images.shape[1:])
-        uniform = k.random(Draw(draws.seed, Stream.RANDOM_START, draws.step), tuple(images.shape), first)
+        k, shape = self.network.backend, tuple(images.shape)
+        uniform = k.random(draws.key(Stream.RANDOM_START), shape, draws.skipped(shape))
         offset = k.scale_to_norm(times(k, uniform, 2.0, -1.0), math.inf)
         return self.clip(k.add(images, times(k, offset, self.attack.epsilon)))
 

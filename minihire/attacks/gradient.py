@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from backends.interface import Array, Backend
-from backends.randomness import Draw, Draws
+from backends.randomness import Draws
 from backends.surrogates import Surrogate
 from minihire.analysis.accuracy import mean_logits, sample_draws
 from minihire.engine.arrays import times
@@ -215,8 +215,7 @@ class Attacker:
         attack, k = self.attack, self.network.backend
         if not attack.random_start:
             return images
-        first = draws.first * math.prod(images.shape[1:])
-        start = k.random(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first)
+        start = k.random(draws.key(Stream.RANDOM_START), images.shape, draws.skipped(images.shape))
         offset = times(k, start, 2 * attack.epsilon, -attack.epsilon)
         return self.clip(k.add(images, offset))
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backends.interface import Array
-from backends.randomness import Draw, Draws
+from backends.randomness import Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, Attacker
 from minihire.engine.arrays import subtract, times
@@ -45,8 +45,7 @@ class L2Attacker(Attacker):
         k = self.network.backend
         if not self.attack.random_start:
             return images
-        first = draws.first * math.prod(images.shape[1:])
-        normal = k.random(Draw(draws.seed, Stream.RANDOM_START, draws.step), images.shape, first, "normal")
+        normal = k.random(draws.key(Stream.RANDOM_START), images.shape, draws.skipped(images.shape), "normal")
         return self.clip(k.add(images, times(k, k.scale_to_norm(normal, 2), self.attack.epsilon)))
 
     def normalise(self, grad: Array, memory: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:

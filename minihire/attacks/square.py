@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from backends.interface import Array
-from backends.randomness import Draw, Draws, random_bits
+from backends.randomness import Draws, random_bits
 from minihire.attacks.gradient import Attack, AttackCost, Attacker
 from minihire.engine.arrays import times
 from minihire.network import Network
@@ -78,7 +78,7 @@ class SquareAttacker(Attacker):
         """Return the signs of the start, [B, H, W, C]: one per image, column and channel."""
         batch, height, width, channels = shape
         count = width * channels
-        bits = random_bits(Draw(draws.seed, Stream.SQUARE, draws.step), batch * count, draws.first * count)
+        bits = random_bits(draws.key(Stream.SQUARE), batch * count, draws.first * count)
         signs = np.where(bits >> 31, np.float32(1), np.float32(-1)).reshape(batch, 1, width, channels)
         return np.broadcast_to(signs, (batch, height, width, channels))
 
@@ -86,8 +86,8 @@ class SquareAttacker(Attacker):
         """Return the proposed signs, [B, H, W, C]: 1 or −1 inside a square of each image, 0 outside."""
         batch, height, width, channels = shape
         side, count = side_of_square(iteration, height, width), 2 + channels
-        draw = Draw(draws.seed, Stream.SQUARE, draws.step, iteration + 1)
-        bits = random_bits(draw, batch * count, draws.first * count).astype(np.int64).reshape(batch, count)
+        draw, first = draws.key(Stream.SQUARE, iteration + 1), draws.first * count
+        bits = random_bits(draw, batch * count, first).astype(np.int64).reshape(batch, count)
         top, left = (bits[:, i, None] * (size - side + 1) >> 32 for i, size in enumerate((height, width)))
         rows, columns = (
             (start <= np.arange(size)) & (np.arange(size) < start + side)

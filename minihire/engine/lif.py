@@ -71,7 +71,7 @@ class NeuronInputs(NamedTuple):
 
     def positional(self) -> tuple[Any, ...]:
         """The arguments state, leak, threshold and steps of a forward kernel."""
-        start = None if self.state is None else NeuronState(*(None if x is None else x.value for x in self.state))
+        start = None if self.state is None else self.state.map(lambda variable: variable.value)
         return start, self.leak.value, self.threshold.value, self.steps
 
     def named(self) -> dict[str, Any]:

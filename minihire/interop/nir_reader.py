@@ -218,7 +218,7 @@ def _arrays(path, model, network, expected, nodes):
     """Yield (name in a checkpoint, array) of every parameter."""
     parameters, layouts = model.parameters(True, network.get("readout", "membrane")), weight_layouts(model)
     scale = 1.0  # of the next weight, where sum pools take the place of average pools
-    for (layer, _, shape), (name, node) in zip(expected, nodes, strict=True):
+    for (layer, *_), (name, node) in zip(expected, nodes, strict=True):
         where = f"node {name!r:.60} of {path}"
         if kind(node) not in NODES[type(layer)]:
             raise CheckpointError(
@@ -234,7 +234,7 @@ def _arrays(path, model, network, expected, nodes):
             scale = 1.0
         elif isinstance(layer, Neuron):
             counts = {part: math.prod(parameters[f"{layer.name}.{part}"].shape) for part in ("leak", "threshold")}
-            for part, values in _neurons(where, node, shape, counts):
+            for part, values in _neurons(where, node, counts):
                 yield f"parameter/{layer.name}.{part}", values
         elif isinstance(layer, AvgPool):
             _require(where, node, kernel_size=2, stride=2, padding=0)
@@ -253,7 +253,7 @@ def _weight(where, layer, node, layout):
     return layout.from_theirs(weight), bias
 
 
-def _neurons(where, node, shape, counts):
+def _neurons(where, node, counts):
     """Yield ("leak", λ) and ("threshold", v), with as many values as `counts` says: 1, or one for each channel."""
     arrays = {name: _floats(where, name, getattr(node, name)) for name in ("r", "v_threshold", "v_reset")}
     if kind(node) == "LIF":

@@ -1,6 +1,7 @@
 """Checks of arguments: numbers, images, labels, data sets. Each raises MinihireError with one sentence.
 
-The public functions call them once, where the input comes in. Loops inside an attack or a training do not call them again.
+The public functions call them once, where the input comes in. Loops inside an attack or a training do not call them again,
+except `belongs`: every pass checks the parameters, because a user may replace them.
 """
 
 import math
@@ -76,7 +77,7 @@ def images(k: Backend, array: Array, shape: tuple[int, ...], name: str = "this n
 
 def pictures(k: Backend, array: Any, shape: tuple[int, ...], name: str) -> np.ndarray[Any, Any]:
     """Images [N, H, W, C], uint8 or floats in [0, 1], as a NumPy array. (H, W, C) is the `shape` that the network expects."""
-    found: np.ndarray[Any, Any] = k.to_numpy(array) if isinstance(array, type(k.zeros((0,)))) else np.asarray(array)
+    found: np.ndarray[Any, Any] = k.to_numpy(array) if isinstance(array, k.array_types) else np.asarray(array)
     if found.ndim != 4 or found.shape[1:] != shape:
         one = "; of a single image, give image[None]" if found.shape == shape else ""
         raise MinihireError(
@@ -113,7 +114,7 @@ def finite_logits(logits: np.ndarray[Any, Any]) -> None:
 def belongs(k: Backend, name: str, array: Array) -> None:
     """Check that this is a floating-point array of the backend."""
     kind = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
-    if kind != k.dtype or not isinstance(array, type(k.zeros((0,)))):
+    if kind != k.dtype or not isinstance(array, k.array_types):
         raise MinihireError(
             f"{name}: {kind} ({type(array).__module__.split('.')[0]}) was given, but the {k.name} backend computes with its own "
             f"{k.dtype} arrays: give backend.asarray(…)"

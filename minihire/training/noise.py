@@ -1,11 +1,10 @@
 """Noise rules: the noise κ that is added to training images. Training methods differ only in their rule and their periods."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from backends.interface import Array, Backend
-from backends.randomness import Draw, Draws
+from backends.randomness import Draws
 from backends.surrogates import Surrogate
 from minihire.attacks.gradient import Attack, craft, pgd, require_attack
 from minihire.engine.arrays import subtract, times
@@ -112,8 +111,7 @@ class GaussianNoise(NoiseRule):
 
     def before_period(self, k: Backend, kappa: Array, draws: Draws, craft: Crafter) -> Array:
         """Return a new draw."""
-        first = draws.first * math.prod(kappa.shape[1:])
-        values = k.random(Draw(draws.seed, Stream.NOISE, draws.step), kappa.shape, first, "normal")
+        values = k.random(draws.key(Stream.NOISE), kappa.shape, draws.skipped(kappa.shape), "normal")
         return times(k, values, self.std)
 
 

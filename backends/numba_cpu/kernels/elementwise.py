@@ -101,7 +101,10 @@ def avg_pool(x, out):
 
 @compiled(parallel=True)
 def avg_pool_gradient(grad, out):
-    """Each of 2×2 pixels receives a quarter of the gradient: grad [N, H/2, W/2, C], out [N, H, W, C], zeros on entry."""
+    """Each of 2×2 pixels receives a quarter of the gradient: grad [N, H/2, W/2, C], out [N, H, W, C].
+
+    A pixel in no window, where H or W is odd, must be 0 on entry.
+    """
     quarter = grad.dtype.type(0.25)
     for n in prange(len(grad)):
         for y in range(grad.shape[1] * 2):

@@ -15,7 +15,7 @@ ABOUT_TWO = 2.5  # percentage points: our limit for the paper's "about 2"
 COLUMNS = {"clean": 0, "FGSM": 1, "PGD": 2}
 
 
-def _swept(outcome, title, across, points, name, label, dashed=False):
+def _swept(points, name, label, dashed=False):
     """One line of a chart. points: (x, answers by seed)."""
     path = [[x, *spread(answers)] for x, answers in points]
     return {"name": name, "label": label, "dashed": dashed, "points": path}
@@ -31,7 +31,7 @@ def _accuracy_over(outcome, study, config, across, values, way_at, name, word):
         series = []
         for column, index in COLUMNS.items():
             points = [(x, found[x][index]) for x in values]
-            series.append(_swept(outcome, "", across, points, name, column, dashed=column == "PGD"))
+            series.append(_swept(points, name, column, dashed=column == "PGD"))
         outcome.lines(f"{named(config)}, {access} box", "accuracy, %", across, series)
         for x in values:
             rows[x] += [percent(found[x][index]) for index in ((0, 1, 2) if access == "white" else (1, 2))]
@@ -90,7 +90,7 @@ def figure8(study: PaperStudy) -> Outcome:
                 answers[title, name, x] = [study.answers(s, attack, images=images) for s in specs]
                 points.append((x, answers[title, name, x]))
                 rows[x].append(percent(answers[title, name, x]))
-            series.append(_swept(outcome, title, across, points, name, TITLES[name]))
+            series.append(_swept(points, name, TITLES[name]))
         outcome.lines(f"{title} {named(config)}, white box", "accuracy, %", across, series)
         outcome.table(f"{title} PGD accuracy in %", [across, *(TITLES[n] for n in names)], list(rows.values()))
     widest, ends = max(bounds), spread(answers["(a)", "hire", max(bounds)])
