@@ -65,7 +65,7 @@ def _answers(config, target, source, attacks, images, names):
     found, crafted = [{**row, "attacks": {}} for row in predict(images)], {}
     labels = np.array([np.argmax(row["probabilities"]) for row in found], np.int64)
     for attack in attacks if found else ():
-        attacked = craft_images(source, images, labels, attack, config.seed)
+        attacked = attack_each(source, images, labels, attack, config.seed)
         crafted[attack.name] = rounded = in_8_bits(attacked)
         for row, after, after_rounding in zip(found, predict(attacked), predict(rounded), strict=True):
             row["attacks"][attack.name] = {**after, "rounded": after_rounding, "file": None}
@@ -98,7 +98,7 @@ def output_files(folder: Path | None, paths: list[Path], attacks: list[Attack]) 
     return found
 
 
-def craft_images(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attack, seed: int) -> np.ndarray:
+def attack_each(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attack, seed: int) -> np.ndarray:
     """Adversarial images, float32 [N, H, W, C] in [0, 1], of uint8 images. labels: int64 [N], the classes to leave."""
     k, attacker, found, farthest = source.backend, attack.attacker(source), [], 0.0
     with StopSignal(k) as stop, Progress(attack.name, len(images)) as progress:

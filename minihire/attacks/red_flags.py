@@ -123,8 +123,8 @@ def _flag(name, up, text):
 
 
 def _lowered(found, kind):
-    """The share of all images that only the attacks of this kind fooled; None if none ran."""
-    rows = [row for row in found.stages if row["name"].startswith(kind)]
+    """The share of all images that only the attacks of this kind, "square" or "transfer", fooled; None if none ran."""
+    rows = [row for row in found.stages if row["kind"] == kind]
     return sum(row["attacked"] - row["withstood"] for row in rows) / len(found.robust) if rows else None
 
 

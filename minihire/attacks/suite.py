@@ -48,12 +48,17 @@ SA_PGD_STEPS = (100, 400)
 
 
 class Stage(NamedTuple):
-    """One attack of a suite. source: the network to craft images on. run: number of the restart, which changes the start."""
+    """One attack of a suite.
+
+    source: the network to craft images on. run: number of the restart, which changes the start. kind: "white box", "transfer" or
+    "square"; the red flags compare the last two with the first.
+    """
 
     name: str
     source: Network
     attack: Attack
     run: int = 0
+    kind: str = "white box"
 
     @property
     def label(self) -> str:
@@ -124,11 +129,15 @@ def stages(
     members: Sequence[Member] | None = None,
 ) -> list[Stage]:
     """The attacks of a suite in their order: cheap and strong ones first, so that few images are left for the others."""
-    one_step = replace(fgsm(epsilon), samples=samples)
-    found = [Stage("fgsm", network, one_step), Stage("pgd-7", network, pgd(epsilon, 0.01, 7, samples=samples))]
-    if suite == "parity":
-        return found
-    found.append(Stage("noise", network, uniform_noise(epsilon, samples=samples)))
+    found = [Stage("fgsm", network, fgsm(epsilon)), Stage("pgd-7", network, pgd(epsilon, 0.01, 7))]
+    if suite == "strong":
+        found += _strong_stages(network, budget, epsilon, sources, members)
+    return [stage._replace(attack=replace(stage.attack, samples=samples)) for stage in found]
+
+
+def _strong_stages(network, budget, epsilon, sources, members):
+    """The attacks of the strong suite after FGSM and PGD-7. Arguments: see `stages`."""
+    found = [Stage("noise", network, uniform_noise(epsilon))]
     own = has_own_neurons(network)  # a red flag says what is then left out
     ensemble = MEMBERS if members is None else members
     if own:
@@ -138,45 +147,47 @@ def stages(
     if network.spiking and not own:
         # before the ensemble: of all attacks, it fooled most images of a trained VGG5 at ε = 2/255
         whole = network.view(time_chunk=None)  # the adaptive surrogate needs all time steps at once
-        found += [Stage(f"sa-pgd-{steps}", whole, sa_pgd(epsilon, steps, samples=samples)) for steps in SA_PGD_STEPS]
+        found += [Stage(f"sa-pgd-{steps}", whole, sa_pgd(epsilon, steps)) for steps in SA_PGD_STEPS]
         if budget == "full":
-            found += _more_of_sa_pgd(whole, epsilon, samples)
+            found += _more_of_sa_pgd(whole, epsilon)
     targeted = network.model.classes >= NEEDED["dlr-targeted"]
     for name, source in through:
-        attack = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
+        attack = pgd(epsilon, epsilon / 4, PGD_STEPS)
         found += [Stage(f"pgd-{PGD_STEPS} {name}", source, attack, run) for run in range(RESTARTS)]
-        found.append(Stage(f"apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
+        found.append(Stage(f"apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS)))
         if targeted and (name == "own" or budget == "full"):
-            attack = apgd(epsilon, APGD_STEPS, loss="dlr-targeted", samples=samples)
+            attack = apgd(epsilon, APGD_STEPS, loss="dlr-targeted")
             found.append(Stage(f"apgd-targeted-{APGD_STEPS} {name}", source, attack))
     if network.spiking and budget == "full":
-        found += _other_time_steps(network, named, epsilon, samples)
+        found += _other_time_steps(network, named, epsilon)
     for name, source in sources:
-        attack = pgd(epsilon, epsilon / 4, PGD_STEPS, samples=samples)
-        found.append(Stage(f"transfer pgd-{PGD_STEPS} {name}", source, attack))
-        found.append(Stage(f"transfer apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS, samples=samples)))
-        if budget == "full" and source.spiking and not has_own_neurons(source):
-            few = SA_PGD_STEPS[0]
-            attack = sa_pgd(epsilon, few, samples=samples)
-            found.append(Stage(f"transfer sa-pgd-{few} {name}", source.view(time_chunk=None), attack))
-    found.append(Stage(f"square-{QUERIES[budget]}", network, square(epsilon, QUERIES[budget], samples=samples)))
+        found += [stage._replace(kind="transfer") for stage in _transfers(name, source, budget, epsilon)]
+    found.append(Stage(f"square-{QUERIES[budget]}", network, square(epsilon, QUERIES[budget]), kind="square"))
     return found
 
 
-def _more_of_sa_pgd(network: Network, epsilon: float, samples: int) -> list[Stage]:
+def _transfers(name, source, budget, epsilon):
+    """The attacks with images that are crafted on another network."""
+    found = [Stage(f"transfer pgd-{PGD_STEPS} {name}", source, pgd(epsilon, epsilon / 4, PGD_STEPS))]
+    found.append(Stage(f"transfer apgd-{APGD_STEPS} {name}", source, apgd(epsilon, APGD_STEPS)))
+    if budget == "full" and source.spiking and not has_own_neurons(source):
+        few = SA_PGD_STEPS[0]
+        found.append(Stage(f"transfer sa-pgd-{few} {name}", source.view(time_chunk=None), sa_pgd(epsilon, few)))
+    return found
+
+
+def _more_of_sa_pgd(network: Network, epsilon: float) -> list[Stage]:
     """SA-PGD once more with most steps: from another start, and with another loss."""
     steps = SA_PGD_STEPS[-1]
-    found = [Stage(f"sa-pgd-{steps}", network, sa_pgd(epsilon, steps, samples=samples), 1)]
+    found = [Stage(f"sa-pgd-{steps}", network, sa_pgd(epsilon, steps), 1)]
     if network.model.classes >= NEEDED["dlr"]:
-        found.append(Stage(f"sa-pgd-{steps} dlr", network, sa_pgd(epsilon, steps, samples=samples, loss="dlr")))
+        found.append(Stage(f"sa-pgd-{steps} dlr", network, sa_pgd(epsilon, steps, loss="dlr")))
     return found
 
 
-def _other_time_steps(
-    network: Network, members: list[tuple[str, Network]], epsilon: float, samples: int
-) -> list[Stage]:
+def _other_time_steps(network: Network, members: list[tuple[str, Network]], epsilon: float) -> list[Stage]:
     """Auto-PGD on the same weights with half and twice the time steps. HIRE crafts its noise with T/N steps."""
-    attack = apgd(epsilon, APGD_STEPS, samples=samples)
+    attack = apgd(epsilon, APGD_STEPS)
     chosen = [steps for steps in (network.steps // 2, 2 * network.steps) if steps]
     spiking = [(name, source) for name, source in members if source.spiking]  # not the ReLU network, which has no T
     return [
@@ -305,7 +316,7 @@ def _cascade(found: Robustness, todo: list[Stage], withstand: Withstand, pace: P
         found.robust &= withstand(stage, left)
         pace.add(stage.attack, len(left), perf_counter() - start)
         gradients, queries = stage.attack.cost(stage.source.model.classes)
-        row = {"name": stage.label, "attacked": len(left), "withstood": int(found.robust.sum())}
+        row = {"name": stage.label, "kind": stage.kind, "attacked": len(left), "withstood": int(found.robust.sum())}
         found.stages.append({**row, "gradients": gradients * len(left), "queries": queries * len(left)})
         rest = [other.attack for other in todo[number + 1 :]]
         _report(found, stage.label, pace.left(rest, row["withstood"], later))

@@ -9,7 +9,7 @@ from run_files import command
 
 from backends import get_backend
 from backends.randomness import Draws
-from minihire.app.attack_files import craft_images
+from minihire.app.attack_files import attack_each
 from minihire.attacks import fgsm, perturb, pgd
 from minihire.data.folder import read_image, resize
 from minihire.models import build
@@ -134,7 +134,7 @@ def unwritable(*_, **__):
 
 
 def test_a_place_that_cannot_be_written_is_named_before_the_attack(place, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minihire.app.attack_files.craft_images", None)
+    monkeypatch.setattr("minihire.app.attack_files.attack_each", None)
     (tmp_path / "file").write_text("a file")
     long = tmp_path / f"{'a' * 240}.png"
     long.write_bytes((place / "pictures" / "a.png").read_bytes())
@@ -165,9 +165,9 @@ def test_a_file_that_appears_during_the_attack_is_kept_and_all_other_images_are_
 
     def crafted(*arguments):
         appeared.write_text("theirs")
-        return craft_images(*arguments)
+        return attack_each(*arguments)
 
-    monkeypatch.setattr("minihire.app.attack_files.craft_images", crafted)
+    monkeypatch.setattr("minihire.app.attack_files.attack_each", crafted)
     flags = ["--attacks", "fgsm", "--save-images", tmp_path, *REFERENCE]
     assert command("attack", place / "ann.npz", place / "pictures", *flags)[0] == 2
     assert f"{appeared} exists by now" in capsys.readouterr().err and appeared.read_text() == "theirs"

@@ -48,16 +48,16 @@ def raised(monkeypatch):
     return flags
 
 
-def stage(name, withstood):
-    return {"name": name, "attacked": 30, "withstood": withstood}
+def stage(kind, withstood, name="mine"):
+    return {"name": name, "kind": kind, "attacked": 30, "withstood": withstood}
 
 
 RAISES = [
     ({"fgsm": 18}, "one step beats many"),
     ({"apgd-100": 22}, "APGD weaker than PGD"),
     ({"noise": 18}, "noise beats gradients"),
-    ({"stages": [stage("square-1000", 29)]}, "square beats white box"),
-    ({"stages": [stage("transfer pgd", 28)]}, "transfer beats white box"),
+    ({"stages": [stage("square", 29)]}, "square beats white box"),
+    ({"stages": [stage("transfer", 28)]}, "transfer beats white box"),
     ({"apgd-100 unbounded": 2}, "accuracy at unbounded ε"),
     ({"curve": (40, 20, 22, 0)}, "accuracy does not fall with ε"),
     ({"curve": (20, 20, 20, 20)}, "accuracy does not fall with ε"),
@@ -77,7 +77,8 @@ RAISES_NONE = [
     {"curve": (40, 20, 21, 0)},
     {"curve": (1, 1, 1, 1)},
     {"changed": 2, "samples": 10},
-    {"stages": [stage("square-1000", 30), stage("transfer pgd", 30)]},
+    {"stages": [stage("square", 30), stage("transfer", 30)]},
+    {"stages": [stage("white box", 20, "square-root pgd"), stage("white box", 20, "transfer-like pgd")]},
 ]
 
 
@@ -92,5 +93,5 @@ def test_values_at_the_tolerance_raise_no_flag(raised, changes):
 
 
 def test_every_flag_is_in_the_table(raised):
-    flags = raised(stages=[stage("square-1000", 30), stage("transfer pgd", 30)])
+    flags = raised(stages=[stage("square", 30), stage("transfer", 30)])
     assert {flag["name"] for flag in flags} == {name for _, name in RAISES}

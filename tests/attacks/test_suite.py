@@ -96,6 +96,8 @@ def test_the_small_budget_has_every_member_and_the_full_one_targets_through_each
     assert targeted["small"] == ["apgd-targeted-100 own"] and len(targeted["full"]) == 1 + len(MEMBERS)
     assert names["small"][-3:] == ["transfer pgd-20 ann", "transfer apgd-100 ann", "square-1000"]
     assert names["full"][-1] == "square-5000" and "noise" in names["small"]
+    kinds = [stage.kind for stage in suite.stages(net, "strong", "small", 0.1, [("ann", net)], 1)]
+    assert kinds[-3:] == ["transfer", "transfer", "square"] and {*kinds[:-3]} == {"white box"}
     assert names["small"].index("sa-pgd-400") == names["small"].index("sa-pgd-100") + 1
 
 
