@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from backends.services import Services
-from minihire.runtime.checksum import checksum
+from minihire.runtime.checksum import checksum, take_checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import Written, read_text, write_atomically
 from minihire.runtime.interrupt import Interrupted
@@ -47,8 +47,7 @@ class State:
                 raise MinihireError(
                     f"{path} is not the state of a suite: move it, or write the result to another file or folder"
                 )
-            stored = content.pop("checksum", None)  # files of earlier versions have none
-            if stored not in (None, checksum(content)):
+            if not take_checksum(content):
                 raise ValueError("its checksum differs")
             same, seconds = content["key"] == self.key, float(content["seconds"])
             found = {label: bytes.fromhex(text) for label, text in content["answers"].items()} if same else {}

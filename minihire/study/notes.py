@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from minihire.data.dataset import Splits
-from minihire.runtime.checksum import checksum
+from minihire.runtime.checksum import checksum, take_checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, utf8, write_atomically
 
@@ -18,8 +18,7 @@ def read(path: Path, remedy: str, *names: str) -> dict:
     """
     try:
         content = json.loads(read_text(path))
-        stored = content.pop("checksum", None)  # notes of earlier versions have none
-        if stored not in (None, checksum(content)):
+        if not take_checksum(content):
             raise ValueError("its checksum differs")
         if all(name in content for name in names) and isinstance(content.get("seconds", 0), int | float):
             return content

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minihire import __version__
-from minihire.runtime.checksum import checksum
+from minihire.runtime.checksum import checksum, take_checksum
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.files import read_text, utf8, write_atomically
 from minihire.runtime.machine import peak_memory, processor, reset_peak_memory
@@ -95,8 +95,7 @@ class Results:
             raise MinihireError(
                 f"{path} has schema {content['schema']}, this version reads up to {SCHEMA}: update minihire"
             )
-        stored = content.pop("checksum", None)  # files of earlier versions have none
-        if stored is not None and stored != checksum(content):
+        if not take_checksum(content):
             raise MinihireError(
                 f"{path} is damaged, or was edited: its checksum differs; "
                 'restore it, or remove its entry "checksum" to use it as it is'
@@ -144,8 +143,7 @@ def load_suite(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path), parse_float=_finite, parse_constant=_finite)
         ours = content["command"] == "attack" and type(content["robustness"]) is type(content["config"]) is dict
-        given = content.pop("checksum", None)
-        ours = ours and given in (None, checksum(content))
+        ours = take_checksum(content) and ours
     except OSError as error:
         raise MinihireError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError):
