@@ -95,7 +95,7 @@ class Products(Storage):
                 event_convolution.forward(self._events(x), packed, window, out.reshape(-1, *shape[2:]))
         else:
             rows = out.reshape(shape[0] * shape[1], shape[2] * shape[3], features)
-            convolution.forward(self._by_image(x), weight.reshape(-1, features), window, shape[3], rows)
+            convolution.forward(self._merge_time(x), weight.reshape(-1, features), window, shape[3], rows)
         return out
 
     def _convolve_and_fire(self, conv, density, increments, layer):
@@ -137,7 +137,7 @@ class Products(Storage):
             return self._leaky_weight_gradient(grad, x, size, stride, padding)
         if kernel == "event_weight_gradient":
             return self._listed_weight_gradient(grad, x, size, stride, padding)
-        images = self._by_image(x)
+        images = self._merge_time(x)
         depth = size * size * channels
         maximum = max(2, min(16, 2**23 // (depth * features)))  # bounds the memory; depends on shapes alone
         tasks = max(1, min(len(images), maximum))
@@ -152,7 +152,7 @@ class Products(Storage):
         blocks, window = event_weight_gradient.Blocks(chunk, lanes), Window(size, stride, padding)
         count = grad.shape[0] * grad.shape[1]
         out = self._empty(event_weight_gradient.layout(size, channels, features, blocks, count))
-        event_weight_gradient.weight_gradient(self._by_image(grad), self._events(x), window, blocks, out)
+        event_weight_gradient.weight_gradient(self._merge_time(grad), self._events(x), window, blocks, out)
         ordered = out.sum(axis=0).reshape(channels // chunk, features // lanes, size, size, chunk, lanes)
         return np.ascontiguousarray(ordered.transpose(2, 3, 0, 4, 1, 5)).reshape(size, size, channels, features)
 
@@ -175,7 +175,7 @@ class Products(Storage):
         if kernel == "image_gradient":
             packed, out = self._empty((features, 3, image_gradient.LANES)), self._empty(shape)
             image_gradient.pack_weights(weight, packed)
-            image_gradient.input_gradient(self._by_image(grad), packed.reshape(-1), padding, self._by_image(out))
+            image_gradient.input_gradient(self._merge_time(grad), packed.reshape(-1), padding, self._merge_time(out))
             return out
         if kernel != "convolution":
             flipped = np.ascontiguousarray(weight[::-1, ::-1].transpose(0, 1, 3, 2))
@@ -184,7 +184,7 @@ class Products(Storage):
             return self._scatter(grad, flipped, stride, border, increments, self._empty(shape))
         out, window = self.zeros(shape), Window(size, stride, padding)
         grad = self._dense(grad).reshape(steps * batch, rows * columns, features)
-        convolution.input_gradient(grad, weight.reshape(-1, features), window, columns, self._by_image(out))
+        convolution.input_gradient(grad, weight.reshape(-1, features), window, columns, self._merge_time(out))
         return out
 
     @staticmethod
@@ -225,7 +225,7 @@ class Products(Storage):
         if isinstance(x, SpikeTrain):
             counts = x.counts
             return Events(counts.reshape(-1, *counts.shape[2:]), np.float32(x.scale), int(not x.binary))
-        return Events(self._by_image(x), np.float32(1), 1)
+        return Events(self._merge_time(x), np.float32(1), 1)
 
     def linear(self, x, weight, *, want_weight=True):
         saved = Saved((x if want_weight else None, weight), self.versions, weight)
@@ -259,26 +259,26 @@ class Products(Storage):
                 order, sums = UNRELATED, into.reshape(1, *into.shape)
             event_linear.product(lists, order, weight, transposed, event_linear.lanes_for(features), sums)
         elif transposed:
-            linear.input_gradient(self._by_image(x), weight, into)
+            linear.input_gradient(self._merge_time(x), weight, into)
         else:
-            linear.forward(self._by_image(x), weight, into)
+            linear.forward(self._merge_time(x), weight, into)
         return out
 
     def _linear_weight_gradient(self, grad, x):
         if grad.shape[2] < NARROW_OUTPUTS:  # NumPy's @ is not used: its threads keep a core busy for a while afterwards
             out = self._empty((x.shape[2], grad.shape[2]))
-            linear.forward(np.ascontiguousarray(self._by_image(x).T), self._by_image(grad), out)
+            linear.forward(np.ascontiguousarray(self._merge_time(x).T), self._merge_time(grad), out)
             return out
         return OuterProduct(x, grad)
 
     def _outer_product_factors(self, product) -> Factors:
         """The factors of xᵀ·grad as the optimisers' kernels take them."""
-        grad = self._by_image(product.grad)
+        grad = self._merge_time(product.grad)
         spikes = isinstance(product.x, SpikeTrain)
         density, grad_density = (self._density(a) if spikes else math.inf for a in (product.x, grad))
         kernel = dispatch.outer_product(density, grad_density, len(grad))
         if kernel == "linear":
-            return Factors(self._by_image(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1])
+            return Factors(self._merge_time(product.x), grad, self.float.type(1), 0, linear.FEATURES, product.shape[1])
         counts, scale, has_values = self._events(product.x)
         block = event_outer_product.BLOCK
         shared = scale, has_values, block, event_outer_product.PART_COLUMNS
@@ -295,10 +295,10 @@ class Products(Storage):
         shape = (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, x.shape[4])
         if isinstance(x, SpikeTrain) and x.binary:
             counts = self._empty(shape, np.uint8)
-            elementwise.sum_pool(self._by_image(x.counts), self._by_image(counts))
+            elementwise.sum_pool(self._merge_time(x.counts), self._merge_time(counts))
             return SpikeTrain(counts, x.scale / 4, False), Saved(tuple(x.shape), self.versions)
         out = self._empty(shape)
-        elementwise.avg_pool(self._by_image(x), self._by_image(out))
+        elementwise.avg_pool(self._merge_time(x), self._merge_time(out))
         return out, Saved(tuple(x.shape), self.versions)
 
     def avg_pool_backward(self, saved, grad):

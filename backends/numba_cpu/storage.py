@@ -41,7 +41,7 @@ class Storage(ReferenceBackend):
             out = self._empty(array.shape)
             if array.shape[2] % 2 or array.shape[3] % 2:  # a last row or column that is in no window
                 out[...] = 0
-            elementwise.avg_pool_gradient(self._by_image(array.grad), self._by_image(out))
+            elementwise.avg_pool_gradient(self._merge_time(array.grad), self._merge_time(out))
             return out
         if isinstance(array, OuterProduct):
             out = self._empty(array.shape)
@@ -58,7 +58,8 @@ class Storage(ReferenceBackend):
         dense = self._dense(array)
         return dense.reshape(len(dense), -1)
 
-    def _by_image(self, array):
+    def _merge_time(self, array):
+        """[T, B, …] as [T·B, …]."""
         dense = self._dense(array)
         return dense.reshape(dense.shape[0] * dense.shape[1], *dense.shape[2:])
 

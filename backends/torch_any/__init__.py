@@ -97,13 +97,13 @@ class TorchBackend(Updates):
             raise BackendError(f"precision {precision} is for float32, not for {dtype}")
         self.services = TorchServices(self)
         self.float = getattr(torch, dtype)
-        self.factor = torch.bfloat16 if precision == "bf16" else self.float  # the type of a product's factors
+        self.product_dtype = torch.bfloat16 if precision == "bf16" else self.float  # of the factors of a product
         self.threads = threads or min(processors.available(), THREADS)
         torch.set_num_threads(self.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         torch.backends.cudnn.deterministic = True
-        self.multiplies_into_float32 = self.factor != self.float and multiplies_into_float32(self.device)
+        self.multiplies_into_float32 = self.product_dtype != self.float and multiplies_into_float32(self.device)
         self.onednn = _onednn()
         self.lif_kernels = _lif_kernels(self.device)
         plain = self.lif_kernels is lif  # these neurons read numbers from the device, which a recording cannot

@@ -128,7 +128,7 @@ class Neurons(Products):
         grad_current = saved.membrane
         if static:
             grad_current = torch.empty((1, size), dtype=self.float, device=self.device)
-        found = self._state(grad_current[0], want_state, delayed and reset_grad)
+        grad_start = self._state(grad_current[0], want_state, delayed and reset_grad)
         grad_leak, grad_threshold = self.lif_kernels.backward(
             saved.static_current().reshape(1, -1) if static else None,
             saved.membrane,
@@ -145,12 +145,11 @@ class Neurons(Products):
             surrogate,
             reset_grad,
             grad_current,
-            *found,
+            *grad_start,
         )
-        membrane, spikes = (None if x is None else x.reshape(saved.shape[1:]) for x in found)
-        found = NeuronState(membrane, spikes) if want_state else None
+        grad_start = grad_start.map(lambda x: x.reshape(saved.shape[1:])) if want_state else None
         grad_current = grad_current.reshape(len(grad_current), *saved.shape[1:])
-        return grad_current, found, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
+        return grad_current, grad_start, *(g.to(self.float).reshape(1) for g in (grad_leak, grad_threshold))
 
     def _times_adapted_slopes(self, saved, grad_spikes, adaptation):
         """The gradient of the spikes [T, B, …] times the slopes of the adaptive surrogate, whose memory is updated."""

@@ -19,18 +19,20 @@ class Products(Storage):
     def add(self, a, b):
         return self._dense(a) + self._dense(b)
 
-    def _factor(self, x):
+    def _as_factor(self, x):
         """Return the factor of a product, and a scale for the result, which bf16 would round if it were in the factor."""
-        if isinstance(x, SpikeTrain) and self.factor != self.float:
-            return x.counts.to(self.factor), x.scale
-        return self._dense(x, self.factor), 1.0
+        if isinstance(x, SpikeTrain) and self.product_dtype != self.float:
+            return x.counts.to(self.product_dtype), x.scale
+        return self._dense(x, self.product_dtype), 1.0
 
-    def _product(self, found, scale):
-        return found.to(self.float) if scale == 1 else found.to(self.float) * scale
+    def _rescaled(self, product, scale):
+        """The product of `_as_factor` times its scale, in the type of the arrays."""
+        product = product.to(self.float)
+        return product if scale == 1 else product * scale
 
     def _images(self, x):
-        """`_factor` of [T, B, H, W, C] as [T·B, C, H, W], channels last."""
-        x, scale = self._factor(x)
+        """`_as_factor` of [T, B, H, W, C] as [T·B, C, H, W], channels last."""
+        x, scale = self._as_factor(x)
         return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).permute(0, 3, 1, 2), scale
 
     def _pieces(self, x):
@@ -41,7 +43,7 @@ class Products(Storage):
             yield slice(0, count), *self._images(x)
             return
         images = (x.bytes if packed else x.counts).view(count, -1)
-        room = torch.empty((size, *x.shape[2:]), dtype=self.factor, device=self.device)
+        room = torch.empty((size, *x.shape[2:]), dtype=self.product_dtype, device=self.device)
         for first in range(0, count, size):
             part = slice(first, min(first + size, count))
             counts, place = images[part], room[: part.stop - first]
@@ -79,7 +81,7 @@ class Products(Storage):
 
     def _kernel(self, weight):
         """Copy the weight of a convolution to torch's layout and to the type of factors."""
-        return weight.permute(3, 2, 0, 1).to(self.factor, memory_format=torch.channels_last, copy=True)
+        return weight.permute(3, 2, 0, 1).to(self.product_dtype, memory_format=torch.channels_last, copy=True)
 
     def conv2d(self, x, weight, stride, padding, *, want_weight=True):
         kernel = self._kernel(weight)
@@ -97,7 +99,7 @@ class Products(Storage):
         for part, images, scale in self._pieces(x):
             found = functional.conv2d(images, kernel, stride=stride, padding=padding).permute(0, 2, 3, 1)
             if len(found) == count:
-                out = self._product(found.contiguous(), scale)
+                out = self._rescaled(found.contiguous(), scale)
             else:
                 out = found.new_empty((count, *found.shape[1:]), dtype=self.float) if out is None else out
                 torch.mul(found.to(self.float), scale, out=out[part])
@@ -109,12 +111,12 @@ class Products(Storage):
         grad_weight = self._conv2d_weight_gradient(grad, x, kernel.shape[2], stride, padding) if want_weight else None
         if not want_input:
             return None, grad_weight
-        images = self._dense(grad, self.factor).flatten(0, 1)
+        images = self._dense(grad, self.product_dtype).flatten(0, 1)
         found = gradients.of_input(images, kernel, shape[2:4], stride, padding)
         return found.reshape(shape).to(self.float), grad_weight
 
     def _conv2d_weight_gradient(self, grad, x, size, stride, padding):
-        like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.factor, device=self.device)
+        like = torch.empty((grad.shape[4], size, size, x.shape[4]), dtype=self.product_dtype, device=self.device)
         like, grad, total = like.permute(0, 3, 1, 2), self._images(grad)[0], None
         for part, images, scale in self._pieces(x):
             found = torch.ops.aten.convolution_backward(
@@ -130,29 +132,29 @@ class Products(Storage):
                 1,
                 (False, True, False),
             )[1]
-            found = self._product(found, scale)
+            found = self._rescaled(found, scale)
             total = found if total is None else total.add_(found)
         return total.permute(2, 3, 1, 0).contiguous()
 
     def linear(self, x, weight, *, want_weight=True):
-        factor = weight.to(self.factor)
-        values, scale = self._factor(x)
+        factor = weight.to(self.product_dtype)
+        values, scale = self._as_factor(x)
         product = self._linear(values, factor.T) if self.device == "cpu" else self._times(values, factor)
-        return self._product(product, scale), Saved((x if want_weight else None, factor), self.versions, weight)
+        return self._rescaled(product, scale), Saved((x if want_weight else None, factor), self.versions, weight)
 
     def linear_backward(self, saved, grad, want_input=True, want_weight=True):
         x, factor = saved.open()
         grad_weight = OuterProduct(x, grad) if want_weight else None
         if not want_input:
             return None, grad_weight
-        grad = self._dense(grad, self.factor)
+        grad = self._dense(grad, self.product_dtype)
         product = self._linear(grad, factor) if self.device == "cpu" else self._times(grad, factor.T)
         return product.to(self.float), grad_weight
 
-    def _factors(self, product):
+    def _outer_product_factors(self, product):
         """The factors x [N, F_in] and grad [N, F_out] of a linear weight gradient xᵀ·grad, and its scale."""
-        x, scale = self._factor(product.x)
-        return x.flatten(0, 1), self._dense(product.grad, self.factor).flatten(0, 1), scale
+        x, scale = self._as_factor(product.x)
+        return x.flatten(0, 1), self._dense(product.grad, self.product_dtype).flatten(0, 1), scale
 
     def avg_pool(self, x):
         if isinstance(x, SpikeTrain) and x.binary:

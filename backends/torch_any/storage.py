@@ -30,8 +30,8 @@ class Storage(Backend):
         if isinstance(array, PooledGradient):
             return gradients.whole(array).to(dtype or self.float)
         if isinstance(array, OuterProduct):
-            x, grad, scale = self._factors(array)
-            return self._product(self._times(x.T, grad), scale)
+            x, grad, scale = self._outer_product_factors(array)
+            return self._rescaled(self._times(x.T, grad), scale)
         return array if dtype is None else array.to(dtype)
 
     def asarray(self, values):
@@ -159,7 +159,7 @@ class Storage(Backend):
 
     def multiply(self, a, b):
         a, b = self._dense(a), self._dense(b)
-        return a * _by_image(b, a)
+        return a * _per_image(b, a)
 
     def greater(self, a, b):
         other = b if isinstance(b, int | float) else self._dense(b)
@@ -167,7 +167,7 @@ class Storage(Backend):
 
     def select(self, flags, a, b):
         a, b = self._dense(a), self._dense(b)
-        return torch.where(_by_image(flags > 0, a), a, b)
+        return torch.where(_per_image(flags > 0, a), a, b)
 
     def power(self, x, exponent):
         return self._dense(x).pow(exponent)
@@ -178,7 +178,7 @@ def count(shape) -> int:
     return math.prod(int(n) for n in shape)
 
 
-def _by_image(values, like):
+def _per_image(values, like):
     """A tensor of values per image [B], or of the shape of `like`, in a shape that broadcasts to `like` [B, …]."""
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 

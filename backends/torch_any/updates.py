@@ -65,22 +65,22 @@ class Updates(Neurons):
         if not isinstance(grad, OuterProduct):
             yield self._dense(grad), *arrays
             return
-        x, grad, scale = self._factors(grad)
+        x, grad, scale = self._outer_product_factors(grad)
         on_cpu = self.device == "cpu"
         x, rows = (x.T.contiguous(), ROWS) if on_cpu else (x.T, max(1, ENTRIES // grad.shape[1]))
         for first in range(0, len(x), rows):
             part = slice(first, first + rows)
             found = self._linear(x[part], grad.T) if on_cpu else self._times(x[part], grad)
-            yield self._product(found, scale), *(None if a is None else a[part] for a in arrays)
+            yield self._rescaled(found, scale), *(None if a is None else a[part] for a in arrays)
 
-    def _in_place(self, parameter):
+    def _count_update(self, parameter):
         """Note that a parameter changes. torch's kernels go through memory in order, so they need C order."""
         if not parameter.is_contiguous():
             raise BackendError("a parameter that is not contiguous cannot be updated in place: convert it with asarray")
         self.versions.updated(parameter)
 
     def sgd_step(self, parameter, grad, velocity, learning_rate, momentum, decay, low, high):
-        self._in_place(parameter)
+        self._count_update(parameter)
         for g, w, u in self._by_rows(grad, parameter, velocity):
             if not momentum:  # torch's kernel then takes no velocity
                 torch.add(g, w, alpha=decay, out=u)
@@ -99,7 +99,7 @@ class Updates(Neurons):
             _clip(w, low, high)
 
     def adam_step(self, parameter, grad, mean, square, max_square, learning_rate, decays, epsilon, step, low, high):
-        self._in_place(parameter)
+        self._count_update(parameter)
         count = torch.full((), 0.0, dtype=torch.float32, device=self.device).add_(step)
         entry, narrow = 0, moments16.are_narrow(mean, square, max_square)
         for g, w, m, s, most in self._by_rows(grad, parameter, mean, square, max_square):
