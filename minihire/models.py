@@ -28,6 +28,7 @@ from minihire.layers import (
     walk,
 )
 from minihire.runtime import checks
+from minihire.runtime.archive import is_array_name
 from minihire.runtime.errors import MinihireError
 
 
@@ -222,7 +223,7 @@ def build(
     mean, std = (default if x is None else x for x, default in ((mean, (0.5,) * channels), (std, (0.25,) * channels)))
     mean, std = _normalisation(channels, mean, std)
     model = Model(name, layers, whole_shape, classes, mean, std, row.steps, width, hidden, dropout)
-    _refuse_shared_parameters(model)
+    _check_parameter_names(model)
     return model
 
 
@@ -267,7 +268,7 @@ def assemble(
         )
     mean, std = _normalisation(whole_shape[2], mean, std)
     model = Model(name, layers, whole_shape, classes, mean, std, steps, 1.0, None, 0.0, listed=False)
-    _refuse_shared_parameters(model)
+    _check_parameter_names(model)
     return model
 
 
@@ -384,14 +385,19 @@ def _renumbered(layers: Sequence[Any], taken: set[int], free: Iterator[int]) -> 
     return tuple(found)
 
 
-def _refuse_shared_parameters(model: Model) -> None:
-    """Raise MinihireError if two layers have a parameter of the same name, because they would share weights and state."""
+def _check_parameter_names(model: Model) -> None:
+    """Raise MinihireError for a name that no checkpoint can contain, and for one that two layers have: they would share it."""
     found: set[str] = set()
     outputs = Neuron(model.layers[-1].name)  # those of the readout "spikes"
     for layer, shape in (*model.walk(), (outputs, (model.classes,))):
         own = layer.parameters(shape, True)
         if found & own.keys():
             raise MinihireError(f"{model.name} has two layers named {layer.name!r}: give each layer a name of its own")
+        if wrong := [name for name in own if not is_array_name(f"optimiser/max_square/{name}")]:
+            raise MinihireError(
+                f"{model.name} has the parameter {wrong[0]!r:.60}, which a checkpoint cannot contain: give its layer a shorter "
+                "name, of printable characters without \\"
+            )
         found |= own.keys()
 
 

@@ -22,7 +22,8 @@ class DataError(MinihireError):
 class Dataset:
     """Labelled images: `images` uint8 [N, H, W, C] in C order and `labels` int64 [N], which index `classes`.
 
-    `mean` and `std` have one value per channel, in pixels of [0, 1]. Raises DataError if shapes, types or labels are wrong.
+    `mean` and `std` have one value per channel, in pixels of [0, 1]. Class names that are numbers become text.
+    Raises DataError if shapes, types or labels are wrong.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
         images, labels = self.images, self.labels
         for what, array in (("images", images), ("labels", labels)):
             if not isinstance(array, np.ndarray):

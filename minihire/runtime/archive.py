@@ -20,7 +20,7 @@ from minihire.runtime.terminal import escaped
 
 SPARE_BYTES = 256 << 20  # the arrays of a compressed archive may be larger than the file by this much
 MAX_HEADER = 10_000  # bytes of the text that describes an array
-NAME = re.compile(r"[A-Za-z0-9_./ +-]{1,200}")
+MAX_NAME = 1000  # characters of an array's name
 # The text that numpy.save writes; it is never evaluated. Types: floating point, integers, booleans and strings.
 HEADER = re.compile(
     r"\{'descr': '([<>|=]?(?:f[248]|[iu][1248]|b1|U[1-9][0-9]{0,4}))', 'fortran_order': (True|False), "
@@ -46,6 +46,11 @@ def _in_words(error: Exception) -> ArchiveError:
     return ArchiveError(escaped(" ".join(str(error).split())[:80]) or type(error).__name__)
 
 
+def is_array_name(text: str) -> bool:
+    """Whether an archive may contain an array of this name: printable characters without \\, which zip programs turn into /."""
+    return 0 < len(text) <= MAX_NAME and text.isprintable() and "\\" not in text
+
+
 def write_arrays(file: BinaryIO, arrays: Iterable[tuple[str, np.ndarray[Any, Any]]]) -> None:
     """Write pairs (name, array) as `numpy.savez` does. Each array is released before the next one is asked for.
 
@@ -69,7 +74,7 @@ def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -
             with checked_zip(file, SPARE_BYTES) as archive:
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
                 for name, info in members.items():
-                    if not NAME.fullmatch(name) or info.filename == name:
+                    if not is_array_name(name) or info.filename == name:
                         raise ArchiveError("a member's name is not that of an array")
                 return {name: _read_array(archive, name, info) for name, info in members.items() if wanted(name)}
         except DAMAGE as error:

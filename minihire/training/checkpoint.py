@@ -78,6 +78,25 @@ class Checkpoint(NamedTuple):
             raise CheckpointError(f"{self.path} does not describe a network of this version: {error}") from error
 
 
+def recordable(what: str, value: Any) -> Any:
+    """The value as a file of JSON returns it: NumPy's numbers become Python's, tuples become lists.
+
+    Raises MinihireError for what JSON cannot express. what: the value's name in the message.
+    """
+    try:
+        return json.loads(json.dumps(value, default=_python_number))
+    except (TypeError, ValueError) as error:
+        raise MinihireError(
+            f"{what} cannot be written to a file ({error}): use numbers, text, lists and dictionaries only"
+        ) from error
+
+
+def _python_number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def weights_digest(arrays: dict[str, Any], to_numpy: Callable[[Any], np.ndarray[Any, Any]] = np.asarray) -> str:
     """A hash of the weights in a checkpoint's arrays: 32 hexadecimal digits. It tells whether two files hold the same network.
 
@@ -167,7 +186,7 @@ def save(
             f"a checkpoint records a Dataset, not {type(data).__name__}: give the training images' Dataset"
         )
     k = network.backend
-    meta = {
+    meta: dict[str, Any] = {
         "format": FORMAT,
         "minihire": __version__,
         "numpy": np.__version__,
@@ -182,7 +201,7 @@ def save(
     def entries() -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         for name, array in held.items():
             yield name, k.to_numpy(array)
-        yield "meta", np.frombuffer(json.dumps(meta).encode(), np.uint8)
+        yield "meta", np.frombuffer(json.dumps(recordable("the meta data", meta)).encode(), np.uint8)
 
     write_atomically(path, lambda file: write_arrays(file, entries()), new)
 

@@ -39,7 +39,7 @@ from minihire.runtime.interrupt import StopSignal
 from minihire.runtime.progress import Progress, say
 from minihire.runtime.weak import weak_method
 from minihire.training.callbacks import CALLBACKS, Callback
-from minihire.training.checkpoint import describe_data, load
+from minihire.training.checkpoint import describe_data, load, recordable
 from minihire.training.messages import is_worth_telling, memory_advice, new_warnings, not_finite, stopped_at
 from minihire.training.noise import Crafter
 from minihire.training.optimisers import OPTIMISERS
@@ -84,7 +84,7 @@ class Training:
             if not callable(callback):
                 raise MinihireError(f"the callback {callback!r} is no function: give one that takes a Training")
         if self.path:
-            network.model.describe()  # raises an error for a model that checkpoints cannot contain, before hours of training
+            network.model.describe()  # raises an error for a model that checkpoints cannot contain
         self.period_steps = recipe.steps_of_periods(network.steps)
         if network.spiking and network.neuron.surrogate.kind == "rate" and not recipe.freeze:
             raise MinihireError(
@@ -99,6 +99,11 @@ class Training:
         self.share = slice(first, first + recipe.batch_size)  # the images of each batch that this rank trains on
         self.start_fingerprint = fingerprint(network, self.data)
         self.described_data = describe_data(self.data, self.seen)
+        # of the start: a rule of the user's may change while it trains
+        self.described_recipe = {**recipe.describe(), "batch_size": self.batches.size}
+        if self.path:  # raise errors now, not after hours of training
+            self.described_recipe = recordable("the recipe", self.described_recipe)
+            self.about = recordable("`about`", self.about)
         # fewer than batch_size for a small data set
         images_of_rank = len(range(self.batches.image_count(0))[self.share])
         self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
@@ -164,6 +169,8 @@ class Training:
         if self.network.backend.services.rank == 0:
             for callback in (*self.callbacks, *CALLBACKS):
                 callback(self)
+            if self.path:
+                self.history[:] = recordable("the history that a callback changed", self.history)
 
     def _report(self, progress: Progress, row: dict[str, Any], warnings: list[str]) -> None:
         """Print the epoch's line and its warnings."""

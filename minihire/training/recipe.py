@@ -129,6 +129,9 @@ class Recipe:
 
 
 def _described(recipe: Any) -> dict[str, Any]:
-    """The fields of a recipe or a noise rule as plain data, those of LATER only if they differ from the default."""
+    """The settings of a recipe or a noise rule as plain data, those of LATER only if they differ from the default.
+
+    They are the fields of the dataclass, and the attributes of a user's rule that is none.
+    """
     usual = {f.name for f in fields(recipe) if f.name in LATER and getattr(recipe, f.name) == f.default}
-    return {name: value for name, value in asdict(recipe).items() if name not in usual}
+    return {name: value for name, value in (vars(recipe) | asdict(recipe)).items() if name not in usual}

@@ -27,7 +27,7 @@ def save(training) -> None:
     }
     content = {
         "label": training.label,
-        "recipe": _recipe(training),
+        "recipe": training.described_recipe,
         "position": position,
         "history": training.history,
         "warnings": training.warnings,
@@ -70,7 +70,7 @@ def require_same_start_on_all_ranks(training) -> None:
 
 
 def _require_same_training(training, saved, content, restored):
-    position, mine, theirs = content["position"], _recipe(training), content["recipe"]
+    position, mine, theirs = content["position"], training.described_recipe, content["recipe"]
     other = f"or choose another {training.names['path']}"
     if mine["batch_size"] != theirs["batch_size"]:
         raise CheckpointError(
@@ -134,11 +134,6 @@ def _kappa_of_all(training):
     whole = k.zeros((training.batches.image_count(0), *training.data.shape))
     k.write_rows(whole, training.share.start, training.kappa)
     return k.services.sum_over_ranks([whole])[0]
-
-
-def _recipe(training):
-    """The recipe as plain data, with the batch size of all ranks together: a resumed training may split it differently."""
-    return {**training.recipe.describe(), "batch_size": training.batches.size}
 
 
 def _network_options(network):
