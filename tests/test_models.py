@@ -229,6 +229,13 @@ def test_a_model_of_any_layers_is_rebuilt_from_its_description():
         ),
         ([Neuron("n"), Branches("s", (Neuron("n"),), ()), Flatten(), Readout("r", 4)], "mine has two layers named 'n'"),
         ([Neuron("r"), Flatten(), Readout("r", 4)], "mine has two layers named 'r'"),
+        *(
+            (
+                [Flatten(), Linear(name, 4), Readout("r", 4)],
+                "which a checkpoint cannot contain: give its layer a shorter name",
+            )
+            for name in ("a\nb", "a\\b", "a" * 1000)
+        ),
     ],
 )
 def test_layers_that_do_not_fit_together_are_refused(layers, says):

@@ -139,7 +139,7 @@ def _differences(first_correct, second_correct):
     """int64 [N]: the number of correct networks of the first method minus that of the second, for each image."""
     rows = [np.asarray(row) for method in (first_correct, second_correct) for row in method]
     shapes = {row.shape for row in rows}
-    comparable = len(first_correct) == len(second_correct) > 0 and len(shapes) == 1
+    comparable = len(first_correct) == len(second_correct) > 0 and [len(shape) for shape in shapes] == [1]
     if not comparable or any(row.dtype != bool for row in rows):
         raise MinihireError(
             "two methods are compared with booleans [seeds, N] for the same seeds and images, but got "

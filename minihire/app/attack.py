@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from backends.errors import choose
@@ -124,7 +123,7 @@ def run(options) -> None:
         if config.epsilon <= 0:
             raise MinihireError("a suite needs an attack bound above 0: give one such as --epsilon 8/255")
         further = chosen_attacks(options.attacks, config, {}, None, {}) if options.attacks is not None else []
-        further = [replace(attack, samples=options.samples or 1) for attack in further]
+        further = [attack.changed(samples=options.samples or 1) for attack in further]
         with _only_writer(json_file):
             return _evaluate_suite(options, saved, config, json_file, further)
     chosen = DEFAULT if options.attacks is None else options.attacks
@@ -336,7 +335,7 @@ def _named(name, attack):
             f"the function of the row {name!r} of ATTACKS returns {type(attack).__name__}: let it return an Attack, as in "
             "docs/attacks.md"
         )
-    return attack if attack.name == name else replace(attack, name=name)
+    return attack if attack.name == name else attack.changed(name=name)
 
 
 def _refuse_unused(options, attacker, surrogate):

@@ -13,7 +13,14 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, Answers, predict
-from minihire.attacks.gradient import Attack, craft, measured_distance, require_attack, warn_outside_ball
+from minihire.attacks.gradient import (
+    Attack,
+    attack_identity,
+    craft,
+    measured_distance,
+    require_attack,
+    warn_outside_ball,
+)
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
@@ -184,7 +191,7 @@ def _attack_batches(
 def _identity(networks: list[Network], source: Network, data: Dataset, attack: Attack, seed: int, about: str) -> str:
     """The text that a file of answers must have for this call to resume from it."""
     identities = [identity(network, data) for network in (source, *networks)]
-    return json.dumps([identities, repr(attack), seed, about])
+    return json.dumps([identities, attack_identity(attack), seed, about])
 
 
 def _begins_like_answers(path: Path) -> bool:

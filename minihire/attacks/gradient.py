@@ -6,10 +6,15 @@ FGSM is the one-step case with α = ε and no random start. The other files of t
 or the loop.
 """
 
+import copy
+import hashlib
+import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -73,6 +78,13 @@ class Attack:
         object.__setattr__(self, "random_start", bool(self.random_start))
         if self.surrogate is not None:
             object.__setattr__(self, "surrogate", checks.surrogate("the attack's surrogate", self.surrogate))
+
+    def changed(self, **settings: Any) -> "Attack":
+        """A copy with other values of some fields. It works for every subclass, also for one with attributes of its own."""
+        found = copy.copy(self)
+        for name, value in settings.items():
+            object.__setattr__(found, name, value)
+        return found
 
     def cost(self, classes: int | None = None) -> AttackCost:
         """The work for each image, with the classification of the adversarial image.
@@ -254,6 +266,24 @@ class Attacker:
         """One iteration: the gradient, then the hooks."""
         direction, memory = self.normalise(self.gradient(current, labels, draws).image, memory)
         return self.update(current, direction, images), memory
+
+
+def attack_identity(attack: Attack) -> str:
+    """A text that differs for attacks that craft other images: their class and settings.
+
+    For a class that is not one of minihire's, it has all attributes of the attack and a hash of the file that defines the class.
+    """
+    text, kind = repr(attack), type(attack)
+    if kind.__module__.startswith("minihire."):
+        return text
+    attributes = re.sub(
+        r" at 0x[0-9a-f]+", "", repr(sorted(vars(attack).items()))
+    )  # addresses differ between processes
+    try:
+        code = hashlib.blake2b(Path(inspect.getfile(kind)).read_bytes(), digest_size=16).hexdigest()
+    except (OSError, TypeError):  # in a notebook
+        code = ""
+    return f"{text} {attributes} {code}"
 
 
 def require_attack(attack: Any, example: str = "fgsm(8 / 255)") -> None:

@@ -3,7 +3,6 @@
 Each of these attacks runs on all of the 200 images, unlike those of the cascade.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ class Probes:
         """How many of the images withstand an attack. label: the name of the attack in the state."""
 
         def compute():
-            right, own = np.zeros(self._all, bool), replace(attack, name=label, samples=self.samples)
+            right, own = np.zeros(self._all, bool), attack.changed(name=label, samples=self.samples)
             more = self.state.partial(label)
             answers = attack_accuracy(self.network, self.images, own, source=source, seed=self.seed, **more)
             right[: len(self.images)] = answers

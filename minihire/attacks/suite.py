@@ -11,7 +11,7 @@ that the accuracy left is due to weak attacks, not to a robust network.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +24,7 @@ from minihire.analysis.statistics import Score
 from minihire.attacks.apgd import apgd
 from minihire.attacks.curves import curve_attacks, curves
 from minihire.attacks.evaluate import attack_accuracy
-from minihire.attacks.gradient import Attack, fgsm, pgd, require_attack
+from minihire.attacks.gradient import Attack, attack_identity, fgsm, pgd, require_attack
 from minihire.attacks.members import MEMBERS, Member, has_own_neurons
 from minihire.attacks.noise import uniform_noise
 from minihire.attacks.pace import Pace
@@ -132,7 +132,7 @@ def stages(
     found = [Stage("fgsm", network, fgsm(epsilon)), Stage("pgd-7", network, pgd(epsilon, 0.01, 7))]
     if suite == "strong":
         found += _strong_stages(network, budget, epsilon, sources, members)
-    return [stage._replace(attack=replace(stage.attack, samples=samples)) for stage in found]
+    return [stage._replace(attack=stage.attack.changed(samples=samples)) for stage in found]
 
 
 def _strong_stages(network, budget, epsilon, sources, members):
@@ -247,7 +247,7 @@ def evaluate_robustness(
     if members is not None:
         key["members"] = [repr(member) for member in members]
     if attacks:
-        key["attacks"] = [repr(attack) for attack in attacks]
+        key["attacks"] = [attack_identity(attack) for attack in attacks]
     if folder is not None:
         key["identity"] = [identity(each, data) for each in (network, *(source for _, source in sources))]
     key |= {"images": len(data), "seed": checks.whole("the seed", seed, None), "about": about}
@@ -258,7 +258,7 @@ def evaluate_robustness(
     pace = Pace(network.model.classes, len(probes.images))
     flagging = [attack for _, attack in flag_attacks(network, epsilon).values()] if suite == "strong" and flags else []
     drawing = curve_attacks(epsilon) if flagging and budget == "full" else []
-    flagging, drawing = ([replace(attack, samples=samples) for attack in each] for each in (flagging, drawing))
+    flagging, drawing = ([attack.changed(samples=samples) for attack in each] for each in (flagging, drawing))
     _cascade(found, todo, partial(_withstand, network, data, seed, state), pace, flagging + drawing)
     ran = {row["name"] for row in found.stages}
     found.transfer = [name for name in names if f"transfer pgd-{PGD_STEPS} {name}" in ran]
@@ -326,7 +326,7 @@ def _withstand(network, data, seed, state, stage, left):
     """bool [N]: the images that withstand one attack, of those with the numbers `left`; False for the others."""
 
     def compute():
-        right, attack = np.zeros(len(data), bool), replace(stage.attack, name=stage.label)
+        right, attack = np.zeros(len(data), bool), stage.attack.changed(name=stage.label)
         more = state.partial(stage.label)
         answers = attack_accuracy(network, data.take(left), attack, source=stage.source, seed=seed + stage.run, **more)
         right[left] = answers

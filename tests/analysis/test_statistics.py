@@ -87,6 +87,11 @@ def test_mcnemar_refuses_answers_that_do_not_fit():
         mcnemar(right, right[:2])
     with pytest.raises(MinihireError, match="booleans"):
         mcnemar(np.array([3, 5, 1]), right)
+    for compare in (mcnemar_over_seeds, gain):
+        with pytest.raises(
+            MinihireError, match=r"compared with booleans \[seeds, N\] for .* 3 rows of shapes \[\[\]\]$"
+        ):
+            compare(right, right)
 
 
 def answers(seed, seeds, images):

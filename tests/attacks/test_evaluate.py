@@ -10,7 +10,19 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.analysis.accuracy import accuracy, predict, predictions
-from minihire.attacks import Attack, attack_accuracy, attacked_predictions, evaluate, fgsm, perturb, pgd, pgd_l2
+from minihire.app.modules import load_module
+from minihire.attacks import (
+    Attack,
+    attack_accuracy,
+    attacked_predictions,
+    evaluate,
+    evaluate_robustness,
+    fgsm,
+    perturb,
+    pgd,
+    pgd_l2,
+)
+from minihire.attacks.gradient import attack_identity
 from minihire.attacks.images import craft_images, save_images
 from minihire.data.batches import Batches
 from minihire.runtime.errors import MinihireError
@@ -288,6 +300,48 @@ def test_a_resumed_attack_warns_that_it_left_its_ball_before(network, data, caps
     assert "warning" not in capsys.readouterr().out
     attack_accuracy(net, data, attack, batch_size=5, path=path)
     assert capsys.readouterr().out.count("warning: fgsm has ε = 0.1, but changed an image by") == 1
+
+
+class Dim(Attack):
+    """An attack with an attribute that is no field: it makes the images darker."""
+
+    def __init__(self, factor, epsilon=1.0):
+        super().__init__("dim", epsilon, 0.0, 1)
+        object.__setattr__(self, "factor", factor)
+        object.__setattr__(self, "function", lambda: None)  # whose address is another one in each process
+
+    def attacker(self, network):
+        return lambda images, labels, draws: images * np.float32(self.factor)
+
+
+def test_attributes_of_an_own_attack_count_when_it_resumes(network, data, tmp_path):
+    net, path = network(get_backend("reference")), tmp_path / "kept.npz"
+    found = attack_accuracy(net, data, Dim(0.5), path=path, keep=True)
+    assert np.array_equal(attack_accuracy(net, data, Dim(0.5), path=path, keep=True), found)
+    with pytest.raises(MinihireError, match="is of another attack"):
+        attack_accuracy(net, data, Dim(0.25), path=path)
+
+
+def test_the_file_of_an_own_attack_counts_when_it_resumes(tmp_path):
+    def identity(code):
+        (tmp_path / "mine.py").write_text(
+            f"from minihire.attacks import Attack\nSIGN = {code}\nclass Mine(Attack): pass\n"
+        )
+        return attack_identity(load_module(tmp_path / "mine.py", "--module").Mine("mine", 0.1, 0.1, 1))
+
+    assert identity(1) == identity(1) != identity(-1)
+
+
+def test_the_identity_of_a_built_in_attack_is_its_settings():
+    assert attack_identity(pgd(0.1)) == repr(pgd(0.1)) != attack_identity(pgd(0.2))
+
+
+def test_an_own_attack_with_attributes_runs_in_a_suite(network, data):
+    net = network(get_backend("reference"))
+    data = replace(data, labels=predictions(net, data))  # so that images are left for the last attack
+    found = evaluate_robustness(net, data, "parity", epsilon=1e-6, attacks=[Dim(0.0, 1e-6)])
+    assert found.stages[-1]["name"] == "dim"
+    assert np.array_equal(found.robust, attack_accuracy(net, data, Dim(0.0)))
 
 
 def test_an_attack_that_works_in_place_changes_no_originals(k, network, data, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from minihire.runtime.archive import ArchiveError, checked_copy, read_arrays, write_arrays
+from minihire.runtime.archive import ArchiveError, checked_copy, is_array_name, read_arrays, write_arrays
 
 HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}"
 
@@ -140,9 +140,19 @@ def test_a_large_member_is_refused_before_it_takes_memory(tmp_path, declared):
     tracemalloc.stop()
 
 
-def test_names_are_checked(tmp_path):
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\u202eb", "a\\b", "a\nb", "", "a" * 1001])
+def test_a_name_that_could_deceive_is_refused(tmp_path, name):
     with pytest.raises(ArchiveError, match="a member's name"):
-        read_arrays(archive(tmp_path / "x.npz", **{"a\x1b[31m": npy()}))
+        read_arrays(archive(tmp_path / "x.npz", **{name: npy()}))
+    assert not is_array_name(name)
+
+
+@pytest.mark.parametrize("name", ["größe.weight", "β1", "C:conv", "層", "a" * 1000])
+def test_names_in_any_language_are_read(tmp_path, name):
+    assert is_array_name(name) and [*read_arrays(archive(tmp_path / "x.npz", **{name: npy()}))] == [name]
+
+
+def test_two_members_of_the_same_name_are_refused(tmp_path):
     with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
         file.writestr("a.npy", npy())
         file.writestr("a.npy", npy())

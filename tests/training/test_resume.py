@@ -14,9 +14,11 @@ import pytest
 from backends import get_backend
 from backends.surrogates import arctan
 from minihire.network import Network
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, StopSignal
 from minihire.training import Adversarial, CraftedNoise, GaussianNoise, Recipe, loop, train, training_attack
 from minihire.training.checkpoint import CheckpointError, load
+from minihire.training.noise import NoiseRule
 from minihire.training.optimisers import Schedule
 
 ROOT = Path(__file__).parents[2]
@@ -178,11 +180,19 @@ def test_resuming_a_finished_training_changes_nothing(start, everything, monkeyp
     assert everything(start("hire", k, path)) == done and path.read_bytes() == before
 
 
+class Shift(NoiseRule):
+    """A rule that is no dataclass: its setting is an attribute."""
+
+    def __init__(self, shift):
+        object.__setattr__(self, "shift", shift)
+
+
 OTHERS = {
     "recipe": dict(recipe=replace(RECIPES["hire"], learning_rate=0.02)),
     "noise": dict(recipe=replace(RECIPES["hire"], noise=CraftedNoise(0.02, 0.04))),
     "steps of κ": dict(recipe=replace(RECIPES["hire"], noise=CraftedNoise(0.02, 0.03, iterations=2))),
     "noise rule": dict(recipe=replace(RECIPES["hire"], noise=RECIPES["adversarial"].noise)),
+    "attribute of a rule": dict(recipe=replace(RECIPES["hire"], noise=Shift(0.5))),
     "period steps": dict(recipe=replace(RECIPES["hire"], period_steps=(3, 1))),
     "seed": dict(seed=1),
     "images": dict(count=32),
@@ -208,6 +218,43 @@ def test_a_checkpoint_of_different_settings_is_refused(network, make_data, tmp_p
     ):
         start(**OTHERS[other])
     assert (tmp_path / "x.npz").read_bytes() == before
+
+
+def test_an_attribute_of_an_own_rule_counts_when_the_training_resumes(network, data, tmp_path):
+    net, path = network(get_backend("reference")), tmp_path / "x.npz"
+    rule = Shift(np.float32(0.1))
+    first = train(net.copy(), replace(RECIPES["hire"], noise=rule), data, path=path)
+    object.__setattr__(rule, "shift", 0.9)  # a rule may change while it trains; its start counts
+    assert train(
+        net.copy(), replace(RECIPES["hire"], noise=Shift(np.float32(0.1))), data, path=path, resume=True
+    ).history == (first.history)
+    with pytest.raises(CheckpointError, match="trained with other settings"):
+        train(net.copy(), replace(RECIPES["hire"], noise=rule), data, path=path, resume=True)
+
+
+UNRECORDABLE = {
+    "the recipe": dict(recipe=replace(RECIPES["hire"], noise=Shift(print))),
+    "`about`": dict(about={"weights": np.ones(3)}),
+}
+
+
+@pytest.mark.parametrize("what", UNRECORDABLE)
+def test_what_a_checkpoint_cannot_contain_is_refused_before_the_training(network, data, tmp_path, monkeypatch, what):
+    monkeypatch.setattr(Network, "gradients", None)
+    options = {"recipe": RECIPES["hire"], **UNRECORDABLE[what]}
+    with pytest.raises(
+        MinihireError, match=rf"^{what} cannot be written to a file \(\w+ is not JSON\): use numbers, text"
+    ):
+        train(network(get_backend("reference")), data=data, path=tmp_path / "x.npz", **options)
+
+
+def test_numbers_of_numpy_that_a_callback_records_are_saved(network, data, tmp_path):
+    def measure(training):
+        training.history[-1]["norm"] = np.float32(0.5)
+
+    net, path = network(get_backend("reference")), tmp_path / "x.npz"
+    history = train(net, RECIPES["traditional"], data, path=path, callbacks=[measure]).history
+    assert [row["norm"] for row in history] == [0.5] * 3 and load(path).meta["training"]["history"] == history
 
 
 def test_a_checkpoint_of_different_initial_weights_is_refused(network, data, tmp_path):
