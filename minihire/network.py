@@ -43,6 +43,16 @@ class Gradients(NamedTuple):
     sums: Any
 
 
+class Pulled(NamedTuple):
+    """The result of the function that `Network.pullback` returns.
+
+    weights: the weight gradients by name. image: ∂L/∂images [B, H, W, C]. One that is not wanted is empty, or None.
+    """
+
+    weights: dict[str, Any]
+    image: Any
+
+
 class Prediction(NamedTuple):
     """The result of `Network.predict`, as NumPy arrays.
 
@@ -285,31 +295,31 @@ class Network:
         self,
         images: Array,
         *,
-        weights: bool = False,
-        training: bool = False,
+        weights: bool = True,
+        image: bool = False,
+        training: bool = True,
         draws: Draws = Draws(),
         surrogate: Surrogate | None = None,
-    ) -> tuple[Array, Callable[[Array], Any]]:
+    ) -> tuple[Array, Callable[[Array], Pulled]]:
         """Logits [B, classes], and a function from ∂L/∂logits to gradients, for any loss L.
 
-        The gradients are ∂L/∂images [B, H, W, C]; with weights=True, those of the parameters instead, by name. The function can
-        be called once; until then all time steps stay in memory, whatever the time chunk. training, draws and surrogate are as in
-        `gradients`, but without `training` there is no dropout. Raises MinihireError as `forward` does, and for a second call.
+        weights, image: the gradients that are wanted. The other arguments are as in `gradients`, too. The function can be called
+        once; until then all time steps stay in memory, whatever the time chunk. Raises MinihireError as `forward` does, and for a
+        second call.
         """
         checks.images(self.backend, images, self.model.image_shape, self.model.name)
-        pixels = Variable(images, needs_grad=not weights)
+        pixels = Variable(images, needs_grad=image)
         dropout = draws if training else None
         given = _Pass(self._weights(weights), pixels, self._options(surrogate), draws, dropout=dropout)
         all_steps = range(self.steps if self.spiking else 1)
         tape, logits, _ = self._run_chunk(given, all_steps, {}, keep_state=False)
 
-        def pull(grad_logits: Array) -> Any:
+        def pull(grad_logits: Array) -> Pulled:
             if not tape.entries:
                 raise MinihireError("this pullback was used already: ask the network for another")
             tape.backward([(logits, grad_logits)])
-            if not weights:
-                return pixels.grad
-            return {name: variable.grad for name, variable in given.weights.items() if variable.grad is not None}
+            grads = {name: variable.grad for name, variable in given.weights.items() if variable.grad is not None}
+            return Pulled(grads, pixels.grad)
 
         return logits.value, pull
 

@@ -62,11 +62,12 @@ class TorchModule(torch.nn.Module):
         """Return logits [B, classes] and a function from ∂L/∂logits to ∂L/∂images [B, C, H, W], which can be called once."""
         pixels = self._array(images.permute(0, 2, 3, 1))
         with self._own_precision():
-            logits, pull = self.network.pullback(pixels, draws=draws, surrogate=self.surrogate)
+            wanted = dict(weights=False, image=True, training=False)
+            logits, pull = self.network.pullback(pixels, **wanted, draws=draws, surrogate=self.surrogate)
 
         def pull_tensor(grad_logits):
             with self._own_precision():
-                grad = pull(self._array(grad_logits))
+                grad = pull(self._array(grad_logits)).image
             return self._tensor(grad, images).permute(0, 3, 1, 2).contiguous()
 
         return self._tensor(logits, images), pull_tensor

@@ -210,10 +210,12 @@ def test_a_pullback_to_the_weights_gives_their_gradients(backend, images, kind):
     found = []
     for step in (1, 2):
         draws = Draws(0, step)
-        logits, pull = net.pullback(x, weights=True, training=True, draws=draws)
-        expected = net.gradients(x, labels, draws=draws)
+        logits, pull = net.pullback(x, image=True, draws=draws)
+        expected = net.gradients(x, labels, image=True, draws=draws)
         grad = backend.cross_entropy(logits, labels, 1 / len(labels))[1]
-        found.append({name: backend.to_numpy(array) for name, array in pull(grad).items()})
+        pulled = pull(grad)
+        found.append({name: backend.to_numpy(array) for name, array in pulled.weights.items()})
+        assert np.array_equal(backend.to_numpy(pulled.image), backend.to_numpy(expected.image))
         assert np.array_equal(backend.to_numpy(logits), backend.to_numpy(expected.logits))
         assert found[-1].keys() == expected.weights.keys() == net.parameters.keys()
         for name, array in found[-1].items():
