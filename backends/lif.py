@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends.interface import NeuronState
-from backends.surrogates import Surrogate, antiderivative, derivative
+from backends.surrogates import Surrogate, adapted_slopes, antiderivative, derivative, straight_through
 
 
 class ForwardValues(NamedTuple):
@@ -96,6 +96,19 @@ def lif_backward(saved: ForwardValues, grad_spikes, grad_state, surrogate: Surro
     if saved.static:
         grad_current = grad_current.sum(axis=0, keepdims=True)
     return grad_current, grad_start, np.array([grad_leak], m.dtype), np.array([grad_threshold], m.dtype)
+
+
+def backward_of_any(saved: ForwardValues, grad_spikes, grad_state, surrogate, reset_grad, want_state, adaptation):
+    """`Backend.lif_backward` for every kind of surrogate: also "adaptive" and "rate", which are more than a slope of z."""
+    if grad_spikes is None:
+        grad_spikes = np.zeros_like(saved.membrane)
+    if surrogate.kind == "rate":
+        return lif_rate_backward(saved, grad_spikes), None, None, None
+    if surrogate.kind == "adaptive":
+        grad_spikes = grad_spikes * adapted_slopes(saved.membrane, saved.threshold[0], adaptation)
+        surrogate, reset_grad = straight_through(), False  # the slopes are in the gradient already
+    grad_current, grad_start, *grads = lif_backward(saved, grad_spikes, grad_state, surrogate, reset_grad)
+    return grad_current, grad_start if want_state else None, *grads
 
 
 def lif_rate_backward(saved: ForwardValues, grad_spikes):

@@ -9,7 +9,6 @@ from backends import lif, moments16, randomness
 from backends.arguments import checked
 from backends.interface import INTEGER_TYPES, Backend
 from backends.saved import Saved
-from backends.surrogates import adapted_slopes, straight_through
 
 
 @checked
@@ -183,16 +182,8 @@ class ReferenceBackend(Backend):
     def lif_backward(
         self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True, adaptation=None
     ):
-        saved = saved.take()
-        if grad_spikes is None:
-            grad_spikes = np.zeros_like(saved.membrane)
-        if surrogate.kind == "adaptive":
-            grad_spikes = grad_spikes * adapted_slopes(saved.membrane, saved.threshold[0], adaptation)
-            surrogate, reset_grad = straight_through(), False  # the slopes are in the gradient already
-        if surrogate.kind == "rate":
-            return lif.lif_rate_backward(saved, grad_spikes), None, None, None
-        grad_current, grad_start, *grads = lif.lif_backward(saved, grad_spikes, grad_state, surrogate, reset_grad)
-        return grad_current, grad_start if want_state else None, *grads
+        options = surrogate, reset_grad, want_state, adaptation
+        return lif.backward_of_any(saved.take(), grad_spikes, grad_state, *options)
 
     def relu(self, x, mask=None):
         out = np.maximum(x, 0) if mask is None else np.maximum(x, 0) * mask

@@ -2,14 +2,13 @@
 
 import math
 
-import numpy as np
 import torch
 
 from backends import lif as plain_lif
 from backends.arrays import DropoutMask, PooledGradient, SavedNeurons, SpikeTrain
-from backends.interface import NeuronState
+from backends.interface import Adaptation, NeuronState
 from backends.saved import Saved
-from backends.surrogates import ADAPTIVE_SHARPNESS, DECAY, FLOOR, SPREAD, adapted_slopes, straight_through
+from backends.surrogates import ADAPTIVE_SHARPNESS, DECAY, FLOOR, SPREAD, straight_through
 from backends.torch_any import lif
 from backends.torch_any.products import Products
 from backends.torch_any.storage import BYTE, count
@@ -88,36 +87,36 @@ class Neurons(Products):
 
     def _soft(self, current, state, leak, threshold, steps, reset, mask, soft):
         """Spikes without a step, for gradient checks, where the reference is fast enough."""
-        host = lambda array: None if array is None else self.to_numpy(array)
-        state = None if state is None else state.map(self.to_numpy)
-        spikes, end, saved = plain_lif.lif_forward(
-            host(current),
-            state,
-            host(leak),
-            host(threshold),
-            steps,
-            reset=reset,
-            mask=host(mask),
-            soft=soft,
-        )
+        current, leak, threshold = map(self.to_numpy, (current, leak, threshold))
+        state, mask = state and state.map(self.to_numpy), None if mask is None else self.to_numpy(mask)
+        options = {"reset": reset, "mask": mask, "soft": soft}
+        spikes, end, saved = plain_lif.lif_forward(current, state, leak, threshold, steps, **options)
         return self.asarray(spikes), end.map(self.asarray), saved
+
+    def _soft_backward(self, saved, grad_spikes, grad_state, surrogate, reset_grad, want_state, adaptation):
+        """The backward pass of `_soft`."""
+        grad_spikes = None if grad_spikes is None else self.to_numpy(grad_spikes)
+        memory = adaptation and Adaptation(*map(self.to_numpy, adaptation))
+        grad_state, options = grad_state and grad_state.map(self.to_numpy), (surrogate, reset_grad, want_state, memory)
+        grad_current, grad_start, *grads = plain_lif.backward_of_any(saved, grad_spikes, grad_state, *options)
+        for array, updated in zip(adaptation or (), memory or (), strict=True):
+            array.copy_(torch.from_numpy(updated))
+        grads = (None if grad is None else self.asarray(grad) for grad in grads)
+        return self.asarray(grad_current), grad_start and grad_start.map(self.asarray), *grads
 
     def lif_backward(
         self, saved, grad_spikes, grad_state, surrogate, reset_grad=False, want_state=True, adaptation=None
     ):
         saved = saved.take()
+        if not isinstance(saved, SavedNeurons):
+            options = surrogate, reset_grad, want_state, adaptation
+            return self._soft_backward(saved, grad_spikes, grad_state, *options)
         if surrogate.kind == "adaptive":
             grad_spikes = self._times_adapted_slopes(saved, grad_spikes, adaptation)
             surrogate, reset_grad = straight_through(), False  # the slopes are in the gradient already
         if surrogate.kind == "rate":
             return self._rate_backward(saved, grad_spikes), None, None, None
         grad_end, grad_end_spikes = (None, None) if grad_state is None else grad_state
-        if not isinstance(saved, SavedNeurons):  # soft spikes
-            grad_state = NeuronState(grad_end, grad_end_spikes).map(self.to_numpy)
-            above = self._host_gradient(saved, grad_spikes)
-            found = plain_lif.lif_backward(saved, above, grad_state, surrogate, reset_grad)
-            start = found[1].map(self.asarray) if want_state else None
-            return self.asarray(found[0]), start, self.asarray(found[2]), self.asarray(found[3])
         delayed, static = saved.reset == "delayed", saved.membrane is None
         if grad_spikes is None:
             grad_spikes = self.zeros((saved.shape[0], count(saved.shape[1:])))
@@ -153,13 +152,6 @@ class Neurons(Products):
 
     def _times_adapted_slopes(self, saved, grad_spikes, adaptation):
         """The gradient of the spikes [T, B, …] times the slopes of the adaptive surrogate, whose memory is updated."""
-        if not isinstance(saved, SavedNeurons):  # soft spikes
-            here = lambda x: None if x is None else self.to_numpy(x)
-            memory = None if adaptation is None else [here(x) for x in adaptation]
-            slopes = adapted_slopes(saved.membrane, here(saved.threshold)[0], memory)
-            for array, found in zip(adaptation or (), memory or (), strict=True):
-                array.copy_(torch.from_numpy(found))
-            return self.asarray(self._host_gradient(saved, grad_spikes) * slopes)
         membrane, v, steps = saved.membrane, saved.threshold, saved.shape[0]
         if membrane is None:  # the current is static: compute the membranes again
             current = saved.static_current().reshape(1, -1).expand(steps, -1).contiguous()
@@ -174,14 +166,8 @@ class Neurons(Products):
         slopes = v / 2 * sharpness / x.mul_(sharpness).mul_(math.pi / 2).square_().add_(1)
         return slopes.zero_() if grad_spikes is None else slopes.mul_(self._dense(grad_spikes))
 
-    def _host_gradient(self, saved, grad_spikes):
-        """The gradient of soft spikes as a NumPy array."""
-        return np.zeros_like(saved.membrane) if grad_spikes is None else self.to_numpy(grad_spikes)
-
     def _rate_backward(self, saved, grad_spikes):
         """∂L/∂current under the rate gradient."""
-        if not isinstance(saved, SavedNeurons):  # soft spikes
-            return self.asarray(plain_lif.lif_rate_backward(saved, self._host_gradient(saved, grad_spikes)))
         if grad_spikes is None:
             grad_spikes = self.zeros(saved.shape)
         steps = saved.shape[0]
