@@ -15,7 +15,7 @@ from minihire.app.outputs import refuse_errors, show_and_write
 from minihire.app.pictures import open_pictures
 from minihire.app.predict import predict_images
 from minihire.attacks import Attack
-from minihire.attacks.gradient import measured_distance
+from minihire.attacks.gradient import checked_attacker, measured_distance
 from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
@@ -100,7 +100,7 @@ def output_files(folder: Path | None, paths: list[Path], attacks: list[Attack]) 
 
 def craft(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attack, seed: int) -> np.ndarray:
     """Adversarial images, float32 [N, H, W, C] in [0, 1], of uint8 images. labels: int64 [N], the classes to leave."""
-    k, attacker, found = source.backend, attack.attacker(source), []
+    k, attacker, found = source.backend, checked_attacker(attack, source), []
     with StopSignal(k) as stop, Progress(attack.name, len(images)) as progress:
         for image, label in zip(images, labels, strict=True):
             stop.check(f"during {attack.name}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, Answers, predict
-from minihire.attacks.gradient import Attack, checked_images, measured_distance, require_attack, warn_outside_ball
+from minihire.attacks.gradient import Attack, checked_attacker, measured_distance, require_attack, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.data.identity import identity
@@ -66,10 +66,9 @@ def attack_accuracy(
     >>> answers.shape, answers.dtype
     ((10,), dtype('bool'))
     """
-    if not isinstance(network, Network):
-        raise MinihireError(f"attack_accuracy needs a Network, not {type(network).__name__}")
+    checks.instance("the network", network, Network)
     options: dict[str, Any] = dict(seed=seed, batch_size=batch_size, path=path, about=about, keep=keep, replace=replace)
-    (classes,) = attacked_predictions([network], source or network, data, attack, **options)
+    (classes,) = attacked_predictions([network], network if source is None else source, data, attack, **options)
     answers: Answers = classes == data.labels
     return answers
 
@@ -91,8 +90,8 @@ def attacked_predictions(
 
     The images are crafted once for all networks, on `source`. The other arguments, and the errors: see `attack_accuracy`.
     """
-    if isinstance(networks, Network):
-        raise MinihireError("the networks are a single one: give a list, [network]")
+    networks = [*checks.several("the networks", networks, Network)]
+    checks.instance("the source", source, Network)
     require_attack(attack)
     for network in networks:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (network, source))
@@ -105,7 +104,9 @@ def attacked_predictions(
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     shape = len(networks), len(data)
     file = AnswerFile(
-        Path(path) if path else None, lambda: _identity(networks, source, data, attack, seed, about), replace
+        checks.path("the file of answers", path) if path else None,
+        lambda: _identity(networks, source, data, attack, seed, about),
+        replace,
     )
     loaded = file.load(shape, source.model.classes)
     predicted, done, farthest = loaded or (np.full(shape, UNKNOWN), 0, 0.0)
@@ -142,7 +143,7 @@ def _attack_batches(
     predicted: the classes that are known already, int64 [networks, N]. It is changed in place. farthest: the largest distance so
     far. From time to time, and if the attack is stopped, both are written to the file.
     """
-    services, attacker, count = source.backend.services, attack.attacker(source), predicted.shape[1]
+    services, attacker, count = source.backend.services, checked_attacker(attack, source), predicted.shape[1]
     own = np.zeros(count, bool)  # the images that this rank attacks
 
     def of_all_ranks() -> tuple[np.ndarray, float]:
@@ -168,7 +169,7 @@ def _attack_batches(
                 first = (number + services.rank) * batches.size
                 images, labels = batches.load(0, number + services.rank)
                 draws, rows = Draws(seed, 0, first), slice(first, first + batches.size)
-                crafted, own[rows] = checked_images(attack, attacker(images, labels, draws), images), True
+                crafted, own[rows] = attacker(images, labels, draws), True
                 distance = measured_distance(attack, *map(source.backend.to_numpy, (crafted, images)))
                 farthest = max(farthest, distance)
                 for classes, network in zip(predicted, networks, strict=True):

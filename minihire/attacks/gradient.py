@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -258,23 +259,43 @@ class Attacker:
 
 
 def require_attack(attack: Any, example: str = "fgsm(8 / 255)") -> None:
-    """Raise MinihireError for what is not an Attack."""
-    if not isinstance(attack, Attack):
-        raise MinihireError(f"the attack is {attack!r}: give an Attack, as in {example}")
+    """Raise MinihireError for what is not an Attack, and for a subclass with wrong methods."""
+    checks.instance("the attack", attack, Attack, example)
+    checks.methods(f"the attack {attack.name!r}", attack, Attack)
+    checks.instance(f"the cost of the attack {attack.name!r}", attack.cost(), AttackCost)
 
 
-def checked_images(attack: Attack, crafted: Array, images: Array) -> Array:
-    """The adversarial images. Raises MinihireError if an attack did not return one for each image."""
-    found = getattr(crafted, "shape", None)
-    if found is None or tuple(found) != tuple(images.shape):
-        given = type(crafted).__name__ if found is None else f"an array {list(found)}"
-        raise MinihireError(f"the attack {attack.name!r} returned {given}: let it return images, {list(images.shape)}")
-    return crafted
+def checked_attacker(attack: Attack, network: Network) -> Callable[[Array, Array, Draws], Array]:
+    """The attacker, with a check of the images that it returns.
+
+    Raises MinihireError if it cannot be called with (images, labels, draws), or does not return one image for each.
+    """
+    require_attack(attack)
+    checks.instance("the network", network, Network)
+    attacker = attack.attacker(network)
+    checks.callable_with(f"the attacker of {attack.name!r}", attacker, "images", "labels", "draws")
+    if isinstance(attacker, Attacker):
+        checks.methods(f"the attacker of {attack.name!r}", attacker, Attacker)
+
+    def craft(images: Array, labels: Array, draws: Draws) -> Array:
+        crafted = attacker(images, labels, draws)
+        found = getattr(crafted, "shape", None)
+        if found is None or tuple(found) != tuple(images.shape):
+            given = type(crafted).__name__ if found is None else f"an array {list(found)}"
+            raise MinihireError(
+                f"the attack {attack.name!r} returned {given}: let it return images, {list(images.shape)}"
+            )
+        checks.belongs(network.backend, f"the images of the attack {attack.name!r}", crafted)
+        return crafted
+
+    return craft
 
 
 def measured_distance(attack: Attack, crafted: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> float:
     """The largest distance of an adversarial image from its original. Raises MinihireError if it is NaN: so are pixels, then."""
     distance = attack.distance(crafted, images)
+    if not isinstance(distance, Real):
+        raise MinihireError(f"the distance of the attack {attack.name!r} is {checks.shown(distance)}: return a number")
     if math.isnan(distance):
         raise MinihireError(
             f"{attack.name} made pixels that are NaN, because the gradient of the attacked network is not finite: its weights "
@@ -292,4 +313,4 @@ def warn_outside_ball(attack: Attack, farthest: float) -> None:
 
 def perturb(network: Network, images: Array, labels: Array, attack: Attack, draws: Draws = Draws()) -> Array:
     """Adversarial images [B, H, W, C] of one batch. Arguments as in `Attacker.__call__`."""
-    return attack.attacker(network)(images, labels, draws)
+    return checked_attacker(attack, network)(images, labels, draws)
