@@ -96,7 +96,7 @@ TABLE = {
     ),
     "straight_through": (lambda z, h, w: np.ones_like(z), lambda z, h, w: z),
 }
-KINDS = (*TABLE, "rate", "adaptive")
+WITHOUT_ROW = ("rate", "adaptive")  # the kinds that are not functions of z alone
 # The numbers of the kinds in compiled kernels: numba_cpu/kernels/lif.py and torch_any/triton_lif.py have a branch for each.
 CODES = {"triangle": 0, "exponential": 1, "rectangle": 2, "arctan": 3, "straight_through": 4}
 

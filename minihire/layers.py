@@ -191,7 +191,12 @@ class Neuron:
         mask = self._dropout_mask(ctx, x.shape[1:])
         if ctx.spiking:
             leak, threshold = self._leak_and_threshold(ctx)
-            out, end_state = self.fire(ctx, x, leak, threshold, mask)
+            fired = self.fire(ctx, x, leak, threshold, mask)
+            if not isinstance(fired, tuple | list) or len(fired) != 2:
+                raise MinihireError(
+                    f"fire of {self.name} returned {type(fired).__name__}: let it return (spikes, last state)"
+                )
+            out, end_state = fired
             self._store(ctx, end_state)
         else:
             out = ops.relu(ctx.tape, x, mask)
@@ -249,7 +254,8 @@ class Neuron:
         return ctx.adaptation[self.name]
 
     def _store(self, ctx, end_state):
-        if ctx.end_state is not None:
+        if ctx.end_state is not None and end_state is not None:
+            checks.instance(f"the last state that fire of {self.name} returned", end_state, NeuronState)
             ctx.end_state[self.name] = end_state
 
 
@@ -283,6 +289,9 @@ def forward(ctx: ForwardContext, layers, x):
         else:
             x = layer(ctx, x)
             position += 1
+        if not isinstance(x, Variable):
+            name = getattr(layer, "name", type(layer).__name__)
+            raise MinihireError(f"the layer {name} returned {type(x).__name__}: let it return a Variable")
     return x
 
 

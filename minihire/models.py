@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from backends.errors import choose
 from minihire.layers import (
     AvgPool,
@@ -43,7 +45,8 @@ class VGG(NamedTuple):
         """All layers except the readout. Arguments as in `build`."""
         layers: list[Any] = []
         n = 0
-        for feature, next_feature in zip(self.features, (*self.features[1:], None), strict=True):
+        features = checks.several("the features of a VGG", self.features)
+        for feature, next_feature in zip(features, (*features, None)[1:], strict=True):
             if feature == A:
                 layers.append(AvgPool())
                 continue
@@ -53,9 +56,9 @@ class VGG(NamedTuple):
                 Neuron(f"neuron{n}", 0.0 if next_feature == A else dropout, n),  # no dropout before a pool
             ]
         layers.append(Flatten())
-        for i, features in enumerate(self.hidden, 1):
+        for i, size in enumerate(checks.several("the hidden sizes of a VGG", self.hidden), 1):
             n += 1
-            layers += [Linear(f"linear{i}", hidden or features), Neuron(f"neuron{n}", dropout, n)]
+            layers += [Linear(f"linear{i}", hidden or size), Neuron(f"neuron{n}", dropout, n)]
         return layers
 
 
@@ -210,10 +213,9 @@ def build(
     width = checks.positive("the model's width", checks.number("the model's width", width, 0, WIDEST))
     hidden = None if hidden is None else checks.whole("the model's number of hidden neurons", hidden)
     dropout = dropout_rate("the model's dropout", dropout)
-    layers = _with_distinct_masks((*row.layers(width, hidden, dropout), Readout("readout", classes)))
-    shape: tuple[int, ...] = whole_shape
-    for layer in layers:
-        shape = layer.output_shape(shape)
+    own = checks.several(f"the layers of the row {name!r} of MODELS", row.layers(width, hidden, dropout))
+    layers = _with_distinct_masks((*own, Readout("readout", classes)))
+    for shape in _output_shapes(name, layers, whole_shape):
         if min(shape) < 1:
             raise MinihireError(
                 f"{name} halves the image too often for {image_shape[0]}×{image_shape[1]} pixels: "
@@ -254,14 +256,10 @@ def assemble(
     classes, steps = checks.whole("the number of classes", classes), checks.whole("the number of time steps", steps)
     layers = _with_distinct_masks(layers)
     shape: tuple[int, ...] = whole_shape
-    try:
-        for layer in layers:
-            layer.parameters(shape, True)  # a convolution after Flatten has none
-            shape = layer.output_shape(shape)
-            if min(shape) < 1:
-                raise ValueError(f"{getattr(layer, 'name', type(layer).__name__)} leaves nothing of the image")
-    except (MinihireError, ValueError, IndexError, ArithmeticError) as error:
-        raise MinihireError(f"the layers of {name} do not fit images of {tuple(image_shape)}: {error}") from error
+    for layer, shape in zip(layers, _output_shapes(name, layers, whole_shape), strict=True):
+        if min(shape) < 1:
+            nothing = f"{_name(layer)} leaves nothing of the image"
+            raise MinihireError(f"the layers of {name} do not fit images of {whole_shape}: {nothing}")
     if not layers or not isinstance(layers[-1], Readout) or shape != (classes,):
         raise MinihireError(
             f"the last layer of {name} must be a Readout of {classes} classes, but its output is {shape}"
@@ -401,6 +399,40 @@ def _check_parameter_names(model: Model) -> None:
         found |= own.keys()
 
 
+def _output_shapes(name: str, layers: Sequence[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the shape after each layer, for images of a shape. name: of the model.
+
+    Raises MinihireError for a layer that lacks a method, for wrong parameters, and for a layer that does not fit its input.
+    """
+    image_shape = shape
+    for layer in layers:
+        what = f"the layer {_name(layer)}"
+        checks.methods(what, layer, Neuron if isinstance(layer, Neuron) else Flatten)
+        try:
+            parameters, shape = layer.parameters(shape, True), layer.output_shape(shape)  # no convolution after Flatten
+        except (MinihireError, ValueError, IndexError, ArithmeticError) as error:
+            reason = (
+                error
+                if isinstance(error, MinihireError | ValueError)
+                else f"{_name(layer)} cannot take an input of {shape}"
+            )
+            raise MinihireError(f"the layers of {name} do not fit images of {image_shape}: {reason}") from error
+        if not isinstance(parameters, dict) or not all(isinstance(p, Parameter) for p in parameters.values()):
+            raise MinihireError(
+                f"parameters of {what} returned {checks.shown(parameters)}: return a Parameter for each name"
+            )
+        if not isinstance(shape, tuple) or not all(isinstance(side, int | np.integer) for side in shape):
+            raise MinihireError(
+                f"output_shape of {what} returned {checks.shown(shape)}: return whole numbers, as (H, W, C)"
+            )
+        yield shape
+
+
+def _name(layer: Any) -> str:
+    """The name of a layer for messages, or that of its class."""
+    return str(getattr(layer, "name", type(layer).__name__))
+
+
 def has_hidden(name: str) -> bool:
     """Whether the model `name` has layers whose size `hidden` sets. Raises MinihireError for an unknown name."""
     small, large = (_row(name).layers(1.0, hidden, 0.0) for hidden in (1, 2))
@@ -420,8 +452,16 @@ def _row(name: str) -> Any:
     """The model's row of MODELS."""
     if not isinstance(name, str) or name not in MODELS:
         raise MinihireError(f"there is no model {name!r}: choose {', '.join(MODELS)}")
-    return MODELS[name]
+    row, what = MODELS[name], f"the row {name!r} of MODELS"
+    if isinstance(row, type) or not hasattr(row, "steps") or not hasattr(row, "layers"):
+        raise MinihireError(
+            f"{what} is {checks.shown(row)}: give an object with the attribute steps and the method layers(width, hidden, "
+            "dropout), as in docs/extending.md"
+        )
+    checks.whole(f"steps of {what}", row.steps)
+    checks.callable_with(f"layers of {what}", row.layers, "width", "hidden", "dropout")
+    return row
 
 
 def _scaled(features: int | str, width: float) -> int:
-    return max(1, round(int(features) * width))
+    return max(1, round(checks.whole("a number of channels in MODELS", features) * width))

@@ -264,6 +264,11 @@ class Network:
         self._backward_earlier(given, chunks, starts, grad_logits, start)
         grad_weights = {name: variable.grad for name, variable in given.weights.items() if variable.grad is not None}
         grad_image = pixels.grad if kappa is None else kappa.grad
+        if image and grad_image is None:
+            name = self.model.name
+            raise MinihireError(
+                f"the image has no gradient: let each layer of {name} record its operation with ctx.tape.record"
+            )
         return Gradients(losses, logits, grad_weights, grad_image, _values(end), sums)
 
     def _forward_earlier(self, given: "_Pass", chunks: list[range], state: State) -> tuple[list[State], Array]:
@@ -405,7 +410,7 @@ def initialise(
     >>> initialise(model, k, seed=0)["conv1.weight"].shape
     (3, 3, 3, 4)
     """
-    arrays = {}
+    seed, arrays = checks.whole("the seed", seed, None), {}
     for index, (name, p) in enumerate(model.parameters(spiking, readout).items()):
         if p.std:
             values = backend.to_numpy(

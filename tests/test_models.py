@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from backends import get_backend
 from backends.randomness import Draws
-from minihire import Recipe, load_checkpoint, load_data, models, save_checkpoint, train
+from minihire import Recipe, attack_accuracy, fgsm, load_checkpoint, load_data, models, save_checkpoint, train
 from minihire.engine import Tape, Variable
 from minihire.layers import AvgPool, Branches, Conv2d, Flatten, ForwardContext, Linear, Neuron, Readout, Residual
 from minihire.models import MODELS, VGG, assemble, build, rebuild
@@ -195,6 +196,113 @@ def test_a_row_of_another_kind_needs_steps_and_layers(monkeypatch):
         ("neuron1", "Neuron", 0),
         ("readout", "Readout", 15),
     ]
+
+
+class Own:
+    """A row of MODELS with one layer of its own."""
+
+    steps = 2
+
+    def __init__(self, *layers):
+        self.list = layers
+
+    def layers(self, width, hidden, dropout):
+        return [*self.list, Flatten()]
+
+
+class Plain:
+    """A layer that returns its input."""
+
+    name = "plain"
+
+    def output_shape(self, shape):
+        return shape
+
+    def parameters(self, shape, spiking):
+        return {}
+
+    def __call__(self, ctx, x):
+        return x
+
+
+def varied(kind, **methods):
+    """A class like another one, with other methods."""
+    return type("Varied", (kind,), methods)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        *((row, "the row 'mine' of MODELS is .*: give an object with the attribute steps and the method layers")
+          for row in (None, "vgg5", Own, lambda width, hidden, dropout: [], SimpleNamespace(steps=2))),
+        (varied(Own, layers=lambda self: [])(), r"^layers of the row 'mine' of MODELS is <lambda>\(\): let it take \(width, hid"),
+        (varied(Own, layers=lambda *a: None)(), "^the layers of the row 'mine' of MODELS are None: give a list"),
+        (varied(Own, steps=0)(), "^steps of the row 'mine' of MODELS is 0: give a whole number of at least 1$"),
+        (VGG((8, "A"), (16,), steps=0), "^steps of the row 'mine' of MODELS is 0: give a whole number of at least 1$"),
+        (VGG((8, "A"), hidden=16), "^the hidden sizes of a VGG are 16: give a list, even of one$"),
+        (VGG((8, "M"), (16,)), "^a number of channels in MODELS is 'M': give a whole number of at least 1$"),
+        (VGG((-8, "A"), (16,)), "^a number of channels in MODELS is -8: give a whole number of at least 1$"),
+        (Own(Flatten(), Conv2d("c", 4)), r"do not fit images of \(8, 8, 3\): c cannot take an input of \(192,\)$"),
+        (Own(Flatten), r"^Flatten is a class: give an object of it, as in Flatten\(…\)$"),
+        (Own("conv"), r"^output_shape of the layer str is None: give a function that takes \(shape\)$"),
+        (Own(varied(Plain, output_shape=lambda *a: None)()), "^output_shape of the layer plain returned None: return whole"),
+        (Own(varied(Plain, parameters=lambda self, shape: {})()), r"^parameters of the layer plain is .*: let it take \(shape,"),
+        (
+            Own(varied(Plain, parameters=lambda *a: {"plain.weight": (3,)})()),
+            "^parameters of the layer plain returned {'plain.weight': .3,.}: return a Parameter for each name$",
+        ),
+        (Own(varied(Plain, __call__=lambda self, x: x)()), r"^__call__ of the layer plain is .*: let it take \(ctx, x\)$"),
+        (Own(varied(Neuron, fire=lambda self, ctx, x: x)("n")), r"^fire of the layer n is .*: let it take \(ctx, x, leak, thr"),
+    ],
+)  # fmt: skip
+def test_a_wrong_row_is_refused_in_one_sentence(monkeypatch, row, says):
+    monkeypatch.setitem(MODELS, "mine", row)
+    with pytest.raises(MinihireError, match=says) as error:
+        build("mine", 4, (8, 8, 3))
+    assert "\n" not in str(error.value)
+
+
+def unrecorded(self, ctx, x):
+    return Variable(x.value * 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (varied(Plain, __call__=lambda *a: None)(), "^the layer plain returned NoneType: let it return a Variable$"),
+        (varied(Plain, __call__=lambda self, ctx, x: x.value)(), "^the layer plain returned ndarray: let it return a Var"),
+        (varied(Plain, __call__=unrecorded)(), "^conv.weight has no gradient: let its layer and those after it record"),
+        (varied(Neuron, fire=lambda *a: None)("n"), "^fire of n returned NoneType: let it return .spikes, last state.$"),
+        (varied(Neuron, fire=lambda self, ctx, x, *a: x)("n"), "^fire of n returned Variable: let it return .spikes, last st"),
+        (varied(Neuron, fire=lambda self, ctx, x, *a: (x, x))("n"), "^the last state that fire of n returned is .*: give a Neur"),
+    ],
+)  # fmt: skip
+def test_a_layer_that_returns_the_wrong_thing_is_named(monkeypatch, layer, says):
+    k, images = get_backend("reference"), load_data("shapes", train_limit=8, test_limit=2).train
+    monkeypatch.setitem(MODELS, "mine", Own(Conv2d("conv", 2, stride=4), layer))
+    model = build("mine", len(images.classes), images.shape)
+    network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=2)
+    with pytest.raises(MinihireError, match=says):
+        train(network, Recipe(epochs=1, batch_size=8, carry_membranes=True), images)
+
+
+def test_an_image_without_a_gradient_is_refused(monkeypatch):
+    k, images = get_backend("reference"), load_data("shapes", train_limit=8, test_limit=2).test
+    monkeypatch.setitem(MODELS, "mine", Own(varied(Plain, __call__=unrecorded)()))
+    model = build("mine", len(images.classes), images.shape)
+    network = Network(model, k, initialise(model, k, 0))
+    with pytest.raises(MinihireError, match="^the image has no gradient: let each layer of mine record its operation"):
+        attack_accuracy(network, images, fgsm())
+
+
+def test_a_neuron_without_memory_needs_no_last_state(monkeypatch):
+    k = get_backend("reference")
+    monkeypatch.setitem(MODELS, "mine", Own(varied(Neuron, fire=lambda self, ctx, x, *a: (x, None))("n")))
+    model = build("mine", 4, (8, 8, 3))
+    network = Network(model, k, initialise(model, k, 0, spiking=True), spiking=True, steps=4)
+    images, labels = k.zeros((2, 8, 8, 3)), np.array([0, 1])
+    found = [network.view(time_chunk=chunk).gradients(images, labels, image=True).image for chunk in (None, 2)]
+    np.testing.assert_allclose(*found)
 
 
 def test_a_model_of_any_layers_is_rebuilt_from_its_description():

@@ -15,7 +15,7 @@ from minihire.app.outputs import refuse_errors, show_and_write
 from minihire.app.pictures import open_pictures
 from minihire.app.predict import predict_images
 from minihire.attacks import Attack
-from minihire.attacks.gradient import craft, measured_distance, warn_outside_ball
+from minihire.attacks.gradient import checked_attacker, measured_distance, warn_outside_ball
 from minihire.encoding import in_8_bits, unit_pixels
 from minihire.network import Network
 from minihire.report.tables import table
@@ -100,12 +100,12 @@ def output_files(folder: Path | None, paths: list[Path], attacks: list[Attack]) 
 
 def attack_each(source: Network, images: np.ndarray, labels: np.ndarray, attack: Attack, seed: int) -> np.ndarray:
     """Adversarial images, float32 [N, H, W, C] in [0, 1], of uint8 images. labels: int64 [N], the classes to leave."""
-    k, attacker, found, farthest = source.backend, attack.attacker(source), [], 0.0
+    k, attacker, found, farthest = source.backend, checked_attacker(attack, source), [], 0.0
     with StopSignal(k) as stop, Progress(attack.name, len(images)) as progress:
         for image, label in zip(images, labels, strict=True):
             stop.check(f"during {attack.name}")
             pixels = k.asarray(unit_pixels(image[None], k.dtype))
-            crafted = k.to_numpy(craft(k, attack, attacker, pixels, k.asarray(label[None]), Draws(seed)))
+            crafted = k.to_numpy(attacker(pixels, k.asarray(label[None]), Draws(seed)))
             farthest = max(farthest, measured_distance(attack, crafted, k.to_numpy(pixels)))
             found.append(crafted[0].astype(np.float32))
             progress.add(1)

@@ -16,7 +16,7 @@ from minihire.analysis.accuracy import BATCH, Answers, predict
 from minihire.attacks.gradient import (
     Attack,
     attack_identity,
-    craft,
+    checked_attacker,
     measured_distance,
     require_attack,
     warn_outside_ball,
@@ -73,10 +73,9 @@ def attack_accuracy(
     >>> answers.shape, answers.dtype
     ((10,), dtype('bool'))
     """
-    if not isinstance(network, Network):
-        raise MinihireError(f"attack_accuracy needs a Network, not {type(network).__name__}")
+    checks.instance("the network", network, Network)
     options: dict[str, Any] = dict(seed=seed, batch_size=batch_size, path=path, about=about, keep=keep, replace=replace)
-    (classes,) = attacked_predictions([network], source or network, data, attack, **options)
+    (classes,) = attacked_predictions([network], network if source is None else source, data, attack, **options)
     answers: Answers = classes == data.labels
     return answers
 
@@ -98,8 +97,8 @@ def attacked_predictions(
 
     The images are crafted once for all networks, on `source`. The other arguments, and the errors: see `attack_accuracy`.
     """
-    if isinstance(networks, Network):
-        raise MinihireError("the networks are a single one: give a list, [network]")
+    networks = [*checks.several("the networks", networks, Network)]
+    checks.instance("the source", source, Network)
     require_attack(attack)
     for network in networks:
         ours, theirs = (n.model.image_shape + (n.model.classes,) for n in (network, source))
@@ -112,7 +111,9 @@ def attacked_predictions(
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     shape = len(networks), len(data)
     file = AnswerFile(
-        Path(path) if path else None, lambda: _identity(networks, source, data, attack, seed, about), replace
+        checks.path("the file of answers", path) if path else None,
+        lambda: _identity(networks, source, data, attack, seed, about),
+        replace,
     )
     loaded = file.load(shape, source.model.classes)
     predicted, done, farthest = loaded or (np.full(shape, UNKNOWN), 0, 0.0)
@@ -149,7 +150,7 @@ def _attack_batches(
     predicted: the classes that are known already, int64 [networks, N]. It is changed in place. farthest: the largest distance so
     far. From time to time, and if the attack is stopped, both are written to the file.
     """
-    k, attacker, count = source.backend, attack.attacker(source), predicted.shape[1]
+    k, attacker, count = source.backend, checked_attacker(attack, source), predicted.shape[1]
     services = k.services
     own = np.zeros(count, bool)  # the images that this rank attacks
 
@@ -176,7 +177,7 @@ def _attack_batches(
                 first = (number + services.rank) * batches.size
                 images, labels = batches.load(0, number + services.rank)
                 draws, rows = Draws(seed, 0, first), slice(first, first + batches.size)
-                crafted, own[rows] = craft(k, attack, attacker, images, labels, draws), True
+                crafted, own[rows] = attacker(images, labels, draws), True
                 distance = measured_distance(attack, *map(k.to_numpy, (crafted, images)))
                 farthest = max(farthest, distance)
                 for classes, network in zip(predicted, networks, strict=True):

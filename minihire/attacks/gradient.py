@@ -14,12 +14,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from backends.interface import Array, Backend
+from backends.interface import Array
 from backends.randomness import Draws
 from backends.surrogates import Surrogate
 from minihire.analysis.accuracy import mean_logits, sample_draws
@@ -276,9 +277,8 @@ def attack_identity(attack: Attack) -> str:
     text, kind = repr(attack), type(attack)
     if kind.__module__.startswith("minihire."):
         return text
-    attributes = re.sub(
-        r" at 0x[0-9a-f]+", "", repr(sorted(vars(attack).items()))
-    )  # addresses differ between processes
+    attributes = repr(sorted(vars(attack).items()))
+    attributes = re.sub(r" at 0x[0-9a-f]+", "", attributes)  # which differ between processes
     try:
         code = hashlib.blake2b(Path(inspect.getfile(kind)).read_bytes(), digest_size=16).hexdigest()
     except (OSError, TypeError):  # in a notebook
@@ -287,24 +287,35 @@ def attack_identity(attack: Attack) -> str:
 
 
 def require_attack(attack: Any, example: str = "fgsm(8 / 255)") -> None:
-    """Raise MinihireError for what is not an Attack."""
-    if not isinstance(attack, Attack):
-        raise MinihireError(f"the attack is {attack!r}: give an Attack, as in {example}")
+    """Raise MinihireError for what is not an Attack, and for a subclass with wrong methods."""
+    checks.instance("the attack", attack, Attack, example)
+    checks.methods(f"the attack {attack.name!r}", attack, Attack)
+    checks.instance(f"the cost of the attack {attack.name!r}", attack.cost(), AttackCost)
 
 
-def craft(
-    k: Backend, attack: Attack, attacker: Callable[..., Array], images: Array, labels: Array, draws: Draws
-) -> Array:
-    """The adversarial images of a batch. attacker: what attack.attacker returned. Other arguments: see `Attacker.__call__`.
+def checked_attacker(attack: Attack, network: Network) -> Callable[[Array, Array, Draws], Array]:
+    """The attacker, which gets a copy of the images: so the originals do not change if it works in place.
 
-    The attacker gets a copy of the images, so the originals do not change if it works in place. Raises MinihireError if it does
-    not return one image of the same type for each image.
+    Raises MinihireError if it cannot be called with (images, labels, draws), or does not return one image of the same type for
+    each image.
     """
-    crafted = attacker(k.asarray(images), labels, draws)
-    given, wanted = _kind(crafted), _kind(images)
-    if given != wanted:
-        raise MinihireError(f"the attack {attack.name!r} returned {given}: let it return images, {wanted}")
-    return crafted
+    require_attack(attack)
+    checks.instance("the network", network, Network)
+    k, attacker = network.backend, attack.attacker(network)
+    checks.callable_with(f"the attacker of {attack.name!r}", attacker, "images", "labels", "draws")
+    if isinstance(attacker, Attacker):
+        checks.methods(f"the attacker of {attack.name!r}", attacker, Attacker)
+
+    def craft(images: Array, labels: Array, draws: Draws) -> Array:
+        checks.belongs(k, "these images", images)
+        crafted = attacker(k.asarray(images), labels, draws)
+        given, wanted = _kind(crafted), _kind(images)
+        if given != wanted:
+            raise MinihireError(f"the attack {attack.name!r} returned {given}: let it return images, {wanted}")
+        checks.belongs(k, f"the images of the attack {attack.name!r}", crafted)
+        return crafted
+
+    return craft
 
 
 def _kind(array: Any) -> str:
@@ -317,6 +328,8 @@ def _kind(array: Any) -> str:
 def measured_distance(attack: Attack, crafted: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> float:
     """The largest distance of an adversarial image from its original. Raises MinihireError if it is NaN: so are pixels, then."""
     distance = attack.distance(crafted, images)
+    if not isinstance(distance, Real):
+        raise MinihireError(f"the distance of the attack {attack.name!r} is {checks.shown(distance)}: return a number")
     if math.isnan(distance):
         raise MinihireError(
             f"the attack {attack.name!r} made pixels that are NaN: if it is your own, correct it; else the network's weights are "
@@ -334,4 +347,4 @@ def warn_outside_ball(attack: Attack, farthest: float) -> None:
 
 def perturb(network: Network, images: Array, labels: Array, attack: Attack, draws: Draws = Draws()) -> Array:
     """Adversarial images [B, H, W, C] of one batch. Arguments as in `Attacker.__call__`."""
-    return attack.attacker(network)(images, labels, draws)
+    return checked_attacker(attack, network)(images, labels, draws)

@@ -17,7 +17,7 @@ import numpy as np
 
 from backends.randomness import Draws
 from minihire.analysis.accuracy import BATCH, predict
-from minihire.attacks.gradient import Attack, craft, measured_distance, warn_outside_ball
+from minihire.attacks.gradient import Attack, checked_attacker, measured_distance, warn_outside_ball
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset
 from minihire.encoding import in_8_bits, unit_pixels
@@ -44,7 +44,7 @@ def craft_images(
     target: Network, source: Network, data: Dataset, attack: Attack, *, seed: int = 0, batch_size: int = BATCH
 ) -> Crafted:
     """Craft all images of `data` on `source`, as `attack_accuracy` does, and classify them with `target`. For one rank."""
-    k, parts, attacker = source.backend, [], attack.attacker(source)
+    k, parts, attacker = source.backend, [], checked_attacker(attack, source)
     if k.services.ranks > 1:
         raise MinihireError("adversarial images are crafted by one process: run without torchrun")
     batches = Batches(data, k, batch_size)
@@ -53,7 +53,7 @@ def craft_images(
         for number in range(len(batches)):
             stop.check(f"during {attack.name}")
             (images, labels), draws = batches.load(0, number), Draws(seed, 0, number * batch_size)
-            crafted = k.to_numpy(craft(k, attack, attacker, images, labels, draws)).astype(np.float32)
+            crafted = k.to_numpy(attacker(images, labels, draws)).astype(np.float32)
             farthest = max(farthest, measured_distance(attack, crafted, k.to_numpy(images)))
             rounded, batch = in_8_bits(crafted), slice(draws.first, draws.first + len(crafted))
             found = classify(target, crafted, draws, attack.samples), classify(target, rounded, draws, attack.samples)

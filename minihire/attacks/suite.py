@@ -236,6 +236,9 @@ def evaluate_robustness(
     >>> found.robust.shape, found.established
     ((4,), False)
     """
+    sources, attacks = checks.several("the sources", sources), checks.several("the attacks", attacks, Attack)
+    members = None if members is None else checks.several("the members", members, Member)
+    folder = None if folder is None else checks.path("the folder", folder)
     _check(network, data, suite, budget, sources)
     # spikes that are not random need one draw
     samples = samples if network.random or any(source.random for _, source in sources) else 1
@@ -278,6 +281,10 @@ def _check(network, data, suite, budget, sources):
         raise MinihireError(
             f"a suite is {' or '.join(SUITES)} and a budget {' or '.join(BUDGETS)}, not {suite!r} and {budget!r}"
         )
+    checks.instance("the network", network, Network)
+    for source in sources:
+        if not (isinstance(source, tuple | list) and len(source) == 2 and isinstance(source[1], Network)):
+            raise MinihireError(f"one of the sources is {checks.shown(source)}: give pairs (name, Network)")
     names = [name for name, _ in sources]
     if len({*names}) < len(names):
         raise MinihireError(f"two sources have the same name among {', '.join(names)}: give each its own")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from minihire.data import cifar, folder, mnist, shapes
 from minihire.data.dataset import DataError, Dataset, Splits, split_training
 from minihire.data.download import download as fetch
 from minihire.data.sources import SOURCES, MissingData, find_files
+from minihire.runtime import checks
 from minihire.runtime.random_streams import Stream
 
 # name → read(data_dir), which returns the training and test images. To add a data set, add an entry here.
@@ -52,7 +54,8 @@ def load(
     flexible: those of "heldout", "train_limit" and "test_limit" that are lowered where the data set has too few images;
         held-out images then are a tenth of the training images. "shapes" lowers none.
 
-    Raises DataError for an unknown name, an unsuitable option, and missing or damaged files.
+    Raises DataError for an unknown name, an unsuitable option, missing or damaged files, and a reader that does not return two
+    Datasets; MinihireError for numbers that are not whole.
 
     >>> from minihire import load_data
     >>> images = load_data("shapes", train_limit=100, test_limit=20)
@@ -60,11 +63,16 @@ def load(
     ((100, 32, 32, 3), 20, 'disc')
     """
     _check(name, data_dir, download, size)
+    seed = checks.whole("the seed", seed, None)
+    given = {"heldout": heldout, "train_limit": train_limit, "test_limit": test_limit, "size": size}
+    heldout, train_limit, test_limit, size = (
+        None if value is None else checks.whole(option, value, None) for option, value in given.items()
+    )
     if name == "shapes":
         return _load_shapes(seed, heldout, train_limit, test_limit)
     if download and data_dir is not None:
         _fetch_if_missing(name, data_dir)
-    training, test = READERS[name](data_dir, size) if name == "folder" else READERS[name](data_dir)
+    training, test = _read(name, data_dir, *([size] if name == "folder" else []))
     if "heldout" in flexible and heldout and 2 * heldout > len(training):
         heldout = None
     train, held_out = split_training(training, _heldout_size(training, heldout), seed)
@@ -91,6 +99,17 @@ def _check(name: str, data_dir: str | os.PathLike[str] | None, download: bool, s
         raise DataError(f"'{name}' cannot be downloaded; leave the download out")
     if size is not None and name != "folder":
         raise DataError(f"an image size was given, but the images of '{name}' have a fixed size; leave the size out")
+
+
+def _read(name: str, *arguments: Any) -> tuple[Dataset, Dataset]:
+    """Call the reader of this name with the folder, and for "folder" the size. Raises DataError for other than two Datasets."""
+    checks.callable_with(f"the reader {name!r} of READERS", READERS[name], *("data_dir", "size")[: len(arguments)])
+    found = READERS[name](*arguments)
+    parts = found if isinstance(found, tuple | list) else (found,)
+    if len(parts) != 2 or not all(isinstance(part, Dataset) for part in parts):
+        given = type(found).__name__ if parts != found else f"({', '.join(type(part).__name__ for part in parts)})"
+        raise DataError(f"the reader {name!r} returned {given}; let it return two Datasets, for training and for test")
+    return parts[0], parts[1]
 
 
 def _fetch_if_missing(name: str, data_dir: str | os.PathLike[str]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.interface import Backend
+from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 
 
 @dataclass(eq=False)
@@ -76,10 +78,30 @@ class Tape:
                 output.grad = None
             if all(grad is None for grad in grads):
                 continue
-            for x, grad in zip(inputs, pullback(*grads), strict=True):
+            found = _gradients(pullback, grads, len(inputs))
+            for x, grad in zip(inputs, found, strict=True):
                 if x.needs_grad:
                     self._collect(x, grad)
 
     def _collect(self, slot, grad):
         if grad is not None:
             slot.grad = grad if slot.grad is None else self.backend.add(slot.grad, grad)
+
+
+def _gradients(pullback, grads, count):
+    """What a pullback returns. Raises MinihireError if it takes other arguments, or does not return `count` gradients."""
+    name = f"the pullback {getattr(pullback, '__qualname__', pullback)}"
+    try:
+        found = pullback(*grads)
+    except TypeError:
+        checks.callable_with(name, pullback, *(f"grad{n}" for n in range(1, len(grads) + 1)))
+        raise
+    if not isinstance(found, tuple | list) or len(found) != count:
+        given = (
+            f"a {type(found).__name__} of length {len(found)}"
+            if isinstance(found, tuple | list)
+            else type(found).__name__
+        )
+        expected = "(grad,)" if count == 1 else f"{count} gradients"
+        raise MinihireError(f"{name} returned {given}: let it return {expected}, one for each input")
+    return found

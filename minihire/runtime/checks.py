@@ -1,17 +1,21 @@
-"""Checks of arguments: numbers, images, labels, data sets. Each raises MinihireError with one sentence.
+"""Checks of arguments: numbers, images, labels, data sets, functions. Each raises MinihireError with one sentence.
 
 The public functions call them once, where the input comes in. Loops inside an attack or a training do not call them again,
 except `belongs`: every pass checks the parameters, because a user may replace them.
 """
 
+import inspect
 import math
 import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backends.interface import Array, Backend
-from backends.surrogates import KINDS, Surrogate
+from backends.surrogates import CODES, TABLE, WITHOUT_ROW, Surrogate
 from minihire.runtime.errors import MinihireError
 
 MARGIN = 1e-3  # how far a pixel may lie outside of [0, 1]: by rounding in other programs, or for a finite difference
@@ -48,14 +52,84 @@ def positive(name: str, value: Any) -> float:
     raise MinihireError(f"{name} is {value!r}: give a number above 0")
 
 
+def instance(name: str, value: Any, kind: type, example: str = "") -> None:
+    """Check that `value` is of this class. example: ends the sentence."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise MinihireError(
+            f"{name} is {shown(value)}: give {article} {kind.__name__}{example and f', as in {example}'}"
+        )
+
+
+def several(name: str, values: Any, kind: type | None = None) -> tuple[Any, ...]:
+    """`values`, a list or another iterable, as a tuple. kind: the class of its items, if it matters. name: in the plural."""
+    single = (str, kind) if kind else str  # both may be iterable
+    if isinstance(values, single) or not isinstance(values, Iterable):
+        raise MinihireError(f"{name} are {shown(values)}: give a list, even of one")
+    found = tuple(values)
+    for value in found if kind else ():
+        instance(f"one of {name}", value, kind)
+    return found
+
+
+def path(name: str, value: Any) -> Path:
+    """`value`, a string or a path, as a Path."""
+    if not isinstance(value, str | os.PathLike):
+        raise MinihireError(f"{name} is {shown(value)}: give a string or a Path")
+    return Path(value)
+
+
+def callable_with(name: str, function: Any, *arguments: str) -> None:
+    """Check that `function` can be called with positional arguments of these names, which the message shows.
+
+    A function without a signature, such as some that are written in C, is not checked.
+    """
+    expected = f"({', '.join(arguments)})"
+    if not callable(function):
+        raise MinihireError(f"{name} is {shown(function)}: give a function that takes {expected}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        called = getattr(function, "__name__", type(function).__name__)
+        raise MinihireError(f"{name} is {called}({', '.join(signature.parameters)}): let it take {expected}") from None
+
+
+def methods(name: str, value: Any, like: type) -> None:
+    """Check that `value`, an object of a user's class, has the public methods of the class `like`, with the same arguments."""
+    if isinstance(value, type):
+        raise MinihireError(f"{value.__name__} is a class: give an object of it, as in {value.__name__}(…)")
+    for method, pattern in vars(like).items():
+        public = inspect.isfunction(pattern) and (not method.startswith("_") or method == "__call__")
+        if public and getattr(type(value), method, None) is not pattern:
+            given = inspect.signature(pattern).parameters.values()
+            _, *arguments = (p.name for p in given if p.kind is p.POSITIONAL_OR_KEYWORD)
+            callable_with(f"{method} of {name}", getattr(value, method, None), *arguments)
+
+
+def shown(value: Any) -> str:
+    """`value` as code, in one line and shortened, for a message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
 def surrogate(name: str, value: Any) -> Surrogate:
     """`value`, a surrogate gradient. name: what it belongs to, in the message."""
     if not isinstance(value, Surrogate):
         raise MinihireError(
             f"{name} is {value!r}: give a function of backends.surrogates with its arguments, as in arctan(2.0)"
         )
-    if value.kind not in KINDS:
-        raise MinihireError(f"{name} has the kind {value.kind!r}: choose {', '.join(KINDS)}")
+    if value.kind not in (*TABLE, *WITHOUT_ROW):
+        raise MinihireError(f"{name} has the kind {value.kind!r}: choose {', '.join((*TABLE, *WITHOUT_ROW))}")
+    if value.kind not in (*CODES, *WITHOUT_ROW):  # a row that a user has added
+        row = TABLE[value.kind]
+        if not isinstance(row, tuple) or len(row) != 2:
+            raise MinihireError(f"the row {value.kind!r} of TABLE is {shown(row)}: give (f, F), two functions")
+        for symbol, function in zip("fF", row, strict=True):
+            callable_with(f"{symbol} in the row {value.kind!r} of TABLE", function, "z", "height", "width")
     number(f"the height of {name}", value.height)
     positive(f"the width of {name}", value.width)
     # Checkpoints and keys contain these numbers as JSON, which knows no NumPy types.

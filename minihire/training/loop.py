@@ -41,7 +41,7 @@ from minihire.runtime.weak import weak_method
 from minihire.training.callbacks import CALLBACKS, Callback
 from minihire.training.checkpoint import describe_data, load, recordable
 from minihire.training.messages import is_worth_telling, memory_advice, new_warnings, not_finite, stopped_at
-from minihire.training.noise import Crafter
+from minihire.training.noise import Crafter, checked_noise
 from minihire.training.optimisers import OPTIMISERS
 from minihire.training.recipe import NAMES, Recipe
 from minihire.training.resume import require_same_start_on_all_ranks, restore, save
@@ -75,14 +75,16 @@ class Training:
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        checks.instance("the network", self.network, Network)
+        checks.instance("the recipe", self.recipe, Recipe)
         network, recipe, k = self.network, self.recipe, self.network.backend
         self.seed = checks.whole("the seed", self.seed, None)
         checks.data(self.data, network.model, "train")
-        if self.heldout:
+        if not isinstance(self.heldout, Dataset | None) or self.heldout:
             checks.data(self.heldout, network.model, "heldout")
-        for callback in self.callbacks:
-            if not callable(callback):
-                raise MinihireError(f"the callback {callback!r} is no function: give one that takes a Training")
+        self.callbacks = checks.several("the callbacks", self.callbacks)
+        for callback in (*self.callbacks, *CALLBACKS):
+            checks.callable_with("the callback", callback, "training")
         if self.path:
             network.model.describe()  # raises an error for a model that checkpoints cannot contain
         self.period_steps = recipe.steps_of_periods(network.steps)
@@ -106,7 +108,8 @@ class Training:
             self.about = recordable("`about`", self.about)
         # fewer than batch_size for a small data set
         images_of_rank = len(range(self.batches.image_count(0))[self.share])
-        self.kappa = recipe.noise.start(k, (images_of_rank, *self.data.shape))
+        shape = (images_of_rank, *self.data.shape)
+        self.kappa = checked_noise(k, "start", recipe.noise, recipe.noise.start(k, shape), shape)
         # one CUDA graph for each number of time steps, because a graph has a fixed sequence of kernels
         self.run_period = {
             steps: k.services.captured(partial(weak_method(self.train_period), steps)) for steps in self.period_steps
@@ -244,7 +247,7 @@ class Training:
             check=False,
         )
         craft = Crafter(network, images, labels, rule.surrogate, options)
-        kappa = rule.before_period(k, kappa, draws, craft)
+        kappa = checked_noise(k, "before_period", rule, rule.before_period(k, kappa, draws, craft), images.shape)
         # lines 12 to 17 of algorithm 1: one pass for the gradients of weights, thresholds, leaks and, for κ, of the images
         result = network.gradients(images, labels, image=recipe.crafting == "shared", noise=kappa, **options)
         grad, state = result.image, result.state
@@ -254,7 +257,7 @@ class Training:
         if recipe.crafting == "after":  # the gradient, and the membranes of the next period, with the new weights
             result = craft.gradients(kappa)
             grad, state = result.image, result.state
-        kappa = rule.after_period(k, kappa, grad)  # line 18
+        kappa = checked_noise(k, "after_period", rule, rule.after_period(k, kappa, grad), images.shape)  # line 18
         return kappa, state if recipe.carry_membranes else None, reduced
 
     def _update(self, weights: dict[str, Array], sums: Array, learning_rate: Any, update: Any) -> list[Array]:
@@ -264,6 +267,11 @@ class Training:
         `Backend.cross_entropy`. Returns [sums over all ranks], and the stop requests of all ranks if there are several.
         """
         network, k, names = self.network, self.network.backend, self.optimiser.names
+        missing = [name for name in names if weights and name not in weights]
+        if missing:
+            raise MinihireError(
+                f"{missing[-1]} has no gradient: let its layer and those after it record their operations with ctx.tape.record"
+            )
         arrays = [weights[name] if weights else k.zeros(network.parameters[name].shape) for name in names]
         requests = [k.asarray(self.stop.state)] if k.services.ranks > 1 else []
         reduced = k.services.sum_over_ranks([*arrays, sums, *requests])
@@ -358,10 +366,10 @@ def train(
         data,
         seed,
         heldout,
-        Path(path) if path else None,
+        checks.path("the checkpoint's path", path) if path else None,
         label,
         about or {},
-        tuple(callbacks),
+        callbacks,
         seen,
         names=names,
     )

@@ -76,6 +76,9 @@ def not_finite(training: Training, batch: int) -> MinihireError:
     """The error for a value that is not finite. batch: the batch of this epoch in which it was found."""
     where = describe_failure(training.network, training.sample(training.epoch, batch), training.seed)
     kept = f"; the last good checkpoint is {training.path}" if training.has_checkpoint else ""
+    rule = type(training.recipe.noise)
+    if not rule.__module__.startswith("minihire."):  # only a user's own rule may return NaN
+        kept = f", or look for NaN in the noise of {rule.__name__}{kept}"
     return MinihireError(
         f"{training.label} met a value that is not finite in epoch {training.epoch + 1}, batch {batch + 1}: {where}; "
         f"lower the learning rate{kept}"

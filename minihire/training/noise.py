@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 from backends.interface import Array, Backend
 from backends.randomness import Draws
 from backends.surrogates import Surrogate
-from minihire.attacks.gradient import Attack, craft, pgd, require_attack
+from minihire.attacks.gradient import Attack, checked_attacker, pgd, require_attack
 from minihire.engine.arrays import subtract, times
 from minihire.network import Gradients, Network
 from minihire.runtime import checks
+from minihire.runtime.errors import MinihireError
 from minihire.runtime.random_streams import Stream
 
 
@@ -41,7 +42,7 @@ class Crafter:
         """
         network, k = self.network, self.network.backend
         attacked = network.view(steps=self.options["steps"]) if network.spiking else network
-        crafted = craft(k, attack, attack.attacker(attacked), self.images, self.labels, self.options["draws"])
+        crafted = checked_attacker(attack, attacked)(self.images, self.labels, self.options["draws"])
         return subtract(k, crafted, self.images)
 
 
@@ -84,6 +85,16 @@ class NoiseRule:
     def after_period(self, k: Backend, kappa: Array | None, grad: Array | None) -> Array | None:
         """Return κ after a period. grad: ∂L/∂κ for a crafted rule, else None."""
         return kappa
+
+
+def checked_noise(k: Backend, hook: str, rule: NoiseRule, kappa: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """The κ that a hook of a rule returned. Raises MinihireError unless it is None or an array of the backend of this shape."""
+    if kappa is not None:
+        name = f"the noise that {type(rule).__name__}.{hook} returns"
+        checks.belongs(k, name, kappa)
+        if tuple(kappa.shape) != tuple(shape):
+            raise MinihireError(f"{name} is {list(kappa.shape)}: return an array {list(shape)}, one κ for each image")
+    return kappa
 
 
 @dataclass(frozen=True)

@@ -58,15 +58,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise MinihireError(f"there is no optimiser {self.optimiser!r}: choose {', '.join(OPTIMISERS)}")
-        if not isinstance(self.schedule, Schedule):
-            raise MinihireError(f"the recipe's schedule is {self.schedule!r}: give a Schedule")
-        if not isinstance(self.noise, NoiseRule):
-            raise MinihireError(
-                f"the recipe's noise is {self.noise!r}: give a noise rule, as in CraftedNoise(step=0.013, bound=0.013)"
-            )
+        checks.instance("the recipe's schedule", self.schedule, Schedule)
+        checks.instance("the recipe's noise", self.noise, NoiseRule, "CraftedNoise(step=0.013, bound=0.013)")
+        checks.methods(f"the noise rule {type(self.noise).__name__}", self.noise, NoiseRule)
         if self.schedule.kind not in SCHEDULES:
             raise MinihireError(f"there is no schedule {self.schedule.kind!r}: choose {', '.join(SCHEDULES)}")
-        milestones = tuple(checks.number("a milestone of the schedule", m) for m in self.schedule.milestones)
+        given = checks.several("the schedule's milestones", self.schedule.milestones)
+        milestones = tuple(checks.number("a milestone of the schedule", m) for m in given)
         factor = checks.number("the schedule's factor", self.schedule.factor)
         object.__setattr__(self, "schedule", self.schedule._replace(milestones=milestones, factor=factor))
         for name in ("augment", "carry_membranes", "clip_noise", "craft_after_update", "freeze"):
@@ -85,7 +83,8 @@ class Recipe:
             )
         object.__setattr__(self, "learning_rate", checks.positive("the recipe's learning_rate", self.learning_rate))
         if self.period_steps is not None:
-            given = tuple(checks.whole("a period's number of time steps", steps) for steps in self.period_steps)
+            given = checks.several("the recipe's period_steps", self.period_steps)
+            given = tuple(checks.whole("a period's number of time steps", steps) for steps in given)
             object.__setattr__(self, "period_steps", given)
             if len(given) != self.periods:
                 raise MinihireError(

@@ -369,9 +369,9 @@ def test_attack_with_a_source_gives_the_black_box_numbers_of_the_run(finished, t
 def test_attack_takes_other_settings_than_the_checkpoint_s(finished, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        gradient,
-        "Attacker",
-        lambda network, attack: lambda images, labels, draws: seen.append((network.steps, attack)) or images,
+        gradient.Attack,
+        "attacker",
+        lambda attack, network: lambda images, labels, draws: seen.append((network.steps, attack)) or images,
     )
     assert (
         command(

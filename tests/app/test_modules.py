@@ -93,6 +93,21 @@ def attack(attacks, tmp_path):
     return command
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("VGG", "the row 'mine' of MODELS is <class 'minihire.models.VGG'>: give an object with the attribute steps"),
+        ("VGG((8, 'A'), (16,), steps=0)", "steps of the row 'mine' of MODELS is 0: give a whole number of at least 1"),
+        ("VGG((-8, 'A'), (16,))", "a number of channels in MODELS is -8: give a whole number of at least 1"),
+    ],
+)
+def test_a_wrong_row_of_models_is_one_line(models, tmp_path, capsys, row, said):
+    (tmp_path / "mine.py").write_text(f"from minihire.models import MODELS, VGG\nMODELS['mine'] = {row}\n")
+    assert cli.main(["info", "mine", "--module", str(tmp_path / "mine.py")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
 ZERO = "ATTACKS['pgd-zero'] = lambda epsilon: pgd(epsilon, alpha=0.0, iterations=1, random_start=False)"
 
 
@@ -131,6 +146,11 @@ def test_a_row_that_returns_no_attack_is_refused(attack, capsys):
             "class Mine(Attack):\n    def attacker(self, network):\n        return lambda images, labels, draws: images.missing\n"
             "ATTACKS['mine'] = lambda epsilon: Mine('mine', epsilon, 0.0, 1)",
             "fails with AttributeError: 'numpy.ndarray' object has no attribute 'missing' in line 5",
+        ),
+        (
+            "class Mine(Attack):\n    def attacker(self, network):\n        return lambda images, labels: images\n"
+            "ATTACKS['mine'] = lambda epsilon: Mine('mine', epsilon, 0.0, 1)",
+            "the attacker of 'mine' is <lambda>(images, labels): let it take (images, labels, draws)",
         ),
     ],
 )  # fmt: skip

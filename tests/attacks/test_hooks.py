@@ -8,10 +8,12 @@ import pytest
 from backends import get_backend
 from backends.randomness import Draws
 from minihire.attacks import (
+    Attack,
     Attacker,
     L2Attack,
     MomentumAttack,
     apgd,
+    attack_accuracy,
     fgsm,
     momentum_pgd,
     perturb,
@@ -113,6 +115,34 @@ def test_a_subclass_may_replace_a_single_hook(k, network, data, images):
             return current
 
     assert np.array_equal(Still(network(k), pgd(random_start=False))(images, data.labels), images)
+
+
+def variant(kind, **methods):
+    """A subclass with other methods."""
+    return type("Mine", (kind,), methods)
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ({"attacker": lambda self: None}, r"^attacker of the attack 'mine' is <lambda>\(\): let it take \(network\)$"),
+        ({"cost": lambda self: None}, r"^cost of the attack 'mine' is <lambda>\(\): let it take \(classes\)$"),
+        ({"cost": lambda self, classes=None: 3}, "^the cost of the attack 'mine' is 3: give an AttackCost$"),
+        ({"distance": lambda self, crafted, images: None}, "^the distance of the attack 'mine' is None: return a number$"),
+        ({"attacker": lambda self, network: None}, "^the attacker of 'mine' is None: give a function that takes"),
+        ({"attacker": lambda self, network: lambda x, labels: x}, r"^the attacker .* let it take \(images, labels, draws\)$"),
+        ({"attacker": lambda self, network: lambda x, *_: None}, "^the attack 'mine' returned NoneType: let it return images"),
+        ({"attacker": lambda self, network: lambda x, *_: x[:1]}, r"^the attack 'mine' returned float32 \[1, 8, 8, 3\]: "),
+        ({"attacker": lambda self, network: lambda x, *_: x.astype("U9")}, "^the attack 'mine' returned <U9"),
+        (
+            {"attacker": lambda self, network: variant(Attacker, normalise=lambda self, grad: grad)(network, self)},
+            r"^normalise of the attacker of 'mine' is <lambda>\(grad\): let it take \(grad, memory\)$",
+        ),
+    ],
+)  # fmt: skip
+def test_an_attack_with_wrong_methods_is_refused_in_one_sentence(k, network, data, methods, says):
+    with pytest.raises(MinihireError, match=says):
+        attack_accuracy(network(k), data, variant(Attack, **methods)("mine", 0.1, 0.1, 1))
 
 
 def test_names_and_settings():

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from minihire.data import NAMES, DataError, Splits, load
+from minihire.data.loading import READERS
+from minihire.runtime.errors import MinihireError
 
 
 def keys(data):
@@ -98,6 +100,37 @@ def test_files_are_split_and_limited_alike(tmp_path):
 def test_impossible_requests_are_refused_in_one_sentence(name, options, said):
     with pytest.raises(DataError, match=said):
         load(name, **options)
+
+
+@pytest.mark.parametrize("option", ["seed", "heldout", "train_limit", "test_limit", "size"])
+def test_what_is_no_whole_number_is_refused(option, tmp_path):
+    name, folder = ("folder", tmp_path) if option == "size" else ("shapes", None)
+    with pytest.raises(MinihireError, match=f"^(the )?{option} is '5': give a whole number$"):
+        load(name, folder, **{option: "5"})
+
+
+PART = load("shapes", train_limit=10, test_limit=2).test
+
+
+@pytest.mark.parametrize(
+    ("reader", "said"),
+    [
+        (
+            lambda folder: None,
+            "^the reader 'mine' returned NoneType; let it return two Datasets, for training and for test$",
+        ),
+        (lambda folder: PART, "^the reader 'mine' returned Dataset; "),
+        (lambda folder: Splits(PART, PART, PART), "^the reader 'mine' returned Splits; "),
+        (lambda folder: (PART, PART, PART), r"^the reader 'mine' returned \(Dataset, Dataset, Dataset\); "),
+        (lambda folder: ((PART.images, PART.labels),) * 2, r"^the reader 'mine' returned \(tuple, tuple\); "),
+        (lambda: (PART, PART), r"^the reader 'mine' of READERS is <lambda>\(\): let it take \(data_dir\)$"),
+        (3, r"^the reader 'mine' of READERS is 3: give a function that takes \(data_dir\)$"),
+    ],
+)
+def test_a_wrong_reader_is_refused_in_one_sentence(monkeypatch, tmp_path, reader, said):
+    monkeypatch.setitem(READERS, "mine", reader)
+    with pytest.raises(MinihireError, match=said):
+        load("mine", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from handbook_pages import DOCS, blocks, run
 
-from backends import BACKENDS, get_backend
+from backends import BACKENDS, BackendError, get_backend
 from backends.interface import NeuronState
-from backends.surrogates import exponential
+from backends.surrogates import TABLE, Surrogate, arctan, exponential
 from minihire import data
 from minihire.analysis import measure_activity, measure_energy
 from minihire.app import cli
@@ -187,6 +187,29 @@ def test_time_chunks_change_nothing(example, exact, images):
     assert np.abs(found[0].image).max() > 0
     for name, grad in found[0].weights.items():
         np.testing.assert_allclose(found[1].weights[name], grad, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend_name", ["reference", "numba", "torch"])
+def test_a_surrogate_is_one_row_of_the_table_on_the_reference_backend(images, monkeypatch, backend_name):
+    if backend_name == "torch":
+        pytest.importorskip("torch")
+    monkeypatch.setitem(TABLE, "mine", TABLE["arctan"])
+    given, known, k = Surrogate("mine", 1.0, 2.0), arctan(2.0), get_backend(backend_name, threads=1)
+    network = network_of("vgg5", k, neuron=NeuronOptions(surrogate=given))
+    attack = pgd(0.1, 0.05, 2, random_start=False)
+    if backend_name != "reference":
+        with pytest.raises(BackendError, match="(do|does) not compute the surrogate 'mine': use the reference backend"):
+            attack_accuracy(network, images, attack)
+        return
+    found = network.copy(neuron=NeuronOptions(surrogate=known))
+    assert np.array_equal(attack_accuracy(network, images, attack), attack_accuracy(found, images, attack))
+
+
+@pytest.mark.parametrize("row", [None, (np.sin, None), (lambda z: z, lambda z: z), (np.sin,)])
+def test_a_wrong_row_of_surrogates_is_refused_in_one_sentence(monkeypatch, row):
+    monkeypatch.setitem(TABLE, "mine", row)
+    with pytest.raises(MinihireError, match="row 'mine' of TABLE is .*: (give|let it take) .*"):
+        NeuronOptions(surrogate=Surrogate("mine", 1.0, 2.0))
 
 
 # ---------------------------------------------------------------- the layer

@@ -8,6 +8,7 @@ import pytest
 
 from minihire.engine import Tape, Variable, ops
 from minihire.engine.lif import NeuronInputs, NeuronOptions, lif
+from minihire.runtime.errors import MinihireError
 
 
 class Spy:
@@ -71,12 +72,28 @@ def test_an_operation_that_no_seed_reaches_is_skipped(exact):
     assert x.grad is not None
 
 
-def test_a_missing_gradient_of_an_input_is_an_error(exact):
-    """A pullback must return a gradient for each of its inputs."""
+@pytest.mark.parametrize(
+    ("pullback", "says"),
+    [
+        (lambda g: (g,), "returned a tuple of length 1: let it return 2 gradients, one for each input"),
+        (lambda g: g, "returned ndarray: let it return 2 gradients"),
+        (lambda g: None, "returned NoneType: let it return 2 gradients"),
+        (lambda: (None, None), r"is <lambda>\(\): let it take \(grad1\)"),
+        (lambda g, h: (g, h), r"is <lambda>\(g, h\): let it take \(grad1\)"),
+    ],
+)
+def test_a_pullback_that_does_not_return_a_gradient_for_each_input_is_refused(exact, pullback, says):
     tape, x, y = Tape(exact), variable(exact, 2), variable(exact, 2)
     out = Variable(x.value + y.value)
-    tape.record([out], [x, y], lambda g: (g,))
-    with pytest.raises(ValueError, match="zip"):
+    tape.record([out], [x, y], pullback)
+    with pytest.raises(MinihireError, match=f"^the pullback <lambda> {says}"):
+        tape.backward([(out, np.ones(2))])
+
+
+def test_a_type_error_in_a_pullback_is_not_hidden(exact):
+    tape, x = Tape(exact), variable(exact, 2)
+    tape.record([out := Variable(x.value)], [x], lambda g: (g + "1",))
+    with pytest.raises(TypeError):
         tape.backward([(out, np.ones(2))])
 
 

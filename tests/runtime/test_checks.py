@@ -1,14 +1,25 @@
 """Bad images, labels, weights and data sets are refused in one sentence where they come in, on every backend."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from backends import get_backend
+from backends.surrogates import Surrogate
+from minihire import load_data
 from minihire.analysis.accuracy import accuracy, predict
-from minihire.attacks import attack_accuracy, attacked_predictions, fgsm, perturb, pgd
+from minihire.attacks import (
+    MEMBERS,
+    attack_accuracy,
+    attacked_predictions,
+    evaluate_robustness,
+    fgsm,
+    perturb,
+    pgd,
+)
 from minihire.data.batches import Batches
 from minihire.data.dataset import Dataset, Splits
 from minihire.engine.lif import NeuronOptions
@@ -17,6 +28,7 @@ from minihire.network import Network, initialise
 from minihire.runtime import checks
 from minihire.runtime.errors import MinihireError
 from minihire.training import Adversarial, CraftedNoise, Recipe, train
+from minihire.training.optimisers import Schedule
 
 SHAPE, CLASSES, COUNT = (8, 8, 3), 4, 6
 MODEL = build("vgg5", CLASSES, SHAPE, width=1 / 16, hidden=8)
@@ -138,16 +150,25 @@ def test_labels_on_a_gpu_become_int64_too(kind):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Recipe(noise="hire"), "^the recipe's noise is 'hire': give a noise rule, as in CraftedNoise"),
-        (lambda: Recipe(noise=CraftedNoise), "give a noise rule, as in CraftedNoise"),
+        (lambda: Recipe(noise="hire"), "^the recipe's noise is 'hire': give a NoiseRule, as in CraftedNoise"),
+        (lambda: Recipe(noise=CraftedNoise), "give a NoiseRule, as in CraftedNoise"),
         (lambda: Recipe(augment=np.flip), "^the recipe's augment is <.*>: give True or False$"),
         (lambda: Recipe(freeze="no"), "^the recipe's freeze is 'no': give True or False$"),
         (lambda: Recipe(schedule="step"), "^the recipe's schedule is 'step': give a Schedule"),
+        (
+            lambda: Recipe(schedule=Schedule("step", 0.5)),
+            "^the schedule's milestones are 0.5: give a list, even of one$",
+        ),
+        (lambda: Recipe(period_steps=3), "^the recipe's period_steps are 3: give a list, even of one$"),
         (lambda: Adversarial("pgd"), "^the attack is 'pgd': give an Attack, as in training_attack"),
         (lambda: Adversarial(pgd), "give an Attack, as in training_attack"),
         (lambda: CraftedNoise(0.1, 0.1, surrogate="arctan"), "^the noise's surrogate is 'arctan': give a function of"),
         (lambda: NeuronOptions(surrogate="arctan"), "^the neuron's surrogate is 'arctan': give a function of"),
         (lambda: NeuronOptions(initial=float("nan")), "^the initial membrane is nan: give a number$"),
+        (
+            lambda: NeuronOptions(surrogate=Surrogate("mine", 1, 1)),
+            "has the kind 'mine': choose triangle, .*, adaptive$",
+        ),
         (lambda: NeuronOptions(initial="0"), "^the initial membrane is '0': give a number$"),
     ],
 )
@@ -189,10 +210,88 @@ def test_a_single_target_is_refused():
     net = network(get_backend("reference"))
     refused(
         lambda: attacked_predictions(net, net, dataset(), fgsm()),
-        "^the networks are a single one: give a list, .network.$",
+        "^the networks are Network.*: give a list, even of one$",
     )
-    refused(lambda: attack_accuracy([net], dataset(), fgsm()), "^attack_accuracy needs a Network, not list$")
+    refused(lambda: attack_accuracy([net], dataset(), fgsm()), "^the network is .Network.*: give a Network$")
     refused(lambda: attack_accuracy(net, dataset(), "pgd"), "^the attack is 'pgd': give an Attack, as in fgsm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"recipe": 2}, "^the recipe is 2: give a Recipe$"),
+        ({"recipe": Recipe}, "^the recipe is <class .*>: give a Recipe$"),
+        ({"network": None}, "^the network is None: give a Network$"),
+        ({"network": "x.npz"}, "^the network is 'x.npz': give a Network$"),
+        ({"heldout": PIXELS}, "^the data is of type ndarray: give a Dataset, as in load_data.…..heldout or "),
+        ({"path": 3}, "^the checkpoint's path is 3: give a string or a Path$"),
+        ({"path": b"x.npz"}, "^the checkpoint's path is b'x.npz': give a string or a Path$"),
+    ],
+)
+def test_arguments_of_a_training_of_another_type_are_refused(changes, says):
+    given = {"network": network(get_backend("reference")), "recipe": Recipe(epochs=1), "data": dataset(), **changes}
+    refused(lambda: train(**given), says)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"attacks": fgsm()}, "^the attacks are Attack.name='fgsm'.*: give a list, even of one$"),
+        ({"attacks": None}, "^the attacks are None: give a list, even of one$"),
+        ({"attacks": ["pgd"]}, "^one of the attacks is 'pgd': give an Attack$"),
+        (
+            {"sources": [network(get_backend("reference"))]},
+            "^one of the sources is Network.*: give pairs .name, Network.$",
+        ),
+        ({"members": ["arctan"]}, "^one of the members is 'arctan': give a Member$"),
+        ({"members": MEMBERS[0]}, "^the members are Member.*: give a list, even of one$"),
+        ({"folder": 3}, "^the folder is 3: give a string or a Path$"),
+        ({"network": "x.npz"}, "^the network is 'x.npz': give a Network$"),
+    ],
+)
+def test_arguments_of_a_suite_of_another_type_are_refused(changes, says):
+    given = {"network": network(get_backend("reference")), "data": dataset(), **changes}
+    refused(lambda: evaluate_robustness(**given), says)
+
+
+def test_arguments_of_an_attack_of_another_type_are_refused():
+    k = get_backend("reference")
+    net, images = network(k), k.asarray(PIXELS)
+    refused(lambda: attack_accuracy(net, dataset(), fgsm(), source="x"), "^the source is 'x': give a Network$")
+    refused(
+        lambda: attack_accuracy(net, dataset(), fgsm(), path=3), "^the file of answers is 3: give a string or a Path$"
+    )
+    refused(lambda: perturb(net, images, LABELS, "fgsm"), "^the attack is 'fgsm': give an Attack, as in fgsm")
+    refused(lambda: perturb(3, images, LABELS, fgsm()), "^the network is 3: give a Network$")
+
+
+@pytest.mark.parametrize("seed", ["0", None, 1.5])
+def test_a_seed_that_is_no_whole_number_is_refused(seed):
+    k = get_backend("reference")
+    refused(lambda: initialise(MODEL, k, seed), "^the seed is .*: give a whole number$")
+    refused(lambda: load_data("shapes", seed=seed), "^the seed is .*: give a whole number$")
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda a, b: None, None),
+        (lambda a, b, c=0, *d, e=0, **f: None, None),
+        (lambda *a: None, None),
+        (partial(lambda x, a, b: None, 1), None),
+        (print, None),
+        (lambda a: None, r"^it is <lambda>\(a\): let it take \(a, b\)$"),
+        (lambda a, b, c: None, r"^it is <lambda>\(a, b, c\): let it take \(a, b\)$"),
+        (lambda a, b, *, c: None, r"^it is <lambda>\(a, b, c\): let it take \(a, b\)$"),
+        (partial(lambda x, a: None, 1), r"^it is partial\(a\): let it take \(a, b\)$"),
+        (3, r"^it is 3: give a function that takes \(a, b\)$"),
+    ],
+)
+def test_a_function_is_called_with_the_arguments_that_it_takes(function, says):
+    if says is None:
+        checks.callable_with("it", function, "a", "b")
+    else:
+        refused(lambda: checks.callable_with("it", function, "a", "b"), says)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "8", True, None])

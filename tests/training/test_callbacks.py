@@ -110,6 +110,27 @@ def test_a_number_of_epochs_is_checked():
         KeepEvery(0)
 
 
-def test_what_is_no_function_is_refused_before_training(start, data):
-    with pytest.raises(MinihireError, match="^the callback 'wandb' is no function: give one that takes a Training$"):
-        train(start, RECIPE, data, callbacks=[print, "wandb"])
+def log(row):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "says"),
+    [
+        ([print, "wandb"], r"^the callback is 'wandb': give a function that takes \(training\)$"),
+        ([lambda training, row: None], r"^the callback is <lambda>\(training, row\): let it take \(training\)$"),
+        ([lambda: None], r"^the callback is <lambda>\(\): let it take \(training\)$"),
+        (log, "^the callbacks are <function log at .*>: give a list, even of one$"),
+        (None, "^the callbacks are None: give a list, even of one$"),
+    ],
+)
+def test_wrong_callbacks_are_refused_before_training(start, data, callbacks, says):
+    with pytest.raises(MinihireError, match=says):
+        train(start, RECIPE, data, callbacks=callbacks)
+
+
+@pytest.mark.parametrize("callback", [None, lambda training, row: None])
+def test_wrong_callbacks_of_all_trainings_are_refused_before_training(start, data, monkeypatch, callback):
+    monkeypatch.setattr("minihire.training.loop.CALLBACKS", [callback])
+    with pytest.raises(MinihireError, match="^the callback is "):
+        train(start, RECIPE, data)

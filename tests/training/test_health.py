@@ -11,7 +11,7 @@ from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.progress import Progress
 from minihire.study.settings import training_flags
-from minihire.training import Adversarial, CraftedNoise, Recipe, train, training_attack
+from minihire.training import Adversarial, CraftedNoise, GaussianNoise, Recipe, train, training_attack
 from minihire.training.checkpoint import load
 from minihire.training.health import describe_failure, failed_training, no_better_than_chance, silent_layers
 
@@ -111,6 +111,17 @@ def test_an_interrupted_training_saves_no_weight_that_is_not_finite(network, dat
 def test_a_huge_learning_rate_is_reported(k, network, data):
     with pytest.raises(MinihireError, match=r"not finite in epoch \d+, batch [123]: .*; lower the learning rate$"):
         train(network(k, spiking=False), Recipe(30, 16, "sgd", 1e9), data)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_noise_rule_of_the_user_s_that_may_have_made_nan_is_named(k, network, data):
+    class Broken(GaussianNoise):
+        def before_period(self, k, kappa, draws, craft):
+            return k.asarray(np.full(kappa.shape, np.nan))
+
+    said = "not finite in epoch 1, batch 1: .*; lower the learning rate, or look for NaN in the noise of Broken$"
+    with pytest.raises(MinihireError, match=said):
+        train(network(k), Recipe(1, 40, "sgd", 0.1, noise=Broken(0.1)), data)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

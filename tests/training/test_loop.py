@@ -14,6 +14,7 @@ from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.training import CraftedNoise, GaussianNoise, NoNoise, Recipe, train
 from minihire.training.loop import Training
+from minihire.training.noise import NoiseRule
 from minihire.training.optimisers import Schedule
 
 HIRE = Recipe(epochs=1, batch_size=16, learning_rate=0.01, periods=2, noise=CraftedNoise(0.02, 0.03))
@@ -275,6 +276,33 @@ def test_noise_out_of_range_and_unknown_schedules_are_refused():
             make()
     with pytest.raises(MinihireError, match="no schedule 'cosine': choose step, one-cycle"):
         Recipe(schedule=Schedule("cosine"))
+
+
+def zeros(self, k, shape):
+    return k.zeros(shape)
+
+
+def narrow(k, kappa):
+    return k.asarray(k.to_numpy(kappa)[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("hooks", "says"),
+    [
+        ({"start": lambda self, k: None}, r"start of the noise rule Mine is <lambda>\(k\): let it take \(k, shape\)"),
+        ({"before_period": lambda self, k, kappa: kappa}, r"before_period of .* let it take \(k, kappa, draws, craft\)"),
+        ({"after_period": lambda self, k, kappa: kappa}, r"after_period of .* let it take \(k, kappa, grad\)"),
+        ({"start": lambda self, k, shape: k.zeros(shape[1:])}, r"that Mine.start returns is \[8, 8, 3\]: return an array"),
+        ({"start": lambda self, k, shape: 0.1}, "the noise that Mine.start returns: float .* give backend.asarray"),
+        ({"before_period": lambda self, k, kappa, *_: narrow(k, kappa)}, "before_period returns is .16, 1, 8, 3.: return"),
+        ({"before_period": lambda self, k, kappa, *_: kappa.tolist()}, "the noise that Mine.before_period returns: list "),
+        ({"after_period": lambda self, k, kappa, grad: narrow(k, kappa)}, "after_period returns is .16, 1, 8, 3.: return"),
+    ],
+)  # fmt: skip
+def test_a_wrong_noise_rule_is_refused_in_one_sentence(k, network, data, hooks, says):
+    rule = type("Mine", (NoiseRule,), {"start": zeros, **hooks})
+    with pytest.raises(MinihireError, match=says):
+        train(network(k), Recipe(epochs=1, batch_size=16, noise=rule()), data)
 
 
 def test_numbers_of_numpy_are_written_to_a_checkpoint(network, data, tmp_path):
