@@ -192,11 +192,7 @@ class Neuron:
         if ctx.spiking:
             leak, threshold = self._leak_and_threshold(ctx)
             fired = self.fire(ctx, x, leak, threshold, mask)
-            if not isinstance(fired, tuple | list) or len(fired) != 2:
-                raise MinihireError(
-                    f"fire of {self.name} returned {type(fired).__name__}: let it return (spikes, last state)"
-                )
-            out, end_state = fired
+            out, end_state = checks.pair(f"fire of {self.name}", fired, "(spikes, last state)")
             self._store(ctx, end_state)
         else:
             out = ops.relu(ctx.tape, x, mask)

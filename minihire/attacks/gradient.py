@@ -265,7 +265,8 @@ class Attacker:
         self, current: Array, memory: tuple[Array, ...], images: Array, labels: Array, draws: Draws
     ) -> tuple[Array, tuple[Array, ...]]:
         """One iteration: the gradient, then the hooks."""
-        direction, memory = self.normalise(self.gradient(current, labels, draws).image, memory)
+        found = self.normalise(self.gradient(current, labels, draws).image, memory)
+        direction, memory = checks.pair(f"normalise of {type(self).__name__}", found, "(direction, memory)")
         return self.update(current, direction, images), memory
 
 

@@ -72,6 +72,13 @@ def several(name: str, values: Any, kind: type | None = None) -> tuple[Any, ...]
     return found
 
 
+def pair(name: str, value: Any, expected: str) -> Any:
+    """`value`, what a user's method returned, if it is a tuple or a list of two. expected: both, in the message."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise MinihireError(f"{name} returned {type(value).__name__}: let it return {expected}")
+    return value
+
+
 def path(name: str, value: Any) -> Path:
     """`value`, a string or a path, as a Path."""
     if not isinstance(value, str | os.PathLike):

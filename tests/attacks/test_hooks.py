@@ -138,6 +138,10 @@ def variant(kind, **methods):
             {"attacker": lambda self, network: variant(Attacker, normalise=lambda self, grad: grad)(network, self)},
             r"^normalise of the attacker of 'mine' is <lambda>\(grad\): let it take \(grad, memory\)$",
         ),
+        (
+            {"attacker": lambda self, network: variant(Attacker, normalise=lambda self, grad, memory: grad)(network, self)},
+            "^normalise of Mine returned .*: let it return .direction, memory.$",
+        ),
     ],
 )  # fmt: skip
 def test_an_attack_with_wrong_methods_is_refused_in_one_sentence(k, network, data, methods, says):
