@@ -68,6 +68,7 @@ def predictions(
 
     Other arguments and errors: see `accuracy`.
     """
+    checks.instance("the network", network, Network)
     checks.data(data, network.model)
     batch_size, seed = checks.whole("the batch size", batch_size), checks.whole("the seed", seed, None)
     samples = checks.whole("the number of samples", samples)

@@ -212,7 +212,8 @@ def test_a_single_target_is_refused():
         lambda: attacked_predictions(net, net, dataset(), fgsm()),
         "^the networks are Network.*: give a list, even of one$",
     )
-    refused(lambda: attack_accuracy([net], dataset(), fgsm()), "^the network is .Network.*: give a Network$")
+    for measure in (accuracy, lambda *arguments: attack_accuracy(*arguments, fgsm())):
+        refused(lambda measure=measure: measure([net], dataset()), "^the network is .Network.*: give a Network$")
     refused(lambda: attack_accuracy(net, dataset(), "pgd"), "^the attack is 'pgd': give an Attack, as in fgsm")
 
 
