@@ -6,11 +6,13 @@ FGSM is the one-step case with α = ε and no random start. The other files of t
 or the loop.
 """
 
+import contextlib
 import copy
 import hashlib
 import inspect
 import math
-import re
+import pickle
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
@@ -271,20 +273,23 @@ class Attacker:
 
 
 def attack_identity(attack: Attack) -> str:
-    """A text that differs for attacks that craft other images: their class and settings.
+    """A text that differs for attacks that craft other images: the settings of the attack.
 
-    For a class that is not one of minihire's, it has all attributes of the attack and a hash of the file that defines the class.
+    For a user's class, also a hash of all its attributes and of the files that define it and its base classes. Other files that
+    it imports do not count. An attribute that cannot be pickled, such as a lambda, never counts as the same.
     """
-    text, kind = repr(attack), type(attack)
-    if kind.__module__.startswith("minihire."):
-        return text
-    attributes = repr(sorted(vars(attack).items()))
-    attributes = re.sub(r" at 0x[0-9a-f]+", "", attributes)  # which differ between processes
+    own = [kind for kind in type(attack).__mro__[:-1] if not kind.__module__.startswith("minihire.")]
+    if not own:
+        return repr(attack)
+    content = hashlib.blake2b(digest_size=16)
     try:
-        code = hashlib.blake2b(Path(inspect.getfile(kind)).read_bytes(), digest_size=16).hexdigest()
-    except (OSError, TypeError):  # in a notebook
-        code = ""
-    return f"{text} {attributes} {code}"
+        content.update(pickle.dumps(vars(attack)))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        content.update(secrets.token_bytes())
+    for kind in own:
+        with contextlib.suppress(OSError, TypeError):  # a class of a notebook has no file
+            content.update(Path(inspect.getfile(kind)).read_bytes())
+    return f"{attack!r} {content.hexdigest()}"
 
 
 def require_attack(attack: Any, example: str = "fgsm(8 / 255)") -> None:

@@ -22,7 +22,7 @@ class DataError(MinihireError):
 class Dataset:
     """Labelled images: `images` uint8 [N, H, W, C] in C order and `labels` int64 [N], which index `classes`.
 
-    `mean` and `std` have one value per channel, in pixels of [0, 1]. Class names that are numbers become text.
+    `mean` and `std` have one value per channel, in pixels of [0, 1]. A name that is no text becomes text.
     Raises DataError if shapes, types or labels are wrong.
     """
 
@@ -34,6 +34,7 @@ class Dataset:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
         images, labels = self.images, self.labels
         for what, array in (("images", images), ("labels", labels)):

@@ -79,12 +79,12 @@ class Checkpoint(NamedTuple):
 
 
 def recordable(what: str, value: Any) -> Any:
-    """The value as a file of JSON returns it: NumPy's numbers become Python's, tuples become lists.
+    """The value as a file of JSON returns it: NumPy's numbers become Python's, tuples become lists, NaN and infinity None.
 
     Raises MinihireError for what JSON cannot express. what: the value's name in the message.
     """
     try:
-        return json.loads(json.dumps(value, default=_python_number))
+        return json.loads(json.dumps(value, default=_python_number), parse_constant=lambda _: None)
     except (TypeError, ValueError) as error:
         raise MinihireError(
             f"{what} cannot be written to a file ({error}): use numbers, text, lists and dictionaries only"
@@ -201,7 +201,7 @@ def save(
     def entries() -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         for name, array in held.items():
             yield name, k.to_numpy(array)
-        yield "meta", np.frombuffer(json.dumps(recordable("the meta data", meta)).encode(), np.uint8)
+        yield "meta", np.frombuffer(json.dumps(meta, default=_python_number).encode(), np.uint8)
 
     write_atomically(path, lambda file: write_arrays(file, entries()), new)
 

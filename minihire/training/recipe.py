@@ -1,6 +1,6 @@
 """The recipe of a training: how a network is trained."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -130,7 +130,12 @@ class Recipe:
 def _described(recipe: Any) -> dict[str, Any]:
     """The settings of a recipe or a noise rule as plain data, those of LATER only if they differ from the default.
 
-    They are the fields of the dataclass, and the attributes of a user's rule that is none.
+    They include attributes of a user's rule or attack that are no fields of a dataclass.
     """
     usual = {f.name for f in fields(recipe) if f.name in LATER and getattr(recipe, f.name) == f.default}
-    return {name: value for name, value in (vars(recipe) | asdict(recipe)).items() if name not in usual}
+    return {name: _plain(value) for name, value in vars(recipe).items() if name not in usual}
+
+
+def _plain(value: Any) -> Any:
+    """The value, with a dictionary of all attributes for a rule, an attack or another dataclass."""
+    return {name: _plain(each) for name, each in vars(value).items()} if is_dataclass(value) else value

@@ -308,7 +308,7 @@ class Dim(Attack):
     def __init__(self, factor, epsilon=1.0):
         super().__init__("dim", epsilon, 0.0, 1)
         object.__setattr__(self, "factor", factor)
-        object.__setattr__(self, "function", lambda: None)  # whose address is another one in each process
+        object.__setattr__(self, "table", np.full(2000, factor))  # repr does not show all of it
 
     def attacker(self, network):
         return lambda images, labels, draws: images * np.float32(self.factor)
@@ -318,8 +318,12 @@ def test_attributes_of_an_own_attack_count_when_it_resumes(network, data, tmp_pa
     net, path = network(get_backend("reference")), tmp_path / "kept.npz"
     found = attack_accuracy(net, data, Dim(0.5), path=path, keep=True)
     assert np.array_equal(attack_accuracy(net, data, Dim(0.5), path=path, keep=True), found)
-    with pytest.raises(MinihireError, match="is of another attack"):
-        attack_accuracy(net, data, Dim(0.25), path=path)
+    changed, unknown = Dim(0.5), Dim(0.5)
+    changed.table[1000] = 0
+    object.__setattr__(unknown, "function", lambda: None)
+    for other in (Dim(0.25), changed, unknown):
+        with pytest.raises(MinihireError, match="is of another attack"):
+            attack_accuracy(net, data, other, path=path)
 
 
 def test_the_file_of_an_own_attack_counts_when_it_resumes(tmp_path):
@@ -328,6 +332,17 @@ def test_the_file_of_an_own_attack_counts_when_it_resumes(tmp_path):
             f"from minihire.attacks import Attack\nSIGN = {code}\nclass Mine(Attack): pass\n"
         )
         return attack_identity(load_module(tmp_path / "mine.py", "--module").Mine("mine", 0.1, 0.1, 1))
+
+    assert identity(1) == identity(1) != identity(-1)
+
+
+def test_the_file_of_a_base_class_counts_when_an_own_attack_resumes(tmp_path):
+    def identity(code):
+        (tmp_path / "base.py").write_text(
+            f"from minihire.attacks import Attack\nSIGN = {code}\nclass Base(Attack): pass\n"
+        )
+        base = load_module(tmp_path / "base.py", "--module").Base
+        return attack_identity(type("Mine", (base,), {"__module__": __name__})("mine", 0.1, 0.1, 1))
 
     assert identity(1) == identity(1) != identity(-1)
 

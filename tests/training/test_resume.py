@@ -7,12 +7,14 @@ import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
 
 from backends import get_backend
 from backends.surrogates import arctan
+from minihire.attacks import Attack
 from minihire.network import Network
 from minihire.runtime.errors import MinihireError
 from minihire.runtime.interrupt import Interrupted, StopSignal
@@ -187,6 +189,17 @@ class Shift(NoiseRule):
         object.__setattr__(self, "shift", shift)
 
 
+class Darker(Attack):
+    """An attack with an attribute that is no field."""
+
+    def __init__(self, factor):
+        super().__init__("darker", 1.0, 0.0, 1)
+        object.__setattr__(self, "factor", factor)
+
+    def attacker(self, network):
+        return lambda images, labels, draws: images * np.float32(self.factor)
+
+
 OTHERS = {
     "recipe": dict(recipe=replace(RECIPES["hire"], learning_rate=0.02)),
     "noise": dict(recipe=replace(RECIPES["hire"], noise=CraftedNoise(0.02, 0.04))),
@@ -232,6 +245,20 @@ def test_an_attribute_of_an_own_rule_counts_when_the_training_resumes(network, d
         train(net.copy(), replace(RECIPES["hire"], noise=rule), data, path=path, resume=True)
 
 
+def test_an_attribute_of_an_own_attack_counts_when_adversarial_training_resumes(network, data, tmp_path):
+    net, path = network(get_backend("reference")), tmp_path / "x.npz"
+    recipes = [replace(RECIPES["adversarial"], noise=Adversarial(Darker(factor))) for factor in (0.5, 0.5, 0.9)]
+    history = train(net.copy(), recipes[0], data, path=path).history
+    assert train(net.copy(), recipes[1], data, path=path, resume=True).history == history
+    with pytest.raises(CheckpointError, match="trained with other settings"):
+        train(net.copy(), recipes[2], data, path=path, resume=True)
+
+
+def test_a_rule_with_an_attribute_that_cannot_be_copied_trains_without_a_checkpoint(network, data):
+    recipe = replace(RECIPES["traditional"], noise=Shift(Lock()))
+    assert len(train(network(get_backend("reference")), recipe, data).history) == 3
+
+
 UNRECORDABLE = {
     "the recipe": dict(recipe=replace(RECIPES["hire"], noise=Shift(print))),
     "`about`": dict(about={"weights": np.ones(3)}),
@@ -250,11 +277,13 @@ def test_what_a_checkpoint_cannot_contain_is_refused_before_the_training(network
 
 def test_numbers_of_numpy_that_a_callback_records_are_saved(network, data, tmp_path):
     def measure(training):
-        training.history[-1]["norm"] = np.float32(0.5)
+        training.history[-1] |= {"norm": np.float32(0.5), "nan": np.nan}
 
     net, path = network(get_backend("reference")), tmp_path / "x.npz"
     history = train(net, RECIPES["traditional"], data, path=path, callbacks=[measure]).history
-    assert [row["norm"] for row in history] == [0.5] * 3 and load(path).meta["training"]["history"] == history
+    assert [(row["norm"], row["nan"]) for row in history] == [(0.5, None)] * 3 and load(path).meta["training"][
+        "history"
+    ] == history
 
 
 def test_a_checkpoint_of_different_initial_weights_is_refused(network, data, tmp_path):
